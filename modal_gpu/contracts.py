@@ -1,0 +1,206 @@
+"""What callers and compute functions say to each other.
+
+Only plain JSON-able data crosses the wire (:func:`to_wire`, :func:`from_wire`), so that the two
+sides may be at different versions; an unknown field or a value out of range is a
+:class:`ContractError` that names it.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Annotated, Any, Literal, Protocol, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from modal_gpu.errors import ContractError, InvalidCropRegionError
+
+_CONFIG = ConfigDict(extra="forbid")
+
+T = TypeVar("T")
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+#: Smallest crop in pixels, a side.
+MIN_CROP_PIXELS = 16
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class CropRegion:
+    """The caption strip as fractions of the upright frame, origin top left, y down.
+
+    Raises :class:`InvalidCropRegionError` unless ``0 <= left < right <= 1`` and
+    ``0 <= top < bottom <= 1``.
+    """
+
+    crop_left: float
+    crop_top: float
+    crop_right: float
+    crop_bottom: float
+
+    def __post_init__(self) -> None:
+        sides = (self.crop_left, self.crop_top, self.crop_right, self.crop_bottom)
+        horizontal = 0 <= self.crop_left < self.crop_right <= 1
+        vertical = 0 <= self.crop_top < self.crop_bottom <= 1
+        if not (all(map(math.isfinite, sides)) and horizontal and vertical):
+            raise InvalidCropRegionError(
+                f"crop region left={self.crop_left} top={self.crop_top} right={self.crop_right} "
+                f"bottom={self.crop_bottom} is not inside [0, 1] with left < right and top < bottom"
+            )
+
+    def pixels(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """``(left, top, right, bottom)`` in pixels of a ``width`` × ``height`` frame, half-open.
+
+        Rounded outwards to even numbers (4:2:0 chroma), at least 16 × 16, and inside the frame
+        as far as it has even sides that large.
+        """
+        left, right = _even_span(self.crop_left, self.crop_right, width)
+        top, bottom = _even_span(self.crop_top, self.crop_bottom, height)
+        return left, top, right, bottom
+
+
+def _even_span(start: float, end: float, size: int) -> tuple[int, int]:
+    # 1e-6: fractions that came from whole pixels must not grow by rounding noise.
+    limit = size - size % 2
+    low = min(math.floor(start * size / 2 + 1e-6) * 2, limit)
+    high = min(math.ceil(end * size / 2 - 1e-6) * 2, limit)
+    if high - low < MIN_CROP_PIXELS:
+        low = max(0, min(low, limit - MIN_CROP_PIXELS))
+        high = min(limit, low + MIN_CROP_PIXELS)
+    return low, high
+
+
+ExtractOutput = Literal["full_frames", "raw_ocr_db", "layout_db"]
+CropInferOutput = Literal["cropped_chunks", "caption_frame_extents_db"]
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class ExtractRequest:
+    """Take full frames of a video, read them, find the caption layout.
+
+    ``outputs`` names what is published; the work that only others need is left out.
+    """
+
+    tenant_id: str
+    video_id: str
+    video_key: str
+    outputs: frozenset[ExtractOutput] = frozenset({"full_frames", "raw_ocr_db", "layout_db"})
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class ExtractResult:
+    """What :class:`ExtractRequest` gave. Sizes in pixels, ``bitrate`` in bit/s, 0 when unknown."""
+
+    frame_count: Count
+    duration: Seconds
+    frame_width: Count
+    frame_height: Count
+    video_codec: str
+    bitrate: Count
+    ocr_box_count: Count
+    failed_ocr_count: Count
+    processing_duration_seconds: Seconds
+    full_frames_key: str
+    ocr_db_key: str
+    layout_db_key: str
+    #: Full frames taken (``frame_count`` counts the 10 Hz indices of the whole video).
+    full_frame_count: Count = 0
+    #: What could not be decoded, in words; empty for a healthy file.
+    damage: str = ""
+    #: Seconds spent a stage, for the run's metadata and the benchmarks.
+    stage_seconds: dict[str, Seconds] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class CropInferRequest:
+    """Crop a video at 10 Hz into chunks of version ``version`` and label neighbouring frames."""
+
+    tenant_id: str
+    video_id: str
+    video_key: str
+    crop_region: CropRegion
+    version: Annotated[int, Field(ge=1)]
+    run_id: str
+    outputs: frozenset[CropInferOutput] = frozenset({"cropped_chunks", "caption_frame_extents_db"})
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class CropInferResult:
+    """What :class:`CropInferRequest` gave. ``label_counts`` counts forward labels of pairs."""
+
+    version: Annotated[int, Field(ge=1)]
+    frame_count: Count
+    label_counts: dict[str, Count]
+    processing_duration_seconds: Seconds
+    caption_frame_extents_db_key: str
+    cropped_frames_prefix: str
+    chunk_count: Count = 0
+    total_size_bytes: Count = 0
+    model_version: str = ""
+    damage: str = ""
+    stage_seconds: dict[str, Seconds] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class CaptionRange:
+    """A caption's frames, half-open ``[start_index, end_index)``."""
+
+    caption_id: int
+    start_index: Count
+    end_index: Count
+
+    def __post_init__(self) -> None:
+        if self.end_index <= self.start_index:
+            raise ContractError(
+                f"caption {self.caption_id}: frames [{self.start_index}, {self.end_index}) are empty"
+            )
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class CaptionOcrRequest:
+    """Read captions from the chunks of one cropped-frames version."""
+
+    tenant_id: str
+    video_id: str
+    version: Annotated[int, Field(ge=1)]
+    #: Number of 10 Hz indices that the chunks hold.
+    frame_count: Count
+    captions: list[CaptionRange]
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class CaptionOcrResult:
+    """One caption's text, lines joined by a line feed; ``error`` is set when it could not be read."""
+
+    ocr_text: str
+    confidence: Probability
+    frame_count: Count
+    caption_id: int = 0
+    error: str = ""
+
+
+class Progress(Protocol):
+    """Hears how far a function is. ``done`` and ``total`` count the stage's own units."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None: ...
+
+
+def no_progress(stage: str, done: int, total: int) -> None:
+    """A listener that does not care."""
+
+
+def to_wire(value: Any) -> dict[str, Any]:
+    """A contract dataclass as JSON-able data."""
+    return TypeAdapter(type(value)).dump_python(value, mode="json")
+
+
+def from_wire(kind: type[T], data: Mapping[str, Any]) -> T:
+    """Checked contract dataclass from JSON-able data; :class:`ContractError` names what is wrong."""
+    try:
+        return TypeAdapter(kind).validate_python(dict(data))
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or kind.__name__}: {problem['msg']}" for problem in error.errors()
+        )
+        raise ContractError(f"{kind.__name__} from the other side is not usable: {problems}") from None

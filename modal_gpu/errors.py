@@ -1,0 +1,60 @@
+"""Errors that cross the wire between a compute function and its caller.
+
+Each is built from one message only, so that it survives pickling between two processes at
+different versions. The message says what is wrong and what to do; it never holds a secret.
+"""
+
+
+class CaptionAccError(Exception):
+    """Base of every error of this project."""
+
+    #: Whether the same call may succeed later without anybody changing its input.
+    retryable = False
+
+
+class BadVideoError(CaptionAccError):
+    """The file cannot be processed as a video, now or ever; the uploader has to act."""
+
+
+class NotAVideoError(BadVideoError):
+    """The bytes are no container that the demuxers know, or it is cut off before its index."""
+
+
+class NoVideoStreamError(BadVideoError):
+    """A media file without a video stream, for example audio only."""
+
+
+class NoFramesError(BadVideoError):
+    """A video stream of which no frame can be decoded."""
+
+
+class InvalidCropRegionError(CaptionAccError, ValueError):
+    """A crop region outside [0, 1], empty, or not a number."""
+
+
+class InvalidIdError(CaptionAccError, ValueError):
+    """A tenant or video id that is not a UUID in its canonical form."""
+
+
+class ContractError(CaptionAccError, ValueError):
+    """Data from the other side of the wire that this side cannot accept."""
+
+
+class DatabaseFileError(CaptionAccError):
+    """A SQLite file of this project is missing, damaged, or of an unknown schema version."""
+
+
+class StorageError(CaptionAccError):
+    """The object store answered with an error that may pass."""
+
+    retryable = True
+
+
+class ObjectNotFoundError(StorageError):
+    """The object is not there; asking again will not help."""
+
+    retryable = False
+
+
+class OcrError(CaptionAccError):
+    """The OCR engine cannot be loaded or failed on every frame."""

@@ -1,0 +1,122 @@
+"""The one index space of a video's frames, and the chunks that cropped frames are stored in.
+
+Index ``i`` is the frame shown at ``i / 10`` seconds after the first presented frame: the last
+frame whose presentation time is at or before that moment. Ranges are half-open ``[start, end)``.
+
+Cropped frames are stored on three exclusive levels, so that a reader can load a coarse view
+first and no frame is stored twice. A chunk holds 32 members of its level and is named after the
+index of its first member.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+#: Indices a second.
+INDEX_RATE = 10
+#: Members of a full chunk; the last chunk of a level may hold fewer.
+CHUNK_MEMBERS = 32
+#: Modulo levels, coarse to fine.
+LEVELS = (16, 4, 1)
+#: After this many indices every level starts a new chunk at once (lcm of 512, 512 and 128).
+SEGMENT_ALIGNMENT = 512
+
+FULL_FRAME_MAX_STEP = 100  # 0.1 Hz
+FULL_FRAME_MIN_STEP = 10  # at most one a second
+FULL_FRAME_TARGET_COUNT = 30
+
+
+def index_time(index: int) -> Fraction:
+    """Presentation moment of an index, in seconds from the first frame."""
+    return Fraction(index, INDEX_RATE)
+
+
+def frame_count(duration: Fraction | float) -> int:
+    """Number of indices in a video of ``duration`` seconds: those with ``index_time < duration``.
+
+    At least 1, since a video that has a frame shows it at time zero.
+    """
+    return max(1, math.ceil(Fraction(duration) * INDEX_RATE))
+
+
+def full_frame_indices(count: int) -> range:
+    """Indices at which full frames are taken from a video of ``count`` indices.
+
+    Every 10 s, and more densely in videos under 5 minutes so that layout analysis has about 30
+    frames to learn from, but at most one a second. Index 0 is always there.
+    """
+    if count < 1:
+        raise ValueError(f"a video has at least one frame index, not {count}")
+    step = min(FULL_FRAME_MAX_STEP, max(FULL_FRAME_MIN_STEP, count // FULL_FRAME_TARGET_COUNT))
+    return range(0, count, step)
+
+
+def level_of(index: int) -> int:
+    """The one level (16, 4 or 1) that stores an index."""
+    if index < 0:
+        raise ValueError(f"frame index {index} is negative")
+    return 16 if index % 16 == 0 else 4 if index % 4 == 0 else 1
+
+
+def member_index(level: int, ordinal: int) -> int:
+    """Index of the ``ordinal``-th (from 0) member of a level; inverse of :func:`member_ordinal`."""
+    if ordinal < 0:
+        raise ValueError(f"ordinal {ordinal} is negative")
+    if level == 16:
+        return 16 * ordinal
+    group, place = divmod(ordinal, 3)
+    if level == 4:
+        return 16 * group + 4 * (place + 1)
+    if level == 1:
+        return 4 * group + place + 1
+    raise ValueError(f"level {level} is not one of {LEVELS}")
+
+
+def member_ordinal(index: int) -> int:
+    """How many members of its own level come before an index."""
+    level = level_of(index)
+    if level == 16:
+        return index // 16
+    if level == 4:
+        return 3 * (index // 16) + index % 16 // 4 - 1
+    return 3 * (index // 4) + index % 4 - 1
+
+
+def member_count(level: int, count: int) -> int:
+    """How many of the indices ``[0, count)`` a level stores."""
+    multiples_of_16 = -(-count // 16)
+    multiples_of_4 = -(-count // 4)
+    return {
+        16: multiples_of_16,
+        4: multiples_of_4 - multiples_of_16,
+        1: count - multiples_of_4,
+    }[level]
+
+
+@dataclass(frozen=True, order=True)
+class ChunkRef:
+    """A chunk's identity: its level and the index of its first member."""
+
+    level: int
+    first_index: int
+
+    def members(self, count: int) -> list[int]:
+        """Indices stored in this chunk of a video of ``count`` indices, ascending."""
+        start = member_ordinal(self.first_index)
+        stop = min(start + CHUNK_MEMBERS, member_count(self.level, count))
+        return [member_index(self.level, ordinal) for ordinal in range(start, stop)]
+
+
+def locate(index: int) -> tuple[ChunkRef, int]:
+    """The chunk that stores an index, and the index's position in it (0 to 31)."""
+    level, ordinal = level_of(index), member_ordinal(index)
+    position = ordinal % CHUNK_MEMBERS
+    return ChunkRef(level, member_index(level, ordinal - position)), position
+
+
+def chunks(count: int) -> Iterator[ChunkRef]:
+    """All chunks of a video of ``count`` indices, level by level, each in ascending order."""
+    for level in LEVELS:
+        for ordinal in range(0, member_count(level, count), CHUNK_MEMBERS):
+            yield ChunkRef(level, member_index(level, ordinal))

@@ -1,0 +1,113 @@
+"""Storage keys: the only place that spells them.
+
+``{tenant_id}/client/…`` is readable by that tenant's browsers through a prefix policy;
+``{tenant_id}/server/…`` never is. Ids are UUIDs and nothing else, so no key can leave its
+tenant's prefix.
+"""
+
+import uuid
+from dataclasses import dataclass
+
+from modal_gpu.errors import InvalidIdError
+from modal_gpu.frame_index import LEVELS, ChunkRef
+
+
+def canonical_uuid(value: str | uuid.UUID, what: str = "id") -> str:
+    """A UUID in its canonical lower-case form; :class:`InvalidIdError` for anything else."""
+    text = str(value)
+    try:
+        canonical = str(uuid.UUID(text))
+    except ValueError:
+        canonical = None
+    if canonical is None or canonical != text.lower():
+        raise InvalidIdError(f"{what} {text[:80]!r} is not a UUID such as 123e4567-e89b-12d3-a456-426614174000")
+    return canonical
+
+
+@dataclass(frozen=True)
+class VideoKeys:
+    """Every key of one video. ``tenant_id`` and ``video_id`` are checked when it is made."""
+
+    tenant_id: str
+    video_id: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tenant_id", canonical_uuid(self.tenant_id, "tenant id"))
+        object.__setattr__(self, "video_id", canonical_uuid(self.video_id, "video id"))
+
+    def _client(self, name: str) -> str:
+        return f"{self.tenant_id}/client/videos/{self.video_id}/{name}"
+
+    def _server(self, name: str) -> str:
+        return f"{self.tenant_id}/server/videos/{self.video_id}/{name}"
+
+    @property
+    def client_prefix(self) -> str:
+        return self._client("")
+
+    @property
+    def server_prefix(self) -> str:
+        return self._server("")
+
+    @property
+    def video(self) -> str:
+        """The upload. Always ``.mp4`` by name, whatever the container is."""
+        return self._client("video.mp4")
+
+    @property
+    def full_frames_prefix(self) -> str:
+        return self._client("full_frames/")
+
+    @property
+    def thumbnails_prefix(self) -> str:
+        return self._client("full_frames_thumbnails/")
+
+    def full_frame(self, index: int) -> str:
+        return f"{self.full_frames_prefix}frame_{_non_negative(index):06d}.jpg"
+
+    def thumbnail(self, index: int) -> str:
+        return f"{self.thumbnails_prefix}frame_{_non_negative(index):06d}.jpg"
+
+    @property
+    def raw_ocr_db(self) -> str:
+        return self._server("raw-ocr.db.gz")
+
+    @property
+    def layout_db(self) -> str:
+        return self._client("layout.db.gz")
+
+    @property
+    def captions_db(self) -> str:
+        return self._client("captions.db.gz")
+
+    def cropped_frames_prefix(self, version: int) -> str:
+        return self._client(f"cropped_frames_v{_version(version)}/")
+
+    def chunk(self, version: int, chunk: ChunkRef) -> str:
+        if chunk.level not in LEVELS:
+            raise ValueError(f"level {chunk.level} is not one of {LEVELS}")
+        name = f"modulo_{chunk.level}/chunk_{_non_negative(chunk.first_index):010d}.webm"
+        return self.cropped_frames_prefix(version) + name
+
+    def caption_frame_extents_db(self, version: int) -> str:
+        return self._server(f"caption_frame_extents_v{_version(version)}.db.gz")
+
+    @property
+    def srt(self) -> str:
+        return self._client("captions.srt")
+
+    @property
+    def vtt(self) -> str:
+        return self._client("captions.vtt")
+
+
+def _non_negative(index: int) -> int:
+    if index < 0:
+        raise ValueError(f"frame index {index} is negative")
+    return index
+
+
+def _version(version: int) -> int:
+    if version < 1:
+        raise ValueError(f"cropped-frames versions start at 1, not {version}")
+    return version
