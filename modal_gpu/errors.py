@@ -28,15 +28,18 @@ class NoFramesError(BadVideoError):
     """A video stream of which no frame can be decoded."""
 
 
-class InvalidCropRegionError(CaptionAccError, ValueError):
-    """A crop region outside [0, 1], empty, or not a number."""
+class InvalidCropRegionError(CaptionAccError):
+    """A crop region outside [0, 1], empty, or not a number.
+
+    Not a ``ValueError``: pydantic would wrap that one and hide the type.
+    """
 
 
 class InvalidIdError(CaptionAccError, ValueError):
     """A tenant or video id that is not a UUID in its canonical form."""
 
 
-class ContractError(CaptionAccError, ValueError):
+class ContractError(CaptionAccError):
     """Data from the other side of the wire that this side cannot accept."""
 
 
