@@ -1,0 +1,154 @@
+"""What the database modules share: making, packing and opening one SQLite file.
+
+A file is made in a temporary folder, written whole, and stored gzipped::
+
+    with new_database(SCHEMA, SCHEMA_VERSION) as connection:
+        connection.executemany("INSERT INTO …", rows)
+        data = pack(connection)
+
+    with read_database(data, SCHEMA_VERSION) as connection:
+        rows = connection.execute("SELECT …").fetchall()
+
+Rows are :class:`sqlite3.Row`. Every file carries ``database_metadata(schema_version, created_at)``.
+"""
+
+import gzip
+import io
+import shutil
+import sqlite3
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from modal_gpu.errors import DatabaseFileError
+
+GZIP_MAGIC = b"\x1f\x8b"
+SQLITE_MAGIC = b"SQLite format 3\x00"
+
+_METADATA = """
+CREATE TABLE database_metadata (
+    id INTEGER PRIMARY KEY NOT NULL CHECK (id = 1),
+    schema_version INTEGER NOT NULL DEFAULT 1,
+    created_at TEXT NOT NULL DEFAULT ''
+);
+"""
+
+
+def utc_now() -> str:
+    """This moment as ISO 8601 in UTC, to the second: how all files store times."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@contextmanager
+def new_database(
+    schema: str, schema_version: int, created_at: str | None = None
+) -> Iterator[sqlite3.Connection]:
+    """An empty database of ``schema`` in a temporary folder, gone when the context ends.
+
+    ``created_at`` is ISO 8601 and defaults to now; give it to get the same bytes for the same rows.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="captionacc-") as folder,
+        closing(_connect(Path(folder) / "new.db")) as connection,
+    ):
+        # Nothing is kept if the process dies, so no need to wait for the disk.
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.executescript(_METADATA + schema)
+        connection.execute(
+            "INSERT INTO database_metadata (id, schema_version, created_at) VALUES (1, ?, ?)",
+            (schema_version, created_at or utc_now()),
+        )
+        connection.commit()
+        yield connection
+
+
+def pack(source: Path | sqlite3.Connection) -> bytes:
+    """A database as deterministic gzip bytes, everything committed and checkpointed.
+
+    ``source`` is a file's path or an open connection to one, whose pending transaction is committed.
+    """
+    if isinstance(source, sqlite3.Connection):
+        source.commit()
+        source.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        path = Path(source.execute("PRAGMA database_list").fetchone()["file"])
+    else:
+        path = source
+        if not path.is_file():
+            raise DatabaseFileError(f"database {path.name} is not there")
+        try:
+            with closing(_connect(path)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.DatabaseError as error:
+            raise DatabaseFileError(f"database {path.name} is damaged: {error}") from None
+    packed = io.BytesIO()
+    # mtime=0 and no file name: the same database gives the same bytes.
+    with path.open("rb") as plain, gzip.GzipFile("", "wb", 6, packed, mtime=0) as zipped:
+        shutil.copyfileobj(plain, zipped)
+    return packed.getvalue()
+
+
+def unpack(data: bytes, path: Path) -> None:
+    """Write a packed database to ``path``; a plain SQLite file is taken as it is.
+
+    Raises :class:`DatabaseFileError` when the bytes are neither, or damaged.
+    """
+    if data.startswith(GZIP_MAGIC):
+        try:
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as zipped, path.open("wb") as plain:
+                shutil.copyfileobj(zipped, plain)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            path.unlink(missing_ok=True)
+            raise DatabaseFileError(f"database {path.name} is damaged: {error}") from None
+    elif data.startswith(SQLITE_MAGIC):
+        path.write_bytes(data)
+    else:
+        raise DatabaseFileError(f"database {path.name} is neither gzip nor SQLite ({len(data)} bytes)")
+
+
+@contextmanager
+def open_database(path: Path, schema_version: int) -> Iterator[sqlite3.Connection]:
+    """A connection to an existing database, closed when the context ends (uncommitted work is lost).
+
+    Raises :class:`DatabaseFileError` when the file is missing, is damaged, or has another version.
+    """
+    if not path.is_file():
+        raise DatabaseFileError(f"database {path.name} is not there")
+    with closing(_connect(path)) as connection:
+        try:
+            # quick_check reads each page once and leaves out the index cross-checks.
+            problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            row = connection.execute("SELECT schema_version FROM database_metadata").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise DatabaseFileError(f"database {path.name} is damaged or not ours: {error}") from None
+        if problem != "ok":
+            raise DatabaseFileError(f"database {path.name} is damaged: {problem}")
+        found = row["schema_version"] if row else None
+        if found != schema_version:
+            raise DatabaseFileError(
+                f"database {path.name} has schema version {found}, this program reads version "
+                f"{schema_version}: update the program, or make the file again"
+            )
+        yield connection
+
+
+@contextmanager
+def read_database(data: bytes, schema_version: int, name: str = "data.db") -> Iterator[sqlite3.Connection]:
+    """A connection to a temporary copy of a packed (or plain) database; ``name`` is for messages.
+
+    The copy may be changed and packed again. Raises :class:`DatabaseFileError` as :func:`unpack` and
+    :func:`open_database` do.
+    """
+    with tempfile.TemporaryDirectory(prefix="captionacc-") as folder:
+        path = Path(folder) / name
+        unpack(data, path)
+        with open_database(path, schema_version) as connection:
+            yield connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path)
+    connection.row_factory = sqlite3.Row
+    return connection
