@@ -201,6 +201,7 @@ def from_wire(kind: type[T], data: Mapping[str, Any]) -> T:
         return TypeAdapter(kind).validate_python(dict(data))
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or kind.__name__}: {problem['msg']}" for problem in error.errors()
+            f"{'.'.join(map(str, problem['loc'])) or kind.__name__}: {problem['msg']}"
+            for problem in error.errors()
         )
         raise ContractError(f"{kind.__name__} from the other side is not usable: {problems}") from None

@@ -39,6 +39,10 @@ class InvalidIdError(CaptionAccError, ValueError):
     """A tenant or video id that is not a UUID in its canonical form."""
 
 
+class InvalidKeyError(CaptionAccError, ValueError):
+    """A storage key or prefix that could leave its folder, or that no store accepts."""
+
+
 class ContractError(CaptionAccError):
     """Data from the other side of the wire that this side cannot accept."""
 
@@ -55,6 +59,12 @@ class StorageError(CaptionAccError):
 
 class ObjectNotFoundError(StorageError):
     """The object is not there; asking again will not help."""
+
+    retryable = False
+
+
+class StorageUrlError(StorageError):
+    """A storage URL of a form that this project does not know."""
 
     retryable = False
 

@@ -20,7 +20,8 @@ def canonical_uuid(value: str | uuid.UUID, what: str = "id") -> str:
     except ValueError:
         canonical = None
     if canonical is None or canonical != text.lower():
-        raise InvalidIdError(f"{what} {text[:80]!r} is not a UUID such as 123e4567-e89b-12d3-a456-426614174000")
+        example = "123e4567-e89b-12d3-a456-426614174000"
+        raise InvalidIdError(f"{what} {text[:80]!r} is not a UUID such as {example}")
     return canonical
 
 

@@ -1,0 +1,368 @@
+"""Object storage: a local folder or any S3, behind one small interface.
+
+``file:///folder`` for a local folder, ``s3://bucket`` or ``s3://bucket/prefix`` for AWS, Wasabi,
+R2, MinIO and the like. Writes are atomic on both: a reader sees the old object or the new one.
+Errors name the key and the store in one line and never hold credentials, nor the server's reply
+(S3 servers repeat the access key in theirs).
+"""
+
+import re
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import obstore
+from obstore.exceptions import (
+    BaseError,
+    InvalidPathError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
+from obstore.store import LocalStore, S3Store
+
+from modal_gpu.errors import (
+    CaptionAccError,
+    InvalidKeyError,
+    ObjectNotFoundError,
+    StorageError,
+    StorageUrlError,
+)
+
+#: Small objects in flight at once in ``put_many`` and ``get_many``.
+CONCURRENCY = 16
+
+_MIB = 1024 * 1024
+_PART_SIZE = 5 * _MIB  # the smallest part that S3 accepts
+_MAX_PARTS = 9_000  # S3 allows 10,000
+_PARTS_IN_FLIGHT = 4
+_DOWNLOAD_CHUNK = 4 * _MIB
+_DELETE_BATCH = 1_000  # keys of one DeleteObjects request
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@dataclass(frozen=True)
+class StorageSettings:
+    """Where the bytes live. Everything but ``url`` is for S3; credentials are hidden in ``repr``.
+
+    Without ``endpoint`` it is AWS. Without both keys, the AWS environment variables and instance
+    roles are used. ``path_style``: ``https://host/bucket/key`` rather than ``https://bucket.host/key``.
+    """
+
+    url: str
+    endpoint: str | None = None
+    region: str | None = None
+    access_key_id: str | None = field(default=None, repr=False)
+    secret_access_key: str | None = field(default=None, repr=False)
+    path_style: bool = True
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What the store knows of an object; ``size`` in bytes, ``last_modified`` in UTC."""
+
+    key: str
+    size: int
+    etag: str | None
+    last_modified: datetime
+
+
+class ObjectStore:
+    """Objects under keys. Safe to share between threads; pickling it carries its settings.
+
+    Every method raises :class:`InvalidKeyError` for a key with a leading or trailing slash, an
+    empty, ``.`` or ``..`` part or a control character, :class:`ObjectNotFoundError` for an absent
+    object, and :class:`StorageError` for everything else that goes wrong on the store's side.
+    """
+
+    def __init__(self, settings: StorageSettings) -> None:
+        self.settings = settings
+        self._bucket_seen = False
+        parts = urlsplit(settings.url)
+        if parts.scheme == "file":
+            if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+                raise _url_error(settings.url)
+            self._root: Path | None = Path(unquote(parts.path))
+            self.name = f"folder {self._root}"
+        elif parts.scheme == "s3" and parts.hostname and not parts.username:
+            self._root = None
+            at = f" at {_endpoint(settings).netloc.rpartition('@')[2]}" if settings.endpoint else ""
+            self.name = f"bucket s3://{parts.netloc}{parts.path}{at}"
+        else:
+            raise _url_error(settings.url)
+        with self._errors("open"):
+            # Two clients: a dead server must be noticed within seconds where a person or a sensor
+            # waits, while a part of a large upload may take minutes on a slow line.
+            self._store = self._open(read_timeout=20, retry_timeout=10)
+            self._bulk = self._open(read_timeout=120, retry_timeout=180)
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> "ObjectStore":
+        """A store from its URL; ``options`` are the other fields of :class:`StorageSettings`."""
+        return cls(StorageSettings(url, **options))
+
+    def __repr__(self) -> str:
+        return f"ObjectStore({self.name})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.settings,)
+
+    def _open(self, *, read_timeout: int, retry_timeout: int) -> LocalStore | S3Store:
+        if self._root is not None:
+            return LocalStore(self._root, mkdir=True, automatic_cleanup=True)
+        settings, parts = self.settings, urlsplit(self.settings.url)
+        bucket, endpoint = parts.netloc, _endpoint(settings)
+        if settings.endpoint and not settings.path_style and not endpoint.netloc.startswith(f"{bucket}."):
+            # The library takes a virtual-hosted endpoint with the bucket already in it.
+            endpoint = endpoint._replace(netloc=f"{bucket}.{endpoint.netloc}")
+        given = {
+            "endpoint": endpoint.geturl().rstrip("/"),
+            "access_key_id": settings.access_key_id,
+            "secret_access_key": settings.secret_access_key,
+        }
+        return S3Store(
+            bucket,
+            prefix=parts.path.strip("/") or None,
+            region=settings.region or "us-east-1",
+            virtual_hosted_style_request=not settings.path_style,
+            client_options={
+                "allow_http": endpoint.scheme == "http",
+                "connect_timeout": timedelta(seconds=5),
+                "read_timeout": timedelta(seconds=read_timeout),
+                # The whole of a request, its body included: a long video on a slow line.
+                "timeout": timedelta(hours=6),
+            },
+            retry_config={
+                "max_retries": 4,
+                "retry_timeout": timedelta(seconds=retry_timeout),
+                "backoff": {
+                    "init_backoff": timedelta(milliseconds=100),
+                    "max_backoff": timedelta(seconds=1),
+                    "base": 2,
+                },
+            },
+            **{name: value for name, value in given.items() if value},
+        )
+
+    # One object.
+
+    def get(self, key: str) -> bytes:
+        """The whole object in memory."""
+        check_key(key)
+        with self._errors("read", key):
+            return bytes(obstore.get(self._store, key).bytes())
+
+    def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+        """Write ``data`` as one object, whole or not at all."""
+        check_key(key)
+        store = self._store if len(data) < _MIB else self._bulk
+        with self._errors("write", key):
+            obstore.put(store, key, data, attributes=self._attributes(content_type), **_parts(len(data)))
+
+    def download(self, key: str, path: Path | str) -> ObjectInfo:
+        """Stream an object to a local file, which appears whole or not at all."""
+        check_key(key)
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex}")
+        try:
+            with self._errors("download", key), partial.open("xb") as file:
+                found = obstore.get(self._bulk, key)
+                for chunk in found.stream(min_chunk_size=_DOWNLOAD_CHUNK):
+                    file.write(chunk)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        return _info(found.meta)
+
+    def upload(self, path: Path | str, key: str, content_type: str = "application/octet-stream") -> None:
+        """Stream a local file into an object, in parts where it is large.
+
+        ``FileNotFoundError`` when the local file is missing.
+        """
+        check_key(key)
+        path = Path(path)
+        size = path.stat().st_size
+        with self._errors("upload", key):
+            obstore.put(self._bulk, key, path, attributes=self._attributes(content_type), **_parts(size))
+
+    def exists(self, key: str) -> bool:
+        """Whether the object is there; a missing bucket or refused access is an error, not ``False``."""
+        try:
+            self.head(key)
+        except ObjectNotFoundError:
+            return False
+        return True
+
+    def head(self, key: str) -> ObjectInfo:
+        """Size, etag and time of an object without its bytes."""
+        check_key(key)
+        with self._errors("look up", key):
+            try:
+                meta = obstore.head(self._store, key)
+            except FileNotFoundError:
+                self._expect_bucket()
+                raise
+        self._bucket_seen = True
+        return _info(meta)
+
+    def _expect_bucket(self) -> None:
+        """Tell a missing bucket from a missing object: a HEAD reply has no body that would say it."""
+        if self._root is not None or self._bucket_seen:
+            return
+        try:
+            next(iter(obstore.list(self._store, chunk_size=1)), None)
+        except PermissionDeniedError:
+            return  # keys that may not list: nothing to learn
+        self._bucket_seen = True
+
+    # Many objects.
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Objects whose key starts with ``prefix`` (empty, or ending in ``/``), in no certain order."""
+        _check_prefix(prefix)
+        with self._errors("list", prefix):
+            for batch in obstore.list(self._store, prefix or None, chunk_size=1_000):
+                yield from map(_info, batch)
+
+    def delete(self, keys: str | Iterable[str]) -> None:
+        """Delete objects; those that are not there are no error."""
+        keys = iter([keys] if isinstance(keys, str) else keys)
+        while batch := [check_key(key) for key in islice(keys, _DELETE_BATCH)]:
+            if self._root is None:
+                with self._errors("delete", batch[0]):
+                    obstore.delete(self._store, batch)
+                continue
+            for key in batch:
+                try:
+                    with self._errors("delete", key):
+                        obstore.delete(self._store, key)
+                except ObjectNotFoundError:
+                    continue
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Delete everything under ``prefix``, which ends in ``/``; returns how many objects."""
+        if not prefix:
+            raise InvalidKeyError("deleting a whole store is refused: give a prefix that ends in '/'")
+        # The keys first: deleting while listing may skip pages.
+        keys = [info.key for info in self.list(prefix)]
+        self.delete(keys)
+        return len(keys)
+
+    def put_many(self, objects: Iterable[tuple[str, bytes, str]], concurrency: int = CONCURRENCY) -> int:
+        """Write ``(key, data, content_type)`` objects, ``concurrency`` at a time; returns how many.
+
+        ``objects`` is taken lazily: at most ``concurrency`` of them are in memory. The first
+        error ends it; what was written by then stays.
+        """
+        return sum(1 for _ in _concurrently(lambda item: self.put(*item), objects, concurrency))
+
+    def get_many(self, keys: Iterable[str], concurrency: int = CONCURRENCY) -> Iterator[tuple[str, bytes]]:
+        """``(key, data)`` in the order of ``keys``, reading at most ``concurrency`` ahead."""
+        return _concurrently(lambda key: (key, self.get(key)), keys, concurrency)
+
+    def _attributes(self, content_type: str) -> dict[str, str] | None:
+        return None if self._root is not None else {"Content-Type": content_type}
+
+    @contextmanager
+    def _errors(self, action: str, key: str = "") -> Iterator[None]:
+        try:
+            yield
+        except (BaseError, OSError, ValueError, NotImplementedError) as error:
+            raise self._translated(error, action, key) from None
+
+    def _translated(self, error: Exception, action: str, key: str) -> CaptionAccError:
+        if isinstance(error, CaptionAccError):
+            return error
+        what = f"cannot {action} {key!r} in {self.name}" if key else f"cannot {action} {self.name}"
+        # Only known facts are taken from the text: it holds the server's reply and debugging output.
+        text = str(error)
+        code = next(iter(re.findall(r"<Code>(\w{1,60})</Code>", text)), "")
+        status = next(iter(re.findall(r"non-2xx status code: (\d{3})", text)), "")
+        if code == "NoSuchBucket":
+            return StorageError(f"{what}: there is no such bucket. Create it, or correct its name.")
+        if isinstance(error, FileNotFoundError):
+            return ObjectNotFoundError(f"{what}: there is no such object")
+        if isinstance(error, PermissionDeniedError | UnauthenticatedError) or status in ("401", "403"):
+            reason = f"access was refused ({code or status})" if code or status else "access was refused"
+            return StorageError(f"{what}: {reason}. Check the keys, the region and the permissions.")
+        if isinstance(error, InvalidPathError):
+            return InvalidKeyError(f"{what}: the store does not accept this key")
+        if isinstance(error, OSError) and error.strerror:
+            return StorageError(f"{what}: {error.strerror}")
+        if self._root is not None:
+            reason = next(iter(re.findall(r"(?<=: )[^:\n]*\(os error \d+\)", text)), "")
+            return StorageError(f"{what}: {reason or 'the file system refused it'}")
+        if status:
+            return StorageError(f"{what}: the server answered {status} {code}".rstrip())
+        if "169.254.169.254" in text or "credential" in text.lower():
+            return StorageError(f"{what}: no credentials. Set the access key and the secret key.")
+        if "HTTP error" in text:
+            kind = "timed out" if re.search(r"kind: Timeout|operation timed out", text) else "failed"
+            return StorageError(f"{what}: the connection {kind}. Check the endpoint and the network.")
+        return StorageError(f"{what}: {type(error).__name__}")
+
+
+def _endpoint(settings: StorageSettings) -> SplitResult:
+    endpoint = settings.endpoint or ""
+    return urlsplit(endpoint if "://" in endpoint or not endpoint else f"https://{endpoint}")
+
+
+def _url_error(url: str) -> StorageUrlError:
+    # The URL itself is not repeated, since it may hold a password.
+    scheme = f"the scheme {url.partition('://')[0][:20]!r}" if "://" in url else "no scheme"
+    return StorageUrlError(
+        f"a storage URL is file:///absolute/folder or s3://bucket[/prefix]; this one has {scheme}, or lacks "
+        "the rest. Keys and endpoint are settings of their own."
+    )
+
+
+def check_key(key: str) -> str:
+    """The key itself, or :class:`InvalidKeyError`: no empty, ``.`` or ``..`` part, no control character."""
+    parts = key.split("/")
+    if any(part in ("", ".", "..") for part in parts) or not key.isprintable() or "\\" in key:
+        raise InvalidKeyError(f"{key[:200]!r} is not a storage key such as 'folder/name.ext'")
+    return key
+
+
+def _check_prefix(prefix: str) -> None:
+    if prefix:
+        if not prefix.endswith("/"):
+            raise InvalidKeyError(f"the prefix {prefix[:200]!r} does not end in '/'")
+        check_key(prefix[:-1])
+
+
+def _info(meta: Any) -> ObjectInfo:
+    return ObjectInfo(meta["path"], meta["size"], meta["e_tag"], meta["last_modified"])
+
+
+def _parts(size: int) -> dict[str, int]:
+    return {"chunk_size": max(_PART_SIZE, -(-size // _MAX_PARTS)), "max_concurrency": _PARTS_IN_FLIGHT}
+
+
+def _concurrently(function: Callable[[A], B], items: Iterable[A], concurrency: int) -> Iterator[B]:
+    """Results in order, from ``concurrency`` threads that run at most that many items ahead."""
+    if concurrency < 1:
+        raise ValueError(f"concurrency is at least 1, not {concurrency}")
+    pending: deque[Future[B]] = deque()
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="storage") as pool:
+        try:
+            for item in items:
+                if len(pending) == concurrency:
+                    yield pending.popleft().result()
+                pending.append(pool.submit(function, item))
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
