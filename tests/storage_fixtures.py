@@ -1,5 +1,6 @@
 """An S3 server over real HTTP for tests, as a pytest plugin."""
 
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ ACCESS_KEY = "AKIATESTACCESSKEY"
 SECRET_KEY = "wJalrXUtnFEMISECRETbPxRfiCYEXAMPLEKEY"
 
 
+# Not through a proxy that the environment may name.
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
 @dataclass(frozen=True)
 class S3Server:
     """A running moto server; every bucket is fresh, so tests do not see each other's objects."""
@@ -20,17 +25,10 @@ class S3Server:
 
     def make_settings(self, *, prefix: str = "") -> StorageSettings:
         """Settings of a store on a new bucket."""
-        import boto3
-
         bucket = f"test-{uuid.uuid4().hex[:12]}"
-        client = boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            region_name="us-east-1",
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=SECRET_KEY,
-        )
-        client.create_bucket(Bucket=bucket)
+        request = urllib.request.Request(f"{self.endpoint}/{bucket}", method="PUT")
+        with _direct.open(request, timeout=10) as reply:
+            assert reply.status == 200
         return self.settings(f"s3://{bucket}/{prefix}" if prefix else f"s3://{bucket}")
 
     def settings(self, url: str) -> StorageSettings:

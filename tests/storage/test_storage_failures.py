@@ -5,9 +5,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -68,12 +68,15 @@ class _Refusal(BaseHTTPRequestHandler):
     """S3's own reply to a signature made with a wrong secret: it repeats the access key."""
 
     body = (
-        '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>SignatureDoesNotMatch</Code><Message>The request '
-        f"signature we calculated does not match</Message><AWSAccessKeyId>{ACCESS_KEY}</AWSAccessKeyId>"
+        '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>SignatureDoesNotMatch</Code><Message>The '
+        f"request signature does not match</Message><AWSAccessKeyId>{ACCESS_KEY}</AWSAccessKeyId>"
         f"<StringToSign>AWS4-HMAC-SHA256 {ACCESS_KEY}</StringToSign></Error>"
     ).encode()
 
+    asked: ClassVar[list[str]] = []
+
     def _refuse(self) -> None:
+        self.asked.append(self.path)
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.send_response(403)
         self.send_header("Content-Length", str(len(self.body)))
@@ -144,17 +147,25 @@ def test_content_types_reach_s3(s3_server: S3Server, tmp_path: Path) -> None:
         assert obstore.get(store._store, key).attributes["Content-Type"] == expected
 
 
-def test_virtual_hosted_style_puts_the_bucket_into_the_host(s3_server: S3Server) -> None:
-    settings = s3_server.make_settings()
-    port = s3_server.endpoint.rpartition(":")[2]
-    # moto takes the bucket from such a host name; *.localhost is this machine.
-    hosted = replace(settings, endpoint=f"http://s3.localhost:{port}", path_style=False)
-    try:
-        socket.getaddrinfo("x.s3.localhost", port)
-    except OSError:
-        pytest.skip("this machine does not resolve *.localhost")
-    ObjectStore(hosted).put("k", b"x")
-    assert ObjectStore(settings).get("k") == b"x"
+@pytest.mark.parametrize(("path_style", "target"), [(True, "s3.test/bucket/k"), (False, "bucket.s3.test/k")])
+def test_the_bucket_is_in_the_path_or_in_the_host(
+    monkeypatch: pytest.MonkeyPatch, refusing_endpoint: str, path_style: bool, target: str
+) -> None:
+    """Asked through an HTTP proxy, which sees the address in full without it having to exist."""
+    monkeypatch.setenv("http_proxy", refusing_endpoint)
+    monkeypatch.setenv("HTTP_PROXY", refusing_endpoint)
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("NO_PROXY", "")
+    store = ObjectStore.from_url(
+        "s3://bucket",
+        endpoint="http://s3.test",
+        access_key_id="a",
+        secret_access_key="b",
+        path_style=path_style,
+    )
+    with pytest.raises(StorageError, match="access was refused"):
+        store.get("k")
+    assert _Refusal.asked[-1] == f"http://{target}"
 
 
 def test_a_local_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
