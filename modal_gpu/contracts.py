@@ -19,7 +19,7 @@ _CONFIG = ConfigDict(extra="forbid")
 
 T = TypeVar("T")
 Count = Annotated[int, Field(ge=0)]
-Seconds = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # JSON has no infinity
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 #: Smallest crop in pixels, a side.
@@ -198,7 +198,7 @@ def to_wire(value: Any) -> dict[str, Any]:
 def from_wire(kind: type[T], data: Mapping[str, Any]) -> T:
     """Checked contract dataclass from JSON-able data; :class:`ContractError` names what is wrong."""
     try:
-        return TypeAdapter(kind).validate_python(dict(data))
+        return TypeAdapter(kind).validate_python(dict(data) if isinstance(data, Mapping) else data)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc'])) or kind.__name__}: {problem['msg']}"

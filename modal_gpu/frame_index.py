@@ -35,8 +35,10 @@ def index_time(index: int) -> Fraction:
 def frame_count(duration: Fraction | float) -> int:
     """Number of indices in a video of ``duration`` seconds: those with ``index_time < duration``.
 
-    At least 1, since a video that has a frame shows it at time zero.
+    At least 1, since a video that has a frame shows it at time zero. ``ValueError`` when negative.
     """
+    if duration < 0:
+        raise ValueError(f"duration {duration} s is negative")
     return max(1, math.ceil(Fraction(duration) * INDEX_RATE))
 
 
@@ -85,6 +87,10 @@ def member_ordinal(index: int) -> int:
 
 def member_count(level: int, count: int) -> int:
     """How many of the indices ``[0, count)`` a level stores."""
+    if count < 0:
+        raise ValueError(f"frame count {count} is negative")
+    if level not in LEVELS:
+        raise ValueError(f"level {level} is not one of {LEVELS}")
     multiples_of_16 = -(-count // 16)
     multiples_of_4 = -(-count // 4)
     return {
@@ -96,10 +102,17 @@ def member_count(level: int, count: int) -> int:
 
 @dataclass(frozen=True, order=True)
 class ChunkRef:
-    """A chunk's identity: its level and the index of its first member."""
+    """A chunk's identity: its level and the index of its first member.
+
+    ``ValueError`` if no chunk of that level starts there.
+    """
 
     level: int
     first_index: int
+
+    def __post_init__(self) -> None:
+        if level_of(self.first_index) != self.level or member_ordinal(self.first_index) % CHUNK_MEMBERS:
+            raise ValueError(f"no chunk of level {self.level} starts at frame index {self.first_index}")
 
     def members(self, count: int) -> list[int]:
         """Indices stored in this chunk of a video of ``count`` indices, ascending."""

@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 
 from modal_gpu.errors import InvalidIdError
-from modal_gpu.frame_index import LEVELS, ChunkRef
+from modal_gpu.frame_index import ChunkRef
 
 
 def canonical_uuid(value: str | uuid.UUID, what: str = "id") -> str:
@@ -85,9 +85,7 @@ class VideoKeys:
         return self._client(f"cropped_frames_v{_version(version)}/")
 
     def chunk(self, version: int, chunk: ChunkRef) -> str:
-        if chunk.level not in LEVELS:
-            raise ValueError(f"level {chunk.level} is not one of {LEVELS}")
-        name = f"modulo_{chunk.level}/chunk_{_non_negative(chunk.first_index):010d}.webm"
+        name = f"modulo_{chunk.level}/chunk_{chunk.first_index:010d}.webm"
         return self.cropped_frames_prefix(version) + name
 
     def caption_frame_extents_db(self, version: int) -> str:
