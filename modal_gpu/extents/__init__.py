@@ -1,0 +1,1 @@
+"""From cropped caption strips to the frame ranges that captions stand in."""

@@ -1,0 +1,110 @@
+"""From pair probabilities to caption extents: the most probable sequence of empty and caption frames.
+
+Viterbi over two states a frame, empty and caption, with two ways from caption to caption: the
+same one stands on, or a new one follows without a gap.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modal_gpu.extents.predictor import REVERSED_COLUMNS, PairPredictions
+
+_SAME, _DIFFERENT, _EMPTY_EMPTY, _EMPTY_VALID, _VALID_EMPTY = range(5)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A caption's frames, half-open ``[start, end)``, and how sure its ends and its inside are (0 to 1)."""
+
+    start: int
+    end: int
+    confidence: float
+
+
+@dataclass(frozen=True)
+class DecoderSettings:
+    """``floor``: the least probability a pair's label is believed to have, so that one bad pair
+    cannot outweigh its neighbours. ``change_penalty``: log cost of a caption starting or ending.
+    """
+
+    floor: float = 0.01
+    change_penalty: float = 0.2
+
+
+def fuse(predictions: PairPredictions) -> NDArray[np.float64]:
+    """Both directions as one, (n − 1, 5), rows sum to 1: geometric mean of forward and turned backward."""
+    turned = predictions.backward[:, REVERSED_COLUMNS]
+    product = np.sqrt(np.maximum(predictions.forward.astype(np.float64), 1e-9) * np.maximum(turned, 1e-9))
+    return product / product.sum(axis=1, keepdims=True)
+
+
+def decode(predictions: PairPredictions, settings: DecoderSettings | None = None) -> list[Extent]:
+    """Caption extents of a video of ``n`` frames: sorted, disjoint, inside [0, n).
+
+    Uses the pair probabilities only, so that a stored result decodes to the same extents;
+    ``presence`` decides where there is no pair, in a video of one frame.
+    """
+    settings = settings or DecoderSettings()
+    count = predictions.frame_count
+    if count == 0:
+        return []
+    if count == 1:
+        presence = float(predictions.presence[0])
+        return [Extent(0, 1, presence)] if presence > 0.5 else []
+
+    fused = fuse(predictions)
+    cost = -np.log(np.maximum(fused, settings.floor))
+    cost[:, [_DIFFERENT, _EMPTY_VALID, _VALID_EMPTY]] += settings.change_penalty
+    follows = cost[:, _DIFFERENT] < cost[:, _SAME]
+    stays = np.minimum(cost[:, _SAME], cost[:, _DIFFERENT])
+
+    # Cheapest way to each state; ties keep the state of the frame before.
+    to_empty, to_caption = 0.0, 0.0
+    from_caption_to_empty = np.empty(count - 1, bool)
+    from_caption_to_caption = np.empty(count - 1, bool)
+    rows = zip(
+        cost[:, _EMPTY_EMPTY].tolist(),
+        cost[:, _VALID_EMPTY].tolist(),
+        cost[:, _EMPTY_VALID].tolist(),
+        stays.tolist(),
+        strict=True,
+    )
+    for pair, (empty_empty, valid_empty, empty_valid, caption_caption) in enumerate(rows):
+        leave, enter = to_caption + valid_empty, to_empty + empty_valid
+        rest, stand = to_empty + empty_empty, to_caption + caption_caption
+        from_caption_to_empty[pair] = leave < rest
+        from_caption_to_caption[pair] = stand <= enter
+        to_empty, to_caption = min(leave, rest), min(stand, enter)
+
+    visible = np.empty(count, bool)
+    visible[-1] = to_caption < to_empty
+    for pair in range(count - 2, -1, -1):
+        came = from_caption_to_caption if visible[pair + 1] else from_caption_to_empty
+        visible[pair] = came[pair]
+
+    begins = visible.copy()
+    begins[1:] &= ~visible[:-1] | follows
+    starts = np.flatnonzero(begins)
+    ends = np.empty_like(starts)
+    for place, start in enumerate(starts):
+        stop = starts[place + 1] if place + 1 < len(starts) else count
+        dark = np.flatnonzero(~visible[start:stop])
+        ends[place] = start + dark[0] if len(dark) else stop
+    return [
+        Extent(int(start), int(end), _confidence(fused, visible, int(start), int(end)))
+        for start, end in zip(starts, ends, strict=True)
+    ]
+
+
+def _confidence(fused: NDArray[np.float64], visible: NDArray[np.bool_], start: int, end: int) -> float:
+    """Geometric mean of the probability of the start, of the end, and of the inside on average."""
+    parts = []
+    if start > 0:
+        parts.append(fused[start - 1, _DIFFERENT if visible[start - 1] else _EMPTY_VALID])
+    if end - start > 1:
+        parts.append(fused[start : end - 1, _SAME].mean())
+    if end < len(visible):
+        parts.append(fused[end - 1, _DIFFERENT if visible[end] else _VALID_EMPTY])
+    return float(np.exp(np.mean(np.log(np.maximum(parts, 1e-9)))))
