@@ -1,0 +1,1 @@
+"""From caption frame ranges to text, and from captions to subtitle files."""

@@ -1,0 +1,91 @@
+"""What OCR says about the extents: fragments of one caption are joined, captions without text go.
+
+The pair predictor rather splits a caption than joins two, since a split shows here as two
+neighbours with one text, while joined captions would be lost. Captions that belong to a person
+are never changed, and nothing is joined across them.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import replace
+
+from rapidfuzz import fuzz
+
+from modal_gpu.databases.captions import Caption
+
+#: Frames between two fragments of one caption at most.
+MAX_GAP = 2
+#: A fragment this short with nearly its neighbour's text is the neighbour, half faded.
+FLICKER_FRAMES = 3
+FLICKER_SIMILARITY = 80.0
+
+_ALIKE = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "..."})
+
+
+def comparable(text: str) -> str:
+    """Text for comparison: compatibility forms, quotes and dashes made one, case and spaces dropped."""
+    return "".join(unicodedata.normalize("NFKC", text.translate(_ALIKE)).translate(_ALIKE).casefold().split())
+
+
+def reconcile(captions: Iterable[Caption]) -> list[Caption]:
+    """Captions by start, after OCR.
+
+    * A predicted caption that OCR read as empty is dropped: it is clutter that looked like strokes.
+    * Neighbouring predicted captions with the same text and at most :data:`MAX_GAP` frames between
+      them become one, with the first one's id. "Step 1" and "Step 2" stay two.
+    * A fragment of at most :data:`FLICKER_FRAMES` frames that touches a longer caption of nearly
+      the same text, all digits equal, becomes part of it.
+
+    Captions that OCR has not read, or failed on, stay as they are.
+    """
+    result: list[Caption] = []
+    for caption in sorted(captions, key=lambda c: (c.start_index, c.end_index)):
+        if _is_read(caption) and not comparable(caption.ocr_text or ""):
+            continue
+        if result and _is_one(result[-1], caption):
+            caption = _joined(result.pop(), caption)
+            # The grown caption may now swallow a fragment before it.
+            while result and _is_one(result[-1], caption):
+                caption = _joined(result.pop(), caption)
+        result.append(caption)
+    return result
+
+
+def _is_read(caption: Caption) -> bool:
+    return not caption.belongs_to_person and caption.ocr_status == "completed"
+
+
+def _is_one(first: Caption, second: Caption) -> bool:
+    if not (_is_read(first) and _is_read(second)):
+        return False
+    gap = second.start_index - first.end_index
+    if gap > MAX_GAP:
+        return False
+    one, other = comparable(first.ocr_text or ""), comparable(second.ocr_text or "")
+    if one == other:
+        return True
+    shorter = min(first.end_index - first.start_index, second.end_index - second.start_index)
+    if gap > 1 or shorter > FLICKER_FRAMES or re.findall(r"\d", one) != re.findall(r"\d", other):
+        return False
+    return fuzz.ratio(one, other) >= FLICKER_SIMILARITY
+
+
+def _joined(first: Caption, second: Caption) -> Caption:
+    """One caption over both; the text of the one that shows it longer."""
+
+    def length(caption: Caption) -> int:
+        return caption.end_index - caption.start_index
+
+    text = first if length(first) >= length(second) else second
+    confidences = [c.confidence for c in (first, second) if c.confidence is not None]
+    return replace(
+        first,
+        end_index=second.end_index,
+        end_seconds=second.end_seconds,
+        confidence=min(confidences, default=None),
+        ocr_text=text.ocr_text,
+        ocr_confidence=text.ocr_confidence,
+        ocr_processed_at=text.ocr_processed_at,
+        image_needs_regen=True,
+    )

@@ -1,0 +1,310 @@
+"""``captions.db``: a video's captions, what a machine found and what people made of it.
+
+The file stores the last frame of a caption, its clients expect that; everything else uses
+half-open ranges. :func:`_from_row` and :func:`_to_row` are the only places that convert.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Literal
+
+from modal_gpu.databases.sqlite_file import new_database, pack, read_database, utc_now
+from modal_gpu.errors import DatabaseFileError
+from modal_gpu.extents.decoder import Extent
+from modal_gpu.frame_index import INDEX_RATE
+
+SCHEMA_VERSION = 1
+
+ExtentsState = Literal["predicted", "confirmed", "gap", "issue"]
+OcrStatus = Literal["queued", "processing", "completed", "error"]
+
+SCHEMA = """
+CREATE TABLE captions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
+    start_frame_index INTEGER NOT NULL DEFAULT 0 CHECK (start_frame_index >= 0),
+    -- Inclusive.
+    end_frame_index INTEGER NOT NULL DEFAULT 0,
+    caption_frame_extents_state TEXT NOT NULL DEFAULT 'predicted'
+        CHECK (caption_frame_extents_state IN ('predicted', 'confirmed', 'gap', 'issue')),
+    caption_frame_extents_pending INTEGER NOT NULL DEFAULT 1,
+    caption_frame_extents_updated_at TEXT NOT NULL DEFAULT '',
+    caption_frame_extents_confidence REAL,
+    text TEXT,
+    text_pending INTEGER NOT NULL DEFAULT 1,
+    text_status TEXT,
+    text_notes TEXT,
+    text_updated_at TEXT,
+    caption_ocr TEXT,
+    caption_ocr_confidence REAL,
+    caption_ocr_status TEXT NOT NULL DEFAULT 'queued'
+        CHECK (caption_ocr_status IN ('queued', 'processing', 'completed', 'error')),
+    caption_ocr_error TEXT,
+    caption_ocr_processed_at TEXT,
+    image_needs_regen INTEGER NOT NULL DEFAULT 0,
+    created_at TEXT NOT NULL DEFAULT '',
+    start_seconds REAL NOT NULL DEFAULT 0,
+    end_seconds REAL NOT NULL DEFAULT 0,
+    CHECK (end_frame_index >= start_frame_index)
+);
+CREATE INDEX captions_by_start ON captions (start_frame_index, end_frame_index);
+CREATE INDEX captions_to_review ON captions (caption_frame_extents_state, caption_frame_extents_pending);
+CREATE INDEX captions_to_read ON captions (caption_ocr_status);
+"""
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One row, with the frames as a half-open range ``[start_index, end_index)``.
+
+    ``id`` 0 is a caption that is not stored yet. ``text`` is a person's (``None``: nobody looked,
+    ``""``: no caption here); ``ocr_text`` the machine's. ``confidence`` is that of the extents.
+    """
+
+    start_index: int
+    end_index: int
+    start_seconds: float
+    end_seconds: float
+    id: int = 0
+    state: ExtentsState = "predicted"
+    pending: bool = True
+    updated_at: str = ""
+    confidence: float | None = None
+    text: str | None = None
+    text_pending: bool = True
+    text_status: str | None = None
+    text_notes: str | None = None
+    text_updated_at: str | None = None
+    ocr_text: str | None = None
+    ocr_confidence: float | None = None
+    ocr_status: OcrStatus = "queued"
+    ocr_error: str | None = None
+    ocr_processed_at: str | None = None
+    image_needs_regen: bool = False
+    created_at: str = ""
+
+    @property
+    def belongs_to_person(self) -> bool:
+        """Whether a person confirmed or edited it, so that no re-run may touch it."""
+        edited = (self.text, self.text_status or None, self.text_notes or None)
+        return self.state != "predicted" or any(value is not None for value in edited)
+
+    @property
+    def best_text(self) -> str:
+        """The person's text where there is one, else what OCR read, else empty."""
+        return self.text if self.text is not None else self.ocr_text or ""
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether subtitles show it: it has text and is no gap."""
+        return self.state != "gap" and bool(self.best_text.strip())
+
+
+#: Column of each field. The two whose meaning differs are converted in _from_row and _to_row.
+_COLUMNS = {
+    "id": "id",
+    "start_index": "start_frame_index",
+    "end_index": "end_frame_index",
+    "start_seconds": "start_seconds",
+    "end_seconds": "end_seconds",
+    "state": "caption_frame_extents_state",
+    "pending": "caption_frame_extents_pending",
+    "updated_at": "caption_frame_extents_updated_at",
+    "confidence": "caption_frame_extents_confidence",
+    "text": "text",
+    "text_pending": "text_pending",
+    "text_status": "text_status",
+    "text_notes": "text_notes",
+    "text_updated_at": "text_updated_at",
+    "ocr_text": "caption_ocr",
+    "ocr_confidence": "caption_ocr_confidence",
+    "ocr_status": "caption_ocr_status",
+    "ocr_error": "caption_ocr_error",
+    "ocr_processed_at": "caption_ocr_processed_at",
+    "image_needs_regen": "image_needs_regen",
+    "created_at": "created_at",
+}
+_FLAGS = ("pending", "text_pending", "image_needs_regen")
+
+
+def _from_row(row) -> Caption:
+    values = {name: row[column] for name, column in _COLUMNS.items()}
+    values["end_index"] += 1  # stored inclusive
+    return Caption(**values | {name: bool(values[name]) for name in _FLAGS})
+
+
+def _to_row(caption: Caption) -> list:
+    values = {name: getattr(caption, name) for name in _COLUMNS}
+    values["end_index"] -= 1  # stored inclusive
+    values["id"] = caption.id or None
+    return [int(value) if name in _FLAGS else value for name, value in values.items()]
+
+
+def write_captions(captions: Iterable[Caption]) -> bytes:
+    """The whole database, packed. Captions with ``id`` 0 get new ids above all others.
+
+    Raises ``ValueError`` for an empty range.
+    """
+    # Captions that have an id first, so that AUTOINCREMENT never gives it to another one.
+    ordered = sorted(captions, key=lambda c: (c.id == 0, c.id, c.start_index))
+    for caption in ordered:
+        if not 0 <= caption.start_index < caption.end_index:
+            raise ValueError(
+                f"caption {caption.id}: frames [{caption.start_index}, {caption.end_index}) are empty"
+            )
+    with new_database(SCHEMA, SCHEMA_VERSION) as connection:
+        names = ", ".join(_COLUMNS.values())
+        marks = ", ".join("?" * len(_COLUMNS))
+        connection.executemany(
+            f"INSERT INTO captions ({names}) VALUES ({marks})", (_to_row(caption) for caption in ordered)
+        )
+        return pack(connection)
+
+
+def read_captions(data: bytes) -> list[Caption]:
+    """All captions by start index. Raises :class:`DatabaseFileError` for a damaged file."""
+    with read_database(data, SCHEMA_VERSION, "captions.db") as connection:
+        rows = connection.execute("SELECT * FROM captions ORDER BY start_frame_index, id").fetchall()
+    return [_from_row(row) for row in rows]
+
+
+def boundary_seconds(index: int, frame_count: int, duration: float) -> float:
+    """When a caption that is first seen (or no longer seen) at ``index`` began (or ended), in seconds.
+
+    The change lies in ((index − 1)/10, index/10], anywhere with equal chance; its middle has the
+    least expected absolute error (25 ms, at most 50 ms). A caption seen at index 0 began at 0, one
+    seen at the last index ends with the video. Clamped to [0, duration].
+    """
+    if index <= 0:
+        return 0.0
+    if index >= frame_count:
+        return float(duration)
+    return min(float(Fraction(2 * index - 1, 2 * INDEX_RATE)), float(duration))
+
+
+def captions_from_extents(extents: Sequence[Extent], frame_count: int, duration: float) -> list[Caption]:
+    """A new video's captions: all predicted, pending, queued for OCR."""
+    now = utc_now()
+    return [_predicted(e.start, e.end, e.confidence, frame_count, duration, now) for e in extents]
+
+
+def _predicted(
+    start: int, end: int, confidence: float, frame_count: int, duration: float, now: str
+) -> Caption:
+    return Caption(
+        start_index=start,
+        end_index=end,
+        start_seconds=boundary_seconds(start, frame_count, duration),
+        end_seconds=boundary_seconds(end, frame_count, duration),
+        updated_at=now,
+        confidence=confidence,
+        created_at=now,
+    )
+
+
+def merge_extents(
+    existing: Sequence[Caption], extents: Sequence[Extent], frame_count: int, duration: float
+) -> list[Caption]:
+    """Captions after a re-run of extents.
+
+    Captions that belong to a person stay as they are. A new extent is cut down to what they leave
+    free (possibly several pieces), and dropped where they leave nothing. A predicted caption whose
+    range comes out unchanged stays, OCR result included. Otherwise one that overlaps it hands its
+    id on, with ``image_needs_regen`` set and OCR queued anew; other predicted captions vanish.
+    """
+    now = utc_now()
+    kept = sorted((c for c in existing if c.belongs_to_person), key=lambda c: c.start_index)
+    machine = sorted((c for c in existing if not c.belongs_to_person), key=lambda c: c.start_index)
+    pieces = [
+        (start, end, extent.confidence)
+        for extent in extents
+        for start, end in _free_parts(extent.start, extent.end, kept)
+    ]
+    unchanged = {(c.start_index, c.end_index): c for c in machine}
+    taken = {unchanged[start, end].id for start, end, _ in pieces if (start, end) in unchanged}
+    spare = [c for c in machine if c.id not in taken]
+
+    merged = list(kept)
+    position = 0
+    for start, end, confidence in sorted(pieces):
+        if (start, end) in unchanged:
+            merged.append(replace(unchanged[start, end], confidence=confidence))
+            continue
+        fresh = _predicted(start, end, confidence, frame_count, duration, now)
+        while position < len(spare) and spare[position].end_index <= start:
+            position += 1
+        if position < len(spare) and spare[position].start_index < end:
+            before = spare[position]
+            fresh = replace(fresh, id=before.id, created_at=before.created_at, image_needs_regen=True)
+            position += 1
+        merged.append(fresh)
+    return sorted(merged, key=lambda c: c.start_index)
+
+
+def _free_parts(start: int, end: int, occupied: Sequence[Caption]) -> list[tuple[int, int]]:
+    """What captions, sorted by start, leave of ``[start, end)``."""
+    parts = []
+    for caption in occupied:
+        if caption.end_index <= start:
+            continue
+        if caption.start_index >= end:
+            break
+        if caption.start_index > start:
+            parts.append((start, caption.start_index))
+        start = max(start, caption.end_index)
+    if start < end:
+        parts.append((start, end))
+    return parts
+
+
+@dataclass(frozen=True)
+class OcrOutcome:
+    """What OCR of one caption gave: text and confidence, or what went wrong."""
+
+    caption_id: int
+    text: str = ""
+    confidence: float = 0.0
+    error: str = ""
+
+
+def waiting_for_ocr(captions: Iterable[Caption], *, errors_too: bool = False) -> list[Caption]:
+    """Captions to read: queued, or left in ``processing`` by a run that died; never gaps."""
+    states = {"queued", "processing"} | ({"error"} if errors_too else set())
+    return [c for c in captions if c.ocr_status in states and c.state != "gap"]
+
+
+def mark_ocr(
+    captions: Iterable[Caption], ids: Iterable[int], status: Literal["queued", "processing"]
+) -> list[Caption]:
+    """The captions with those of ``ids`` marked. Raises :class:`DatabaseFileError` for an unknown id."""
+    return _changed(captions, {i: {"ocr_status": status, "ocr_error": None} for i in ids})
+
+
+def store_ocr(captions: Iterable[Caption], outcomes: Iterable[OcrOutcome]) -> list[Caption]:
+    """The captions with OCR results, or errors, in place.
+
+    A person's own text is never touched: OCR has columns of its own. An error keeps the earlier
+    result. Raises :class:`DatabaseFileError` for an unknown id.
+    """
+    now = utc_now()
+    changes: dict[int, dict] = {}
+    for outcome in outcomes:
+        if outcome.error:
+            change = {"ocr_status": "error", "ocr_error": outcome.error}
+        else:
+            change = {
+                "ocr_status": "completed",
+                "ocr_error": None,
+                "ocr_text": outcome.text,
+                "ocr_confidence": outcome.confidence,
+                "image_needs_regen": False,
+            }
+        changes[outcome.caption_id] = change | {"ocr_processed_at": now}
+    return _changed(captions, changes)
+
+
+def _changed(captions: Iterable[Caption], changes: dict[int, dict]) -> list[Caption]:
+    captions = list(captions)
+    if unknown := changes.keys() - {c.id for c in captions}:
+        raise DatabaseFileError(f"captions.db has no caption with id {', '.join(map(str, sorted(unknown)))}")
+    return [replace(c, **changes[c.id]) if c.id in changes else c for c in captions]
