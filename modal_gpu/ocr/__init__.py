@@ -1,0 +1,1 @@
+"""Reading text in images: one protocol, one engine, one worker pool."""

@@ -1,0 +1,116 @@
+"""What an OCR engine gives, whichever engine it is: lines of text with their places and confidences."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from modal_gpu.errors import ContractError
+
+FrameStatus = Literal["ok", "empty", "failed"]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in fractions of the image, origin top left, y down.
+
+    Raises :class:`ContractError` unless ``0 <= left < right <= 1`` and ``0 <= top < bottom <= 1``.
+    """
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def __post_init__(self) -> None:
+        sides = (self.left, self.top, self.right, self.bottom)
+        inside = 0 <= self.left < self.right <= 1 and 0 <= self.top < self.bottom <= 1
+        if not (all(map(math.isfinite, sides)) and inside):
+            raise ContractError(f"box {sides} is not inside [0, 1] with left < right and top < bottom")
+
+    @property
+    def width(self) -> float:
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        return self.bottom - self.top
+
+    @property
+    def center_x(self) -> float:
+        return (self.left + self.right) / 2
+
+    @property
+    def center_y(self) -> float:
+        return (self.top + self.bottom) / 2
+
+    @property
+    def area(self) -> float:
+        return self.width * self.height
+
+    def intersection(self, other: "Box") -> float:
+        """Shared area, 0 when they only touch."""
+        width = min(self.right, other.right) - max(self.left, other.left)
+        height = min(self.bottom, other.bottom) - max(self.top, other.top)
+        return max(0.0, width) * max(0.0, height)
+
+    def overlap(self, other: "Box") -> float:
+        """Intersection over union, in [0, 1]."""
+        shared = self.intersection(other)
+        return shared / (self.area + other.area - shared)
+
+    def union(self, other: "Box") -> "Box":
+        """The smallest box that holds both."""
+        return Box(
+            min(self.left, other.left),
+            min(self.top, other.top),
+            max(self.right, other.right),
+            max(self.bottom, other.bottom),
+        )
+
+
+@dataclass(frozen=True)
+class OcrLine:
+    """One line of text; ``confidence`` is the engine's own, in [0, 1]."""
+
+    text: str
+    confidence: float
+    box: Box
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.confidence <= 1:
+            raise ContractError(f"confidence {self.confidence} of {self.text!r} is not in [0, 1]")
+
+
+@dataclass(frozen=True)
+class FrameOcr:
+    """What was read in one frame: ``ok`` with lines, ``empty`` without, ``failed`` with the error."""
+
+    frame_index: int
+    status: FrameStatus
+    lines: tuple[OcrLine, ...] = ()
+    error: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.status == "ok") != bool(self.lines) or (self.status == "failed") != bool(self.error):
+            raise ContractError(
+                f"frame {self.frame_index}: status {self.status!r} does not go with "
+                f"{len(self.lines)} lines and error {self.error!r}"
+            )
+
+    @classmethod
+    def of(cls, frame_index: int, lines: "list[OcrLine] | tuple[OcrLine, ...]") -> "FrameOcr":
+        """A frame that was read, with or without text in it."""
+        return cls(frame_index, "ok" if lines else "empty", tuple(lines))
+
+
+class OcrEngine(Protocol):
+    """Reads one image at a time. Not shared between threads: make one engine a worker."""
+
+    def recognize(self, image: np.ndarray) -> list[OcrLine]:
+        """Lines of text in an image (uint8 RGB, H × W × 3), one entry a text line, top to bottom.
+
+        An image without text gives an empty list. Raises :class:`OcrError` when the engine fails.
+        """
+        ...
