@@ -1,0 +1,91 @@
+"""Decoding forward: every presented frame, in order, damage skipped and counted."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.packet import Packet
+from av.video.frame import VideoFrame
+
+from modal_gpu.errors import NoFramesError
+from modal_gpu.media.probe import VideoInfo, frame_pts, probe
+from modal_gpu.media.report import DecodeReport
+from modal_gpu.media.source import open_video
+
+#: A time stamp that falls back by more than this is a clock that started again.
+_RESTART_SECONDS = 1
+
+
+@dataclass(frozen=True)
+class PresentedFrame:
+    """A decoded source frame and when it is shown, in seconds after the first presented frame."""
+
+    seconds: Fraction
+    duration: Fraction
+    frame: VideoFrame
+
+
+def presented_frames(
+    path: str | Path,
+    report: DecodeReport | None = None,
+    *,
+    info: VideoInfo | None = None,
+    start_index: int = 0,
+    threads: int = 0,
+) -> Iterator[PresentedFrame]:
+    """Every frame in presentation order, from the key frame at or before ``start_index`` on.
+
+    One pass; memory is a few frames a decoding thread (``threads``, 0 for one a core). Packets
+    that cannot be decoded are counted in ``report`` and skipped. Times strictly ascend: a frame
+    whose time stamp runs backwards is put right after the one before it, and where a clock starts
+    again (joined recordings) the rest follows on. Raises as :func:`probe`
+    does, and :class:`NoFramesError` when nothing can be decoded.
+    """
+    info = info or probe(path)
+    report = report if report is not None else DecodeReport()
+    report.promised_seconds = info.promised_duration
+    nominal = 1 / info.average_rate if info.average_rate else Fraction(1, 25)
+    last: Fraction | None = None
+    end = shift = Fraction(0)
+    with open_video(path) as (container, stream):
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads
+        if start_index > 0:
+            container.seek(info.pts_at(start_index), stream=stream)
+        for frame in decode_packets(container.demux(stream), report):
+            pts = frame_pts(frame)
+            seconds = info.seconds(pts) + shift if pts is not None else end
+            if last is not None and seconds < last - _RESTART_SECONDS:
+                shift += end - seconds
+                seconds = end
+            elif last is not None and seconds <= last:
+                seconds = last + info.time_base
+            last = seconds
+            duration = frame.duration * info.time_base if frame.duration else nominal
+            end = seconds + duration
+            report.decoded_frames += 1
+            report.concealed_frames += frame.is_corrupt
+            yield PresentedFrame(seconds, duration, frame)
+    report.end_seconds = end
+    report.ended_early = report.ended_early or info.ended_early
+    if last is None and start_index == 0:
+        raise NoFramesError("the video has no frames that can be decoded")
+
+
+def decode_packets(packets: Iterator[Packet], report: DecodeReport) -> Iterator[VideoFrame]:
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:
+            report.ended_early = True  # the demuxer cannot go on
+            return
+        if packet is None:
+            return
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            report.corrupt_packets += packet.size > 0
+            continue
+        yield from frames

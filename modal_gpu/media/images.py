@@ -1,0 +1,23 @@
+"""JPEGs of RGB images."""
+
+import cv2
+import numpy as np
+
+THUMBNAIL_WIDTH = 320
+
+
+def encode_jpeg(rgb: np.ndarray, quality: int = 90) -> bytes:
+    """``rgb`` (H, W, 3) uint8 as a JPEG of ``quality`` 1 to 100."""
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise ValueError(f"an image of {rgb.shape[1]}×{rgb.shape[0]} cannot be stored as a JPEG")
+    return data.tobytes()
+
+
+def thumbnail(rgb: np.ndarray, width: int = THUMBNAIL_WIDTH) -> np.ndarray:
+    """``rgb`` scaled down to ``width``, proportions kept; a narrower image is returned as it is."""
+    height, full_width = rgb.shape[:2]
+    if full_width <= width:
+        return rgb
+    size = (width, max(1, round(height * width / full_width)))
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)

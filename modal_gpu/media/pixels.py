@@ -1,0 +1,96 @@
+"""Pixels of decoded frames: upright RGB, and crops in limited-range 4:2:0."""
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
+
+from modal_gpu.media.geometry import Orientation
+
+# ISO/IEC 23091-2 matrix coefficients, as frames carry them, to swscale's names.
+_MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+_ITU709, _ITU601 = 1, 6
+
+# Full-range to limited-range 8-bit samples (ITU-T H.273, section 8.3).
+_SAMPLES = np.arange(256)
+_LIMITED_LUMA = np.round(16 + _SAMPLES * 219 / 255).astype(np.uint8)
+_LIMITED_CHROMA = np.round(128 + (_SAMPLES - 128) * 224 / 255).astype(np.uint8)
+
+
+def matrix_coefficients(frame: VideoFrame) -> int:
+    """The frame's YCbCr matrix, guessed by its size (as players do) where it is not tagged."""
+    if frame.colorspace in _MATRICES:
+        return frame.colorspace
+    return _ITU709 if frame.width >= 1280 or frame.height > 576 else _ITU601
+
+
+def upright_rgb(frame: VideoFrame, size: tuple[int, int], orientation: Orientation) -> np.ndarray:
+    """RGB uint8 (H, W, 3), scaled to the stored ``size`` with square pixels, then stood upright."""
+    width, height = size
+    rgb = frame.reformat(
+        width=width,
+        height=height,
+        format="rgb24",
+        src_colorspace=_MATRICES[matrix_coefficients(frame)],
+        interpolation=Interpolation.BICUBIC,
+    )
+    return np.ascontiguousarray(orientation.apply(rgb.to_ndarray()))
+
+
+def yuv420_crop(
+    frame: VideoFrame, size: tuple[int, int], orientation: Orientation, rectangle: tuple[int, int, int, int]
+) -> np.ndarray:
+    """The stored ``rectangle`` of a frame, upright: uint8 (h·3/2, w), planes Y, U, V, limited range.
+
+    ``rectangle`` has even sides and lies in the frame scaled to ``size``. An 8-bit 4:2:0 frame of
+    that size is only sliced; anything else goes through swscale first.
+    """
+    full_range = False
+    if frame.format.name in ("yuv420p", "yuvj420p") and (frame.width, frame.height) == size:
+        full_range = frame.format.name == "yuvj420p" or frame.color_range == ColorRange.JPEG
+    else:
+        matrix = _MATRICES[matrix_coefficients(frame)]
+        frame = frame.reformat(
+            width=size[0],
+            height=size[1],
+            format="yuv420p",
+            src_colorspace=matrix,
+            dst_colorspace=matrix,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=Interpolation.BICUBIC,
+        )
+    left, top, right, bottom = rectangle
+    luma = plane_view(frame, 0)[top:bottom, left:right]
+    # Halved without regard to parity: where an odd size was turned, chroma is off by half a sample.
+    rows, columns = (bottom - top) // 2, (right - left) // 2
+    chroma = [
+        plane_view(frame, plane)[top // 2 : top // 2 + rows, left // 2 : left // 2 + columns] for plane in (1, 2)
+    ]
+    planes = [orientation.apply(plane) for plane in (luma, *chroma)]
+    height, width = planes[0].shape
+    packed = np.concatenate([plane.ravel() for plane in planes])
+    if full_range:
+        packed = np.concatenate(
+            [_LIMITED_LUMA[packed[: height * width]], _LIMITED_CHROMA[packed[height * width :]]]
+        )
+    return packed.reshape(height * 3 // 2, width)
+
+
+def plane_view(frame: VideoFrame, plane: int) -> np.ndarray:
+    """One 8-bit plane as a view (rows, columns), valid while the frame lives."""
+    buffer = frame.planes[plane]
+    return np.frombuffer(buffer, np.uint8).reshape(-1, buffer.line_size)[: buffer.height, : buffer.width]
+
+
+def yuv420_to_rgb(yuv: np.ndarray, matrix: int) -> np.ndarray:
+    """RGB uint8 (h, w, 3) from packed limited-range planes (h·3/2, w)."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(yuv), format="yuv420p")
+    return frame.reformat(format="rgb24", src_colorspace=_MATRICES[matrix]).to_ndarray()

@@ -1,0 +1,45 @@
+"""What was damaged in a video, in words."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+
+@dataclass
+class DecodeReport:
+    """Filled while a reader runs; complete when it has ended."""
+
+    decoded_frames: int = 0
+    #: Frames that the decoder repaired, by its own flag: parts are guessed from neighbours.
+    concealed_frames: int = 0
+    #: Packets that could not be decoded at all; the last good frame stands in for theirs.
+    corrupt_packets: int = 0
+    #: The file holds less than its header promised, or cannot be read to its end.
+    ended_early: bool = False
+    #: Where the decodable video ends, and where the header says it does, in seconds.
+    end_seconds: Fraction | None = None
+    promised_seconds: Fraction | None = None
+
+    def describe(self) -> str:
+        """One line for a person; empty for a healthy file."""
+        parts = []
+        if self.corrupt_packets:
+            parts.append(
+                f"{self.corrupt_packets} damaged {_plural('packet', self.corrupt_packets)} could not be decoded"
+            )
+        if self.concealed_frames:
+            parts.append(
+                f"{self.concealed_frames} of {self.decoded_frames} frames "
+                f"{'is' if self.concealed_frames == 1 else 'are'} damaged and partly guessed"
+            )
+        if self.ended_early:
+            part = "the file ends early"
+            if self.end_seconds is not None:
+                part += f", after {float(self.end_seconds):.1f} s"
+                if self.promised_seconds is not None:
+                    part += f" of {float(self.promised_seconds):.1f} s"
+            parts.append(part)
+        return "; ".join(parts)
+
+
+def _plural(noun: str, count: int) -> str:
+    return noun if count == 1 else f"{noun}s"
