@@ -1,0 +1,1 @@
+"""Where a video's captions stand, learned from the text in its full frames."""
