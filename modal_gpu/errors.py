@@ -71,3 +71,7 @@ class StorageUrlError(StorageError):
 
 class OcrError(CaptionAccError):
     """The OCR engine cannot be loaded or failed on every frame."""
+
+
+class DamagedChunkError(CaptionAccError):
+    """A stored chunk of cropped frames that is incomplete or cannot be decoded; the message names it."""

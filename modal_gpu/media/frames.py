@@ -126,7 +126,9 @@ def read_full_frames(
     info = info or probe(path)
     report = report if report is not None else DecodeReport()
     wanted = list(indices)
-    if any(later <= earlier for earlier, later in zip(wanted, wanted[1:], strict=False)) or (wanted and wanted[0] < 0):
+    if any(later <= earlier for earlier, later in zip(wanted, wanted[1:], strict=False)) or (
+        wanted and wanted[0] < 0
+    ):
         raise ValueError("frame indices must ascend from 0 or more")
     for index, shown in frames_at(path, wanted, info, report, threads):
         image = upright_rgb(shown.frame, info.square_size, info.orientation)

@@ -8,7 +8,9 @@ THUMBNAIL_WIDTH = 320
 
 def encode_jpeg(rgb: np.ndarray, quality: int = 90) -> bytes:
     """``rgb`` (H, W, 3) uint8 as a JPEG of ``quality`` 1 to 100."""
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    done, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
     if not done:
         raise ValueError(f"an image of {rgb.shape[1]}×{rgb.shape[0]} cannot be stored as a JPEG")
     return data.tobytes()

@@ -72,7 +72,8 @@ def yuv420_crop(
     # Halved without regard to parity: where an odd size was turned, chroma is off by half a sample.
     rows, columns = (bottom - top) // 2, (right - left) // 2
     chroma = [
-        plane_view(frame, plane)[top // 2 : top // 2 + rows, left // 2 : left // 2 + columns] for plane in (1, 2)
+        plane_view(frame, plane)[top // 2 : top // 2 + rows, left // 2 : left // 2 + columns]
+        for plane in (1, 2)
     ]
     planes = [orientation.apply(plane) for plane in (luma, *chroma)]
     height, width = planes[0].shape

@@ -188,12 +188,16 @@ def _clock_seconds(text: str) -> Fraction | None:
         return None
 
 
-def _end_pts(container: InputContainer, stream: VideoStream, promised: Fraction | None, start_pts: int) -> int:
+def _end_pts(
+    container: InputContainer, stream: VideoStream, promised: Fraction | None, start_pts: int
+) -> int:
     """End of the last presented frame that the file holds, from its last packets, without decoding."""
     known = promised
     if known is None and container.duration:
         known = Fraction(container.duration, av.time_base)
-    attempts = [start_pts + (known - tail) // stream.time_base for tail in _TAIL_SECONDS if known and known > tail]
+    attempts = [
+        start_pts + (known - tail) // stream.time_base for tail in _TAIL_SECONDS if known and known > tail
+    ]
     for seek_pts in [*attempts, None]:
         try:
             container.seek(start_pts if seek_pts is None else seek_pts, stream=stream)

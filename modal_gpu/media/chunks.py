@@ -1,0 +1,278 @@
+"""Chunks of cropped frames: VP9 in WebM, 32 members of one modulo level each, written and read.
+
+Member ``k`` of a chunk has the time stamp ``k / 10`` s; which index it is, its chunk's name tells
+(:meth:`modal_gpu.frame_index.ChunkRef.members`). Each chunk starts with a key frame and needs no other.
+"""
+
+import io
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
+
+from modal_gpu.errors import DamagedChunkError
+from modal_gpu.frame_index import CHUNK_MEMBERS, INDEX_RATE, ChunkRef, level_of, locate
+from modal_gpu.media.frames import CroppedFrame
+from modal_gpu.media.geometry import Orientation
+from modal_gpu.media.pixels import matrix_coefficients, yuv420_crop
+
+_TIME_BASE = Fraction(1, 1000)  # WebM's
+_TICKS = 1000 // INDEX_RATE
+
+
+@dataclass(frozen=True)
+class ChunkSettings:
+    """libvpx-vp9 settings. ``crf`` 0 (best) to 63; ``cpu_used`` 0 (slow) to 8 (fast)."""
+
+    crf: int = 30
+    cpu_used: int = 8
+    deadline: str = "realtime"
+
+    def options(self) -> dict[str, str]:
+        return {
+            "crf": str(self.crf),
+            "b": "0",  # constant quality
+            "deadline": self.deadline,
+            "cpu-used": str(self.cpu_used),
+            "lag-in-frames": "0",
+            "g": str(4 * CHUNK_MEMBERS),  # a chunk has one key frame, its first
+        }
+
+
+@dataclass(frozen=True)
+class EncodedChunk:
+    """A finished WebM file and the frame indices it holds, ascending."""
+
+    ref: ChunkRef
+    data: bytes
+    indices: tuple[int, ...]
+
+
+class _OpenChunk:
+    """One chunk being encoded."""
+
+    def __init__(self, ref: ChunkRef, first: CroppedFrame, settings: ChunkSettings) -> None:
+        self.ref = ref
+        self.indices: list[int] = []
+        self._file = io.BytesIO()
+        # bitexact: no random track ids, so that the same frames give the same bytes.
+        self._container = av.open(self._file, "w", format="webm", options={"fflags": "+bitexact"})
+        self._stream = self._container.add_stream("libvpx-vp9", rate=INDEX_RATE, options=settings.options())
+        height, width = first.luma.shape
+        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        context = self._stream.codec_context
+        context.thread_count = 1  # several threads give no other bytes, but chunks are small
+        context.time_base = _TIME_BASE
+        context.colorspace, context.color_range = first.matrix, ColorRange.MPEG
+
+    def add(self, frame: CroppedFrame) -> None:
+        picture = VideoFrame.from_ndarray(frame.yuv, format="yuv420p")
+        picture.pts, picture.time_base = len(self.indices) * _TICKS, _TIME_BASE
+        picture.colorspace, picture.color_range = frame.matrix, ColorRange.MPEG
+        self._container.mux(self._stream.encode(picture))
+        self.indices.append(frame.index)
+
+    def finish(self) -> EncodedChunk:
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+        return EncodedChunk(self.ref, self._file.getvalue(), tuple(self.indices))
+
+    def abandon(self) -> None:
+        self._container.close()
+
+
+class ChunkWriter:
+    """Encodes cropped frames into chunks, in a thread of its own.
+
+    Use as a context manager::
+
+        with ChunkWriter() as writer:
+            for frame in frames:
+                store(writer.write(frame))
+            store(writer.finish())
+
+    Memory: at most ``queued_frames`` frames wait, and three chunks are open. An encoder's error is
+    raised by the next call.
+    """
+
+    def __init__(self, settings: ChunkSettings | None = None, *, queued_frames: int = 64) -> None:
+        self._settings = settings or ChunkSettings()
+        self._waiting: queue.Queue[CroppedFrame | None] = queue.Queue(queued_frames)
+        self._finished: queue.SimpleQueue[EncodedChunk] = queue.SimpleQueue()
+        self._error: BaseException | None = None
+        self._stopping = threading.Event()
+        self._next_index = 0
+        self._thread = threading.Thread(target=self._run, name="chunk-writer", daemon=True)
+
+    def __enter__(self) -> "ChunkWriter":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._end()
+
+    def write(self, frame: CroppedFrame) -> list[EncodedChunk]:
+        """Take the next frame; indices must follow each other from 0. Returns chunks finished meanwhile."""
+        if frame.index != self._next_index:
+            raise ValueError(f"frame index {frame.index} came where {self._next_index} is next")
+        self._raise_error()
+        if not self._thread.is_alive():
+            raise RuntimeError("a ChunkWriter takes frames inside its with block, before finish()")
+        self._next_index += 1
+        self._waiting.put(frame)
+        return self._take()
+
+    def finish(self) -> list[EncodedChunk]:
+        """Encode what waits and close the last, shorter chunks. Returns those not returned yet."""
+        self._end()
+        self._raise_error()
+        return self._take()
+
+    def _end(self) -> None:
+        if self._thread.is_alive():
+            self._waiting.put(None)
+            self._thread.join()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _take(self) -> list[EncodedChunk]:
+        chunks = []
+        while not self._finished.empty():
+            chunks.append(self._finished.get())
+        return chunks
+
+    def _run(self) -> None:
+        open_chunks: dict[int, _OpenChunk] = {}
+        # Frames are taken to the end even after an error, so that the feeder never waits for room.
+        while (frame := self._waiting.get()) is not None:
+            if not self._stopping.is_set() and self._error is None:
+                self._guarded(self._encode, frame, open_chunks)
+        if not self._stopping.is_set() and self._error is None:
+            self._guarded(self._close_all, open_chunks)
+        for chunk in open_chunks.values():
+            self._guarded(chunk.abandon)
+
+    def _guarded(self, action: Callable[..., None], *arguments: object) -> None:
+        try:
+            action(*arguments)
+        except BaseException as error:
+            self._error = self._error or error
+
+    def _close_all(self, open_chunks: dict[int, _OpenChunk]) -> None:
+        for level in sorted(open_chunks, reverse=True):
+            self._finished.put(open_chunks.pop(level).finish())
+
+    def _encode(self, frame: CroppedFrame, open_chunks: dict[int, _OpenChunk]) -> None:
+        level = level_of(frame.index)
+        if level not in open_chunks:
+            open_chunks[level] = _OpenChunk(locate(frame.index)[0], frame, self._settings)
+        open_chunks[level].add(frame)
+        if len(open_chunks[level].indices) == CHUNK_MEMBERS:
+            self._finished.put(open_chunks.pop(level).finish())
+
+
+def write_chunks(
+    frames: Iterable[CroppedFrame], settings: ChunkSettings | None = None
+) -> Iterator[EncodedChunk]:
+    """All chunks of ``frames``, each as soon as it is complete."""
+    with ChunkWriter(settings) as writer:
+        for frame in frames:
+            yield from writer.write(frame)
+        yield from writer.finish()
+
+
+class _ChunkDecoder:
+    """One chunk's frames, decoded up to the furthest that was asked for."""
+
+    def __init__(self, ref: ChunkRef, data: bytes, expected: int) -> None:
+        self._ref, self._expected = ref, expected
+        self._frames: list[tuple[np.ndarray, int]] = []
+        try:
+            self._container: InputContainer = av.open(io.BytesIO(data), format="matroska")
+            packets = list(self._container.demux(video=0))
+        except (av.FFmpegError, IndexError):
+            raise self._damaged("is not a readable WebM file") from None
+        self._packets = iter(packets)
+        found = sum(packet.size > 0 for packet in packets)
+        if found != expected:
+            raise self._damaged(f"holds {found} frames instead of {expected}")
+
+    def frame(self, position: int) -> tuple[np.ndarray, int]:
+        """``(yuv, matrix)`` of a member."""
+        while len(self._frames) <= position:
+            packet = next(self._packets, None)
+            if packet is None:
+                raise self._damaged(f"gives {len(self._frames)} frames instead of {self._expected}")
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                raise self._damaged(f"cannot be decoded at frame {len(self._frames)}") from None
+            for frame in frames:
+                whole = (0, 0, frame.width, frame.height)
+                yuv = yuv420_crop(frame, (frame.width, frame.height), Orientation(), whole)
+                self._frames.append((yuv, matrix_coefficients(frame)))
+        return self._frames[position]
+
+    def _damaged(self, what: str) -> DamagedChunkError:
+        return DamagedChunkError(
+            f"chunk {self._ref.first_index} of level {self._ref.level} {what}; make a new cropped-frames version"
+        )
+
+
+class ChunkReader:
+    """Frames of one cropped-frames version, by index.
+
+    ``fetch`` gives a chunk's bytes (its errors pass through); ``frame_count`` is the number of
+    indices stored. At most ``cached_chunks`` chunks are kept in memory, decoded as far as needed;
+    with fewer than 3 an ascending read fetches chunks again and again.
+    """
+
+    def __init__(
+        self, fetch: Callable[[ChunkRef], bytes], frame_count: int, *, cached_chunks: int = 4
+    ) -> None:
+        if frame_count < 1:
+            raise ValueError(f"a cropped-frames version has at least one frame, not {frame_count}")
+        self._fetch, self._frame_count, self._cached_chunks = fetch, frame_count, max(1, cached_chunks)
+        self._chunks: OrderedDict[ChunkRef, _ChunkDecoder] = OrderedDict()
+
+    def frames(self, start: int, end: int) -> Iterator[tuple[int, np.ndarray]]:
+        """``(index, RGB uint8 (h, w, 3))`` for ``[start, end)``, ascending.
+
+        Raises :class:`DamagedChunkError` and, for a range outside the version, ``IndexError``.
+        """
+        return self.at(range(start, end))
+
+    def at(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """``(index, RGB uint8 (h, w, 3))`` for each of ``indices``, in their order."""
+        for frame in self.cropped_frames(indices):
+            yield frame.index, frame.rgb()
+
+    def cropped_frames(self, indices: Iterable[int]) -> Iterator[CroppedFrame]:
+        """As :meth:`at`, in YUV; ``seconds`` is the index's moment."""
+        for index in indices:
+            if not 0 <= index < self._frame_count:
+                raise IndexError(f"frame index {index} is not in [0, {self._frame_count})")
+            ref, position = locate(index)
+            yuv, matrix = self._chunk(ref).frame(position)
+            yield CroppedFrame(index, yuv, index / INDEX_RATE, matrix)
+
+    def _chunk(self, ref: ChunkRef) -> _ChunkDecoder:
+        if ref in self._chunks:
+            self._chunks.move_to_end(ref)
+        else:
+            data = self._fetch(ref)
+            self._chunks[ref] = _ChunkDecoder(ref, data, len(ref.members(self._frame_count)))
+            while len(self._chunks) > self._cached_chunks:
+                self._chunks.popitem(last=False)
+        return self._chunks[ref]
