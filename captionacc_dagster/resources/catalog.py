@@ -1,0 +1,501 @@
+"""The catalogue as the platform sees it: rows, errors, and the calls that change a state.
+
+The rules are SQL functions in ``supabase/migrations``; a transport (:class:`PostgresCatalog`) only
+calls them. Methods are named after the functions. Times are aware and in UTC.
+"""
+
+import dataclasses
+import functools
+import typing
+import uuid
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Literal, Protocol, Self
+
+from modal_gpu.contracts import CropRegion
+from modal_gpu.errors import CaptionAccError, InvalidCropRegionError
+
+#: The one tenant of the embedded platform.
+LOCAL_TENANT_ID = "00000000-0000-4000-8000-00000000cacc"
+LOCAL_TENANT_NAME = "local"
+#: From this layout confidence the embedded platform asks nobody.
+LOCAL_AUTO_APPROVE_CONFIDENCE = 0.5
+#: ``approved_by`` of approvals by the tenant's policy.
+AUTO_APPROVED_BY = "auto"
+
+Stage = Literal["layout", "boundaries", "text"]
+StageStatus = Literal["wait", "annotate", "done", "error"]
+DatabaseName = Literal["layout", "captions"]
+STAGES: tuple[Stage, ...] = typing.get_args(Stage)
+
+
+class CatalogError(CaptionAccError):
+    """The catalogue refused a call, or is not set up."""
+
+
+class CatalogUnavailableError(CatalogError):
+    """The database does not answer, or took too long; what was asked may or may not have happened."""
+
+    retryable = True
+
+
+class UnknownVideoError(CatalogError):
+    """No video of this id."""
+
+
+class WrongStateError(CatalogError):
+    """The state does not allow this step, or another run works on the stage."""
+
+
+class LockHeldError(CatalogError):
+    """Somebody else holds the database's lock."""
+
+    retryable = True
+
+
+class LockLostError(CatalogError):
+    """The lease ran out and another holder took the lock: what was about to be written must not be."""
+
+
+class UnknownTenantError(CatalogError):
+    """No tenant of this id."""
+
+
+class VideoDeletedError(CatalogError):
+    """The video was deleted by its owner."""
+
+
+class AlreadyRegisteredError(CatalogError):
+    """The video id or its storage key belongs to another upload."""
+
+
+class UnknownVersionError(CatalogError):
+    """The video has no cropped-frames version of this number."""
+
+
+class InvalidArgumentError(CatalogError):
+    """A value that no call may have, such as an unknown stage."""
+
+
+#: What the SQL functions raise, by SQLSTATE.
+ERRORS_BY_SQLSTATE: Mapping[str, type[CaptionAccError]] = {
+    "CA001": UnknownVideoError,
+    "CA002": WrongStateError,
+    "CA003": InvalidCropRegionError,
+    "CA004": LockHeldError,
+    "CA005": LockLostError,
+    "CA006": UnknownTenantError,
+    "CA007": VideoDeletedError,
+    "CA008": AlreadyRegisteredError,
+    "CA009": UnknownVersionError,
+    "CA010": InvalidArgumentError,
+}
+
+
+class _Row:
+    """A dataclass made from a database row, as Python values or as JSON; unknown columns are left out."""
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        return cls(**{name: _convert(row[column], kind) for name, column, kind in _columns(cls)})
+
+
+@functools.cache
+def _columns(kind: type) -> list[tuple[str, str, Any]]:
+    hints = typing.get_type_hints(kind)
+    return [
+        (field.name, field.metadata.get("column", field.name), hints[field.name])
+        for field in dataclasses.fields(kind)
+    ]
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    if value is None:
+        return None
+    kinds = typing.get_args(kind) or (kind,)
+    if CropRegion in kinds:
+        return CropRegion(**value)
+    if datetime in kinds:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return moment.astimezone(UTC)
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if float in kinds:
+        return float(value)
+    return value
+
+
+@dataclass(frozen=True)
+class TenantRow(_Row):
+    tenant_id: str = dataclasses.field(metadata={"column": "id"})
+    name: str
+    tier: str
+    #: ``None``: a person approves every layout.
+    auto_approve_layout_confidence: float | None
+
+
+@dataclass(frozen=True)
+class StageState:
+    """One stage of a video. ``run_id`` is set while a run works on it."""
+
+    stage: Stage
+    status: StageStatus
+    run_id: str | None
+    last_run_id: str | None
+    error_details: dict[str, Any] | None
+    #: How often work was asked for; never goes back, so that run keys made with it are unique.
+    attempts: int
+    requested_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    note: str
+
+
+@dataclass(frozen=True)
+class VideoRow(_Row):
+    """A row of ``captionacc.videos``; the columns' comments there say what each means."""
+
+    video_id: str = dataclasses.field(metadata={"column": "id"})
+    tenant_id: str
+    display_path: str
+    storage_key: str
+    size_bytes: int
+    uploaded_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None
+    duration_seconds: float | None
+    width: int | None
+    height: int | None
+    video_codec: str | None
+    bitrate: int | None
+    frame_count: int | None
+    full_frame_count: int | None
+    ocr_box_count: int | None
+    failed_ocr_count: int | None
+    damage: str
+
+    layout_status: StageStatus
+    layout_error_details: dict[str, Any] | None
+    layout_run_id: str | None
+    layout_last_run_id: str | None
+    layout_attempts: int
+    layout_requested_at: datetime | None
+    layout_started_at: datetime | None
+    layout_finished_at: datetime | None
+    layout_note: str
+    layout_found: bool | None
+    layout_confidence: float | None
+    proposed_crop_region: CropRegion | None
+    layout_approved_at: datetime | None
+    layout_approved_by: str | None
+    crop_region: CropRegion | None
+    crop_region_version: int
+
+    boundaries_status: StageStatus
+    boundaries_error_details: dict[str, Any] | None
+    boundaries_run_id: str | None
+    boundaries_last_run_id: str | None
+    boundaries_attempts: int
+    boundaries_requested_at: datetime | None
+    boundaries_started_at: datetime | None
+    boundaries_finished_at: datetime | None
+    boundaries_note: str
+    current_cropped_frames_version: int | None
+    caption_count: int | None
+
+    text_status: StageStatus
+    text_error_details: dict[str, Any] | None
+    text_run_id: str | None
+    text_last_run_id: str | None
+    text_attempts: int
+    text_requested_at: datetime | None
+    text_started_at: datetime | None
+    text_finished_at: datetime | None
+    text_note: str
+    text_caption_count: int | None
+
+    def stage(self, stage: Stage) -> StageState:
+        """The columns of one stage."""
+        if stage not in STAGES:
+            raise InvalidArgumentError(f"stage {stage!r} is not one of {', '.join(STAGES)}")
+        names = [field.name for field in dataclasses.fields(StageState) if field.name != "stage"]
+        return StageState(stage=stage, **{name: getattr(self, f"{stage}_{name}") for name in names})
+
+    @property
+    def error(self) -> str | None:
+        """The message of the first stage in state error, or ``None``."""
+        details = self.layout_error_details or self.boundaries_error_details or self.text_error_details
+        return details["message"] if details else None
+
+
+@dataclass(frozen=True)
+class LayoutApproval(_Row):
+    """An approved crop region that is to be processed. ``attempt`` makes the run key unique."""
+
+    video_id: str = dataclasses.field(metadata={"column": "id"})
+    tenant_id: str
+    crop_region: CropRegion
+    crop_region_version: int
+    approved_by: str = dataclasses.field(metadata={"column": "layout_approved_by"})
+    approved_at: datetime = dataclasses.field(metadata={"column": "layout_approved_at"})
+    attempt: int = dataclasses.field(metadata={"column": "boundaries_attempts"})
+    size_bytes: int
+    uploaded_at: datetime | None
+    display_path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayoutOutcome:
+    """What a layout run found. ``crop_region`` is needed when ``layout_found``; a fallback otherwise."""
+
+    duration_seconds: float
+    width: int
+    height: int
+    video_codec: str
+    frame_count: int
+    layout_found: bool
+    layout_confidence: float
+    crop_region: CropRegion | None = None
+    note: str = ""
+    bitrate: int | None = None
+    full_frame_count: int | None = None
+    ocr_box_count: int | None = None
+    failed_ocr_count: int | None = None
+    damage: str = ""
+
+
+@dataclass(frozen=True)
+class CroppedFramesVersion(_Row):
+    video_id: str
+    version: int
+    tenant_id: str
+    run_id: str
+    crop_region: CropRegion
+    crop_region_version: int
+    status: Literal["processing", "active", "archived", "failed"]
+    error_message: str | None
+    chunk_count: int | None
+    total_frames: int | None
+    total_size_bytes: int | None
+    created_at: datetime
+    activated_at: datetime | None
+    archived_at: datetime | None
+    failed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class LockToken:
+    """Proof of holding a database's lock. ``expires_at`` is the end of the lease as it was taken."""
+
+    video_id: str
+    database_name: DatabaseName
+    owner: str
+    token: str = dataclasses.field(repr=False)
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class LockInfo(_Row):
+    """A held lock, as everybody may see it."""
+
+    video_id: str
+    database_name: DatabaseName
+    tenant_id: str
+    owner: str = dataclasses.field(metadata={"column": "lock_owner"})
+    lock_type: Literal["server", "client"]
+    locked_at: datetime
+    expires_at: datetime = dataclasses.field(metadata={"column": "lock_expires_at"})
+    expired: bool
+
+
+class Lease(Protocol):
+    """A lock that is being renewed."""
+
+    @property
+    def token(self) -> LockToken: ...
+
+    def check(self) -> None:
+        """Raise :class:`LockLostError` unless the lock is certainly still held; call it before each write."""
+        ...
+
+
+class Catalog(Protocol):
+    """Every call checks what it changes and raises an error of this module (or InvalidCropRegionError)."""
+
+    # Tenants and videos
+    def ensure_tenant(
+        self,
+        tenant_id: str,
+        name: str,
+        *,
+        tier: str = "free",
+        auto_approve_layout_confidence: float | None = None,
+    ) -> TenantRow:
+        """Create a tenant that is missing; one that exists keeps its settings."""
+        ...
+
+    def set_auto_approve(self, tenant_id: str, confidence: float | None) -> TenantRow: ...
+
+    def get_tenant(self, tenant_id: str) -> TenantRow: ...
+
+    def register_video(
+        self,
+        tenant_id: str,
+        video_id: str,
+        storage_key: str,
+        size_bytes: int,
+        display_path: str,
+        *,
+        uploaded: bool = True,
+        uploaded_by_user_id: str | None = None,
+    ) -> VideoRow:
+        """Tell the catalogue of an upload; repeating it is harmless."""
+        ...
+
+    def get_video(self, video_id: str) -> VideoRow:
+        """Also a deleted one. Raises :class:`UnknownVideoError`."""
+        ...
+
+    def list_videos(
+        self,
+        limit: int = 100,
+        *,
+        tenant_id: str | None = None,
+        include_deleted: bool = False,
+        in_work: bool | None = None,
+        before: VideoRow | None = None,
+    ) -> list[VideoRow]:
+        """Newest first. ``in_work``: a run works on a stage. ``before``: the last row of the former page."""
+        ...
+
+    def soft_delete_video(self, video_id: str) -> VideoRow: ...
+
+    # Asking for work; each row is handed out once, and again when no run began it in time
+    def claim_new_videos(
+        self, limit: int = 50, *, restart_after_seconds: float = 3600, max_unstarted: int = 5
+    ) -> list[VideoRow]: ...
+
+    def pending_layout_approvals(
+        self, limit: int = 50, *, restart_after_seconds: float = 3600, max_unstarted: int = 5
+    ) -> list[LayoutApproval]: ...
+
+    def pending_text(
+        self, limit: int = 50, *, restart_after_seconds: float = 3600, max_unstarted: int = 5
+    ) -> list[VideoRow]: ...
+
+    # Stages
+    def begin_stage(self, video_id: str, stage: Stage, run_id: str, *, take_over: bool = True) -> VideoRow:
+        """Make a run the worker of a stage. Another run is displaced: it is refused when it finishes."""
+        ...
+
+    def fail_stage(
+        self, video_id: str, stage: Stage, run_id: str, message: str, error_type: str = ""
+    ) -> VideoRow: ...
+
+    def retry_stage(self, video_id: str, stage: Stage) -> VideoRow: ...
+
+    def complete_review(self, video_id: str, stage: Literal["boundaries", "text"]) -> VideoRow: ...
+
+    def finish_layout(self, video_id: str, run_id: str, outcome: LayoutOutcome) -> VideoRow:
+        """Ready for a person, or approved at once where the tenant's policy says so."""
+        ...
+
+    def approve_layout(
+        self, video_id: str, approved_by: str, crop_region: CropRegion | None = None
+    ) -> VideoRow:
+        """``None`` approves the proposed region. The approved region again changes nothing."""
+        ...
+
+    def finish_boundaries(
+        self, video_id: str, run_id: str, *, version: int, caption_count: int, note: str = ""
+    ) -> VideoRow: ...
+
+    def finish_text(self, video_id: str, run_id: str, *, caption_count: int, note: str = "") -> VideoRow: ...
+
+    # Cropped frames
+    def allot_cropped_frames_version(self, video_id: str, run_id: str, crop_region: CropRegion) -> int: ...
+
+    def activate_cropped_frames_version(
+        self, video_id: str, version: int, *, chunk_count: int, total_frames: int, total_size_bytes: int
+    ) -> CroppedFramesVersion: ...
+
+    def fail_cropped_frames_version(
+        self, video_id: str, version: int, message: str
+    ) -> CroppedFramesVersion: ...
+
+    def list_cropped_frames_versions(self, video_id: str) -> list[CroppedFramesVersion]: ...
+
+    def record_inference_run(
+        self,
+        video_id: str,
+        version: int,
+        run_id: str,
+        *,
+        model_version: str,
+        storage_key: str,
+        total_pairs: int,
+        processing_time_seconds: float,
+        started_at: datetime,
+        completed_at: datetime,
+        model_sha256: str | None = None,
+        file_size_bytes: int | None = None,
+    ) -> str:
+        """Gives the row's id; the same model on the same version replaces its row."""
+        ...
+
+    # Locks
+    def take_lock(
+        self,
+        video_id: str,
+        database_name: DatabaseName,
+        owner: str,
+        lease_seconds: float,
+        *,
+        lock_type: Literal["server", "client"] = "server",
+    ) -> LockToken: ...
+
+    def renew_lock(self, token: LockToken, lease_seconds: float) -> LockToken: ...
+
+    def release_lock(self, token: LockToken) -> bool:
+        """False when the lock was no longer the caller's."""
+        ...
+
+    def list_locks(self, *, include_expired: bool = False) -> list[LockInfo]: ...
+
+    def bump_database_version(self, token: LockToken) -> int:
+        """Record that a new version of the file was published; needs a lease that still runs."""
+        ...
+
+    def database_version(self, video_id: str, database_name: DatabaseName) -> int:
+        """0 before the first publication."""
+        ...
+
+    def lease(
+        self,
+        video_id: str,
+        database_name: DatabaseName,
+        owner: str,
+        seconds: float = 60,
+        *,
+        wait_seconds: float = 30,
+    ) -> AbstractContextManager[Lease]:
+        """Hold a lock while the block runs. Raises :class:`LockHeldError` after ``wait_seconds``."""
+        ...
+
+    # Usage
+    def record_usage(
+        self,
+        tenant_id: str,
+        metric_type: str,
+        metric_value: float | Decimal,
+        *,
+        video_id: str | None = None,
+        cost_estimate_usd: float | Decimal | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> int: ...
+
+    def close(self) -> None: ...
