@@ -1,0 +1,46 @@
+# Two commands do everything on a fresh machine with Python 3.11 or newer:
+#   make demo    set up, then turn the sample video into captions
+#   make test    set up, then lint and run the tests
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# Bytecode makes each of Dagster's processes start in half the time.
+export PYTHONDONTWRITEBYTECODE =
+
+.PHONY: demo test dev lint format lock clean
+
+demo: $(INSTALLED)
+	$(BIN)/captionacc demo
+
+dev: $(INSTALLED)
+	$(BIN)/captionacc up
+
+test: $(INSTALLED) lint
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# After a change of pyproject.toml: resolve anew in an empty environment and pin what came out.
+lock:
+	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet -e '.[dev]'
+	(echo '# Made by `make lock`; the set-up installs exactly these versions.'; \
+	 $(VENV)-lock/bin/python -m pip freeze --exclude-editable | sed -E 's/ @ .*torch-([0-9.]+).*/==\1/; s/^(torch==[0-9.]+)\+cpu/\1/' | grep -v '^nvidia-') > constraints.txt
+	rm -rf $(VENV)-lock
+
+clean:
+	rm -rf $(VENV) .captionacc .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,95 @@
+"""The whole pipeline on one file, without the orchestrator: what the benchmarks measure."""
+
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modal_gpu.captions.reconcile import reconcile
+from modal_gpu.captions.subtitles import shown
+from modal_gpu.contracts import CaptionOcrRequest, CaptionRange, CropInferRequest, ExtractRequest
+from modal_gpu.databases.captions import (
+    Caption,
+    OcrOutcome,
+    captions_from_extents,
+    read_captions,
+    store_ocr,
+    write_captions,
+)
+from modal_gpu.databases.extents import read_extents
+from modal_gpu.databases.layout import read_layout
+from modal_gpu.extents.decoder import decode
+from modal_gpu.functions.caption_ocr import generate_caption_ocr
+from modal_gpu.functions.crop_infer import crop_and_infer_caption_frame_extents
+from modal_gpu.functions.extract import extract_frames_and_ocr
+from modal_gpu.functions.settings import ComputeSettings
+from modal_gpu.keys import VideoKeys
+from modal_gpu.storage import ObjectStore
+
+
+@dataclass
+class PipelineRun:
+    """Captions of a video and the wall seconds of each step."""
+
+    captions: list[Caption]
+    duration: float
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def total_seconds(self) -> float:
+        return sum(self.seconds.values())
+
+
+def run(video: Path, work: Path, settings: ComputeSettings | None = None) -> PipelineRun:
+    """Every step that a run of the graph takes, on a bucket in the folder ``work``, layout approved as found."""
+    settings = settings or ComputeSettings()
+    store = ObjectStore.from_url(work.resolve().as_uri())
+    keys = VideoKeys(str(uuid.uuid4()), str(uuid.uuid4()))
+    store.upload(video, keys.video)
+    seconds: dict[str, float] = {}
+    mark = time.monotonic()
+
+    def lap(name: str) -> None:
+        nonlocal mark
+        now = time.monotonic()
+        seconds[name], mark = now - mark, now
+
+    facts = extract_frames_and_ocr(ExtractRequest(keys.tenant_id, keys.video_id, keys.video), store, settings)
+    lap("frames, OCR, layout")
+    crop = read_layout(store.get(keys.layout_db)).crop_region
+    crop_and_infer_caption_frame_extents(
+        CropInferRequest(keys.tenant_id, keys.video_id, keys.video, crop, version=1, run_id="benchmark"),
+        store,
+        settings,
+    )
+    lap("crops, chunks, pairs")
+    _, predictions = read_extents(store.get(keys.caption_frame_extents_db(1)))
+    captions = captions_from_extents(decode(predictions), predictions.frame_count, facts.duration)
+    # Written and read again for their ids, as the graph does.
+    captions = read_captions(write_captions(captions))
+    lap("captions")
+    ranges = [CaptionRange(c.id, c.start_index, c.end_index) for c in captions]
+    results = generate_caption_ocr(
+        CaptionOcrRequest(keys.tenant_id, keys.video_id, 1, predictions.frame_count, ranges), store, settings
+    )
+    outcomes = [OcrOutcome(r.caption_id, r.ocr_text, r.confidence, r.error) for r in results]
+    captions = reconcile(store_ocr(captions, outcomes))
+    lap("caption OCR")
+    return PipelineRun(captions, facts.duration, seconds)
+
+
+@dataclass(frozen=True)
+class TimedText:
+    """A caption as viewers see it, in seconds."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+def run_pipeline(video: Path, work: Path) -> list[TimedText]:
+    """Captions of a video, as subtitles show them."""
+    return [
+        TimedText(start / 1000, end / 1000, caption.best_text)
+        for start, end, caption in shown(run(video, work).captions)
+    ]

@@ -1,0 +1,68 @@
+"""``generate_caption_ocr``: the text of captions, read on the per-pixel median of their frames."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from modal_gpu.captions.median import median_image, sample_indices
+from modal_gpu.captions.text import caption_text
+from modal_gpu.contracts import (
+    CaptionOcrRequest,
+    CaptionOcrResult,
+    CaptionRange,
+    Progress,
+    no_progress,
+)
+from modal_gpu.functions.settings import ComputeSettings
+from modal_gpu.frame_index import ChunkRef
+from modal_gpu.keys import VideoKeys
+from modal_gpu.media.chunks import ChunkReader
+from modal_gpu.ocr.engine import FrameOcr
+from modal_gpu.ocr.pool import OcrPool
+from modal_gpu.ocr.rapid import STRIP, RapidOcrEngine
+from modal_gpu.storage import ObjectStore
+
+
+def generate_caption_ocr(
+    request: CaptionOcrRequest,
+    store: ObjectStore,
+    settings: ComputeSettings,
+    progress: Progress = no_progress,
+) -> list[CaptionOcrResult]:
+    """One result a caption, in the request's order; a caption that fails has its error in it.
+
+    Raises :class:`OcrError` when every caption failed, :class:`ObjectNotFoundError` when a chunk is
+    not there.
+    """
+    if not request.captions:
+        return []
+    total = len(request.captions)
+    progress("captions", 0, total)
+    results = []
+    images = enumerate(caption_images(request, store))
+    with OcrPool(lambda: RapidOcrEngine(settings.ocr(STRIP)), min(settings.worker_count, total)) as pool:
+        for frame, caption in zip(pool.map(images), request.captions, strict=True):
+            results.append(_result(caption, frame))
+            progress("captions", len(results), total)
+    return results
+
+
+def caption_images(request: CaptionOcrRequest, store: ObjectStore) -> Iterator[np.ndarray]:
+    """The median image (uint8 RGB, H × W × 3) of each caption, one at a time, in the request's order."""
+    keys = VideoKeys(request.tenant_id, request.video_id)
+
+    def fetch(ref: ChunkRef) -> bytes:
+        return store.get(keys.chunk(request.version, ref))
+
+    reader = ChunkReader(fetch, request.frame_count)
+    for caption in request.captions:
+        wanted = sample_indices(caption.start_index, caption.end_index)
+        yield median_image(image for _, image in reader.at(wanted))
+
+
+def _result(caption: CaptionRange, frame: FrameOcr) -> CaptionOcrResult:
+    count = caption.end_index - caption.start_index
+    if frame.status == "failed":
+        return CaptionOcrResult("", 0.0, count, caption.caption_id, error=frame.error or "OCR failed")
+    text = caption_text(frame.lines)
+    return CaptionOcrResult(text.text, text.confidence, count, caption.caption_id)

@@ -1,0 +1,36 @@
+"""How the functions work, as far as the machine and the installation decide it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modal_gpu.cores import available_cores
+
+if TYPE_CHECKING:
+    from modal_gpu.ocr.rapid import RapidOcrSettings
+
+
+@dataclass(frozen=True)
+class ComputeSettings:
+    """``workers`` is the number of CPU workers; model files default to those in RapidOCR's wheel."""
+
+    workers: int = 0
+    ocr_detection_model: Path | None = None
+    ocr_recognition_model: Path | None = None
+    ocr_dictionary: Path | None = None
+
+    @property
+    def worker_count(self) -> int:
+        """The workers asked for, or one a core."""
+        return self.workers or available_cores()
+
+    def ocr(self, base: "RapidOcrSettings | None" = None) -> "RapidOcrSettings":
+        """OCR settings with this installation's model files; ``base`` says what is read."""
+        from modal_gpu.ocr.rapid import FULL_FRAME
+
+        return replace(
+            base or FULL_FRAME,
+            detection_model=self.ocr_detection_model,
+            recognition_model=self.ocr_recognition_model,
+            dictionary=self.ocr_dictionary,
+        )
