@@ -1,0 +1,1 @@
+"""Speed and caption quality, against truth."""
