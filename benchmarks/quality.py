@@ -5,6 +5,7 @@
 """
 
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,6 +26,7 @@ from benchmarks.metrics import (
     figures,
     match,
 )
+from modal_gpu.errors import CaptionAccError
 
 
 def read_captions(path: Path) -> list[Caption]:
@@ -86,6 +88,19 @@ def differences(matching: Matching) -> Table:
     return table
 
 
+def _timed_pipeline(video: Path) -> tuple[list[Caption], float]:
+    from benchmarks.pipeline import run_pipeline
+
+    start = time.perf_counter()
+    try:
+        with tempfile.TemporaryDirectory(prefix="quality-") as work:
+            captions = run_pipeline(video, Path(work))
+    except (CaptionAccError, FileNotFoundError) as error:
+        print(f"{video}: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    return captions, time.perf_counter() - start
+
+
 def main(
     video: Annotated[Path, typer.Argument(help="The video.")],
     truth: Annotated[Path, typer.Option(help="SRT with the true captions.", exists=True, dir_okay=False)],
@@ -100,18 +115,13 @@ def main(
     title, seconds = f"{video.name}: quality", None
     try:
         expected = read_captions(truth)
-        if captions is not None:
-            extracted = read_captions(captions)
-            title += f" of {captions.name}"
-        else:
-            from benchmarks.pipeline import run_pipeline
-
-            with tempfile.TemporaryDirectory(prefix="quality-") as work:
-                start = time.perf_counter()
-                extracted = run_pipeline(video, Path(work))
-                seconds = time.perf_counter() - start
+        extracted = read_captions(captions) if captions is not None else None
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    if captions is not None:
+        title += f" of {captions.name}"
+    if extracted is None:
+        extracted, seconds = _timed_pipeline(video)
     matching = match(expected, extracted)
     quality = figures(matching)
     if as_json:
@@ -121,7 +131,7 @@ def main(
     console = Console()
     console.print(quality_table(quality, title))
     if seconds is not None:
-        console.print(f"{seconds:.1f} s, models loaded and frames decoded included")
+        console.print(f"{seconds:.1f} s for the whole pipeline, loading of models included")
     if details:
         console.print(differences(matching))
 
