@@ -136,18 +136,16 @@ def _groups(
     truth: Sequence[Caption], extracted: Sequence[Caption]
 ) -> Iterator[tuple[list[Caption], list[Caption]]]:
     """Captions chained by overlaps, in time order; keeps the quadratic alignment small."""
-    ordered = sorted(
-        [(c.start_s, c.end_s, c.text, 0, c) for c in truth]
-        + [(c.start_s, c.end_s, c.text, 1, c) for c in extracted]
-    )
+    sides = [(0, c) for c in truth] + [(1, c) for c in extracted]
+    sides.sort(key=lambda item: (item[1].start_s, item[1].end_s, item[1].text, item[0]))
     group: tuple[list[Caption], list[Caption]] = ([], [])
     until = float("-inf")
-    for start, end, _, side, caption in ordered:
-        if start >= until and (group[0] or group[1]):
+    for side, caption in sides:
+        if caption.start_s >= until and (group[0] or group[1]):
             yield group
             group = ([], [])
         group[side].append(caption)
-        until = max(until, end)
+        until = max(until, caption.end_s)
     if group[0] or group[1]:
         yield group
 

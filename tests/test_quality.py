@@ -149,6 +149,11 @@ def test_captions_at_the_same_time_are_paired_by_text() -> None:
     assert (figures.found, figures.exact_text) == (2, 2)
 
 
+def test_the_same_caption_extracted_twice_is_invented_once() -> None:
+    figures = evaluate(TRUTH, [*TRUTH, TRUTH[1]])
+    assert (figures.found, figures.invented) == (3, 1)
+
+
 def test_nothing_expected_and_nothing_extracted_is_right() -> None:
     assert evaluate([], []).found_share == 1
     figures = evaluate([], [Caption(0, 1, "ghost")])
