@@ -85,6 +85,8 @@ def differences(matching: Matching) -> Table:
             rows.append((pair.truth.start_s, what, pair.truth.text, pair.extracted.text))
     for at, *cells in sorted(rows):
         table.add_row(f"{at:.2f} s", *cells)
+    if not rows:
+        table.add_row("", "none")
     return table
 
 

@@ -64,7 +64,7 @@ def test_the_truth_file_is_what_the_function_returns(folder: Path, tmp_path: Pat
     written = [(e.start / 1000, e.end / 1000, e.plaintext) for e in events]
     assert written == [(c.start, c.end, c.text) for c in shown]
     # The second caption is cut off by the end of the video, the third has not begun.
-    assert [(c.start, c.end) for c in shown] == [(0.8, 2.6), (2.6, 4.0)]
+    assert [(c.start, c.end) for c in shown] == [(0.84, 2.6), (2.6, 4.0)]
 
 
 def test_the_same_arguments_give_the_same_bytes_and_another_seed_another_picture(tmp_path: Path) -> None:
