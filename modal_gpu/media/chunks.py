@@ -110,6 +110,7 @@ class ChunkWriter:
         self._error: BaseException | None = None
         self._stopping = threading.Event()
         self._next_index = 0
+        self._shape: tuple[int, ...] | None = None
         self._thread = threading.Thread(target=self._run, name="chunk-writer", daemon=True)
 
     def __enter__(self) -> "ChunkWriter":
@@ -127,6 +128,9 @@ class ChunkWriter:
         self._raise_error()
         if not self._thread.is_alive():
             raise RuntimeError("a ChunkWriter takes frames inside its with block, before finish()")
+        self._shape = self._shape or frame.yuv.shape
+        if frame.yuv.shape != self._shape:  # the encoder would scale it without a word
+            raise ValueError(f"frame {frame.index} is of shape {frame.yuv.shape}, those before {self._shape}")
         self._next_index += 1
         self._waiting.put(frame)
         return self._take()
@@ -226,7 +230,8 @@ class _ChunkDecoder:
 
     def _damaged(self, what: str) -> DamagedChunkError:
         return DamagedChunkError(
-            f"chunk {self._ref.first_index} of level {self._ref.level} {what}; make a new cropped-frames version"
+            f"chunk {self._ref.first_index} of level {self._ref.level} {what}; "
+            "make a new cropped-frames version"
         )
 
 

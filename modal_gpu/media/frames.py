@@ -8,6 +8,7 @@ stretch (before the first good frame, that one does).
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from modal_gpu.media.seeking import frames_at
 
 @dataclass(frozen=True, eq=False)
 class FullFrame:
-    """``image`` is RGB uint8 (H, W, 3), upright, square pixels; ``seconds`` when its source frame is shown."""
+    """``image``: RGB uint8 (H, W, 3), upright, square pixels; ``seconds``: when its source frame is shown."""
 
     index: int
     seconds: float
@@ -126,9 +127,7 @@ def read_full_frames(
     info = info or probe(path)
     report = report if report is not None else DecodeReport()
     wanted = list(indices)
-    if any(later <= earlier for earlier, later in zip(wanted, wanted[1:], strict=False)) or (
-        wanted and wanted[0] < 0
-    ):
+    if any(later <= earlier for earlier, later in pairwise([-1, *wanted])):
         raise ValueError("frame indices must ascend from 0 or more")
     for index, shown in frames_at(path, wanted, info, report, threads):
         image = upright_rgb(shown.frame, info.square_size, info.orientation)

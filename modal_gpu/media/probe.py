@@ -129,12 +129,12 @@ def _first_frame(container: InputContainer, stream: VideoStream) -> tuple[VideoF
     The two differ where the file's beginning is damaged: index 0 must not move because of that.
     """
     stream.thread_type = "SLICE"  # frame threads would decode ahead
-    first_pts: int | None = None
+    # Recordings cut out of a broadcast begin anywhere: nothing is presented before a key frame.
+    broadcast = bool(container.format.flags & av.format.Flags.ts_discont.value)
+    first_pts = None if broadcast else stream.start_time
     packets = 0
     for packet in _packets(container, stream):
         packets += packet.size > 0
-        # Pictures before the first key frame, or shown before it, cannot be decoded. The decoder
-        # drops what an edit list discards, so the first one kept counts there.
         if first_pts is None and packet.pts is not None and not packet.is_discard and packet.is_keyframe:
             first_pts = packet.pts
         try:
@@ -143,9 +143,8 @@ def _first_frame(container: InputContainer, stream: VideoStream) -> tuple[VideoF
             continue
         for frame in frames:
             pts = frame_pts(frame)
-            if pts is None:
-                pts = first_pts or 0
-            return frame, pts if first_pts is None else min(pts, first_pts)
+            known = [value for value in (pts, first_pts) if value is not None]
+            return frame, min(known, default=0)
     what = f"none of its {packets} packets can be decoded" if packets else "its video stream is empty"
     raise NoFramesError(f"the video has no frames: {what}")
 

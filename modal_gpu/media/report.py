@@ -24,7 +24,8 @@ class DecodeReport:
         parts = []
         if self.corrupt_packets:
             parts.append(
-                f"{self.corrupt_packets} damaged {_plural('packet', self.corrupt_packets)} could not be decoded"
+                f"{self.corrupt_packets} damaged {'packet' if self.corrupt_packets == 1 else 'packets'} "
+                "could not be decoded"
             )
         if self.concealed_frames:
             parts.append(
@@ -39,7 +40,3 @@ class DecodeReport:
                     part += f" of {float(self.promised_seconds):.1f} s"
             parts.append(part)
         return "; ".join(parts)
-
-
-def _plural(noun: str, count: int) -> str:
-    return noun if count == 1 else f"{noun}s"
