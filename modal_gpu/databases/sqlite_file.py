@@ -131,7 +131,12 @@ def open_database(path: Path, schema_version: int) -> Iterator[sqlite3.Connectio
                 f"database {path.name} has schema version {found}, this program reads version "
                 f"{schema_version}: update the program, or make the file again"
             )
-        yield connection
+        try:
+            yield connection
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise  # the caller's own mistake
+        except sqlite3.DatabaseError as error:  # a table or column that is not there, a damaged page
+            raise DatabaseFileError(f"database {path.name} is damaged or not ours: {error}") from error
 
 
 @contextmanager

@@ -36,11 +36,11 @@ FALLBACK_CROP = CropRegion(0.0, 0.7, 1.0, 1.0)
 _LINE_HEIGHTS = (0.012, 0.15)
 # Static text: seen again at its place for at least this long (captions rarely stay 10 s), in at least this
 # share of the samples in between; or in this share of all samples of a clip too short for the first rule.
-_STATIC_SECONDS, _STATIC_DENSITY, _STATIC_SHARE = 15.0, 0.3, 0.6
+_STATIC_SECONDS, _STATIC_DENSITY, _STATIC_SHARE = 15.0, 0.5, 0.6
 _STATIC_MIN_SAMPLES, _SHORT_CLIP_MIN_SAMPLES = 3, 4
 # Two readings are of the same text from this similarity (0 to 100) on. Logos on moving pictures are misread
-# often, so at one place less similarity is asked for.
-_SAME_TEXT, _SAME_TEXT_AT_A_PLACE = 75.0, 50.0
+# often, so at one place (boxes overlapping this much, IoU) less similarity is asked for.
+_SAME_TEXT, _SAME_TEXT_AT_A_PLACE, _SAME_PLACE = 75.0, 65.0, 0.6
 # A stack of so many lines is credits or a page, not a caption.
 _STACK_LINES = 5
 # Lines of one row: middles within this share of the line height, heights within this ratio.
@@ -248,10 +248,12 @@ def _reject_static(lines: Sequence[_Line], sampled: Sequence[int]) -> list[_Plac
             places.append(place)
             for line in place.lines:
                 line.reject("static text", 0.97)
-    # Misread a few times, the same logo starts places of its own; what lies on a static place belongs to it.
+    # Misread, the same logo starts places of its own; what lies on a permanent one belongs to it.
     for place in places:
+        if len(place.lines) < _STATIC_SHARE * len(sampled):
+            continue
         for line in lines:
-            if not line.verdict and line.box.intersection(place.box) > 0.6 * line.box.area:
+            if not line.verdict and line.box.intersection(place.box) > 0.8 * line.box.area:
                 line.reject("static text", 0.85)
     return places
 
@@ -264,11 +266,11 @@ def _places(lines: Iterable[_Line], order: Mapping[int, int]) -> list[_Place]:
             continue
         now = order[line.frame]
         for place in places:
-            if place.box.overlap(line.box) >= 0.4 and any(
+            if place.box.overlap(line.box) >= _SAME_PLACE and any(
                 fuzz.ratio(key, line.key) >= _SAME_TEXT_AT_A_PLACE for key in place.keys
             ):
                 place.lines.append(line)
-                if line.key not in place.keys and len(place.keys) < 5:
+                if line.key not in place.keys and len(place.keys) < 3:
                     place.keys.append(line.key)
                 break
         else:
@@ -600,7 +602,7 @@ def _band_confidence(row: _Row, rivals: Sequence[_Row], share: float, texts: int
     confidence *= 0.6 + 0.4 * min(1.0, share / 0.5)
     if rivals:
         confidence *= 1 - 0.3 * min(1.0, rivals[0].evidence / row.evidence)
-    return round(confidence, 4)
+    return round(min(confidence, 0.99), 4)  # 1 is for what people said
 
 
 def _fit(row: _Row, line: _Line) -> float:

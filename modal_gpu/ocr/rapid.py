@@ -36,6 +36,9 @@ _SMALL_SIDE, _ENLARGED_SIDE, _MAX_ENLARGEMENT = 640, 960, 4.0
 #: this much higher, and the gap between them is at most this many heights.
 _SAME_ROW_SHARE, _SAME_ROW_HEIGHTS, _SAME_ROW_GAP = 0.6, 1.6, 1.5
 
+#: Images wider than this many heights are strips, which a line of text may fill.
+_STRIP_ASPECT = 3.0
+
 
 @dataclass(frozen=True)
 class RapidOcrSettings:
@@ -117,7 +120,7 @@ class RapidOcrEngine:
         for corners, text, score in zip(found.boxes, found.txts, found.scores, strict=True):
             box = _fraction_box(np.asarray(corners, float), width, height)
             text = unicodedata.normalize("NFC", text).strip()
-            if box is not None and text:
+            if box is not None and text and not _is_picture(box, width / height):
                 lines.append(OcrLine(text, min(1.0, max(0.0, float(score))), box))
         return join_pieces(lines, width / height)
 
@@ -191,6 +194,12 @@ def _fraction_box(corners: np.ndarray, width: int, height: int) -> Box | None:
     left, top = np.clip(corners.min(axis=0) / (width, height), 0, 1).tolist()
     right, bottom = np.clip(corners.max(axis=0) / (width, height), 0, 1).tolist()
     return Box(left, top, right, bottom) if left < right and top < bottom else None
+
+
+def _is_picture(box: Box, aspect: float) -> bool:
+    """Whether a box fills a frame to three of its edges: large shapes are sometimes read as a letter."""
+    at_edges = sum((box.left < 0.005, box.top < 0.005, box.right > 0.995, box.bottom > 0.995))
+    return at_edges >= 3 and aspect < _STRIP_ASPECT
 
 
 def _existing(what: str, path: Path) -> Path:
