@@ -39,18 +39,18 @@ CAPTIONS = (
     SampleCaption(0.84, 2.6, "Every evening the harbour falls silent."),
     SampleCaption(2.6, 4.44, "Only the gulls are still awake."),
     SampleCaption(
-        5.0, 7.4, "Far out, the last boat turns for home\nand follows the light to the shore.", "box"
+        5.08, 7.36, "Far out, the last boat turns for home\nand follows the light to the shore.", "box"
     ),
-    SampleCaption(5.08, 7.36, "Step 1 of 3: wait for the tide.", "yellow"),
-    SampleCaption(8.24, 9.4, "Step 2 of 3: wait for the tide.", "yellow"),
-    SampleCaption(9.4, 10.56, "Step 3 of 3: cast off!", "yellow"),
-    SampleCaption(10.56, 11.8, "Meanwhile, in the city,"),
-    SampleCaption(12.64, 14.76, "nobody has gone to bed yet,\nand the trams still run."),
-    SampleCaption(14.76, 17.36, "Are you coming?", "fade"),
-    SampleCaption(18.04, 19.68, "The first train leaves at 5:40."),  # across the cut at 21.2 s
-    SampleCaption(20.16, 22.24, "Yes.", "box"),
-    SampleCaption(22.84, 23.76, "I'll bring the coffee,\nyou bring the map.", "box"),
-    SampleCaption(24.36, 26.92, "And so the day begins."),
+    SampleCaption(8.24, 9.4, "Step 1 of 3: wait for the tide.", "yellow"),
+    SampleCaption(9.4, 10.56, "Step 2 of 3: wait for the tide.", "yellow"),
+    SampleCaption(10.56, 11.8, "Step 3 of 3: cast off!", "yellow"),
+    SampleCaption(12.64, 14.76, "Meanwhile, in the city,"),
+    SampleCaption(14.76, 17.36, "nobody has gone to bed yet,\nand the trams still run."),
+    SampleCaption(18.04, 19.68, "Are you coming?", "fade"),
+    SampleCaption(20.16, 22.24, "The first train leaves at 5:40."),  # across the cut at 21.2 s
+    SampleCaption(22.84, 23.76, "Yes.", "box"),
+    SampleCaption(24.36, 26.92, "I'll bring the coffee,\nyou bring the map.", "box"),
+    SampleCaption(27.56, 30.0, "And so the day begins."),
 )
 
 _FADE_SECONDS = 0.2
