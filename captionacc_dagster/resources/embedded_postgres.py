@@ -240,7 +240,8 @@ class EmbeddedPostgres:
             return pwd.getpwuid(uid)
         except KeyError:
             raise EmbeddedPostgresError(
-                f"user id {uid} has no entry in /etc/passwd, which PostgreSQL needs; add one or run as another user"
+                f"user id {uid} has no entry in /etc/passwd, which PostgreSQL needs: add one, or run as "
+                "another user"
             ) from None
 
     def _start(self) -> None:
@@ -277,8 +278,8 @@ class EmbeddedPostgres:
                 self._postmaster() is not None or "shared memory block" in self._log_tail()
             ):
                 raise EmbeddedPostgresError(
-                    f"PostgreSQL does not start: {reached if self._postmaster() else problem}\n{self._log_tail()}\n"
-                    f"(log: {self.log_file})"
+                    f"PostgreSQL does not start: {reached if self._postmaster() else problem}\n"
+                    f"{self._log_tail()}\n(log: {self.log_file})"
                 )
             # Either it replays its log, or orphans of a killed server are finishing their statement.
             time.sleep(0.1)
@@ -410,14 +411,12 @@ def _let_pass(user: pwd.struct_passwd, path: Path) -> None:
     for folder in reversed(path.parents):
         if _may_enter(user, folder):
             continue
-        try:
+        with contextlib.suppress(OSError, AttributeError):
             _grant_search(user.pw_uid, folder)
-        except (OSError, AttributeError):
-            pass
         if not _may_enter(user, folder):
             raise EmbeddedPostgresError(
-                f"as root, PostgreSQL runs as the user {user.pw_name!r}, who may not enter {folder}. Run as an "
-                f"ordinary user, or allow it: chmod o+x {folder}"
+                f"as root, PostgreSQL runs as the user {user.pw_name!r}, who may not enter {folder}. "
+                f"Run as an ordinary user, or allow it: chmod o+x {folder}"
             )
 
 
@@ -442,11 +441,11 @@ def _grant_search(uid: int, folder: Path) -> None:
             (tag, mode >> shift & 7, undefined) for tag, shift in ((user_obj, 6), (group_obj, 3), (other, 0))
         ]
     entries = [entry for entry in entries if (entry[0], entry[2]) != (named_user, uid)]
-    limits = [entry[1] for entry in entries if entry[0] == mask] or [
-        e[1] for e in entries if e[0] == group_obj
-    ]
+    # Where no mask limits the named entries yet, the group's permissions become it.
+    permissions = {tag: allowed for tag, allowed, _ in entries if tag in (group_obj, mask)}
+    limit = permissions.get(mask, permissions[group_obj]) | 1
     entries = [entry for entry in entries if entry[0] != mask]
-    entries += [(named_user, 1, uid), (mask, limits[0] | 1, undefined)]
+    entries += [(named_user, 1, uid), (mask, limit, undefined)]
     packed = b"".join(struct.pack("<HHI", *entry) for entry in sorted(entries, key=lambda e: (e[0], e[2])))
     os.setxattr(folder, name, struct.pack("<I", 2) + packed)
 

@@ -156,7 +156,8 @@ def _pending(connection: psycopg.Connection, migrations: list[Migration]) -> lis
             _record_checksum(connection, migration)
         elif checksums[migration.version] != migration.sha256:
             raise MigrationChangedError(
-                f"{migration.file_name} changed after it was applied: restore it and put the change in a new file"
+                f"{migration.file_name} changed after it was applied: restore it, and put the change in a "
+                "new file"
             )
     return [migration for migration in migrations if migration.version not in applied]
 
@@ -169,7 +170,8 @@ def _apply(connection: psycopg.Connection, migration: Migration) -> None:
             # A file that sets its search path must not change where the next one lands.
             connection.execute("reset search_path")
             connection.execute(
-                "insert into supabase_migrations.schema_migrations (version, name, statements) values (%s, %s, %s)",
+                "insert into supabase_migrations.schema_migrations (version, name, statements)"
+                " values (%s, %s, %s)",
                 [migration.version, migration.name, [migration.text]],
             )
             _record_checksum(connection, migration)

@@ -258,9 +258,7 @@ class PostgresCatalog:
             conditions.append(working if in_work else sql.SQL("not {}").format(working))
         if before is not None:
             conditions.append(
-                sql.SQL(
-                    "created_at <= %(before)s::timestamptz and (created_at < %(before)s or id > %(before_id)s::uuid)"
-                )
+                sql.SQL("created_at <= %(before)s and (created_at < %(before)s or id > %(before_id)s::uuid)")
             )
             arguments |= {"before": before.created_at, "before_id": before.video_id}
         rest = sql.SQL("where {} order by created_at desc, id limit %(limit)s").format(

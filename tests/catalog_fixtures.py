@@ -1,0 +1,68 @@
+"""A real PostgreSQL for tests: one embedded server a session, one fresh migrated database a test."""
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, LOCAL_TENANT_NAME, TenantRow
+from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
+from captionacc_dagster.resources.migrations import migrate
+from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
+
+_TEMPLATE = "migrated"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[EmbeddedPostgres]:
+    """The session's server, without the fsync that only a power cut would miss."""
+    # Not under pytest's own folder: that one takes back every permission given on it.
+    home = Path(tempfile.mkdtemp(prefix="captionacc-test-"))
+    server = EmbeddedPostgres(home, settings={"fsync": "off", "max_connections": "100"})
+    try:
+        migrate(server.ensure_running(_TEMPLATE))
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def empty_dsn(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    """A database with nothing in it, this test's own."""
+    yield from _database(postgres_server, "template0")
+
+
+@pytest.fixture
+def postgres_dsn(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    """A migrated database without rows, this test's own."""
+    yield from _database(postgres_server, _TEMPLATE)
+
+
+@pytest.fixture
+def catalog(postgres_dsn: str) -> Iterator[PostgresCatalog]:
+    """A catalogue without tenants and videos."""
+    catalog = PostgresCatalog(postgres_dsn, max_connections=16)
+    yield catalog
+    catalog.close()
+
+
+@pytest.fixture
+def tenant(catalog: PostgresCatalog) -> TenantRow:
+    """The embedded platform's tenant, whose layouts a person approves."""
+    return catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME)
+
+
+def _database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+        create = sql.SQL("create database {} template {}")
+        connection.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
+        yield server.dsn(name)
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
