@@ -5,6 +5,7 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.metrics import Caption as TimedCaption
 from modal_gpu.captions.reconcile import reconcile
 from modal_gpu.captions.subtitles import shown
 from modal_gpu.contracts import CaptionOcrRequest, CaptionRange, CropInferRequest, ExtractRequest
@@ -41,7 +42,7 @@ class PipelineRun:
 
 
 def run(video: Path, work: Path, settings: ComputeSettings | None = None) -> PipelineRun:
-    """Every step that a run of the graph takes, on a bucket in the folder ``work``, layout approved as found."""
+    """Every step of the graph on a bucket in the folder ``work``, the layout approved as found."""
     settings = settings or ComputeSettings()
     store = ObjectStore.from_url(work.resolve().as_uri())
     keys = VideoKeys(str(uuid.uuid4()), str(uuid.uuid4()))
@@ -70,7 +71,9 @@ def run(video: Path, work: Path, settings: ComputeSettings | None = None) -> Pip
     lap("captions")
     ranges = [CaptionRange(c.id, c.start_index, c.end_index) for c in captions]
     results = generate_caption_ocr(
-        CaptionOcrRequest(keys.tenant_id, keys.video_id, 1, predictions.frame_count, ranges), store, settings
+        CaptionOcrRequest(keys.tenant_id, keys.video_id, 1, crop, predictions.frame_count, ranges),
+        store,
+        settings,
     )
     outcomes = [OcrOutcome(r.caption_id, r.ocr_text, r.confidence, r.error) for r in results]
     captions = reconcile(store_ocr(captions, outcomes))
@@ -78,18 +81,9 @@ def run(video: Path, work: Path, settings: ComputeSettings | None = None) -> Pip
     return PipelineRun(captions, facts.duration, seconds)
 
 
-@dataclass(frozen=True)
-class TimedText:
-    """A caption as viewers see it, in seconds."""
-
-    start_s: float
-    end_s: float
-    text: str
-
-
-def run_pipeline(video: Path, work: Path) -> list[TimedText]:
+def run_pipeline(video: Path, work: Path) -> list[TimedCaption]:
     """Captions of a video, as subtitles show them."""
     return [
-        TimedText(start / 1000, end / 1000, caption.best_text)
+        TimedCaption(start / 1000, end / 1000, caption.best_text)
         for start, end, caption in shown(run(video, work).captions)
     ]

@@ -164,6 +164,8 @@ class CaptionOcrRequest:
     tenant_id: str
     video_id: str
     version: Annotated[int, Field(ge=1)]
+    #: The one that the version's frames were cropped to.
+    crop_region: CropRegion
     #: Number of 10 Hz indices that the chunks hold.
     frame_count: Count
     captions: list[CaptionRange]

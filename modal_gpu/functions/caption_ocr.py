@@ -5,19 +5,21 @@ from collections.abc import Iterator
 import numpy as np
 
 from modal_gpu.captions.median import median_image, sample_indices
-from modal_gpu.captions.text import caption_text
+from modal_gpu.captions.text import TextSettings, caption_text
 from modal_gpu.contracts import (
     CaptionOcrRequest,
     CaptionOcrResult,
     CaptionRange,
+    CropRegion,
     Progress,
     no_progress,
 )
-from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.frame_index import ChunkRef
+from modal_gpu.functions.hints import strip_hints
+from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.keys import VideoKeys
 from modal_gpu.media.chunks import ChunkReader
-from modal_gpu.ocr.engine import FrameOcr
+from modal_gpu.ocr.engine import Box, FrameOcr
 from modal_gpu.ocr.pool import OcrPool
 from modal_gpu.ocr.rapid import STRIP, RapidOcrEngine
 from modal_gpu.storage import ObjectStore
@@ -40,9 +42,10 @@ def generate_caption_ocr(
     progress("captions", 0, total)
     results = []
     images = enumerate(caption_images(request, store))
+    reading = text_settings(store, VideoKeys(request.tenant_id, request.video_id), request.crop_region)
     with OcrPool(lambda: RapidOcrEngine(settings.ocr(STRIP)), min(settings.worker_count, total)) as pool:
         for frame, caption in zip(pool.map(images), request.captions, strict=True):
-            results.append(_result(caption, frame))
+            results.append(_result(caption, frame, reading))
             progress("captions", len(results), total)
     return results
 
@@ -60,9 +63,19 @@ def caption_images(request: CaptionOcrRequest, store: ObjectStore) -> Iterator[n
         yield median_image(image for _, image in reader.at(wanted))
 
 
-def _result(caption: CaptionRange, frame: FrameOcr) -> CaptionOcrResult:
+def text_settings(store: ObjectStore, keys: VideoKeys, crop: CropRegion) -> TextSettings:
+    """Which lines of a strip are the caption's, by what layout.db knows."""
+    hints = strip_hints(store, keys, crop)
+    return TextSettings(
+        line_height=hints.line_height,
+        vertical_center=hints.vertical_center,
+        ignore_boxes=tuple(Box(*box) for box in hints.ignore_boxes),
+    )
+
+
+def _result(caption: CaptionRange, frame: FrameOcr, reading: TextSettings) -> CaptionOcrResult:
     count = caption.end_index - caption.start_index
     if frame.status == "failed":
         return CaptionOcrResult("", 0.0, count, caption.caption_id, error=frame.error or "OCR failed")
-    text = caption_text(frame.lines)
+    text = caption_text(frame.lines, reading)
     return CaptionOcrResult(text.text, text.confidence, count, caption.caption_id)

@@ -3,16 +3,15 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from modal_gpu.contracts import CropInferRequest, CropInferResult, CropRegion, Progress, no_progress
+from modal_gpu.contracts import CropInferRequest, CropInferResult, Progress, no_progress
 from modal_gpu.databases.extents import ExtentsRun, write_extents
-from modal_gpu.databases.layout import read_layout
-from modal_gpu.databases.raw_ocr import read_raw_ocr
 from modal_gpu.databases.sqlite_file import utc_now
-from modal_gpu.errors import ObjectNotFoundError, StorageError
-from modal_gpu.extents.predictor import FractionBox, PairPredictions, PairPredictor, StripHints, collect
+from modal_gpu.errors import StorageError
+from modal_gpu.extents.predictor import PairPredictions, PairPredictor, StripHints, collect
 from modal_gpu.extents.strokes import StrokePredictor
 from modal_gpu.frame_index import chunks
 from modal_gpu.functions.feed import Feed
+from modal_gpu.functions.hints import strip_hints
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.functions.workspace import Stopwatch, local_video
 from modal_gpu.keys import VideoKeys
@@ -20,11 +19,7 @@ from modal_gpu.media.chunks import EncodedChunk, write_chunks
 from modal_gpu.media.frames import CroppedFrame, read_cropped_frames
 from modal_gpu.media.probe import VideoInfo, probe
 from modal_gpu.media.report import DecodeReport
-from modal_gpu.ocr.engine import Box
 from modal_gpu.storage import ObjectStore
-
-#: Height of a caption line in frame heights where the layout does not know one.
-DEFAULT_LINE_HEIGHT = 0.06
 
 
 def crop_and_infer_caption_frame_extents(
@@ -66,7 +61,9 @@ def crop_and_infer_caption_frame_extents(
                 processing_time_seconds=watch.total,
             )
             store.put(
-                keys.caption_frame_extents_db(request.version), write_extents(run, predictions), "application/gzip"
+                keys.caption_frame_extents_db(request.version),
+                write_extents(run, predictions),
+                "application/gzip",
             )
     return CropInferResult(
         version=request.version,
@@ -81,40 +78,6 @@ def crop_and_infer_caption_frame_extents(
         damage=report.describe(),
         stage_seconds=watch.seconds,
     )
-
-
-def strip_hints(store: ObjectStore, keys: VideoKeys, crop: CropRegion) -> StripHints:
-    """What is known about the strips from layout.db and from the OCR of the full frames.
-
-    A person's label counts more than a prediction. A video without a layout gets rules of thumb.
-    """
-    middle = (crop.crop_top + crop.crop_bottom) / 2
-    try:
-        layout = read_layout(store.get(keys.layout_db))
-        read = read_raw_ocr(store.get(keys.raw_ocr_db))
-    except ObjectNotFoundError:
-        return StripHints.from_frame_layout(crop, box_height=DEFAULT_LINE_HEIGHT, vertical_center=middle)
-    # A frame that was read and has no caption box says as much as one that has.
-    captions: dict[int, list[FractionBox]] = {
-        frame.frame_index: [] for frame in read if frame.status != "failed"
-    }
-    for box in layout.boxes:
-        if box.is_caption:
-            captions.setdefault(box.frame_index, []).append(_sides(box.box))
-    center = layout.vertical_center
-    return StripHints.from_frame_layout(
-        crop,
-        box_height=layout.box_height or DEFAULT_LINE_HEIGHT,
-        vertical_center=center if center and crop.crop_top < center < crop.crop_bottom else middle,
-        anchor_type=layout.anchor_type,
-        anchor_position=layout.anchor_position,
-        ignore_boxes=[_sides(box) for box in layout.ignore_boxes],
-        caption_boxes=sorted(captions.items()),
-    )
-
-
-def _sides(box: Box) -> FractionBox:
-    return box.left, box.top, box.right, box.bottom
 
 
 def _one_pass(
@@ -132,7 +95,9 @@ def _one_pass(
     tally = {"frames": 0, "chunks": 0, "bytes": 0}
     encode = "cropped_chunks" in request.outputs
 
-    with Feed[CroppedFrame, PairPredictions](lambda frames: collect(predictor.predict(frames, hints))) as judged:
+    with Feed[CroppedFrame, PairPredictions](
+        lambda frames: collect(predictor.predict(frames, hints))
+    ) as judged:
 
         def strips() -> Iterator[CroppedFrame]:
             for frame in read_cropped_frames(path, request.crop_region, report, info=info):

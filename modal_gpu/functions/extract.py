@@ -1,20 +1,18 @@
 """``extract_frames_and_ocr``: full frames, the text on them, and where the captions are."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from modal_gpu.contracts import ExtractRequest, ExtractResult, Progress, no_progress
-from modal_gpu.databases.layout import LayoutFile, layout_file, merge_people, read_layout, write_layout
-from modal_gpu.databases.raw_ocr import read_raw_ocr, write_raw_ocr
-from modal_gpu.errors import ObjectNotFoundError
+from modal_gpu.databases.raw_ocr import write_raw_ocr
 from modal_gpu.frame_index import full_frame_indices
+from modal_gpu.functions.layout import publish_layout
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.functions.workspace import Stopwatch, local_video
 from modal_gpu.keys import VideoKeys
-from modal_gpu.layout.analysis import analyze_layout
 from modal_gpu.media.frames import read_full_frames
 from modal_gpu.media.images import encode_jpeg, thumbnail
 from modal_gpu.media.probe import VideoInfo, probe
@@ -72,34 +70,6 @@ def extract_frames_and_ocr(
         damage=report.describe(),
         stage_seconds=watch.seconds,
     )
-
-
-def rebuild_layout(store: ObjectStore, keys: VideoKeys, width: int, height: int) -> LayoutFile:
-    """Analyse the stored OCR again, with the labels that people set since; publishes layout.db.
-
-    ``width`` and ``height`` are the upright frame's, in pixels. Raises :class:`ObjectNotFoundError`
-    when the video was never read.
-    """
-    frames = read_raw_ocr(store.get(keys.raw_ocr_db))
-    return publish_layout(store, keys, frames, width, height)
-
-
-def publish_layout(
-    store: ObjectStore, keys: VideoKeys, frames: Sequence[FrameOcr], width: int, height: int
-) -> LayoutFile:
-    """Analyse what was read and write layout.db, keeping what people did in the one that is there."""
-    try:
-        previous = read_layout(store.get(keys.layout_db))
-    except ObjectNotFoundError:
-        previous = None
-    layout = layout_file(analyze_layout(frames, width, height), frames)
-    merged = merge_people(previous, layout)
-    if merged.labels:
-        # People's labels are tied to boxes by place, so they are known only after a first merge.
-        layout = layout_file(analyze_layout(frames, width, height, merged.labels), frames)
-        merged = merge_people(previous, layout)
-    store.put(keys.layout_db, write_layout(merged), "application/gzip")
-    return merged
 
 
 def _read_frames(

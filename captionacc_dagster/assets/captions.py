@@ -1,0 +1,247 @@
+"""From extents to captions, their text, and subtitle files."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import dagster as dg
+
+from captionacc_dagster import previews
+from captionacc_dagster.assets.external import OWNERS
+from captionacc_dagster.assets.stage import run_selects, working_on
+from captionacc_dagster.assets.versions import current_version
+from captionacc_dagster.partitions import videos
+from captionacc_dagster.progress import log_steps
+from captionacc_dagster.resources.catalog import Catalog, CroppedFramesVersion, VideoRow
+from captionacc_dagster.resources.compute import Compute
+from modal_gpu.captions.reconcile import reconcile
+from modal_gpu.captions.subtitles import shown, to_srt, to_vtt
+from modal_gpu.contracts import CaptionOcrRequest, CaptionRange
+from modal_gpu.databases.captions import (
+    Caption,
+    OcrOutcome,
+    merge_extents,
+    read_captions,
+    store_ocr,
+    waiting_for_ocr,
+    write_captions,
+)
+from modal_gpu.databases.extents import read_extents
+from modal_gpu.errors import ObjectNotFoundError
+from modal_gpu.extents.decoder import decode
+from modal_gpu.keys import VideoKeys
+from modal_gpu.storage import ObjectStore
+
+#: Change it when the outputs of the same video would differ; the UI then shows what is stale.
+DECODER_VERSION = "viterbi-1"
+CAPTION_OCR_VERSION = "median-rapidocr-3-1"
+SUBTITLES_VERSION = "1"
+
+#: Captions whose image the UI shows.
+PREVIEW_CAPTIONS = 8
+GZIP = "application/gzip"
+
+
+@dg.asset(
+    deps=["caption_frame_extents_db"],
+    partitions_def=videos,
+    group_name="captions",
+    code_version=DECODER_VERSION,
+    kinds={"sqlite", "s3"},
+    owners=OWNERS,
+    description=(
+        "The captions of a video with their frames and times, decoded from the pair probabilities. Captions "
+        "that a person confirmed or edited survive every re-run."
+    ),
+)
+def captions_db(
+    context: dg.AssetExecutionContext,
+    catalog: dg.ResourceParam[Catalog],
+    object_store: dg.ResourceParam[ObjectStore],
+) -> dg.MaterializeResult:
+    """Written under the lock of captions.db, merged with what people did meanwhile."""
+    with working_on("boundaries", context, catalog) as video:
+        keys = VideoKeys(video.tenant_id, video.video_id)
+        version = current_version(catalog, video).version
+        run, predictions = read_extents(object_store.get(keys.caption_frame_extents_db(version)))
+        extents = decode(predictions)
+        with catalog.lease(video.video_id, "captions", owner=context.run_id) as lease:
+            existing = _stored_captions(object_store, keys)
+            captions = merge_extents(existing, extents, predictions.frame_count, video.duration_seconds)
+            lease.check()
+            object_store.put(keys.captions_db, write_captions(captions), GZIP)
+            catalog.bump_database_version(lease.token)
+        catalog.finish_boundaries(
+            video.video_id, context.run_id, version=version, caption_count=len(captions)
+        )
+    spans = [(c.start_seconds, c.end_seconds, c.confidence or 0.0) for c in captions if c.state != "gap"]
+    strip = previews.timeline(spans, video.duration_seconds)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/uri": dg.MetadataValue.path(keys.captions_db),
+            "dagster/partition_row_count": len(captions),
+            "timeline": dg.MetadataValue.md(previews.markdown_image(strip, "captions over time")),
+            "captions": len(captions),
+            "captions_of_people": sum(c.belongs_to_person for c in captions),
+            "captioned_seconds": round(sum(end - start for start, end, _ in spans), 2),
+            "mean_confidence": round(_mean([certainty for _, _, certainty in spans]), 4),
+            "cropped_frames_version": version,
+            "model_version": run.model_version,
+        }
+    )
+
+
+@dg.asset(
+    deps=["captions_db", "cropped_chunks"],
+    partitions_def=videos,
+    pool="caption_ocr",
+    group_name="captions",
+    code_version=CAPTION_OCR_VERSION,
+    kinds={"sqlite", "s3"},
+    owners=OWNERS,
+    description=(
+        "Each caption's text and confidence, read on the per-pixel median of its frames, written into "
+        "captions.db. Pieces of one caption are joined, captions without text dropped."
+    ),
+)
+def caption_ocr(
+    context: dg.AssetExecutionContext,
+    catalog: dg.ResourceParam[Catalog],
+    object_store: dg.ResourceParam[ObjectStore],
+    compute: dg.ResourceParam[Compute],
+) -> dg.MaterializeResult:
+    """Reads without the lock, then writes under it into the captions as they are by then."""
+    with working_on("text", context, catalog) as video:
+        keys = VideoKeys(video.tenant_id, video.video_id)
+        stored = read_captions(object_store.get(keys.captions_db))
+        waiting = waiting_for_ocr(stored, errors_too=True)
+        request = _ocr_request(video, current_version(catalog, video), waiting)
+        results = compute.caption_ocr(request, log_steps(context.log.info)) if request.captions else []
+        outcomes = [
+            OcrOutcome(result.caption_id, result.ocr_text, result.confidence, result.error)
+            for result in results
+        ]
+        ranges = {
+            caption.caption_id: (caption.start_index, caption.end_index) for caption in request.captions
+        }
+        with catalog.lease(video.video_id, "captions", owner=context.run_id) as lease:
+            stored = read_captions(object_store.get(keys.captions_db))
+            # A caption that a person changed or removed while it was read keeps what the person did.
+            same = {c.id for c in stored if ranges.get(c.id) == (c.start_index, c.end_index)}
+            read = store_ocr(stored, [outcome for outcome in outcomes if outcome.caption_id in same])
+            captions = reconcile(read)
+            lease.check()
+            object_store.put(keys.captions_db, write_captions(captions), GZIP)
+            catalog.bump_database_version(lease.token)
+        if not run_selects(context, "subtitles"):
+            finish_text(context, catalog, video, captions)
+    confidences = [c.ocr_confidence for c in captions if c.ocr_confidence is not None]
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/uri": dg.MetadataValue.path(keys.captions_db),
+            "dagster/partition_row_count": len(captions),
+            "images": dg.MetadataValue.md(_image_table(object_store, keys, request, captions)),
+            "read_now": len(outcomes),
+            "failed": sum(bool(outcome.error) for outcome in outcomes),
+            "joined_or_dropped": len(stored) - len(captions),
+            "mean_confidence": round(_mean(confidences), 4),
+            "lowest_confidence": round(min(confidences, default=0.0), 4),
+        }
+    )
+
+
+@dg.asset(
+    deps=["caption_ocr"],
+    partitions_def=videos,
+    group_name="captions",
+    code_version=SUBTITLES_VERSION,
+    kinds={"srt", "vtt", "s3"},
+    owners=OWNERS,
+    description="The captions as SubRip and WebVTT: `client/…/captions.srt` and `captions.vtt`.",
+)
+def subtitles(
+    context: dg.AssetExecutionContext,
+    catalog: dg.ResourceParam[Catalog],
+    object_store: dg.ResourceParam[ObjectStore],
+) -> dg.MaterializeResult:
+    """A person's text where there is one, else what OCR read."""
+    stage = "text" if run_selects(context, "caption_ocr") else None
+    with working_on(stage, context, catalog) as video:
+        keys = VideoKeys(video.tenant_id, video.video_id)
+        captions = read_captions(object_store.get(keys.captions_db))
+        object_store.put(keys.srt, to_srt(captions).encode(), "application/x-subrip")
+        object_store.put(keys.vtt, to_vtt(captions).encode(), "text/vtt")
+        if stage is not None:
+            finish_text(context, catalog, video, captions)
+    cues = shown(captions)
+    rows = [
+        (f"{previews.clock(start / 1000)} - {previews.clock(end / 1000)}", caption.best_text)
+        for start, end, caption in cues[:100]
+    ]
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/uri": dg.MetadataValue.path(keys.srt),
+            "dagster/partition_row_count": len(cues),
+            "cues": len(cues),
+            "text": dg.MetadataValue.md(
+                previews.markdown_table(("time", "text"), rows) if rows else "This video has no captions."
+            ),
+            "characters": sum(len(caption.best_text) for _, _, caption in cues),
+        }
+    )
+
+
+def finish_text(
+    context: dg.AssetExecutionContext, catalog: Catalog, video: VideoRow, captions: Sequence[Caption]
+) -> None:
+    """Tell the catalogue that the text is there, and say so when there is none."""
+    count = len(shown(captions))
+    catalog.finish_text(
+        video.video_id, context.run_id, caption_count=count, note="" if count else "no captions found"
+    )
+
+
+def _stored_captions(object_store: ObjectStore, keys: VideoKeys) -> list[Caption]:
+    try:
+        return read_captions(object_store.get(keys.captions_db))
+    except ObjectNotFoundError:
+        return []
+
+
+def _ocr_request(
+    video: VideoRow, version: CroppedFramesVersion, captions: Sequence[Caption]
+) -> CaptionOcrRequest:
+    return CaptionOcrRequest(
+        tenant_id=video.tenant_id,
+        video_id=video.video_id,
+        version=version.version,
+        crop_region=version.crop_region,
+        frame_count=version.total_frames,
+        captions=[CaptionRange(c.id, c.start_index, c.end_index) for c in captions],
+    )
+
+
+def _image_table(
+    object_store: ObjectStore, keys: VideoKeys, request: CaptionOcrRequest, captions: Sequence[Caption]
+) -> str:
+    """Some captions' median images beside their text."""
+    from modal_gpu.functions.caption_ocr import caption_images
+
+    chosen = previews.evenly([c for c in captions if c.state != "gap"], PREVIEW_CAPTIONS)
+    if not chosen:
+        return "This video has no captions."
+    asked = replace(request, captions=[CaptionRange(c.id, c.start_index, c.end_index) for c in chosen])
+    images = caption_images(asked, object_store)
+    rows = [
+        (
+            previews.markdown_image(previews.strip_jpeg(image), f"caption {caption.id}"),
+            caption.ocr_text or "",
+            "" if caption.ocr_confidence is None else f"{caption.ocr_confidence:.2f}",
+            previews.clock(caption.start_seconds),
+        )
+        for caption, image in zip(chosen, images, strict=True)
+    ]
+    return previews.markdown_table(("image", "text", "confidence", "time"), rows)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

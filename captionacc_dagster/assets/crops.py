@@ -1,0 +1,181 @@
+"""The caption strip at 10 Hz in chunks, and what the predictor says about neighbouring frames."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from captionacc_dagster.assets.external import OWNERS, layout_approval, source_video
+from captionacc_dagster.assets.stage import run_selects, working_on
+from captionacc_dagster.assets.versions import current_version
+from captionacc_dagster.partitions import videos
+from captionacc_dagster.progress import log_steps
+from captionacc_dagster.resources.catalog import Catalog, VideoRow, WrongStateError
+from captionacc_dagster.resources.compute import Compute
+from modal_gpu.contracts import CropInferRequest, CropInferResult, CropRegion
+
+#: Change it when the outputs of the same video would differ; the UI then shows what is stale.
+CROPS_VERSION = "vp9-1"
+EXTENTS_VERSION = "strokes-1"
+
+
+@dg.multi_asset(
+    name="crop_and_infer_caption_frame_extents",
+    can_subset=True,
+    partitions_def=videos,
+    pool="crop_and_infer",
+    specs=[
+        dg.AssetSpec(
+            "cropped_chunks",
+            deps=[source_video, layout_approval],
+            skippable=True,
+            group_name="extents",
+            code_version=CROPS_VERSION,
+            kinds={"webm", "s3"},
+            owners=OWNERS,
+            description=(
+                "The approved crop region at 10 frames a second, as VP9 chunks of 32 frames on three "
+                "exclusive levels, under a version of its own: "
+                "`client/…/cropped_frames_v{N}/modulo_{M}/chunk_%010d.webm`."
+            ),
+        ),
+        dg.AssetSpec(
+            "caption_frame_extents_db",
+            deps=["cropped_chunks"],
+            skippable=True,
+            group_name="extents",
+            code_version=EXTENTS_VERSION,
+            kinds={"sqlite", "s3"},
+            owners=OWNERS,
+            description=(
+                "For each pair of neighbouring frames, forward and backward, the probabilities of same, "
+                "different, empty_empty, empty_valid and valid_empty."
+            ),
+        ),
+    ],
+)
+def crop_and_infer_caption_frame_extents(
+    context: dg.AssetExecutionContext,
+    catalog: dg.ResourceParam[Catalog],
+    compute: dg.ResourceParam[Compute],
+) -> Iterator[dg.MaterializeResult]:
+    """One compute call. New chunks go under a new version, which becomes the video's when all is there."""
+    selected = frozenset(key.to_user_string() for key in context.selected_asset_keys)
+    stage = "boundaries" if run_selects(context, "captions_db") else None
+    with working_on(stage, context, catalog) as video:
+        if video.crop_region is None:
+            raise WrongStateError(f"the layout of video {video.video_id} is not approved: approve it first")
+        if "cropped_chunks" in selected:
+            result = _new_version(context, catalog, compute, video, selected)
+        else:
+            result = _current_version(context, catalog, compute, video, selected)
+        if result.damage:
+            context.log.warning(f"video {video.video_id}: {result.damage}")
+        if "caption_frame_extents_db" in selected:
+            _record(context, catalog, video, result)
+    yield from _materializations(selected, result)
+
+
+def _new_version(
+    context: dg.AssetExecutionContext,
+    catalog: Catalog,
+    compute: Compute,
+    video: VideoRow,
+    selected: frozenset[str],
+) -> CropInferResult:
+    version = catalog.allot_cropped_frames_version(video.video_id, context.run_id, video.crop_region)
+    try:
+        request = _request(context, video, version, video.crop_region, selected)
+        result = compute.crop_and_infer(request, log_steps(context.log.info))
+        catalog.activate_cropped_frames_version(
+            video.video_id,
+            version,
+            chunk_count=result.chunk_count,
+            total_frames=result.frame_count,
+            total_size_bytes=result.total_size_bytes,
+        )
+    except BaseException as error:
+        message = str(error) or type(error).__name__
+        # Also when a person cancels the run: the half-written version is never shown, and upkeep removes it.
+        catalog.fail_cropped_frames_version(video.video_id, version, message)
+        raise
+    return result
+
+
+def _current_version(
+    context: dg.AssetExecutionContext,
+    catalog: Catalog,
+    compute: Compute,
+    video: VideoRow,
+    selected: frozenset[str],
+) -> CropInferResult:
+    version = current_version(catalog, video)
+    request = _request(context, video, version.version, version.crop_region, selected)
+    return compute.crop_and_infer(request, log_steps(context.log.info))
+
+
+def _record(
+    context: dg.AssetExecutionContext, catalog: Catalog, video: VideoRow, result: CropInferResult
+) -> None:
+    completed_at = datetime.now(UTC)
+    catalog.record_inference_run(
+        video.video_id,
+        result.version,
+        context.run_id,
+        model_version=result.model_version,
+        storage_key=result.caption_frame_extents_db_key,
+        total_pairs=max(0, result.frame_count - 1),
+        processing_time_seconds=result.processing_duration_seconds,
+        started_at=completed_at - timedelta(seconds=result.processing_duration_seconds),
+        completed_at=completed_at,
+    )
+
+
+def _request(
+    context: dg.AssetExecutionContext,
+    video: VideoRow,
+    version: int,
+    crop_region: CropRegion,
+    selected: frozenset[str],
+) -> CropInferRequest:
+    return CropInferRequest(
+        tenant_id=video.tenant_id,
+        video_id=video.video_id,
+        video_key=video.storage_key,
+        crop_region=crop_region,
+        version=version,
+        run_id=context.run_id,
+        outputs=selected,
+    )
+
+
+def _materializations(selected: frozenset[str], result: CropInferResult) -> Iterator[dg.MaterializeResult]:
+    shared = {
+        "version": result.version,
+        "seconds": dg.MetadataValue.float(round(result.processing_duration_seconds, 3)),
+        **{f"seconds_{name}": round(value, 3) for name, value in result.stage_seconds.items()},
+    }
+    if result.damage:
+        shared["damage"] = result.damage
+    if "cropped_chunks" in selected:
+        yield dg.MaterializeResult(
+            asset_key="cropped_chunks",
+            metadata={
+                "dagster/uri": dg.MetadataValue.path(result.cropped_frames_prefix),
+                "frames": result.frame_count,
+                "chunks": result.chunk_count,
+                "size_bytes": result.total_size_bytes,
+                **shared,
+            },
+        )
+    if "caption_frame_extents_db" in selected:
+        yield dg.MaterializeResult(
+            asset_key="caption_frame_extents_db",
+            metadata={
+                "dagster/uri": dg.MetadataValue.path(result.caption_frame_extents_db_key),
+                "dagster/partition_row_count": max(0, result.frame_count - 1),
+                "model_version": result.model_version,
+                **{f"pairs_{label}": count for label, count in result.label_counts.items()},
+                **shared,
+            },
+        )

@@ -1,0 +1,229 @@
+"""Full frames, their OCR, and where the captions are: one compute call, three outputs."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from captionacc_dagster import previews
+from captionacc_dagster.assets.external import OWNERS, source_video
+from captionacc_dagster.assets.layout_picture import layout_picture
+from captionacc_dagster.assets.stage import working_on
+from captionacc_dagster.partitions import videos
+from captionacc_dagster.progress import log_steps
+from captionacc_dagster.resources.catalog import Catalog, LayoutOutcome, VideoRow, WrongStateError
+from captionacc_dagster.resources.compute import Compute
+from modal_gpu.contracts import ExtractRequest, ExtractResult
+from modal_gpu.databases.layout import LayoutFile, read_layout
+from modal_gpu.databases.raw_ocr import read_raw_ocr
+from modal_gpu.frame_index import full_frame_indices
+from modal_gpu.functions.layout import rebuild_layout
+from modal_gpu.keys import VideoKeys
+from modal_gpu.ocr.engine import FrameOcr
+from modal_gpu.storage import ObjectStore
+
+#: Change it when the outputs of the same video would differ; the UI then shows what is stale.
+FRAMES_VERSION = "1"
+OCR_VERSION = "rapidocr-3-ppocrv6-1"
+LAYOUT_VERSION = "1"
+
+
+@dg.multi_asset(
+    name="extract_frames_and_ocr",
+    can_subset=True,
+    partitions_def=videos,
+    pool="extract",
+    specs=[
+        dg.AssetSpec(
+            "full_frames",
+            deps=[source_video],
+            skippable=True,
+            group_name="layout",
+            code_version=FRAMES_VERSION,
+            kinds={"jpeg", "s3"},
+            owners=OWNERS,
+            description=(
+                "About 30 frames of the video (one each 10 s in long ones) as JPEG, with thumbnails: "
+                "`client/…/full_frames/frame_%06d.jpg`, numbered in tenths of a second."
+            ),
+        ),
+        dg.AssetSpec(
+            "raw_ocr_db",
+            deps=["full_frames"],
+            skippable=True,
+            group_name="layout",
+            code_version=OCR_VERSION,
+            kinds={"sqlite", "s3"},
+            owners=OWNERS,
+            description="All text read on the full frames, a row a line, and a status for each frame.",
+        ),
+        dg.AssetSpec(
+            "layout_db",
+            deps=["raw_ocr_db"],
+            skippable=True,
+            group_name="layout",
+            code_version=LAYOUT_VERSION,
+            kinds={"sqlite", "s3"},
+            owners=OWNERS,
+            description=(
+                "Where the captions are: crop region, anchor, text height, and for each box whether it is a "
+                "caption. Labels that a person set survive every re-run. Without the other two outputs it is "
+                "computed from the stored OCR, with no compute call."
+            ),
+        ),
+    ],
+)
+def extract_frames_and_ocr(
+    context: dg.AssetExecutionContext,
+    catalog: dg.ResourceParam[Catalog],
+    object_store: dg.ResourceParam[ObjectStore],
+    compute: dg.ResourceParam[Compute],
+) -> Iterator[dg.MaterializeResult]:
+    """One compute call for every output that the run selected; layout.db alone needs none."""
+    selected = frozenset(key.to_user_string() for key in context.selected_asset_keys)
+    stage = "layout" if "layout_db" in selected else None
+    with working_on(stage, context, catalog) as video:
+        keys = VideoKeys(video.tenant_id, video.video_id)
+        with catalog.lease(video.video_id, "layout", owner=context.run_id) as lease:
+            if selected == {"layout_db"}:
+                result = None
+                if not video.width or not video.height:
+                    raise WrongStateError(
+                        f"video {video.video_id} was never read: materialize raw_ocr_db as well"
+                    )
+                rebuild_layout(object_store, keys, video.width, video.height)
+            else:
+                request = ExtractRequest(keys.tenant_id, keys.video_id, video.storage_key, outputs=selected)
+                result = compute.extract(request, log_steps(context.log.info))
+            catalog.bump_database_version(lease.token)
+        if result is not None and result.damage:
+            context.log.warning(f"video {video.video_id}: {result.damage}")
+
+        layout = None
+        if "layout_db" in selected:
+            layout = read_layout(object_store.get(keys.layout_db))
+            catalog.finish_layout(video.video_id, context.run_id, _outcome(video, layout, result))
+    yield from _materializations(selected, object_store, keys, layout, result)
+
+
+def _outcome(video: VideoRow, layout: LayoutFile, result: ExtractResult | None) -> LayoutOutcome:
+    """The facts for the row; a re-analysis of stored OCR knows no new ones of the video itself."""
+    found = {
+        "layout_found": layout.caption_band_found,
+        "layout_confidence": layout.confidence,
+        "crop_region": layout.crop_region,
+        "note": layout.reason,
+    }
+    if result is None:
+        return LayoutOutcome(
+            duration_seconds=video.duration_seconds,
+            width=video.width,
+            height=video.height,
+            video_codec=video.video_codec,
+            frame_count=video.frame_count,
+            damage=video.damage,
+            **found,
+        )
+    return LayoutOutcome(
+        duration_seconds=result.duration,
+        width=result.frame_width,
+        height=result.frame_height,
+        video_codec=result.video_codec,
+        bitrate=result.bitrate,
+        frame_count=result.frame_count,
+        full_frame_count=result.full_frame_count,
+        ocr_box_count=result.ocr_box_count,
+        failed_ocr_count=result.failed_ocr_count,
+        damage=result.damage,
+        **found,
+    )
+
+
+def _materializations(
+    selected: frozenset[str],
+    object_store: ObjectStore,
+    keys: VideoKeys,
+    layout: LayoutFile | None,
+    result: ExtractResult | None,
+) -> Iterator[dg.MaterializeResult]:
+    frames = read_raw_ocr(object_store.get(keys.raw_ocr_db)) if selected & {"raw_ocr_db", "layout_db"} else []
+    shared = {"damage": result.damage} if result is not None and result.damage else {}
+    if "full_frames" in selected:
+        yield dg.MaterializeResult(
+            asset_key="full_frames",
+            metadata={
+                "dagster/uri": dg.MetadataValue.path(result.full_frames_key),
+                "contact_sheet": _contact_sheet(object_store, keys, result, frames),
+                "frames": result.full_frame_count,
+                "duration_seconds": round(result.duration, 3),
+                "width": result.frame_width,
+                "height": result.frame_height,
+                "codec": result.video_codec,
+                "bitrate": result.bitrate,
+                "seconds": round(result.processing_duration_seconds, 3),
+                **{f"seconds_{name}": round(value, 3) for name, value in result.stage_seconds.items()},
+                **shared,
+            },
+        )
+    if "raw_ocr_db" in selected:
+        lines = [line for frame in frames for line in frame.lines]
+        yield dg.MaterializeResult(
+            asset_key="raw_ocr_db",
+            metadata={
+                "dagster/uri": dg.MetadataValue.path(keys.raw_ocr_db),
+                "dagster/partition_row_count": len(lines),
+                "text_lines": len(lines),
+                "frames_with_text": sum(frame.status == "ok" for frame in frames),
+                "frames_without_text": sum(frame.status == "empty" for frame in frames),
+                "frames_failed": sum(frame.status == "failed" for frame in frames),
+                "mean_confidence": round(sum(line.confidence for line in lines) / len(lines), 4)
+                if lines
+                else 0.0,
+                **shared,
+            },
+        )
+    if layout is not None:
+        yield dg.MaterializeResult(
+            asset_key="layout_db", metadata=_layout_metadata(object_store, keys, layout)
+        )
+
+
+def _contact_sheet(
+    object_store: ObjectStore, keys: VideoKeys, result: ExtractResult, frames: list[FrameOcr]
+) -> dg.MetadataValue:
+    lines = {frame.frame_index: frame.lines for frame in frames}
+    indices = previews.evenly(list(full_frame_indices(result.frame_count)), 30)
+    pictures = dict(object_store.get_many([keys.thumbnail(index) for index in indices]))
+    sheet = previews.contact_sheet(
+        [
+            previews.PreviewFrame(
+                index,
+                pictures[keys.thumbnail(index)],
+                [previews.PreviewBox.of(line.box) for line in lines.get(index, ())],
+            )
+            for index in indices
+        ]
+    )
+    return dg.MetadataValue.md(previews.markdown_image(sheet, "full frames with the text that was read"))
+
+
+def _layout_metadata(object_store: ObjectStore, keys: VideoKeys, layout: LayoutFile) -> dict[str, Any]:
+    crop = layout.crop_region
+    captions = sum(box.is_caption for box in layout.boxes)
+    picture = layout_picture(object_store, keys, layout, crop)
+    return {
+        "dagster/uri": dg.MetadataValue.path(keys.layout_db),
+        "dagster/partition_row_count": len(layout.boxes),
+        "crop_region": dg.MetadataValue.md(previews.markdown_image(picture, "crop region and text boxes")),
+        "finding": layout.reason,
+        "caption_band_found": layout.caption_band_found,
+        "confidence": layout.confidence,
+        "caption_lines": captions,
+        "other_lines": len(layout.boxes) - captions,
+        "labels_of_people": len(layout.labels),
+        "crop_left": crop.crop_left,
+        "crop_top": crop.crop_top,
+        "crop_right": crop.crop_right,
+        "crop_bottom": crop.crop_bottom,
+        "anchor": layout.anchor_type or "none",
+    }

@@ -1,0 +1,61 @@
+"""How an asset's body meets the catalogue: a stage is begun, and on an error ended, in one place."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
+
+from captionacc_dagster.resources.catalog import Catalog, VideoRow
+from modal_gpu.errors import CaptionAccError
+
+#: Attempts after the first one, for errors that may pass.
+MAX_RETRIES = 2
+RETRY_DELAY_SECONDS = 5
+
+
+@contextmanager
+def working_on(stage: str | None, context: dg.AssetExecutionContext, catalog: Catalog) -> Iterator[VideoRow]:
+    """Work on a stage of the run's video, or on no stage when a run makes only a part of one.
+
+    Gives the video's row. The stage is this run's from here on. An error is written to the row once no
+    attempt is left, and the run fails with one line. Errors that may pass are retried by raising
+    :class:`dagster.RetryRequested` (not by a retry policy: with the in-process executor a policy
+    would also restart a run that a person has cancelled, dagster-io/dagster#15026).
+    """
+    video_id = context.partition_key
+    try:
+        if stage is not None:
+            catalog.begin_stage(video_id, stage, context.run_id)
+        yield catalog.get_video(video_id)
+    except CaptionAccError as error:
+        if error.retryable and context.retry_number < MAX_RETRIES:
+            context.log.warning(f"{error} (attempt {context.retry_number + 1}; trying again)")
+            delay = RETRY_DELAY_SECONDS * 2**context.retry_number
+            raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=delay) from error
+        _fail(context, catalog, stage, str(error), type(error).__name__)
+        raise dg.Failure(f"video {video_id}: {error}", allow_retries=False) from None
+    except (DagsterExecutionInterruptedError, KeyboardInterrupt):
+        _fail(context, catalog, stage, "The run was cancelled; retry it to go on.", "Cancelled")
+        raise
+    except Exception as error:
+        _fail(context, catalog, stage, f"Unexpected {type(error).__name__}: {error}", type(error).__name__)
+        raise
+
+
+def _fail(
+    context: dg.AssetExecutionContext, catalog: Catalog, stage: str | None, message: str, kind: str
+) -> None:
+    if stage is None:
+        return
+    try:
+        catalog.fail_stage(context.partition_key, stage, context.run_id, message, kind)
+    except CaptionAccError as error:
+        # The first error is the one to see; the failure sensor writes the row when it can again.
+        context.log.error(f"could not write the {stage} error to the catalogue: {error}")
+
+
+def run_selects(context: dg.AssetExecutionContext, asset: str) -> bool:
+    """Whether this run also materializes ``asset``."""
+    selection = context.run.asset_selection
+    return selection is None or dg.AssetKey(asset) in selection

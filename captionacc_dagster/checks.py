@@ -1,0 +1,186 @@
+"""Asset checks: what was published is whole and agrees with itself. They read what readers will read."""
+
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+
+import dagster as dg
+import numpy as np
+import pysubs2
+
+from captionacc_dagster.partitions import videos
+from captionacc_dagster.resources.catalog import Catalog, VideoRow
+from modal_gpu.captions.subtitles import shown
+from modal_gpu.databases.captions import read_captions
+from modal_gpu.databases.extents import read_extents
+from modal_gpu.databases.layout import read_layout
+from modal_gpu.databases.raw_ocr import read_raw_ocr
+from modal_gpu.frame_index import LEVELS, ChunkRef, chunks, full_frame_indices, member_count, member_index
+from modal_gpu.keys import VideoKeys
+from modal_gpu.storage import ObjectStore
+
+#: A problem is one sentence; a check passes when there is none.
+Problems = Iterable[str]
+Inspect = Callable[[VideoRow, VideoKeys, ObjectStore], Problems]
+
+#: Share of frames that OCR may fail on before the check fails.
+MAX_FAILED_FRAMES = 0.1
+#: Problems named in a result.
+SHOWN_PROBLEMS = 5
+
+
+def _check(asset: str, blocking: bool = False) -> Callable[[Inspect], dg.AssetChecksDefinition]:
+    """An asset check from a function that yields problems; its docstring is the description."""
+
+    def wrap(inspect: Inspect) -> dg.AssetChecksDefinition:
+        @dg.asset_check(
+            asset=asset,
+            name=inspect.__name__,
+            description=inspect.__doc__,
+            partitions_def=videos,
+            blocking=blocking,
+        )
+        def check(
+            context: dg.AssetCheckExecutionContext,
+            catalog: dg.ResourceParam[Catalog],
+            object_store: dg.ResourceParam[ObjectStore],
+        ) -> dg.AssetCheckResult:
+            video = catalog.get_video(context.partition_key)
+            problems = list(inspect(video, VideoKeys(video.tenant_id, video.video_id), object_store))
+            return dg.AssetCheckResult(
+                passed=not problems,
+                description="; ".join(problems[:SHOWN_PROBLEMS]) or None,
+                metadata={"problems": len(problems)},
+            )
+
+        return check
+
+    return wrap
+
+
+@_check("full_frames")
+def every_frame_present(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Problems:
+    """Each full frame of the index space is stored, with its thumbnail."""
+    stored = {info.key for prefix in _frame_prefixes(keys) for info in store.list(prefix) if info.size}
+    for index in full_frame_indices(video.frame_count):
+        for key in (keys.full_frame(index), keys.thumbnail(index)):
+            if key not in stored:
+                yield f"{key} is missing"
+
+
+@_check("raw_ocr_db")
+def every_frame_read(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Problems:
+    """The database opens and has a status for each full frame; OCR failed on few of them at most."""
+    frames = read_raw_ocr(store.get(keys.raw_ocr_db))
+    expected = list(full_frame_indices(video.frame_count))
+    if [frame.frame_index for frame in frames] != expected:
+        yield f"{len(frames)} frames have a status, {len(expected)} were taken"
+    failed = [frame for frame in frames if frame.status == "failed"]
+    if len(failed) > MAX_FAILED_FRAMES * len(expected):
+        yield f"OCR failed on {len(failed)} of {len(expected)} frames, first: {failed[0].error}"
+
+
+@_check("layout_db")
+def boxes_match_ocr(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Problems:
+    """The database opens, and holds each line that OCR read (and those that people labelled)."""
+    layout = read_layout(store.get(keys.layout_db))
+    boxes = {(box.frame_index, box.box_index) for box in layout.boxes}
+    for frame in read_raw_ocr(store.get(keys.raw_ocr_db)):
+        missing = [place for place in range(len(frame.lines)) if (frame.frame_index, place) not in boxes]
+        if missing:
+            yield f"{len(missing)} lines of frame {frame.frame_index} are missing"
+    if (layout.frame_width, layout.frame_height) != (video.width, video.height):
+        yield f"the frame size {layout.frame_width} × {layout.frame_height} is not the video's"
+
+
+@_check("cropped_chunks", blocking=True)
+def every_frame_in_one_chunk(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Problems:
+    """The chunks are exactly those that hold each frame once; the last one of each level is whole."""
+    from modal_gpu.media.chunks import ChunkReader
+
+    version = video.current_cropped_frames_version
+    stored = {info.key: info.size for info in store.list(keys.cropped_frames_prefix(version))}
+    expected = {keys.chunk(version, ref) for ref in chunks(video.frame_count)}
+    if missing := expected - stored.keys():
+        yield f"{len(missing)} chunks are missing, such as {min(missing)}"
+    if surplus := stored.keys() - expected:
+        yield f"{len(surplus)} objects are no chunks of this version, such as {min(surplus)}"
+    if empty := [key for key, size in stored.items() if not size]:
+        yield f"{len(empty)} chunks are empty, such as {min(empty)}"
+    if missing or empty:
+        return
+
+    def fetch(ref: ChunkRef) -> bytes:
+        return store.get(keys.chunk(version, ref))
+
+    reader = ChunkReader(fetch, video.frame_count)
+    last = [
+        member_index(level, member_count(level, video.frame_count) - 1)
+        for level in LEVELS
+        if member_count(level, video.frame_count)
+    ]
+    if (read := [index for index, _ in reader.at(last)]) != last:
+        yield f"frames {last} were asked for, {read} came"
+
+
+@_check("caption_frame_extents_db")
+def every_pair_labelled(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Problems:
+    """The database opens, holds each pair of neighbours once, and probabilities add up to 1."""
+    version = video.current_cropped_frames_version
+    run, predictions = read_extents(store.get(keys.caption_frame_extents_db(version)))
+    if run.cropped_frames_version != version:
+        yield f"it belongs to version {run.cropped_frames_version}, not {version}"
+    if len(predictions.forward) != video.frame_count - 1:
+        yield f"{len(predictions.forward)} pairs for {video.frame_count} frames"
+    for name in ("forward", "backward"):
+        sums = getattr(predictions, name).sum(axis=1)
+        if len(sums) and not np.allclose(sums, 1, atol=1e-3):
+            yield f"{name} probabilities add up to {sums.min():.4f} to {sums.max():.4f}"
+
+
+@_check("captions_db")
+def captions_do_not_overlap(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Problems:
+    """The database opens; captions follow each other and lie inside the video."""
+    captions = read_captions(store.get(keys.captions_db))
+    for first, second in pairwise(captions):
+        if second.start_index < first.end_index:
+            yield (
+                f"caption {first.id} [{first.start_index}, {first.end_index}) overlaps "
+                f"caption {second.id} [{second.start_index}, {second.end_index})"
+            )
+    for caption in captions:
+        if caption.end_index > video.frame_count:
+            yield f"caption {caption.id} ends at frame {caption.end_index} of {video.frame_count}"
+
+
+@_check("caption_ocr")
+def every_caption_read(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Problems:
+    """OCR has been through every caption, and failed on none."""
+    for caption in read_captions(store.get(keys.captions_db)):
+        if caption.ocr_status != "completed" and caption.state != "gap":
+            yield f"caption {caption.id} is {caption.ocr_status} {caption.ocr_error or ''}".strip()
+
+
+@_check("subtitles")
+def subtitles_match_captions(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Problems:
+    """Both files parse, and hold the captions that viewers see."""
+    expected = len(shown(read_captions(store.get(keys.captions_db))))
+    for key, kind in ((keys.srt, "srt"), (keys.vtt, "vtt")):
+        cues = len(pysubs2.SSAFile.from_string(store.get(key).decode(), kind))
+        if cues != expected:
+            yield f"{key} has {cues} cues, captions.db {expected}"
+
+
+def _frame_prefixes(keys: VideoKeys) -> tuple[str, str]:
+    return keys.full_frames_prefix, keys.thumbnails_prefix
+
+
+ALL = [
+    every_frame_present,
+    every_frame_read,
+    boxes_match_ocr,
+    every_frame_in_one_chunk,
+    every_pair_labelled,
+    captions_do_not_overlap,
+    every_caption_read,
+    subtitles_match_captions,
+]

@@ -1,0 +1,188 @@
+"""``ingest`` and ``status``: videos in, and how they are doing."""
+
+import uuid
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.table import Table
+
+from captionacc_dagster.cli.app import Parts, app, console, parts
+from captionacc_dagster.cli.watch import state_of, watch
+from captionacc_dagster.resources.catalog import STAGES, VideoRow
+from modal_gpu.errors import CaptionAccError
+from modal_gpu.keys import VideoKeys
+
+Video = Annotated[str, typer.Argument(metavar="VIDEO", help="id, start of an id, or file name")]
+
+
+class InputFileError(CaptionAccError):
+    """A file given on the command line cannot be uploaded."""
+
+
+class ServiceError(CaptionAccError):
+    """One of the platform's own processes ended."""
+
+
+@app.command()
+def ingest(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="videos with burned-in captions")],
+    wait: Annotated[bool, typer.Option(help="follow them until their captions are there")] = True,
+) -> None:
+    """Upload videos and turn them into captions.
+
+    The sensors of a running platform (`captionacc up`) take them from there. When none is running,
+    this command runs it for as long as it waits.
+    """
+    here = parts()
+    rows = upload(here, files)
+    if not wait:
+        for row in rows:
+            console.print(f"{row.video_id}  {row.display_path}", highlight=False)
+        return
+    rows = process(here, rows)
+    for row in rows:
+        report(row)
+    if any(state_of(row) == "error" for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(video: Annotated[str | None, typer.Argument(metavar="[VIDEO]")] = None) -> None:
+    """Say how videos are doing: all of them, or one in detail."""
+    here = parts()
+    if video is not None:
+        _details(here.find_video(video))
+        return
+    rows = here.catalog.list_videos(limit=200)
+    if not rows:
+        console.print(
+            "No videos yet. `captionacc ingest FILE` brings one in; `captionacc demo` shows how it looks."
+        )
+        return
+    table = Table(box=None, pad_edge=False)
+    for header in ("id", "file", "length", *STAGES, "captions", ""):
+        table.add_column(header)
+    for row in rows:
+        table.add_row(
+            row.video_id[:8],
+            row.display_path,
+            f"{row.duration_seconds:.0f} s" if row.duration_seconds else "",
+            *(_stage_word(row, stage) for stage in STAGES),
+            "" if row.caption_count is None else str(row.caption_count),
+            _remark(row),
+        )
+    console.print(table)
+
+
+def upload(here: Parts, files: list[Path]) -> list[VideoRow]:
+    """Store files under new ids and register them; nothing is registered for a file that cannot be read."""
+    for file in files:
+        if not file.is_file():
+            raise InputFileError(f"{file}: no such file" if not file.exists() else f"{file} is not a file")
+        if file.stat().st_size == 0:
+            raise InputFileError(f"{file} is empty")
+    tenant_id = str(here.settings.tenant_id)
+    rows = []
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        for file in files:
+            size = file.stat().st_size
+            task = bar.add_task(f"uploading {file.name}", total=size)
+            keys = VideoKeys(tenant_id, str(uuid.uuid4()))
+            here.object_store.upload(file, keys.video, content_type="video/mp4")
+            rows.append(
+                here.catalog.register_video(
+                    tenant_id, keys.video_id, keys.video, size_bytes=size, display_path=file.name
+                )
+            )
+            bar.update(task, completed=size)
+    return rows
+
+
+def process(here: Parts, rows: list[VideoRow]) -> list[VideoRow]:
+    """Wait for videos, with the platform's own processes when nobody else runs them."""
+    from captionacc_dagster.platform import (
+        daemon_is_alive,
+        prepare_dagster_home,
+        running_services,
+        wait_for_runs,
+    )
+
+    prepare_dagster_home(here.settings)
+    services = nullcontext() if daemon_is_alive() else running_services(here.settings, webserver=False)
+    with services as own:
+
+        def check() -> None:
+            if own is not None and (name := own.ended()):
+                raise ServiceError(f"{name} ended; see {own.log_folder / name}.log")
+
+        rows = watch(here, rows, check)
+        if own is not None:
+            # The runs end a little after the rows are ready: their last checks are still to come.
+            wait_for_runs({row.video_id for row in rows}, check)
+        return rows
+
+
+def report(row: VideoRow) -> None:
+    """One line on how a video ended."""
+    name, state = row.display_path or row.video_id, state_of(row)
+    if state == "error":
+        console.print(f"[red]✗[/] {name}: {_remark(row)}", highlight=False)
+    elif state == "approval":
+        console.print(
+            f"[yellow]?[/] {name} waits for your approval of its layout ({row.layout_note}): "
+            f"`captionacc layout show {row.video_id[:8]}`, then `… approve` or `… set`",
+            highlight=False,
+        )
+    else:
+        found = row.text_note or f"{row.text_caption_count} captions"
+        console.print(
+            f"[green]✓[/] {name}: {found}; `captionacc captions {row.video_id[:8]}` shows them",
+            highlight=False,
+        )
+
+
+def _stage_word(row: VideoRow, stage: str) -> str:
+    if row.stage(stage).run_id:
+        return "[cyan]working[/]"
+    word = row.stage(stage).status
+    return {"error": "[red]error[/]", "done": "[green]done[/]", "annotate": "[green]ready[/]"}.get(word, word)
+
+
+def _remark(row: VideoRow) -> str:
+    for stage in STAGES:
+        details = row.stage(stage).error_details
+        if row.stage(stage).status == "error" and details:
+            return f"{stage}: {details.get('message', 'failed')}"
+    return row.text_note or row.boundaries_note or row.layout_note
+
+
+def _details(row: VideoRow) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("id", row.video_id)
+    table.add_row("file", row.display_path)
+    table.add_row("tenant", row.tenant_id)
+    if row.width:
+        table.add_row("video", f"{row.width} × {row.height}, {row.video_codec}, {row.duration_seconds:.1f} s")
+    for stage in STAGES:
+        table.add_row(stage, _stage_word(row, stage))
+        if row.stage(stage).status == "error" and (details := row.stage(stage).error_details):
+            table.add_row(
+                "", f"{details.get('message')}  (run {details.get('run_id')}, {details.get('failed_at')})"
+            )
+    if row.crop_region:
+        crop = row.crop_region
+        table.add_row(
+            "crop region",
+            f"left {crop.crop_left:.3f}, top {crop.crop_top:.3f}, right {crop.crop_right:.3f}, "
+            f"bottom {crop.crop_bottom:.3f}",
+        )
+        table.add_row("approved", f"by {row.layout_approved_by}, version {row.crop_region_version}")
+    if row.caption_count is not None:
+        table.add_row("captions", str(row.caption_count))
+    for note in filter(None, (row.layout_note, row.boundaries_note, row.text_note, row.damage)):
+        table.add_row("note", note)
+    console.print(table, highlight=False)

@@ -1,0 +1,36 @@
+"""Everything that Dagster loads, put together; nothing else happens here."""
+
+import dagster as dg
+
+from captionacc_dagster import checks
+from captionacc_dagster.assets.captions import caption_ocr, captions_db, subtitles
+from captionacc_dagster.assets.crops import crop_and_infer_caption_frame_extents
+from captionacc_dagster.assets.external import layout_approval, source_video
+from captionacc_dagster.assets.layout import extract_frames_and_ocr
+from captionacc_dagster.jobs import captions_job, layout_job
+from captionacc_dagster.resources.factories import CatalogResource, ComputeResource, ObjectStoreResource
+from captionacc_dagster.sensors.layout_approvals import layout_approvals
+from captionacc_dagster.sensors.new_videos import new_videos
+from captionacc_dagster.sensors.run_failures import run_failures
+
+defs = dg.Definitions(
+    assets=[
+        source_video,
+        extract_frames_and_ocr,
+        layout_approval,
+        crop_and_infer_caption_frame_extents,
+        captions_db,
+        caption_ocr,
+        subtitles,
+    ],
+    asset_checks=checks.ALL,
+    jobs=[layout_job, captions_job],
+    sensors=[new_videos, layout_approvals, run_failures],
+    resources={
+        "catalog": CatalogResource(),
+        "object_store": ObjectStoreResource(),
+        "compute": ComputeResource(),
+    },
+    # A run works in one process: starting another for each step takes longer than most steps.
+    executor=dg.in_process_executor,
+)

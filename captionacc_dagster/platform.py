@@ -1,0 +1,190 @@
+"""The platform's parts, opened from settings: catalogue, bytes, Dagster's own home.
+
+Every process opens them for itself: commands, sensors in the code server, and each run.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from captionacc_dagster.resources.catalog import LOCAL_TENANT_NAME, Catalog
+from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
+from captionacc_dagster.resources.migrations import migrate
+from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
+from captionacc_dagster.settings import Settings, get_settings
+from modal_gpu.storage import ObjectStore, StorageSettings
+
+DEFINITIONS_MODULE = "captionacc_dagster.definitions"
+
+#: Runs of each pool that may work at once (dagster.yaml can only hold one default for all).
+POOL_LIMITS = {"extract": 5, "crop_and_infer": 2, "caption_ocr": 10}
+
+_DAGSTER_YAML = """\
+# Written by `captionacc`; delete this line to keep your own changes.
+telemetry:
+  enabled: false
+concurrency:
+  pools:
+    granularity: op
+  runs:
+    max_concurrent_runs: {max_concurrent_runs}
+run_queue:
+  dequeue_interval_seconds: 1
+sensors:
+  use_threads: true
+  num_workers: 4
+run_monitoring:
+  enabled: true
+  poll_interval_seconds: 10
+  start_timeout_seconds: 180
+  cancel_timeout_seconds: 120
+# A killed run process is started again once; failed steps are the assets' own matter.
+run_retries:
+  enabled: true
+  max_retries: 1
+  retry_on_asset_or_op_failure: false
+"""
+
+
+def storage_settings(settings: Settings) -> StorageSettings:
+    """How the bytes are reached, with the secret unwrapped."""
+    secret = settings.storage_secret_access_key
+    return StorageSettings(
+        url=settings.effective_storage_url,
+        endpoint=settings.storage_endpoint,
+        region=settings.storage_region,
+        access_key_id=settings.storage_access_key_id,
+        secret_access_key=secret.get_secret_value() if secret else None,
+        path_style=settings.storage_path_style,
+    )
+
+
+def open_object_store(settings: Settings | None = None) -> ObjectStore:
+    """The bucket, or the folder that stands for one."""
+    return ObjectStore(storage_settings(settings or get_settings()))
+
+
+def database_dsn(settings: Settings | None = None) -> str:
+    """Connection string of the catalogue; starts the embedded server when it is that one."""
+    settings = settings or get_settings()
+    if settings.database_url:
+        return settings.database_url.get_secret_value()
+    return EmbeddedPostgres(settings.home).ensure_running()
+
+
+def open_catalog(settings: Settings | None = None) -> Catalog:
+    """The catalogue. The embedded one is migrated and has its tenant; others by ``captionacc migrate``."""
+    settings = settings or get_settings()
+    dsn = database_dsn(settings)
+    if settings.database_url:
+        return PostgresCatalog(dsn)
+    migrate(dsn)
+    catalog = PostgresCatalog(dsn)
+    policy = settings.auto_approve_layout
+    tenant = catalog.ensure_tenant(
+        str(settings.tenant_id), LOCAL_TENANT_NAME, auto_approve_layout_confidence=policy
+    )
+    if tenant.auto_approve_layout_confidence != policy:
+        catalog.set_auto_approve(tenant.tenant_id, policy)
+    return catalog
+
+
+def prepare_dagster_home(settings: Settings) -> Path:
+    """Dagster's home with its configuration, database and pool limits; safe to repeat.
+
+    The instance is opened once here, alone: two processes that create its tables at once can break
+    each other.
+    """
+    home = settings.dagster_home
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "dagster.yaml"
+    text = _DAGSTER_YAML.format(max_concurrent_runs=max(2, settings.worker_count))
+    if not config.exists() or config.read_text().startswith(_DAGSTER_YAML.splitlines()[0]):
+        config.write_text(text)
+    os.environ["DAGSTER_HOME"] = str(home)
+
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        instance.get_runs_count()
+        for pool, limit in POOL_LIMITS.items():
+            instance.event_log_storage.set_concurrency_slots(pool, limit)
+    return home
+
+
+@dataclass(frozen=True)
+class Services:
+    """The processes that keep the platform moving, and where they write their logs."""
+
+    processes: dict[str, subprocess.Popen]
+    log_folder: Path
+
+    def ended(self) -> str | None:
+        """Name of a process that is no longer running, if any."""
+        return next((name for name, process in self.processes.items() if process.poll() is not None), None)
+
+
+@contextmanager
+def running_services(settings: Settings, webserver: bool) -> Iterator[Services]:
+    """Dagster's daemon, and its web server when asked for, until the block is left."""
+    home = prepare_dagster_home(settings)
+    logs = settings.home / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    scripts = Path(sys.executable).parent
+    commands = {"dagster-daemon": [scripts / "dagster-daemon", "run", "-m", DEFINITIONS_MODULE]}
+    if webserver:
+        address = ["-h", settings.host, "-p", str(settings.port)]
+        commands["dagster-webserver"] = [scripts / "dagster-webserver", "-m", DEFINITIONS_MODULE, *address]
+    environment = {**os.environ, "DAGSTER_HOME": str(home), "CAPTIONACC_HOME": str(settings.home)}
+    processes: dict[str, subprocess.Popen] = {}
+    try:
+        for name, command in commands.items():
+            with (logs / f"{name}.log").open("ab") as log:
+                # A session of its own: Ctrl-C reaches only this process, which then stops them in order.
+                processes[name] = subprocess.Popen(
+                    [str(part) for part in command],
+                    env=environment,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+        yield Services(processes, logs)
+    finally:
+        for process in processes.values():
+            process.terminate()
+        for process in processes.values():
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def daemon_is_alive(max_age_seconds: float = 60) -> bool:
+    """Whether a Dagster daemon of this home has told of itself lately."""
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        beat = instance.get_daemon_heartbeats().get("SENSOR")
+        return beat is not None and time.time() - beat.timestamp < max_age_seconds
+
+
+def wait_for_runs(video_ids: Collection[str], check: Callable[[], None], timeout: float = 60) -> None:
+    """Wait until Dagster has no unfinished run of these videos; ``check`` raises when that is pointless."""
+    import dagster as dg
+    from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+
+    deadline = time.monotonic() + timeout
+    with dg.DagsterInstance.get() as instance:
+        while time.monotonic() < deadline:
+            runs = instance.get_runs(dg.RunsFilter(statuses=list(NOT_FINISHED_STATUSES)))
+            if not any(run.tags.get("dagster/partition") in video_ids for run in runs):
+                return
+            check()
+            time.sleep(0.5)

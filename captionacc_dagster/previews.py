@@ -1,0 +1,192 @@
+"""Pictures for the Dagster UI, small enough to be stored in an event's metadata.
+
+Each function takes plain arrays, JPEG bytes or numbers and gives a JPEG/PNG or Markdown with the
+picture inside as a data URI, which the UI shows (an event row holds it, so under about 100 KB).
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw, ImageFont
+
+from modal_gpu.contracts import CropRegion
+from modal_gpu.frame_index import INDEX_RATE
+from modal_gpu.ocr.engine import Box
+
+_IN = (64, 200, 120)
+_OUT = (230, 90, 80)
+_NEUTRAL = (90, 160, 250)
+_CROP = (255, 200, 40)
+_BACKGROUND = (24, 26, 32)
+_TEXT = (225, 228, 235)
+
+
+@dataclass(frozen=True)
+class PreviewBox:
+    """A box in fractions of the frame; ``label`` is ``in``, ``out`` or None for not yet judged."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    label: str | None = None
+
+    @classmethod
+    def of(cls, box: Box, label: str | None = None) -> "PreviewBox":
+        """From an OCR box."""
+        return cls(box.left, box.top, box.right, box.bottom, label)
+
+
+@dataclass(frozen=True)
+class PreviewFrame:
+    """A frame as JPEG bytes with the boxes read on it."""
+
+    index: int
+    jpeg: bytes
+    boxes: Sequence[PreviewBox] = ()
+
+
+def clock(seconds: float) -> str:
+    """``m:ss.t``, with hours when there are some."""
+    minutes, rest = divmod(max(0.0, seconds), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+
+
+def contact_sheet(frames: Sequence[PreviewFrame], columns: int = 5, tile_width: int = 192) -> bytes:
+    """A JPEG of at most 30 frames, evenly chosen, with their time and OCR boxes."""
+    if not frames:
+        raise ValueError("a contact sheet needs at least one frame")
+    shown = evenly(frames, 30)
+    tiles = [_tile(frame, tile_width) for frame in shown]
+    columns = min(columns, len(tiles))
+    tile_height = max(tile.height for tile in tiles)
+    rows = -(-len(tiles) // columns)
+    sheet = Image.new("RGB", (columns * (tile_width + 4) + 4, rows * (tile_height + 4) + 4), _BACKGROUND)
+    for place, tile in enumerate(tiles):
+        row, column = divmod(place, columns)
+        sheet.paste(tile, (4 + column * (tile_width + 4), 4 + row * (tile_height + 4)))
+    return _jpeg(sheet)
+
+
+def layout_preview(frame: PreviewFrame, crop: CropRegion, width: int = 720) -> bytes:
+    """A JPEG of one frame: the crop region bright, the rest dimmed, boxes green (in) or red (out)."""
+    image = Image.open(io.BytesIO(frame.jpeg)).convert("RGB")
+    image = image.resize((width, max(1, round(image.height * width / image.width))))
+    box = (
+        crop.crop_left * image.width,
+        crop.crop_top * image.height,
+        crop.crop_right * image.width - 1,
+        crop.crop_bottom * image.height - 1,
+    )
+    dimmed = Image.blend(image, Image.new("RGB", image.size), 0.55)
+    corners = tuple(round(side) for side in box)
+    dimmed.paste(image.crop(corners), corners[:2])
+    draw = ImageDraw.Draw(dimmed)
+    draw.rectangle(box, outline=_CROP, width=2)
+    _draw_boxes(draw, frame.boxes, image.width, image.height)
+    _label(draw, (6, 6), clock(frame.index / INDEX_RATE))
+    return _jpeg(dimmed)
+
+
+def timeline(
+    extents: Sequence[tuple[float, float, float]], duration: float, width: int = 1000, row_seconds: float = 60
+) -> bytes:
+    """A PNG strip, a row a minute (or longer), each caption a bar, brighter the more certain.
+
+    ``extents`` are ``(start_seconds, end_seconds, confidence)``, ``confidence`` in [0, 1].
+    """
+    duration = max(duration, 0.1)
+    row_seconds = min(max(row_seconds, duration / 20), duration)
+    rows = max(1, -int(-duration // row_seconds))
+    row_height, bar_height, left = 30, 16, 64
+    image = Image.new("RGB", (width, rows * row_height + 8), _BACKGROUND)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(12)
+    scale = (width - left - 8) / row_seconds
+    for row in range(rows):
+        top = row * row_height + 8
+        begin = row * row_seconds
+        end = min(duration, begin + row_seconds)
+        draw.text((6, top), clock(begin), fill=_TEXT, font=font)
+        draw.rectangle((left, top, left + (end - begin) * scale, top + bar_height), fill=(48, 52, 62))
+        for number, (start, stop, confidence) in enumerate(extents):
+            low, high = max(start, begin), min(stop, end)
+            if low >= high:
+                continue
+            x0, x1 = left + (low - begin) * scale, left + (high - begin) * scale
+            # Alternate hues keep neighbours without a gap apart.
+            base = _NEUTRAL if number % 2 else _IN
+            shade = tuple(round(part * (0.45 + 0.55 * max(0.0, min(1.0, confidence)))) for part in base)
+            draw.rectangle((x0, top, max(x0 + 1, x1 - 1), top + bar_height), fill=shade)
+    buffer = io.BytesIO()
+    image.quantize(64).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def strip_jpeg(image, max_width: int = 480) -> bytes:
+    """A caption strip (uint8 RGB array, H × W × 3) as a small JPEG."""
+    picture = Image.fromarray(image)
+    if picture.width > max_width:
+        picture = picture.resize((max_width, max(1, round(picture.height * max_width / picture.width))))
+    return _jpeg(picture, quality=70)
+
+
+def markdown_image(data: bytes, alt: str) -> str:
+    """Markdown that shows a JPEG or PNG from its own bytes."""
+    kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
+    return f"![{alt}](data:image/{kind};base64,{base64.b64encode(data).decode()})"
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A GitHub-flavoured Markdown table; cell text is escaped, line feeds become ``<br>``."""
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    text = str(value)
+    if text.startswith("!["):
+        return text
+    for special in "\\`*_|<>[]":
+        text = text.replace(special, "\\" + special)
+    return text.replace("\n", " / ")
+
+
+def evenly(items: Sequence, limit: int) -> list:
+    """At most ``limit`` items, evenly spread, the first one included."""
+    if len(items) <= limit:
+        return list(items)
+    return [items[place * len(items) // limit] for place in range(limit)]
+
+
+def _tile(frame: PreviewFrame, width: int) -> Image.Image:
+    image = Image.open(io.BytesIO(frame.jpeg)).convert("RGB")
+    image = image.resize((width, max(1, round(image.height * width / image.width))))
+    draw = ImageDraw.Draw(image)
+    _draw_boxes(draw, frame.boxes, image.width, image.height)
+    _label(draw, (3, 3), clock(frame.index / INDEX_RATE), size=11)
+    return image
+
+
+def _draw_boxes(draw: ImageDraw.ImageDraw, boxes: Sequence[PreviewBox], width: int, height: int) -> None:
+    for box in boxes:
+        colour = {"in": _IN, "out": _OUT}.get(box.label or "", _NEUTRAL)
+        corners = (box.left * width, box.top * height, box.right * width - 1, box.bottom * height - 1)
+        if corners[0] < corners[2] and corners[1] < corners[3]:
+            draw.rectangle(corners, outline=colour, width=2)
+
+
+def _label(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int = 14) -> None:
+    font = ImageFont.load_default(size)
+    draw.rectangle(draw.textbbox(place, text, font=font), fill=_BACKGROUND)
+    draw.text(place, text, fill=_TEXT, font=font)
+
+
+def _jpeg(image: Image.Image, quality: int = 72) -> bytes:
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "JPEG", quality=quality, optimize=True)
+    return buffer.getvalue()

@@ -1,0 +1,44 @@
+"""Dagster's handles on the platform's parts.
+
+Each opens its part from the process's settings when a run or a tick needs it, so that no address
+and no secret stands in a run's config. Assets and sensors see the plain objects.
+"""
+
+import dagster as dg
+
+from captionacc_dagster.platform import open_catalog, open_object_store
+from captionacc_dagster.resources.catalog import Catalog
+from captionacc_dagster.resources.compute import Compute, LocalCompute
+from captionacc_dagster.settings import get_settings
+from modal_gpu.functions.settings import ComputeSettings
+from modal_gpu.storage import ObjectStore
+
+
+class CatalogResource(dg.ConfigurableResource[Catalog]):
+    """The catalogue: the embedded PostgreSQL, or the one at ``CAPTIONACC_DATABASE_URL``."""
+
+    def create_resource(self, context: dg.InitResourceContext) -> Catalog:
+        return open_catalog(get_settings())
+
+
+class ObjectStoreResource(dg.ConfigurableResource[ObjectStore]):
+    """The bytes: a folder, or the bucket at ``CAPTIONACC_STORAGE_URL`` or ``WASABI_BUCKET``."""
+
+    def create_resource(self, context: dg.InitResourceContext) -> ObjectStore:
+        return open_object_store(get_settings())
+
+
+class ComputeResource(dg.ConfigurableResource[Compute]):
+    """Where the heavy functions run: here, in the run's own process."""
+
+    def create_resource(self, context: dg.InitResourceContext) -> Compute:
+        settings = get_settings()
+        return LocalCompute(
+            open_object_store(settings),
+            ComputeSettings(
+                workers=settings.worker_count,
+                ocr_detection_model=settings.ocr_detection_model,
+                ocr_recognition_model=settings.ocr_recognition_model,
+                ocr_dictionary=settings.ocr_dictionary,
+            ),
+        )

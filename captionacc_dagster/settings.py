@@ -1,0 +1,119 @@
+"""All configuration, from the environment or a ``.env`` file in the working directory.
+
+Nothing has to be set: without any of it the platform is embedded in one folder.
+Secrets are :class:`pydantic.SecretStr`; they are unwrapped only where a client is made.
+"""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from uuid import UUID
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from captionacc_dagster.resources.catalog import LOCAL_AUTO_APPROVE_CONFIDENCE, LOCAL_TENANT_ID
+from modal_gpu.cores import available_cores
+
+
+class Settings(BaseSettings):
+    """Settings of one installation. Each field's environment variable stands in its alias."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
+
+    home: Path = Field(
+        Path(".captionacc"),
+        alias="CAPTIONACC_HOME",
+        description="Folder of the embedded parts' state",
+    )
+
+    # Catalogue
+    database_url: SecretStr | None = Field(
+        None,
+        alias="CAPTIONACC_DATABASE_URL",
+        description="PostgreSQL of the catalogue; the embedded one when unset",
+    )
+
+    # Object storage. The WASABI_ names are those that existing deployments use.
+    storage_url: str | None = Field(
+        None,
+        alias="CAPTIONACC_STORAGE_URL",
+        description="file:///folder or s3://bucket[/prefix]; a folder in the home when unset",
+    )
+    storage_bucket: str | None = Field(None, validation_alias=AliasChoices("WASABI_BUCKET"))
+    storage_endpoint: str | None = Field(
+        None, validation_alias=AliasChoices("WASABI_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    )
+    storage_region: str | None = Field(
+        None, validation_alias=AliasChoices("WASABI_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
+    )
+    storage_access_key_id: str | None = Field(
+        None, validation_alias=AliasChoices("WASABI_ACCESS_KEY_READWRITE", "AWS_ACCESS_KEY_ID")
+    )
+    storage_secret_access_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("WASABI_SECRET_KEY_READWRITE", "AWS_SECRET_ACCESS_KEY")
+    )
+    storage_path_style: bool = Field(
+        False, alias="CAPTIONACC_STORAGE_PATH_STYLE", description="bucket in the path, as MinIO wants it"
+    )
+
+    # Compute
+    modal_enabled: bool = Field(False, alias="MODAL_ENABLED", description="run the GPU functions on Modal")
+    workers: int = Field(
+        0, alias="CAPTIONACC_WORKERS", ge=0, description="CPU workers of a run; 0 for one a core"
+    )
+
+    # OCR. The models in RapidOCR's wheel read Chinese, Japanese, English, Latin scripts and Greek.
+    ocr_detection_model: Path | None = Field(None, alias="OCR_DETECTION_MODEL")
+    ocr_recognition_model: Path | None = Field(None, alias="OCR_RECOGNITION_MODEL")
+    ocr_dictionary: Path | None = Field(None, alias="OCR_DICTIONARY")
+
+    # Policy of the embedded platform's only tenant
+    tenant_id: UUID = Field(UUID(LOCAL_TENANT_ID), alias="CAPTIONACC_TENANT_ID")
+    auto_approve_layout: float | None = Field(
+        LOCAL_AUTO_APPROVE_CONFIDENCE,
+        alias="CAPTIONACC_AUTO_APPROVE",
+        ge=0,
+        le=1,
+        description="approve layouts of at least this confidence without a person; 'off' to wait for one",
+    )
+
+    # Dagster UI
+    host: str = Field("127.0.0.1", alias="CAPTIONACC_HOST")
+    port: int = Field(3000, alias="CAPTIONACC_PORT", ge=1, le=65535)
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        # Runs start in other working directories than the command that launched them.
+        return home.expanduser().resolve()
+
+    @field_validator("auto_approve_layout", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        return None if str(value).strip().lower() in {"off", "none", "false", ""} else value
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's own state, unless ``DAGSTER_HOME`` says otherwise."""
+        return Path(os.environ.get("DAGSTER_HOME") or self.home / "dagster")
+
+    @property
+    def effective_storage_url(self) -> str:
+        """Where the bytes are: the URL given, the bucket given, or a folder in the home."""
+        if self.storage_url:
+            return self.storage_url
+        if self.storage_bucket:
+            return f"s3://{self.storage_bucket}"
+        return (self.home / "bucket").as_uri()
+
+    @property
+    def worker_count(self) -> int:
+        """CPU workers of a run: the setting, or one a core."""
+        return self.workers or available_cores()
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The process's settings, read once."""
+    return Settings()

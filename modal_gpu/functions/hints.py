@@ -1,0 +1,47 @@
+"""What layout analysis knows about a video's caption strips, for those who look at strips."""
+
+from modal_gpu.contracts import CropRegion
+from modal_gpu.databases.layout import read_layout
+from modal_gpu.databases.raw_ocr import read_raw_ocr
+from modal_gpu.errors import ObjectNotFoundError
+from modal_gpu.extents.predictor import FractionBox, StripHints
+from modal_gpu.keys import VideoKeys
+from modal_gpu.ocr.engine import Box
+from modal_gpu.storage import ObjectStore
+
+#: Height of a caption line in frame heights where the layout does not know one.
+DEFAULT_LINE_HEIGHT = 0.06
+
+
+def strip_hints(store: ObjectStore, keys: VideoKeys, crop: CropRegion) -> StripHints:
+    """What is known about the strips from layout.db and from the OCR of the full frames.
+
+    A person's label counts more than a prediction. A video without a layout gets rules of thumb.
+    """
+    middle = (crop.crop_top + crop.crop_bottom) / 2
+    try:
+        layout = read_layout(store.get(keys.layout_db))
+        read = read_raw_ocr(store.get(keys.raw_ocr_db))
+    except ObjectNotFoundError:
+        return StripHints.from_frame_layout(crop, box_height=DEFAULT_LINE_HEIGHT, vertical_center=middle)
+    # A frame that was read and has no caption box says as much as one that has.
+    captions: dict[int, list[FractionBox]] = {
+        frame.frame_index: [] for frame in read if frame.status != "failed"
+    }
+    for box in layout.boxes:
+        if box.is_caption:
+            captions.setdefault(box.frame_index, []).append(_sides(box.box))
+    center = layout.vertical_center
+    return StripHints.from_frame_layout(
+        crop,
+        box_height=layout.box_height or DEFAULT_LINE_HEIGHT,
+        vertical_center=center if center and crop.crop_top < center < crop.crop_bottom else middle,
+        anchor_type=layout.anchor_type,
+        anchor_position=layout.anchor_position,
+        ignore_boxes=[_sides(box) for box in layout.ignore_boxes],
+        caption_boxes=sorted(captions.items()),
+    )
+
+
+def _sides(box: Box) -> FractionBox:
+    return box.left, box.top, box.right, box.bottom
