@@ -240,11 +240,11 @@ class ChunkReader:
 
     ``fetch`` gives a chunk's bytes (its errors pass through); ``frame_count`` is the number of
     indices stored. At most ``cached_chunks`` chunks are kept in memory, decoded as far as needed;
-    with fewer than 3 an ascending read fetches chunks again and again.
+    an ascending read needs two of each level, lest it fetches some again.
     """
 
     def __init__(
-        self, fetch: Callable[[ChunkRef], bytes], frame_count: int, *, cached_chunks: int = 4
+        self, fetch: Callable[[ChunkRef], bytes], frame_count: int, *, cached_chunks: int = 6
     ) -> None:
         if frame_count < 1:
             raise ValueError(f"a cropped-frames version has at least one frame, not {frame_count}")

@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 from modal_gpu.errors import NoFramesError
 from modal_gpu.media.probe import VideoInfo, frame_pts, probe
 from modal_gpu.media.report import DecodeReport
-from modal_gpu.media.source import open_video
+from modal_gpu.media.source import is_cut_off, open_video
 
 #: A time stamp that falls back by more than this is a clock that started again.
 _RESTART_SECONDS = 1
@@ -83,6 +83,9 @@ def decode_packets(packets: Iterator[Packet], report: DecodeReport) -> Iterator[
             return
         if packet is None:
             return
+        if is_cut_off(packet):
+            report.corrupt_packets += 1
+            continue
         try:
             frames = packet.decode()
         except av.FFmpegError:

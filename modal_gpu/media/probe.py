@@ -15,7 +15,7 @@ from modal_gpu import frame_index
 from modal_gpu.contracts import MIN_CROP_PIXELS
 from modal_gpu.errors import BadVideoError, NoFramesError
 from modal_gpu.media.geometry import Orientation, square_pixel_size
-from modal_gpu.media.source import open_video
+from modal_gpu.media.source import is_broadcast, open_video
 
 #: Longer is a broken time stamp rather than footage.
 MAX_DURATION_SECONDS = 48 * 3600
@@ -130,8 +130,7 @@ def _first_frame(container: InputContainer, stream: VideoStream) -> tuple[VideoF
     """
     stream.thread_type = "SLICE"  # frame threads would decode ahead
     # Recordings cut out of a broadcast begin anywhere: nothing is presented before a key frame.
-    broadcast = bool(container.format.flags & av.format.Flags.ts_discont.value)
-    first_pts = None if broadcast else stream.start_time
+    first_pts = None if is_broadcast(container) else stream.start_time
     packets = 0
     for packet in _packets(container, stream):
         packets += packet.size > 0

@@ -22,7 +22,7 @@ from modal_gpu.frame_index import INDEX_RATE, index_time
 from modal_gpu.media.decoding import PresentedFrame, presented_frames
 from modal_gpu.media.probe import VideoInfo
 from modal_gpu.media.report import DecodeReport
-from modal_gpu.media.source import open_video
+from modal_gpu.media.source import is_cut_off, open_video
 
 #: Codecs whose bitstream marks exactly the frames that no other refers to (H.264: nal_ref_idc).
 _SKIPPABLE_CODECS = {"h264"}
@@ -188,6 +188,9 @@ class _SeekingDecoder:
         return packet if packet is not None and packet.size else None
 
     def _feed(self, packet: Packet, *, needed: bool) -> None:
+        if is_cut_off(packet):
+            self._report.corrupt_packets += 1
+            return
         if self._skips:
             self._codec.skip_frame = "DEFAULT" if needed else "NONREF"
         if _can_be_shown(packet):

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from modal_gpu.errors import NotAVideoError, NoVideoStreamError
+from modal_gpu.errors import BadVideoError, NoFramesError, NotAVideoError, NoVideoStreamError
 
 #: Decoders refuse larger frames before they allocate them (headers lie).
 MAX_FRAME_PIXELS = 8192 * 8192
@@ -35,7 +36,8 @@ _NOT_FOOTAGE = (
 def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The file's container and its video stream: the default one, else the largest; never cover art.
 
-    Raises ``FileNotFoundError``, :class:`NotAVideoError`, :class:`NoVideoStreamError`.
+    Raises ``FileNotFoundError``, :class:`NotAVideoError`, :class:`NoVideoStreamError`, or
+    :class:`NoFramesError` for a header alone.
     """
     path = Path(path)
     if not path.is_file():
@@ -44,7 +46,7 @@ def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]
         # Absolute, so that a name with a colon is not taken for a protocol.
         container = av.open(str(path.absolute()), options=dict(_OPEN_OPTIONS), metadata_errors="replace")
     except av.FFmpegError:
-        raise NotAVideoError(_why_not_a_video(path)) from None
+        raise _unreadable(path) from None
     with container:
         footage = [stream for stream in container.streams.video if not stream.disposition & _NOT_FOOTAGE]
         if not footage:
@@ -54,15 +56,36 @@ def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]
         yield container, max(footage, key=_preference)
 
 
+def is_broadcast(container: InputContainer) -> bool:
+    """Recordings of a running stream: they begin anywhere, and their clock may start again."""
+    return bool(container.format.flags & av.format.Flags.ts_discont.value)
+
+
+def is_cut_off(packet: Packet) -> bool:
+    """A packet of which the file holds only a part.
+
+    Decoders with frame threads lose whole frames beside it. (In a broadcast the flag only means
+    that something is missing; there the decoder makes the best of it.)
+    """
+    return packet.is_corrupt and not is_broadcast(packet.stream.container)
+
+
 def _preference(stream: VideoStream) -> tuple[bool, int]:
     return bool(stream.disposition & Disposition.default), stream.width * stream.height
 
 
-def _why_not_a_video(path: Path) -> str:
+def _unreadable(path: Path) -> BadVideoError:
     with path.open("rb") as file:
         head = file.read(12)
     if not head:
-        return "the file is empty"
+        return NotAVideoError("the file is empty")
     if head[4:8] == b"ftyp":
-        return "the MP4 file is cut off before its index (moov); it has to be uploaded again, whole"
-    return "the file is not a video: its bytes are of no known video container"
+        return NotAVideoError(
+            "the MP4 file is cut off before its index (moov); it has to be uploaded again, whole"
+        )
+    if head[:4] == b"\x1aE\xdf\xa3":
+        return NoFramesError(
+            "the Matroska or WebM file holds no frames: it is cut off right after its header; "
+            "it has to be uploaded again, whole"
+        )
+    return NotAVideoError("the file is not a video: its bytes are of no known video container")

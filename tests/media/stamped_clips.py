@@ -60,12 +60,13 @@ class Clip:
     sample_aspect: Fraction | None = None
     full_range: bool = False
     time_base: Fraction = Fraction(1, 90_000)
+    container_options: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> Path:
         path = folder / f"clip{self.suffix}"
         width, height = self.size
         stored = (height, width) if self.rotation % 180 else (width, height)
-        with av.open(str(path), "w") as container:
+        with av.open(str(path), "w", options=self.container_options) as container:
             stream = container.add_stream(self.codec, rate=25, options=dict(self.options))
             stream.width, stream.height = stored
             stream.pix_fmt = self.pixel_format

@@ -61,8 +61,9 @@ def _audio_only(path: Path) -> None:
         _write_audio(container)
 
 
-def _header_without_frames(path: Path) -> None:
-    with av.open(str(path), "w", format="mp4") as container:
+def _header_without_frames(path: Path, container_format: str = "mp4", movflags: str = "empty_moov") -> None:
+    options = {"movflags": movflags} if container_format == "mp4" else {}
+    with av.open(str(path), "w", format=container_format, options=options) as container:
         _add_video(container, "libx264", (64, 64))
         container.start_encoding()
 
@@ -117,7 +118,17 @@ BAD = {
     "picture": (_picture, NotAVideoError, "not a video"),
     "no index": (_without_index, NotAVideoError, "cut off before its index"),
     "audio only": (_audio_only, NoVideoStreamError, "holds only audio"),
-    "header without frames": (_header_without_frames, BadVideoError, ""),
+    "header without frames": (_header_without_frames, NoFramesError, "its video stream is empty"),
+    "MP4 header without tracks": (
+        lambda path: _header_without_frames(path, movflags="faststart"),
+        NoVideoStreamError,
+        "no stream at all",
+    ),
+    "Matroska header without frames": (
+        lambda path: _header_without_frames(path, "matroska"),
+        NoFramesError,
+        "holds no frames",
+    ),
     "nothing decodable": (_nothing_decodable, NoFramesError, "none of its 10 packets can be decoded"),
     "1×1 frames": (_one_pixel, BadVideoError, "1×1 pixels, too small"),
     "time stamps a month apart": (_century, BadVideoError, "claims to last 667 hours"),
