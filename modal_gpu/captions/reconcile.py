@@ -19,6 +19,10 @@ MAX_GAP = 2
 #: A fragment this short with nearly its neighbour's text is the neighbour, half faded.
 FLICKER_FRAMES = 3
 FLICKER_SIMILARITY = 80.0
+#: The same between two fragments of one text, where less likeness is needed.
+BETWEEN_SIMILARITY = 50.0
+#: Extents of a flicker's length and less confidence than this are noise, whatever OCR reads in them.
+UNSURE = 0.5
 
 _ALIKE = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "..."})
 
@@ -32,17 +36,20 @@ def reconcile(captions: Iterable[Caption]) -> list[Caption]:
     """Captions by start, after OCR.
 
     * A predicted caption that OCR read as empty is dropped: it is clutter that looked like strokes.
+      So is one of at most :data:`FLICKER_FRAMES` frames whose extents are unsure.
     * Neighbouring predicted captions with the same text and at most :data:`MAX_GAP` frames between
       them become one, with the first one's id. "Step 1" and "Step 2" stay two.
     * A fragment of at most :data:`FLICKER_FRAMES` frames that touches a longer caption of nearly
-      the same text, all digits equal, becomes part of it.
+      the same text, all digits equal, becomes part of it; so does one between two of the same text.
 
     Captions that OCR has not read, or failed on, stay as they are.
     """
     result: list[Caption] = []
     for caption in sorted(captions, key=lambda c: (c.start_index, c.end_index)):
-        if _is_read(caption) and not comparable(caption.ocr_text or ""):
+        if _is_read(caption) and (not comparable(caption.ocr_text or "") or _is_noise(caption)):
             continue
+        if len(result) > 1 and _is_between(result[-2], result[-1], caption):
+            caption = _joined(_joined(result.pop(-2), result.pop()), caption)
         if result and _is_one(result[-1], caption):
             caption = _joined(result.pop(), caption)
             # The grown caption may now swallow a fragment before it.
@@ -56,6 +63,30 @@ def _is_read(caption: Caption) -> bool:
     return not caption.belongs_to_person and caption.ocr_status == "completed"
 
 
+def _length(caption: Caption) -> int:
+    return caption.end_index - caption.start_index
+
+
+def _is_noise(caption: Caption) -> bool:
+    unsure = caption.confidence is not None and caption.confidence < UNSURE
+    return unsure and _length(caption) <= FLICKER_FRAMES
+
+
+def _is_between(first: Caption, middle: Caption, last: Caption) -> bool:
+    """Whether ``middle`` is a short bad reading of the one caption that ``first`` and ``last`` are."""
+    if not all(map(_is_read, (first, middle, last))) or _length(middle) > FLICKER_FRAMES:
+        return False
+    if middle.start_index > first.end_index + 1 or last.start_index > middle.end_index + 1:
+        return False
+    text, between = comparable(first.ocr_text or ""), comparable(middle.ocr_text or "")
+    return text == comparable(last.ocr_text or "") and _may_be(between, text, BETWEEN_SIMILARITY)
+
+
+def _may_be(one: str, other: str, similarity: float) -> bool:
+    """Whether two readings may be of one text: alike, and no digit differs."""
+    return re.findall(r"\d", one) == re.findall(r"\d", other) and fuzz.ratio(one, other) >= similarity
+
+
 def _is_one(first: Caption, second: Caption) -> bool:
     if not (_is_read(first) and _is_read(second)):
         return False
@@ -65,19 +96,13 @@ def _is_one(first: Caption, second: Caption) -> bool:
     one, other = comparable(first.ocr_text or ""), comparable(second.ocr_text or "")
     if one == other:
         return True
-    shorter = min(first.end_index - first.start_index, second.end_index - second.start_index)
-    if gap > 1 or shorter > FLICKER_FRAMES or re.findall(r"\d", one) != re.findall(r"\d", other):
-        return False
-    return fuzz.ratio(one, other) >= FLICKER_SIMILARITY
+    shorter = min(_length(first), _length(second))
+    return gap <= 1 and shorter <= FLICKER_FRAMES and _may_be(one, other, FLICKER_SIMILARITY)
 
 
 def _joined(first: Caption, second: Caption) -> Caption:
     """One caption over both; the text of the one that shows it longer."""
-
-    def length(caption: Caption) -> int:
-        return caption.end_index - caption.start_index
-
-    text = first if length(first) >= length(second) else second
+    text = first if _length(first) >= _length(second) else second
     confidences = [c.confidence for c in (first, second) if c.confidence is not None]
     return replace(
         first,

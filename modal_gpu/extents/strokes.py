@@ -24,7 +24,9 @@ Image = NDArray[np.uint8]
 Grid = NDArray[np.float32]
 
 #: Frames looked at before and after a pair.
-_CONTEXT = 3
+_CONTEXT = 8
+#: Frame distances compared.
+_LAGS = (1, 2, 3, 8)
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class StrokeSettings:
     """Knobs of :class:`StrokePredictor`. Sizes are in caption line heights, energies relative to text."""
 
     #: Line height in pixels that strips are scaled down to; smaller ones stay as they are.
-    working_line_height: int = 24
+    working_line_height: int = 36
     #: Widest stroke kept, in line heights.
     stroke_width: float = 0.28
     #: Frames held at once.
@@ -49,6 +51,9 @@ class StrokeSettings:
     standing_cosine: float = 0.8
     #: Windows that the smallest change to be noticed covers, on a picture that stands still.
     glyph_windows: float = 5.0
+    #: Smallest steady difference noticed, relative to the strongest text windows, and how many windows.
+    least_change: float = 0.04
+    steady_windows: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -169,9 +174,9 @@ class _Geometry:
         return cls(height, width, np.ones((side, side), np.uint8), (columns, rows), allowed, zone)
 
     def windows(self, image: Grid) -> Grid:
-        """Means over 3 × 4 cells around each cell, about one character; float32 (rows, columns)."""
+        """Means over 3 × 3 cells around each cell, about one character; float32 (rows, columns)."""
         means = cv2.resize(image, self.grid, interpolation=cv2.INTER_AREA)
-        return cv2.blur(means, (3, 4), borderType=cv2.BORDER_CONSTANT)
+        return cv2.blur(means, (3, 3), borderType=cv2.BORDER_CONSTANT)
 
     def respond(self, strip: Image, bright: bool) -> Image:
         """Stroke response, uint8: how far thin structures stand out from what is beside them."""
@@ -210,7 +215,8 @@ def _calibrate(
             for box in observation.caption_boxes:
                 inside = response[_pixels(box, geometry.height, geometry.width)]
                 if inside.size:
-                    found.append(float(np.percentile(inside, 92)))
+                    # The middle of the strokes has the peak; two thirds of it is what they have on the whole.
+                    found.append(0.65 * float(np.percentile(inside, 92)))
         return found
 
     if not visible:
@@ -229,7 +235,9 @@ def _calibrate(
         values = [_relative(response, calibration, settings) for response in responses]
         return _top_energy(np.stack([geometry.windows(value * value) for value in values]))
 
-    present = float(np.percentile(tops(visible), 10))
+    shown = tops(visible)
+    # Some of the frames may have been sampled in the middle of a fade.
+    present = float(max(np.percentile(shown, 10), 0.35 * np.median(shown)))
     absent = float(np.percentile(tops(empty), 75)) if empty else 0.0
     middle = np.sqrt(present * max(absent, 0.05 * present))
     return replace(calibration, presence_energy=float(np.clip(middle, 0.3 * present, 0.6 * present)))
@@ -274,7 +282,7 @@ def _without_logos(
 class _Comparisons:
     """Window grids (k, rows, columns) of consecutive frames.
 
-    ``cosine[lag - 1][t]`` compares frame t with t − lag; 1 for the frames that have none.
+    ``cosine[k][t]`` compares frame t with t − ``_LAGS[k]``; 1 for the frames that have none.
     ``luma`` is the mean brightness a cell.
     """
 
@@ -296,16 +304,18 @@ def _compare(
     shape = (len(strips), geometry.grid[1], geometry.grid[0])
     energy = np.empty(shape, np.float32)
     luma = np.empty(shape, np.float32)
-    cosine = [np.ones(shape, np.float32) for _ in range(_CONTEXT)]
-    earlier: deque[Grid] = deque(maxlen=_CONTEXT)
+    cosine = [np.ones(shape, np.float32) for _ in _LAGS]
+    earlier: deque[Grid] = deque(maxlen=max(_LAGS))
     faint = 0.04 * settings.text_energy  # keeps noise from looking like text of the same shape
     for t, (strip, response) in enumerate(zip(strips, responses, strict=True)):
         value = _relative(response * allowed, calibration, settings)
         energy[t] = geometry.windows(value * value)
         luma[t] = cv2.resize(strip, geometry.grid, interpolation=cv2.INTER_AREA)
-        for lag, other in enumerate(reversed(earlier), start=1):
-            product = geometry.windows(value * other)
-            cosine[lag - 1][t] = product / np.sqrt((energy[t] + faint) * (energy[t - lag] + faint))
+        for place, lag in enumerate(_LAGS):
+            if lag <= len(earlier):
+                product = geometry.windows(value * earlier[-lag])
+                scale = np.sqrt((energy[t] + faint) * (energy[t - lag] + faint))
+                cosine[place][t] = (product + faint) / scale
         earlier.append(value)
     return _Comparisons(energy, cosine, luma)
 
@@ -336,7 +346,7 @@ def _predict_block(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Presence and same-as-before of each strip of a block, context included."""
     seen = _compare(strips, first, hints, geometry, calibration, settings)
-    energy, (one, two, three) = seen.energy, seen.cosine
+    energy, (one, two, three, _) = seen.energy, seen.cosine
     earlier = _shifted(energy, -1, 0.0)
     strongest = np.maximum(energy, earlier)
     # Two faint frames (one caption fades out, the next one in) are judged by what strokes they have.
@@ -372,6 +382,10 @@ def _predict_block(
     # Text stands on its side of the pair; moving clutter doesn't.
     own_side = np.where(earlier >= energy, _shifted(one, -1, 0.0), _shifted(one, 1, 0.0))
     steady = np.clip((own_side - 0.5) / 0.4, 0, 1)
+    # A change counts in the rows that hold the caption's lines, less in rows with hardly any strokes.
+    row = ((changed | standing) * mass).sum(axis=2)
+    row /= np.maximum(row.max(axis=1, keepdims=True), 1e-3)
+    mass = mass * np.clip(row / 0.4, 0, 1)[:, :, None]
     lost = (changed * mass).sum(axis=(1, 2))
     lost_steady = (changed * mass * steady).sum(axis=(1, 2))
     kept = (standing * mass).sum(axis=(1, 2))
@@ -382,9 +396,60 @@ def _predict_block(
     by_share = 14 * (share - 0.4)
     by_glyph = 3 * np.log(np.maximum(lost_steady, 1e-3) / settings.glyph_windows)
     different = moving * by_share + (1 - moving) * np.maximum(by_share, by_glyph)
+    different = np.maximum(different, _steady_change(seen, settings))
+    different = np.maximum(different, _fade_between(seen, settings))
     same = _logistic(-different)
     same[0] = 1
     return presence, same
+
+
+def _steady_change(seen: _Comparisons, settings: StrokeSettings) -> NDArray[np.float32]:
+    """Log-odds that a part of the text as small as one digit changed for good between t − 1 and t.
+
+    In each window the least difference across the pair (of the four pairs of frames t − 2 … t + 1
+    that span it) is held against the differences on either side of it: text stands there, clutter
+    and noise don't.
+    """
+    energy, (one, two, three, _) = seen.energy, seen.cosine
+
+    def difference(cosine: Grid, lag: int) -> Grid:
+        return (1 - cosine) * 2 * np.maximum(energy, _shifted(energy, -lag, 0.0))
+
+    first, second, third = difference(one, 1), difference(two, 2), difference(three, 3)
+    across = np.minimum(
+        np.minimum(first, second), np.minimum(_shifted(second, 1, 0.0), _shifted(third, 1, 0.0))
+    )
+    # Footage of a lower frame rate repeats frames, so one pair on each side does not tell.
+    within = np.zeros_like(first)
+    for shift in (1, 2, 3):
+        np.maximum(within, _shifted(first, shift, 0.0), out=within)
+        np.maximum(within, _shifted(first, -shift, 0.0), out=within)
+    strongest = np.maximum(energy, _shifted(energy, -1, 0.0))
+    reference = np.maximum(_top_energy(strongest)[:, None, None], settings.text_energy)
+    least = settings.least_change * reference
+    excess = (across > least) & (across > 4 * (within + 0.2 * least)) & (strongest > 0.3 * reference)
+    return 3 * np.log(np.maximum(excess.sum(axis=(1, 2)), 1e-3) / settings.steady_windows)
+
+
+def _fade_between(seen: _Comparisons, settings: StrokeSettings) -> NDArray[np.float32]:
+    """Log-odds that one text fades out and another one in, around t − 1 and t as the faintest pair.
+
+    Neighbours are too alike, or too faint, to tell; the frames four before and four after are not.
+    """
+    strength = _top_energy(seen.energy)
+    pair = np.minimum(strength, _shifted(strength, -1, 0.0))
+    valley = np.ones(len(pair), bool)
+    for shift in range(1, 5):
+        valley &= (pair <= _shifted(pair, shift, np.inf)) & (pair < _shifted(pair, -shift, np.inf))
+    before, after = _shifted(strength, -4, 0.0), _shifted(strength, 4, 0.0)
+    valley &= (pair < 0.5 * np.minimum(before, after)) & (np.minimum(before, after) > settings.text_energy)
+
+    weight = np.maximum(_shifted(seen.energy, 4, 0.0), _shifted(seen.energy, -4, 0.0))
+    weight *= weight > 0.3 * np.maximum(before, after)[:, None, None]
+    alike = (weight * _shifted(seen.cosine[3], 4, 1.0)).sum(axis=(1, 2)) / np.maximum(
+        weight.sum(axis=(1, 2)), 1e-6
+    )
+    return np.where(valley, 14 * (0.7 - alike), -12).astype(np.float32)
 
 
 def _presence(
@@ -404,7 +469,7 @@ def _presence(
     presence = _logistic(4 * np.log(np.maximum(top, 1e-4) / calibration.presence_energy))
     # Fades: a frame too faint to tell alone, but of its neighbour's very shape, shows the caption.
     alike = _logistic((likeness - 0.75) / 0.05) * (windows >= 12)
-    for _ in range(_CONTEXT):
+    for _ in range(3):
         from_before = np.zeros_like(presence)
         from_before[1:] = presence[:-1] * alike[1:]
         from_after = np.zeros_like(presence)
