@@ -1,6 +1,7 @@
 """Decoding forward: every presented frame, in order, damage skipped and counted."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +10,7 @@ import av
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
+from modal_gpu import frame_index
 from modal_gpu.errors import NoFramesError
 from modal_gpu.media.probe import VideoInfo, frame_pts, probe
 from modal_gpu.media.report import DecodeReport
@@ -92,3 +94,25 @@ def decode_packets(packets: Iterator[Packet], report: DecodeReport) -> Iterator[
             report.corrupt_packets += packet.size > 0
             continue
         yield from frames
+
+
+def frames_with_indices(
+    frames: Iterable[PresentedFrame], index_count: int
+) -> Iterator[tuple[PresentedFrame, range]]:
+    """Each frame with the 10 Hz indices at which it is shown: none for a frame between two indices.
+
+    The ranges follow each other without a gap from 0 to ``index_count``, or to the end of the last
+    frame where that is later.
+    """
+    shown: PresentedFrame | None = None
+    index = 0
+    for frame in frames:
+        if shown is not None:
+            # Indices before this frame's time; its own moment belongs to it.
+            stop = max(index, math.ceil(frame.seconds * frame_index.INDEX_RATE))
+            yield shown, range(index, stop)
+            index = stop
+        shown = frame
+    if shown is not None:
+        stop = max(index_count, frame_index.frame_count(shown.seconds + shown.duration), index)
+        yield shown, range(index, stop)

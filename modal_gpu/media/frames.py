@@ -5,7 +5,6 @@ at or before ``i / 10`` s. Damage never moves an index: the last good frame stan
 stretch (before the first good frame, that one does).
 """
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from modal_gpu import frame_index
 from modal_gpu.contracts import CropRegion
-from modal_gpu.media.decoding import PresentedFrame, presented_frames
+from modal_gpu.media.decoding import PresentedFrame, frames_with_indices, presented_frames
 from modal_gpu.media.pixels import matrix_coefficients, upright_rgb, yuv420_crop, yuv420_to_rgb
 from modal_gpu.media.probe import VideoInfo, probe
 from modal_gpu.media.report import DecodeReport
@@ -86,28 +84,6 @@ def read_cropped_frames(
             if first is None:
                 first = cropped(index, shown)
             yield CroppedFrame(index, first.yuv, first.seconds, first.matrix)
-
-
-def frames_with_indices(
-    frames: Iterable[PresentedFrame], index_count: int
-) -> Iterator[tuple[PresentedFrame, range]]:
-    """Each frame with the 10 Hz indices at which it is shown: none for a frame between two indices.
-
-    The ranges follow each other without a gap from 0 to ``index_count``, or to the end of the last
-    frame where that is later.
-    """
-    shown: PresentedFrame | None = None
-    index = 0
-    for frame in frames:
-        if shown is not None:
-            # Indices before this frame's time; its own moment belongs to it.
-            stop = max(index, math.ceil(frame.seconds * frame_index.INDEX_RATE))
-            yield shown, range(index, stop)
-            index = stop
-        shown = frame
-    if shown is not None:
-        stop = max(index_count, frame_index.frame_count(shown.seconds + shown.duration), index)
-        yield shown, range(index, stop)
 
 
 def read_full_frames(

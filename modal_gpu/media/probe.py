@@ -129,21 +129,18 @@ def _first_frame(container: InputContainer, stream: VideoStream) -> tuple[VideoF
     The two differ where the file's beginning is damaged: index 0 must not move because of that.
     """
     stream.thread_type = "SLICE"  # frame threads would decode ahead
-    # Recordings cut out of a broadcast begin anywhere: nothing is presented before a key frame.
-    first_pts = None if is_broadcast(container) else stream.start_time
-    packets = 0
+    packets = damaged = 0
     for packet in _packets(container, stream):
         packets += packet.size > 0
-        if first_pts is None and packet.pts is not None and not packet.is_discard and packet.is_keyframe:
-            first_pts = packet.pts
         try:
             frames = packet.decode()
         except av.FFmpegError:
+            # Recordings cut out of a broadcast begin anywhere: nothing is presented before a key frame.
+            damaged += not is_broadcast(container)
             continue
         for frame in frames:
-            pts = frame_pts(frame)
-            known = [value for value in (pts, first_pts) if value is not None]
-            return frame, min(known, default=0)
+            candidates = [frame_pts(frame), stream.start_time if damaged else None]
+            return frame, min((pts for pts in candidates if pts is not None), default=0)
     what = f"none of its {packets} packets can be decoded" if packets else "its video stream is empty"
     raise NoFramesError(f"the video has no frames: {what}")
 
@@ -196,20 +193,21 @@ def _end_pts(
     attempts = [
         start_pts + (known - tail) // stream.time_base for tail in _TAIL_SECONDS if known and known > tail
     ]
+    frame_ticks = max(1, round(frame_seconds(stream) / stream.time_base))
     for seek_pts in [*attempts, None]:
         try:
             container.seek(start_pts if seek_pts is None else seek_pts, stream=stream)
         except av.FFmpegError:
             continue
-        ends = (_packet_end(packet, stream) for packet in _packets(container, stream))
+        ends = (_packet_end(packet, frame_ticks) for packet in _packets(container, stream))
         end_pts = max((end for end in ends if end is not None), default=start_pts)
         if end_pts > start_pts:
             return end_pts
-    return start_pts + max(1, round(frame_seconds(stream) / stream.time_base))
+    return start_pts + frame_ticks
 
 
-def _packet_end(packet: Packet, stream: VideoStream) -> int | None:
+def _packet_end(packet: Packet, frame_ticks: int) -> int | None:
     pts = packet.pts if packet.pts is not None else packet.dts
     if pts is None or packet.is_discard or packet.is_corrupt or not packet.size:
         return None
-    return pts + (packet.duration or max(1, round(frame_seconds(stream) / stream.time_base)))
+    return pts + (packet.duration or frame_ticks)

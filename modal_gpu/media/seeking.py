@@ -19,13 +19,15 @@ from av.video.stream import VideoStream
 
 from modal_gpu.errors import NoFramesError
 from modal_gpu.frame_index import INDEX_RATE, index_time
-from modal_gpu.media.decoding import PresentedFrame, presented_frames
+from modal_gpu.media.decoding import PresentedFrame, frames_with_indices, presented_frames
 from modal_gpu.media.probe import VideoInfo
 from modal_gpu.media.report import DecodeReport
 from modal_gpu.media.source import is_cut_off, open_video
 
 #: Codecs whose bitstream marks exactly the frames that no other refers to (H.264: nal_ref_idc).
 _SKIPPABLE_CODECS = {"h264"}
+#: Containers whose packets do not tell when their frames are shown: decoded from the beginning.
+_UNTIMED_FORMATS = {"avi"}
 #: Nearer than this, in seconds, reading on is cheaper than seeking.
 _NEAR_SECONDS = 2
 #: The same where no index tells whether a key frame lies between.
@@ -42,6 +44,9 @@ def frames_at(
     path: str | Path, indices: Sequence[int], info: VideoInfo, report: DecodeReport, threads: int = 0
 ) -> Iterator[tuple[int, PresentedFrame]]:
     """The frame of each of the ascending ``indices``; see the module. Raises :class:`NoFramesError`."""
+    if info.container_format in _UNTIMED_FORMATS:
+        yield from _read_through(path, indices, info, report, threads)
+        return
     with open_video(path) as (container, stream):
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
@@ -54,6 +59,20 @@ def frames_at(
     report.promised_seconds = info.promised_duration
     report.end_seconds = info.duration
     report.ended_early = report.ended_early or info.ended_early
+
+
+def _read_through(
+    path: str | Path, indices: Sequence[int], info: VideoInfo, report: DecodeReport, threads: int
+) -> Iterator[tuple[int, PresentedFrame]]:
+    wanted = iter(indices)
+    index = next(wanted, None)
+    frames = presented_frames(path, report, info=info, threads=threads)
+    for shown, covered in frames_with_indices(frames, max(info.index_count, *indices, 0) + 1):
+        while index is not None and index < covered.stop:
+            yield index, shown
+            index = next(wanted, None)
+        if index is None:
+            return
 
 
 def _last_good_frame(path: str | Path, index: int, info: VideoInfo) -> PresentedFrame:

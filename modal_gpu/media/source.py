@@ -16,10 +16,10 @@ from modal_gpu.errors import BadVideoError, NoFramesError, NotAVideoError, NoVid
 MAX_FRAME_PIXELS = 8192 * 8192
 
 # Real media containers only: playlists (HLS, DASH, concat) would let an upload name other files
-# and addresses, and pictures or text are no videos.
+# and addresses; pictures and text are no videos; raw streams have no time stamps.
 _DEMUXERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,live_flv,mpegts,mpeg,mpegvideo,asf,ogg,mxf,nut,gxf,wtv,"
-    "rm,dv,ivf,gif,h264,hevc,vvc,m4v,obu,av1,vc1,amv,roq,swf,"
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,live_flv,mpegts,mpeg,asf,ogg,mxf,nut,gxf,wtv,"
+    "rm,dv,ivf,gif,amv,roq,swf,"
     "mp3,aac,flac,wav,w64,aiff,ac3,eac3,dts,amr,caf,au,ape,tta,wv"
 )
 _OPEN_OPTIONS = {

@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 from stamped_clips import Clip, decode_everything, every, packet_positions, read_stamp
 
 from modal_gpu.contracts import CropRegion
-from modal_gpu.media.decoding import PresentedFrame, presented_frames
-from modal_gpu.media.frames import (
-    CroppedFrame,
-    DecodeReport,
-    frames_with_indices,
-    read_cropped_frames,
-    read_full_frames,
-)
+from modal_gpu.media.decoding import PresentedFrame, frames_with_indices, presented_frames
+from modal_gpu.media.frames import CroppedFrame, DecodeReport, read_cropped_frames, read_full_frames
 from modal_gpu.media.probe import VideoInfo, probe
 
 BOTTOM = CropRegion(0, 0.5, 1, 1)
@@ -47,6 +41,17 @@ CLIPS = {
     "starts at 1.234 s, MP4": Clip(every(25, 60, Fraction(1234, 1000)), options=B_FRAMES),
     "MPEG-TS": Clip(every(25, 100), suffix=".ts", options=B_FRAMES),
     "AVI": Clip(every(25, 60), suffix=".avi", codec="mpeg4", options={"g": "12"}, time_base=Fraction(1, 25)),
+    "AVI, B-frames": Clip(
+        every(25, 60), suffix=".avi", codec="mpeg4", options={"g": "12", "bf": "2"}, time_base=Fraction(1, 25)
+    ),
+    "MPEG-PS": Clip(
+        every(25, 60), suffix=".mpg", codec="mpeg2video", options={"bf": "2"}, time_base=Fraction(1, 25)
+    ),
+    "HEVC, open GOP": Clip(
+        every(25, 60),
+        codec="libx265",
+        options={"preset": "ultrafast", "x265-params": "log-level=none:keyint=20:open-gop=1:bframes=3"},
+    ),
     "VP9": Clip(
         every(25, 60),
         suffix=".webm",
