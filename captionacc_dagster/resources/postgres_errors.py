@@ -21,7 +21,7 @@ def connection_parameters(dsn: str) -> dict[str, str]:
     if "@" in parameters.get("host", ""):
         raise CatalogError(
             "the catalogue's database URL has an '@' in its host: write one in a password as %40"
-        )
+        ) from None
     parameters.setdefault("connect_timeout", str(_CONNECT_SECONDS))
     parameters.setdefault("application_name", "captionacc")
     return parameters
