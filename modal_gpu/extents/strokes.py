@@ -221,8 +221,8 @@ def _calibrate(
 
     if not visible:
         sampled = strips[:: max(1, len(strips) // 60)]
-        strongest = [np.percentile(geometry.respond(strip, True), 99) for strip in sampled]
-        strength = max(24.0, float(np.percentile(strongest, 80)))
+        strongest = [np.percentile(geometry.respond(strip, True) * geometry.allowed, 99) for strip in sampled]
+        strength = max(24.0, 0.65 * float(np.percentile(strongest, 80)))
         return Calibration(True, strength, 3 * settings.text_energy)
 
     bright, dark = float(np.median(strengths(True))), float(np.median(strengths(False)))
@@ -231,7 +231,9 @@ def _calibrate(
     calibration = Calibration(is_bright, max(24.0, bright if is_bright else dark), 3 * settings.text_energy)
 
     def tops(observations: list[Observation]) -> NDArray[np.float32]:
-        responses = [geometry.respond(strips[o.index - first], is_bright) for o in observations]
+        responses = [
+            geometry.respond(strips[o.index - first], is_bright) * geometry.allowed for o in observations
+        ]
         values = [_relative(response, calibration, settings) for response in responses]
         return _top_energy(np.stack([geometry.windows(value * value) for value in values]))
 
@@ -469,6 +471,12 @@ def _presence(
     presence = _logistic(4 * np.log(np.maximum(top, 1e-4) / calibration.presence_energy))
     # Fades: a frame too faint to tell alone, but of its neighbour's very shape, shows the caption.
     alike = _logistic((likeness - 0.75) / 0.05) * (windows >= 12)
+    # One frame that lacks the text of both its neighbours is a flash or damage, not a gap.
+    around = np.maximum(seen.energy, _shifted(seen.energy, -2, 0.0))
+    around *= around > settings.text_energy
+    total = np.maximum(around.sum(axis=(1, 2)), 1e-6)
+    bridge = _logistic(((around * seen.cosine[1]).sum(axis=(1, 2)) / total - 0.75) / 0.05)
+    presence[1:-1] = np.maximum(presence[1:-1], np.minimum(presence[:-2], presence[2:]) * bridge[2:])
     for _ in range(3):
         from_before = np.zeros_like(presence)
         from_before[1:] = presence[:-1] * alike[1:]
