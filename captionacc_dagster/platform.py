@@ -28,6 +28,8 @@ _DAGSTER_YAML = """\
 # Written by `captionacc`; delete this line to keep your own changes.
 telemetry:
   enabled: false
+nux:
+  enabled: false
 concurrency:
   pools:
     granularity: op

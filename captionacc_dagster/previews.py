@@ -92,7 +92,7 @@ def layout_preview(frame: PreviewFrame, crop: CropRegion, width: int = 720) -> b
 
 
 def timeline(
-    extents: Sequence[tuple[float, float, float]], duration: float, width: int = 1000, row_seconds: float = 60
+    extents: Sequence[tuple[float, float, float]], duration: float, width: int = 640, row_seconds: float = 60
 ) -> bytes:
     """A PNG strip, a row a minute (or longer), each caption a bar, brighter the more certain.
 

@@ -1,6 +1,7 @@
 """The command ``captionacc``. Each module holds the commands of one purpose."""
 
 import logging
+import signal
 import sys
 
 from captionacc_dagster.cli.app import app, console
@@ -13,6 +14,10 @@ from captionacc_dagster.cli import run, videos, layout, captions, system  # noqa
 def main() -> None:
     """Entry point: an expected error is one line and exit code 1, never a traceback."""
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+    # A service manager's stop ends as Ctrl-C does: the platform's processes are stopped in order.
+    # Set for both: a shell starts background commands with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         app()
     except CaptionAccError as error:
