@@ -71,7 +71,7 @@ STRIP = RapidOcrSettings(detection_side=960)
 
 
 class RapidOcrEngine:
-    """One single-threaded engine. Loading takes about half a second: make it once a worker."""
+    """One single-threaded engine. Loading takes 0.2 s or more: make it once a worker."""
 
     def __init__(self, settings: RapidOcrSettings = FULL_FRAME) -> None:
         """Raises :class:`OcrError` when a model file is missing or unusable."""
