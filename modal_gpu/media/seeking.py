@@ -120,19 +120,21 @@ class _SeekingDecoder:
         self._fed: list[int] = []
         self._frames: list[VideoFrame] = []
         self._wanted: list[_Wanted] = []
+        self._limit = info.start_pts
 
     def frames(self, indices: Sequence[int]) -> Iterator[tuple[int, VideoFrame | None]]:
         for index in indices:
-            limit = self._info.pts_at(index)
+            limit = self._limit = self._info.pts_at(index)
             yield from self._read_past(limit)
             candidates = [*self._fed, *(packet.pts for packet in self._queue if _can_be_shown(packet))]
             pts = max((pts for pts in candidates if pts <= limit), default=None)
+            self._wanted.append(_Wanted(index, limit, pts))
             if pts is not None:
                 while pts not in self._fed:
                     packet = self._queue.pop(0)
                     self._feed(packet, needed=packet.pts == pts)
+                    yield from self._resolved()
                 self._fed = [fed for fed in self._fed if fed >= pts]
-            self._wanted.append(_Wanted(index, limit, pts))
             yield from self._resolved()
         yield from self._drained()
 
@@ -166,6 +168,7 @@ class _SeekingDecoder:
             if len(self._queue) > _MAX_QUEUED:
                 yield from self._restarted()
                 self._feed(self._queue.pop(0), needed=False)
+                yield from self._resolved()
         yield from self._restarted()
 
     def _restarted(self) -> Iterator[tuple[int, VideoFrame | None]]:
@@ -225,8 +228,12 @@ class _SeekingDecoder:
         for frame in frames:
             self._report.decoded_frames += 1
             self._report.concealed_frames += frame.is_corrupt
-            if frame.pts is not None:
-                self._frames.append(frame)
+            if frame.pts is None:
+                continue
+            # Of the frames up to a wanted moment only the latest matters; the others would pile up.
+            if frame.pts <= (self._wanted[0].limit if self._wanted else self._limit):
+                self._frames.clear()
+            self._frames.append(frame)
 
     def _drained(self) -> Iterator[tuple[int, VideoFrame | None]]:
         """All that the decoder still holds; what is wanted and not there will not come any more."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from stamped_clips import Clip, decode_everything, every, packet_positions, read_stamp
 
 from modal_gpu.contracts import CropRegion
+from modal_gpu.media import seeking
 from modal_gpu.media.decoding import PresentedFrame, frames_with_indices, presented_frames
 from modal_gpu.media.frames import CroppedFrame, DecodeReport, read_cropped_frames, read_full_frames
 from modal_gpu.media.probe import VideoInfo, probe
@@ -195,6 +196,23 @@ def test_only_the_group_of_pictures_of_a_wanted_frame_is_decoded(tmp_path):
         frames = list(read_full_frames(path, [51, 105, 106, 155], report))
         assert [read_stamp(frame.image) for frame in frames] == [127, 262, 265, 387]
         assert report.decoded_frames <= (127 % 25 + 1) + (265 % 25 + 1) + (387 % 25 + 1)
+
+
+def test_frames_on_the_way_to_a_wanted_one_do_not_pile_up(tmp_path, monkeypatch):
+    """A group of pictures of 4K frames would fill the memory."""
+    path = Clip(every(25, 500), options={"preset": "ultrafast", "bf": "3", "g": "500"}).write(tmp_path)
+    held = []
+    decode = seeking._SeekingDecoder._decode
+
+    def counting(self, packet):
+        decode(self, packet)
+        held.append(len(self._frames))
+
+    monkeypatch.setattr(seeking._SeekingDecoder, "_decode", counting)
+    monkeypatch.setattr(seeking, "_MAX_QUEUED", 50)
+    stamps = [read_stamp(frame.image) for frame in read_full_frames(path, [70, 75, 180])]
+    assert stamps == [175, 187, 450]
+    assert max(held) < 12
 
 
 def test_frames_that_no_other_needs_are_not_decoded_on_the_way(tmp_path):
