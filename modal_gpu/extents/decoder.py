@@ -29,8 +29,8 @@ class DecoderSettings:
     cannot outweigh its neighbours. ``change_penalty``: log cost of a caption starting or ending.
     """
 
-    floor: float = 0.01
-    change_penalty: float = 0.2
+    floor: float = 0.02
+    change_penalty: float = 0.4
 
 
 def fuse(predictions: PairPredictions) -> NDArray[np.float64]:

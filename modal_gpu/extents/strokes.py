@@ -64,13 +64,15 @@ class Calibration:
     strength: float
     #: Energy of the strongest windows at which a caption is as likely as not.
     presence_energy: float
+    #: Frames with a caption that this was learned from.
+    observed: int = 0
 
 
 class StrokePredictor:
     """:class:`~modal_gpu.extents.predictor.PairPredictor` without a learned model.
 
-    Calibrated per video from the hints' observations that fall into the first block of frames;
-    without any, from the strongest strokes found there.
+    Calibrated from the observations of the block of frames that has had most of them so far;
+    without any, from the strongest strokes of the first block.
     """
 
     def __init__(self, settings: StrokeSettings | None = None) -> None:
@@ -97,8 +99,9 @@ class StrokePredictor:
             if fresh <= 0:
                 return
             geometry = _Geometry.of(held[0], hints, strips.scale, self.settings)
-            if calibration is None:
-                calibration = _calibrate(held, start - behind, hints, geometry, self.settings)
+            fitted = _calibrate(held, start - behind, hints, geometry, self.settings)
+            if calibration is None or fitted.observed > calibration.observed:
+                calibration = fitted
             presence, same = _predict_block(held, start - behind, hints, geometry, calibration, self.settings)
             yield PairBatch(start, presence[behind : behind + fresh], same[behind : behind + fresh])
             start += fresh
@@ -228,7 +231,9 @@ def _calibrate(
     bright, dark = float(np.median(strengths(True))), float(np.median(strengths(False)))
     # Outlined bright text answers to both; its fill is what has the caption's colour.
     is_bright = bright >= 0.8 * dark
-    calibration = Calibration(is_bright, max(24.0, bright if is_bright else dark), 3 * settings.text_energy)
+    calibration = Calibration(
+        is_bright, max(24.0, bright if is_bright else dark), 3 * settings.text_energy, len(visible)
+    )
 
     def tops(observations: list[Observation]) -> NDArray[np.float32]:
         responses = [

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from rendered_strips import HEIGHT, LINE, Strip, hints, render
 
 from modal_gpu.extents.decoder import decode
 from modal_gpu.extents.predictor import StripHints, collect
 from modal_gpu.extents.strokes import StrokePredictor, StrokeSettings
-from tests.extents.strips import HEIGHT, LINE, Strip, hints, render
 
 TALK = [(6, 30, "Where were you?"), (30, 52, "At the office."), (58, 80, "All night long?")]
 

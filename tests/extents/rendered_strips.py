@@ -81,6 +81,8 @@ def hints(captions: Sequence[tuple[int, int, str]], count: int, step: int = 10, 
         boxes = []
         for text in texts:
             ys, xs = np.nonzero(text_layer(text)[1] > 0.5)
-            boxes.append((xs.min() / WIDTH, ys.min() / HEIGHT, (xs.max() + 1) / WIDTH, (ys.max() + 1) / HEIGHT))
+            boxes.append(
+                (xs.min() / WIDTH, ys.min() / HEIGHT, (xs.max() + 1) / WIDTH, (ys.max() + 1) / HEIGHT)
+            )
         observations.append(Observation(i, tuple(boxes)))
     return StripHints(line_height=LINE / HEIGHT, observations=tuple(observations), **extra)

@@ -1,0 +1,182 @@
+"""captions.db: the inclusive end, the merge rules that protect people's work, and OCR results."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modal_gpu.databases.captions import (
+    SCHEMA_VERSION,
+    Caption,
+    OcrOutcome,
+    boundary_seconds,
+    captions_from_extents,
+    mark_ocr,
+    merge_extents,
+    read_captions,
+    store_ocr,
+    waiting_for_ocr,
+    write_captions,
+)
+from modal_gpu.databases.sqlite_file import read_database
+from modal_gpu.errors import DatabaseFileError
+from modal_gpu.extents.decoder import Extent
+
+COUNT, DURATION = 200, 20.0
+
+
+def make_caption(start, end, **changes):
+    return Caption(start, end, start / 10, end / 10, **changes)
+
+
+@st.composite
+def extents(draw):
+    position, found = 0, []
+    for _ in range(draw(st.integers(0, 8))):
+        start = position + draw(st.integers(0, 8))
+        position = start + draw(st.integers(1, 12))
+        found.append(Extent(start, position, draw(st.floats(0, 1))))
+    return found
+
+
+PERSONAL = st.sampled_from(
+    [
+        {},
+        {},
+        {"state": "confirmed"},
+        {"state": "gap"},
+        {"state": "issue"},
+        {"text": "mine"},
+        {"text": ""},
+        {"text_status": "valid_caption"},
+        {"text_notes": "look"},
+    ]
+)
+
+
+@st.composite
+def stored_captions(draw):
+    captions = captions_from_extents(draw(extents()), COUNT, DURATION)
+    captions = [replace(c, **draw(PERSONAL)) for c in captions]
+    captions = read_captions(write_captions(captions))
+    return store_ocr(captions, [OcrOutcome(c.id, f"text {c.id}", 0.9) for c in captions])
+
+
+def ranges(captions):
+    return [(caption.start_index, caption.end_index) for caption in captions]
+
+
+def test_the_file_stores_the_last_frame_and_code_sees_half_open_ranges():
+    data = write_captions([make_caption(3, 4), make_caption(4, 9)])
+    with read_database(data, SCHEMA_VERSION) as connection:
+        rows = connection.execute("SELECT start_frame_index, end_frame_index FROM captions").fetchall()
+    assert [tuple(row) for row in rows] == [(3, 3), (4, 8)]
+    assert ranges(read_captions(data)) == [(3, 4), (4, 9)]
+
+
+def test_every_field_survives_the_file():
+    full = make_caption(
+        5, 9, id=7, state="issue", pending=False, updated_at="u", confidence=0.5, text="a\nb",
+        text_pending=False,
+        text_status="valid_caption", text_notes="n", text_updated_at="t", ocr_text="o", ocr_confidence=0.25,
+        ocr_status="error", ocr_error="e", ocr_processed_at="p", image_needs_regen=True, created_at="c",
+    )  # fmt: skip
+    assert read_captions(write_captions([full])) == [full]
+
+
+def test_required_columns_have_defaults_so_that_a_sync_layer_can_adopt_the_table():
+    with read_database(write_captions([]), SCHEMA_VERSION) as connection:
+        columns = connection.execute("PRAGMA table_info(captions)").fetchall()
+    bare = [c["name"] for c in columns if c["notnull"] and c["dflt_value"] is None and not c["pk"]]
+    assert bare == []
+
+
+def test_an_empty_range_is_refused():
+    with pytest.raises(ValueError, match="empty"):
+        write_captions([make_caption(4, 4)])
+
+
+def test_new_captions_never_take_an_id_that_is_in_use():
+    read = read_captions(write_captions([make_caption(0, 2), make_caption(8, 9, id=5)]))
+    assert [c.id for c in read] == [6, 5]
+
+
+def test_boundaries_lie_in_the_middle_of_what_is_possible_and_inside_the_video():
+    assert boundary_seconds(0, 100, 10.0) == 0
+    assert boundary_seconds(12, 100, 10.0) == 1.15
+    assert boundary_seconds(100, 100, 9.97) == 9.97
+    assert boundary_seconds(99, 100, 9.8) == 9.8
+
+
+@settings(max_examples=60, deadline=None)
+@given(stored_captions(), extents())
+def test_a_rerun_keeps_peoples_captions_and_covers_the_new_extents_around_them(existing, new):
+    merged = merge_extents(existing, new, COUNT, DURATION)
+    personal = [c for c in existing if c.belongs_to_person]
+    assert [c for c in merged if c.belongs_to_person] == personal
+    # Sorted, disjoint, unique ids.
+    edges = [edge for c in merged for edge in (c.start_index, c.end_index)]
+    assert edges == sorted(edges)
+    ids = [c.id for c in merged if c.id]
+    assert len(ids) == len(set(ids))
+    # A frame is in a predicted caption exactly if an extent has it and no person's caption does.
+    taken = {i for c in personal for i in range(c.start_index, c.end_index)}
+    wanted = {i for e in new for i in range(e.start, e.end)} - taken
+    assert {i for c in merged if not c.belongs_to_person for i in range(c.start_index, c.end_index)} == wanted
+    # An unchanged range keeps its OCR result; a changed one is read again.
+    before = {(c.start_index, c.end_index): c for c in existing if not c.belongs_to_person}
+    for caption in merged:
+        if caption.belongs_to_person:
+            continue
+        old = before.get((caption.start_index, caption.end_index))
+        if old:
+            assert replace(caption, confidence=old.confidence) == old
+        else:
+            assert caption.ocr_status == "queued" and caption.ocr_text is None
+            assert caption.image_needs_regen == bool(caption.id)
+    # It can be stored, and a second run with the same extents changes nothing.
+    stored = read_captions(write_captions(merged))
+    assert merge_extents(stored, new, COUNT, DURATION) == stored
+
+
+def test_a_rerun_with_the_same_extents_changes_nothing():
+    first = [Extent(2, 9, 0.9), Extent(9, 20, 0.8)]
+    stored = read_captions(write_captions(captions_from_extents(first, COUNT, DURATION)))
+    stored = store_ocr(stored, [OcrOutcome(c.id, "x", 0.5) for c in stored])
+    assert merge_extents(stored, first, COUNT, DURATION) == stored
+
+
+def test_ocr_results_and_errors_go_to_their_captions():
+    captions = read_captions(write_captions([make_caption(0, 4), make_caption(4, 8, text="mine")]))
+    captions = mark_ocr(captions, [1, 2], "processing")
+    assert [c.ocr_status for c in captions] == ["processing"] * 2
+    captions = store_ocr(captions, [OcrOutcome(1, "read", 0.75), OcrOutcome(2, error="no frames")])
+    assert (captions[0].ocr_text, captions[0].ocr_confidence, captions[0].ocr_status) == (
+        "read",
+        0.75,
+        "completed",
+    )
+    assert (captions[1].text, captions[1].ocr_status, captions[1].ocr_error) == ("mine", "error", "no frames")
+    assert captions[0].best_text == "read" and captions[1].best_text == "mine"
+    with pytest.raises(DatabaseFileError, match="99"):
+        store_ocr(captions, [OcrOutcome(99, "x", 1.0)])
+
+
+def test_queued_captions_and_those_of_a_run_that_died_wait_for_ocr():
+    states = ["queued", "processing", "completed", "error"]
+    captions = [make_caption(i, i + 1, ocr_status=status) for i, status in enumerate(states)]
+    captions.append(make_caption(9, 12, state="gap"))
+    assert [c.ocr_status for c in waiting_for_ocr(captions)] == ["queued", "processing"]
+    assert [c.ocr_status for c in waiting_for_ocr(captions, errors_too=True)] == [
+        "queued",
+        "processing",
+        "error",
+    ]
+
+
+def test_only_captions_with_text_that_are_no_gaps_are_shown():
+    assert make_caption(0, 1, ocr_text="x").is_shown
+    assert not make_caption(0, 1, ocr_text="x", text="").is_shown
+    assert not make_caption(0, 1, ocr_text="x", state="gap").is_shown
+    assert not make_caption(0, 1).is_shown

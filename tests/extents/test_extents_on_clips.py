@@ -1,0 +1,52 @@
+"""Real footage with burned-in captions, the strip given by hand: nearly all captions have their ends."""
+
+import re
+from fractions import Fraction
+
+import av
+import pytest
+from rendered_strips import Strip
+
+from modal_gpu.databases.captions import boundary_seconds
+from modal_gpu.extents.decoder import decode
+from modal_gpu.extents.predictor import StripHints, collect
+from modal_gpu.extents.strokes import StrokePredictor
+
+LEFT, TOP, RIGHT, BOTTOM = 80, 540, 1200, 700
+
+
+def strips(path, seconds):
+    """10 Hz strips of a video that starts at zero: at i / 10 s the last frame shown by then."""
+    index, last = 0, None
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        for frame in container.decode(stream):
+            while last is not None and Fraction(index, 10) < frame.pts * stream.time_base:
+                if index >= seconds * 10:
+                    return
+                plane = last.reformat(format="gray").to_ndarray()
+                yield Strip(index, plane[TOP:BOTTOM, LEFT:RIGHT].copy())
+                index += 1
+            last = frame
+
+
+def truth(path):
+    stamp = r"(\d+):(\d+):(\d+),(\d+)"
+    for match in re.finditer(rf"{stamp} --> {stamp}", path.read_text("utf-8")):
+        h, m, s, ms, h2, m2, s2, ms2 = map(int, match.groups())
+        yield h * 3600 + m * 60 + s + ms / 1000, h2 * 3600 + m2 * 60 + s2 + ms2 / 1000
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "seconds"), [("en90", 45), ("zh80", 45)])
+def test_the_ends_of_captions_on_real_footage_are_found(data_dir, name, seconds):
+    captions = [(a, b) for a, b in truth(data_dir / "clips" / f"{name}.srt") if b < seconds - 0.2]
+    layout = StripHints(line_height=0.25, anchor_type="center", anchor_position=0.5)
+    result = collect(StrokePredictor().predict(strips(data_dir / "clips" / f"{name}.mp4", seconds), layout))
+    extents = decode(result)
+    edges = [boundary_seconds(e, result.frame_count, seconds) for x in extents for e in (x.start, x.end)]
+    # Fragments are joined by their text later, but must stay few.
+    assert len(extents) <= 2 * len(captions)
+    missed = [edge for caption in captions for edge in caption if min(abs(edge - e) for e in edges) > 0.1]
+    assert len(missed) <= 0.04 * 2 * len(captions), missed
