@@ -7,8 +7,9 @@ from captionacc_dagster.assets.captions import caption_ocr, captions_db, subtitl
 from captionacc_dagster.assets.crops import crop_and_infer_caption_frame_extents
 from captionacc_dagster.assets.external import layout_approval, source_video
 from captionacc_dagster.assets.layout import extract_frames_and_ocr
-from captionacc_dagster.jobs import captions_job, layout_job
+from captionacc_dagster.jobs import caption_text_job, captions_job, layout_job
 from captionacc_dagster.resources.factories import CatalogResource, ComputeResource, ObjectStoreResource
+from captionacc_dagster.sensors.caption_ocr_requests import caption_ocr_requests
 from captionacc_dagster.sensors.layout_approvals import layout_approvals
 from captionacc_dagster.sensors.new_videos import new_videos
 from captionacc_dagster.sensors.run_failures import run_failures
@@ -24,8 +25,8 @@ defs = dg.Definitions(
         subtitles,
     ],
     asset_checks=checks.ALL,
-    jobs=[layout_job, captions_job],
-    sensors=[new_videos, layout_approvals, run_failures],
+    jobs=[layout_job, captions_job, caption_text_job],
+    sensors=[new_videos, layout_approvals, caption_ocr_requests, run_failures],
     resources={
         "catalog": CatalogResource(),
         "object_store": ObjectStoreResource(),

@@ -1,4 +1,4 @@
-"""The two runs a video goes through: up to the layout, and from its approval to the subtitles."""
+"""The runs a video goes through: up to the layout, and from its approval to the subtitles."""
 
 import dagster as dg
 
@@ -16,4 +16,10 @@ captions_job = dg.define_asset_job(
     "captions",
     dg.AssetSelection.assets(crop_and_infer_caption_frame_extents, captions_db, caption_ocr, subtitles),
     description="Cropped frames, caption extents, captions, their text and subtitle files of one video.",
+)
+
+caption_text_job = dg.define_asset_job(
+    "caption_text",
+    dg.AssetSelection.assets(caption_ocr, subtitles),
+    description="The text of captions that are there already, and their subtitle files.",
 )

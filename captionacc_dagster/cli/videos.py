@@ -71,10 +71,26 @@ def status(video: Annotated[str | None, typer.Argument(metavar="[VIDEO]")] = Non
             row.display_path,
             f"{row.duration_seconds:.0f} s" if row.duration_seconds else "",
             *(_stage_word(row, stage) for stage in STAGES),
-            "" if row.caption_count is None else str(row.caption_count),
+            _count(row),
             _remark(row),
         )
     console.print(table)
+
+
+@app.command()
+def retry(video: Video) -> None:
+    """Try a failed stage of a video again."""
+    here = parts()
+    row = here.find_video(video)
+    failed = [stage for stage in STAGES if row.stage(stage).status == "error"]
+    if not failed:
+        console.print(f"{row.display_path}: no stage has failed.", highlight=False)
+        return
+    for stage in failed:
+        here.catalog.retry_stage(row.video_id, stage)
+    console.print(
+        f"{row.display_path}: {', '.join(failed)} will be tried again by a running platform.", highlight=False
+    )
 
 
 def upload(here: Parts, files: list[Path]) -> list[VideoRow]:
@@ -152,12 +168,20 @@ def _stage_word(row: VideoRow, stage: str) -> str:
     return {"error": "[red]error[/]", "done": "[green]done[/]", "annotate": "[green]ready[/]"}.get(word, word)
 
 
+def _count(row: VideoRow) -> str:
+    count = row.caption_count if row.text_caption_count is None else row.text_caption_count
+    return "" if count is None else str(count)
+
+
 def _remark(row: VideoRow) -> str:
+    """What a person should know or do: an error, damage, an approval to give."""
     for stage in STAGES:
         details = row.stage(stage).error_details
         if row.stage(stage).status == "error" and details:
             return f"{stage}: {details.get('message', 'failed')}"
-    return row.text_note or row.boundaries_note or row.layout_note
+    if state_of(row) == "approval":
+        return f"waits for approval: {row.layout_note}"
+    return "; ".join(filter(None, (row.text_note, row.damage)))
 
 
 def _details(row: VideoRow) -> None:
@@ -181,8 +205,8 @@ def _details(row: VideoRow) -> None:
             f"bottom {crop.crop_bottom:.3f}",
         )
         table.add_row("approved", f"by {row.layout_approved_by}, version {row.crop_region_version}")
-    if row.caption_count is not None:
-        table.add_row("captions", str(row.caption_count))
+    if _count(row):
+        table.add_row("captions", _count(row))
     for note in filter(None, (row.layout_note, row.boundaries_note, row.text_note, row.damage)):
         table.add_row("note", note)
     console.print(table, highlight=False)

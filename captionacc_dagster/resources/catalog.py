@@ -21,8 +21,9 @@ from modal_gpu.errors import CaptionAccError, InvalidCropRegionError
 #: The one tenant of the embedded platform.
 LOCAL_TENANT_ID = "00000000-0000-4000-8000-00000000cacc"
 LOCAL_TENANT_NAME = "local"
-#: From this layout confidence the embedded platform asks nobody.
-LOCAL_AUTO_APPROVE_CONFIDENCE = 0.5
+#: From this layout confidence the embedded platform asks nobody. Low: its only user sees the result at once,
+#: and can change the region; waiting for an approval would look like a fault.
+LOCAL_AUTO_APPROVE_CONFIDENCE = 0.2
 #: ``approved_by`` of approvals by the tenant's policy.
 AUTO_APPROVED_BY = "auto"
 
@@ -146,7 +147,8 @@ class StageState:
     run_id: str | None
     last_run_id: str | None
     error_details: dict[str, Any] | None
-    #: How often work was asked for; never goes back, so that run keys made with it are unique.
+    #: Attempts asked for; never goes back, so that run keys made with it are unique. Asking again because
+    #: no run began is the same attempt.
     attempts: int
     requested_at: datetime | None
     started_at: datetime | None

@@ -6,12 +6,8 @@ from captionacc_dagster.assets.external import layout_approval
 from captionacc_dagster.jobs import captions_job
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, LayoutApproval
+from captionacc_dagster.sensors.claims import BATCH, CLAIM_SECONDS, MAX_CLAIMS
 from captionacc_dagster.sensors.tags import run_tags
-
-#: Approvals a tick.
-BATCH = 50
-#: A claim that no run was made for is made again after this time; the same run is never made twice.
-CLAIM_SECONDS = 300
 
 
 @dg.sensor(
@@ -27,7 +23,9 @@ def layout_approvals(
     context: dg.SensorEvaluationContext, catalog: dg.ResourceParam[Catalog]
 ) -> dg.SensorResult:
     """One run for each version of a video's crop region and each attempt at it."""
-    approvals = catalog.pending_layout_approvals(BATCH, restart_after_seconds=CLAIM_SECONDS)
+    approvals = catalog.pending_layout_approvals(
+        BATCH, restart_after_seconds=CLAIM_SECONDS, max_unstarted=MAX_CLAIMS
+    )
     if not approvals:
         return dg.SensorResult(skip_reason="no approval waits for its run")
     return dg.SensorResult(

@@ -8,14 +8,10 @@ from captionacc_dagster.assets.external import source_video
 from captionacc_dagster.jobs import layout_job
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
+from captionacc_dagster.sensors.claims import BATCH, CLAIM_SECONDS, MAX_CLAIMS
 from captionacc_dagster.sensors.tags import run_tags
 from modal_gpu.storage import ObjectStore
 
-#: Videos a tick; each costs the daemon one indexed look-up and one run launch.
-BATCH = 50
-#: A claim without a run, for example because the object was not there yet, is made again after this time.
-#: Asking Dagster for the same run again does nothing, so a run that merely waits in the queue is safe.
-CLAIM_SECONDS = 300
 #: How long a row waits for its object.
 GIVE_UP_AFTER = timedelta(days=1)
 
@@ -37,7 +33,7 @@ def new_videos(
     """Each tick costs what is new: the claim is one indexed query however many videos there are."""
     ready: list[VideoRow] = []
     events: list[dg.AssetMaterialization] = []
-    claimed = catalog.claim_new_videos(BATCH, restart_after_seconds=CLAIM_SECONDS)
+    claimed = catalog.claim_new_videos(BATCH, restart_after_seconds=CLAIM_SECONDS, max_unstarted=MAX_CLAIMS)
     for video in claimed:
         if not object_store.exists(video.storage_key):
             # Not requested, so the claim runs out and it is looked at again; not for ever.

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from modal_gpu.databases.layout import LayoutFile, layout_file, merge_people, read_layout, write_layout
+from modal_gpu.databases.layout import LayoutFile, read_layout, write_layout
 from modal_gpu.databases.raw_ocr import read_raw_ocr
 from modal_gpu.errors import ObjectNotFoundError
 from modal_gpu.keys import VideoKeys
-from modal_gpu.layout.analysis import analyze_layout
+from modal_gpu.layout.reanalysis import layout_with_people
 from modal_gpu.ocr.engine import FrameOcr
 from modal_gpu.storage import ObjectStore
 
@@ -29,11 +29,6 @@ def publish_layout(
         previous = read_layout(store.get(keys.layout_db))
     except ObjectNotFoundError:
         previous = None
-    layout = layout_file(analyze_layout(frames, width, height), frames)
-    merged = merge_people(previous, layout)
-    if merged.labels:
-        # People's labels are tied to boxes by place, so they are known only after a first merge.
-        layout = layout_file(analyze_layout(frames, width, height, merged.labels), frames)
-        merged = merge_people(previous, layout)
-    store.put(keys.layout_db, write_layout(merged), "application/gzip")
-    return merged
+    layout = layout_with_people(frames, width, height, previous)
+    store.put(keys.layout_db, write_layout(layout), "application/gzip")
+    return layout

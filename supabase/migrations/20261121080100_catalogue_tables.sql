@@ -154,7 +154,8 @@ comment on column captionacc.videos.damage is 'What of the file could not be dec
 comment on column captionacc.videos.layout_run_id is 'The run that works on the stage now; null when none does.';
 comment on column captionacc.videos.layout_last_run_id is 'The last run that began the stage, kept after it ended.';
 comment on column captionacc.videos.layout_attempts is
-    'How often work was asked for; never goes back, so that it makes run keys unique.';
+    'Attempts asked for; never goes back, so that it makes run keys unique. Asking again because no run began '
+    'is the same attempt.';
 comment on column captionacc.videos.layout_unstarted_requests is 'Requests since a run last began the stage.';
 comment on column captionacc.videos.layout_error_details is
     'message, error_type, run_id, attempt and failed_at of the last attempt.';

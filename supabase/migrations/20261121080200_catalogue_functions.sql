@@ -298,7 +298,9 @@ begin
         ), claimed as (
             update videos v
             set layout_requested_at = clock_timestamp(),
-                layout_attempts = v.layout_attempts + 1,
+                -- Asked for again after a claim ran out it is the same attempt, so that whoever did get the
+                -- first request can tell the second from new work.
+                layout_attempts = v.layout_attempts + (v.layout_requested_at is null)::integer,
                 layout_unstarted_requests = v.layout_unstarted_requests + 1
             from picked where v.id = picked.id
             returning v.*
@@ -334,7 +336,7 @@ begin
         ), claimed as (
             update videos v
             set boundaries_requested_at = clock_timestamp(),
-                boundaries_attempts = v.boundaries_attempts + 1,
+                boundaries_attempts = v.boundaries_attempts + (v.boundaries_requested_at is null)::integer,
                 boundaries_unstarted_requests = v.boundaries_unstarted_requests + 1
             from picked where v.id = picked.id
             returning v.*
@@ -369,7 +371,7 @@ begin
         ), claimed as (
             update videos v
             set text_requested_at = clock_timestamp(),
-                text_attempts = v.text_attempts + 1,
+                text_attempts = v.text_attempts + (v.text_requested_at is null)::integer,
                 text_unstarted_requests = v.text_unstarted_requests + 1
             from picked where v.id = picked.id
             returning v.*
@@ -597,7 +599,9 @@ begin
         layout_confidence = p_layout_confidence, proposed_crop_region = p_crop_region::crop_region
     where id = p_video_id
     returning * into result;
-    if result.crop_region is null and p_layout_found and exists (
+    -- Without a caption band the confidence is that of there being none: a policy that trusts it has the
+    -- fallback region processed, which ends in an empty result instead of a question to a person.
+    if result.crop_region is null and p_crop_region is not null and exists (
         select from tenants
         where id = result.tenant_id and p_layout_confidence >= auto_approve_layout_confidence
     ) then
@@ -608,7 +612,8 @@ end
 $$;
 comment on function captionacc.finish_layout(uuid, text, double precision, integer, integer, text, bigint, boolean,
     double precision, jsonb, text, bigint, integer, integer, integer, text) is
-    'The layout is ready for a person, or approved as ''auto'' where the tenant''s policy says so. '
+    'The layout is ready for a person, or approved as ''auto'' where the tenant''s policy says so. Without a '
+    'caption band the confidence is that of there being none, and the crop region a fallback. '
     'An earlier approval and its crop region stay. CA002 for a run that is not the worker.';
 
 create function captionacc.approve_layout(p_video_id uuid, p_approved_by text, p_crop_region jsonb default null)
