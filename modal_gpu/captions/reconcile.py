@@ -21,6 +21,8 @@ FLICKER_FRAMES = 3
 FLICKER_SIMILARITY = 80.0
 #: The same between two fragments of one text, where less likeness is needed.
 BETWEEN_SIMILARITY = 50.0
+#: Two longer readings this alike are one caption if OCR was unsure of either (small or blurred text).
+BLURRED_SIMILARITY, BLURRED_LENGTH, BLURRED_CONFIDENCE = 85.0, 12, 0.95
 #: Extents of a flicker's length and less confidence than this are noise, whatever OCR reads in them.
 UNSURE = 0.5
 
@@ -41,6 +43,7 @@ def reconcile(captions: Iterable[Caption]) -> list[Caption]:
       them become one, with the first one's id. "Step 1" and "Step 2" stay two.
     * A fragment of at most :data:`FLICKER_FRAMES` frames that touches a longer caption of nearly
       the same text, all digits equal, becomes part of it; so does one between two of the same text.
+      Longer fragments are joined at nearly the same text only where OCR was unsure of a long text.
 
     Captions that OCR has not read, or failed on, stay as they are.
     """
@@ -96,8 +99,13 @@ def _is_one(first: Caption, second: Caption) -> bool:
     one, other = comparable(first.ocr_text or ""), comparable(second.ocr_text or "")
     if one == other:
         return True
-    shorter = min(_length(first), _length(second))
-    return gap <= 1 and shorter <= FLICKER_FRAMES and _may_be(one, other, FLICKER_SIMILARITY)
+    if gap > 1:
+        return False
+    if min(_length(first), _length(second)) <= FLICKER_FRAMES:
+        return _may_be(one, other, FLICKER_SIMILARITY)
+    unsure = min(first.ocr_confidence or 0, second.ocr_confidence or 0) < BLURRED_CONFIDENCE
+    long = min(len(one), len(other)) >= BLURRED_LENGTH
+    return unsure and long and _may_be(one, other, BLURRED_SIMILARITY)
 
 
 def _joined(first: Caption, second: Caption) -> Caption:

@@ -1,5 +1,7 @@
 """After OCR: over-split captions are joined, empty ones go, people's captions stay."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +14,7 @@ def read(start, end, ocr, **changes):
         "id": start + 1,
         "ocr_status": "completed",
         "ocr_text": ocr,
-        "ocr_confidence": 0.9,
+        "ocr_confidence": 0.98,
         "confidence": 0.9,
     }
     return Caption(start, end, start / 10, end / 10, **values | changes)
@@ -52,6 +54,13 @@ def test_a_short_bad_reading_between_two_of_one_text_is_joined():
         read(11, 30, "Near over wizards."),
     ]
     assert summary(captions) == [(0, 30, "Near over wizards.")]
+
+
+def test_long_texts_that_ocr_was_unsure_of_are_joined_when_nearly_alike():
+    first, second = read(0, 20, "I waited for two hours"), read(20, 30, "I waited tor two hours")
+    assert len(reconcile([first, second])) == 2
+    blurred = replace(second, ocr_confidence=0.8)
+    assert summary([first, blurred]) == [(0, 30, "I waited for two hours")]
 
 
 def test_captions_without_text_and_unsure_flickers_are_dropped():
