@@ -64,14 +64,14 @@ def captions_db(
         version = current_version(catalog, video).version
         run, predictions = read_extents(object_store.get(keys.caption_frame_extents_db(version)))
         extents = decode(predictions)
-        with catalog.lease(video.video_id, "captions", owner=context.run_id) as lease:
+        with catalog.lease(video.video_id, "captions", owner=context.run.run_id) as lease:
             existing = _stored_captions(object_store, keys)
             captions = merge_extents(existing, extents, predictions.frame_count, video.duration_seconds)
             lease.check()
             object_store.put(keys.captions_db, write_captions(captions), GZIP)
             catalog.bump_database_version(lease.token)
         catalog.finish_boundaries(
-            video.video_id, context.run_id, version=version, caption_count=len(captions)
+            video.video_id, context.run.run_id, version=version, caption_count=len(captions)
         )
     spans = [(c.start_seconds, c.end_seconds, c.confidence or 0.0) for c in captions if c.state != "gap"]
     strip = previews.timeline(spans, video.duration_seconds)
@@ -123,7 +123,7 @@ def caption_ocr(
         ranges = {
             caption.caption_id: (caption.start_index, caption.end_index) for caption in request.captions
         }
-        with catalog.lease(video.video_id, "captions", owner=context.run_id) as lease:
+        with catalog.lease(video.video_id, "captions", owner=context.run.run_id) as lease:
             stored = read_captions(object_store.get(keys.captions_db))
             # A caption that a person changed or removed while it was read keeps what the person did.
             same = {c.id for c in stored if ranges.get(c.id) == (c.start_index, c.end_index)}
@@ -196,7 +196,7 @@ def finish_text(
     """Tell the catalogue that the text is there, and say so when there is none."""
     count = len(shown(captions))
     catalog.finish_text(
-        video.video_id, context.run_id, caption_count=count, note="" if count else "no captions found"
+        video.video_id, context.run.run_id, caption_count=count, note="" if count else "no captions found"
     )
 
 

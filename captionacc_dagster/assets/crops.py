@@ -83,7 +83,7 @@ def _new_version(
     video: VideoRow,
     selected: frozenset[str],
 ) -> CropInferResult:
-    version = catalog.allot_cropped_frames_version(video.video_id, context.run_id, video.crop_region)
+    version = catalog.allot_cropped_frames_version(video.video_id, context.run.run_id, video.crop_region)
     try:
         request = _request(context, video, version, video.crop_region, selected)
         result = compute.crop_and_infer(request, log_steps(context.log.info))
@@ -121,7 +121,7 @@ def _record(
     catalog.record_inference_run(
         video.video_id,
         result.version,
-        context.run_id,
+        context.run.run_id,
         model_version=result.model_version,
         storage_key=result.caption_frame_extents_db_key,
         total_pairs=max(0, result.frame_count - 1),
@@ -144,7 +144,7 @@ def _request(
         video_key=video.storage_key,
         crop_region=crop_region,
         version=version,
-        run_id=context.run_id,
+        run_id=context.run.run_id,
         outputs=selected,
     )
 

@@ -84,7 +84,7 @@ def extract_frames_and_ocr(
     stage = "layout" if "layout_db" in selected else None
     with working_on(stage, context, catalog) as video:
         keys = VideoKeys(video.tenant_id, video.video_id)
-        with catalog.lease(video.video_id, "layout", owner=context.run_id) as lease:
+        with catalog.lease(video.video_id, "layout", owner=context.run.run_id) as lease:
             if selected == {"layout_db"}:
                 result = None
                 if not video.width or not video.height:
@@ -102,7 +102,7 @@ def extract_frames_and_ocr(
         layout = None
         if "layout_db" in selected:
             layout = read_layout(object_store.get(keys.layout_db))
-            catalog.finish_layout(video.video_id, context.run_id, _outcome(video, layout, result))
+            catalog.finish_layout(video.video_id, context.run.run_id, _outcome(video, layout, result))
     yield from _materializations(selected, object_store, keys, layout, result)
 
 

@@ -26,7 +26,7 @@ def working_on(stage: str | None, context: dg.AssetExecutionContext, catalog: Ca
     video_id = context.partition_key
     try:
         if stage is not None:
-            catalog.begin_stage(video_id, stage, context.run_id)
+            catalog.begin_stage(video_id, stage, context.run.run_id)
         yield catalog.get_video(video_id)
     except CaptionAccError as error:
         if error.retryable and context.retry_number < MAX_RETRIES:
@@ -49,7 +49,7 @@ def _fail(
     if stage is None:
         return
     try:
-        catalog.fail_stage(context.partition_key, stage, context.run_id, message, kind)
+        catalog.fail_stage(context.partition_key, stage, context.run.run_id, message, kind)
     except CaptionAccError as error:
         # The first error is the one to see; the failure sensor writes the row when it can again.
         context.log.error(f"could not write the {stage} error to the catalogue: {error}")
@@ -57,5 +57,6 @@ def _fail(
 
 def run_selects(context: dg.AssetExecutionContext, asset: str) -> bool:
     """Whether this run also materializes ``asset``."""
+    # None or empty (as in-process runs have it): everything that the job has.
     selection = context.run.asset_selection
-    return selection is None or dg.AssetKey(asset) in selection
+    return not selection or dg.AssetKey(asset) in selection
