@@ -23,8 +23,8 @@ FLICKER_SIMILARITY = 80.0
 BETWEEN_SIMILARITY = 50.0
 #: Two longer readings this alike are one caption if OCR was unsure of either (small or blurred text).
 BLURRED_SIMILARITY, BLURRED_LENGTH, BLURRED_CONFIDENCE = 85.0, 12, 0.95
-#: Extents of a flicker's length and less confidence than this are noise, whatever OCR reads in them.
-UNSURE = 0.5
+#: Extents of a flicker's length and less confidence than this are noise, unless OCR is sure of a word.
+UNSURE, SURE_TEXT_CONFIDENCE, SURE_TEXT_LENGTH = 0.5, 0.85, 3
 
 _ALIKE = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "..."})
 
@@ -38,7 +38,7 @@ def reconcile(captions: Iterable[Caption]) -> list[Caption]:
     """Captions by start, after OCR.
 
     * A predicted caption that OCR read as empty is dropped: it is clutter that looked like strokes.
-      So is one of at most :data:`FLICKER_FRAMES` frames whose extents are unsure.
+      So is one of at most :data:`FLICKER_FRAMES` frames with unsure extents and no sure word.
     * Neighbouring predicted captions with the same text and at most :data:`MAX_GAP` frames between
       them become one, with the first one's id. "Step 1" and "Step 2" stay two.
     * A fragment of at most :data:`FLICKER_FRAMES` frames that touches a longer caption of nearly
@@ -72,7 +72,10 @@ def _length(caption: Caption) -> int:
 
 def _is_noise(caption: Caption) -> bool:
     unsure = caption.confidence is not None and caption.confidence < UNSURE
-    return unsure and _length(caption) <= FLICKER_FRAMES
+    sure_text = (caption.ocr_confidence or 0) >= SURE_TEXT_CONFIDENCE and (
+        len(comparable(caption.ocr_text or "")) >= SURE_TEXT_LENGTH
+    )
+    return unsure and not sure_text and _length(caption) <= FLICKER_FRAMES
 
 
 def _is_between(first: Caption, middle: Caption, last: Caption) -> bool:

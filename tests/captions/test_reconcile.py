@@ -65,7 +65,8 @@ def test_long_texts_that_ocr_was_unsure_of_are_joined_when_nearly_alike():
 
 def test_captions_without_text_and_unsure_flickers_are_dropped():
     captions = [read(0, 9, ""), read(12, 13, "x", confidence=0.3), read(20, 21, "Hi", confidence=0.9)]
-    assert summary(captions) == [(20, 21, "Hi")]
+    captions.append(read(30, 31, "Now!", confidence=0.3))
+    assert summary(captions) == [(20, 21, "Hi"), (30, 31, "Now!")]
 
 
 def test_unread_and_failed_captions_stay():
