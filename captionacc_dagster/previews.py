@@ -15,6 +15,9 @@ from modal_gpu.contracts import CropRegion
 from modal_gpu.frame_index import INDEX_RATE
 from modal_gpu.ocr.engine import Box
 
+#: Size that pictures of very busy frames are kept to.
+MAX_BYTES = 110_000
+
 _IN = (64, 200, 120)
 _OUT = (230, 90, 80)
 _NEUTRAL = (90, 160, 250)
@@ -50,13 +53,14 @@ class PreviewFrame:
 
 def clock(seconds: float) -> str:
     """``m:ss.t``, with hours when there are some."""
-    minutes, rest = divmod(max(0.0, seconds), 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+    minutes, tenths = divmod(round(max(0.0, seconds) * 10), 600)
+    hours, minutes = divmod(minutes, 60)
+    rest = f"{tenths / 10:04.1f}"
+    return f"{hours}:{minutes:02d}:{rest}" if hours else f"{minutes}:{rest}"
 
 
 def contact_sheet(frames: Sequence[PreviewFrame], columns: int = 5, tile_width: int = 192) -> bytes:
-    """A JPEG of at most 30 frames, evenly chosen, with their time and OCR boxes."""
+    """A JPEG of at most 30 frames, evenly chosen, with their time and OCR boxes; each fits a square."""
     if not frames:
         raise ValueError("a contact sheet needs at least one frame")
     shown = evenly(frames, 30)
@@ -73,19 +77,13 @@ def contact_sheet(frames: Sequence[PreviewFrame], columns: int = 5, tile_width: 
 
 def layout_preview(frame: PreviewFrame, crop: CropRegion, width: int = 720) -> bytes:
     """A JPEG of one frame: the crop region bright, the rest dimmed, boxes green (in) or red (out)."""
-    image = Image.open(io.BytesIO(frame.jpeg)).convert("RGB")
-    image = image.resize((width, max(1, round(image.height * width / image.width))))
-    box = (
-        crop.crop_left * image.width,
-        crop.crop_top * image.height,
-        crop.crop_right * image.width - 1,
-        crop.crop_bottom * image.height - 1,
-    )
+    image = _fitted(frame.jpeg, width)
+    left, right = _span(crop.crop_left, crop.crop_right, image.width)
+    top, bottom = _span(crop.crop_top, crop.crop_bottom, image.height)
     dimmed = Image.blend(image, Image.new("RGB", image.size), 0.55)
-    corners = tuple(round(side) for side in box)
-    dimmed.paste(image.crop(corners), corners[:2])
+    dimmed.paste(image.crop((left, top, right, bottom)), (left, top))
     draw = ImageDraw.Draw(dimmed)
-    draw.rectangle(box, outline=_CROP, width=2)
+    draw.rectangle((left, top, right - 1, bottom - 1), outline=_CROP, width=2)
     _draw_boxes(draw, frame.boxes, image.width, image.height)
     _label(draw, (6, 6), clock(frame.index / INDEX_RATE))
     return _jpeg(dimmed)
@@ -134,26 +132,30 @@ def strip_jpeg(image, max_width: int = 480) -> bytes:
     return _jpeg(picture, quality=70)
 
 
-def markdown_image(data: bytes, alt: str) -> str:
+class Markdown(str):
+    """Markdown of our own making, which a table takes as it is."""
+
+
+def markdown_image(data: bytes, alt: str) -> Markdown:
     """Markdown that shows a JPEG or PNG from its own bytes."""
     kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
-    return f"![{alt}](data:image/{kind};base64,{base64.b64encode(data).decode()})"
+    return Markdown(f"![{alt}](data:image/{kind};base64,{base64.b64encode(data).decode()})")
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A GitHub-flavoured Markdown table; cell text is escaped, line feeds become ``<br>``."""
+    """A GitHub-flavoured Markdown table; what is not :class:`Markdown` is escaped and put on one line."""
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
 
 
 def _cell(value: object) -> str:
-    text = str(value)
-    if text.startswith("!["):
-        return text
+    if isinstance(value, Markdown):
+        return value
+    text = " / ".join(str(value).strip().splitlines())
     for special in "\\`*_|<>[]":
         text = text.replace(special, "\\" + special)
-    return text.replace("\n", " / ")
+    return text
 
 
 def evenly(items: Sequence, limit: int) -> list:
@@ -164,20 +166,32 @@ def evenly(items: Sequence, limit: int) -> list:
 
 
 def _tile(frame: PreviewFrame, width: int) -> Image.Image:
-    image = Image.open(io.BytesIO(frame.jpeg)).convert("RGB")
-    image = image.resize((width, max(1, round(image.height * width / image.width))))
+    image = _fitted(frame.jpeg, width)
     draw = ImageDraw.Draw(image)
     _draw_boxes(draw, frame.boxes, image.width, image.height)
     _label(draw, (3, 3), clock(frame.index / INDEX_RATE), size=11)
     return image
 
 
+def _fitted(jpeg: bytes, side: int) -> Image.Image:
+    """The picture with its longer side at ``side`` pixels."""
+    image = Image.open(io.BytesIO(jpeg)).convert("RGB")
+    scale = side / max(image.size)
+    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+
+
+def _span(start: float, end: float, size: int) -> tuple[int, int]:
+    """Fractions as pixels, half-open, at least one."""
+    low = min(round(start * size), size - 1)
+    return low, max(low + 1, round(end * size))
+
+
 def _draw_boxes(draw: ImageDraw.ImageDraw, boxes: Sequence[PreviewBox], width: int, height: int) -> None:
     for box in boxes:
         colour = {"in": _IN, "out": _OUT}.get(box.label or "", _NEUTRAL)
-        corners = (box.left * width, box.top * height, box.right * width - 1, box.bottom * height - 1)
-        if corners[0] < corners[2] and corners[1] < corners[3]:
-            draw.rectangle(corners, outline=colour, width=2)
+        left, right = _span(box.left, box.right, width)
+        top, bottom = _span(box.top, box.bottom, height)
+        draw.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=2)
 
 
 def _label(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int = 14) -> None:
@@ -187,6 +201,10 @@ def _label(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: i
 
 
 def _jpeg(image: Image.Image, quality: int = 72) -> bytes:
-    buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "JPEG", quality=quality, optimize=True)
-    return buffer.getvalue()
+    """The picture at that quality, or at a lower one where it would be too large for an event."""
+    while True:
+        buffer = io.BytesIO()
+        image.convert("RGB").save(buffer, "JPEG", quality=quality, optimize=True)
+        if buffer.tell() <= MAX_BYTES or quality <= 20:
+            return buffer.getvalue()
+        quality -= 10
