@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.catalog_fixtures", "tests.storage_fixtures"]
+pytest_plugins = ["tests.catalog_fixtures", "tests.line_fixtures", "tests.storage_fixtures"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("CAPTIONACC_TEST_DATA", REPOSITORY.parent / "shared" / "data")).resolve()
@@ -31,6 +31,18 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
             f"{left_out} tests that need the shared footage were left out: {DATA_DIR} is not there "
             "(set CAPTIONACC_TEST_DATA)."
         )
+    outcomes = sorted(
+        value
+        for status in ("passed", "failed")
+        for report in terminalreporter.getreports(status)
+        if report.when == "call"
+        for name, value in report.user_properties
+        if name == "outcome"
+    )
+    if outcomes:
+        terminalreporter.section("shared footage: what came out")
+        for outcome in outcomes:
+            terminalreporter.write_line(outcome)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,241 @@
+"""Runs that fail, are cancelled or lose what they worked on: the row says so, readers see nothing of it."""
+
+import contextlib
+import threading
+from collections.abc import Callable
+
+import psycopg
+import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
+
+from captionacc_dagster.assets import captions as captions_assets
+from captionacc_dagster.resources.catalog import VideoRow
+from modal_gpu.errors import BadVideoError, OcrError, StorageError
+from tests.line_fixtures import Clip, Line, failure, materialized
+
+
+def raising(*errors: BaseException) -> Callable[[object], None]:
+    """Raises each error once, then nothing."""
+    waiting = list(errors)
+
+    def act(request: object) -> None:
+        if waiting:
+            raise waiting.pop(0)
+
+    return act
+
+
+PASSING = "the bucket answered 503"
+
+
+@pytest.mark.parametrize("function", ["crop_and_infer", "caption_ocr"])
+def test_an_error_that_passes_is_tried_again(line: Line, laid_out: VideoRow, function: str):
+    line.compute.before[function] = raising(StorageError(PASSING), StorageError(PASSING))
+    result = line.run("captions", laid_out.video_id)
+    assert result.success
+    assert line.compute.names.count(function) == 3
+    row = line.row(laid_out.video_id)
+    assert (row.error, row.text_status, row.text_caption_count) == (None, "annotate", 3)
+    versions = line.catalog.list_cropped_frames_versions(laid_out.video_id)
+    expected = {"active": 1, "failed": 2} if function == "crop_and_infer" else {"active": 1}
+    found = [version.status for version in versions]
+    assert {status: found.count(status) for status in found} == expected
+
+
+def test_an_error_that_does_not_pass_ends_in_the_row_after_three_attempts(line: Line, clip: Clip):
+    video_id = line.upload(clip.path).video_id
+    line.compute.before["extract"] = raising(*(StorageError(PASSING) for _ in range(9)))
+    result = line.run("layout", video_id)
+    assert not result.success
+    assert line.compute.names == ["extract"] * 3
+    row = line.row(video_id)
+    assert (row.layout_status, row.layout_run_id) == ("error", None)
+    assert row.layout_error_details["message"] == PASSING
+    assert row.layout_error_details["run_id"] == result.run_id
+    assert row.layout_error_details["error_type"] == "StorageError"
+
+
+@pytest.mark.parametrize(
+    ("job", "function", "stage", "error"),
+    [
+        ("layout", "extract", "layout", BadVideoError("the file is damaged; upload it again")),
+        ("captions", "crop_and_infer", "boundaries", BadVideoError("the file is damaged; upload it again")),
+        ("captions", "caption_ocr", "text", OcrError("OCR failed on every caption")),
+    ],
+)
+def test_a_permanent_error_ends_in_the_row_at_once(
+    line: Line, laid_out: VideoRow, job: str, function: str, stage: str, error: Exception
+):
+    line.compute.before[function] = raising(error)
+    result = line.run(job, laid_out.video_id)
+    assert not result.success
+    message = failure(result)
+    assert message == f"video {laid_out.video_id}: {error}"
+    assert "\n" not in message
+    assert line.compute.names.count(function) == 1
+    state = line.row(laid_out.video_id).stage(stage)
+    assert (state.status, state.run_id) == ("error", None)
+    details = state.error_details
+    assert (details["message"], details["run_id"]) == (str(error), result.run_id)
+    assert details["error_type"] == type(error).__name__
+    assert details["failed_at"]
+    assert line.catalog.list_locks() == []
+
+
+def no_version_is_shown(line: Line, video_id: str) -> None:
+    row = line.row(video_id)
+    assert row.current_cropped_frames_version is None
+    versions = line.catalog.list_cropped_frames_versions(video_id)
+    assert versions and {version.status for version in versions} == {"failed"}
+    assert not {"captions.db.gz", "captions.srt", "captions.vtt"} & line.stored(video_id).keys()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_failed_crop_run_publishes_nothing(line: Line, laid_out: VideoRow, moment: str):
+    """Also when every chunk is stored already: the version is what readers go by."""
+    getattr(line.compute, moment)["crop_and_infer"] = raising(BadVideoError("the file is damaged"))
+    result = line.run("captions", laid_out.video_id)
+    assert not result.success and materialized(result) == []
+    no_version_is_shown(line, laid_out.video_id)
+    (version,) = line.catalog.list_cropped_frames_versions(laid_out.video_id)
+    assert version.error_message == "the file is damaged"
+
+
+def test_a_failed_run_can_be_made_again(line: Line, laid_out: VideoRow):
+    line.compute.before["crop_and_infer"] = raising(BadVideoError("the file is damaged"))
+    assert not line.run("captions", laid_out.video_id).success
+    line.catalog.retry_stage(laid_out.video_id, "boundaries")
+    assert line.run("captions", laid_out.video_id).success
+    row = line.row(laid_out.video_id)
+    assert (row.error, row.current_cropped_frames_version, row.text_caption_count) == (None, 2, 3)
+
+
+@pytest.mark.parametrize("interruption", [DagsterExecutionInterruptedError, KeyboardInterrupt])
+def test_a_cancelled_crop_run_ends_in_the_row(line: Line, laid_out: VideoRow, interruption: type):
+    line.compute.after["crop_and_infer"] = raising(interruption())
+    with contextlib.suppress(DagsterExecutionInterruptedError, KeyboardInterrupt):
+        assert not line.run("captions", laid_out.video_id).success
+    row = line.row(laid_out.video_id)
+    assert (row.boundaries_status, row.boundaries_run_id) == ("error", None)
+    assert row.boundaries_error_details["error_type"] == "Cancelled"
+    assert "cancelled" in row.boundaries_error_details["message"]
+    assert line.compute.names == ["crop_and_infer"]
+    no_version_is_shown(line, laid_out.video_id)
+
+
+def test_a_cancelled_layout_run_gives_its_lock_back(line: Line, clip: Clip):
+    video_id = line.upload(clip.path).video_id
+    held = []
+
+    def cancelled(request) -> None:
+        held.extend(line.catalog.list_locks())
+        raise DagsterExecutionInterruptedError
+
+    line.compute.before["extract"] = cancelled
+    with contextlib.suppress(DagsterExecutionInterruptedError):
+        assert not line.run("layout", video_id).success
+    assert [(lock.video_id, lock.database_name) for lock in held] == [(video_id, "layout")]
+    assert line.catalog.list_locks(include_expired=True) == []
+    row = line.row(video_id)
+    assert (row.layout_status, row.layout_error_details["error_type"]) == ("error", "Cancelled")
+    assert line.stored(video_id) == {}
+
+
+def test_a_fault_of_the_code_ends_in_the_row_too(line: Line, laid_out: VideoRow):
+    line.compute.before["caption_ocr"] = raising(ZeroDivisionError("division by zero"))
+    result = line.run("captions", laid_out.video_id)
+    assert not result.success
+    row = line.row(laid_out.video_id)
+    assert row.text_error_details["message"] == "Unexpected ZeroDivisionError: division by zero"
+    # What came before stands: its captions can be reviewed.
+    assert (row.boundaries_status, row.caption_count) == ("annotate", 3)
+
+
+def test_a_lost_lease_writes_nothing(
+    line: Line, finished: VideoRow, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Another holder took the lock of captions.db while this run was merging."""
+    before = line.stored(finished.video_id)
+    held, merge = line.catalog.lease, captions_assets.merge_extents
+
+    def short_lease(video_id, name, owner):
+        return held(video_id, name, owner, 1)
+
+    def robbed(*arguments):
+        with psycopg.connect(postgres_dsn) as connection:
+            connection.execute(
+                "update captionacc.video_database_state set lock_token = gen_random_uuid(), "
+                "lock_owner = 'ann', lock_expires_at = now() + interval '1 hour' "
+                "where database_name = 'captions'"
+            )
+        # The renewing thread ends when it sees that the lock is another's.
+        for thread in threading.enumerate():
+            if thread.name == "lease-captions":
+                thread.join(10)
+        return merge(*arguments)
+
+    monkeypatch.setattr(line.catalog, "lease", short_lease)
+    monkeypatch.setattr(captions_assets, "merge_extents", robbed)
+    result = line.run("captions", finished.video_id, "captions_db")
+    assert not result.success
+    assert "captions.db" in failure(result) and "nothing more is written" in failure(result)
+    assert line.stored(finished.video_id) == before
+    row = line.row(finished.video_id)
+    assert row.boundaries_error_details["error_type"] == "LockLostError"
+    (lock,) = line.catalog.list_locks()
+    assert lock.owner == "ann"
+
+
+def test_a_database_that_somebody_edits_is_waited_for(line: Line, finished: VideoRow, monkeypatch):
+    token = line.catalog.take_lock(finished.video_id, "captions", "ann", 3600, lock_type="client")
+    held = line.catalog.lease
+
+    def impatient(*arguments, **options):
+        return held(*arguments, **{**options, "wait_seconds": 0.1})
+
+    monkeypatch.setattr(line.catalog, "lease", impatient)
+    before = line.stored(finished.video_id)
+    result = line.run("captions", finished.video_id, "captions_db")
+    assert not result.success and "is locked by ann" in failure(result)
+    assert line.stored(finished.video_id) == before
+    line.catalog.release_lock(token)
+    assert line.run("captions", finished.video_id, "captions_db").success
+
+
+def test_a_video_deleted_meanwhile_is_not_published(line: Line, laid_out: VideoRow):
+    line.compute.after["crop_and_infer"] = lambda _: line.catalog.soft_delete_video(laid_out.video_id)
+    result = line.run("captions", laid_out.video_id)
+    assert not result.success and "was deleted" in failure(result)
+    no_version_is_shown(line, laid_out.video_id)
+
+
+def test_a_run_that_another_displaced_publishes_nothing(line: Line, laid_out: VideoRow):
+    def approve_another(request) -> None:
+        crop = request.crop_region
+        other = type(crop)(crop.crop_left, crop.crop_top - 0.02, crop.crop_right, crop.crop_bottom)
+        line.catalog.approve_layout(laid_out.video_id, "ann", other)
+
+    line.compute.after["crop_and_infer"] = approve_another
+    result = line.run("captions", laid_out.video_id)
+    assert not result.success
+    no_version_is_shown(line, laid_out.video_id)
+    row = line.row(laid_out.video_id)
+    assert (row.boundaries_status, row.crop_region_version) == ("wait", 2)
+    (approval,) = line.catalog.pending_layout_approvals()
+    assert approval.crop_region_version == 2
+
+
+def test_an_unknown_video_is_refused(line: Line):
+    video_id = "11111111-1111-4111-8111-111111111111"
+    line.instance.add_dynamic_partitions("videos", [video_id])
+    result = line.run("layout", video_id)
+    assert not result.success
+    assert f"video {video_id} is not in the catalogue" in failure(result)
+    assert line.compute.names == []
+
+
+def test_an_upload_that_vanished_says_so(line: Line, clip: Clip):
+    video_id = line.upload(clip.path).video_id
+    line.store.delete(line.keys(video_id).video)
+    assert not line.run("layout", video_id).success
+    assert "upload it again" in line.row(video_id).error

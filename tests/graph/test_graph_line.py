@@ -1,0 +1,153 @@
+"""A video through both runs of the graph: real media, OCR, PostgreSQL and bucket."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.metrics import evaluate
+from benchmarks.quality import read_captions as read_subtitles
+from modal_gpu.contracts import CropRegion
+from modal_gpu.databases.captions import read_captions
+from modal_gpu.frame_index import chunks, full_frame_indices
+from modal_gpu.storage import ObjectStore
+from tests.line_fixtures import FRAME_COUNT, Clip, Line, checks, failure, materialized
+
+
+@pytest.fixture(params=["folder", "s3"])
+def line_on(request: pytest.FixtureRequest, line: Line) -> Line:
+    """The line on a folder, and on S3 over HTTP."""
+    if request.param == "folder":
+        return line
+    store: ObjectStore = request.getfixturevalue("s3_store")
+    return Line(line.catalog, store, line.instance)
+
+
+def test_a_video_becomes_subtitles(line_on: Line, clip: Clip, tmp_path: Path):
+    line, video_id = line_on, line_on.upload(clip.path).video_id
+    keys = line.keys(video_id)
+
+    layout = line.run("layout", video_id)
+    assert layout.success
+    assert materialized(layout) == ["full_frames", "layout_db", "raw_ocr_db"]
+    assert checks(layout) == {
+        "every_frame_present": True,
+        "every_frame_read": True,
+        "boxes_match_ocr": True,
+    }
+    row = line.row(video_id)
+    assert (row.layout_status, row.layout_approved_by, row.crop_region_version) == ("done", "auto", 1)
+    assert (row.width, row.height, row.frame_count, row.duration_seconds) == (640, 360, FRAME_COUNT, 8.0)
+    assert (row.layout_run_id, row.layout_last_run_id) == (None, layout.run_id)
+    assert row.boundaries_status == row.text_status == "wait"
+    expected = {"layout.db.gz", "raw-ocr.db.gz"}
+    for index in full_frame_indices(FRAME_COUNT):
+        expected |= {f"full_frames/frame_{index:06d}.jpg", f"full_frames_thumbnails/frame_{index:06d}.jpg"}
+    assert set(line.stored(video_id)) == expected
+
+    captions = line.run("captions", video_id)
+    assert captions.success
+    assert materialized(captions) == [
+        "caption_frame_extents_db",
+        "caption_ocr",
+        "captions_db",
+        "cropped_chunks",
+        "subtitles",
+    ]
+    assert checks(captions) == {
+        "every_frame_in_one_chunk": True,
+        "every_pair_labelled": True,
+        "captions_do_not_overlap": True,
+        "every_caption_read": True,
+        "subtitles_match_captions": True,
+    }
+    row = line.row(video_id)
+    assert (row.boundaries_status, row.text_status) == ("annotate", "annotate")
+    assert (row.caption_count, row.text_caption_count) == (3, 3)
+    assert (row.boundaries_run_id, row.text_run_id, row.error) == (None, None, None)
+    expected |= {
+        "captions.db.gz",
+        "captions.srt",
+        "captions.vtt",
+        "caption_frame_extents_v1.db.gz",
+        *(keys.chunk(1, ref).removeprefix(keys.client_prefix) for ref in chunks(FRAME_COUNT)),
+    }
+    assert set(line.stored(video_id)) == expected
+    (version,) = line.catalog.list_cropped_frames_versions(video_id)
+    assert (version.version, version.status, version.total_frames) == (1, "active", FRAME_COUNT)
+    assert line.catalog.list_locks() == []
+
+    srt, vtt = tmp_path / "captions.srt", tmp_path / "captions.vtt"
+    line.store.download(keys.srt, srt)
+    line.store.download(keys.vtt, vtt)
+    for file in (srt, vtt):
+        quality = evaluate(clip.truth, read_subtitles(file))
+        assert (quality.found, quality.invented, quality.exact_text) == (3, 0, 3)
+        assert max(quality.start_error_ms.largest, quality.end_error_ms.largest) <= 100
+
+
+def test_assets_show_pictures_and_numbers(line: Line, laid_out):
+    result = line.run("captions", laid_out.video_id)
+    events = {
+        event.asset_key.to_user_string(): event.materialization.metadata
+        for event in result.get_asset_materialization_events()
+    }
+    assert events["cropped_chunks"]["frames"].value == FRAME_COUNT
+    assert events["cropped_chunks"]["size_bytes"].value > 1000
+    assert events["cropped_chunks"]["seconds"].value > 0
+    pairs = [value.value for name, value in events["caption_frame_extents_db"].items() if "pairs_" in name]
+    assert sum(pairs) == FRAME_COUNT - 1
+    assert events["captions_db"]["captions"].value == 3
+    assert events["captions_db"]["timeline"].md_str.startswith("![captions over time](data:image/png;base64,")
+    images = events["caption_ocr"]["images"].md_str
+    assert images.count("data:image/jpeg;base64,") == 3
+    assert "Only the gulls are still awake." in images
+    assert "Only the gulls are still awake." in events["subtitles"]["text"].md_str
+
+    result = line.run("layout", laid_out.video_id)
+    events = {
+        event.asset_key.to_user_string(): event.materialization.metadata
+        for event in result.get_asset_materialization_events()
+    }
+    assert "data:image/jpeg;base64," in events["full_frames"]["contact_sheet"].md_str
+    assert "data:image/jpeg;base64," in events["layout_db"]["crop_region"].md_str
+    assert events["layout_db"]["crop_top"].value > 0.7
+    assert events["raw_ocr_db"]["frames_failed"].value == 0
+    for asset in events.values():
+        assert all(len(json.dumps(str(value.value))) < 150_000 for value in asset.values())
+
+
+def test_without_a_policy_the_layout_waits_for_a_person(line: Line, laid_out, clip: Clip):
+    line.catalog.set_auto_approve(line.tenant_id, None)
+    video_id = line.upload(clip.path).video_id
+    assert line.run("layout", video_id).success
+    row = line.row(video_id)
+    assert (row.layout_status, row.crop_region, row.boundaries_status) == ("annotate", None, "wait")
+
+    early = line.run("captions", video_id)
+    assert not early.success
+    assert "is not approved" in failure(early)
+    assert materialized(early) == []
+
+    line.catalog.approve_layout(video_id, "ann")
+    assert line.run("captions", video_id, "cropped_chunks", "caption_frame_extents_db", "captions_db").success
+    assert line.row(video_id).caption_count == 3
+
+
+def test_a_video_without_captions_gives_an_empty_result_that_says_so(line: Line, plain_clip: Clip):
+    video_id = line.upload(plain_clip.path).video_id
+    assert line.run("layout", video_id).success
+    row = line.row(video_id)
+    assert (row.layout_status, row.layout_found, row.crop_region) == ("annotate", False, None)
+    assert row.layout_note
+
+    line.catalog.approve_layout(video_id, "ann", CropRegion(0.05, 0.75, 0.95, 0.98))
+    result = line.run("captions", video_id)
+    assert result.success and all(checks(result).values())
+    row = line.row(video_id)
+    assert (row.text_status, row.text_caption_count) == ("annotate", 0)
+    assert row.text_note == "no captions found"
+    keys = line.keys(video_id)
+    assert line.store.get(keys.srt) == b""
+    assert line.store.get(keys.vtt).decode().strip() == "WEBVTT"
+    assert read_captions(line.store.get(keys.captions_db)) == []

@@ -1,0 +1,259 @@
+"""The whole line for tests: a real catalogue, a real bucket and the real graph around a small clip."""
+
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psycopg
+import pytest
+
+from benchmarks.metrics import Caption as TimedCaption
+from benchmarks.quality import read_captions as read_subtitles
+from captionacc_dagster.assets import stage
+from captionacc_dagster.definitions import defs
+from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, LOCAL_TENANT_NAME, VideoRow
+from captionacc_dagster.resources.compute import Compute, LocalCompute
+from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
+from captionacc_dagster.resources.migrations import migrate
+from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
+from captionacc_dagster.sample import SampleCaption, make_sample
+from modal_gpu.functions.settings import ComputeSettings
+from modal_gpu.keys import VideoKeys
+from modal_gpu.storage import ObjectStore
+
+CAPTIONS = (
+    SampleCaption(0.84, 2.6, "Every evening the harbour falls silent."),
+    SampleCaption(2.6, 4.44, "Only the gulls are still awake."),
+    SampleCaption(5.08, 7.36, "Far out, the last boat turns for home\nand follows the light to the shore."),
+)
+FRAME_COUNT = 80
+#: Auto-approve from here; what layouts of the clip reach.
+CONFIDENCE = 0.5
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video file and what is burned into it."""
+
+    path: Path
+    truth: list[TimedCaption]
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    """Eight seconds with three captions, the first two back to back."""
+    folder = tmp_path_factory.mktemp("clip")
+    path, truth = folder / "harbour.mp4", folder / "harbour.srt"
+    make_sample(path, truth, captions=CAPTIONS, duration=8, size=(640, 360))
+    return Clip(path, read_subtitles(truth))
+
+
+@pytest.fixture(scope="session")
+def plain_clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    """Three seconds with a corner logo and no caption."""
+    path = tmp_path_factory.mktemp("clip") / "plain.mp4"
+    make_sample(path, captions=(), duration=3, size=(640, 360))
+    return Clip(path, [])
+
+
+class WatchedCompute:
+    """The local compute, which remembers the calls and lets a test do something before or instead of one.
+
+    ``before`` maps a function's name to what runs first with its request; raising there replaces the
+    call. Names are ``extract``, ``crop_and_infer`` and ``caption_ocr``.
+    """
+
+    def __init__(self, compute: Compute) -> None:
+        self.calls: list[tuple[str, Any]] = []
+        self.before: dict[str, Callable[[Any], None]] = {}
+        self.after: dict[str, Callable[[Any], None]] = {}
+        self._compute = compute
+
+    def __getattr__(self, name: str) -> Callable:
+        function = getattr(self._compute, name)
+
+        def call(request, *arguments):
+            self.calls.append((name, request))
+            self.before.get(name, lambda _: None)(request)
+            result = function(request, *arguments)
+            self.after.get(name, lambda _: None)(request)
+            return result
+
+        return call
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.calls]
+
+
+@dataclass
+class Line:
+    """Catalogue, bucket, compute and a Dagster instance of one test."""
+
+    catalog: PostgresCatalog
+    store: ObjectStore
+    instance: dg.DagsterInstance
+    compute: WatchedCompute = field(init=False)
+    tenant_id: str = LOCAL_TENANT_ID
+
+    def __post_init__(self) -> None:
+        self.compute = WatchedCompute(LocalCompute(self.store, ComputeSettings(workers=1)))
+
+    @property
+    def resources(self) -> Mapping[str, Any]:
+        return {"catalog": self.catalog, "object_store": self.store, "compute": self.compute}
+
+    def upload(self, path: Path, *, register: bool = True) -> VideoRow:
+        """A new video as an uploader leaves it, with its partition."""
+        keys = VideoKeys(self.tenant_id, str(uuid.uuid4()))
+        self.store.upload(path, keys.video, "video/mp4")
+        self.instance.add_dynamic_partitions("videos", [keys.video_id])
+        return self.catalog.register_video(
+            self.tenant_id, keys.video_id, keys.video, path.stat().st_size, path.name
+        )
+
+    def run(self, job: str, video_id: str, *assets: str) -> dg.ExecuteInProcessResult:
+        """The real job of the real definitions, in this process; only ``assets`` when some are named."""
+        with_resources = dg.Definitions(
+            assets=defs.assets,
+            asset_checks=defs.asset_checks,
+            jobs=defs.jobs,
+            resources=dict(self.resources),
+            executor=dg.in_process_executor,
+        )
+        return with_resources.resolve_job_def(job).execute_in_process(
+            partition_key=video_id,
+            instance=self.instance,
+            raise_on_error=False,
+            asset_selection=[dg.AssetKey(name) for name in assets] or None,
+        )
+
+    def row(self, video_id: str) -> VideoRow:
+        return self.catalog.get_video(video_id)
+
+    def keys(self, video_id: str) -> VideoKeys:
+        return VideoKeys(self.tenant_id, video_id)
+
+    def stored(self, video_id: str) -> dict[str, str]:
+        """Every object of the video but the upload: its key after the video's folder, and its tag."""
+        keys = self.keys(video_id)
+        return {
+            info.key.removeprefix(prefix): info.etag
+            for prefix in (keys.client_prefix, keys.server_prefix)
+            for info in self.store.list(prefix)
+            if info.key != keys.video
+        }
+
+
+def materialized(result: dg.ExecuteInProcessResult) -> list[str]:
+    """Names of what a run made, sorted."""
+    return sorted(event.asset_key.to_user_string() for event in result.get_asset_materialization_events())
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    """Whether each check of a run passed."""
+    return {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    """What the run says of the step that failed."""
+    events = [event for event in result.all_events if event.is_step_failure]
+    assert len(events) == 1, [event.message for event in events]
+    data = events[0].step_failure_data
+    return data.user_failure_data.description if data.user_failure_data else data.error.to_string()
+
+
+@pytest.fixture
+def line(catalog: PostgresCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+    """A line without videos, whose tenant approves good layouts automatically. Retries do not wait."""
+    monkeypatch.setattr(stage, "RETRY_DELAY_SECONDS", 0)
+    catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME, auto_approve_layout_confidence=CONFIDENCE)
+    store = ObjectStore.from_url((tmp_path / "bucket").as_uri())
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Line(catalog, store, instance)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A catalogue's rows and a bucket's folder at one moment."""
+
+    video_id: str
+    rows: dict[str, str]
+    bucket: Path
+
+    def restore(self, line: Line, dsn: str, bucket: Path) -> VideoRow:
+        shutil.copytree(self.bucket, bucket, dirs_exist_ok=True)
+        with psycopg.connect(dsn) as connection:
+            connection.execute("set session_replication_role = replica")
+            for table, rows in self.rows.items():
+                connection.execute(f"delete from captionacc.{table}")
+                connection.execute(
+                    f"insert into captionacc.{table} "
+                    f"select * from jsonb_populate_recordset(null::captionacc.{table}, %s::jsonb)",
+                    [rows],
+                )
+        line.instance.add_dynamic_partitions("videos", [self.video_id])
+        return line.row(self.video_id)
+
+
+_TABLES = (
+    "tenants",
+    "videos",
+    "video_database_state",
+    "cropped_frames_versions",
+    "caption_frame_extents_inference_runs",
+)
+
+
+def _snapshot(dsn: str, video_id: str, bucket: Path, to: Path) -> Snapshot:
+    shutil.copytree(bucket, to)
+    with psycopg.connect(dsn) as connection:
+        rows = {
+            table: connection.execute(
+                f"select coalesce(jsonb_agg(to_jsonb(t)), '[]')::text from captionacc.{table} t"
+            ).fetchone()[0]
+            for table in _TABLES
+        }
+    return Snapshot(video_id, rows, to)
+
+
+@pytest.fixture(scope="session")
+def snapshots(
+    clip: Clip, postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Snapshot]:
+    """The clip after each of its two runs, made once: ``laid_out`` and ``finished``."""
+    dsn = postgres_server.ensure_running("line_snapshots")
+    migrate(dsn)
+    folder = tmp_path_factory.mktemp("snapshots")
+    bucket, taken = folder / "bucket", {}
+    with closing(PostgresCatalog(dsn)) as catalog, dg.DagsterInstance.ephemeral() as instance:
+        catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME, auto_approve_layout_confidence=CONFIDENCE)
+        line = Line(catalog, ObjectStore.from_url(bucket.as_uri()), instance)
+        video_id = line.upload(clip.path).video_id
+        for name, job in (("laid_out", "layout"), ("finished", "captions")):
+            result = line.run(job, video_id)
+            assert result.success, failure(result)
+            taken[name] = _snapshot(dsn, video_id, bucket, folder / name)
+    return taken
+
+
+@pytest.fixture
+def laid_out(line: Line, snapshots: dict[str, Snapshot], postgres_dsn: str, tmp_path: Path) -> VideoRow:
+    """The clip with its layout found and approved automatically, in ``line``."""
+    return snapshots["laid_out"].restore(line, postgres_dsn, tmp_path / "bucket")
+
+
+@pytest.fixture
+def finished(line: Line, snapshots: dict[str, Snapshot], postgres_dsn: str, tmp_path: Path) -> VideoRow:
+    """The clip with everything made, in ``line``."""
+    return snapshots["finished"].restore(line, postgres_dsn, tmp_path / "bucket")
+
+
+def without_keys(stored: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """The objects but those named."""
+    return {key: tag for key, tag in stored.items() if key not in set(names)}

@@ -1,0 +1,30 @@
+"""Real footage with exact truth, through the whole pipeline: what the project promises."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.metrics import evaluate
+from benchmarks.pipeline import run_pipeline
+from benchmarks.quality import read_captions
+
+pytestmark = pytest.mark.data
+
+
+@pytest.mark.parametrize("name", ["en90", "zh80"])
+def test_captions_of_a_real_clip_are_found_and_read(
+    data_dir: Path, tmp_path: Path, name: str, record_property
+):
+    folder = data_dir / "clips"
+    truth = read_captions(folder / f"{name}.srt")
+    quality = evaluate(truth, run_pipeline(folder / f"{name}.mp4", tmp_path))
+    start, end = quality.start_error_ms.median, quality.end_error_ms.median
+    record_property(
+        "outcome",
+        f"{name:<22} {quality.found} of {quality.truth} captions found, {quality.invented} invented, "
+        f"start and end {start:.0f} and {end:.0f} ms off (median), characters wrong {quality.cer:.2%}",
+    )
+    assert quality.found_share >= 0.93
+    assert quality.invented <= 2
+    assert start <= 100 and end <= 100
+    assert quality.cer <= 0.03

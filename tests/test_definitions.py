@@ -1,0 +1,114 @@
+"""What Dagster loads: every asset with what people need to know of it, and nothing heavy on the way."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from captionacc_dagster.definitions import defs
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+#: Asset: group, pool, what it is made from, kinds. As the design's table of the graph.
+ASSETS = {
+    "source_video": ("upload", None, set(), {"mp4", "s3"}),
+    "full_frames": ("layout", "extract", {"source_video"}, {"jpeg", "s3"}),
+    "raw_ocr_db": ("layout", "extract", {"full_frames"}, {"sqlite", "s3"}),
+    "layout_db": ("layout", "extract", {"raw_ocr_db"}, {"sqlite", "s3"}),
+    "layout_approval": ("layout", None, {"layout_db"}, {"postgres"}),
+    "cropped_chunks": ("extents", "crop_and_infer", {"source_video", "layout_approval"}, {"webm", "s3"}),
+    "caption_frame_extents_db": ("extents", "crop_and_infer", {"cropped_chunks"}, {"sqlite", "s3"}),
+    "captions_db": ("captions", None, {"caption_frame_extents_db"}, {"sqlite", "s3"}),
+    "caption_ocr": ("captions", "caption_ocr", {"captions_db", "cropped_chunks"}, {"sqlite", "s3"}),
+    "subtitles": ("captions", None, {"caption_ocr"}, {"srt", "vtt", "s3"}),
+}
+PEOPLE_BRING = {"source_video", "layout_approval"}
+HEAVY = ("torch", "onnxruntime", "rapidocr", "av", "modal", "cv2", "supabase", "google.cloud")
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return defs.resolve_asset_graph()
+
+
+def test_the_graph_has_exactly_the_designs_assets(graph):
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == set(ASSETS)
+
+
+@pytest.mark.parametrize("name", ASSETS)
+def test_an_asset_says_what_it_is(graph, name: str):
+    group, pool, made_from, kinds = ASSETS[name]
+    node = graph.get(dg.AssetKey(name))
+    assert node.group_name == group
+    assert {key.to_user_string() for key in node.parent_keys} == made_from
+    assert node.kinds == kinds
+    assert node.owners == ["team:captions"]
+    assert node.description and node.description.endswith(".")
+    assert isinstance(node.partitions_def, dg.DynamicPartitionsDefinition)
+    assert node.partitions_def.name == "videos"
+    assert (node.pools or set()) == ({pool} if pool else set())
+    assert node.is_materializable == (name not in PEOPLE_BRING)
+    assert bool(node.code_version) == (name not in PEOPLE_BRING)
+
+
+def test_every_made_asset_is_checked(graph):
+    checked = {key.asset_key.to_user_string() for key in graph.asset_check_keys}
+    assert checked == set(ASSETS) - PEOPLE_BRING
+
+
+def test_jobs_cover_the_graph_between_them():
+    selected = [
+        {key.to_user_string() for key in defs.resolve_job_def(name).asset_layer.executable_asset_keys}
+        for name in ("layout", "captions")
+    ]
+    assert selected[0].isdisjoint(selected[1])
+    assert selected[0] | selected[1] == set(ASSETS) - PEOPLE_BRING
+
+
+@pytest.mark.parametrize("name", ["new_videos", "layout_approvals", "run_failures"])
+def test_sensors_run_by_default(name: str):
+    sensor = defs.resolve_sensor_def(name)
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+    assert sensor.description
+    assert sensor.minimum_interval_seconds == 5
+
+
+def test_importing_the_definitions_stays_light():
+    program = (
+        "import json, sys, time; begin = time.perf_counter(); import captionacc_dagster.definitions; "
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    loaded = set(json.loads(done.stdout))
+    assert "captionacc_dagster.assets.captions" in loaded
+    assert [name for name in HEAVY if name in loaded] == []
+
+
+def test_importing_the_command_line_stays_light():
+    program = "import json, sys; import captionacc_dagster.cli; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert [name for name in HEAVY if name in set(json.loads(done.stdout))] == []
+
+
+def test_dagsters_own_command_validates_the_workspace(tmp_path: Path):
+    done = subprocess.run(
+        [Path(sys.executable).parent / "dagster", "definitions", "validate", "-w", "workspace.yaml"],
+        cwd=REPOSITORY,
+        env={**os.environ, "DAGSTER_HOME": str(tmp_path), "CAPTIONACC_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    assert "captionacc" in output and "Validation successful" in output
+    # Loading opens nothing.
+    assert not (tmp_path / "home").exists()
