@@ -6,7 +6,7 @@ ends the run outside any body; Dagster notices both, and this sensor writes them
 
 import dagster as dg
 
-from captionacc_dagster.resources.catalog import STAGES, Catalog
+from captionacc_dagster.resources.catalog import STAGES, Catalog, UnknownVideoError
 from captionacc_dagster.sensors.tags import VIDEO
 from modal_gpu.errors import CaptionAccError
 
@@ -22,7 +22,10 @@ def run_failures(context: dg.RunFailureSensorContext, catalog: dg.ResourceParam[
     video_id = run.tags.get(VIDEO) or run.tags.get("dagster/partition")
     if not video_id or run.tags.get("dagster/will_retry") == "true":
         return
-    video = catalog.get_video(video_id)
+    try:
+        video = catalog.get_video(video_id)
+    except UnknownVideoError:
+        return
     for stage in STAGES:
         if video.stage(stage).run_id != run.run_id:
             continue

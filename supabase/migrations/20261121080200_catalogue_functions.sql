@@ -298,9 +298,9 @@ begin
         ), claimed as (
             update videos v
             set layout_requested_at = clock_timestamp(),
-                -- Asked for again after a claim ran out it is the same attempt, so that whoever did get the
+                -- Asked for again because no run began it is the same attempt, so that whoever did get the
                 -- first request can tell the second from new work.
-                layout_attempts = v.layout_attempts + (v.layout_requested_at is null)::integer,
+                layout_attempts = v.layout_attempts + (v.layout_unstarted_requests = 0)::integer,
                 layout_unstarted_requests = v.layout_unstarted_requests + 1
             from picked where v.id = picked.id
             returning v.*
@@ -336,7 +336,7 @@ begin
         ), claimed as (
             update videos v
             set boundaries_requested_at = clock_timestamp(),
-                boundaries_attempts = v.boundaries_attempts + (v.boundaries_requested_at is null)::integer,
+                boundaries_attempts = v.boundaries_attempts + (v.boundaries_unstarted_requests = 0)::integer,
                 boundaries_unstarted_requests = v.boundaries_unstarted_requests + 1
             from picked where v.id = picked.id
             returning v.*
@@ -371,7 +371,7 @@ begin
         ), claimed as (
             update videos v
             set text_requested_at = clock_timestamp(),
-                text_attempts = v.text_attempts + (v.text_requested_at is null)::integer,
+                text_attempts = v.text_attempts + (v.text_unstarted_requests = 0)::integer,
                 text_unstarted_requests = v.text_unstarted_requests + 1
             from picked where v.id = picked.id
             returning v.*

@@ -416,7 +416,7 @@ class TestBoundariesAndText:
         video_id = videos.with_captions().video_id
         assert catalog.pending_text() == []
         (video,) = catalog.pending_text(restart_after_seconds=0)
-        assert (video.video_id, video.text_attempts) == (video_id, 0)
+        assert (video.video_id, video.text_attempts) == (video_id, 1)
 
     def test_a_review_needs_something_to_review(self, catalog, videos):
         video_id = videos.cropping().video_id

@@ -1,0 +1,315 @@
+"""The sensors on the real catalogue and bucket: what they ask Dagster for, once for each piece of work."""
+
+import itertools
+from collections.abc import Callable
+from datetime import timedelta
+
+import dagster as dg
+import psycopg
+import pytest
+
+from captionacc_dagster.definitions import defs
+from captionacc_dagster.resources.catalog import LayoutOutcome, VideoRow
+from captionacc_dagster.sensors import claims
+from captionacc_dagster.sensors import layout_approvals as layout_approvals_module
+from captionacc_dagster.sensors import new_videos as new_videos_module
+from captionacc_dagster.sensors.caption_ocr_requests import caption_ocr_requests
+from captionacc_dagster.sensors.layout_approvals import layout_approvals
+from captionacc_dagster.sensors.new_videos import new_videos
+from captionacc_dagster.sensors.run_failures import run_failures
+from modal_gpu.contracts import CropRegion
+from tests.line_fixtures import Clip, Line
+
+OTHER_REGION = CropRegion(0.1, 0.7, 0.9, 0.99)
+
+
+@pytest.fixture
+def tick(line: Line) -> Callable[..., dg.SensorResult]:
+    """One evaluation of a sensor, as the daemon makes it."""
+
+    def evaluate(sensor: dg.SensorDefinition) -> dg.SensorResult:
+        with dg.build_sensor_context(instance=line.instance, resources=dict(line.resources)) as context:
+            return sensor(context)
+
+    return evaluate
+
+
+@pytest.fixture
+def age(postgres_dsn: str) -> Callable[..., None]:
+    """Moves a column of every video back in time, as if that long had passed."""
+
+    def move(column: str, by: timedelta) -> None:
+        with psycopg.connect(postgres_dsn) as connection:
+            connection.execute(f"update captionacc.videos set {column} = {column} - %s", [by])
+
+    return move
+
+
+CLAIM = timedelta(seconds=claims.CLAIM_SECONDS + 1)
+
+
+def run_keys(result: dg.SensorResult) -> list[str]:
+    return [request.run_key for request in result.run_requests or []]
+
+
+def partitions(result: dg.SensorResult) -> list[str]:
+    requests = result.dynamic_partitions_requests or []
+    assert all(request.partitions_def_name == "videos" for request in requests)
+    return [key for request in requests for key in request.partition_keys]
+
+
+class TestNewVideos:
+    def test_an_upload_becomes_a_partition_an_event_and_a_run(self, line: Line, clip: Clip, tick):
+        video = line.upload(clip.path)
+        result = tick(new_videos)
+        assert partitions(result) == [video.video_id]
+        (event,) = result.asset_events
+        assert (event.asset_key, event.partition) == (dg.AssetKey("source_video"), video.video_id)
+        assert event.metadata["size_bytes"].value == clip.path.stat().st_size
+        assert event.metadata["file"].value == "harbour.mp4"
+        assert event.tags["dagster/data_version"]
+        (request,) = result.run_requests
+        assert request.run_key == f"layout/{video.video_id}/1"
+        assert request.partition_key == video.video_id
+        assert request.tags == {
+            "captionacc/tenant": line.tenant_id,
+            "captionacc/video": video.video_id,
+            "captionacc/trigger": "new_videos",
+        }
+
+    def test_a_second_tick_asks_for_nothing(self, line: Line, clip: Clip, tick):
+        line.upload(clip.path)
+        tick(new_videos)
+        result = tick(new_videos)
+        assert run_keys(result) == [] and partitions(result) == []
+        assert "no new video" in result.skip_reason.skip_message
+
+    def test_a_claim_that_ran_out_asks_for_the_same_run(self, line: Line, clip: Clip, tick, age):
+        """The first request may wait in Dagster's queue: the same key makes no second run."""
+        line.upload(clip.path)
+        first = run_keys(tick(new_videos))
+        age("layout_requested_at", CLAIM)
+        assert run_keys(tick(new_videos)) == first
+
+    def test_nothing_is_asked_for_while_a_run_works(self, line: Line, clip: Clip, tick, age):
+        video = line.upload(clip.path)
+        tick(new_videos)
+        line.catalog.begin_stage(video.video_id, "layout", "run-1")
+        age("layout_requested_at", 10 * CLAIM)
+        assert run_keys(tick(new_videos)) == []
+
+    def test_a_retry_asks_for_another_run(self, line: Line, clip: Clip, tick):
+        video = line.upload(clip.path)
+        tick(new_videos)
+        line.catalog.fail_stage(video.video_id, "layout", "run-1", "the file is damaged")
+        assert run_keys(tick(new_videos)) == []
+        line.catalog.retry_stage(video.video_id, "layout")
+        assert run_keys(tick(new_videos)) == [f"layout/{video.video_id}/2"]
+
+    def test_an_upload_without_its_object_is_looked_at_again(self, line: Line, clip: Clip, tick, age):
+        late, whole = line.upload(clip.path), line.upload(clip.path)
+        line.store.delete(late.storage_key)
+        assert partitions(tick(new_videos)) == [whole.video_id]
+        line.catalog.begin_stage(whole.video_id, "layout", "run-1")
+
+        age("layout_requested_at", CLAIM)
+        result = tick(new_videos)
+        assert result.run_requests in (None, [])
+        assert "1 claimed, none of which has its object yet" in result.skip_reason.skip_message
+
+        line.store.upload(clip.path, late.storage_key)
+        age("layout_requested_at", CLAIM)
+        assert partitions(tick(new_videos)) == [late.video_id]
+
+    def test_an_object_that_never_comes_ends_in_an_error(self, line: Line, clip: Clip, tick, age):
+        video = line.upload(clip.path)
+        line.store.delete(video.storage_key)
+        age("created_at", new_videos_module.GIVE_UP_AFTER)
+        assert run_keys(tick(new_videos)) == []
+        row = line.row(video.video_id)
+        assert row.layout_status == "error"
+        assert row.error == f"there is no video at {video.storage_key}: upload it again"
+        assert row.layout_error_details["error_type"] == "ObjectNotFoundError"
+
+    def test_a_tick_takes_a_batch_and_the_next_one_goes_on(self, line: Line, clip: Clip, tick, monkeypatch):
+        monkeypatch.setattr(new_videos_module, "BATCH", 2)
+        uploaded = [line.upload(clip.path).video_id for _ in range(5)]
+        taken = [partitions(tick(new_videos)) for _ in range(4)]
+        assert [len(batch) for batch in taken] == [2, 2, 1, 0]
+        assert list(itertools.chain(*taken)) == uploaded
+
+    def test_deleted_and_unfinished_uploads_are_left_alone(self, line: Line, clip: Clip, tick):
+        line.catalog.soft_delete_video(line.upload(clip.path).video_id)
+        keys = line.keys("11111111-1111-4111-8111-111111111111")
+        line.catalog.register_video(
+            line.tenant_id, keys.video_id, keys.video, 1, "unfinished.mp4", uploaded=False
+        )
+        assert run_keys(tick(new_videos)) == []
+
+
+class TestLayoutApprovals:
+    def test_an_approval_becomes_an_event_and_a_run(self, line: Line, laid_out: VideoRow, tick):
+        result = tick(layout_approvals)
+        (request,) = result.run_requests
+        assert request.run_key == f"captions/{laid_out.video_id}/1/1"
+        assert request.partition_key == laid_out.video_id
+        assert request.tags["captionacc/trigger"] == "layout_approvals"
+        assert request.tags["captionacc/tenant"] == line.tenant_id
+        assert partitions(result) == [laid_out.video_id]
+        (event,) = result.asset_events
+        assert (event.asset_key, event.partition) == (dg.AssetKey("layout_approval"), laid_out.video_id)
+        assert event.metadata["approved_by"].value == "auto"
+        assert event.metadata["crop_top"].value == laid_out.crop_region.crop_top
+        assert event.tags["dagster/data_version"] == "crop-1"
+
+    def test_a_second_tick_asks_for_nothing_and_a_later_one_for_the_same(self, laid_out, tick, age):
+        first = run_keys(tick(layout_approvals))
+        second = tick(layout_approvals)
+        assert run_keys(second) == []
+        assert second.skip_reason.skip_message == "no approval waits for its run"
+        age("boundaries_requested_at", CLAIM)
+        assert run_keys(tick(layout_approvals)) == first
+
+    def test_without_a_policy_a_layout_waits_for_a_person(self, line: Line, clip: Clip, tick, laid_out):
+        tick(layout_approvals)
+        line.catalog.set_auto_approve(line.tenant_id, None)
+        video_id = line.upload(clip.path).video_id
+        line.catalog.begin_stage(video_id, "layout", "run-1")
+        outcome = LayoutOutcome(
+            duration_seconds=8.0,
+            width=640,
+            height=360,
+            video_codec="h264",
+            frame_count=80,
+            layout_found=True,
+            layout_confidence=1.0,
+            crop_region=OTHER_REGION,
+        )
+        line.catalog.finish_layout(video_id, "run-1", outcome)
+        assert run_keys(tick(layout_approvals)) == []
+        line.catalog.approve_layout(video_id, "ann")
+        result = tick(layout_approvals)
+        assert run_keys(result) == [f"captions/{video_id}/1/1"]
+        assert result.asset_events[0].metadata["approved_by"].value == "ann"
+
+    def test_a_changed_crop_region_is_other_work(self, line: Line, finished: VideoRow, tick):
+        assert run_keys(tick(layout_approvals)) == []
+        line.catalog.approve_layout(finished.video_id, "ann", finished.crop_region)
+        assert run_keys(tick(layout_approvals)) == []
+        line.catalog.approve_layout(finished.video_id, "ann", OTHER_REGION)
+        result = tick(layout_approvals)
+        (key,) = run_keys(result)
+        assert key.startswith(f"captions/{finished.video_id}/2/")
+        assert result.asset_events[0].tags["dagster/data_version"] == "crop-2"
+
+    def test_a_retry_asks_for_another_run(self, line: Line, laid_out: VideoRow, tick):
+        (first,) = run_keys(tick(layout_approvals))
+        line.catalog.begin_stage(laid_out.video_id, "boundaries", "run-1")
+        line.catalog.fail_stage(laid_out.video_id, "boundaries", "run-1", "no space left")
+        assert run_keys(tick(layout_approvals)) == []
+        line.catalog.retry_stage(laid_out.video_id, "boundaries")
+        (second,) = run_keys(tick(layout_approvals))
+        assert second != first
+
+    def test_a_tick_takes_a_batch(self, line: Line, laid_out: VideoRow, tick, monkeypatch):
+        monkeypatch.setattr(layout_approvals_module, "BATCH", 1)
+        assert len(run_keys(tick(layout_approvals))) == 1
+        assert len(run_keys(tick(layout_approvals))) == 0
+
+
+class TestCaptionOcrRequests:
+    def test_captions_without_text_are_read_by_a_run_of_their_own(self, line: Line, finished, tick, age):
+        assert run_keys(tick(caption_ocr_requests)) == []
+        assert line.run("captions", finished.video_id, "captions_db").success
+        # The run that made the captions usually goes on with their text.
+        result = tick(caption_ocr_requests)
+        assert run_keys(result) == []
+        assert result.skip_reason.skip_message == "no caption waits for its text"
+        age("text_requested_at", CLAIM)
+        (request,) = tick(caption_ocr_requests).run_requests
+        assert request.partition_key == finished.video_id
+        assert request.tags["captionacc/trigger"] == "caption_ocr_requests"
+        age("text_requested_at", CLAIM)
+        assert run_keys(tick(caption_ocr_requests)) == [request.run_key]
+        assert line.run("caption_text", finished.video_id).success
+        assert line.row(finished.video_id).text_status == "annotate"
+
+        # Again, later: other work, so another key, or Dagster would take no notice.
+        assert line.run("captions", finished.video_id, "captions_db").success
+        age("text_requested_at", CLAIM)
+        (again,) = run_keys(tick(caption_ocr_requests))
+        assert again != request.run_key
+
+    def test_a_retry_asks_at_once(self, line: Line, finished: VideoRow, tick):
+        line.catalog.begin_stage(finished.video_id, "text", "run-1")
+        line.catalog.fail_stage(finished.video_id, "text", "run-1", "the engine was killed")
+        line.catalog.retry_stage(finished.video_id, "text")
+        (key,) = run_keys(tick(caption_ocr_requests))
+        assert key.startswith(f"text/{finished.video_id}/1/")
+
+
+class TestRunFailures:
+    @pytest.fixture
+    def report(self, line: Line):
+        """The sensor's evaluation for a run of a video that Dagster found dead."""
+
+        def evaluate(video_id: str, run_id: str, tags: dict[str, str] | None = None) -> None:
+            job = defs.resolve_job_def("layout")
+            run = line.instance.create_run_for_job(
+                job, run_id=run_id, tags={"dagster/partition": video_id, **(tags or {})}
+            )
+            message = "The process of this run was killed"
+            event = line.instance.report_run_failed(run, message)
+            failed = line.instance.get_run_by_id(run_id)
+            with dg.build_sensor_context(instance=line.instance) as sensor_context:
+                context = dg.build_run_status_sensor_context(
+                    sensor_name="run_failures",
+                    dagster_event=event,
+                    dagster_instance=line.instance,
+                    dagster_run=failed,
+                    context=sensor_context,
+                    resources={"catalog": line.catalog},
+                )
+                run_failures(context.for_run_failure())
+
+        return evaluate
+
+    RUN = "22222222-2222-4222-8222-222222222222"
+
+    def test_a_killed_run_ends_in_its_videos_row(self, line: Line, clip: Clip, report):
+        video_id = line.upload(clip.path).video_id
+        line.catalog.begin_stage(video_id, "layout", self.RUN)
+        report(video_id, self.RUN)
+        row = line.row(video_id)
+        assert (row.layout_status, row.layout_run_id) == ("error", None)
+        assert row.layout_error_details["run_id"] == self.RUN
+        assert "The run ended before it was done" in row.error and "killed" in row.error
+
+    def test_a_run_that_dagster_starts_again_is_waited_for(self, line: Line, clip: Clip, report):
+        video_id = line.upload(clip.path).video_id
+        line.catalog.begin_stage(video_id, "layout", self.RUN)
+        report(video_id, self.RUN, {"dagster/will_retry": "true"})
+        assert line.row(video_id).layout_run_id == self.RUN
+
+    def test_what_the_run_wrote_itself_stands(self, line: Line, clip: Clip, report):
+        video_id = line.upload(clip.path).video_id
+        line.catalog.begin_stage(video_id, "layout", self.RUN)
+        line.catalog.fail_stage(video_id, "layout", self.RUN, "the file is not a video", "NotAVideoError")
+        report(video_id, self.RUN)
+        assert line.row(video_id).error == "the file is not a video"
+
+    def test_a_run_that_another_displaced_changes_nothing(self, line: Line, clip: Clip, report):
+        video_id = line.upload(clip.path).video_id
+        line.catalog.begin_stage(video_id, "layout", "33333333-3333-4333-8333-333333333333")
+        report(video_id, self.RUN)
+        assert line.row(video_id).layout_status == "wait"
+        assert line.row(video_id).error is None
+
+    def test_only_the_stage_of_the_run_ends(self, line: Line, finished: VideoRow, report):
+        line.catalog.begin_stage(finished.video_id, "text", self.RUN)
+        report(finished.video_id, self.RUN)
+        row = line.row(finished.video_id)
+        assert (row.layout_status, row.boundaries_status, row.text_status) == ("done", "annotate", "error")
+
+    def test_a_run_of_no_video_or_of_an_unknown_one_is_no_error(self, line: Line, report):
+        report("44444444-4444-4444-8444-444444444444", self.RUN)
