@@ -19,6 +19,8 @@ MAX_GAP = 2
 #: A fragment this short with nearly its neighbour's text is the neighbour, half faded.
 FLICKER_FRAMES = 3
 FLICKER_SIMILARITY = 80.0
+#: A fragment of a few frames that reads as a part of its neighbour's text is that text, half faded.
+PART_FRAMES, PART_LENGTH = 2, 3
 #: The same between two fragments of one text, where less likeness is needed.
 BETWEEN_SIMILARITY = 50.0
 #: Two longer readings this alike are one caption if OCR was unsure of either (small or blurred text).
@@ -42,7 +44,8 @@ def reconcile(captions: Iterable[Caption]) -> list[Caption]:
     * Neighbouring predicted captions with the same text and at most :data:`MAX_GAP` frames between
       them become one, with the first one's id. "Step 1" and "Step 2" stay two.
     * A fragment of at most :data:`FLICKER_FRAMES` frames that touches a longer caption of nearly
-      the same text, all digits equal, becomes part of it; so does one between two of the same text.
+      the same text, all digits equal, becomes part of it; so does one between two of the same text,
+      and one of at most :data:`PART_FRAMES` frames whose text is a part of the other's.
       Longer fragments are joined at nearly the same text only where OCR was unsure of a long text.
 
     Captions that OCR has not read, or failed on, stay as they are.
@@ -93,6 +96,11 @@ def _may_be(one: str, other: str, similarity: float) -> bool:
     return re.findall(r"\d", one) == re.findall(r"\d", other) and fuzz.ratio(one, other) >= similarity
 
 
+def _is_part(fragment: Caption, whole: Caption) -> bool:
+    part, text = comparable(fragment.ocr_text or ""), comparable(whole.ocr_text or "")
+    return len(part) >= PART_LENGTH and part in text
+
+
 def _is_one(first: Caption, second: Caption) -> bool:
     if not (_is_read(first) and _is_read(second)):
         return False
@@ -104,11 +112,14 @@ def _is_one(first: Caption, second: Caption) -> bool:
         return True
     if gap > 1:
         return False
-    if min(_length(first), _length(second)) <= FLICKER_FRAMES:
+    short, long = sorted((first, second), key=_length)
+    if _length(short) <= PART_FRAMES and _is_part(short, long):
+        return True
+    if _length(short) <= FLICKER_FRAMES:
         return _may_be(one, other, FLICKER_SIMILARITY)
     unsure = min(first.ocr_confidence or 0, second.ocr_confidence or 0) < BLURRED_CONFIDENCE
-    long = min(len(one), len(other)) >= BLURRED_LENGTH
-    return unsure and long and _may_be(one, other, BLURRED_SIMILARITY)
+    enough = min(len(one), len(other)) >= BLURRED_LENGTH
+    return unsure and enough and _may_be(one, other, BLURRED_SIMILARITY)
 
 
 def _joined(first: Caption, second: Caption) -> Caption:

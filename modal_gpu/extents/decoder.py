@@ -26,11 +26,17 @@ class Extent:
 @dataclass(frozen=True)
 class DecoderSettings:
     """``floor``: the least probability a pair's label is believed to have, so that one bad pair
-    cannot outweigh its neighbours. ``change_penalty``: log cost of a caption starting or ending.
+    cannot outweigh its neighbours. ``border_penalty``: log cost of a caption beginning after or ending
+    before an empty frame. One caption follows another where 'different' has at least ``least_change``
+    of what 'same' and 'different' have together, and ``least_different`` in itself. Well under one
+    half: a caption cut in two is mended after OCR, where both halves have one text, while two captions
+    taken for one are lost.
     """
 
     floor: float = 0.02
-    change_penalty: float = 0.4
+    border_penalty: float = 0.4
+    least_change: float = 0.27
+    least_different: float = 0.1
 
 
 def fuse(predictions: PairPredictions) -> NDArray[np.float64]:
@@ -56,8 +62,9 @@ def decode(predictions: PairPredictions, settings: DecoderSettings | None = None
 
     fused = fuse(predictions)
     cost = -np.log(np.maximum(fused, settings.floor))
-    cost[:, [_DIFFERENT, _EMPTY_VALID, _VALID_EMPTY]] += settings.change_penalty
-    follows = cost[:, _DIFFERENT] < cost[:, _SAME]
+    cost[:, [_EMPTY_VALID, _VALID_EMPTY]] += settings.border_penalty
+    both = fused[:, _SAME] + fused[:, _DIFFERENT]
+    follows = fused[:, _DIFFERENT] > np.maximum(settings.least_change * both, settings.least_different)
     stays = np.minimum(cost[:, _SAME], cost[:, _DIFFERENT])
 
     # Cheapest way to each state; ties keep the state of the frame before.

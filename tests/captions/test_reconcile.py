@@ -47,6 +47,14 @@ def test_a_half_faded_frame_is_joined_to_its_caption():
     assert summary(fading) == [(0, 20, "Where were you last night?")]
 
 
+def test_a_frame_that_shows_a_part_of_the_next_caption_is_that_caption_fading_in():
+    assert summary([read(0, 1, "an old city"), read(1, 30, "Now we look at an old city")]) == [
+        (0, 30, "Now we look at an old city")
+    ]
+    # Longer than a fade, it is a caption of its own.
+    assert len(reconcile([read(0, 5, "No"), read(5, 30, "No, thank you")])) == 2
+
+
 def test_a_short_bad_reading_between_two_of_one_text_is_joined():
     captions = [
         read(0, 9, "Near over wizards."),
