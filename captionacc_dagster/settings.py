@@ -9,11 +9,16 @@ from functools import lru_cache
 from pathlib import Path
 from uuid import UUID
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from captionacc_dagster.resources.catalog import LOCAL_AUTO_APPROVE_CONFIDENCE, LOCAL_TENANT_ID
 from modal_gpu.cores import available_cores
+from modal_gpu.errors import CaptionAccError
+
+
+class SettingsError(CaptionAccError):
+    """An environment variable has a value that makes no sense."""
 
 
 class Settings(BaseSettings):
@@ -54,7 +59,7 @@ class Settings(BaseSettings):
         None, validation_alias=AliasChoices("WASABI_SECRET_KEY_READWRITE", "AWS_SECRET_ACCESS_KEY")
     )
     storage_path_style: bool = Field(
-        False, alias="CAPTIONACC_STORAGE_PATH_STYLE", description="bucket in the path, as MinIO wants it"
+        True, alias="CAPTIONACC_STORAGE_PATH_STYLE", description="bucket in the path, which all stores know"
     )
 
     # Compute
@@ -115,5 +120,10 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The process's settings, read once."""
-    return Settings()
+    """The process's settings, read once. Raises :class:`SettingsError` with each variable that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        # Without the values: one of them may be a secret.
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise SettingsError(f"the settings are not usable: {wrong}") from None

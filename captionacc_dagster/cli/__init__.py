@@ -4,11 +4,17 @@ import logging
 import signal
 import sys
 
+from rich.markup import escape
+
 from captionacc_dagster.cli.app import app, console
 from modal_gpu.errors import CaptionAccError
 
 # Commands register themselves on the app; the order here is the order in the help.
 from captionacc_dagster.cli import run, videos, layout, captions, system  # noqa: F401  isort: skip
+
+
+def _say(message: str) -> None:
+    console.print(f"[bold red]error:[/] {escape(message)}", highlight=False)
 
 
 def main() -> None:
@@ -21,7 +27,11 @@ def main() -> None:
     try:
         app()
     except CaptionAccError as error:
-        console.print(f"[bold red]error:[/] {error}", highlight=False)
+        _say(str(error))
+        sys.exit(1)
+    except OSError as error:
+        # A file that cannot be written or read, a full disk.
+        _say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -85,4 +85,4 @@ def export(
         sys.stdout.write(text)
     else:
         output.write_text(text, encoding="utf-8")
-        console.print(f"Wrote {output}", highlight=False)
+        console.print(f"Wrote {output}", highlight=False, markup=False)

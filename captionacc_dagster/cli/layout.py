@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from captionacc_dagster.cli.app import app, console, parts
@@ -48,7 +49,7 @@ def show(
         from captionacc_dagster.assets.layout_picture import layout_picture
 
         picture.write_bytes(layout_picture(here.object_store, keys, layout, crop))
-        console.print(f"Drawn into {picture}", highlight=False)
+        console.print(f"Drawn into {picture}", highlight=False, markup=False)
 
 
 @layout_app.command("set")
@@ -80,6 +81,7 @@ def _approve(name: str, crop: CropRegion | None) -> None:
         f"Approved {row.display_path}: left {crop.crop_left:.4f}, top {crop.crop_top:.4f}, right "
         f"{crop.crop_right:.4f}, bottom {crop.crop_bottom:.4f}. A running platform makes its captions now.",
         highlight=False,
+        markup=False,
     )
 
 
@@ -95,7 +97,7 @@ def _read(object_store: ObjectStore, keys: VideoKeys) -> LayoutFile:
 def _approval(row: VideoRow) -> str:
     if not row.layout_approved_by:
         return "not yet"
-    return f"by {row.layout_approved_by}, version {row.crop_region_version}"
+    return escape(f"by {row.layout_approved_by}, version {row.crop_region_version}")
 
 
 def _number(value: float | None) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from captionacc_dagster.cli.app import app, console, parts
@@ -47,9 +48,9 @@ def doctor() -> None:
     findings = [_safely(what, look, settings) for what, look in _LOOKS]
     for finding in findings:
         mark = "[green]✓[/]" if finding.ok else "[red]✗[/]"
-        table.add_row(mark, finding.what, finding.detail)
+        table.add_row(mark, finding.what, escape(finding.detail))
         if not finding.ok and finding.advice:
-            table.add_row("", "", f"[yellow]{finding.advice}[/]")
+            table.add_row("", "", f"[yellow]{escape(finding.advice)}[/]")
     console.print(table, highlight=False)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -40,7 +41,7 @@ def ingest(
     rows = upload(here, files)
     if not wait:
         for row in rows:
-            console.print(f"{row.video_id}  {row.display_path}", highlight=False)
+            console.print(f"{row.video_id}  {row.display_path}", highlight=False, markup=False)
         return
     rows = process(here, rows)
     for row in rows:
@@ -68,11 +69,11 @@ def status(video: Annotated[str | None, typer.Argument(metavar="[VIDEO]")] = Non
     for row in rows:
         table.add_row(
             row.video_id[:8],
-            row.display_path,
+            escape(row.display_path),
             f"{row.duration_seconds:.0f} s" if row.duration_seconds else "",
             *(_stage_word(row, stage) for stage in STAGES),
             _count(row),
-            _remark(row),
+            escape(_remark(row)),
         )
     console.print(table)
 
@@ -84,12 +85,14 @@ def retry(video: Video) -> None:
     row = here.find_video(video)
     failed = [stage for stage in STAGES if row.stage(stage).status == "error"]
     if not failed:
-        console.print(f"{row.display_path}: no stage has failed.", highlight=False)
+        console.print(f"{row.display_path}: no stage has failed.", highlight=False, markup=False)
         return
     for stage in failed:
         here.catalog.retry_stage(row.video_id, stage)
     console.print(
-        f"{row.display_path}: {', '.join(failed)} will be tried again by a running platform.", highlight=False
+        f"{row.display_path}: {', '.join(failed)} will be tried again by a running platform.",
+        highlight=False,
+        markup=False,
     )
 
 
@@ -106,7 +109,7 @@ def upload(here: Parts, files: list[Path]) -> list[VideoRow]:
     with Progress(*columns, console=console, transient=True) as bar:
         for file in files:
             size = file.stat().st_size
-            task = bar.add_task(f"uploading {file.name}", total=size)
+            task = bar.add_task(f"uploading {escape(file.name)}", total=size)
             keys = VideoKeys(tenant_id, str(uuid.uuid4()))
             here.object_store.upload(file, keys.video, content_type="video/mp4")
             rows.append(
@@ -144,12 +147,12 @@ def process(here: Parts, rows: list[VideoRow]) -> list[VideoRow]:
 
 def report(row: VideoRow) -> None:
     """One line on how a video ended."""
-    name, state = row.display_path or row.video_id, state_of(row)
+    name, state = escape(row.display_path or row.video_id), state_of(row)
     if state == "error":
-        console.print(f"[red]✗[/] {name}: {_remark(row)}", highlight=False)
+        console.print(f"[red]✗[/] {name}: {escape(_remark(row))}", highlight=False)
     elif state == "approval":
         console.print(
-            f"[yellow]?[/] {name} waits for your approval of its layout ({row.layout_note}): "
+            f"[yellow]?[/] {name} waits for your approval of its layout ({escape(row.layout_note)}): "
             f"`captionacc layout show {row.video_id[:8]}`, then `… approve` or `… set`",
             highlight=False,
         )
@@ -187,16 +190,15 @@ def _remark(row: VideoRow) -> str:
 def _details(row: VideoRow) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("id", row.video_id)
-    table.add_row("file", row.display_path)
+    table.add_row("file", escape(row.display_path))
     table.add_row("tenant", row.tenant_id)
     if row.width:
         table.add_row("video", f"{row.width} × {row.height}, {row.video_codec}, {row.duration_seconds:.1f} s")
     for stage in STAGES:
         table.add_row(stage, _stage_word(row, stage))
         if row.stage(stage).status == "error" and (details := row.stage(stage).error_details):
-            table.add_row(
-                "", f"{details.get('message')}  (run {details.get('run_id')}, {details.get('failed_at')})"
-            )
+            text = f"{details.get('message')}  (run {details.get('run_id')}, {details.get('failed_at')})"
+            table.add_row("", escape(text))
     if row.crop_region:
         crop = row.crop_region
         table.add_row(
@@ -204,9 +206,9 @@ def _details(row: VideoRow) -> None:
             f"left {crop.crop_left:.3f}, top {crop.crop_top:.3f}, right {crop.crop_right:.3f}, "
             f"bottom {crop.crop_bottom:.3f}",
         )
-        table.add_row("approved", f"by {row.layout_approved_by}, version {row.crop_region_version}")
+        table.add_row("approved", escape(f"by {row.layout_approved_by}, version {row.crop_region_version}"))
     if _count(row):
         table.add_row("captions", _count(row))
     for note in filter(None, (row.layout_note, row.boundaries_note, row.text_note, row.damage)):
-        table.add_row("note", note)
+        table.add_row("note", escape(note))
     console.print(table, highlight=False)

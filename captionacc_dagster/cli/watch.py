@@ -76,7 +76,7 @@ def _table(rows: Sequence[VideoRow], logs: RunLogs, elapsed: float) -> Table:
         table.add_column(header)
     for row in rows:
         cells = [_mark(row, stage) for stage in STAGES]
-        table.add_row(row.display_path or row.video_id, *cells, _activity(row, logs))
+        table.add_row(Text(row.display_path or row.video_id), *cells, _activity(row, logs))
     return table
 
 
