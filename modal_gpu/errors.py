@@ -75,3 +75,7 @@ class OcrError(CaptionAccError):
 
 class DamagedChunkError(CaptionAccError):
     """A stored chunk of cropped frames that is incomplete or cannot be decoded; the message names it."""
+
+
+class ConfigurationError(CaptionAccError):
+    """A setting asks for something that is not there."""

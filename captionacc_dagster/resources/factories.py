@@ -10,6 +10,7 @@ from captionacc_dagster.platform import open_catalog, open_object_store
 from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.resources.compute import Compute, LocalCompute
 from captionacc_dagster.settings import get_settings
+from modal_gpu.errors import ConfigurationError
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.storage import ObjectStore
 
@@ -33,6 +34,8 @@ class ComputeResource(dg.ConfigurableResource[Compute]):
 
     def create_resource(self, context: dg.InitResourceContext) -> Compute:
         settings = get_settings()
+        if settings.modal_enabled:
+            raise ConfigurationError("MODAL_ENABLED=true, but this version computes here only: unset it")
         return LocalCompute(
             open_object_store(settings),
             ComputeSettings(
