@@ -1,0 +1,69 @@
+"""The command line in this process, on the test's own catalogue and bucket."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from captionacc_dagster import cli as command_line
+from captionacc_dagster.cli.app import console
+from captionacc_dagster.settings import get_settings
+from tests.line_fixtures import Line
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command did. ``text`` is its output with every run of white space as one blank."""
+
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def text(self) -> str:
+        return " ".join((self.output + self.errors).split())
+
+
+Captionacc = Callable[..., Said]
+
+
+@pytest.fixture
+def captionacc(
+    line: Line,
+    postgres_dsn: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Captionacc]:
+    """Runs ``captionacc`` with arguments as its entry point does; a traceback fails the test."""
+    monkeypatch.chdir(tmp_path)
+    # Wide, so that no sentence is broken in two.
+    monkeypatch.setattr(console, "_width", 300)
+    for name, value in {
+        "CAPTIONACC_HOME": str(tmp_path / "home"),
+        "CAPTIONACC_DATABASE_URL": postgres_dsn,
+        "CAPTIONACC_STORAGE_URL": (tmp_path / "bucket").as_uri(),
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run(*arguments: object) -> Said:
+        get_settings.cache_clear()
+        monkeypatch.setattr(sys, "argv", ["captionacc", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+            raise SystemExit(0)
+        captured = capsys.readouterr()
+        said = Said(int(ended.value.code or 0), captured.out, captured.err)
+        assert "Traceback" not in said.text
+        return said
+
+    yield run
+    get_settings.cache_clear()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -1,0 +1,338 @@
+"""Each command: what it says and does, and that bad input is one clear sentence and exit code 1."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pysubs2
+import pytest
+from PIL import Image
+
+from captionacc_dagster.resources.catalog import VideoRow
+from modal_gpu.contracts import CropRegion
+from modal_gpu.databases.captions import read_captions, write_captions
+from tests.cli.conftest import Captionacc
+from tests.line_fixtures import Clip, Line
+
+UNKNOWN = "11111111-1111-4111-8111-111111111111"
+COMMANDS = (
+    *("demo", "up", "stop", "ingest", "status", "retry", "layout"),
+    *("captions", "export", "migrate", "doctor"),
+)
+OF_A_VIDEO = [
+    ("status",),
+    ("captions",),
+    ("export",),
+    ("retry",),
+    ("layout", "show"),
+    ("layout", "approve"),
+]
+
+
+def test_without_a_command_it_says_what_there_is(captionacc: Captionacc):
+    said = captionacc("--help")
+    assert said.code == 0
+    for command in COMMANDS:
+        assert command in said.text
+
+
+@pytest.mark.parametrize("command", OF_A_VIDEO, ids=" ".join)
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (UNKNOWN, f"video {UNKNOWN} is not in the catalogue"),
+        ("deadbeef", "no video 'deadbeef'; `captionacc status` lists those that there are"),
+        ("nothing.mp4", "no video 'nothing.mp4'"),
+    ],
+    ids=["id", "prefix", "file"],
+)
+def test_an_unknown_video_is_refused(captionacc: Captionacc, command, name: str, message: str):
+    said = captionacc(*command, name)
+    assert said.code == 1
+    assert f"error: {message}" in said.text
+
+
+def test_an_ambiguous_name_is_refused_with_what_it_may_be(captionacc: Captionacc, line: Line, clip: Clip):
+    first, second = line.upload(clip.path), line.upload(clip.path)
+    said = captionacc("status", "harbour.mp4")
+    assert said.code == 1
+    assert "2 videos match 'harbour.mp4'" in said.text and "give the whole id" in said.text
+    assert first.video_id in said.text and second.video_id in said.text
+    assert captionacc("status", first.video_id[:13]).code == 0
+
+
+@pytest.mark.parametrize("given", ["id", "prefix", "upper-case prefix", "file"])
+def test_a_video_is_known_by_id_prefix_or_file_name(captionacc: Captionacc, finished: VideoRow, given: str):
+    video_id = finished.video_id
+    name = {
+        "id": video_id,
+        "prefix": video_id[:8],
+        "upper-case prefix": video_id[:8].upper(),
+        "file": "harbour.mp4",
+    }[given]
+    said = captionacc("captions", name)
+    assert said.code == 0 and "Only the gulls are still awake." in said.text
+
+
+class TestIngest:
+    def test_files_are_uploaded_and_registered(self, captionacc: Captionacc, line: Line, clip: Clip):
+        said = captionacc("ingest", "--no-wait", clip.path, clip.path)
+        assert said.code == 0
+        rows = line.catalog.list_videos()
+        assert len(rows) == 2
+        for row in rows:
+            assert row.video_id in said.output
+            assert (row.display_path, row.size_bytes) == ("harbour.mp4", clip.path.stat().st_size)
+            assert line.store.get(row.storage_key) == clip.path.read_bytes()
+
+    @pytest.mark.parametrize(
+        ("make", "message"),
+        [
+            (lambda folder: folder / "gone.mp4", "no such file"),
+            (lambda folder: folder / "empty.mp4", "is empty"),
+            (lambda folder: folder, "is not a file"),
+        ],
+        ids=["missing", "empty", "directory"],
+    )
+    def test_a_file_that_cannot_be_uploaded_stops_it_before_anything_is_registered(
+        self, captionacc: Captionacc, line: Line, clip: Clip, tmp_path: Path, make, message: str
+    ):
+        (tmp_path / "empty.mp4").touch()
+        said = captionacc("ingest", "--no-wait", clip.path, make(tmp_path))
+        assert said.code == 1
+        assert "error:" in said.text and message in said.text
+        assert line.catalog.list_videos() == []
+        assert list(line.store.list()) == []
+
+    def test_an_unknown_tenant_is_refused(self, captionacc, line: Line, clip: Clip, monkeypatch):
+        monkeypatch.setenv("CAPTIONACC_TENANT_ID", UNKNOWN)
+        said = captionacc("ingest", "--no-wait", clip.path)
+        assert said.code == 1
+        assert f"tenant {UNKNOWN} is not in the catalogue" in said.text
+
+
+class TestStatus:
+    def test_without_videos_it_says_how_to_begin(self, captionacc: Captionacc):
+        said = captionacc("status")
+        assert said.code == 0 and "captionacc ingest FILE" in said.text
+
+    def test_all_videos_are_listed_with_their_stages(
+        self, captionacc: Captionacc, line: Line, finished: VideoRow, clip: Clip
+    ):
+        failed = line.upload(clip.path).video_id
+        line.catalog.fail_stage(failed, "layout", "run-1", "the file is not a video")
+        working = line.upload(clip.path).video_id
+        line.catalog.begin_stage(working, "layout", "run-2")
+        said = captionacc("status")
+        assert said.code == 0
+        for video_id in (finished.video_id, failed, working):
+            assert video_id[:8] in said.text
+        for word in ("done", "ready", "error", "working", "wait"):
+            assert word in said.text
+
+    def test_one_video_is_told_in_detail(self, captionacc: Captionacc, finished: VideoRow):
+        said = captionacc("status", finished.video_id)
+        assert said.code == 0
+        for part in (
+            finished.video_id,
+            finished.tenant_id,
+            "640 × 360",
+            "h264",
+            "8.0 s",
+            "by auto",
+            "version 1",
+        ):
+            assert part in said.text
+
+    def test_an_error_is_told_with_its_run(self, captionacc: Captionacc, line: Line, clip: Clip):
+        video_id = line.upload(clip.path).video_id
+        line.catalog.fail_stage(video_id, "layout", "run-1", "the file is cut off [moov] before its index")
+        said = captionacc("status", video_id)
+        assert said.code == 0
+        assert "the file is cut off [moov] before its index" in said.text and "run-1" in said.text
+
+    def test_a_file_name_that_looks_like_markup_is_only_a_name(self, captionacc, tmp_path: Path, clip: Clip):
+        path = tmp_path / "[red]a[" / "[bold] clip.mp4"
+        path.parent.mkdir()
+        path.write_bytes(clip.path.read_bytes())
+        assert path.name in captionacc("ingest", "--no-wait", path).text
+        assert path.name in captionacc("status").text
+        assert path.name in captionacc("status", path.name).text
+        said = captionacc("export", path.name)
+        assert said.code == 1 and "has no captions yet" in said.text
+        gone = captionacc("ingest", path.parent / "[bold]gone.mp4")
+        assert gone.code == 1 and "[bold]gone.mp4: no such file" in gone.text
+
+
+class TestRetry:
+    def test_a_failed_stage_waits_again(self, captionacc: Captionacc, line: Line, clip: Clip):
+        video_id = line.upload(clip.path).video_id
+        line.catalog.fail_stage(video_id, "layout", "run-1", "no space left")
+        said = captionacc("retry", video_id)
+        assert said.code == 0 and "layout will be tried again" in said.text
+        assert line.row(video_id).layout_status == "wait"
+
+    def test_a_video_without_a_failed_stage_is_left_alone(self, captionacc, finished: VideoRow):
+        said = captionacc("retry", finished.video_id)
+        assert said.code == 0 and "no stage has failed" in said.text
+
+
+class TestLayout:
+    def test_it_is_shown_and_drawn(self, captionacc: Captionacc, finished: VideoRow, tmp_path: Path):
+        picture = tmp_path / "layout.jpg"
+        said = captionacc("layout", "show", finished.video_id, "--picture", picture)
+        assert said.code == 0
+        assert f"{finished.crop_region.crop_top:.4f}" in said.text
+        assert "by auto, version 1" in said.text
+        assert Image.open(picture).size[0] == 720
+
+    def test_a_picture_that_cannot_be_written_is_one_sentence(self, captionacc, finished: VideoRow):
+        said = captionacc("layout", "show", finished.video_id, "--picture", "/nowhere/layout.jpg")
+        assert said.code == 1 and "/nowhere/layout.jpg" in said.text
+
+    def test_before_the_first_run_it_says_so(self, captionacc: Captionacc, line: Line, clip: Clip):
+        video_id = line.upload(clip.path).video_id
+        for command in ("show", "approve"):
+            said = captionacc("layout", command, video_id)
+            assert said.code == 1 and "has no layout yet" in said.text
+
+    def test_approving_takes_the_region_that_was_found(self, captionacc, line: Line, laid_out, clip: Clip):
+        line.catalog.set_auto_approve(line.tenant_id, None)
+        video_id = line.upload(clip.path).video_id
+        assert line.run("layout", video_id).success
+        said = captionacc("layout", "approve", video_id)
+        assert said.code == 0 and "Approved harbour.mp4" in said.text
+        row = line.row(video_id)
+        assert row.crop_region == row.proposed_crop_region
+        assert row.layout_approved_by not in (None, "auto")
+
+    def test_a_region_of_ones_own_is_set(self, captionacc: Captionacc, line: Line, finished: VideoRow):
+        said = captionacc(
+            "layout", "set", finished.video_id, "--left", 0.1, "--top", 0.7, "--right", 0.9, "--bottom", 1
+        )
+        assert said.code == 0
+        row = line.row(finished.video_id)
+        assert (row.crop_region, row.crop_region_version) == (CropRegion(0.1, 0.7, 0.9, 1.0), 2)
+        assert (row.boundaries_status, row.text_status) == ("wait", "wait")
+
+    @pytest.mark.parametrize(
+        ("left", "top", "right", "bottom"),
+        [(0.1, 0.7, 1.2, 1), (-0.1, 0.7, 0.9, 1), (0.9, 0.7, 0.1, 1), (0.1, 0.7, 0.9, 0.7), ("nan", 0, 1, 1)],
+    )
+    def test_a_bad_region_is_refused_with_its_values(
+        self, captionacc: Captionacc, line: Line, finished: VideoRow, left, top, right, bottom
+    ):
+        sides = {"left": left, "top": top, "right": right, "bottom": bottom}
+        arguments = [part for side, value in sides.items() for part in (f"--{side}={value}",)]
+        said = captionacc("layout", "set", finished.video_id, *arguments)
+        assert said.code == 1
+        assert "is not inside [0, 1]" in said.text
+        for side, value in sides.items():
+            assert f"{side}={float(value)}" in said.text
+        assert line.row(finished.video_id).crop_region == finished.crop_region
+
+    def test_a_side_that_is_no_number_is_a_usage_error(self, captionacc, finished: VideoRow):
+        said = captionacc(
+            "layout", "set", finished.video_id, "--left=a", "--top=0", "--right=1", "--bottom=1"
+        )
+        assert said.code == 2 and "'a' is not a valid float" in said.text
+
+
+class TestCaptionsAndExport:
+    def test_captions_are_shown_with_their_times(self, captionacc: Captionacc, finished: VideoRow):
+        said = captionacc("captions", finished.video_id)
+        assert said.code == 0
+        assert "Every evening the harbour falls silent." in said.text
+        assert "0:05.0" in said.text or "0:05.1" in said.text
+
+    def test_text_that_looks_like_markup_is_shown_as_it_is(self, captionacc, line: Line, finished: VideoRow):
+        keys = line.keys(finished.video_id)
+        captions = read_captions(line.store.get(keys.captions_db))
+        line.store.put(
+            keys.captions_db,
+            write_captions([replace(captions[0], text="[bold]Hello[/bold] [/]"), *captions[1:]]),
+        )
+        said = captionacc("captions", finished.video_id)
+        assert said.code == 0 and "[bold]Hello[/bold] [/]" in said.text and "person" in said.text
+
+    @pytest.mark.parametrize("format", ["srt", "vtt"])
+    def test_subtitles_are_written_to_standard_output(self, captionacc, line: Line, finished, format: str):
+        said = captionacc("export", finished.video_id, "--format", format)
+        assert said.code == 0
+        assert said.output == line.store.get(getattr(line.keys(finished.video_id), format)).decode()
+        assert len(pysubs2.SSAFile.from_string(said.output, format)) == 3
+
+    def test_srt_is_the_default_and_a_file_is_written(self, captionacc, line: Line, finished, tmp_path: Path):
+        path = tmp_path / "out.srt"
+        said = captionacc("export", finished.video_id, "-o", path)
+        assert said.code == 0 and str(path) in said.output.replace("\n", "")
+        assert path.read_bytes() == line.store.get(line.keys(finished.video_id).srt)
+
+    def test_json_has_times_frames_and_confidence(self, captionacc: Captionacc, finished: VideoRow):
+        rows = json.loads(captionacc("export", finished.video_id, "--format", "json").output)
+        assert [row["text"] for row in rows][1] == "Only the gulls are still awake."
+        assert all(row["start_seconds"] < row["end_seconds"] <= 8 for row in rows)
+        assert all(0.8 < row["ocr_confidence"] <= 1 and row["source"] == "ocr" for row in rows)
+
+    def test_an_unknown_format_is_a_usage_error_that_names_the_known(self, captionacc, finished: VideoRow):
+        said = captionacc("export", finished.video_id, "--format", "docx")
+        assert said.code == 2
+        assert all(f"'{known}'" in said.text for known in ("srt", "vtt", "json"))
+
+    def test_a_file_that_cannot_be_written_is_one_sentence(self, captionacc, finished: VideoRow):
+        said = captionacc("export", finished.video_id, "-o", "/nowhere/out.srt")
+        assert said.code == 1 and "/nowhere/out.srt" in said.text
+
+    @pytest.mark.parametrize("command", ["captions", "export"])
+    def test_before_there_are_captions_it_says_so(self, captionacc, laid_out: VideoRow, command: str):
+        said = captionacc(command, laid_out.video_id)
+        assert said.code == 1
+        assert f"video {laid_out.video_id} has no captions yet" in said.text
+
+
+class TestInstallation:
+    def test_migrating_twice_does_nothing_the_second_time(self, captionacc, empty_dsn: str, monkeypatch):
+        monkeypatch.setenv("CAPTIONACC_DATABASE_URL", empty_dsn)
+        early = captionacc("status")
+        assert early.code == 1 and "captionacc migrate" in early.text
+        first = captionacc("migrate")
+        assert first.code == 0 and first.output.count("applied ") == 3
+        second = captionacc("migrate")
+        assert second.code == 0 and "up to date" in second.text
+
+    def test_the_doctor_finds_a_working_installation_well(self, captionacc: Captionacc, line: Line, finished):
+        said = captionacc("doctor")
+        assert said.code == 0, said.text
+        assert said.output.count("✓") == 8 and "✗" not in said.output
+        for part in ("Python", "catalogue", "object store", "OCR", "Dagster", "Modal", "1 videos"):
+            assert part in said.text
+        assert list(line.store.list("doctor/")) == []
+
+    def test_the_doctor_says_what_is_wrong_with_the_storage(self, captionacc: Captionacc, monkeypatch):
+        monkeypatch.setenv("CAPTIONACC_STORAGE_URL", "ftp://bucket")
+        said = captionacc("doctor")
+        assert said.code == 1
+        assert said.output.count("✗") == 1
+        assert "ftp://bucket" in said.text and "s3://" in said.text
+
+    def test_the_doctor_says_that_the_database_does_not_answer(self, captionacc: Captionacc, monkeypatch):
+        secret = "hunter2hunter2"
+        monkeypatch.setenv("CAPTIONACC_DATABASE_URL", f"postgresql://me:{secret}@127.0.0.1:1/captions")
+        said = captionacc("doctor")
+        assert said.code == 1 and "✗ catalogue" in said.text
+        assert secret not in said.text
+
+    def test_the_doctor_names_a_model_that_is_not_there(self, captionacc: Captionacc, monkeypatch):
+        monkeypatch.setenv("OCR_RECOGNITION_MODEL", "/models/ko.onnx")
+        said = captionacc("doctor")
+        assert said.code == 1 and "✗ OCR" in said.text and "/models/ko.onnx" in said.text
+
+    def test_a_setting_that_makes_no_sense_is_named(self, captionacc: Captionacc, monkeypatch):
+        monkeypatch.setenv("CAPTIONACC_PORT", "many")
+        said = captionacc("status")
+        assert said.code == 1
+        assert "CAPTIONACC_PORT: Input should be a valid integer" in said.text
+
+    def test_stop_leaves_a_database_of_others_alone(self, captionacc: Captionacc):
+        said = captionacc("stop")
+        assert said.code == 0 and "nothing to stop" in said.text

@@ -1,0 +1,89 @@
+"""A newcomer's first command, for real: its own home, PostgreSQL, Dagster daemon, sensors and runs."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from benchmarks.metrics import evaluate
+from benchmarks.quality import read_captions
+from tests.line_fixtures import Clip
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.e2e
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def processes_of(home: Path) -> dict[psutil.Process, str]:
+    """Processes that work in a home, and their command lines."""
+    found = {}
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        command = " ".join(process.info["cmdline"] or [])
+        environment = process.info["environ"] or {}
+        if str(home) in command or environment.get("CAPTIONACC_HOME") == str(home):
+            found[process] = command
+    return found
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="captionacc-test-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def captionacc(home: Path, tmp_path: Path) -> Iterator[Command]:
+    """The installed command; in the end it stops what keeps running, and nothing does."""
+    prefixes = ("CAPTIONACC_", "WASABI_", "AWS_", "DAGSTER", "MODAL_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+    environment |= {"CAPTIONACC_HOME": str(home), "COLUMNS": "200"}
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [Path(sys.executable).parent / "captionacc", *map(str, arguments)]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240
+        )
+        assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
+        return done
+
+    yield run
+    assert run("stop").returncode == 0
+    left = processes_of(home)
+    # Dagster's code server ends by itself some seconds after its daemon; the tests do not wait for it.
+    for process, command in left.items():
+        if "dagster api grpc" in command:
+            process.terminate()
+    assert [command for command in left.values() if "dagster api grpc" not in command] == []
+
+
+def test_a_video_and_a_text_file_go_through_the_platform(
+    captionacc: Command, clip: Clip, home: Path, tmp_path: Path
+):
+    text = tmp_path / "notes.mp4"
+    text.write_text("This is not a video.\n" * 100)
+
+    done = captionacc("ingest", clip.path, text)
+
+    logs = "\n".join(log.read_text()[-3000:] for log in (home / "logs").glob("*.log"))
+    assert done.returncode == 1, done.stdout + done.stderr + logs
+    assert "✓ harbour.mp4: 3 captions" in done.stdout, done.stdout + logs
+    assert "✗ notes.mp4: layout: the file is not a video" in done.stdout, done.stdout + logs
+    # The command runs the daemon for as long as it waits; only the database stays, for the next one.
+    running = processes_of(home).values()
+    assert any("postgres" in command for command in running)
+    assert not any("dagster-daemon" in command for command in running)
+
+    srt = tmp_path / "out.srt"
+    assert captionacc("export", "harbour.mp4", "--output", srt).returncode == 0
+    quality = evaluate(clip.truth, read_captions(srt))
+    assert (quality.found, quality.invented, quality.exact_text) == (3, 0, 3)
+    listed = captionacc("status").stdout
+    assert "harbour.mp4" in listed and "error" in listed
