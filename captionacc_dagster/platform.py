@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from captionacc_dagster.resources.catalog import LOCAL_TENANT_NAME, Catalog
@@ -83,10 +84,10 @@ def open_catalog(settings: Settings | None = None) -> Catalog:
     """The catalogue. The embedded one is migrated and has its tenant; others by ``captionacc migrate``."""
     settings = settings or get_settings()
     dsn = database_dsn(settings)
+    catalog = _postgres_catalog(dsn)
     if settings.database_url:
-        return PostgresCatalog(dsn)
+        return catalog
     migrate(dsn)
-    catalog = PostgresCatalog(dsn)
     policy = settings.auto_approve_layout
     tenant = catalog.ensure_tenant(
         str(settings.tenant_id), LOCAL_TENANT_NAME, auto_approve_layout_confidence=policy
@@ -94,6 +95,12 @@ def open_catalog(settings: Settings | None = None) -> Catalog:
     if tenant.auto_approve_layout_confidence != policy:
         catalog.set_auto_approve(tenant.tenant_id, policy)
     return catalog
+
+
+@lru_cache(maxsize=4)
+def _postgres_catalog(dsn: str) -> PostgresCatalog:
+    # One connection pool a process: a code server opens the catalogue at each sensor tick.
+    return PostgresCatalog(dsn)
 
 
 def prepare_dagster_home(settings: Settings) -> Path:
