@@ -14,6 +14,7 @@ from modal_gpu.databases.captions import read_captions
 from modal_gpu.databases.extents import read_extents
 from modal_gpu.databases.layout import read_layout
 from modal_gpu.databases.raw_ocr import read_raw_ocr
+from modal_gpu.errors import CaptionAccError
 from modal_gpu.frame_index import LEVELS, ChunkRef, chunks, full_frame_indices, member_count, member_index
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
@@ -28,10 +29,26 @@ MAX_FAILED_FRAMES = 0.1
 SHOWN_PROBLEMS = 5
 
 
+#: What each check looks at, by its name.
+INSPECTIONS: dict[str, Inspect] = {}
+
+
+def find_problems(inspect: Inspect, video: VideoRow, store: ObjectStore) -> list[str]:
+    """What one inspection finds. A file that readers cannot read is a finding; a busy store raises."""
+    try:
+        return list(inspect(video, VideoKeys(video.tenant_id, video.video_id), store))
+    except CaptionAccError as error:
+        if error.retryable:
+            raise
+        return [str(error)]
+
+
 def _check(asset: str, blocking: bool = False) -> Callable[[Inspect], dg.AssetChecksDefinition]:
     """An asset check from a function that yields problems; its docstring is the description."""
 
     def wrap(inspect: Inspect) -> dg.AssetChecksDefinition:
+        INSPECTIONS[inspect.__name__] = inspect
+
         @dg.asset_check(
             asset=asset,
             name=inspect.__name__,
@@ -44,8 +61,7 @@ def _check(asset: str, blocking: bool = False) -> Callable[[Inspect], dg.AssetCh
             catalog: dg.ResourceParam[Catalog],
             object_store: dg.ResourceParam[ObjectStore],
         ) -> dg.AssetCheckResult:
-            video = catalog.get_video(context.partition_key)
-            problems = list(inspect(video, VideoKeys(video.tenant_id, video.video_id), object_store))
+            problems = find_problems(inspect, catalog.get_video(context.partition_key), object_store)
             return dg.AssetCheckResult(
                 passed=not problems,
                 description="; ".join(problems[:SHOWN_PROBLEMS]) or None,

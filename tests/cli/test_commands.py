@@ -313,7 +313,7 @@ class TestInstallation:
         said = captionacc("doctor")
         assert said.code == 1
         assert said.output.count("✗") == 1
-        assert "ftp://bucket" in said.text and "s3://" in said.text
+        assert "this one has the scheme 'ftp'" in said.text and "s3://" in said.text
 
     def test_the_doctor_says_that_the_database_does_not_answer(self, captionacc: Captionacc, monkeypatch):
         secret = "hunter2hunter2"
