@@ -1,0 +1,161 @@
+"""The three functions by themselves: what they publish, how they tell of progress, what stops them."""
+
+from dataclasses import replace
+
+import pytest
+
+from captionacc_dagster.resources.catalog import VideoRow
+from modal_gpu.contracts import (
+    CaptionOcrRequest,
+    CaptionRange,
+    CropInferRequest,
+    CropInferResult,
+    ExtractRequest,
+    ExtractResult,
+    from_wire,
+    to_wire,
+)
+from modal_gpu.databases.captions import read_captions
+from modal_gpu.databases.extents import read_extents
+from modal_gpu.errors import BadVideoError, DamagedChunkError, ObjectNotFoundError
+from modal_gpu.frame_index import chunks
+from modal_gpu.functions.caption_ocr import caption_images, generate_caption_ocr
+from modal_gpu.functions.crop_infer import crop_and_infer_caption_frame_extents
+from modal_gpu.functions.extract import extract_frames_and_ocr
+from modal_gpu.functions.feed import Feed
+from modal_gpu.functions.settings import ComputeSettings
+from tests.line_fixtures import FRAME_COUNT, Clip, Line
+
+ONE = ComputeSettings(workers=1)
+
+
+class Steps(list):
+    """A progress listener that keeps what it hears."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        self.append((stage, done, total))
+
+    def check(self, stage: str, total: int) -> None:
+        heard = [(done, of) for name, done, of in self if name == stage]
+        assert heard and all(of == total and 0 <= done <= total for done, of in heard)
+        assert [done for done, _ in heard] == sorted(done for done, _ in heard)
+        assert heard[-1] == (total, total)
+
+
+def extract_request(line: Line, video: VideoRow, **options) -> ExtractRequest:
+    return ExtractRequest(line.tenant_id, video.video_id, video.storage_key, **options)
+
+
+def crop_request(line: Line, video: VideoRow, **options) -> CropInferRequest:
+    usual = {"crop_region": video.crop_region, "version": 2, "run_id": "run-1"}
+    return CropInferRequest(line.tenant_id, video.video_id, video.storage_key, **{**usual, **options})
+
+
+def ocr_request(line: Line, video: VideoRow) -> CaptionOcrRequest:
+    captions = read_captions(line.store.get(line.keys(video.video_id).captions_db))
+    return CaptionOcrRequest(
+        tenant_id=line.tenant_id,
+        video_id=video.video_id,
+        version=1,
+        crop_region=video.crop_region,
+        frame_count=FRAME_COUNT,
+        captions=[CaptionRange(c.id, c.start_index, c.end_index) for c in captions],
+    )
+
+
+def test_extracting_frames_without_reading_them(line: Line, clip: Clip):
+    video, steps = line.upload(clip.path), Steps()
+    request = extract_request(line, video, outputs=frozenset({"full_frames"}))
+    result = extract_frames_and_ocr(request, line.store, ONE, steps)
+    steps.check("frames", result.full_frame_count)
+    assert (result.frame_count, result.frame_width, result.frame_height) == (FRAME_COUNT, 640, 360)
+    assert (result.ocr_box_count, result.damage) == (0, "")
+    assert len(line.stored(video.video_id)) == 2 * result.full_frame_count
+    assert from_wire(ExtractResult, to_wire(result)) == result
+
+
+def test_cropping_without_inference_result_and_the_other_way_round(line: Line, laid_out: VideoRow):
+    steps, before = Steps(), line.stored(laid_out.video_id).keys()
+    chunks_only = crop_request(line, laid_out, outputs=frozenset({"cropped_chunks"}))
+    result = crop_and_infer_caption_frame_extents(chunks_only, line.store, ONE, steps)
+    steps.check("strips", FRAME_COUNT)
+    keys = line.keys(laid_out.video_id)
+    expected = {keys.chunk(2, ref).removeprefix(keys.client_prefix) for ref in chunks(FRAME_COUNT)}
+    assert line.stored(laid_out.video_id).keys() - before == expected
+    assert (result.frame_count, result.chunk_count) == (FRAME_COUNT, len(expected))
+    assert sum(result.label_counts.values()) == FRAME_COUNT - 1
+    assert from_wire(CropInferResult, to_wire(result)) == result
+
+    pairs_only = crop_request(line, laid_out, outputs=frozenset({"caption_frame_extents_db"}), version=3)
+    result = crop_and_infer_caption_frame_extents(pairs_only, line.store, ONE)
+    assert result.chunk_count == 0
+    run, predictions = read_extents(line.store.get(keys.caption_frame_extents_db(3)))
+    assert (run.run_id, run.cropped_frames_version, run.total_pairs) == ("run-1", 3, FRAME_COUNT - 1)
+    assert predictions.frame_count == FRAME_COUNT
+    assert not list(line.store.list(keys.cropped_frames_prefix(3)))
+
+
+def test_captions_are_read_in_the_order_asked_for(line: Line, finished: VideoRow):
+    request, steps = ocr_request(line, finished), Steps()
+    backwards = replace(request, captions=request.captions[::-1])
+    results = generate_caption_ocr(backwards, line.store, ONE, steps)
+    steps.check("captions", 3)
+    assert [r.caption_id for r in results] == [c.caption_id for c in backwards.captions]
+    assert results[1].ocr_text == "Only the gulls are still awake."
+    assert results[0].ocr_text.split("\n")[0] == "Far out, the last boat turns for home"
+    assert all(r.confidence > 0.8 and r.frame_count > 10 and not r.error for r in results)
+
+
+def test_no_captions_need_no_engine_and_no_chunk(line: Line, finished: VideoRow):
+    line.store.delete_prefix(line.keys(finished.video_id).cropped_frames_prefix(1))
+    empty = replace(ocr_request(line, finished), captions=[])
+    assert generate_caption_ocr(empty, line.store, ONE) == []
+
+
+def test_a_chunk_that_is_gone_or_damaged_is_named(line: Line, finished: VideoRow):
+    keys = line.keys(finished.video_id)
+    first = next(ref for ref in chunks(FRAME_COUNT) if ref.level == 1)
+    data = line.store.get(keys.chunk(1, first))
+    line.store.put(keys.chunk(1, first), data[: len(data) // 2])
+    with pytest.raises(DamagedChunkError):
+        list(caption_images(ocr_request(line, finished), line.store))
+    line.store.delete(keys.chunk(1, first))
+    with pytest.raises(ObjectNotFoundError, match="chunk_0000000001"):
+        list(caption_images(ocr_request(line, finished), line.store))
+
+
+@pytest.mark.parametrize("function", [extract_frames_and_ocr, crop_and_infer_caption_frame_extents])
+def test_an_upload_that_is_not_there_is_to_be_made_again(line: Line, laid_out: VideoRow, function):
+    make = extract_request if function is extract_frames_and_ocr else crop_request
+    line.store.delete(laid_out.storage_key)
+    with pytest.raises(BadVideoError, match="upload it again"):
+        function(make(line, laid_out), line.store, ONE)
+
+
+class TestFeed:
+    def test_items_arrive_in_order_and_the_result_comes_back(self):
+        with Feed[int, list[int]](list, limit=2) as feed:
+            for item in range(100):
+                feed.put(item)
+            assert feed.result() == list(range(100))
+
+    def test_an_error_of_the_consumer_reaches_the_producer_however_full_the_queue(self):
+        def consume(items):
+            next(items)
+            raise ValueError("no more")
+
+        with pytest.raises(ValueError, match="no more"), Feed[int, None](consume, limit=2) as feed:
+            for item in range(1000):
+                feed.put(item)
+
+    def test_an_error_of_the_producer_ends_the_consumer(self):
+        seen = []
+
+        def consume(items):
+            seen.extend(items)
+            return "ended"
+
+        with pytest.raises(KeyError), Feed[int, str](consume, limit=2) as feed:
+            feed.put(1)
+            raise KeyError
+        assert len(seen) <= 1
