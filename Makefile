@@ -31,13 +31,13 @@ format: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,training]'
 	@touch $@
 
 # After a change of pyproject.toml: resolve anew in an empty environment and pin what came out.
 lock:
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet -e '.[dev]'
+	$(VENV)-lock/bin/python -m pip install --quiet -e '.[dev,training]'
 	(echo '# Made by `make lock`; the set-up installs exactly these versions.'; \
 	 $(VENV)-lock/bin/python -m pip freeze --exclude-editable | sed -E 's/ @ .*torch-([0-9.]+).*/==\1/; s/^(torch==[0-9.]+)\+cpu/\1/' | grep -v '^nvidia-') > constraints.txt
 	rm -rf $(VENV)-lock
