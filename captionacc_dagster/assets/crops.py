@@ -61,8 +61,7 @@ def crop_and_infer_caption_frame_extents(
 ) -> Iterator[dg.MaterializeResult]:
     """One compute call. New chunks go under a new version, which becomes the video's when all is there."""
     selected = frozenset(key.to_user_string() for key in context.selected_asset_keys)
-    stage = "boundaries" if run_selects(context, "captions_db") else None
-    with working_on(stage, context, catalog) as video:
+    with working_on("boundaries", context, catalog) as video:
         if video.crop_region is None:
             raise WrongStateError(f"the layout of video {video.video_id} is not approved: approve it first")
         if "cropped_chunks" in selected:
@@ -73,6 +72,8 @@ def crop_and_infer_caption_frame_extents(
             context.log.warning(f"video {video.video_id}: {result.damage}")
         if "caption_frame_extents_db" in selected:
             _record(context, catalog, video, result)
+        if not run_selects(context, "captions_db"):
+            catalog.release_stage(video.video_id, "boundaries", context.run.run_id)
     yield from _materializations(selected, result)
 
 

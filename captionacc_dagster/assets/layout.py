@@ -81,8 +81,7 @@ def extract_frames_and_ocr(
 ) -> Iterator[dg.MaterializeResult]:
     """One compute call for every output that the run selected; layout.db alone needs none."""
     selected = frozenset(key.to_user_string() for key in context.selected_asset_keys)
-    stage = "layout" if "layout_db" in selected else None
-    with working_on(stage, context, catalog) as video:
+    with working_on("layout", context, catalog) as video:
         keys = VideoKeys(video.tenant_id, video.video_id)
         with catalog.lease(video.video_id, "layout", owner=context.run.run_id) as lease:
             if selected == {"layout_db"}:
@@ -103,6 +102,8 @@ def extract_frames_and_ocr(
         if "layout_db" in selected:
             layout = read_layout(object_store.get(keys.layout_db))
             catalog.finish_layout(video.video_id, context.run.run_id, _outcome(video, layout, result))
+        else:
+            catalog.release_stage(video.video_id, "layout", context.run.run_id)
     yield from _materializations(selected, object_store, keys, layout, result)
 
 

@@ -16,10 +16,11 @@ RETRY_DELAY_SECONDS = 5
 
 @contextmanager
 def working_on(stage: str | None, context: dg.AssetExecutionContext, catalog: Catalog) -> Iterator[VideoRow]:
-    """Work on a stage of the run's video, or on no stage when a run makes only a part of one.
+    """Work on a stage of the run's video, or on none when what is made belongs to no stage.
 
-    Gives the video's row. The stage is this run's from here on. An error is written to the row once no
-    attempt is left, and the run fails with one line. Errors that may pass are retried by raising
+    Gives the video's row. The stage is this run's from here on, until the body finishes or releases it.
+    An error is written to the row once no attempt is left, and the run fails with one line. Errors that
+    may pass are retried by raising
     :class:`dagster.RetryRequested` (not by a retry policy: with the in-process executor a policy
     would also restart a run that a person has cancelled, dagster-io/dagster#15026).
     """

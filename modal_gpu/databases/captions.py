@@ -208,7 +208,8 @@ def merge_extents(
     """Captions after a re-run of extents.
 
     Captions that belong to a person stay as they are. A new extent is cut down to what they leave
-    free (possibly several pieces), and dropped where they leave nothing. A predicted caption whose
+    free (possibly several pieces), and dropped when one of them covers most of it: its edges there are
+    the person's to set. A predicted caption whose
     range comes out unchanged stays, OCR result included. Otherwise one that overlaps it hands its
     id on, with ``image_needs_regen`` set and OCR queued anew; other predicted captions vanish.
     """
@@ -218,6 +219,7 @@ def merge_extents(
     pieces = [
         (start, end, extent.confidence)
         for extent in extents
+        if not _is_mostly_theirs(extent, kept)
         for start, end in _free_parts(extent.start, extent.end, kept)
     ]
     unchanged = {(c.start_index, c.end_index): c for c in machine}
@@ -239,6 +241,16 @@ def merge_extents(
             position += 1
         merged.append(fresh)
     return sorted(merged, key=lambda c: c.start_index)
+
+
+def _is_mostly_theirs(extent: Extent, theirs: Sequence[Caption]) -> bool:
+    """Whether one caption of a person (no gap) covers at least half of an extent."""
+    return any(
+        caption.state != "gap"
+        and 2 * (min(caption.end_index, extent.end) - max(caption.start_index, extent.start))
+        >= extent.end - extent.start
+        for caption in theirs
+    )
 
 
 def _free_parts(start: int, end: int, occupied: Sequence[Caption]) -> list[tuple[int, int]]:

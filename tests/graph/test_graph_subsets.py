@@ -126,7 +126,6 @@ def test_a_run_again_keeps_what_a_person_edited(line: Line, finished: VideoRow):
     assert line.compute.names == ["crop_and_infer"]
 
 
-@pytest.mark.xfail(strict=True, reason="frames that a person took off a caption come back as another one")
 def test_a_run_again_adds_nothing_to_what_a_person_shortened(line: Line, finished: VideoRow):
     keys = line.keys(finished.video_id)
     captions = read_captions(line.store.get(keys.captions_db))
@@ -206,7 +205,6 @@ def test_another_crop_region_makes_a_new_version_and_archives_the_old(line: Line
     assert "caption_frame_extents_v2.db.gz" in after
 
 
-@pytest.mark.xfail(strict=True, reason="the stage is only begun by runs that also make captions_db")
 def test_chunks_alone_are_a_new_version_and_leave_no_stage_open(line: Line, finished: VideoRow):
     result = line.run("captions", finished.video_id, "cropped_chunks", "caption_frame_extents_db")
     assert result.success, failure(result)
