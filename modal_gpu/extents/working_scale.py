@@ -1,0 +1,79 @@
+"""Strips as the network takes them: one caption line has the same height in every video.
+
+Shared by the predictor and by the training data, so that both see the same.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from modal_gpu.extents.predictor import StripHints
+
+Image = NDArray[np.uint8]
+
+#: Height of a caption line's OCR box (about 1.7 times the font size) in a working strip, pixels.
+LINE_HEIGHT = 24
+#: Working strips are padded to multiples of this, pixels.
+MULTIPLE = 8
+#: Pixels of a working strip a cell of the network's maps, each way.
+STRIDE = 4
+#: Channels of :func:`hint_planes`.
+HINT_PLANES = 3
+
+_LARGEST_SCALE = 2.0
+_LARGEST_SIDE = 1024
+_SMALLEST_HEIGHT = 16
+
+
+def working_size(height: int, width: int, line_height: float) -> tuple[int, int]:
+    """Height and width of the working strip of a ``height`` × ``width`` one, without padding.
+
+    ``line_height`` is a fraction of the strip. The scale never goes beyond 2, nor a side beyond 1,024.
+    """
+    line = max(line_height, 0.02) * height
+    scale = min(LINE_HEIGHT / line, _LARGEST_SCALE, _LARGEST_SIDE / max(height, width))
+    return max(_SMALLEST_HEIGHT, round(height * scale)), max(_SMALLEST_HEIGHT, round(width * scale))
+
+
+def scaled(luma: Image, size: tuple[int, int]) -> Image:
+    """The strip at ``size`` (height, width), uint8."""
+    height, width = size
+    shrinks = luma.shape[0] > height
+    return cv2.resize(luma, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def padded(strip: Image) -> Image:
+    """The strip with its last row and column repeated up to multiples of :data:`MULTIPLE`."""
+    bottom, right = (-strip.shape[0]) % MULTIPLE, (-strip.shape[1]) % MULTIPLE
+    return np.pad(strip, ((0, bottom), (0, right)), mode="edge") if bottom or right else strip
+
+
+def reference_picture(strips: Sequence[Image]) -> Image:
+    """What stays in the picture: each pixel's median over strips of different times, uint8.
+
+    Captions come and go and vanish from it; logos, bars and still backgrounds remain.
+    """
+    return np.median(np.stack(strips), axis=0).astype(np.uint8)
+
+
+def hint_planes(size: tuple[int, int], hints: StripHints) -> NDArray[np.float32]:
+    """The layout's hints for every cell of a padded strip whose unpadded size is ``size``.
+
+    float32 (3, rows, columns): 1 inside ignored boxes; distance from the caption line's usual
+    middle, in line heights; distance from the anchor, in ten line heights, 0 where it is unknown.
+    """
+    height, width = size
+    rows, columns = (-(-side // MULTIPLE) * MULTIPLE // STRIDE for side in size)
+    y = (np.arange(rows, dtype=np.float32) + 0.5) * STRIDE
+    x = (np.arange(columns, dtype=np.float32) + 0.5) * STRIDE
+    planes = np.zeros((HINT_PLANES, rows, columns), np.float32)
+    for left, top, right, bottom in hints.ignore_boxes:
+        inside_y = (y >= top * height) & (y <= bottom * height)
+        inside_x = (x >= left * width) & (x <= right * width)
+        planes[0][np.ix_(inside_y, inside_x)] = 1
+    planes[1] = np.clip((y - hints.vertical_center * height) / LINE_HEIGHT, -3, 3)[:, None]
+    if hints.anchor_position is not None:
+        planes[2] = np.clip(np.abs(x - hints.anchor_position * width) / (10 * LINE_HEIGHT), 0, 2)
+    return planes

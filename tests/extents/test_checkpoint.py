@@ -1,0 +1,73 @@
+"""Model files: verified by their names, refused when anything is wrong with them."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from modal_gpu.errors import CaptionAccError
+from modal_gpu.extents import checkpoint
+from modal_gpu.extents.checkpoint import CheckpointError, load_checkpoint, load_predictor, save_checkpoint
+from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings
+
+SMALL = NetworkSettings(stem=4, width=8, blocks=1, compared=4, head=4, temporal=8)
+
+
+@pytest.fixture
+def stored(tmp_path):
+    torch.manual_seed(0)
+    return save_checkpoint(ExtentsNetwork(SMALL), "test-1", tmp_path)
+
+
+def test_a_stored_network_is_read_back_with_its_version_and_hash(stored):
+    network, read = load_checkpoint(stored.path)
+    assert (read.version, read.sha256) == ("test-1", stored.sha256)
+    assert network.settings == SMALL
+    predictor = load_predictor(stored.path, device="cpu")
+    assert predictor.model_version == "test-1" and predictor.model_sha256 == stored.sha256
+
+
+def test_the_same_weights_give_the_same_file(stored, tmp_path):
+    network, _ = load_checkpoint(stored.path)
+    assert save_checkpoint(network, "test-1", tmp_path / "again").sha256 == stored.sha256
+
+
+def test_a_file_that_is_not_what_its_name_says_is_refused(stored):
+    data = bytearray(stored.path.read_bytes())
+    data[-1] ^= 1
+    stored.path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="sha256"):
+        load_checkpoint(stored.path)
+
+
+def test_a_file_without_a_hash_in_its_name_is_refused(stored):
+    renamed = stored.path.rename(stored.path.with_name("model.safetensors"))
+    with pytest.raises(CheckpointError, match="verified"):
+        load_checkpoint(renamed)
+
+
+def test_a_missing_model_is_an_error(tmp_path, monkeypatch):
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_checkpoint(tmp_path / "gone-1_00000000.safetensors")
+    monkeypatch.setattr(checkpoint, "MODELS", tmp_path)
+    with pytest.raises(CheckpointError, match="none"):
+        load_predictor()
+    assert issubclass(CheckpointError, CaptionAccError)
+
+
+def test_weights_of_another_network_are_refused(stored, tmp_path):
+    import hashlib
+
+    from safetensors.torch import save
+
+    for data in (save({"x": torch.zeros(2)}, {"settings": "{}"}), save({"x": torch.zeros(2)}), b"no tensors"):
+        path = tmp_path / f"other-1_{hashlib.sha256(data).hexdigest()[:8]}.safetensors"
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError, match="does not hold"):
+            load_checkpoint(path)
+
+
+def test_the_definitions_load_without_torch():
+    code = "import captionacc_dagster.definitions, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

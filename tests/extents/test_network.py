@@ -1,0 +1,161 @@
+"""The learned predictor: its protocol, its shapes, and what its answers may depend on."""
+
+import numpy as np
+import pytest
+import torch
+from rendered_strips import Strip, hints, render
+
+from modal_gpu.extents.network import CONTEXT, ExtentsNetwork, NetworkPredictor, NetworkSettings, fused
+from modal_gpu.extents.predictor import StripHints, collect
+from modal_gpu.extents.working_scale import (
+    LINE_HEIGHT,
+    MULTIPLE,
+    STRIDE,
+    hint_planes,
+    padded,
+    reference_picture,
+    scaled,
+    working_size,
+)
+
+SMALL = NetworkSettings(stem=4, width=8, blocks=1, compared=4, head=4, temporal=8)
+CAPTIONS = [(10, 30, "A caption"), (30, 45, "Another one"), (60, 90, "The last")]
+
+
+def network(seed: int = 0) -> ExtentsNetwork:
+    """Random weights, running statistics of batch normalisation included."""
+    torch.manual_seed(seed)
+    made = ExtentsNetwork(SMALL)
+    for module in made.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    return made.eval()
+
+
+def predictor(**options) -> NetworkPredictor:
+    return NetworkPredictor(network(), "test-1", "0" * 64, device="cpu", **options)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny tensors gain nothing from threads that wait for each other on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def strips():
+    return render(CAPTIONS, 100, "texture")
+
+
+@pytest.fixture(scope="module")
+def layout():
+    return hints(CAPTIONS, 100)
+
+
+def test_batches_follow_each_other_and_cover_every_frame(strips, layout):
+    batches = list(predictor(block_frames=40).predict(iter(strips), layout))
+    assert len(batches) > 1
+    result = collect(batches)
+    assert result.presence.shape == (100,) and result.forward.shape == (99, 5)
+    assert result.presence.dtype == np.float32
+    assert ((result.presence >= 0) & (result.presence <= 1)).all()
+    np.testing.assert_allclose(result.forward.sum(axis=1), 1, atol=1e-5)
+
+
+def test_the_same_strips_give_the_same_answers(strips, layout):
+    first, second = (collect(predictor().predict(iter(strips), layout)) for _ in range(2))
+    np.testing.assert_array_equal(first.forward, second.forward)
+
+
+@pytest.mark.parametrize("batch", [5, 32])
+def test_the_size_of_batches_changes_nothing(strips, layout, batch):
+    expected = collect(predictor(batch_frames=1000).predict(iter(strips), layout))
+    result = collect(predictor(batch_frames=batch).predict(iter(strips), layout))
+    np.testing.assert_allclose(result.presence, expected.presence, atol=1e-4)
+    np.testing.assert_allclose(result.forward, expected.forward, atol=1e-4)
+
+
+def test_only_frames_nearby_and_the_reference_matter(strips):
+    """Judged with one reference, a window's middle does not depend on what is beyond its context."""
+    made = network()
+    size = working_size(*strips[0].luma.shape, 0.5)
+    pictures = torch.from_numpy(np.stack([padded(scaled(s.luma, size)) for s in strips[:60]]))
+    planes = torch.from_numpy(hint_planes(size, StripHints(line_height=0.5)))[None]
+    with torch.inference_mode():
+        features = made.encode(pictures, pictures[:1])
+        whole = made.judge(features[None], planes)
+        part = made.judge(features[None, 10:50], planes)
+    inside = slice(CONTEXT, 40 - CONTEXT)
+    torch.testing.assert_close(part.same[0, inside], whole.same[0, 10:50][inside], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        part.presence[0, inside], whole.presence[0, 10:50][inside], atol=1e-4, rtol=1e-4
+    )
+
+
+def test_folding_batch_normalisation_keeps_the_answers():
+    made = network()
+    strips, reference = torch.randint(16, 235, (1, 20, 32, 64)), torch.randint(16, 235, (1, 32, 64))
+    planes = torch.zeros(1, 3, 8, 16)
+    with torch.inference_mode():
+        before = made(strips, reference, planes)
+        after = fused(made)(strips, reference, planes)
+    torch.testing.assert_close(after.same, before.same, atol=1e-3, rtol=1e-3)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in made.modules())
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, CONTEXT, CONTEXT + 1, 33])
+def test_videos_of_any_length_are_judged(strips, layout, count):
+    result = collect(predictor(block_frames=16, batch_frames=8).predict(iter(strips[:count]), layout))
+    assert result.frame_count == count
+
+
+def test_frames_are_read_as_they_are_needed(strips, layout):
+    read = 0
+
+    def counted():
+        nonlocal read
+        for strip in strips:
+            read += 1
+            yield strip
+
+    next(predictor(block_frames=20).predict(counted(), layout))
+    assert read <= 20 + CONTEXT
+
+
+def test_a_missing_index_and_a_changed_size_are_refused(strips, layout):
+    with pytest.raises(ValueError, match="expected"):
+        list(predictor().predict(iter([strips[0], strips[2]]), layout))
+    with pytest.raises(ValueError, match="before"):
+        list(predictor().predict(iter([strips[0], Strip(1, strips[1].luma[:, :-8])]), layout))
+
+
+def test_one_caption_line_has_the_same_height_in_every_video():
+    for height, width, line in ((120, 1280, 0.4), (300, 1900, 0.4), (40, 300, 0.6)):
+        rows, _ = working_size(height, width, line)
+        assert abs(rows * line - LINE_HEIGHT) < 1
+    assert max(working_size(60, 8000, 0.5)) <= 1024  # a very wide strip stays small
+    assert working_size(16, 16, 0.001)[0] >= 16
+
+
+def test_strips_and_hints_are_padded_alike():
+    size = (37, 101)
+    strip = padded(np.zeros(size, np.uint8))
+    planes = hint_planes(size, StripHints(0.5, 0.6, "center", 0.5, ((0.0, 0.0, 0.2, 0.5),)))
+    assert strip.shape[0] % MULTIPLE == 0 and strip.shape[1] % MULTIPLE == 0
+    assert planes.shape == (3, strip.shape[0] // STRIDE, strip.shape[1] // STRIDE)
+    assert planes[0].sum() > 0 and planes[0, -1].sum() == 0
+    assert abs(planes[1][round(0.6 * 37 / 4 - 0.5)]).max() < 0.15
+
+
+def test_the_reference_keeps_what_stays():
+    """A logo stays in the median of moving pictures; captions that come and go leave it."""
+    shown = [(0, 20, "First caption"), (40, 60, "Second one")]
+    with_logo = reference_picture([s.luma for s in render(shown, 90, "texture", logo="LOGO")[::3]])
+    without = reference_picture([s.luma for s in render([], 90, "texture")[::3]])
+    changed = np.abs(with_logo.astype(int) - without) > 60
+    assert changed[15:50, 8:90].mean() > 0.05
+    assert changed[:, 120:].mean() < 0.005

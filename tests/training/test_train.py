@@ -1,0 +1,75 @@
+"""Training: an interrupted run ends as an uninterrupted one; the written model is what was trained."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from modal_gpu.extents.checkpoint import load_checkpoint
+from modal_gpu.extents.network import NetworkSettings
+from training.clips import make_clip
+from training.train import Trainer, TrainingSettings, calibrate, finish, judge_clips, validation_figures
+
+TINY = NetworkSettings(stem=4, width=8, blocks=1, compared=4, head=4, temporal=8)
+
+
+@pytest.fixture(scope="module")
+def paths(footage, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    made = []
+    for seed, case in enumerate(("plain", "one_character", "logo", "no_gap")):
+        made.append(folder / f"{seed}.npz")
+        make_clip(seed, "train", case, footage, frames=16).save(made[-1])
+    return made
+
+
+@pytest.fixture
+def settings():
+    return TrainingSettings(
+        steps=9, batch=2, frames=8, width=96, save_every=2, validate_every=9, network=TINY
+    )
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(paths, settings, tmp_path):
+    device = torch.device("cpu")
+    whole = Trainer(settings, tmp_path / "whole", device)
+    whole.run(paths, paths[:2], say=lambda _: None)
+    Trainer(settings, tmp_path / "parts", device).run(paths, paths[:2], until=5, say=lambda _: None)
+    resumed = Trainer(settings, tmp_path / "parts", device)
+    assert resumed.step == 5
+    resumed.run(paths, paths[:2], say=lambda _: None)
+    for name, value in whole.network.state_dict().items():
+        torch.testing.assert_close(resumed.network.state_dict()[name], value, rtol=0, atol=0)
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert "validation" in kinds
+
+
+def test_a_run_with_other_settings_is_not_continued(paths, settings, tmp_path):
+    Trainer(settings, tmp_path, torch.device("cpu")).save()
+    with pytest.raises(Exception, match="other settings"):
+        Trainer(TrainingSettings(steps=10, network=TINY), tmp_path, torch.device("cpu"))
+
+
+def test_the_written_model_is_the_best_one_calibrated(paths, settings, tmp_path):
+    trainer = Trainer(settings, tmp_path / "run", torch.device("cpu"))
+    trainer.run(paths, paths[:2], say=lambda _: None)
+    checkpoint = finish(trainer, paths, "tiny-1", tmp_path / "models", "python -m training.train")
+    network, loaded = load_checkpoint(checkpoint.path)
+    assert loaded.sha256 == checkpoint.sha256 and checkpoint.path.name.startswith("tiny-1_")
+    best = trainer.best_network()
+    torch.testing.assert_close(network.compared.weight, best.compared.weight)
+    card = json.loads(checkpoint.path.with_suffix(".json").read_text())
+    assert card["sha256"] == checkpoint.sha256 and "all" in card["validation"]
+
+
+def test_calibration_lowers_the_loss_of_overconfident_logits(paths, settings):
+    torch.manual_seed(0)
+    from modal_gpu.extents.network import ExtentsNetwork
+
+    network = ExtentsNetwork(TINY)
+    network.calibration[:] = torch.tensor([[40.0, 3.0], [40.0, -3.0]])
+    before = validation_figures(judge_clips(network, paths, torch.device("cpu")))["loss"]
+    calibrate(network, judge_clips(network, paths, torch.device("cpu")))
+    after = validation_figures(judge_clips(network, paths, torch.device("cpu")))["loss"]
+    assert np.isfinite(after) and after < before

@@ -1,0 +1,196 @@
+"""Clips on disk, made once by several processes, and the windows of them that training takes."""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from modal_gpu.extents.working_scale import LINE_HEIGHT, MULTIPLE, STRIDE, hint_planes, padded
+from training.clips import CASES, FRAMES, Clip, make_clip
+from training.fonts import Split, missing
+from training.footage import Footage
+
+#: Raised when the renderer changes, so that clips made before are not used again.
+DATA_VERSION = 1
+#: First seed of each split.
+_FIRST_SEED: dict[Split, int] = {"train": 0, "validation": 10_000_000, "test": 20_000_000}
+
+
+@dataclass(frozen=True)
+class ClipStore:
+    """Clips by split and number; number ``i`` shows case ``i mod len(CASES)``."""
+
+    cache: Path
+    backgrounds: Path
+    frames: int = FRAMES
+    #: Keep the strips at the video's own scale too.
+    keep_source: bool = False
+
+    def path(self, split: Split, number: int) -> Path:
+        return (
+            self.cache / f"clips-{DATA_VERSION}-{LINE_HEIGHT}px-{self.frames}" / split / f"{number:06d}.npz"
+        )
+
+    def paths(self, split: Split, count: int) -> list[Path]:
+        return [self.path(split, number) for number in range(count)]
+
+    @property
+    def footage(self) -> Footage:
+        return Footage(self.backgrounds, self.cache / "footage")
+
+    def generate(
+        self, split: Split, count: int, workers: int = 2, progress: Callable[[int, int], None] | None = None
+    ) -> list[Path]:
+        """Make the clips that are not there; a later call goes on where an earlier one was stopped."""
+        paths = self.paths(split, count)
+        todo = [number for number, path in enumerate(paths) if not path.exists()]
+        if not todo:
+            return paths
+        if absent := missing():
+            raise FileNotFoundError(f"fonts are not installed: {', '.join(absent)} (see training/README.md)")
+        self.footage.prepare()
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        work = partial(_make, self, split)
+        if workers <= 1:
+            results = map(work, todo)
+            for done, _ in enumerate(results, 1):
+                if progress:
+                    progress(done, len(todo))
+            return paths
+        # Fresh interpreters: neither OpenCV's nor PyTorch's threads survive a fork.
+        with multiprocessing.get_context("spawn").Pool(workers, _calm) as pool:
+            for done, _ in enumerate(pool.imap_unordered(work, todo, chunksize=4), 1):
+                if progress:
+                    progress(done, len(todo))
+        return paths
+
+
+def _calm() -> None:
+    os.nice(5)
+    cv2.setNumThreads(1)
+
+
+def _make(store: ClipStore, split: Split, number: int) -> int:
+    case = CASES[number % len(CASES)]
+    clip = make_clip(_FIRST_SEED[split] + number, split, case, store.footage, store.frames, store.keep_source)
+    clip.save(store.path(split, number))
+    return number
+
+
+# --- windows ----------------------------------------------------------------------------------------
+
+#: Ink of half a character, in half-resolution pixels: less of a caption in a window is too little to see.
+_LEAST_INK, _LEAST_CHANGE = 16.0, 5.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a clip with its labels; everything float32 but the pictures.
+
+    ``strips`` uint8 (T, H, W), ``reference`` uint8 (H, W), ``hints`` (3, h, w); ``presence`` and ``same``
+    (T,) with their weights; ``text`` and ``change`` (T, h, w), the share of a cell that has (new) strokes,
+    scaled so that a stroke fills it.
+    """
+
+    strips: NDArray[np.uint8]
+    reference: NDArray[np.uint8]
+    hints: NDArray[np.float32]
+    presence: NDArray[np.float32]
+    presence_weight: NDArray[np.float32]
+    same: NDArray[np.float32]
+    same_weight: NDArray[np.float32]
+    text: NDArray[np.float32]
+    change: NDArray[np.float32]
+
+
+def whole_window(clip: Clip) -> Window:
+    """The whole clip as one window."""
+    return window(clip, 0, len(clip.luma), 0, clip.luma.shape[2])
+
+
+def window(clip: Clip, first: int, frames: int, left: int, width: int) -> Window:
+    """``frames`` from ``first`` on, columns ``[left, left + width)``, padded; ``left``: a multiple of 8.
+
+    Labels are those of what can be seen in the window: a text of which nothing is inside is not
+    there, and two texts that differ outside only are the same.
+    """
+    times, columns = slice(first, first + frames), slice(left, left + width)
+    height, whole = clip.luma.shape[1:]
+    strips = np.stack([padded(strip[:, columns]) for strip in clip.luma[times]])
+    rows, cells = strips.shape[1] // STRIDE, strips.shape[2] // STRIDE
+    planes = hint_planes((height, whole), clip.hints)[:, :, left // STRIDE : left // STRIDE + cells]
+    planes = np.pad(planes, ((0, 0), (0, 0), (0, cells - planes.shape[2])), mode="edge")
+
+    half = np.zeros((len(clip.glyphs) + 1, strips.shape[1] // 2, strips.shape[2] // 2), np.float32)
+    seen = clip.glyphs[:, :, left // 2 : -(-(left + width) // 2)]
+    half[:-1, : seen.shape[1], : seen.shape[2]] = seen / 255.0  # the last one, index -1, stays empty
+
+    def by_cell(ink: NDArray[np.float32]) -> NDArray[np.float32]:
+        return ink.reshape(*ink.shape[:-2], rows, 2, cells, 2).mean(axis=(-3, -1))
+
+    owner = clip.owner[times].astype(int)
+    before = clip.owner[np.maximum(np.arange(first, first + frames) - 1, 0)].astype(int)
+    ink = half.sum(axis=(1, 2))
+    opacity = clip.opacity[times] / 255.0
+    presence = (ink[owner] >= _LEAST_INK).astype(np.float32)
+    # Hardly visible text, and slivers of it, teach little.
+    presence_weight = np.where(owner < 0, 1.0, np.clip(opacity / 0.35, 0.15, 1.0))
+    presence_weight[(owner >= 0) & (ink[owner] > 0.5) & (ink[owner] < _LEAST_INK)] = 0
+
+    changed = {(a, b): np.abs(half[a] - half[b]) for a, b in set(zip(before, owner, strict=True)) if a != b}
+    amount = np.array([changed[a, b].sum() if a != b else 0.0 for a, b in zip(before, owner, strict=True)])
+    same = (amount < 0.5).astype(np.float32)
+    both = (ink[owner] >= _LEAST_INK) & (ink[before] >= _LEAST_INK)
+    same_weight = np.where(both, 1.0, 0.0)
+    same_weight[both & (amount >= 0.5) & (amount < _LEAST_CHANGE)] = 0.3
+
+    cell_ink = by_cell(half)
+    text = np.clip(cell_ink[owner] / 0.35, 0, 1)
+    change = np.zeros_like(text)
+    for place, pair in enumerate(zip(before, owner, strict=True)):
+        if pair in changed:
+            change[place] = np.clip(by_cell(changed[pair]) / 0.25, 0, 1)
+    return Window(
+        strips=strips,
+        reference=padded(clip.reference[:, columns]),
+        hints=planes.astype(np.float32),
+        presence=presence,
+        presence_weight=presence_weight.astype(np.float32),
+        same=same,
+        same_weight=same_weight.astype(np.float32),
+        text=text.astype(np.float32),
+        change=change.astype(np.float32),
+    )
+
+
+def random_window(rng: np.random.Generator, path: Path, frames: int, width: int) -> Window:
+    """A window ``width`` columns wide somewhere in a stored clip."""
+    clip = Clip.load(path)
+    first = int(rng.integers(0, len(clip.luma) - frames + 1))
+    whole = clip.luma.shape[2]
+    left = int(rng.integers(0, max(0, whole - width) // MULTIPLE + 1)) * MULTIPLE
+    made = window(clip, first, frames, left, min(width, whole - left))
+    return sized(made, made.strips.shape[1], width)
+
+
+def sized(made: Window, height: int, width: int) -> Window:
+    """Filled up to ``height`` × ``width`` pixels: by repeating the last ones, with no text in them."""
+
+    def fit(x: NDArray, pixels: int, mode: str) -> NDArray:
+        rows, columns = height // pixels - x.shape[-2], width // pixels - x.shape[-1]
+        return np.pad(x, [(0, 0)] * (x.ndim - 2) + [(0, rows), (0, columns)], mode=mode)
+
+    return replace(
+        made,
+        strips=fit(made.strips, 1, "edge"),
+        reference=fit(made.reference, 1, "edge"),
+        hints=fit(made.hints, STRIDE, "edge"),
+        text=fit(made.text, STRIDE, "constant"),
+        change=fit(made.change, STRIDE, "constant"),
+    )

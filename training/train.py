@@ -1,0 +1,419 @@
+"""``python -m training.train``: make the clips that are missing, train, write the model and its card.
+
+Interrupted, the same command goes on from the last checkpoint and ends with the same weights (on a
+CPU with the same number of threads). Everything is kept under ``--cache``.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor
+from torch.nn import functional as F
+
+from modal_gpu.extents.checkpoint import Checkpoint, save_checkpoint
+from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings, Outputs
+from modal_gpu.extents.predictor import LABELS, label_probabilities
+from modal_gpu.extents.working_scale import LINE_HEIGHT
+from training.clips import Clip
+from training.dataset import DATA_VERSION, ClipStore, Window, random_window, sized, whole_window
+
+BACKGROUNDS = Path("../shared/data/backgrounds")
+DEFAULT_CACHE = Path(".captionacc/training")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What decides the weights, with the data. ``clips`` and ``validation`` are numbers of clips."""
+
+    clips: int = 2080
+    validation: int = 104
+    steps: int = 3000
+    batch: int = 3
+    frames: int = 24
+    width: int = 256
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    averaging: float = 0.995
+    smoothing: float = 0.01
+    different_weight: float = 3.0
+    text_weight: float = 0.5
+    change_weight: float = 1.0
+    seed: int = 1
+    save_every: int = 100
+    validate_every: int = 600
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows of one size, stacked; the fields of :class:`~training.dataset.Window` as tensors."""
+
+    strips: Tensor
+    reference: Tensor
+    hints: Tensor
+    presence: Tensor
+    presence_weight: Tensor
+    same: Tensor
+    same_weight: Tensor
+    text: Tensor
+    change: Tensor
+
+    @classmethod
+    def of(cls, windows: list[Window], device: torch.device) -> "Batch":
+        height = max(window.strips.shape[1] for window in windows)
+        width = max(window.strips.shape[2] for window in windows)
+        fitted = [sized(window, height, width) for window in windows]
+        stacked = {
+            field.name: torch.from_numpy(np.stack([getattr(window, field.name) for window in fitted])).to(
+                device
+            )
+            for field in fields(cls)
+        }
+        return cls(**stacked)
+
+
+#: Steps whose clips are drawn together, to put clips of about one height in a batch.
+_GROUP = 4
+
+
+def batches(
+    first: int, paths: list[Path], settings: TrainingSettings, device: torch.device
+) -> Iterator[tuple[int, Batch]]:
+    """The batches from step ``first`` on; each depends on its step and the seed alone."""
+    size = _GROUP * settings.batch
+    for group in range(first // _GROUP, -(-settings.steps // _GROUP)):
+        windows = []
+        for number in range(group * size, (group + 1) * size):
+            epoch, place = divmod(number, len(paths))
+            order = np.random.default_rng([settings.seed, 1, epoch]).permutation(len(paths))
+            rng = np.random.default_rng([settings.seed, 2, number])
+            windows.append(random_window(rng, paths[order[place]], settings.frames, settings.width))
+        windows.sort(key=lambda window: window.strips.shape[1])
+        for place in range(_GROUP):
+            step = group * _GROUP + place
+            if first <= step < settings.steps:
+                yield step, Batch.of(windows[place * settings.batch : (place + 1) * settings.batch], device)
+
+
+def losses(outputs: Outputs, batch: Batch, settings: TrainingSettings) -> dict[str, Tensor]:
+    """Weighted binary cross-entropies of presence, same text, and the two maps."""
+
+    def soft(target: Tensor) -> Tensor:
+        return target * (1 - 2 * settings.smoothing) + settings.smoothing
+
+    def mean(loss: Tensor, weight: Tensor) -> Tensor:
+        return (loss * weight).sum() / weight.sum().clamp(min=1.0)
+
+    same_weight = batch.same_weight * torch.where(batch.same > 0.5, 1.0, settings.different_weight)
+    # The first frame of a window has no frame before it.
+    same_weight = torch.cat([torch.zeros_like(same_weight[:, :1]), same_weight[:, 1:]], dim=1)
+    change_weight = torch.cat([torch.zeros_like(batch.change[:, :1]), 1 + 4 * batch.change[:, 1:]], dim=1)
+    text_weight = (1 + batch.text) * batch.presence_weight[:, :, None, None]
+    entropy = F.binary_cross_entropy_with_logits
+    parts = {
+        "presence": mean(
+            entropy(outputs.presence, soft(batch.presence), reduction="none"), batch.presence_weight
+        ),
+        "same": mean(entropy(outputs.same, soft(batch.same), reduction="none"), same_weight),
+        "text": mean(entropy(outputs.text, batch.text, reduction="none"), text_weight),
+        "change": mean(entropy(outputs.change, batch.change, reduction="none"), change_weight),
+    }
+    parts["total"] = (
+        parts["presence"]
+        + parts["same"]
+        + settings.text_weight * parts["text"]
+        + settings.change_weight * parts["change"]
+    )
+    return parts
+
+
+@dataclass
+class ClipLogits:
+    """A clip's logits and labels as numpy float32 (T,)."""
+
+    case: str
+    presence: np.ndarray
+    same: np.ndarray
+    window: Window
+
+
+@torch.inference_mode()
+def judge_clips(network: ExtentsNetwork, paths: list[Path], device: torch.device) -> list[ClipLogits]:
+    """Whole clips through the network in evaluation mode."""
+    network.eval()
+    judged = []
+    for path in paths:
+        clip = Clip.load(path)
+        window = whole_window(clip)
+        batch = Batch.of([window], device)
+        outputs = network(batch.strips, batch.reference, batch.hints)
+        presence, same = (x[0].float().cpu().numpy() for x in (outputs.presence, outputs.same))
+        judged.append(ClipLogits(clip.case, presence, same, window))
+    return judged
+
+
+def validation_figures(judged: list[ClipLogits]) -> dict[str, float]:
+    """Loss and accuracies over all frames and pairs that have a label."""
+
+    def entropy(logit: np.ndarray, target: np.ndarray) -> np.ndarray:
+        return np.logaddexp(0, logit) - logit * target
+
+    presence_loss, same_loss, right, pairs = [], [], 0.0, 0.0
+    found = np.zeros(2)
+    called = 0.0
+    for clip in judged:
+        window = clip.window
+        presence_loss.append(
+            np.average(entropy(clip.presence, window.presence), weights=window.presence_weight)
+        )
+        weight = window.same_weight.copy()
+        weight[0] = 0
+        if weight.sum():
+            same_loss.append(np.average(entropy(clip.same, window.same), weights=weight + 1e-9))
+        different = (weight == 1) & (window.same < 0.5)
+        found += different.sum(), (different & (clip.same < 0)).sum()
+        called += ((weight == 1) & (clip.same < 0)).sum()
+        probabilities = label_probabilities(_logistic(clip.presence), _logistic(clip.same)[1:])
+        truth = pair_labels(window)
+        clear = (window.presence_weight[1:] > 0.5) & (window.presence_weight[:-1] > 0.5)
+        right += (probabilities.argmax(axis=1) == truth)[clear].sum()
+        pairs += clear.sum()
+    return {
+        "loss": float(np.mean(presence_loss) + np.mean(same_loss)),
+        "presence_loss": float(np.mean(presence_loss)),
+        "same_loss": float(np.mean(same_loss)),
+        "pair_accuracy": right / max(pairs, 1),
+        "different_recall": float(found[1] / max(found[0], 1)),
+        "different_precision": float(found[1] / max(called, 1)),
+    }
+
+
+def _logistic(x: np.ndarray) -> np.ndarray:
+    return (1 / (1 + np.exp(-x))).astype(np.float32)
+
+
+def pair_labels(window: Window) -> np.ndarray:
+    """Column of the true label of each pair, int (T − 1,)."""
+    before, after = window.presence[:-1] > 0.5, window.presence[1:] > 0.5
+    names = np.where(
+        before & after,
+        np.where(window.same[1:] > 0.5, "same", "different"),
+        np.where(before, "valid_empty", np.where(after, "empty_valid", "empty_empty")),
+    )
+    return np.array([LABELS.index(name) for name in names])
+
+
+def calibrate(network: ExtentsNetwork, judged: list[ClipLogits]) -> None:
+    """Fit scale and bias of both outputs on validation clips (Platt scaling), by Newton's method."""
+    for row, (name, weight_name) in enumerate((("presence", "presence_weight"), ("same", "same_weight"))):
+        logits, targets, weights = [], [], []
+        for clip in judged:
+            from_second = slice(0 if name == "presence" else 1, None)
+            logits.append(getattr(clip, name)[from_second])
+            targets.append(getattr(clip.window, name)[from_second])
+            weights.append(getattr(clip.window, weight_name)[from_second])
+        x, y, w = (np.concatenate(parts).astype(np.float64) for parts in (logits, targets, weights))
+        design = np.stack([x, np.ones_like(x)], axis=1)
+        fitted = np.array([1.0, 0.0])
+        for _ in range(30):
+            p = 1 / (1 + np.exp(-(design @ fitted)))
+            gradient = design.T @ (w * (p - y)) + 1e-3 * (fitted - (1, 0))
+            hessian = (design * (w * p * (1 - p))[:, None]).T @ design + 1e-3 * np.eye(2)
+            fitted = fitted - np.linalg.solve(hessian, gradient)
+        old = network.calibration[row].double().cpu().numpy()
+        # The logits already went through the old scale and bias.
+        new = (fitted[0] * old[0], fitted[0] * old[1] + fitted[1])
+        network.calibration[row] = torch.tensor(new, dtype=network.calibration.dtype)
+
+
+class Trainer:
+    """State of a training run in a folder: ``state.pt``, ``best.pt`` and ``log.jsonl``."""
+
+    def __init__(self, settings: TrainingSettings, folder: Path, device: torch.device) -> None:
+        self.settings, self.folder, self.device = settings, folder, device
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(settings.seed)
+        self.network = ExtentsNetwork(settings.network).to(device, memory_format=torch.channels_last)
+        self.average = ExtentsNetwork(settings.network).to(device, memory_format=torch.channels_last)
+        self.average.load_state_dict(self.network.state_dict())
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.step, self.best = 0, float("inf")
+        self._resume()
+
+    def _resume(self) -> None:
+        path = self.folder / "state.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        if state["settings"] != json.dumps(asdict(self.settings), sort_keys=True):
+            raise typer.BadParameter(f"{self.folder} holds a run with other settings; choose another --run")
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.best = state["step"], state["best"]
+
+    def save(self) -> None:
+        state = {
+            "settings": json.dumps(asdict(self.settings), sort_keys=True),
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "best": self.best,
+        }
+        partial = self.folder / "state.part"
+        torch.save(state, partial)
+        partial.replace(self.folder / "state.pt")
+
+    def log(self, **values: object) -> None:
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps({"step": self.step, **values}) + "\n")
+
+    def rate(self, step: int) -> float:
+        """Learning rate: linear warm-up over 3 % of the steps, then half a cosine to 1 %."""
+        warm = max(1, round(0.03 * self.settings.steps))
+        if step < warm:
+            return self.settings.learning_rate * (step + 1) / warm
+        share = (step - warm) / max(1, self.settings.steps - warm)
+        return self.settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+
+    def run(
+        self,
+        train: list[Path],
+        validation: list[Path],
+        until: int | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        """Train up to the last step, or up to ``until``."""
+        settings = self.settings
+        end = settings.steps if until is None else min(until, settings.steps)
+        sums: dict[str, float] = {}
+        count, mark = 0, time.monotonic()
+        for step, batch in batches(self.step, train, settings, self.device):
+            if step >= end:
+                break
+            self.network.train()
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rate(step)
+            outputs = self.network(batch.strips, batch.reference, batch.hints)
+            parts = losses(outputs, batch, settings)
+            self.optimizer.zero_grad(set_to_none=True)
+            parts["total"].backward()
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
+            self.optimizer.step()
+            self._average(step)
+            self.step = step + 1
+            for name, value in parts.items():
+                sums[name] = sums.get(name, 0.0) + value.item()
+            count += 1
+            if self.step % 20 == 0:
+                figures = {name: round(value / count, 5) for name, value in sums.items()}
+                speed = count * settings.batch * settings.frames / (time.monotonic() - mark)
+                self.log(kind="training", frames_per_second=round(speed), lr=self.rate(step), **figures)
+                say(f"{self.step}/{settings.steps} {figures} {speed:.0f} frames/s")
+                sums, count, mark = {}, 0, time.monotonic()
+            if self.step % settings.validate_every == 0 or self.step == settings.steps:
+                figures = validation_figures(judge_clips(self.average, validation, self.device))
+                self.log(kind="validation", **figures)
+                say(f"validation at {self.step}: {figures}")
+                if figures["loss"] < self.best:
+                    self.best = figures["loss"]
+                    torch.save(self.average.state_dict(), self.folder / "best.part")
+                    (self.folder / "best.part").replace(self.folder / "best.pt")
+                self.save()
+                mark = time.monotonic()
+            elif self.step % settings.save_every == 0:
+                self.save()
+        self.save()
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        """Exponential average of the weights; the running statistics come along."""
+        keep = min(self.settings.averaging, (step + 1) / (step + 10))
+        ours = self.average.state_dict()
+        for name, value in self.network.state_dict().items():
+            if value.dtype.is_floating_point:
+                ours[name].lerp_(value, 1 - keep)
+            else:
+                ours[name].copy_(value)
+
+    def best_network(self) -> ExtentsNetwork:
+        """The weights with the least validation loss, on the training device."""
+        network = ExtentsNetwork(self.settings.network).to(self.device)
+        network.load_state_dict(
+            torch.load(self.folder / "best.pt", map_location=self.device, weights_only=True)
+        )
+        return network
+
+
+def finish(trainer: Trainer, validation: list[Path], version: str, models: Path, command: str) -> Checkpoint:
+    """Calibrate the best weights, write them and their card into ``models``."""
+    network = trainer.best_network()
+    calibrate(network, judge_clips(network, validation, trainer.device))
+    judged = judge_clips(network, validation, trainer.device)
+    checkpoint = save_checkpoint(network, version, models)
+    by_case = {
+        case: validation_figures([clip for clip in judged if clip.case == case])
+        for case in sorted({clip.case for clip in judged})
+        if case != "empty"
+    }
+    card = {
+        "version": version,
+        "sha256": checkpoint.sha256,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "command": command,
+        "settings": asdict(trainer.settings),
+        "data_version": DATA_VERSION,
+        "line_height": LINE_HEIGHT,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "validation": {"all": validation_figures(judged), **by_case},
+    }
+    checkpoint.path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    return checkpoint
+
+
+def main(
+    backgrounds: Annotated[
+        Path, typer.Option(help="Folder of footage without captions.", exists=True)
+    ] = Path("../shared/data/backgrounds"),
+    cache: Annotated[Path, typer.Option(help="Where clips and runs are kept.")] = DEFAULT_CACHE,
+    run: Annotated[str, typer.Option(help="Name of the run; the same name goes on with it.")] = "default",
+    version: Annotated[str, typer.Option(help="Version of the model.")] = "extents-1",
+    models: Annotated[Path | None, typer.Option(help="Where the model is written; the run's folder.")] = None,
+    clips: Annotated[int, typer.Option(help="Training clips.")] = TrainingSettings.clips,
+    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = TrainingSettings.steps,
+    batch: Annotated[int, typer.Option(help="Windows a step.")] = TrainingSettings.batch,
+    workers: Annotated[int, typer.Option(help="Processes that make clips.")] = 2,
+    threads: Annotated[int, typer.Option(help="Threads of PyTorch on a CPU.")] = 2,
+) -> None:
+    """Make what clips are missing, train, and write the model with its card."""
+    torch.set_num_threads(threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    settings = replace(TrainingSettings(), clips=clips, steps=steps, batch=batch)
+    store = ClipStore(cache.resolve(), backgrounds.resolve())
+
+    def say_made(done: int, of: int) -> None:
+        if done % 50 == 0 or done == of:
+            typer.echo(f"clips: {done}/{of}")
+
+    validation = store.generate("validation", settings.validation, workers, say_made)
+    train = store.generate("train", settings.clips, workers, say_made)
+    trainer = Trainer(settings, cache.resolve() / "runs" / run, device)
+    trainer.run(train, validation, say=typer.echo)
+    command = f"python -m training.train --clips {clips} --steps {steps} --batch {batch} --version {version}"
+    checkpoint = finish(trainer, validation, version, models or trainer.folder, command)
+    typer.echo(f"written: {checkpoint.path}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
