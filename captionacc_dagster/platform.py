@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from captionacc_dagster.resources.catalog import LOCAL_TENANT_NAME, Catalog
 from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.migrations import migrate
 from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
-from captionacc_dagster.settings import Settings, get_settings
+from captionacc_dagster.resources.supabase_catalog import SupabaseCatalog
+from captionacc_dagster.settings import Settings, SettingsError, get_settings
 from modal_gpu.storage import ObjectStore, StorageSettings
 
 DEFINITIONS_MODULE = "captionacc_dagster.definitions"
@@ -77,14 +80,29 @@ def database_dsn(settings: Settings | None = None) -> str:
     settings = settings or get_settings()
     if settings.database_url:
         return settings.database_url.get_secret_value()
+    if settings.supabase_url:
+        raise SettingsError(
+            "SUPABASE_URL reaches the catalogue through its API, but this needs the database itself: set "
+            "CAPTIONACC_DATABASE_URL to the project's connection string (session mode) for this command"
+        )
     return EmbeddedPostgres(settings.home).ensure_running()
 
 
 def open_catalog(settings: Settings | None = None) -> Catalog:
-    """The catalogue. The embedded one is migrated and has its tenant; others by ``captionacc migrate``."""
+    """The catalogue. The embedded one is migrated and has its tenant; others by ``captionacc migrate``.
+
+    With both ``SUPABASE_URL`` and ``CAPTIONACC_DATABASE_URL`` the project's API is used, and the database
+    itself only to migrate.
+    """
     settings = settings or get_settings()
+    if settings.supabase_url:
+        if settings.supabase_service_role_key is None:
+            raise SettingsError("SUPABASE_URL is set without SUPABASE_SERVICE_ROLE_KEY: set both")
+        return _supabase_catalog(
+            settings.supabase_url, settings.supabase_service_role_key, settings.catalogue_schema
+        )
     dsn = database_dsn(settings)
-    catalog = _postgres_catalog(dsn)
+    catalog = _postgres_catalog(dsn, settings.catalogue_schema)
     if settings.database_url:
         return catalog
     migrate(dsn)
@@ -98,9 +116,14 @@ def open_catalog(settings: Settings | None = None) -> Catalog:
 
 
 @lru_cache(maxsize=4)
-def _postgres_catalog(dsn: str) -> PostgresCatalog:
+def _postgres_catalog(dsn: str, schema: str) -> PostgresCatalog:
     # One connection pool a process: a code server opens the catalogue at each sensor tick.
-    return PostgresCatalog(dsn)
+    return PostgresCatalog(dsn, schema=schema)
+
+
+@lru_cache(maxsize=4)
+def _supabase_catalog(url: str, key: SecretStr, schema: str) -> SupabaseCatalog:
+    return SupabaseCatalog(url, key.get_secret_value(), schema=schema)
 
 
 def prepare_dagster_home(settings: Settings) -> Path:

@@ -38,6 +38,16 @@ class Settings(BaseSettings):
         alias="CAPTIONACC_DATABASE_URL",
         description="PostgreSQL of the catalogue; the embedded one when unset",
     )
+    supabase_url: str | None = Field(
+        None, alias="SUPABASE_URL", description="Supabase project of the catalogue, instead of a database URL"
+    )
+    supabase_service_role_key: SecretStr | None = Field(None, alias="SUPABASE_SERVICE_ROLE_KEY")
+    catalogue_schema: str = Field(
+        "captionacc",
+        alias="CAPTIONACC_SCHEMA",
+        pattern=r"^[a-z_][a-z0-9_]{0,62}$",
+        description="the catalogue's schema in its database",
+    )
 
     # Object storage. The WASABI_ names are those that existing deployments use.
     storage_url: str | None = Field(

@@ -15,7 +15,7 @@ from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.migrations import migrate
 from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
 
-_MIGRATED = "migrated"
+MIGRATED = "migrated"
 # Emptying takes a few milliseconds, making a database up to a second on a busy disk.
 _EMPTY = """
 do $$
@@ -41,7 +41,7 @@ def postgres_server() -> Iterator[EmbeddedPostgres]:
     home = Path(tempfile.mkdtemp(prefix="captionacc-test-"))
     server = EmbeddedPostgres(home, settings={"fsync": "off", "max_connections": "100"})
     try:
-        migrate(server.ensure_running(_MIGRATED))
+        migrate(server.ensure_running(MIGRATED))
         yield server
     finally:
         server.stop()
@@ -62,7 +62,7 @@ def empty_dsn(postgres_server: EmbeddedPostgres) -> Iterator[str]:
 @pytest.fixture
 def postgres_dsn(postgres_server: EmbeddedPostgres) -> str:
     """A migrated database without rows."""
-    dsn = postgres_server.dsn(_MIGRATED)
+    dsn = postgres_server.dsn(MIGRATED)
     with psycopg.connect(dsn) as connection:
         connection.execute(_EMPTY)
     return dsn

@@ -77,11 +77,14 @@ def _packages(settings: Settings) -> tuple[bool, str, str]:
 def _catalogue(settings: Settings) -> tuple[bool, str, str]:
     from captionacc_dagster.platform import open_catalog
 
-    kind = (
-        "at CAPTIONACC_DATABASE_URL" if settings.database_url else f"embedded in {settings.home / 'postgres'}"
-    )
+    if settings.supabase_url:
+        kind = f"Supabase at {settings.supabase_url}, schema {settings.catalogue_schema}"
+    elif settings.database_url:
+        kind = "PostgreSQL at CAPTIONACC_DATABASE_URL"
+    else:
+        kind = f"PostgreSQL embedded in {settings.home / 'postgres'}"
     count = len(open_catalog(settings).list_videos(limit=1000))
-    return True, f"PostgreSQL {kind}, {count if count < 1000 else '1000 or more'} videos", ""
+    return True, f"{kind}, {count if count < 1000 else '1000 or more'} videos", ""
 
 
 def _bytes(settings: Settings) -> tuple[bool, str, str]:

@@ -16,7 +16,7 @@ from modal_gpu.storage import ObjectStore
 
 
 class CatalogResource(dg.ConfigurableResource[Catalog]):
-    """The catalogue: the embedded PostgreSQL, or the one at ``CAPTIONACC_DATABASE_URL``."""
+    """The catalogue: the embedded PostgreSQL, one at ``CAPTIONACC_DATABASE_URL``, or ``SUPABASE_URL``'s."""
 
     def create_resource(self, context: dg.InitResourceContext) -> Catalog:
         return open_catalog(get_settings())

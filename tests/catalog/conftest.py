@@ -6,11 +6,42 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from captionacc_dagster.resources.catalog import LayoutOutcome, TenantRow, VideoRow
+from captionacc_dagster.resources.catalog import Catalog, LayoutOutcome, TenantRow, VideoRow
+from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
+from captionacc_dagster.resources.supabase_catalog import SupabaseCatalog
 from modal_gpu.contracts import CropRegion
+from tests.catalog_fixtures import MIGRATED
+from tests.postgrest.server import PostgrestServer, make_key
 
 STRIP = CropRegion(0.1, 0.8, 0.9, 0.95)
+
+
+@pytest.fixture(scope="session")
+def postgrest(postgres_server: EmbeddedPostgres) -> Iterator[PostgrestServer]:
+    """Supabase's API over the session's database."""
+    with PostgrestServer(postgres_server.dsn(MIGRATED)).running() as server:
+        yield server
+
+
+@pytest.fixture
+def supabase_catalog(postgrest: PostgrestServer, postgres_dsn: str) -> Iterator[SupabaseCatalog]:
+    catalog = SupabaseCatalog(postgrest.url, make_key("service_role"), retry_pause_seconds=0.01)
+    yield catalog
+    catalog.close()
+
+
+@pytest.fixture
+def postgres_catalog(postgres_dsn: str) -> Iterator[PostgresCatalog]:
+    catalog = PostgresCatalog(postgres_dsn, max_connections=16)
+    yield catalog
+    catalog.close()
+
+
+@pytest.fixture(params=["postgres", "supabase"])
+def catalog(request: pytest.FixtureRequest) -> Catalog:
+    """The contract holds on both transports."""
+    return request.getfixturevalue(f"{request.param}_catalog")
 
 
 @pytest.fixture
@@ -41,7 +72,7 @@ def make_outcome() -> Callable[..., LayoutOutcome]:
 class Videos:
     """Each method brings a new video one stage further than the one before."""
 
-    def __init__(self, catalog: PostgresCatalog, tenant: TenantRow, outcome: Callable[..., LayoutOutcome]):
+    def __init__(self, catalog: Catalog, tenant: TenantRow, outcome: Callable[..., LayoutOutcome]):
         self.catalog, self.tenant, self.outcome = catalog, tenant, outcome
 
     def uploaded(self, **overrides) -> VideoRow:
@@ -81,5 +112,5 @@ class Videos:
 
 
 @pytest.fixture
-def videos(catalog: PostgresCatalog, tenant: TenantRow, make_outcome) -> Videos:
+def videos(catalog: Catalog, tenant: TenantRow, make_outcome) -> Videos:
     return Videos(catalog, tenant, make_outcome)

@@ -26,6 +26,12 @@ SHIPPED = [migration.file_name for migration in load_migrations()]
 
 
 @pytest.fixture
+def catalog(postgres_catalog: PostgresCatalog) -> PostgresCatalog:
+    """What is tested here belongs to the connection."""
+    return postgres_catalog
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A copy of the shipped files, to be changed."""
     return Path(shutil.copytree(migrations_directory(), tmp_path / "migrations"))

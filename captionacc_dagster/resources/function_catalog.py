@@ -1,0 +1,463 @@
+"""The catalogue's calls, the same for every transport.
+
+A transport gives two things: calling a function of the catalogue's schema by name, and selecting
+rows of a table. Values go in as Python has them; rows come out with Python values or with JSON's,
+which :class:`~captionacc_dagster.resources.catalog.VideoRow` and its like take alike.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+from captionacc_dagster.resources.catalog import (
+    STAGES,
+    CroppedFramesVersion,
+    DatabaseName,
+    LayoutApproval,
+    LayoutOutcome,
+    LockInfo,
+    LockToken,
+    Stage,
+    TenantRow,
+    UnknownTenantError,
+    UnknownVideoError,
+    VideoRow,
+)
+from captionacc_dagster.resources.leases import RenewedLease, hold_lease
+from modal_gpu.contracts import CropRegion, to_wire
+from modal_gpu.keys import canonical_uuid
+
+Row = dict[str, Any]
+
+#: Functions whose second call with the same arguments changes nothing and answers as the first did, so
+#: that a transport may repeat one whose answer was lost.
+REPEATABLE = frozenset(
+    {
+        "ensure_tenant",
+        "set_auto_approve",
+        "register_video",
+        "soft_delete_video",
+        "begin_stage",
+        "fail_stage",
+        "complete_review",
+        "approve_layout",
+        "activate_cropped_frames_version",
+        "fail_cropped_frames_version",
+        "record_inference_run",
+        "renew_lock",
+        "list_locks",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Where:
+    """One comparison. ``is`` takes ``None`` and ``is_not`` too; times and ids are given as they are."""
+
+    column: str
+    operator: Literal["eq", "lt", "lte", "gt", "gte", "is", "is_not"]
+    value: Any
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """At least one of the comparisons holds."""
+
+    comparisons: tuple[Where, ...]
+
+
+class FunctionCatalog(ABC):
+    """:class:`~captionacc_dagster.resources.catalog.Catalog`, all but its transport."""
+
+    @abstractmethod
+    def _call(self, function: str, **arguments: Any) -> list[Row]:
+        """The rows that a function gives; one row with one column for a plain value."""
+
+    @abstractmethod
+    def _select(
+        self, table: str, where: Sequence[Where | AnyOf], order: Sequence[str], limit: int | None = None
+    ) -> list[Row]:
+        """Rows for which all of ``where`` holds. ``order`` names columns, ``-`` before a descending one."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of connections; a later call opens new ones."""
+
+    def _call_one(self, function: str, **arguments: Any) -> Row:
+        return self._call(function, **arguments)[0]
+
+    def _call_value(self, function: str, **arguments: Any) -> Any:
+        (value,) = self._call_one(function, **arguments).values()
+        return value
+
+    # -- tenants and videos ------------------------------------------------------------------
+
+    def ensure_tenant(
+        self,
+        tenant_id: str,
+        name: str,
+        *,
+        tier: str = "free",
+        auto_approve_layout_confidence: float | None = None,
+    ) -> TenantRow:
+        return TenantRow.from_row(
+            self._call_one(
+                "ensure_tenant",
+                tenant_id=canonical_uuid(tenant_id, "tenant id"),
+                name=name,
+                tier=tier,
+                auto_approve_layout_confidence=auto_approve_layout_confidence,
+            )
+        )
+
+    def set_auto_approve(self, tenant_id: str, confidence: float | None) -> TenantRow:
+        row = self._call_one(
+            "set_auto_approve", tenant_id=canonical_uuid(tenant_id, "tenant id"), confidence=confidence
+        )
+        return TenantRow.from_row(row)
+
+    def get_tenant(self, tenant_id: str) -> TenantRow:
+        key = canonical_uuid(tenant_id, "tenant id")
+        rows = self._select("tenants", [Where("id", "eq", key)], ["id"])
+        if not rows:
+            raise UnknownTenantError(f"tenant {key} is not in the catalogue")
+        return TenantRow.from_row(rows[0])
+
+    def register_video(
+        self,
+        tenant_id: str,
+        video_id: str,
+        storage_key: str,
+        size_bytes: int,
+        display_path: str,
+        *,
+        uploaded: bool = True,
+        uploaded_by_user_id: str | None = None,
+    ) -> VideoRow:
+        return VideoRow.from_row(
+            self._call_one(
+                "register_video",
+                tenant_id=canonical_uuid(tenant_id, "tenant id"),
+                video_id=_video_id(video_id),
+                storage_key=storage_key,
+                size_bytes=size_bytes,
+                display_path=display_path,
+                uploaded=uploaded,
+                uploaded_by_user_id=uploaded_by_user_id,
+            )
+        )
+
+    def get_video(self, video_id: str) -> VideoRow:
+        key = _video_id(video_id)
+        rows = self._select("videos", [Where("id", "eq", key)], ["id"])
+        if not rows:
+            raise UnknownVideoError(f"video {key} is not in the catalogue")
+        return VideoRow.from_row(rows[0])
+
+    def list_videos(
+        self,
+        limit: int = 100,
+        *,
+        tenant_id: str | None = None,
+        include_deleted: bool = False,
+        in_work: bool | None = None,
+        before: VideoRow | None = None,
+    ) -> list[VideoRow]:
+        where: list[Where | AnyOf] = []
+        if tenant_id is not None:
+            where.append(Where("tenant_id", "eq", canonical_uuid(tenant_id, "tenant id")))
+        if not include_deleted:
+            where.append(Where("deleted_at", "is", None))
+        runs = [f"{stage}_run_id" for stage in STAGES]
+        if in_work:
+            where.append(AnyOf(tuple(Where(column, "is_not", None) for column in runs)))
+        elif in_work is not None:
+            where += [Where(column, "is", None) for column in runs]
+        if before is not None:
+            created = before.created_at
+            where += [
+                Where("created_at", "lte", created),
+                AnyOf((Where("created_at", "lt", created), Where("id", "gt", before.video_id))),
+            ]
+        rows = self._select("videos", where, ["-created_at", "id"], limit)
+        return [VideoRow.from_row(row) for row in rows]
+
+    def soft_delete_video(self, video_id: str) -> VideoRow:
+        return VideoRow.from_row(self._call_one("soft_delete_video", video_id=_video_id(video_id)))
+
+    # -- asking for work ---------------------------------------------------------------------
+
+    def claim_new_videos(
+        self, limit: int = 50, *, restart_after_seconds: float = 3600, max_unstarted: int = 5
+    ) -> list[VideoRow]:
+        rows = self._claim("claim_new_videos", limit, restart_after_seconds, max_unstarted)
+        return [VideoRow.from_row(row) for row in rows]
+
+    def pending_layout_approvals(
+        self, limit: int = 50, *, restart_after_seconds: float = 3600, max_unstarted: int = 5
+    ) -> list[LayoutApproval]:
+        rows = self._claim("pending_layout_approvals", limit, restart_after_seconds, max_unstarted)
+        return [LayoutApproval.from_row(row) for row in rows]
+
+    def pending_text(
+        self, limit: int = 50, *, restart_after_seconds: float = 3600, max_unstarted: int = 5
+    ) -> list[VideoRow]:
+        rows = self._claim("pending_text", limit, restart_after_seconds, max_unstarted)
+        return [VideoRow.from_row(row) for row in rows]
+
+    def _claim(
+        self, function: str, limit: int, restart_after: float, max_unstarted: int
+    ) -> list[dict[str, Any]]:
+        return self._call(
+            function, limit=limit, restart_after_seconds=float(restart_after), max_unstarted=max_unstarted
+        )
+
+    # -- stages ------------------------------------------------------------------------------
+
+    def begin_stage(self, video_id: str, stage: Stage, run_id: str, *, take_over: bool = True) -> VideoRow:
+        return VideoRow.from_row(
+            self._call_one(
+                "begin_stage", video_id=_video_id(video_id), stage=stage, run_id=run_id, take_over=take_over
+            )
+        )
+
+    def fail_stage(
+        self, video_id: str, stage: Stage, run_id: str, message: str, error_type: str = ""
+    ) -> VideoRow:
+        return VideoRow.from_row(
+            self._call_one(
+                "fail_stage",
+                video_id=_video_id(video_id),
+                stage=stage,
+                run_id=run_id,
+                message=_storable(message),
+                error_type=_storable(error_type),
+            )
+        )
+
+    def release_stage(self, video_id: str, stage: Stage, run_id: str) -> VideoRow:
+        return VideoRow.from_row(
+            self._call_one("release_stage", video_id=_video_id(video_id), stage=stage, run_id=run_id)
+        )
+
+    def retry_stage(self, video_id: str, stage: Stage) -> VideoRow:
+        return VideoRow.from_row(self._call_one("retry_stage", video_id=_video_id(video_id), stage=stage))
+
+    def complete_review(self, video_id: str, stage: Literal["boundaries", "text"]) -> VideoRow:
+        return VideoRow.from_row(self._call_one("complete_review", video_id=_video_id(video_id), stage=stage))
+
+    def finish_layout(self, video_id: str, run_id: str, outcome: LayoutOutcome) -> VideoRow:
+        arguments = {name: getattr(outcome, name) for name in asdict(outcome)}
+        arguments |= {
+            "crop_region": _region(outcome.crop_region),
+            "duration_seconds": float(outcome.duration_seconds),
+            "layout_confidence": float(outcome.layout_confidence),
+            "note": _storable(outcome.note),
+            "damage": _storable(outcome.damage),
+        }
+        row = self._call_one("finish_layout", video_id=_video_id(video_id), run_id=run_id, **arguments)
+        return VideoRow.from_row(row)
+
+    def approve_layout(
+        self, video_id: str, approved_by: str, crop_region: CropRegion | None = None
+    ) -> VideoRow:
+        return VideoRow.from_row(
+            self._call_one(
+                "approve_layout",
+                video_id=_video_id(video_id),
+                approved_by=approved_by,
+                crop_region=_region(crop_region),
+            )
+        )
+
+    def finish_boundaries(
+        self, video_id: str, run_id: str, *, version: int, caption_count: int, note: str = ""
+    ) -> VideoRow:
+        return VideoRow.from_row(
+            self._call_one(
+                "finish_boundaries",
+                video_id=_video_id(video_id),
+                run_id=run_id,
+                version=version,
+                caption_count=caption_count,
+                note=_storable(note),
+            )
+        )
+
+    def finish_text(self, video_id: str, run_id: str, *, caption_count: int, note: str = "") -> VideoRow:
+        return VideoRow.from_row(
+            self._call_one(
+                "finish_text",
+                video_id=_video_id(video_id),
+                run_id=run_id,
+                caption_count=caption_count,
+                note=_storable(note),
+            )
+        )
+
+    # -- cropped frames ----------------------------------------------------------------------
+
+    def allot_cropped_frames_version(self, video_id: str, run_id: str, crop_region: CropRegion) -> int:
+        return self._call_value(
+            "allot_cropped_frames_version",
+            video_id=_video_id(video_id),
+            run_id=run_id,
+            crop_region=_region(crop_region),
+        )
+
+    def activate_cropped_frames_version(
+        self, video_id: str, version: int, *, chunk_count: int, total_frames: int, total_size_bytes: int
+    ) -> CroppedFramesVersion:
+        return CroppedFramesVersion.from_row(
+            self._call_one(
+                "activate_cropped_frames_version",
+                video_id=_video_id(video_id),
+                version=version,
+                chunk_count=chunk_count,
+                total_frames=total_frames,
+                total_size_bytes=total_size_bytes,
+            )
+        )
+
+    def fail_cropped_frames_version(self, video_id: str, version: int, message: str) -> CroppedFramesVersion:
+        return CroppedFramesVersion.from_row(
+            self._call_one(
+                "fail_cropped_frames_version",
+                video_id=_video_id(video_id),
+                version=version,
+                message=_storable(message),
+            )
+        )
+
+    def list_cropped_frames_versions(self, video_id: str) -> list[CroppedFramesVersion]:
+        where = [Where("video_id", "eq", _video_id(video_id))]
+        rows = self._select("cropped_frames_versions", where, ["version"])
+        return [CroppedFramesVersion.from_row(row) for row in rows]
+
+    def record_inference_run(
+        self,
+        video_id: str,
+        version: int,
+        run_id: str,
+        *,
+        model_version: str,
+        storage_key: str,
+        total_pairs: int,
+        processing_time_seconds: float,
+        started_at: datetime,
+        completed_at: datetime,
+        model_sha256: str | None = None,
+        file_size_bytes: int | None = None,
+    ) -> str:
+        return str(
+            self._call_value(
+                "record_inference_run",
+                video_id=_video_id(video_id),
+                cropped_frames_version=version,
+                run_id=run_id,
+                model_version=model_version,
+                storage_key=storage_key,
+                total_pairs=total_pairs,
+                processing_time_seconds=float(processing_time_seconds),
+                started_at=started_at,
+                completed_at=completed_at,
+                model_sha256=model_sha256,
+                file_size_bytes=file_size_bytes,
+            )
+        )
+
+    # -- locks -------------------------------------------------------------------------------
+
+    def take_lock(
+        self,
+        video_id: str,
+        database_name: DatabaseName,
+        owner: str,
+        lease_seconds: float,
+        *,
+        lock_type: Literal["server", "client"] = "server",
+    ) -> LockToken:
+        key = _video_id(video_id)
+        row = self._call_one(
+            "take_lock",
+            video_id=key,
+            database_name=database_name,
+            owner=owner,
+            lease_seconds=float(lease_seconds),
+            lock_type=lock_type,
+        )
+        return LockToken(key, database_name, owner, str(row["token"]), _moment(row["expires_at"]))
+
+    def renew_lock(self, token: LockToken, lease_seconds: float) -> LockToken:
+        expires_at = self._call_value("renew_lock", token=token.token, lease_seconds=float(lease_seconds))
+        return replace(token, expires_at=_moment(expires_at))
+
+    def release_lock(self, token: LockToken) -> bool:
+        return self._call_value("release_lock", token=token.token)
+
+    def list_locks(self, *, include_expired: bool = False) -> list[LockInfo]:
+        return [LockInfo.from_row(row) for row in self._call("list_locks", include_expired=include_expired)]
+
+    def bump_database_version(self, token: LockToken) -> int:
+        return self._call_value("bump_database_version", token=token.token)
+
+    def database_version(self, video_id: str, database_name: DatabaseName) -> int:
+        where = [Where("video_id", "eq", _video_id(video_id)), Where("database_name", "eq", database_name)]
+        rows = self._select("video_database_state", where, ["video_id"])
+        return rows[0]["server_version"] if rows else 0
+
+    def lease(
+        self,
+        video_id: str,
+        database_name: DatabaseName,
+        owner: str,
+        seconds: float = 60,
+        *,
+        wait_seconds: float = 30,
+    ) -> AbstractContextManager[RenewedLease]:
+        """Hold a lock while the block runs, waiting up to ``wait_seconds`` for it."""
+        return hold_lease(self, video_id, database_name, owner, seconds, wait_seconds)
+
+    # -- usage -------------------------------------------------------------------------------
+
+    def record_usage(
+        self,
+        tenant_id: str,
+        metric_type: str,
+        metric_value: float | Decimal,
+        *,
+        video_id: str | None = None,
+        cost_estimate_usd: float | Decimal | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> int:
+        return self._call_value(
+            "record_usage",
+            tenant_id=canonical_uuid(tenant_id, "tenant id"),
+            metric_type=metric_type,
+            metric_value=Decimal(str(metric_value)),
+            video_id=None if video_id is None else _video_id(video_id),
+            cost_estimate_usd=None if cost_estimate_usd is None else Decimal(str(cost_estimate_usd)),
+            metadata=dict(metadata or {}),
+        )
+
+
+def _video_id(value: str) -> str:
+    return canonical_uuid(value, "video id")
+
+
+def _region(region: CropRegion | None) -> Row | None:
+    return None if region is None else to_wire(region)
+
+
+def _storable(text: str) -> str:
+    """Text that PostgreSQL takes: without NUL, and without half surrogates (from undecodable file names)."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def _moment(value: datetime | str) -> datetime:
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return moment.astimezone(UTC)
