@@ -51,6 +51,8 @@ CASES = (
     "jitter",
     "empty",
 )
+#: Cases whose captions are like each other through the whole video.
+_SERIES = ("one_character", "shared_prefix", "numbered")
 #: 10 Hz frames a clip.
 FRAMES = 64
 #: An opacity that can be seen: from here on a fading caption counts as shown.
@@ -802,7 +804,15 @@ def _reference(
     elsewhere = _chance(rng, 0.7)
     shots = [shot(rng, footage, plan.split, plan.height, plan.width) for _ in range(5)] if elsewhere else []
     captioned = float(rng.choice([0.2, 0.5, 0.8, 0.95])) if plan.case != "empty" else 0.0
-    layers = [plan.layer(text(rng, plan.split, plan.script)) for _ in range(8)] if captioned else []
+    layers = []
+    if captioned and plan.texts and plan.case in _SERIES and _chance(rng, 0.6):
+        # The video's other captions are as much alike as the clip's, so that their common part stays.
+        contents = [plan.texts[int(rng.integers(len(plan.texts)))] for _ in range(8)]
+        layers = [
+            plan.layer(one_character_changed(rng, plan.split, plan.script, content)) for content in contents
+        ]
+    elif captioned:
+        layers = [plan.layer(text(rng, plan.split, plan.script)) for _ in range(8)]
     for place in range(12):
         seconds = float(rng.uniform(-40, 40))
         frame = (shots[place % 5](abs(seconds)).astype(np.float32)) if shots else scenery(abs(seconds))

@@ -48,7 +48,7 @@ class TrainingSettings:
     change_weight: float = 1.0
     seed: int = 1
     save_every: int = 100
-    validate_every: int = 600
+    validate_every: int = 1000
     network: NetworkSettings = field(default_factory=NetworkSettings)
 
 

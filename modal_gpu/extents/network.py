@@ -43,6 +43,8 @@ class NetworkSettings:
     compared: int = 8
     head: int = 12
     temporal: int = 48
+    #: The first planes of the hints that are used.
+    hints: int = HINT_PLANES
 
 
 @dataclass
@@ -90,7 +92,7 @@ class ExtentsNetwork(nn.Module):
             *(_Residual(s.width) for _ in range(s.blocks)),
         )
         self.compared = nn.Conv2d(s.width, s.compared, 1)
-        self.text_mix = _convolution(s.width + 2 * s.compared + HINT_PLANES, s.width, 1)
+        self.text_mix = _convolution(s.width + 2 * s.compared + s.hints, s.width, 1)
         self.text_body = _convolution(s.width, s.head)
         self.text_out = nn.Conv2d(s.head, 1, 1)
         self.change_mix = _convolution(len(_PAIRS) * s.compared + 2 * s.head, s.width, 1)
@@ -114,7 +116,7 @@ class ExtentsNetwork(nn.Module):
         return self.encoder(both.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
 
     def judge(self, features: Tensor, hints: Tensor) -> Outputs:
-        """Logits from features (B, T, h, w, width) and hint planes (B, 3, h, w)."""
+        """Logits from features (B, T, h, w, width) and hint planes (B, 4, h, w)."""
         batch, time, rows, columns, _ = features.shape
 
         def flat(*pieces: Tensor) -> Tensor:
@@ -134,7 +136,7 @@ class ExtentsNetwork(nn.Module):
         # How each frame differs from the one so many frames before.
         by_lag = {lag: (compared - shifted(compared, -lag)).abs() for lag in (1, 2, 3, 7)}
         differences = [shifted(by_lag[other - one], other) for one, other in _PAIRS]
-        planes = hints.permute(0, 2, 3, 1)[:, None].expand(batch, time, -1, -1, -1)
+        planes = hints[:, : self.settings.hints].permute(0, 2, 3, 1)[:, None].expand(batch, time, -1, -1, -1)
         mixed = self.text_mix(flat(features, by_lag[1], shifted(by_lag[1], 1), planes))
         text = self.text_body(mixed)
         text_logit = self.text_out(text).view(batch, time, rows, columns)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from modal_gpu.extents.predictor import StripHints
+from modal_gpu.extents.predictor import FractionBox, StripHints
 
 Image = NDArray[np.uint8]
 
@@ -20,7 +20,7 @@ MULTIPLE = 8
 #: Pixels of a working strip a cell of the network's maps, each way.
 STRIDE = 4
 #: Channels of :func:`hint_planes`.
-HINT_PLANES = 3
+HINT_PLANES = 4
 
 _LARGEST_SCALE = 2.0
 _LARGEST_SIDE = 1024
@@ -61,19 +61,32 @@ def reference_picture(strips: Sequence[Image]) -> Image:
 def hint_planes(size: tuple[int, int], hints: StripHints) -> NDArray[np.float32]:
     """The layout's hints for every cell of a padded strip whose unpadded size is ``size``.
 
-    float32 (3, rows, columns): 1 inside ignored boxes; distance from the caption line's usual
-    middle, in line heights; distance from the anchor, in ten line heights, 0 where it is unknown.
+    float32 (4, rows, columns): 1 inside ignored boxes; distance from the caption line's usual
+    middle, in line heights; distance from the anchor, in ten line heights, 0 where it is unknown;
+    how many of the observed captions cover the cell, from -1 (none) to 1 (all), 0 where none was observed.
     """
     height, width = size
     rows, columns = (-(-side // MULTIPLE) * MULTIPLE // STRIDE for side in size)
     y = (np.arange(rows, dtype=np.float32) + 0.5) * STRIDE
     x = (np.arange(columns, dtype=np.float32) + 0.5) * STRIDE
     planes = np.zeros((HINT_PLANES, rows, columns), np.float32)
-    for left, top, right, bottom in hints.ignore_boxes:
-        inside_y = (y >= top * height) & (y <= bottom * height)
-        inside_x = (x >= left * width) & (x <= right * width)
-        planes[0][np.ix_(inside_y, inside_x)] = 1
+
+    def inside(box: FractionBox) -> tuple[NDArray[np.intp], ...]:
+        left, top, right, bottom = box
+        within = (y >= top * height) & (y <= bottom * height), (x >= left * width) & (x <= right * width)
+        return np.ix_(*within)
+
+    for box in hints.ignore_boxes:
+        planes[0][inside(box)] = 1
     planes[1] = np.clip((y - hints.vertical_center * height) / LINE_HEIGHT, -3, 3)[:, None]
     if hints.anchor_position is not None:
         planes[2] = np.clip(np.abs(x - hints.anchor_position * width) / (10 * LINE_HEIGHT), 0, 2)
+    captions = [seen.caption_boxes for seen in hints.observations if seen.caption_boxes]
+    if captions:
+        for boxes in captions:
+            covered = np.zeros((rows, columns), bool)
+            for box in boxes:
+                covered[inside(box)] = True
+            planes[3] += covered
+        planes[3] = planes[3] * (2 / len(captions)) - 1
     return planes

@@ -6,7 +6,7 @@ import torch
 from rendered_strips import Strip, hints, render
 
 from modal_gpu.extents.network import CONTEXT, ExtentsNetwork, NetworkPredictor, NetworkSettings, fused
-from modal_gpu.extents.predictor import StripHints, collect
+from modal_gpu.extents.predictor import Observation, StripHints, collect
 from modal_gpu.extents.working_scale import (
     LINE_HEIGHT,
     MULTIPLE,
@@ -99,7 +99,7 @@ def test_only_frames_nearby_and_the_reference_matter(strips):
 def test_folding_batch_normalisation_keeps_the_answers():
     made = network()
     strips, reference = torch.randint(16, 235, (1, 20, 32, 64)), torch.randint(16, 235, (1, 32, 64))
-    planes = torch.zeros(1, 3, 8, 16)
+    planes = torch.zeros(1, 4, 8, 16)
     with torch.inference_mode():
         before = made(strips, reference, planes)
         after = fused(made)(strips, reference, planes)
@@ -146,7 +146,7 @@ def test_strips_and_hints_are_padded_alike():
     strip = padded(np.zeros(size, np.uint8))
     planes = hint_planes(size, StripHints(0.5, 0.6, "center", 0.5, ((0.0, 0.0, 0.2, 0.5),)))
     assert strip.shape[0] % MULTIPLE == 0 and strip.shape[1] % MULTIPLE == 0
-    assert planes.shape == (3, strip.shape[0] // STRIDE, strip.shape[1] // STRIDE)
+    assert planes.shape == (4, strip.shape[0] // STRIDE, strip.shape[1] // STRIDE)
     assert planes[0].sum() > 0 and planes[0, -1].sum() == 0
     assert abs(planes[1][round(0.6 * 37 / 4 - 0.5)]).max() < 0.15
 
@@ -159,3 +159,12 @@ def test_the_reference_keeps_what_stays():
     changed = np.abs(with_logo.astype(int) - without) > 60
     assert changed[15:50, 8:90].mean() > 0.05
     assert changed[:, 120:].mean() < 0.005
+
+
+def test_observed_captions_show_where_captions_stand():
+    seen = tuple(Observation(i, ((0.25, 0.5, 0.75 if i else 0.5, 1.0),)) for i in (0, 10))
+    planes = hint_planes((32, 128), StripHints(0.5, observations=(*seen, Observation(20))))
+    assert (
+        planes[3, 6, 10] == 1 and planes[3, 6, 20] == 0 and planes[3, 6, 30] == -1 and planes[3, 0, 10] == -1
+    )
+    assert not hint_planes((32, 128), StripHints(0.5))[3].any()

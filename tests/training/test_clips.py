@@ -33,7 +33,7 @@ def test_every_case_renders_consistent_labels(footage, case):
     made = whole_window(clip)
     rows, columns = made.strips.shape[1] // 4, made.strips.shape[2] // 4
     assert made.text.shape == made.change.shape == (16, rows, columns)
-    assert made.hints.shape == (3, rows, columns)
+    assert made.hints.shape == (4, rows, columns)
 
 
 def test_a_scripted_timeline_gives_the_labels_that_it_says(footage, monkeypatch):
