@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import typing
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -81,6 +81,14 @@ class InvalidArgumentError(CatalogError):
     """A value that no call may have, such as an unknown stage."""
 
 
+class NotPermittedError(CatalogError):
+    """The user of the request may not do this, or not to this video."""
+
+
+class UnknownRequestError(CatalogError):
+    """No rejection, caption OCR request or cancelled run of this id."""
+
+
 #: What the SQL functions raise, by SQLSTATE.
 ERRORS_BY_SQLSTATE: Mapping[str, type[CaptionAccError]] = {
     "CA001": UnknownVideoError,
@@ -93,6 +101,8 @@ ERRORS_BY_SQLSTATE: Mapping[str, type[CaptionAccError]] = {
     "CA008": AlreadyRegisteredError,
     "CA009": UnknownVersionError,
     "CA010": InvalidArgumentError,
+    "CA011": NotPermittedError,
+    "CA012": UnknownRequestError,
 }
 
 
@@ -136,6 +146,34 @@ class TenantRow(_Row):
     tier: str
     #: ``None``: a person approves every layout.
     auto_approve_layout_confidence: float | None
+    #: No limit applies, whatever the tier says.
+    quota_exempt: bool
+    #: What the tenant's accepted videos take; the limits are :meth:`Catalog.tenant_limits`.
+    accepted_video_count: int
+    accepted_bytes: int
+
+
+@dataclass(frozen=True)
+class AccessTier(_Row):
+    """What tenants of a tier are entitled to. ``base_priority``: of their runs, before age and size."""
+
+    tier: str = dataclasses.field(metadata={"column": "id"})
+    base_priority: int
+    description: str
+    storage_quota_bytes: int | None
+    video_count_limit: int | None
+    processing_minutes_limit: float | None
+    daily_upload_limit: int | None
+
+
+@dataclass(frozen=True)
+class Limits(_Row):
+    """Quotas; ``None`` is no limit. Minutes are those of a calendar month, uploads of a day, in UTC."""
+
+    storage_quota_bytes: int | None = None
+    video_count_limit: int | None = None
+    processing_minutes_limit: float | None = None
+    daily_upload_limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -220,6 +258,13 @@ class VideoRow(_Row):
     text_note: str
     text_caption_count: int | None
 
+    uploaded_by_user_id: str | None
+    #: When it passed its tenant's quotas; ``None`` before its first claim.
+    accepted_at: datetime | None
+    is_demo: bool
+    #: Runs of this video do without the priority that waiting earns.
+    disable_age_boosting: bool
+
     def stage(self, stage: Stage) -> StageState:
         """The columns of one stage."""
         if stage not in STAGES:
@@ -248,6 +293,7 @@ class LayoutApproval(_Row):
     size_bytes: int
     uploaded_at: datetime | None
     display_path: str
+    disable_age_boosting: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,6 +333,94 @@ class CroppedFramesVersion(_Row):
     activated_at: datetime | None
     archived_at: datetime | None
     failed_at: datetime | None
+    #: When a failed or archived version's objects were removed from the bucket.
+    objects_removed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class InferenceRun(_Row):
+    """One model's labels of one cropped-frames version."""
+
+    id: str
+    video_id: str
+    cropped_frames_version: int
+    run_id: str
+    model_version: str
+    model_sha256: str | None
+    storage_key: str
+    total_pairs: int
+    completed_at: datetime
+
+
+RejectionType = Literal[
+    "storage_quota_exceeded",
+    "video_count_exceeded",
+    "processing_minutes_exceeded",
+    "daily_uploads_exceeded",
+    "frame_count_exceeded",
+    "cost_exceeded",
+    "validation_failed",
+    "rate_limited",
+    "queue_full",
+]
+
+
+@dataclass(frozen=True)
+class Rejection(_Row):
+    """Work that was not done, and why, until somebody has taken note of it."""
+
+    id: str
+    tenant_id: str
+    video_id: str | None
+    rejection_type: RejectionType
+    message: str
+    created_at: datetime
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+
+
+@dataclass(frozen=True)
+class CaptionOcrRequest(_Row):
+    """Captions whose text somebody wants read anew, by their ids in captions.db; ``None``: all of them."""
+
+    id: str
+    tenant_id: str
+    video_id: str
+    cropped_frames_version: int
+    caption_ids: list[int] | None
+    status: Literal["queued", "processing", "completed", "failed", "cancelled"]
+    requested_by: str
+    run_id: str | None
+    #: Makes run keys unique, as a stage's attempts do.
+    attempts: int
+    error_message: str | None
+    caption_count: int | None
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class RunCancellation(_Row):
+    """A run whose work a person stopped: it is to be ended."""
+
+    run_id: str
+    tenant_id: str
+    video_id: str
+    stage: Stage
+    requested_by: str
+    requested_at: datetime
+    handled_at: datetime | None
+
+
+@dataclass(frozen=True)
+class UserProfile(_Row):
+    """A user's place in a tenant."""
+
+    user_id: str
+    tenant_id: str
+    role: Literal["member", "owner"]
+    approval_status: Literal["pending", "approved", "rejected"]
+    is_platform_admin: bool
+    display_name: str
 
 
 @dataclass(frozen=True)
@@ -490,6 +624,121 @@ class Catalog(Protocol):
         wait_seconds: float = 30,
     ) -> AbstractContextManager[Lease]:
         """Hold a lock while the block runs. Raises :class:`LockHeldError` after ``wait_seconds``."""
+        ...
+
+    # Tiers, limits, people
+    def list_access_tiers(self) -> list[AccessTier]: ...
+
+    def set_tier_limits(self, tier: str, limits: Limits) -> AccessTier:
+        """For videos claimed from now on."""
+        ...
+
+    def set_tenant_limits(self, tenant_id: str, limits: Limits, *, quota_exempt: bool = False) -> TenantRow:
+        """A tenant's own limits; what is ``None`` is its tier's."""
+        ...
+
+    def tenant_limits(self, tenant_id: str) -> Limits:
+        """What applies to a tenant: its own limits, its tier's, or none."""
+        ...
+
+    def set_tenant_tier(self, tenant_id: str, tier: str) -> TenantRow: ...
+
+    def set_user_profile(
+        self,
+        user_id: str,
+        tenant_id: str,
+        *,
+        role: Literal["member", "owner"] = "member",
+        approval_status: Literal["pending", "approved", "rejected"] = "pending",
+        is_platform_admin: bool = False,
+        display_name: str = "",
+    ) -> UserProfile:
+        """Create or change a user's place; audited."""
+        ...
+
+    def set_demo(self, video_id: str, is_demo: bool) -> VideoRow:
+        """Whether everybody may look at a video."""
+        ...
+
+    # One video's claim, for who was told of it
+    def claim_new_video(self, video_id: str, *, restart_after_seconds: float = 3600) -> VideoRow | None:
+        """As :meth:`claim_new_videos`; ``None`` when the video is not to be claimed, now or at all."""
+        ...
+
+    def return_claim(self, video_id: str, attempt: int) -> bool:
+        """No run was made of a claim: the next claim may have it at once, as the same attempt."""
+        ...
+
+    # Rejections
+    def record_rejection(
+        self,
+        tenant_id: str,
+        rejection_type: RejectionType,
+        message: str,
+        *,
+        video_id: str | None = None,
+        cropped_frames_version: int | None = None,
+        model_version: str | None = None,
+        run_id: str | None = None,
+        frame_count: int | None = None,
+        estimated_cost_usd: float | Decimal | None = None,
+    ) -> Rejection: ...
+
+    def list_rejections(
+        self, tenant_id: str, *, include_acknowledged: bool = False, limit: int = 100
+    ) -> list[Rejection]:
+        """Newest first."""
+        ...
+
+    def acknowledge_rejection(self, rejection_id: str, acknowledged_by: str) -> Rejection: ...
+
+    # Text of single captions
+    def request_caption_ocr(
+        self, video_id: str, caption_ids: Sequence[int] | None = None, *, requested_by: str = "service"
+    ) -> CaptionOcrRequest:
+        """``None``: all captions. The same request, while it waits, is the same row."""
+        ...
+
+    def claim_caption_ocr_requests(
+        self, limit: int = 50, *, restart_after_seconds: float = 3600, max_unstarted: int = 5
+    ) -> list[CaptionOcrRequest]: ...
+
+    def begin_caption_ocr_request(self, request_id: str, run_id: str) -> CaptionOcrRequest: ...
+
+    def finish_caption_ocr_request(
+        self, request_id: str, run_id: str, *, caption_count: int
+    ) -> CaptionOcrRequest: ...
+
+    def fail_caption_ocr_request(self, request_id: str, run_id: str, message: str) -> CaptionOcrRequest: ...
+
+    def list_caption_ocr_requests(self, video_id: str) -> list[CaptionOcrRequest]:
+        """Newest first."""
+        ...
+
+    # Cancelling
+    def cancel_stage(self, video_id: str, stage: Stage, cancelled_by: str) -> VideoRow:
+        """The stage ends in error ``CancelledError``; what its run writes from now on is refused."""
+        ...
+
+    def pending_run_cancellations(self, limit: int = 50) -> list[RunCancellation]:
+        """Runs that are to be ended, oldest first, until :meth:`finish_run_cancellation`."""
+        ...
+
+    def finish_run_cancellation(self, run_id: str) -> RunCancellation: ...
+
+    # Upkeep of cropped-frames versions
+    def archive_cropped_frames_version(self, video_id: str, version: int) -> CroppedFramesVersion: ...
+
+    def removable_cropped_frames_versions(
+        self, limit: int = 50, *, older_than_seconds: float = 86_400
+    ) -> list[CroppedFramesVersion]:
+        """Failed and archived ones whose objects are still in the bucket."""
+        ...
+
+    def mark_objects_removed(self, video_id: str, version: int) -> CroppedFramesVersion: ...
+
+    def find_inference_run(self, video_id: str, version: int, model_version: str) -> InferenceRun | None:
+        """Whether this model has labelled this version already, so that it need not again."""
         ...
 
     # Usage

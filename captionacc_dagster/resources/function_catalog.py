@@ -15,16 +15,24 @@ from typing import Any, Literal
 
 from captionacc_dagster.resources.catalog import (
     STAGES,
+    AccessTier,
+    CaptionOcrRequest,
     CroppedFramesVersion,
     DatabaseName,
+    InferenceRun,
     LayoutApproval,
     LayoutOutcome,
+    Limits,
     LockInfo,
     LockToken,
+    Rejection,
+    RejectionType,
+    RunCancellation,
     Stage,
     TenantRow,
     UnknownTenantError,
     UnknownVideoError,
+    UserProfile,
     VideoRow,
 )
 from captionacc_dagster.resources.leases import RenewedLease, hold_lease
@@ -32,6 +40,8 @@ from modal_gpu.contracts import CropRegion, to_wire
 from modal_gpu.keys import canonical_uuid
 
 Row = dict[str, Any]
+
+_REJECTIONS = "caption_frame_extents_inference_rejections"
 
 #: Functions whose second call with the same arguments changes nothing and answers as the first did, so
 #: that a transport may repeat one whose answer was lost.
@@ -50,6 +60,23 @@ REPEATABLE = frozenset(
         "record_inference_run",
         "renew_lock",
         "list_locks",
+        "tenant_limits",
+        "set_tier_limits",
+        "set_tenant_limits",
+        "set_tenant_tier",
+        "set_demo",
+        "return_claim",
+        "acknowledge_rejection",
+        "request_caption_ocr",
+        "begin_caption_ocr_request",
+        "finish_caption_ocr_request",
+        "fail_caption_ocr_request",
+        "cancel_stage",
+        "pending_run_cancellations",
+        "finish_run_cancellation",
+        "archive_cropped_frames_version",
+        "removable_cropped_frames_versions",
+        "mark_objects_removed",
     }
 )
 
@@ -422,6 +449,197 @@ class FunctionCatalog(ABC):
         """Hold a lock while the block runs, waiting up to ``wait_seconds`` for it."""
         return hold_lease(self, video_id, database_name, owner, seconds, wait_seconds)
 
+    # -- tiers, limits, people ---------------------------------------------------------------
+
+    def list_access_tiers(self) -> list[AccessTier]:
+        return [AccessTier.from_row(row) for row in self._select("access_tiers", [], ["base_priority", "id"])]
+
+    def set_tier_limits(self, tier: str, limits: Limits) -> AccessTier:
+        return AccessTier.from_row(self._call_one("set_tier_limits", tier=tier, **_limits(limits)))
+
+    def set_tenant_limits(self, tenant_id: str, limits: Limits, *, quota_exempt: bool = False) -> TenantRow:
+        key = canonical_uuid(tenant_id, "tenant id")
+        row = self._call_one("set_tenant_limits", tenant_id=key, quota_exempt=quota_exempt, **_limits(limits))
+        return TenantRow.from_row(row)
+
+    def tenant_limits(self, tenant_id: str) -> Limits:
+        rows = self._call("tenant_limits", tenant_id=self.get_tenant(tenant_id).tenant_id)
+        return Limits.from_row(rows[0]) if rows else Limits()
+
+    def set_tenant_tier(self, tenant_id: str, tier: str) -> TenantRow:
+        key = canonical_uuid(tenant_id, "tenant id")
+        return TenantRow.from_row(self._call_one("set_tenant_tier", tenant_id=key, tier=tier))
+
+    def set_user_profile(
+        self,
+        user_id: str,
+        tenant_id: str,
+        *,
+        role: Literal["member", "owner"] = "member",
+        approval_status: Literal["pending", "approved", "rejected"] = "pending",
+        is_platform_admin: bool = False,
+        display_name: str = "",
+    ) -> UserProfile:
+        return UserProfile.from_row(
+            self._call_one(
+                "set_user_profile",
+                user_id=canonical_uuid(user_id, "user id"),
+                tenant_id=canonical_uuid(tenant_id, "tenant id"),
+                role=role,
+                approval_status=approval_status,
+                is_platform_admin=is_platform_admin,
+                display_name=display_name,
+            )
+        )
+
+    def set_demo(self, video_id: str, is_demo: bool) -> VideoRow:
+        return VideoRow.from_row(self._call_one("set_demo", video_id=_video_id(video_id), is_demo=is_demo))
+
+    # -- one video's claim -------------------------------------------------------------------
+
+    def claim_new_video(self, video_id: str, *, restart_after_seconds: float = 3600) -> VideoRow | None:
+        rows = self._call(
+            "claim_new_video",
+            video_id=_video_id(video_id),
+            restart_after_seconds=float(restart_after_seconds),
+        )
+        return VideoRow.from_row(rows[0]) if rows else None
+
+    def return_claim(self, video_id: str, attempt: int) -> bool:
+        return self._call_value("return_claim", video_id=_video_id(video_id), attempt=attempt)
+
+    # -- rejections --------------------------------------------------------------------------
+
+    def record_rejection(
+        self,
+        tenant_id: str,
+        rejection_type: RejectionType,
+        message: str,
+        *,
+        video_id: str | None = None,
+        cropped_frames_version: int | None = None,
+        model_version: str | None = None,
+        run_id: str | None = None,
+        frame_count: int | None = None,
+        estimated_cost_usd: float | Decimal | None = None,
+    ) -> Rejection:
+        return Rejection.from_row(
+            self._call_one(
+                "record_rejection",
+                tenant_id=canonical_uuid(tenant_id, "tenant id"),
+                rejection_type=rejection_type,
+                message=_storable(message),
+                video_id=None if video_id is None else _video_id(video_id),
+                cropped_frames_version=cropped_frames_version,
+                model_version=model_version,
+                run_id=run_id,
+                frame_count=frame_count,
+                estimated_cost_usd=None if estimated_cost_usd is None else Decimal(str(estimated_cost_usd)),
+            )
+        )
+
+    def list_rejections(
+        self, tenant_id: str, *, include_acknowledged: bool = False, limit: int = 100
+    ) -> list[Rejection]:
+        where = [Where("tenant_id", "eq", canonical_uuid(tenant_id, "tenant id"))]
+        if not include_acknowledged:
+            where.append(Where("acknowledged_at", "is", None))
+        rows = self._select(_REJECTIONS, where, ["-created_at", "id"], limit)
+        return [Rejection.from_row(row) for row in rows]
+
+    def acknowledge_rejection(self, rejection_id: str, acknowledged_by: str) -> Rejection:
+        key = canonical_uuid(rejection_id, "rejection id")
+        row = self._call_one("acknowledge_rejection", rejection_id=key, acknowledged_by=acknowledged_by)
+        return Rejection.from_row(row)
+
+    # -- text of single captions -------------------------------------------------------------
+
+    def request_caption_ocr(
+        self, video_id: str, caption_ids: Sequence[int] | None = None, *, requested_by: str = "service"
+    ) -> CaptionOcrRequest:
+        return CaptionOcrRequest.from_row(
+            self._call_one(
+                "request_caption_ocr",
+                video_id=_video_id(video_id),
+                caption_ids=None if caption_ids is None else list(caption_ids),
+                requested_by=requested_by,
+            )
+        )
+
+    def claim_caption_ocr_requests(
+        self, limit: int = 50, *, restart_after_seconds: float = 3600, max_unstarted: int = 5
+    ) -> list[CaptionOcrRequest]:
+        rows = self._claim("claim_caption_ocr_requests", limit, restart_after_seconds, max_unstarted)
+        return [CaptionOcrRequest.from_row(row) for row in rows]
+
+    def begin_caption_ocr_request(self, request_id: str, run_id: str) -> CaptionOcrRequest:
+        key = canonical_uuid(request_id, "request id")
+        row = self._call_one("begin_caption_ocr_request", request_id=key, run_id=run_id)
+        return CaptionOcrRequest.from_row(row)
+
+    def finish_caption_ocr_request(
+        self, request_id: str, run_id: str, *, caption_count: int
+    ) -> CaptionOcrRequest:
+        key = canonical_uuid(request_id, "request id")
+        row = self._call_one(
+            "finish_caption_ocr_request", request_id=key, run_id=run_id, caption_count=caption_count
+        )
+        return CaptionOcrRequest.from_row(row)
+
+    def fail_caption_ocr_request(self, request_id: str, run_id: str, message: str) -> CaptionOcrRequest:
+        key = canonical_uuid(request_id, "request id")
+        row = self._call_one(
+            "fail_caption_ocr_request", request_id=key, run_id=run_id, message=_storable(message)
+        )
+        return CaptionOcrRequest.from_row(row)
+
+    def list_caption_ocr_requests(self, video_id: str) -> list[CaptionOcrRequest]:
+        where = [Where("video_id", "eq", _video_id(video_id))]
+        rows = self._select("caption_ocr_requests", where, ["-created_at", "id"])
+        return [CaptionOcrRequest.from_row(row) for row in rows]
+
+    # -- cancelling --------------------------------------------------------------------------
+
+    def cancel_stage(self, video_id: str, stage: Stage, cancelled_by: str) -> VideoRow:
+        row = self._call_one(
+            "cancel_stage", video_id=_video_id(video_id), stage=stage, cancelled_by=cancelled_by
+        )
+        return VideoRow.from_row(row)
+
+    def pending_run_cancellations(self, limit: int = 50) -> list[RunCancellation]:
+        rows = self._call("pending_run_cancellations", limit=limit)
+        return [RunCancellation.from_row(row) for row in rows]
+
+    def finish_run_cancellation(self, run_id: str) -> RunCancellation:
+        return RunCancellation.from_row(self._call_one("finish_run_cancellation", run_id=run_id))
+
+    # -- upkeep of cropped-frames versions ---------------------------------------------------
+
+    def archive_cropped_frames_version(self, video_id: str, version: int) -> CroppedFramesVersion:
+        row = self._call_one("archive_cropped_frames_version", video_id=_video_id(video_id), version=version)
+        return CroppedFramesVersion.from_row(row)
+
+    def removable_cropped_frames_versions(
+        self, limit: int = 50, *, older_than_seconds: float = 86_400
+    ) -> list[CroppedFramesVersion]:
+        rows = self._call(
+            "removable_cropped_frames_versions", limit=limit, older_than_seconds=float(older_than_seconds)
+        )
+        return [CroppedFramesVersion.from_row(row) for row in rows]
+
+    def mark_objects_removed(self, video_id: str, version: int) -> CroppedFramesVersion:
+        row = self._call_one("mark_objects_removed", video_id=_video_id(video_id), version=version)
+        return CroppedFramesVersion.from_row(row)
+
+    def find_inference_run(self, video_id: str, version: int, model_version: str) -> InferenceRun | None:
+        where = [
+            Where("video_id", "eq", _video_id(video_id)),
+            Where("cropped_frames_version", "eq", version),
+            Where("model_version", "eq", model_version),
+        ]
+        rows = self._select("caption_frame_extents_inference_runs", where, ["id"])
+        return InferenceRun.from_row(rows[0]) if rows else None
+
     # -- usage -------------------------------------------------------------------------------
 
     def record_usage(
@@ -443,6 +661,13 @@ class FunctionCatalog(ABC):
             cost_estimate_usd=None if cost_estimate_usd is None else Decimal(str(cost_estimate_usd)),
             metadata=dict(metadata or {}),
         )
+
+
+def _limits(limits: Limits) -> dict[str, Any]:
+    minutes = limits.processing_minutes_limit
+    return asdict(limits) | {
+        "processing_minutes_limit": None if minutes is None else Decimal(str(minutes)),
+    }
 
 
 def _video_id(value: str) -> str:

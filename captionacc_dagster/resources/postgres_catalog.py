@@ -184,4 +184,7 @@ def _order(column: str) -> sql.Composable:
 
 
 def _adapted(value: Any) -> Any:
+    if isinstance(value, list):
+        # Ids; as text, so that PostgreSQL takes them for whatever integers the function wants.
+        return f"{{{','.join(map(str, value))}}}"
     return Jsonb(value) if isinstance(value, dict) else value

@@ -134,14 +134,23 @@ def test_every_table_denies_by_default_and_functions_are_not_public(postgres_dsn
         "select relname, relrowsecurity from pg_class"
         " where relnamespace = 'captionacc'::regnamespace and relkind = 'r'",
     )
-    assert len(tables) == 8
+    assert len(tables) == 13
     assert all(protected for _, protected in tables)
-    for role in ("anon", "authenticated"):
+    reading = {"current_tenant_id", "is_tenant_owner", "is_platform_admin"}
+    actions = {
+        "app_approve_layout",
+        "app_request_caption_ocr",
+        "app_complete_review",
+        "app_retry",
+        "app_cancel",
+        "app_acknowledge_rejection",
+    }
+    for role, expected in (("anon", reading), ("authenticated", reading | actions)):
         functions = query(
             postgres_dsn, "select proname from pg_proc where pronamespace = 'captionacc'::regnamespace"
             f" and has_function_privilege('{role}', oid, 'execute')",
         )  # fmt: skip
-        assert functions == []
+        assert {name for (name,) in functions} == expected
 
 
 def test_the_service_role_may_do_everything_that_the_platform_does(postgres_dsn, catalog, videos, database):
@@ -149,8 +158,9 @@ def test_the_service_role_may_do_everything_that_the_platform_does(postgres_dsn,
     database.execute("set role service_role")
     assert database.execute("select id::text from captionacc.claim_new_videos()").fetchall() == [(video_id,)]
     database.execute("set role authenticated")
+    assert database.execute("select * from captionacc.videos").fetchall() == []
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        database.execute("select * from captionacc.videos")
+        database.execute("select captionacc.claim_new_videos()")
 
 
 def test_every_table_is_commented(postgres_dsn):
@@ -233,3 +243,28 @@ class TestConnecting:
             check=True,
         )
         assert done.stdout.strip() == "[]"
+
+
+class TestUpgradeInTheField:
+    def test_videos_of_the_first_version_count_towards_quotas_after_it(self, empty_dsn, folder):
+        later = SHIPPED[3:]
+        for name in later:
+            (folder / name).rename(folder / f"{name}.later")
+        migrate(empty_dsn, directory=folder)
+        tenant = "22222222-2222-4222-8222-222222222222"
+        with psycopg.connect(empty_dsn) as connection:
+            connection.execute("select captionacc.ensure_tenant(%s, 'old')", [tenant])
+            for number in range(3):
+                video = f"33333333-3333-4333-8333-33333333333{number}"
+                connection.execute(
+                    "select captionacc.register_video(%s, %s, %s, 100, 'a.mp4')",
+                    [tenant, video, f"{tenant}/{video}.mp4"],
+                )
+            connection.execute("select captionacc.claim_new_videos(2)")
+        for name in later:
+            (folder / f"{name}.later").rename(folder / name)
+        migrate(empty_dsn, directory=folder)
+        assert query(empty_dsn, "select accepted_video_count, accepted_bytes from captionacc.tenants") == [
+            (2, 200)
+        ]
+        assert query(empty_dsn, "select count(*) from captionacc.claim_new_videos(10)") == [(1,)]
