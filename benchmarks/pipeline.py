@@ -6,15 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.metrics import Caption as TimedCaption
-from modal_gpu.captions.reconcile import reconcile
+from modal_gpu.captions.reading import apply_readings, read_texts
 from modal_gpu.captions.subtitles import shown
-from modal_gpu.contracts import CaptionOcrRequest, CaptionRange, CropInferRequest, ExtractRequest
+from modal_gpu.contracts import (
+    CaptionOcrRequest,
+    CaptionOcrResult,
+    CaptionRange,
+    CropInferRequest,
+    ExtractRequest,
+)
 from modal_gpu.databases.captions import (
     Caption,
-    OcrOutcome,
     captions_from_extents,
     read_captions,
-    store_ocr,
     write_captions,
 )
 from modal_gpu.databases.extents import read_extents
@@ -69,14 +73,12 @@ def run(video: Path, work: Path, settings: ComputeSettings | None = None) -> Pip
     # Written and read again for their ids, as the graph does.
     captions = read_captions(write_captions(captions))
     lap("captions")
-    ranges = [CaptionRange(c.id, c.start_index, c.end_index) for c in captions]
-    results = generate_caption_ocr(
-        CaptionOcrRequest(keys.tenant_id, keys.video_id, 1, crop, predictions.frame_count, ranges),
-        store,
-        settings,
-    )
-    outcomes = [OcrOutcome(r.caption_id, r.ocr_text, r.confidence, r.error) for r in results]
-    captions = reconcile(store_ocr(captions, outcomes))
+
+    def recognize(ranges: list[CaptionRange]) -> list[CaptionOcrResult]:
+        request = CaptionOcrRequest(keys.tenant_id, keys.video_id, 1, crop, predictions.frame_count, ranges)
+        return generate_caption_ocr(request, store, settings)
+
+    captions = apply_readings(captions, read_texts(captions, recognize))
     lap("caption OCR")
     return PipelineRun(captions, facts.duration, seconds)
 

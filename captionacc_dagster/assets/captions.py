@@ -1,7 +1,6 @@
 """From extents to captions, their text, and subtitle files."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import dagster as dg
 
@@ -13,16 +12,13 @@ from captionacc_dagster.partitions import videos
 from captionacc_dagster.progress import log_steps
 from captionacc_dagster.resources.catalog import Catalog, CroppedFramesVersion, VideoRow
 from captionacc_dagster.resources.compute import Compute
-from modal_gpu.captions.reconcile import reconcile
+from modal_gpu.captions.reading import apply_readings, read_texts
 from modal_gpu.captions.subtitles import shown, to_srt, to_vtt
 from modal_gpu.contracts import CaptionOcrRequest, CaptionRange
 from modal_gpu.databases.captions import (
     Caption,
-    OcrOutcome,
     merge_extents,
     read_captions,
-    store_ocr,
-    waiting_for_ocr,
     write_captions,
 )
 from modal_gpu.databases.extents import read_extents
@@ -112,23 +108,15 @@ def caption_ocr(
     """Reads without the lock, then writes under it into the captions as they are by then."""
     with working_on("text", context, catalog) as video:
         keys = VideoKeys(video.tenant_id, video.video_id)
-        stored = read_captions(object_store.get(keys.captions_db))
-        waiting = waiting_for_ocr(stored, errors_too=True)
-        request = _ocr_request(video, current_version(catalog, video), waiting)
-        results = compute.caption_ocr(request, log_steps(context.log.info)) if request.captions else []
-        outcomes = [
-            OcrOutcome(result.caption_id, result.ocr_text, result.confidence, result.error)
-            for result in results
-        ]
-        ranges = {
-            caption.caption_id: (caption.start_index, caption.end_index) for caption in request.captions
-        }
+        version = current_version(catalog, video)
+        progress = log_steps(context.log.info)
+        readings = read_texts(
+            read_captions(object_store.get(keys.captions_db)),
+            lambda ranges: compute.caption_ocr(_ocr_request(video, version, ranges), progress),
+        )
         with catalog.lease(video.video_id, "captions", owner=context.run.run_id) as lease:
             stored = read_captions(object_store.get(keys.captions_db))
-            # A caption that a person changed or removed while it was read keeps what the person did.
-            same = {c.id for c in stored if ranges.get(c.id) == (c.start_index, c.end_index)}
-            read = store_ocr(stored, [outcome for outcome in outcomes if outcome.caption_id in same])
-            captions = reconcile(read)
+            captions = apply_readings(stored, readings)
             lease.check()
             object_store.put(keys.captions_db, write_captions(captions), GZIP)
             catalog.bump_database_version(lease.token)
@@ -139,9 +127,9 @@ def caption_ocr(
         metadata={
             "dagster/uri": dg.MetadataValue.path(keys.captions_db),
             "dagster/partition_row_count": len(captions),
-            "images": dg.MetadataValue.md(_image_table(object_store, keys, request, captions)),
-            "read_now": len(outcomes),
-            "failed": sum(bool(outcome.error) for outcome in outcomes),
+            "images": dg.MetadataValue.md(_image_table(object_store, video, version, captions)),
+            "read_now": len(readings),
+            "failed": sum(bool(reading.error) for reading in readings.values()),
             "joined_or_dropped": len(stored) - len(captions),
             "mean_confidence": round(_mean(confidences), 4),
             "lowest_confidence": round(min(confidences, default=0.0), 4),
@@ -208,7 +196,7 @@ def _stored_captions(object_store: ObjectStore, keys: VideoKeys) -> list[Caption
 
 
 def _ocr_request(
-    video: VideoRow, version: CroppedFramesVersion, captions: Sequence[Caption]
+    video: VideoRow, version: CroppedFramesVersion, ranges: list[CaptionRange]
 ) -> CaptionOcrRequest:
     return CaptionOcrRequest(
         tenant_id=video.tenant_id,
@@ -216,12 +204,12 @@ def _ocr_request(
         version=version.version,
         crop_region=version.crop_region,
         frame_count=version.total_frames,
-        captions=[CaptionRange(c.id, c.start_index, c.end_index) for c in captions],
+        captions=ranges,
     )
 
 
 def _image_table(
-    object_store: ObjectStore, keys: VideoKeys, request: CaptionOcrRequest, captions: Sequence[Caption]
+    object_store: ObjectStore, video: VideoRow, version: CroppedFramesVersion, captions: Sequence[Caption]
 ) -> str:
     """Some captions' median images beside their text."""
     from modal_gpu.functions.caption_ocr import caption_images
@@ -229,8 +217,8 @@ def _image_table(
     chosen = previews.evenly([c for c in captions if c.state != "gap"], PREVIEW_CAPTIONS)
     if not chosen:
         return "This video has no captions."
-    asked = replace(request, captions=[CaptionRange(c.id, c.start_index, c.end_index) for c in chosen])
-    images = caption_images(asked, object_store)
+    ranges = [CaptionRange(c.id, c.start_index, c.end_index) for c in chosen]
+    images = caption_images(_ocr_request(video, version, ranges), object_store)
     rows = [
         (
             previews.markdown_image(previews.strip_jpeg(image), f"caption {caption.id}"),

@@ -13,6 +13,11 @@ _UNSPACED = re.compile(
 )
 
 
+#: A line under this share of the usual line height is no caption beside one that is higher.
+LOW_LINE = 0.55
+SURE = 0.9
+
+
 @dataclass(frozen=True)
 class TextSettings:
     """``line_height`` and ``vertical_center`` are fractions of the image, ``None`` where not known;
@@ -42,7 +47,9 @@ def caption_text(lines: Sequence[OcrLine], settings: TextSettings | None = None)
     characters meet; rows of right-to-left scripts are read from the right.
     """
     settings = settings or TextSettings()
-    kept = [line for line in lines if line.text.strip() and _belongs(line, settings)]
+    kept = _without_specks(
+        [line for line in lines if line.text.strip() and _belongs(line, settings)], settings
+    )
     if not kept:
         return CaptionText("", 0.0, 0)
     rows = [_join(row) for row in _rows(kept)]
@@ -63,6 +70,18 @@ def _belongs(line: OcrLine, settings: TextSettings) -> bool:
         if settings.vertical_center is not None:
             return abs(line.box.center_y - settings.vertical_center) <= 3 * settings.line_height
     return True
+
+
+def _without_specks(lines: list[OcrLine], settings: TextSettings) -> list[OcrLine]:
+    """Without lines much lower than a caption's: lit windows and fences read as "II I".
+
+    They stay when OCR is sure of them and there is nothing else: a caption may be a mere "…".
+    """
+    if not settings.line_height:
+        return lines
+    low = LOW_LINE * settings.line_height
+    high = [line for line in lines if line.box.height >= low]
+    return high or [line for line in lines if line.confidence >= SURE]
 
 
 def _rows(lines: Sequence[OcrLine]) -> list[list[OcrLine]]:

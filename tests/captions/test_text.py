@@ -63,3 +63,13 @@ def test_logos_unsure_giant_and_far_lines_are_left_out():
     assert (
         text(caption, line("far", top=0.0, height=0.1), line_height=0.15, vertical_center=0.57) == "caption"
     )
+
+
+def test_low_specks_beside_or_instead_of_a_caption_are_left_out():
+    settings = TextSettings(line_height=0.37, vertical_center=0.68)
+    caption = OcrLine("Meanwhile, in the city,", 0.98, Box(0.29, 0.5, 0.71, 0.87))
+    speck = OcrLine("II II", 0.82, Box(0.0, 0.22, 0.05, 0.34))
+    dots = OcrLine("...", 0.95, Box(0.48, 0.72, 0.52, 0.8))
+    assert caption_text([speck, caption], settings).text == "Meanwhile, in the city,"
+    assert caption_text([speck], settings).text == ""
+    assert caption_text([speck, dots], settings).text == "..."
