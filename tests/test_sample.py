@@ -8,6 +8,8 @@ import numpy as np
 import pysubs2
 import pytest
 
+from benchmarks.metrics import Caption, evaluate
+from benchmarks.pipeline import run_pipeline
 from captionacc_dagster.sample import CAPTIONS, DURATION, SampleCaption, make_sample
 
 SIZE = (480, 270)
@@ -101,3 +103,11 @@ def test_impossible_samples_are_refused(tmp_path: Path, bad: dict) -> None:
     with pytest.raises(ValueError, match="sample"):
         make_sample(tmp_path / "a.mp4", **bad)
     assert not (tmp_path / "a.mp4").exists()
+
+
+def test_the_pipeline_reads_the_demos_sample_without_a_fault(tmp_path: Path):
+    """What a newcomer sees first; it needs no footage beside the project's own."""
+    video = tmp_path / "sample.mp4"
+    truth = [Caption(c.start, c.end, c.text) for c in make_sample(video)]
+    quality = evaluate(truth, run_pipeline(video, tmp_path / "work"))
+    assert (quality.found, quality.invented, quality.exact_text) == (len(truth), 0, len(truth))
