@@ -54,8 +54,8 @@ def markdown(card: dict, results: dict | None) -> str:
             lines += _table(results[kind])
         lines += [
             "",
-            "Caption F1 counts captions with both ends within one 10 Hz frame. By `python -m benchmarks.extents`; "
-            "strokes is the classical predictor.",
+            "Caption F1 counts captions with both ends within one 10 Hz frame. "
+            "By `python -m benchmarks.extents`; strokes is the classical predictor.",
         ]
     lines += ["", "## Limits", "", _LIMITS, ""]
     return "\n".join(lines)
