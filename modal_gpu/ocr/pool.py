@@ -4,7 +4,6 @@ Threads, not processes: onnxruntime releases the GIL. 30 frames of 720p on 2 cor
 engine, 4.0 s with two threads, and 6.0 s with two spawned processes, of which 2 s are their start.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +12,7 @@ from types import TracebackType
 
 import numpy as np
 
+from modal_gpu.cores import available_cores
 from modal_gpu.errors import OcrError
 from modal_gpu.ocr.engine import FrameOcr, OcrEngine
 
@@ -98,11 +98,3 @@ class OcrPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def available_cores() -> int:
-    """Cores that this process may run on, at least 1."""
-    try:
-        return len(os.sched_getaffinity(0)) or 1
-    except AttributeError:  # macOS, Windows
-        return os.cpu_count() or 1
