@@ -1,0 +1,234 @@
+"""The row that captions stand in: changing text at one height, of one size, with one anchor."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import pairwise
+from statistics import median
+
+from modal_gpu.layout.lines import (
+    AnchorType,
+    Line,
+    different_texts,
+    has_person_in,
+    lines_by_frame,
+    size_ratio,
+    span_of,
+    text_levels,
+    zone_of,
+)
+from modal_gpu.ocr.engine import Box
+
+# Lines of one row: middles within this share of the line height, heights within this ratio.
+_ROW_TOLERANCE, _ROW_HEIGHT_RATIO = 0.4, 1.45
+# A caption's anchored edge (or its middle) lies this close to the common one.
+_ANCHOR_TOLERANCE = 0.035
+# Evidence is the number of different texts, weighted by how often captions stand there.
+_ZONE_WEIGHTS = {"bottom": 1.0, "top": 0.8, "middle": 0.6}
+# From so many samples on, one text alone is a title or a sign; needed: two at the bottom, three elsewhere.
+_ENOUGH_SAMPLES, MIN_EVIDENCE = 10, 1.8
+# Text lines whose anchored edge is nowhere stable need more different texts.
+_MIN_TEXTS_UNANCHORED = 5
+# Ticker: edges this close to the frame's, in this share of its samples, and present in this share of all.
+_EDGE, _TICKER_EDGE_SHARE, _TICKER_PRESENCE = 0.03, 0.6, 0.6
+
+
+@dataclass
+class Row:
+    """Lines at one height, of one size."""
+
+    center: float
+    height: float
+    lines: list[Line]
+    anchor_type: AnchorType
+    anchor_position: float
+    #: Different texts, and those among them whose anchor is the common one.
+    texts: int
+    anchored: int
+    evidence: float
+
+    @property
+    def stable(self) -> bool:
+        return self.anchored >= 0.5 * self.texts
+
+    @property
+    def tolerance(self) -> float:
+        return _ANCHOR_TOLERANCE if self.stable else 1.0
+
+
+def choose_row(lines: Sequence[Line], sampled: Sequence[int]) -> tuple[Row | None, list[Row], list[Row]]:
+    """The row with the most evidence, the other rows that could be captions, and tickers."""
+    tickers: list[Row] = []
+    while True:
+        rows = _rows([line for line in lines if not line.verdict])
+        ticker = next((row for row in rows[:3] if _is_ticker(row, len(sampled))), None)
+        if ticker is None:
+            break
+        tickers.append(ticker)
+        for line in ticker.lines:
+            line.reject("ticker", 0.9)
+    rows = [row for row in rows if _plausible(row, len(sampled))]
+    return (rows[0] if rows else None), rows[1:], tickers
+
+
+def _rows(lines: Sequence[Line]) -> list[Row]:
+    """Rows by falling evidence; no line is in two rows."""
+    rows: list[Row] = []
+    left = list(lines)
+    while left:
+        best = max(
+            (_row_around(seed, left) for seed in _seeds(left)),
+            # Ties go to the lower row: captions stand at the bottom more often.
+            key=lambda row: (row.evidence, row.center),
+        )
+        rows.append(best)
+        taken = {id(line) for line in best.lines}
+        left = [line for line in left if id(line) not in taken]
+        # Scene text makes many rows of one line each; they decide nothing.
+        if best.texts == 1 and len(rows) > 20:
+            break
+    return sorted(rows, key=lambda row: (-row.evidence, -row.center))
+
+
+def _seeds(lines: Sequence[Line]) -> list[Line]:
+    """One line for each height and size, on a grid finer than a row."""
+    cells = {(round(line.box.center_y / 0.008), round(line.box.height / 0.01)): line for line in lines}
+    return list(cells.values())
+
+
+def _row_around(seed: Line, lines: Sequence[Line]) -> Row:
+    members = [
+        line
+        for line in lines
+        if abs(line.box.center_y - seed.box.center_y) <= _ROW_TOLERANCE * seed.box.height
+        and size_ratio(line.box.height, seed.box.height) <= _ROW_HEIGHT_RATIO
+    ]
+    texts = different_texts(members)
+    # A caption may be cut into pieces that stand far apart: its place is that of all pieces together.
+    spans = {frame: span_of(pieces) for frame, pieces in lines_by_frame(members).items()}
+    representative = [spans[line.frame] for line in texts]
+    anchor_type, position, anchored = _anchor(representative)
+    center = median(line.box.center_y for line in members)
+    labelled = sum(line.person == "in" for line in members)
+    weight = _ZONE_WEIGHTS[zone_of(center)]
+    return Row(
+        center,
+        median(line.box.height for line in members),
+        members,
+        anchor_type,
+        position,
+        len(texts),
+        anchored,
+        # What a person labelled in outweighs anything else.
+        weight * anchored + 1000 * labelled,
+    )
+
+
+def _anchor(spans: Sequence[Box]) -> tuple[AnchorType, float, int]:
+    """The edge (or middle) that most spans share, where it is, and how many share it."""
+    choices: list[tuple[int, float, AnchorType, float]] = []
+    for kind in ("center", "left", "right"):
+        values = [anchor_value(span, kind) for span in spans]
+        position = median(values)
+        shared = sum(abs(value - position) <= _ANCHOR_TOLERANCE for value in values)
+        spread = median(abs(value - position) for value in values)
+        # One width only fits all three: then the middle is meant if it is the frame's, else the left edge.
+        odds = 0.01 if kind == "center" and abs(position - 0.5) < 0.05 else 0.005 if kind == "left" else 0.0
+        choices.append((shared, odds - spread, kind, position))
+    shared, _, kind, position = max(choices, key=lambda choice: choice[:2])
+    return kind, position, shared
+
+
+def anchor_value(box: Box, kind: AnchorType) -> float:
+    return {"left": box.left, "center": box.center_x, "right": box.right}[kind]
+
+
+def _plausible(row: Row, samples: int) -> bool:
+    if has_person_in(row.lines):
+        return True
+    if samples < _ENOUGH_SAMPLES and row.texts == 1:
+        return zone_of(row.center) == "bottom" and abs(row.anchor_position - 0.5) < 0.1
+    if not row.stable and row.texts < _MIN_TEXTS_UNANCHORED:
+        return False
+    enough = MIN_EVIDENCE if samples >= _ENOUGH_SAMPLES else 1.0
+    return row.evidence >= enough
+
+
+def _is_ticker(row: Row, samples: int) -> bool:
+    if row.texts < 3 or has_person_in(row.lines):
+        return False
+    by_frame = lines_by_frame(row.lines)
+    spans = [span_of(pieces) for pieces in by_frame.values()]
+    at_edge = sum(span.left <= _EDGE or span.right >= 1 - _EDGE for span in spans)
+    to_both_edges = at_edge >= _TICKER_EDGE_SHARE * len(spans) and median(s.width for s in spans) > 0.6
+    if to_both_edges and len(spans) >= _TICKER_PRESENCE * samples:
+        return True
+    texts = [
+        (" ".join(line.text for line in sorted(pieces, key=lambda line: line.box.left)), span_of(pieces))
+        for pieces in by_frame.values()
+    ]
+    moves = sum(_moves_sideways(a, b) for a, b in pairwise(texts))
+    return moves >= max(2, 0.4 * (len(texts) - 1))
+
+
+def _moves_sideways(before: tuple[str, Box], after: tuple[str, Box]) -> bool:
+    """Whether a good part of one text stands in the other, at another place across the screen."""
+    (a, box_a), (b, box_b) = before, after
+    block = SequenceMatcher(None, a, b, autojunk=False).find_longest_match()
+    if block.size < 6 or block.size < 0.4 * min(len(a), len(b)):
+        return False
+    place_a = box_a.left + box_a.width * block.a / len(a)
+    place_b = box_b.left + box_b.width * block.b / len(b)
+    return abs(place_a - place_b) > 0.08
+
+
+def grow(row: Row, lines: Sequence[Line]) -> list[Line]:
+    """The row's anchored lines, and the other lines of the same captions above and below it."""
+    members = _anchored(row, row.lines)
+    for _ in range(3):  # a second, third and fourth line
+        band = band_edges(members)
+        frames = {line.frame for line in members}
+        inside = {id(line) for line in members}
+        near = [
+            line
+            for line in lines
+            if id(line) not in inside
+            and size_ratio(line.box.height, row.height) <= 2.0  # bilingual captions have two sizes
+            and line.box.top - band[1] < 0.6 * row.height
+            and band[0] - line.box.bottom < 0.6 * row.height
+        ]
+        near = _anchored(row, near)
+        together = [line for line in near if line.frame in frames or line.person == "in"]
+        alone = near if len(different_texts(near)) >= 2 else []
+        new = {id(line): line for line in (*together, *alone)}
+        if not new:
+            break
+        members = members + list(new.values())
+    return sorted(members, key=lambda line: (line.frame, line.index))
+
+
+def _anchored(row: Row, lines: Sequence[Line]) -> list[Line]:
+    """Those of ``lines`` that stand at the row's anchor, pieces of one line judged together."""
+    kept = []
+    for pieces in lines_by_frame(lines).values():
+        for level in text_levels(pieces):
+            off = abs(anchor_value(span_of(level), row.anchor_type) - row.anchor_position)
+            kept += [
+                line
+                for line in level
+                if off <= row.tolerance or line.person == "in" or _single_fits(row, line)
+            ]
+    return kept
+
+
+def _single_fits(row: Row, line: Line) -> bool:
+    return abs(anchor_value(line.box, row.anchor_type) - row.anchor_position) <= row.tolerance
+
+
+def band_edges(lines: Sequence[Line]) -> tuple[float, float]:
+    return min(line.box.top for line in lines), max(line.box.bottom for line in lines)
+
+
+def band_share(members: Sequence[Line], lines: Sequence[Line]) -> float:
+    moving = {line.frame for line in lines if not line.verdict or line.verdict == "credits"}
+    return len({line.frame for line in members}) / len(moving)
