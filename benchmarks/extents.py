@@ -189,12 +189,15 @@ def score(
     return extents
 
 
-def on_rendered(predictors: dict[str, PairPredictor], paths: Sequence[Path]) -> dict[str, dict[str, Score]]:
+def on_rendered(
+    predictors: dict[str, PairPredictor], paths: Sequence[Path], with_hints: bool = True
+) -> dict[str, dict[str, Score]]:
     """Scores by predictor and hard case, ``all`` among them, and by script as ``script:name``."""
     scores: dict[str, dict[str, Score]] = {name: defaultdict(Score) for name in predictors}
     for path in paths:
         clip = Clip.load(path)
-        truth, hints = clip_truth(clip), clip_hints(clip)
+        truth = clip_truth(clip)
+        hints = clip_hints(clip) if with_hints else StripHints(clip.hints.line_height)
         for name, predictor in predictors.items():
             mine = scores[name]
             score(
@@ -306,6 +309,9 @@ def main(
     data: Annotated[Path, typer.Option(help="Folder with backgrounds/ and clips/.")] = Path("../shared/data"),
     baseline: Annotated[bool, typer.Option(help="Also the classical predictor.")] = True,
     split: Annotated[str, typer.Option(help="Which rendered clips.")] = "test",
+    hints: Annotated[
+        bool, typer.Option(help="Rendered clips: the layout's hints beyond line height.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Caption F1 with both ends within one 10 Hz frame, pair accuracy and F1 of the labels."""
@@ -323,7 +329,7 @@ def main(
         predictors["strokes"] = StrokePredictor()
     store = ClipStore(cache.resolve(), (data / "backgrounds").resolve(), TEST_FRAMES, keep_source=True)
     paths = store.generate(split, clips)
-    rendered = on_rendered(predictors, paths)
+    rendered = on_rendered(predictors, paths, hints)
     real: dict[str, dict[str, Score]] = {name: defaultdict(Score) for name in predictors}
     for video in sorted((data / "clips").glob("*.mp4")):
         clip = real_clip(video, cache / "real")

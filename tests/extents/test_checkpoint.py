@@ -71,3 +71,11 @@ def test_weights_of_another_network_are_refused(stored, tmp_path):
 def test_the_definitions_load_without_torch():
     code = "import captionacc_dagster.definitions, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_shipped_model_is_small_verified_and_has_its_card():
+    path = checkpoint.shipped()
+    predictor = load_predictor(device="cpu")
+    assert path.stat().st_size < 5_000_000
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert predictor.model_sha256 in card and predictor.model_version in card
