@@ -34,7 +34,7 @@ MESSAGES: list[Any] = [
     ExtractResult(900, 90.0, 1280, 720, "h264", 0, 41, 1, 3.5, "f/", "o", "l", 30, "cut off", {"ocr": 2.5}),
     CropInferRequest(T, V, "k.mp4", REGION, 2, "run-1"),
     CropInferResult(2, 900, {"same": 850, "different": 3}, 4.5, "e", "p/", 30, 10_000, "v1"),
-    CaptionOcrRequest(T, V, 2, 900, [CaptionRange(1, 0, 10), CaptionRange(2, 10, 11)]),
+    CaptionOcrRequest(T, V, 2, REGION, 900, [CaptionRange(1, 0, 10), CaptionRange(2, 10, 11)]),
     CaptionOcrResult("two\nlines – 字幕", 0.875, 10, 1),
 ]
 each_message = pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)

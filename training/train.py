@@ -211,8 +211,30 @@ def pair_labels(window: Window) -> np.ndarray:
     return np.array([LABELS.index(name) for name in names])
 
 
+def _platt(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Scale and bias that make logits ``x`` fit targets ``y`` under weights ``w`` best."""
+    design = np.stack([x, np.ones_like(x)], axis=1)
+    prior = np.array([1.0, 0.0])
+
+    def loss(fitted: np.ndarray) -> float:
+        z = design @ fitted
+        return float((w * (np.logaddexp(0, z) - y * z)).sum() + 5e-4 * ((fitted - prior) ** 2).sum())
+
+    fitted = prior.copy()
+    for _ in range(50):
+        p = np.exp(-np.logaddexp(0, -(design @ fitted)))
+        gradient = design.T @ (w * (p - y)) + 1e-3 * (fitted - prior)
+        hessian = (design * (w * p * (1 - p))[:, None]).T @ design + 1e-3 * np.eye(2)
+        step, size = np.linalg.solve(hessian, gradient), 1.0
+        # Far from the optimum, where probabilities are 0 or 1, a whole Newton step overshoots.
+        while size > 1e-9 and loss(fitted - size * step) > loss(fitted):
+            size /= 2
+        fitted = fitted - size * step
+    return fitted
+
+
 def calibrate(network: ExtentsNetwork, judged: list[ClipLogits]) -> None:
-    """Fit scale and bias of both outputs on validation clips (Platt scaling), by Newton's method."""
+    """Fit scale and bias of both outputs on validation clips (Platt scaling), by damped Newton steps."""
     for row, (name, weight_name) in enumerate((("presence", "presence_weight"), ("same", "same_weight"))):
         logits, targets, weights = [], [], []
         for clip in judged:
@@ -221,13 +243,7 @@ def calibrate(network: ExtentsNetwork, judged: list[ClipLogits]) -> None:
             targets.append(getattr(clip.window, name)[from_second])
             weights.append(getattr(clip.window, weight_name)[from_second])
         x, y, w = (np.concatenate(parts).astype(np.float64) for parts in (logits, targets, weights))
-        design = np.stack([x, np.ones_like(x)], axis=1)
-        fitted = np.array([1.0, 0.0])
-        for _ in range(30):
-            p = 1 / (1 + np.exp(-(design @ fitted)))
-            gradient = design.T @ (w * (p - y)) + 1e-3 * (fitted - (1, 0))
-            hessian = (design * (w * p * (1 - p))[:, None]).T @ design + 1e-3 * np.eye(2)
-            fitted = fitted - np.linalg.solve(hessian, gradient)
+        fitted = _platt(x, y, w)
         old = network.calibration[row].double().cpu().numpy()
         # The logits already went through the old scale and bias.
         new = (fitted[0] * old[0], fitted[0] * old[1] + fitted[1])

@@ -64,7 +64,8 @@ def save_checkpoint(network: "ExtentsNetwork", version: str, folder: Path) -> Ch
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    metadata = {"version": version, "settings": json.dumps(asdict(network.settings), sort_keys=True)}
+    # One entry only: safetensors writes several in an order that changes from process to process.
+    metadata = {"settings": json.dumps(asdict(network.settings), sort_keys=True)}
     data = save(tensors, metadata)
     digest = hashlib.sha256(data).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
