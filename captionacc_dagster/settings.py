@@ -97,6 +97,20 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", alias="CAPTIONACC_HOST")
     port: int = Field(3000, alias="CAPTIONACC_PORT", ge=1, le=65535)
 
+    # Fast paths, both optional: the sensors find the same work a few seconds later.
+    dagster_url: str | None = Field(
+        None,
+        alias="CAPTIONACC_DAGSTER_URL",
+        description="Dagster's web server, which launches runs; the local one when unset",
+    )
+    webhook_secret: SecretStr | None = Field(
+        None, alias="CAPTIONACC_WEBHOOK_SECRET", description="what Supabase sends as a bearer token"
+    )
+    webhook_port: int = Field(3001, alias="CAPTIONACC_WEBHOOK_PORT", ge=1, le=65535)
+    webhook_requests_a_minute: int = Field(
+        300, alias="CAPTIONACC_WEBHOOK_REQUESTS_A_MINUTE", ge=1, description="of one client"
+    )
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
@@ -121,6 +135,11 @@ class Settings(BaseSettings):
         if self.storage_bucket:
             return f"s3://{self.storage_bucket}"
         return (self.home / "bucket").as_uri()
+
+    @property
+    def effective_dagster_url(self) -> str:
+        """Dagster's web server."""
+        return self.dagster_url or f"http://{self.host}:{self.port}"
 
     @property
     def worker_count(self) -> int:

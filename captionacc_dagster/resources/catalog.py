@@ -669,6 +669,14 @@ class Catalog(Protocol):
         """No run was made of a claim: the next claim may have it at once, as the same attempt."""
         ...
 
+    def claim_layout_approval(
+        self, video_id: str, *, restart_after_seconds: float = 3600
+    ) -> LayoutApproval | None:
+        """As :meth:`pending_layout_approvals`, for one video."""
+        ...
+
+    def return_layout_approval(self, video_id: str, attempt: int) -> bool: ...
+
     # Rejections
     def record_rejection(
         self,

@@ -66,6 +66,7 @@ REPEATABLE = frozenset(
         "set_tenant_tier",
         "set_demo",
         "return_claim",
+        "return_layout_approval",
         "acknowledge_rejection",
         "request_caption_ocr",
         "begin_caption_ocr_request",
@@ -507,6 +508,19 @@ class FunctionCatalog(ABC):
 
     def return_claim(self, video_id: str, attempt: int) -> bool:
         return self._call_value("return_claim", video_id=_video_id(video_id), attempt=attempt)
+
+    def claim_layout_approval(
+        self, video_id: str, *, restart_after_seconds: float = 3600
+    ) -> LayoutApproval | None:
+        rows = self._call(
+            "claim_layout_approval",
+            video_id=_video_id(video_id),
+            restart_after_seconds=float(restart_after_seconds),
+        )
+        return LayoutApproval.from_row(rows[0]) if rows else None
+
+    def return_layout_approval(self, video_id: str, attempt: int) -> bool:
+        return self._call_value("return_layout_approval", video_id=_video_id(video_id), attempt=attempt)
 
     # -- rejections --------------------------------------------------------------------------
 

@@ -74,29 +74,45 @@ create function captionacc._count_accepted() returns trigger
 language plpgsql
 set search_path = captionacc, pg_temp
 as $$
-declare
-    before boolean := old.accepted_at is not null and old.deleted_at is null;
-    after boolean := tg_op = 'UPDATE' and new.accepted_at is not null and new.deleted_at is null;
 begin
-    if before or after then
-        update tenants set
-            accepted_video_count = accepted_video_count + after::integer - before::integer,
-            accepted_bytes = accepted_bytes + case when after then new.size_bytes else 0 end
-                - case when before then old.size_bytes else 0 end
-        where id = old.tenant_id;
-    end if;
+    -- Once a statement: a claim of many videos changes each tenant's row once.
+    update tenants t set
+        accepted_video_count = t.accepted_video_count + change.videos, accepted_bytes = t.accepted_bytes + change.bytes
+    from (
+        select o.tenant_id, sum(n.videos - o.videos) as videos, sum(n.bytes - o.bytes) as bytes
+        from (
+            select id, tenant_id, counts::integer as videos, counts::integer * size_bytes as bytes
+            from before_statement, lateral (select accepted_at is not null and deleted_at is null as counts) c
+        ) o
+        join (
+            select id, counts::integer as videos, counts::integer * size_bytes as bytes
+            from after_statement, lateral (select accepted_at is not null and deleted_at is null as counts) c
+        ) n using (id)
+        where (n.videos, n.bytes) <> (o.videos, o.bytes)
+        group by o.tenant_id
+    ) change
+    where t.id = change.tenant_id;
     return null;
 end
 $$;
-create trigger videos_count_accepted after update on captionacc.videos for each row
-    when (
-        (old.accepted_at is null) <> (new.accepted_at is null)
-        or (old.deleted_at is null) <> (new.deleted_at is null)
-        or old.size_bytes <> new.size_bytes
-    )
-    execute function captionacc._count_accepted();
+create trigger videos_count_accepted after update on captionacc.videos
+    referencing old table as before_statement new table as after_statement
+    for each statement execute function captionacc._count_accepted();
+
+create function captionacc._count_removed() returns trigger
+language plpgsql
+set search_path = captionacc, pg_temp
+as $$
+begin
+    update tenants set accepted_video_count = accepted_video_count - 1,
+        accepted_bytes = accepted_bytes - old.size_bytes
+    where id = old.tenant_id;
+    return null;
+end
+$$;
 create trigger videos_count_removed after delete on captionacc.videos for each row
-    execute function captionacc._count_accepted();
+    when (old.accepted_at is not null and old.deleted_at is null)
+    execute function captionacc._count_removed();
 
 -- ---------------------------------------------------------------------------------------------
 -- People

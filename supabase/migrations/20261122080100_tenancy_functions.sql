@@ -251,7 +251,7 @@ as $$
 $$;
 comment on function captionacc.tenant_limits(uuid) is 'What applies to a tenant; null, or no row: no limit.';
 
-create function captionacc._quota_refusal(p_video captionacc.videos)
+create function captionacc._quota_refusal(p_video captionacc.videos, p_more_videos integer, p_more_bytes bigint)
 returns table (rejection_type text, message text)
 language plpgsql stable
 set search_path = captionacc, pg_temp
@@ -264,7 +264,9 @@ declare
     amount numeric;
 begin
     select * into limits from tenant_limits(p_video.tenant_id);
-    select t.accepted_video_count, t.accepted_bytes into used from tenants t where t.id = p_video.tenant_id;
+    select t.accepted_video_count + p_more_videos as accepted_video_count,
+        t.accepted_bytes + p_more_bytes as accepted_bytes
+    into used from tenants t where t.id = p_video.tenant_id;
     if used.accepted_video_count >= limits.video_count_limit then
         return query select 'video_count_exceeded', format(
             'There are %s videos and %s are allowed: delete one, or change to a larger plan.',
@@ -283,6 +285,7 @@ begin
             select from videos v where v.tenant_id = p_video.tenant_id and v.accepted_at >= today
             limit limits.daily_upload_limit
         ) accepted;
+        amount := amount + p_more_videos;
         if amount >= limits.daily_upload_limit then
             return query select 'daily_uploads_exceeded', format(
                 'More than %s videos came in today (UTC): ask for this one again tomorrow.',
@@ -301,8 +304,9 @@ begin
     end if;
 end
 $$;
-comment on function captionacc._quota_refusal(captionacc.videos) is
-    'Why a video may not be accepted now; no row when it may. The tenant''s row must be locked.';
+comment on function captionacc._quota_refusal(captionacc.videos, integer, bigint) is
+    'Why a video may not be accepted now, beside some that are about to be; no row when it may. The tenant''s row '
+    'must be locked.';
 
 create function captionacc._accept_layouts(p_video_ids uuid[]) returns setof captionacc.videos
 language plpgsql
@@ -312,6 +316,9 @@ declare
     video videos;
     refusal record;
     accepted uuid[] := p_video_ids;
+    tenant uuid;
+    more_videos integer;
+    more_bytes bigint;
 begin
     if coalesce(cardinality(p_video_ids), 0) = 0 then
         return;
@@ -325,11 +332,17 @@ begin
         where v.id = any (p_video_ids) and v.accepted_at is null
             and num_nonnulls(l.storage_quota_bytes, l.video_count_limit, l.processing_minutes_limit,
                 l.daily_upload_limit) > 0
-        order by v.uploaded_at, v.id
+        order by v.tenant_id, v.uploaded_at, v.id
     loop
-        select * into refusal from _quota_refusal(video);
+        if video.tenant_id is distinct from tenant then
+            tenant := video.tenant_id;
+            more_videos := 0;
+            more_bytes := 0;
+        end if;
+        select * into refusal from _quota_refusal(video, more_videos, more_bytes);
         if refusal.rejection_type is null then
-            update videos set accepted_at = clock_timestamp() where id = video.id;
+            more_videos := more_videos + 1;
+            more_bytes := more_bytes + video.size_bytes;
         else
             accepted := array_remove(accepted, video.id);
             perform record_rejection(video.tenant_id, refusal.rejection_type, refusal.message, video.id);
@@ -355,6 +368,41 @@ end
 $$;
 comment on function captionacc._accept_layouts(uuid[]) is
     'Claim videos that the caller has locked; those beyond their tenant''s quota end in an error instead.';
+
+create or replace function captionacc._give_up_unstarted(
+    p_stage text, p_limit integer, p_before timestamptz, p_max_unstarted integer
+) returns void
+language plpgsql
+set search_path = captionacc, pg_temp
+as $$
+begin
+    execute format(
+        $sql$
+        with given_up as materialized (
+            select id from videos
+            -- The stage's index of what waits holds these; without its last condition it would not be used.
+            where %1$s_status = 'wait' and %1$s_run_id is null and deleted_at is null and %2$s
+                and %1$s_requested_at < $1 and %1$s_unstarted_requests >= $2
+            order by %1$s_requested_at limit $3
+            for update skip locked
+        )
+        update videos v
+        set %1$s_status = 'error',
+            %1$s_error_details = _error_details(
+                format('asked for %%s times, and no run began: look at the orchestrator''s queue and daemon',
+                    v.%1$s_unstarted_requests),
+                'NotStartedError', null, v.%1$s_attempts)
+        from given_up where v.id = given_up.id
+        $sql$,
+        p_stage,
+        case p_stage
+            when 'layout' then 'uploaded_at is not null'
+            when 'boundaries' then 'layout_status = ''done'''
+            when 'text' then 'boundaries_status in (''annotate'', ''done'')'
+        end)
+    using p_before, p_max_unstarted, p_limit;
+end
+$$;
 
 create or replace function captionacc.claim_new_videos(
     p_limit integer default 50,
@@ -428,7 +476,7 @@ set search_path = captionacc, pg_temp
 as $$
 begin
     -- Still the same attempt, so that its run key finds a run that was launched after all.
-    update videos set layout_requested_at = '-infinity'
+    update videos set layout_requested_at = '1970-01-01Z'
     where id = p_video_id and layout_attempts = p_attempt and layout_status = 'wait' and layout_run_id is null
         and layout_requested_at is not null;
     return found;

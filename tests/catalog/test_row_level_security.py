@@ -299,7 +299,7 @@ def test_a_lock_token_is_not_for_people(world):
 @pytest.fixture
 def act(postgrest: PostgrestServer) -> Iterator[Callable[..., httpx.Response]]:
     """Calls an action with a user's token, as supabase-js does."""
-    with httpx.Client(base_url=f"{postgrest.url}/rest/v1", timeout=10) as client:
+    with httpx.Client(base_url=f"{postgrest.url}/rest/v1", timeout=30) as client:
 
         def call(user: str | None, action: str, **arguments) -> httpx.Response:
             token = make_key("authenticated", user) if user else make_key("anon")

@@ -11,11 +11,13 @@ It answers no embedded resources, no CSV, no aggregates and no OpenAPI.
 """
 
 import json
+import queue
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +25,6 @@ import jwt
 import psycopg
 import uvicorn
 from psycopg import sql
-from psycopg_pool import ConnectionPool
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -83,9 +84,7 @@ class PostgrestServer:
 
     def __post_init__(self) -> None:
         self._functions: dict[tuple, tuple] = {}
-        self._pool = ConnectionPool(
-            self.dsn, min_size=1, max_size=20, open=False, check=ConnectionPool.check_connection
-        )
+        self._idle: queue.SimpleQueue[psycopg.Connection] = queue.SimpleQueue()
 
     @contextmanager
     def running(self) -> Iterator["PostgrestServer"]:
@@ -97,14 +96,39 @@ class PostgrestServer:
         config = uvicorn.Config(Starlette(routes=routes), log_level="critical", lifespan="off")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        with self._pool:
-            thread.start()
-            try:
-                yield self
-            finally:
-                server.should_exit = True
-                thread.join(10)
-                listener.close()
+        thread.start()
+        deadline = time.monotonic() + 30
+        while not server.started and time.monotonic() < deadline:
+            time.sleep(0.01)
+        try:
+            yield self
+        finally:
+            server.should_exit = True
+            thread.join(10)
+            listener.close()
+            while not self._idle.empty():
+                self._idle.get().close()
+
+    @contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection]:
+        """An idle connection that still answers, or a new one."""
+        connection = None
+        while connection is None and not self._idle.empty():
+            with suppress(queue.Empty, psycopg.OperationalError):
+                candidate = self._idle.get_nowait()
+                candidate.execute("")
+                connection = candidate
+        # As on Supabase, where a role's statements end after some seconds: said, not waited for.
+        connection = connection or psycopg.connect(
+            self.dsn, autocommit=True, options="-c statement_timeout=15000", connect_timeout=10
+        )
+        try:
+            yield connection
+        finally:
+            if connection.broken:
+                connection.close()
+            else:
+                self._idle.put(connection)
 
     async def _handle(self, request: Request) -> Response:
         body = await request.body()
@@ -164,7 +188,7 @@ class PostgrestServer:
         if schema not in self.schemas:
             exposed = ", ".join(self.schemas)
             raise _RefusedError(406, "PGRST106", f"The schema must be one of the following: {exposed}")
-        with self._pool.connection() as connection, connection.transaction():
+        with self._connection() as connection, connection.transaction():
             connection.execute(
                 "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true),"
                 " set_config('response.status', '', true)",
