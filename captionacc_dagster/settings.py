@@ -7,6 +7,7 @@ Secrets are :class:`pydantic.SecretStr`; they are unwrapped only where a client 
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 from uuid import UUID
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
@@ -76,6 +77,12 @@ class Settings(BaseSettings):
     modal_enabled: bool = Field(False, alias="MODAL_ENABLED", description="run the GPU functions on Modal")
     workers: int = Field(
         0, alias="CAPTIONACC_WORKERS", ge=0, description="CPU workers of a run; 0 for one a core"
+    )
+
+    extents_predictor: Literal["strokes", "network"] = Field(
+        "strokes",
+        alias="EXTENTS_PREDICTOR",
+        description="what tells captions apart: fast strokes, or the network, better on hard footage",
     )
 
     # OCR. The models in RapidOCR's wheel read Chinese, Japanese, English, Latin scripts and Greek.

@@ -43,5 +43,6 @@ class ComputeResource(dg.ConfigurableResource[Compute]):
                 ocr_detection_model=settings.ocr_detection_model,
                 ocr_recognition_model=settings.ocr_recognition_model,
                 ocr_dictionary=settings.ocr_dictionary,
+                extents_predictor=settings.extents_predictor,
             ),
         )

@@ -8,7 +8,6 @@ from modal_gpu.databases.extents import ExtentsRun, write_extents
 from modal_gpu.databases.sqlite_file import utc_now
 from modal_gpu.errors import StorageError
 from modal_gpu.extents.predictor import PairPredictions, PairPredictor, StripHints, collect
-from modal_gpu.extents.strokes import StrokePredictor
 from modal_gpu.frame_index import chunks
 from modal_gpu.functions.feed import Feed
 from modal_gpu.functions.hints import strip_hints
@@ -35,7 +34,7 @@ def crop_and_infer_caption_frame_extents(
     """
     keys = VideoKeys(request.tenant_id, request.video_id)
     watch, report, started_at = Stopwatch(), DecodeReport(), utc_now()
-    predictor = StrokePredictor()
+    predictor = settings.predictor()
     with local_video(store, request.video_key) as path:
         watch.seconds["download"] = watch.total
         info = probe(path)

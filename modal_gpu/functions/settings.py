@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from modal_gpu.cores import available_cores
 
 if TYPE_CHECKING:
+    from modal_gpu.extents.predictor import PairPredictor
     from modal_gpu.ocr.rapid import RapidOcrSettings
 
 
@@ -18,11 +19,23 @@ class ComputeSettings:
     ocr_detection_model: Path | None = None
     ocr_recognition_model: Path | None = None
     ocr_dictionary: Path | None = None
+    #: ``strokes`` compares strokes; ``network`` is more accurate on hard footage and takes longer on a CPU.
+    extents_predictor: Literal["strokes", "network"] = "strokes"
 
     @property
     def worker_count(self) -> int:
         """The workers asked for, or one a core."""
         return self.workers or available_cores()
+
+    def predictor(self) -> "PairPredictor":
+        """The pair predictor. Raises :class:`CheckpointError` when the network's file is not whole."""
+        if self.extents_predictor == "network":
+            from modal_gpu.extents.checkpoint import load_predictor
+
+            return load_predictor()
+        from modal_gpu.extents.strokes import StrokePredictor
+
+        return StrokePredictor()
 
     def ocr(self, base: "RapidOcrSettings | None" = None) -> "RapidOcrSettings":
         """OCR settings with this installation's model files; ``base`` says what is read."""

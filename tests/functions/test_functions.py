@@ -18,6 +18,7 @@ from modal_gpu.contracts import (
 from modal_gpu.databases.captions import read_captions
 from modal_gpu.databases.extents import read_extents
 from modal_gpu.errors import BadVideoError, DamagedChunkError, ObjectNotFoundError
+from modal_gpu.extents.decoder import decode
 from modal_gpu.frame_index import chunks
 from modal_gpu.functions.caption_ocr import caption_images, generate_caption_ocr
 from modal_gpu.functions.crop_infer import crop_and_infer_caption_frame_extents
@@ -159,3 +160,14 @@ class TestFeed:
             feed.put(1)
             raise KeyError
         assert len(seen) <= 1
+
+
+def test_the_trained_network_tells_the_captions_apart_too(line: Line, laid_out: VideoRow, clip: Clip):
+    settings = replace(ONE, extents_predictor="network")
+    result = crop_and_infer_caption_frame_extents(crop_request(line, laid_out), line.store, settings)
+    run, predictions = read_extents(line.store.get(result.caption_frame_extents_db_key))
+    assert run.model_version.startswith("extents-") and len(run.model_sha256) == 64
+    found = [(extent.start / 10, extent.end / 10) for extent in decode(predictions)]
+    assert found == [
+        (pytest.approx(truth.start_s, abs=0.11), pytest.approx(truth.end_s, abs=0.11)) for truth in clip.truth
+    ]
