@@ -163,11 +163,11 @@ class SupabaseListener:
             with contextlib.suppress(asyncio.QueueFull):
                 events.put_nowait(payload)
 
-        joined = asyncio.Event()
+        joined, refused = asyncio.Event(), asyncio.Event()
 
         def subscribed(status: Any, error: Exception | None) -> None:
-            if str(getattr(status, "value", status)).upper() == "SUBSCRIBED":
-                joined.set()
+            accepted = str(getattr(status, "value", status)).upper() == "SUBSCRIBED"
+            (joined if accepted else refused).set()
 
         try:
             channel = client.channel("captionacc-videos")
@@ -176,7 +176,8 @@ class SupabaseListener:
             await asyncio.wait_for(joined.wait(), 20)
             self.backoff.reset()
             self.listening.set()
-            while not stop.is_set() and client.realtime.is_connected:
+            # The channel can end on a connection that stands, for example with its token.
+            while not stop.is_set() and client.realtime.is_connected and not refused.is_set():
                 with contextlib.suppress(asyncio.TimeoutError):
                     payload = await asyncio.wait_for(events.get(), min(1.0, self.check_seconds))
                     record = (payload.get("data") or payload).get("record") or {}

@@ -265,3 +265,21 @@ class TestStarting:
     def test_a_web_server_that_is_not_there_is_a_launch_error(self):
         with pytest.raises(LaunchError, match=r"127\.0\.0\.1:9 does not answer"):
             launch_over_http("http://127.0.0.1:9")("layout", {})
+
+
+class TestCommand:
+    def test_without_a_secret_the_command_says_what_to_set(self, monkeypatch, tmp_path):
+        from typer.testing import CliRunner
+
+        from captionacc_dagster.cli import app
+        from captionacc_dagster.settings import SettingsError, get_settings
+
+        monkeypatch.setenv("CAPTIONACC_HOME", str(tmp_path))
+        monkeypatch.delenv("CAPTIONACC_WEBHOOK_SECRET", raising=False)
+        get_settings.cache_clear()
+        try:
+            result = CliRunner().invoke(app, ["webhook"])
+        finally:
+            get_settings.cache_clear()
+        assert isinstance(result.exception, SettingsError)
+        assert "CAPTIONACC_WEBHOOK_SECRET is not set" in str(result.exception)
