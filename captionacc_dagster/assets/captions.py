@@ -1,5 +1,6 @@
 """From extents to captions, their text, and subtitle files."""
 
+import time
 from collections.abc import Sequence
 
 import dagster as dg
@@ -7,6 +8,7 @@ import dagster as dg
 from captionacc_dagster import previews
 from captionacc_dagster.assets.external import OWNERS
 from captionacc_dagster.assets.stage import run_selects, working_on
+from captionacc_dagster.assets.usage import record_processing
 from captionacc_dagster.assets.versions import current_version
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.progress import log_steps
@@ -110,10 +112,12 @@ def caption_ocr(
         keys = VideoKeys(video.tenant_id, video.video_id)
         version = current_version(catalog, video)
         progress = log_steps(context.log.info)
+        started = time.monotonic()
         readings = read_texts(
             read_captions(object_store.get(keys.captions_db)),
             lambda ranges: compute.caption_ocr(_ocr_request(video, version, ranges), progress),
         )
+        record_processing(catalog, video, "generate_caption_ocr", time.monotonic() - started)
         with catalog.lease(video.video_id, "captions", owner=context.run.run_id) as lease:
             stored = read_captions(object_store.get(keys.captions_db))
             captions = apply_readings(stored, readings)

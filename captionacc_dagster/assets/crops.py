@@ -7,6 +7,7 @@ import dagster as dg
 
 from captionacc_dagster.assets.external import OWNERS, layout_approval, source_video
 from captionacc_dagster.assets.stage import run_selects, working_on
+from captionacc_dagster.assets.usage import record_processing
 from captionacc_dagster.assets.versions import current_version
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.progress import log_steps
@@ -68,6 +69,8 @@ def crop_and_infer_caption_frame_extents(
             result = _new_version(context, catalog, compute, video, selected)
         else:
             result = _current_version(context, catalog, compute, video, selected)
+        function = "crop_and_infer_caption_frame_extents"
+        record_processing(catalog, video, function, result.processing_duration_seconds)
         if result.damage:
             context.log.warning(f"video {video.video_id}: {result.damage}")
         if "caption_frame_extents_db" in selected:

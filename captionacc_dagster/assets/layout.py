@@ -9,11 +9,12 @@ from captionacc_dagster import previews
 from captionacc_dagster.assets.external import OWNERS, source_video
 from captionacc_dagster.assets.layout_picture import layout_picture
 from captionacc_dagster.assets.stage import working_on
+from captionacc_dagster.assets.usage import record_processing
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.progress import log_steps
-from captionacc_dagster.resources.catalog import Catalog, LayoutOutcome, VideoRow, WrongStateError
+from captionacc_dagster.resources.catalog import Catalog, LayoutOutcome, Lease, VideoRow, WrongStateError
 from captionacc_dagster.resources.compute import Compute
-from modal_gpu.contracts import ExtractRequest, ExtractResult
+from modal_gpu.contracts import ExtractRequest, ExtractResult, Progress
 from modal_gpu.databases.layout import LayoutFile, read_layout
 from modal_gpu.databases.raw_ocr import read_raw_ocr
 from modal_gpu.frame_index import full_frame_indices
@@ -90,10 +91,14 @@ def extract_frames_and_ocr(
                     raise WrongStateError(
                         f"video {video.video_id} was never read: materialize raw_ocr_db as well"
                     )
+                lease.check()
                 rebuild_layout(object_store, keys, video.width, video.height)
             else:
                 request = ExtractRequest(keys.tenant_id, keys.video_id, video.storage_key, outputs=selected)
-                result = compute.extract(request, log_steps(context.log.info))
+                result = compute.extract(request, _while_held(lease, log_steps(context.log.info)))
+                record_processing(
+                    catalog, video, "extract_frames_and_ocr", result.processing_duration_seconds
+                )
             catalog.bump_database_version(lease.token)
         if result is not None and result.damage:
             context.log.warning(f"video {video.video_id}: {result.damage}")
@@ -105,6 +110,16 @@ def extract_frames_and_ocr(
         else:
             catalog.release_stage(video.video_id, "layout", context.run.run_id)
     yield from _materializations(selected, object_store, keys, layout, result)
+
+
+def _while_held(lease: Lease, progress: Progress) -> Progress:
+    """Progress that ends the work as soon as the lock under which it would publish is lost."""
+
+    def report(stage: str, done: int, total: int) -> None:
+        lease.check()
+        progress(stage, done, total)
+
+    return report
 
 
 def _outcome(video: VideoRow, layout: LayoutFile, result: ExtractResult | None) -> LayoutOutcome:

@@ -151,6 +151,32 @@ def test_a_fault_of_the_code_ends_in_the_row_too(line: Line, laid_out: VideoRow)
     assert (row.boundaries_status, row.caption_count) == ("annotate", 3)
 
 
+def steal(dsn: str, database_name: str) -> None:
+    """Give a lock to somebody else, and wait until its holder's renewing thread has seen that."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "update captionacc.video_database_state set lock_token = gen_random_uuid(), "
+            "lock_owner = 'ann', lock_expires_at = now() + interval '1 hour' where database_name = %s",
+            [database_name],
+        )
+    for thread in threading.enumerate():
+        if thread.name == f"lease-{database_name}":
+            thread.join(10)
+
+
+def test_a_layout_run_that_loses_its_lock_stops_before_it_writes(
+    line: Line, clip: Clip, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+):
+    video_id, held = line.upload(clip.path).video_id, line.catalog.lease
+    before = line.stored(video_id)
+    monkeypatch.setattr(line.catalog, "lease", lambda video, name, owner: held(video, name, owner, 1))
+    line.compute.before["extract"] = lambda _: steal(postgres_dsn, "layout")
+    result = line.run("layout", video_id)
+    assert not result.success and "nothing more is written" in failure(result)
+    assert line.stored(video_id) == before
+    assert line.row(video_id).layout_error_details["error_type"] == "LockLostError"
+
+
 def test_a_lost_lease_writes_nothing(
     line: Line, finished: VideoRow, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
 ):
@@ -162,16 +188,7 @@ def test_a_lost_lease_writes_nothing(
         return held(video_id, name, owner, 1)
 
     def robbed(*arguments):
-        with psycopg.connect(postgres_dsn) as connection:
-            connection.execute(
-                "update captionacc.video_database_state set lock_token = gen_random_uuid(), "
-                "lock_owner = 'ann', lock_expires_at = now() + interval '1 hour' "
-                "where database_name = 'captions'"
-            )
-        # The renewing thread ends when it sees that the lock is another's.
-        for thread in threading.enumerate():
-            if thread.name == "lease-captions":
-                thread.join(10)
+        steal(postgres_dsn, "captions")
         return merge(*arguments)
 
     monkeypatch.setattr(line.catalog, "lease", short_lease)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from benchmarks.metrics import evaluate
@@ -84,6 +85,22 @@ def test_a_video_becomes_subtitles(line_on: Line, clip: Clip, tmp_path: Path):
         quality = evaluate(clip.truth, read_subtitles(file))
         assert (quality.found, quality.invented, quality.exact_text) == (3, 0, 3)
         assert max(quality.start_error_ms.largest, quality.end_error_ms.largest) <= 100
+
+
+def test_processing_counts_towards_the_tenants_minutes(line: Line, clip: Clip, postgres_dsn: str):
+    video_id = line.upload(clip.path).video_id
+    assert line.run("layout", video_id).success and line.run("captions", video_id).success
+    with psycopg.connect(postgres_dsn) as connection:
+        used = connection.execute(
+            "select metadata ->> 'function', metric_value > 0 from captionacc.usage_metrics"
+            " where video_id = %s and metric_type = 'processing_minutes' order by id",
+            [video_id],
+        ).fetchall()
+    assert used == [
+        ("extract_frames_and_ocr", True),
+        ("crop_and_infer_caption_frame_extents", True),
+        ("generate_caption_ocr", True),
+    ]
 
 
 def test_assets_show_pictures_and_numbers(line: Line, laid_out):
