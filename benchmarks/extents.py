@@ -306,7 +306,10 @@ def main(
     cache: Annotated[Path, typer.Option(help="Where rendered clips are kept.")] = Path(
         ".captionacc/training"
     ),
-    data: Annotated[Path, typer.Option(help="Folder with backgrounds/ and clips/.")] = Path("../shared/data"),
+    data: Annotated[
+        Path,
+        typer.Option(help="Folder with backgrounds/ and clips/.", envvar="CAPTIONACC_TEST_DATA", exists=True),
+    ],
     baseline: Annotated[bool, typer.Option(help="Also the classical predictor.")] = True,
     split: Annotated[str, typer.Option(help="Which rendered clips.")] = "test",
     hints: Annotated[

@@ -25,7 +25,6 @@ from modal_gpu.extents.working_scale import LINE_HEIGHT
 from training.clips import Clip
 from training.dataset import DATA_VERSION, ClipStore, Window, random_window, sized, whole_window
 
-BACKGROUNDS = Path("../shared/data/backgrounds")
 DEFAULT_CACHE = Path(".captionacc/training")
 
 
@@ -399,9 +398,7 @@ def finish(trainer: Trainer, validation: list[Path], version: str, models: Path,
 
 
 def main(
-    backgrounds: Annotated[
-        Path, typer.Option(help="Folder of footage without captions.", exists=True)
-    ] = Path("../shared/data/backgrounds"),
+    backgrounds: Annotated[Path, typer.Option(help="Folder of footage without captions.", exists=True)],
     cache: Annotated[Path, typer.Option(help="Where clips and runs are kept.")] = DEFAULT_CACHE,
     run: Annotated[str, typer.Option(help="Name of the run; the same name goes on with it.")] = "default",
     version: Annotated[str, typer.Option(help="Version of the model.")] = "extents-1",
