@@ -301,15 +301,15 @@ def _table(title: str, scores: dict[str, dict[str, Score]], rows: Sequence[str])
 
 
 def main(
+    data: Annotated[
+        Path,
+        typer.Option(help="Folder with backgrounds/ and clips/.", envvar="CAPTIONACC_TEST_DATA", exists=True),
+    ],
     model: Annotated[Path | None, typer.Option(help="A model file; the shipped one by default.")] = None,
     clips: Annotated[int, typer.Option(help="Rendered clips of the test split; 26 cases in turn.")] = 104,
     cache: Annotated[Path, typer.Option(help="Where rendered clips are kept.")] = Path(
         ".captionacc/training"
     ),
-    data: Annotated[
-        Path,
-        typer.Option(help="Folder with backgrounds/ and clips/.", envvar="CAPTIONACC_TEST_DATA", exists=True),
-    ],
     baseline: Annotated[bool, typer.Option(help="Also the classical predictor.")] = True,
     split: Annotated[str, typer.Option(help="Which rendered clips.")] = "test",
     hints: Annotated[
