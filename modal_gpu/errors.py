@@ -73,6 +73,10 @@ class OcrError(CaptionAccError):
     """The OCR engine cannot be loaded or failed on every frame."""
 
 
+class RefusedImageError(OcrError):
+    """An OCR service does not take this very image; it may take its parts."""
+
+
 class DamagedChunkError(CaptionAccError):
     """A stored chunk of cropped frames that is incomplete or cannot be decoded; the message names it."""
 

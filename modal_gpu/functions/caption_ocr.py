@@ -21,7 +21,6 @@ from modal_gpu.keys import VideoKeys
 from modal_gpu.media.chunks import ChunkReader
 from modal_gpu.ocr.engine import Box, FrameOcr
 from modal_gpu.ocr.pool import OcrPool
-from modal_gpu.ocr.rapid import STRIP, RapidOcrEngine
 from modal_gpu.storage import ObjectStore
 
 
@@ -43,7 +42,7 @@ def generate_caption_ocr(
     results = []
     images = enumerate(caption_images(request, store))
     reading = text_settings(store, VideoKeys(request.tenant_id, request.video_id), request.crop_region)
-    with OcrPool(lambda: RapidOcrEngine(settings.ocr(STRIP)), min(settings.worker_count, total)) as pool:
+    with OcrPool(lambda: settings.open_ocr("strips"), min(settings.worker_count, total)) as pool:
         for frame, caption in zip(pool.map(images), request.captions, strict=True):
             results.append(_result(caption, frame, reading))
             progress("captions", len(results), total)

@@ -19,7 +19,6 @@ from modal_gpu.media.probe import VideoInfo, probe
 from modal_gpu.media.report import DecodeReport
 from modal_gpu.ocr.engine import FrameOcr
 from modal_gpu.ocr.pool import OcrPool
-from modal_gpu.ocr.rapid import RapidOcrEngine
 from modal_gpu.storage import ObjectStore
 
 JPEG_QUALITY = 90
@@ -99,7 +98,7 @@ def _read_frames(
                 yield frame.index, frame.image
 
         if read:
-            with OcrPool(lambda: RapidOcrEngine(settings.ocr()), settings.worker_count) as pool:
+            with OcrPool(lambda: settings.open_ocr("frames"), settings.worker_count) as pool:
                 for done, frame in enumerate(pool.map(images()), 1):
                     found.append(frame)
                     progress("frames", done, len(indices))

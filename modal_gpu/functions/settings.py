@@ -1,13 +1,16 @@
 """How the functions work, as far as the machine and the installation decide it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from modal_gpu.cores import available_cores
+from modal_gpu.ocr.choice import OcrEngineName, OcrKind
+from modal_gpu.ocr.vision_settings import VisionSettings
 
 if TYPE_CHECKING:
     from modal_gpu.extents.predictor import PairPredictor
+    from modal_gpu.ocr.engine import BatchOcrEngine, OcrEngine
     from modal_gpu.ocr.rapid import RapidOcrSettings
 
 
@@ -19,6 +22,9 @@ class ComputeSettings:
     ocr_detection_model: Path | None = None
     ocr_recognition_model: Path | None = None
     ocr_dictionary: Path | None = None
+    ocr_engine: OcrEngineName = "rapidocr"
+    #: Holds credentials, so that it never stands in a run's config or in a request.
+    vision: VisionSettings = field(default_factory=VisionSettings)
     #: ``strokes`` compares strokes; ``network`` is more accurate on hard footage and takes longer on a CPU.
     extents_predictor: Literal["strokes", "network"] = "strokes"
 
@@ -36,6 +42,20 @@ class ComputeSettings:
         from modal_gpu.extents.strokes import StrokePredictor
 
         return StrokePredictor()
+
+    def open_ocr(self, kind: OcrKind) -> "OcrEngine | BatchOcrEngine":
+        """A new engine for one worker; ``kind`` says whether it reads whole frames or caption strips.
+
+        Raises :class:`OcrError` when a model is missing or unusable, :class:`ConfigurationError` when
+        Google Vision has no usable credentials.
+        """
+        if self.ocr_engine == "google_vision":
+            from modal_gpu.ocr.google_vision import GoogleVisionEngine
+
+            return GoogleVisionEngine(self.vision)
+        from modal_gpu.ocr.rapid import FULL_FRAME, STRIP, RapidOcrEngine
+
+        return RapidOcrEngine(self.ocr(STRIP if kind == "strips" else FULL_FRAME))
 
     def ocr(self, base: "RapidOcrSettings | None" = None) -> "RapidOcrSettings":
         """OCR settings with this installation's model files; ``base`` says what is read."""

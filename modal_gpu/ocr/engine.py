@@ -1,12 +1,13 @@
 """What an OCR engine gives, whichever engine it is: lines of text with their places and confidences."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from modal_gpu.errors import ContractError
+from modal_gpu.errors import ContractError, OcrError
 
 FrameStatus = Literal["ok", "empty", "failed"]
 
@@ -113,4 +114,44 @@ class OcrEngine(Protocol):
 
         An image without text gives an empty list. Raises :class:`OcrError` when the engine fails.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """How much an engine takes in one call; one image is taken whatever its size.
+
+    ``pixels`` counts height × width of all images together.
+    """
+
+    images: int = 1
+    pixels: int | None = None
+
+
+#: What was read in one image of a batch: its lines, or why it could not be read.
+Reading = list[OcrLine] | OcrError
+
+
+@runtime_checkable
+class BatchOcrEngine(Protocol):
+    """Reads several images in one call, for services that are paid and limited by the call.
+
+    Not shared between threads, but :meth:`close` may come from another one.
+    """
+
+    @property
+    def batch_limits(self) -> BatchLimits:
+        """What one call of :meth:`recognize_batch` takes."""
+        ...
+
+    def recognize_batch(self, images: Sequence[np.ndarray]) -> list[Reading]:
+        """One entry an image (uint8 RGB, H × W × 3, sizes may differ), in their order.
+
+        An image that could not be read has its :class:`OcrError` there. Raises
+        :class:`ConfigurationError` when no image ever will be, such as for refused credentials.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; a call that is under way ends soon, with errors."""
         ...

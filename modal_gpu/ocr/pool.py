@@ -2,10 +2,11 @@
 
 Threads, not processes: onnxruntime releases the GIL. 30 frames of 720p on 2 cores took 7.2 s with one
 engine, 4.0 s with two threads, and 6.0 s with two spawned processes, of which 2 s are their start.
+An engine that reads several images a call (:class:`BatchOcrEngine`) is given them in batches.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from types import TracebackType
@@ -13,11 +14,14 @@ from types import TracebackType
 import numpy as np
 
 from modal_gpu.cores import available_cores
-from modal_gpu.errors import OcrError
-from modal_gpu.ocr.engine import FrameOcr, OcrEngine
+from modal_gpu.errors import ConfigurationError, OcrError
+from modal_gpu.ocr.engine import BatchLimits, BatchOcrEngine, FrameOcr, OcrEngine
 
-#: Images held for each worker: the one being read and the next.
+#: Images, or batches of them, held for each worker: the one being read and the next.
 _IN_FLIGHT_A_WORKER = 2
+
+#: ``(frame_index, image)``.
+Item = tuple[int, np.ndarray]
 
 
 class OcrPool:
@@ -27,49 +31,57 @@ class OcrPool:
     being read at that moment.
     """
 
-    def __init__(self, engine_factory: Callable[[], OcrEngine], workers: int | None = None) -> None:
+    def __init__(
+        self, engine_factory: Callable[[], OcrEngine | BatchOcrEngine], workers: int | None = None
+    ) -> None:
         """``workers`` defaults to the cores this process may use.
 
         Raises what ``engine_factory`` raises, such as :class:`OcrError` for a missing model file.
         """
         self.workers = workers or available_cores()
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="ocr")
-        self._idle: SimpleQueue[OcrEngine] = SimpleQueue()
+        self._idle: SimpleQueue[OcrEngine | BatchOcrEngine] = SimpleQueue()
+        self._to_close: list[BatchOcrEngine] = []
+        self._limits = BatchLimits()
         try:
             for engine in self._threads.map(lambda _: engine_factory(), range(self.workers)):
+                if isinstance(engine, BatchOcrEngine):
+                    self._limits = engine.batch_limits
+                    self._to_close.append(engine)
                 self._idle.put(engine)
         except BaseException:
             self.close()
             raise
 
-    def map(self, items: Iterable[tuple[int, np.ndarray]]) -> Iterator[FrameOcr]:
+    def map(self, items: Iterable[Item]) -> Iterator[FrameOcr]:
         """Read ``(frame_index, image)`` pairs; results in the order of ``items``, as they get ready.
 
         Images are uint8 RGB of H × W × 3. They are drawn from ``items`` only as workers get free, two a
-        worker at most. An image on which the engine fails gives a frame with status ``failed`` and the
-        message; :class:`OcrError` is raised at the end when that happened to all of them.
+        worker at most, or two batches of what the engine takes at once. An image on which the engine
+        fails gives a frame with status ``failed`` and the message; :class:`OcrError` is raised at the
+        end when that happened to all of them, :class:`ConfigurationError` at once.
         """
-        waiting: deque[Future[FrameOcr]] = deque()
+        waiting: deque[Future[list[FrameOcr]]] = deque()
         failed: list[FrameOcr] = []
         total = 0
         try:
-            source = iter(items)
+            source = batches(items, self._limits)
             exhausted = False
             while waiting or not exhausted:
                 while not exhausted and len(waiting) < _IN_FLIGHT_A_WORKER * self.workers:
-                    item = next(source, None)
-                    if item is None:
+                    batch = next(source, None)
+                    if batch is None:
                         exhausted = True
                     else:
-                        waiting.append(self._threads.submit(self._read, *item))
+                        waiting.append(self._threads.submit(self._read, batch))
                         # Not held here while it waits to be drawn again.
-                        del item
+                        del batch
                 if waiting:
-                    frame = waiting.popleft().result()
-                    total += 1
-                    if frame.status == "failed":
-                        failed.append(frame)
-                    yield frame
+                    for frame in waiting.popleft().result():
+                        total += 1
+                        if frame.status == "failed":
+                            failed.append(frame)
+                        yield frame
         finally:
             for future in waiting:
                 future.cancel()
@@ -78,17 +90,28 @@ class OcrPool:
                 f"OCR failed on all {total} images, first on {failed[0].frame_index}: {failed[0].error}"
             )
 
-    def _read(self, frame_index: int, image: np.ndarray) -> FrameOcr:
+    def _read(self, batch: Sequence[Item]) -> list[FrameOcr]:
         engine = self._idle.get()
         try:
-            return FrameOcr.of(frame_index, engine.recognize(image))
+            if isinstance(engine, BatchOcrEngine):
+                readings = engine.recognize_batch([image for _, image in batch])
+                pairs = zip(batch, readings, strict=True)
+                return [
+                    _failed(index, reading) if isinstance(reading, Exception) else FrameOcr.of(index, reading)
+                    for (index, _), reading in pairs
+                ]
+            return [FrameOcr.of(index, engine.recognize(image)) for index, image in batch]
+        except ConfigurationError:
+            raise
         except Exception as error:  # any failure of one image is that image's result
-            return FrameOcr(frame_index, "failed", error=str(error) or type(error).__name__)
+            return [_failed(index, error) for index, _ in batch]
         finally:
             self._idle.put(engine)
 
     def close(self) -> None:
         """Drop what is queued, wait for what is being read. May be called twice."""
+        for engine in self._to_close:
+            engine.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def __enter__(self) -> "OcrPool":
@@ -98,3 +121,33 @@ class OcrPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def batches(items: Iterable[Item], limits: BatchLimits) -> Iterator[list[Item]]:
+    """``items`` in their order, in batches within ``limits``; at most one is drawn ahead of a batch."""
+    batch: list[Item] = []
+    pixels = 0
+    for item in items:
+        size = item[1].shape[0] * item[1].shape[1]
+        if batch and limits.pixels is not None and pixels + size > limits.pixels:
+            yield _emptied(batch)
+            pixels = 0
+        batch.append(item)
+        pixels += size
+        # No wait for the next image where this one fills the batch, and no hold on this one.
+        del item
+        if len(batch) >= limits.images:
+            yield _emptied(batch)
+            pixels = 0
+    if batch:
+        yield _emptied(batch)
+
+
+def _emptied(batch: list[Item]) -> list[Item]:
+    content = batch.copy()
+    batch.clear()
+    return content
+
+
+def _failed(frame_index: int, error: Exception) -> FrameOcr:
+    return FrameOcr(frame_index, "failed", error=str(error) or type(error).__name__)

@@ -11,7 +11,6 @@ RapidOCR's own detector limit (``limit_type=min``, 736) enlarges a caption strip
 
 import re
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from rapidocr.ch_ppocr_rec.utils import CTCLabelDecode
 
 from modal_gpu.errors import OcrError
 from modal_gpu.ocr.engine import Box, OcrLine
+from modal_gpu.ocr.reading_order import join_pieces
 
 _WHEEL_MODELS = Path(rapidocr.__file__).parent / "models"
 _DETECTION = _WHEEL_MODELS / "PP-OCRv6_det_small.onnx"
@@ -33,10 +33,6 @@ _CLASSIFIER = _WHEEL_MODELS / "ch_ppocr_mobile_v2.0_cls_mobile.onnx"
 #: Images with a longer side below the first number are enlarged to the second, by :data:`_MAX_ENLARGEMENT`
 #: at most: of nine caption lines in 320 × 180 frames, four were read exactly as they are, six enlarged.
 _SMALL_SIDE, _ENLARGED_SIDE, _MAX_ENLARGEMENT = 640, 960, 4.0
-#: Two boxes are pieces of one line when they share this much of the lower one's height, one is at most
-#: this much higher, and the gap between them is at most this many heights.
-_SAME_ROW_SHARE, _SAME_ROW_HEIGHTS, _SAME_ROW_GAP = 0.6, 1.6, 1.5
-
 #: Images wider than this many heights are strips, which a line of text may fill.
 _STRIP_ASPECT = 3.0
 
@@ -154,62 +150,6 @@ class _SpaceKeeper:
         blank = predictions.argmax(axis=2) == 0
         predictions[..., 0][blank & (predictions[..., self._space] >= self.MIN_PROBABILITY)] = 0
         return self._decoder(predictions, *args, **options)
-
-
-def join_pieces(lines: Sequence[OcrLine], aspect: float) -> list[OcrLine]:
-    """One entry a text line, top to bottom, left to right, from what a detector cut into pieces.
-
-    ``aspect`` is the image's width divided by its height. Pieces are joined with a space, or with none
-    between CJK characters that stand close; the confidence is the mean, weighted by length.
-    """
-    joined: list[OcrLine] = []
-    for line in sorted(lines, key=lambda line: line.box.left):
-        for place, left in enumerate(joined):
-            if _same_row(left.box, line.box, aspect):
-                joined[place] = _joined(left, line, aspect)
-                break
-        else:
-            joined.append(line)
-    return _reading_order(joined)
-
-
-def _same_row(left: Box, right: Box, aspect: float) -> bool:
-    low, high = sorted((left.height, right.height))
-    shared = min(left.bottom, right.bottom) - max(left.top, right.top)
-    gap = (right.left - left.right) * aspect
-    return (
-        shared >= _SAME_ROW_SHARE * low
-        and high <= _SAME_ROW_HEIGHTS * low
-        and -0.5 * low <= gap <= _SAME_ROW_GAP * low
-    )
-
-
-def _joined(left: OcrLine, right: OcrLine, aspect: float) -> OcrLine:
-    gap = (right.box.left - left.box.right) * aspect
-    close = gap < 0.3 * min(left.box.height, right.box.height)
-    between = "" if close and is_cjk(left.text[-1]) and is_cjk(right.text[0]) else " "
-    weight = len(left.text) / (len(left.text) + len(right.text))
-    return OcrLine(
-        left.text + between + right.text,
-        left.confidence * weight + right.confidence * (1 - weight),
-        left.box.union(right.box),
-    )
-
-
-def _reading_order(lines: list[OcrLine]) -> list[OcrLine]:
-    """Rows top to bottom, and left to right in a row: lines whose middle lies inside its first line."""
-    rows: list[list[OcrLine]] = []
-    for line in sorted(lines, key=lambda line: line.box.center_y):
-        if rows and rows[-1][0].box.top <= line.box.center_y <= rows[-1][0].box.bottom:
-            rows[-1].append(line)
-        else:
-            rows.append([line])
-    return [line for row in rows for line in sorted(row, key=lambda line: line.box.left)]
-
-
-def is_cjk(character: str) -> bool:
-    """Whether a character belongs to a script written without spaces: Han, kana."""
-    return bool(re.match("[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]", character))
 
 
 def _enlarged_if_small(image: np.ndarray) -> np.ndarray:

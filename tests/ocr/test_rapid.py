@@ -10,7 +10,8 @@ import rapidocr
 
 from modal_gpu.errors import OcrError
 from modal_gpu.ocr.engine import Box, OcrLine
-from modal_gpu.ocr.rapid import RapidOcrEngine, RapidOcrSettings, join_pieces
+from modal_gpu.ocr.rapid import RapidOcrEngine, RapidOcrSettings
+from modal_gpu.ocr.reading_order import join_pieces
 
 ENGLISH = [
     "Where were you last night?",

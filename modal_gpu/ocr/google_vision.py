@@ -1,0 +1,104 @@
+"""Google Vision's document text detection as an OCR engine: frames in montages, lines out.
+
+Google is imported when an engine is made.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from modal_gpu.errors import OcrError, RefusedImageError
+from modal_gpu.ocr.engine import BatchLimits, OcrLine, Reading
+from modal_gpu.ocr.vision_batches import (
+    Montage,
+    MontageLimits,
+    encode_montages,
+    plan_montages,
+    plan_requests,
+)
+from modal_gpu.ocr.vision_lines import lines_of_places, words_of
+from modal_gpu.ocr.vision_settings import VisionSettings
+
+#: US dollars for 1000 images of document text detection, after the first 1000 of a month, which are free,
+#: and up to 5 million; https://cloud.google.com/vision/pricing
+USD_A_THOUSAND_IMAGES = 1.50
+
+#: Full montages in one batch, where the frames are small enough for it.
+_MONTAGES_A_BATCH = 2
+
+
+class GoogleVisionEngine:
+    """A :class:`~modal_gpu.ocr.engine.BatchOcrEngine` on one connection."""
+
+    def __init__(self, settings: VisionSettings) -> None:
+        """Connects at the first call. Raises :class:`ConfigurationError` without usable credentials."""
+        from modal_gpu.ocr.vision_client import VisionClient
+
+        self.settings = settings
+        self._montage_limits = MontageLimits(images=settings.montage_images)
+        self._client = VisionClient(settings)
+
+    @property
+    def batch_limits(self) -> BatchLimits:
+        """See :class:`modal_gpu.ocr.engine.BatchOcrEngine`."""
+        # Without montages a full request is 16 images, and the same bytes are enough.
+        images = max(_MONTAGES_A_BATCH * self.settings.montage_images, 16)
+        return BatchLimits(images, self._montage_limits.pixels)
+
+    @property
+    def billed_images(self) -> int:
+        """Images that Google bills so far: montages, and frames sent alone."""
+        return self._client.billed_images
+
+    def recognize(self, image: np.ndarray) -> list[OcrLine]:
+        """See :class:`modal_gpu.ocr.engine.OcrEngine`; a batch of one."""
+        [reading] = self.recognize_batch([image])
+        if isinstance(reading, OcrError):
+            raise reading
+        return reading
+
+    def recognize_batch(self, images: Sequence[np.ndarray]) -> list[Reading]:
+        """See :class:`modal_gpu.ocr.engine.BatchOcrEngine`.
+
+        Frames of a montage that Vision did not take, and frames that share a word over the bar between
+        them, are sent once more by themselves.
+        """
+        for image in images:
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+                raise OcrError(f"OCR takes uint8 RGB images of H × W × 3, not {image.dtype} {image.shape}")
+        sizes = [image.shape[:2] for image in images]
+        readings = self._read(images, plan_montages(sizes, self._montage_limits))
+        alone = [index for index, reading in readings.items() if reading is None]
+        singles = [montage for index in alone for montage in plan_montages([sizes[index]], _SINGLE, index)]
+        readings |= self._read(images, singles)
+        return [reading for _, reading in sorted(readings.items()) if reading is not None]
+
+    def _read(self, images: Sequence[np.ndarray], montages: Iterable[Montage]) -> dict[int, Reading | None]:
+        """By index, ``None`` for a frame to be read alone."""
+        encoded = [pair for montage in montages for pair in encode_montages(images, montage)]
+        readings: dict[int, Reading | None] = {}
+        for request in plan_requests([len(jpeg) for _, jpeg in encoded]):
+            sent = [encoded[place] for place in request]
+            answers = self._client.annotate([jpeg for _, jpeg in sent])
+            for (montage, _), answer in zip(sent, answers, strict=True):
+                indices = [place.index for place in montage.places]
+                if isinstance(answer, OcrError):
+                    # A refusal may be one frame's fault; passing errors were tried long enough.
+                    again = isinstance(answer, RefusedImageError) and len(indices) > 1
+                    readings |= dict.fromkeys(indices, None if again else answer)
+                else:
+                    found = lines_of_places(words_of(answer, montage), montage)
+                    readings |= dict(zip(indices, map(self._sure, found), strict=True))
+        return readings
+
+    def _sure(self, lines: list[OcrLine] | None) -> list[OcrLine] | None:
+        if lines is None:
+            return None
+        return [line for line in lines if line.confidence >= self.settings.min_confidence]
+
+    def close(self) -> None:
+        """Close the connection; a call under way ends with an error."""
+        self._client.close()
+
+
+_SINGLE = MontageLimits(images=1)

@@ -1,0 +1,206 @@
+"""Google Vision's pages, blocks, paragraphs and words become text lines of single frames.
+
+Lines end where Vision says so (the break after a word), where a paragraph ends, where a word after a
+space begins anew on another row, and where another frame of the montage begins. A word belongs to the
+frame that holds nearly all of its height; frames that share one are to be read again by themselves.
+"""
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from modal_gpu.ocr.engine import Box, OcrLine
+from modal_gpu.ocr.reading_order import in_reading_order, join_pieces
+from modal_gpu.ocr.vision_batches import Montage, Place
+
+if TYPE_CHECKING:
+    from google.cloud.vision_v1 import TextAnnotation
+
+#: Of a word's height. From the first on it belongs to a frame; below the second it only touches it.
+_OWN_SHARE, _TOUCH_SHARE = 0.8, 0.2
+
+# TextAnnotation.DetectedBreak.BreakType
+_SPACE, _SURE_SPACE, _EOL_SURE_SPACE, _HYPHEN, _LINE_BREAK = range(1, 6)
+
+
+@dataclass(frozen=True)
+class Word:
+    """Pixels of the montage; ``after`` is what follows it in its paragraph: nothing, a space, a new line."""
+
+    text: str
+    confidence: float
+    left: float
+    top: float
+    right: float
+    bottom: float
+    after: str
+    paragraph: int
+
+
+def words_of(annotation: "TextAnnotation", montage: Montage) -> list[Word]:
+    """Every word with its box in the montage's pixels, in Vision's order.
+
+    The confidence is the word's own; where Vision gives none, its symbols' mean or its paragraph's.
+    """
+    words: list[Word] = []
+    paragraphs = (
+        (page, paragraph)
+        for page in annotation.pages
+        for block in page.blocks
+        for paragraph in block.paragraphs
+    )
+    for number, (page, paragraph) in enumerate(paragraphs):
+        page_size = (page.width or montage.width, page.height or montage.height)
+        scale = (montage.width / page_size[0], montage.height / page_size[1])
+        for word in paragraph.words:
+            text, before, after = _spelled(word.symbols)
+            if before and words and words[-1].paragraph == number:
+                words[-1] = replace(words[-1], after=words[-1].after or before)
+            corners = _corners(word.bounding_box, page_size)
+            if not text.strip() or not corners:
+                continue
+            x, y = zip(*corners, strict=True)
+            symbols = [symbol.confidence for symbol in word.symbols if symbol.confidence]
+            mean = sum(symbols) / len(symbols) if symbols else paragraph.confidence
+            words.append(
+                Word(
+                    text,
+                    min(1.0, max(0.0, word.confidence or mean)),
+                    min(x) * scale[0],
+                    min(y) * scale[1],
+                    max(x) * scale[0],
+                    max(y) * scale[1],
+                    after,
+                    number,
+                )
+            )
+    return words
+
+
+def lines_of_places(words: Sequence[Word], montage: Montage) -> list[list[OcrLine] | None]:
+    """Lines of each of the montage's frames, top to bottom; ``None`` for one that must be read alone.
+
+    Boxes are fractions of the frame. A line's confidence is its words' mean, weighted by characters.
+    """
+    owners = [_owner(word, montage) for word in words]
+    unsure = {place for touched, owner in owners if owner is None for place in touched}
+    pieces: dict[int, list[OcrLine]] = {place.index: [] for place in montage.places}
+    for place, run in _runs(words, [owner for _, owner in owners]):
+        if line := _line(run, place):
+            pieces[place.index].append(line)
+    return [
+        None if place.index in unsure else _whole_lines(pieces[place.index], place.width / place.height)
+        for place in montage.places
+    ]
+
+
+def _owner(word: Word, montage: Montage) -> tuple[list[int], Place | None]:
+    """Frames that a word touches, and the one it belongs to; no frames at all for marks on a bar."""
+    if len(montage.places) == 1:
+        return [montage.places[0].index], montage.places[0]
+    height = max(word.bottom - word.top, 1e-6)
+    shares = [
+        (max(0.0, min(word.bottom, place.bottom) - max(word.top, place.top)) / height, place)
+        for place in montage.places
+    ]
+    most, best = max(shares, key=lambda share: share[0])
+    others = [share for share, place in shares if place is not best and share >= _TOUCH_SHARE]
+    if most >= _OWN_SHARE and not others:
+        return [best.index], best
+    return [place.index for share, place in shares if share >= _TOUCH_SHARE], None
+
+
+def _runs(words: Sequence[Word], owners: Sequence[Place | None]) -> Iterator[tuple[Place, list[Word]]]:
+    """Words of one line each."""
+    run: list[Word] = []
+    place: Place | None = None
+    for word, owner in zip(words, owners, strict=True):
+        if run and (owner is not place or _begins_anew(run[-1], word)):
+            assert place is not None
+            yield place, run
+            run = []
+        place = owner
+        if owner is not None:
+            run.append(word)
+    if run:
+        assert place is not None
+        yield place, run
+
+
+def _begins_anew(last: Word, word: Word) -> bool:
+    if last.after in ("\n", "-\n") or last.paragraph != word.paragraph:
+        return True
+    # A break that Vision did not name: on another row, and not after the last word.
+    apart = word.top >= last.bottom or word.bottom <= last.top
+    return last.after == " " and apart and word.left < last.right
+
+
+def _line(run: Sequence[Word], place: Place) -> OcrLine | None:
+    text = "".join(word.text + word.after for word in run[:-1]) + run[-1].text
+    if run[-1].after == "-\n" and not text.endswith("-"):
+        text += "-"
+    text = re.sub(r"\s+", " ", unicodedata.normalize("NFC", text)).strip()
+    left, right = _inside(min(w.left for w in run), max(w.right for w in run), place.width)
+    top, bottom = _inside(
+        min(w.top for w in run) - place.top, max(w.bottom for w in run) - place.top, place.height
+    )
+    if not text or left >= right or top >= bottom:
+        return None
+    characters = sum(len(word.text) for word in run)
+    confidence = sum(len(word.text) * word.confidence for word in run) / characters
+    return OcrLine(text, min(1.0, confidence), Box(left, top, right, bottom))
+
+
+def _inside(low: float, high: float, size: int) -> tuple[float, float]:
+    return min(1.0, max(0.0, low / size)), min(1.0, max(0.0, high / size))
+
+
+def _whole_lines(pieces: Sequence[OcrLine], aspect: float) -> list[OcrLine]:
+    """Pieces that blocks cut apart are joined, but not those of right-to-left scripts."""
+    from_right = [piece for piece in pieces if _is_right_to_left(piece.text)]
+    others = [piece for piece in pieces if not _is_right_to_left(piece.text)]
+    joined = join_pieces(others, aspect)
+    return in_reading_order([*joined, *from_right]) if from_right else joined
+
+
+def _is_right_to_left(text: str) -> bool:
+    return any(unicodedata.bidirectional(character) in ("R", "AL") for character in text)
+
+
+def _spelled(symbols: Sequence[Any]) -> tuple[str, str, str]:
+    """A word's text, and what stands before and after it."""
+    text, before, after = "", "", ""
+    for symbol in symbols:
+        found = symbol.property.detected_break
+        between = _between(int(found.type_))
+        if after:  # a break inside of a word
+            text, after = text + " ", ""
+        if found.is_prefix and between:
+            if text:
+                text += " "
+            else:
+                before = between
+        text += symbol.text
+        if not found.is_prefix:
+            after = between
+    return text, before, after
+
+
+def _between(kind: int) -> str:
+    if kind in (_SPACE, _SURE_SPACE):
+        return " "
+    if kind == _HYPHEN:
+        return "-\n"  # shown in the image, not in the text
+    return "\n" if kind in (_EOL_SURE_SPACE, _LINE_BREAK) else ""
+
+
+def _corners(polygon: Any, page_size: tuple[int, int]) -> list[tuple[float, float]]:
+    corners = [(float(corner.x), float(corner.y)) for corner in polygon.vertices]
+    if not corners:
+        corners = [
+            (corner.x * page_size[0], corner.y * page_size[1]) for corner in polygon.normalized_vertices
+        ]
+    return [corner for corner in corners if all(map(math.isfinite, corner))]
