@@ -86,7 +86,7 @@ class NotPermittedError(CatalogError):
 
 
 class UnknownRequestError(CatalogError):
-    """No rejection, caption OCR request or cancelled run of this id."""
+    """No rejection, caption OCR request, compute call or cancelled run of this id."""
 
 
 #: What the SQL functions raise, by SQLSTATE.
@@ -412,6 +412,42 @@ class RunCancellation(_Row):
 
 
 @dataclass(frozen=True)
+class ComputeCallRow(_Row):
+    """A durable call of a compute function. Open while ``pending`` or ``running``."""
+
+    id: str
+    tenant_id: str
+    video_id: str
+    function_name: str
+    backend: Literal["local", "modal"]
+    request_hash: str
+    #: The run and the attempt that wait for it, or waited last.
+    run_id: str
+    waiter: str | None
+    attempts: int
+    status: Literal["pending", "running", "succeeded", "failed", "cancelled"]
+    #: The backend's own id; ``None`` while ``pending``.
+    call_id: str | None
+    cropped_frames_version: int | None
+    result: dict[str, Any] | None
+    #: ``gpu``, ``seconds``, ``cold_start_seconds`` as the function measured them; ``None`` when it could not.
+    usage: dict[str, Any] | None
+    error_details: dict[str, Any] | None
+    finished_by: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    #: When what was made of the result was published; the same request is a new call from then on.
+    settled_at: datetime | None
+    #: When the backend confirmed a cancellation.
+    cancel_delivered_at: datetime | None
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in ("pending", "running")
+
+
+@dataclass(frozen=True)
 class UserProfile(_Row):
     """A user's place in a tenant."""
 
@@ -557,15 +593,19 @@ class Catalog(Protocol):
     def finish_text(self, video_id: str, run_id: str, *, caption_count: int, note: str = "") -> VideoRow: ...
 
     # Cropped frames
-    def allot_cropped_frames_version(self, video_id: str, run_id: str, crop_region: CropRegion) -> int: ...
+    def allot_cropped_frames_version(self, video_id: str, run_id: str, crop_region: CropRegion) -> int:
+        """A number never used, or the one that an interrupted attempt left while its compute calls last."""
+        ...
 
     def activate_cropped_frames_version(
         self, video_id: str, version: int, *, chunk_count: int, total_frames: int, total_size_bytes: int
     ) -> CroppedFramesVersion: ...
 
     def fail_cropped_frames_version(
-        self, video_id: str, version: int, message: str
-    ) -> CroppedFramesVersion: ...
+        self, video_id: str, version: int, message: str, *, run_id: str | None = None
+    ) -> CroppedFramesVersion:
+        """With a ``run_id`` nothing changes when another run has taken the version over."""
+        ...
 
     def list_cropped_frames_versions(self, video_id: str) -> list[CroppedFramesVersion]: ...
 
@@ -747,6 +787,87 @@ class Catalog(Protocol):
 
     def find_inference_run(self, video_id: str, version: int, model_version: str) -> InferenceRun | None:
         """Whether this model has labelled this version already, so that it need not again."""
+        ...
+
+    # Durable calls of compute functions
+    def open_compute_call(
+        self,
+        video_id: str,
+        run_id: str,
+        function_name: str,
+        request_hash: str,
+        waiter: str,
+        *,
+        backend: Literal["local", "modal"] = "modal",
+        cropped_frames_version: int | None = None,
+        spawn_grace_seconds: float = 30,
+        life_seconds: float = 86_400,
+    ) -> ComputeCallRow:
+        """The call of this request: a new row, the one that is open, or a result not settled yet.
+
+        ``waiter`` is a UUID of this attempt, made by the caller. A pending row with another waiter is
+        being started by that one: ask again. Calls older than ``life_seconds`` are left alone.
+        """
+        ...
+
+    def assign_compute_call(self, compute_call_id: str, waiter: str, call_id: str) -> ComputeCallRow:
+        """The call was started. On :class:`WrongStateError` it is another's: cancel what was started."""
+        ...
+
+    def finish_compute_call(
+        self,
+        compute_call_id: str,
+        waiter: str,
+        result: Mapping[str, Any],
+        usage: Mapping[str, Any] | None = None,
+    ) -> ComputeCallRow:
+        """The first result is taken (``finished_by`` tells whose); a later one gets that row."""
+        ...
+
+    def fail_compute_call(
+        self,
+        compute_call_id: str,
+        waiter: str,
+        message: str,
+        error_type: str = "",
+        usage: Mapping[str, Any] | None = None,
+    ) -> ComputeCallRow:
+        """For the call's waiter only; the row as it is otherwise."""
+        ...
+
+    def cancel_compute_call(
+        self, compute_call_id: str, waiter: str | None = None, message: str = ""
+    ) -> ComputeCallRow:
+        """With a ``waiter`` only when the call is still that one's; the row as it is otherwise.
+
+        Then tell the backend, and :meth:`confirm_compute_call_cancelled`.
+        """
+        ...
+
+    def confirm_compute_call_cancelled(self, compute_call_id: str) -> ComputeCallRow: ...
+
+    def settle_compute_calls(self, video_id: str, run_id: str) -> int:
+        """What a run made of its calls is published: the same requests are new calls from now on."""
+        ...
+
+    def get_compute_call(self, compute_call_id: str) -> ComputeCallRow:
+        """Raises :class:`UnknownRequestError`."""
+        ...
+
+    def list_compute_calls(
+        self,
+        *,
+        video_id: str | None = None,
+        run_id: str | None = None,
+        open_only: bool = False,
+        created_before: datetime | None = None,
+        limit: int = 100,
+    ) -> list[ComputeCallRow]:
+        """Oldest first."""
+        ...
+
+    def undelivered_compute_cancellations(self, limit: int = 100) -> list[ComputeCallRow]:
+        """Cancelled calls that the backend may still run, oldest first."""
         ...
 
     # Usage

@@ -17,6 +17,7 @@ from captionacc_dagster.resources.catalog import (
     STAGES,
     AccessTier,
     CaptionOcrRequest,
+    ComputeCallRow,
     CroppedFramesVersion,
     DatabaseName,
     InferenceRun,
@@ -30,6 +31,7 @@ from captionacc_dagster.resources.catalog import (
     RunCancellation,
     Stage,
     TenantRow,
+    UnknownRequestError,
     UnknownTenantError,
     UnknownVideoError,
     UserProfile,
@@ -78,6 +80,13 @@ REPEATABLE = frozenset(
         "archive_cropped_frames_version",
         "removable_cropped_frames_versions",
         "mark_objects_removed",
+        "open_compute_call",
+        "assign_compute_call",
+        "finish_compute_call",
+        "fail_compute_call",
+        "cancel_compute_call",
+        "confirm_compute_call_cancelled",
+        "settle_compute_calls",
     }
 )
 
@@ -351,13 +360,16 @@ class FunctionCatalog(ABC):
             )
         )
 
-    def fail_cropped_frames_version(self, video_id: str, version: int, message: str) -> CroppedFramesVersion:
+    def fail_cropped_frames_version(
+        self, video_id: str, version: int, message: str, *, run_id: str | None = None
+    ) -> CroppedFramesVersion:
         return CroppedFramesVersion.from_row(
             self._call_one(
                 "fail_cropped_frames_version",
                 video_id=_video_id(video_id),
                 version=version,
                 message=_storable(message),
+                run_id=run_id,
             )
         )
 
@@ -654,6 +666,125 @@ class FunctionCatalog(ABC):
         rows = self._select("caption_frame_extents_inference_runs", where, ["id"])
         return InferenceRun.from_row(rows[0]) if rows else None
 
+    # -- durable calls of compute functions --------------------------------------------------
+
+    def open_compute_call(
+        self,
+        video_id: str,
+        run_id: str,
+        function_name: str,
+        request_hash: str,
+        waiter: str,
+        *,
+        backend: Literal["local", "modal"] = "modal",
+        cropped_frames_version: int | None = None,
+        spawn_grace_seconds: float = 30,
+        life_seconds: float = 86_400,
+    ) -> ComputeCallRow:
+        return ComputeCallRow.from_row(
+            self._call_one(
+                "open_compute_call",
+                video_id=_video_id(video_id),
+                run_id=run_id,
+                function_name=function_name,
+                backend=backend,
+                request_hash=request_hash,
+                waiter=canonical_uuid(waiter, "waiter"),
+                cropped_frames_version=cropped_frames_version,
+                spawn_grace_seconds=float(spawn_grace_seconds),
+                life_seconds=float(life_seconds),
+            )
+        )
+
+    def assign_compute_call(self, compute_call_id: str, waiter: str, call_id: str) -> ComputeCallRow:
+        return self._compute_call("assign_compute_call", compute_call_id, waiter=waiter, call_id=call_id)
+
+    def finish_compute_call(
+        self,
+        compute_call_id: str,
+        waiter: str,
+        result: Mapping[str, Any],
+        usage: Mapping[str, Any] | None = None,
+    ) -> ComputeCallRow:
+        return self._compute_call(
+            "finish_compute_call",
+            compute_call_id,
+            waiter=waiter,
+            result=_storable_json(result),
+            usage=_storable_json(usage),
+        )
+
+    def fail_compute_call(
+        self,
+        compute_call_id: str,
+        waiter: str,
+        message: str,
+        error_type: str = "",
+        usage: Mapping[str, Any] | None = None,
+    ) -> ComputeCallRow:
+        return self._compute_call(
+            "fail_compute_call",
+            compute_call_id,
+            waiter=waiter,
+            message=_storable(message),
+            error_type=_storable(error_type),
+            usage=_storable_json(usage),
+        )
+
+    def cancel_compute_call(
+        self, compute_call_id: str, waiter: str | None = None, message: str = ""
+    ) -> ComputeCallRow:
+        return self._compute_call(
+            "cancel_compute_call", compute_call_id, waiter=waiter, message=_storable(message)
+        )
+
+    def confirm_compute_call_cancelled(self, compute_call_id: str) -> ComputeCallRow:
+        return self._compute_call("confirm_compute_call_cancelled", compute_call_id)
+
+    def _compute_call(self, function: str, compute_call_id: str, **arguments: Any) -> ComputeCallRow:
+        key = canonical_uuid(compute_call_id, "compute call id")
+        return ComputeCallRow.from_row(self._call_one(function, id=key, **arguments))
+
+    def settle_compute_calls(self, video_id: str, run_id: str) -> int:
+        return self._call_value("settle_compute_calls", video_id=_video_id(video_id), run_id=run_id)
+
+    def get_compute_call(self, compute_call_id: str) -> ComputeCallRow:
+        key = canonical_uuid(compute_call_id, "compute call id")
+        rows = self._select("compute_calls", [Where("id", "eq", key)], ["id"])
+        if not rows:
+            raise UnknownRequestError(f"compute call {key} is not in the catalogue")
+        return ComputeCallRow.from_row(rows[0])
+
+    def list_compute_calls(
+        self,
+        *,
+        video_id: str | None = None,
+        run_id: str | None = None,
+        open_only: bool = False,
+        created_before: datetime | None = None,
+        limit: int = 100,
+    ) -> list[ComputeCallRow]:
+        where: list[Where | AnyOf] = []
+        if video_id is not None:
+            where.append(Where("video_id", "eq", _video_id(video_id)))
+        if run_id is not None:
+            where.append(Where("run_id", "eq", run_id))
+        if open_only:
+            where.append(AnyOf((Where("status", "eq", "pending"), Where("status", "eq", "running"))))
+        if created_before is not None:
+            where.append(Where("created_at", "lt", created_before))
+        rows = self._select("compute_calls", where, ["created_at", "id"], limit)
+        return [ComputeCallRow.from_row(row) for row in rows]
+
+    def undelivered_compute_cancellations(self, limit: int = 100) -> list[ComputeCallRow]:
+        where = [
+            Where("status", "eq", "cancelled"),
+            Where("call_id", "is_not", None),
+            Where("cancel_delivered_at", "is", None),
+        ]
+        rows = self._select("compute_calls", where, ["finished_at", "id"], limit)
+        return [ComputeCallRow.from_row(row) for row in rows]
+
     # -- usage -------------------------------------------------------------------------------
 
     def record_usage(
@@ -695,6 +826,15 @@ def _region(region: CropRegion | None) -> Row | None:
 def _storable(text: str) -> str:
     """Text that PostgreSQL takes: without NUL, and without half surrogates (from undecodable file names)."""
     return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def _storable_json(value: Any) -> Any:
+    """JSON that PostgreSQL takes, as :func:`_storable`."""
+    if isinstance(value, str):
+        return _storable(value)
+    if isinstance(value, Mapping):
+        return {_storable(str(key)): _storable_json(item) for key, item in value.items()}
+    return [_storable_json(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _moment(value: datetime | str) -> datetime:
