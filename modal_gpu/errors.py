@@ -83,3 +83,27 @@ class DamagedChunkError(CaptionAccError):
 
 class ConfigurationError(CaptionAccError):
     """A setting asks for something that is not there."""
+
+
+class RemoteCallError(CaptionAccError):
+    """A call of a remote function failed there, and would again; the message names the call."""
+
+
+class RemoteTimeoutError(RemoteCallError):
+    """A remote function ran, or was waited for, longer than it may."""
+
+
+class RemoteCancelledError(RemoteCallError):
+    """Somebody cancelled the call while it was waited for."""
+
+
+class RemoteInterruptedError(RemoteCallError):
+    """The call ended without a result and not by its own fault; a new one may succeed."""
+
+    retryable = True
+
+
+class RemoteUnavailableError(RemoteCallError):
+    """The service is not reached. A call that was started goes on; the next attempt finds it."""
+
+    retryable = True
