@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
 
 from modal_gpu.errors import DamagedChunkError
-from modal_gpu.frame_index import CHUNK_MEMBERS, INDEX_RATE, ChunkRef, level_of, locate
+from modal_gpu.frame_index import CHUNK_MEMBERS, INDEX_RATE, SEGMENT_ALIGNMENT, ChunkRef, level_of, locate
 from modal_gpu.media.frames import CroppedFrame
 from modal_gpu.media.geometry import Orientation
 from modal_gpu.media.pixels import matrix_coefficients, yuv420_crop
@@ -103,13 +103,17 @@ class ChunkWriter:
     raised by the next call.
     """
 
-    def __init__(self, settings: ChunkSettings | None = None, *, queued_frames: int = 64) -> None:
+    def __init__(
+        self, settings: ChunkSettings | None = None, *, queued_frames: int = 64, first_index: int = 0
+    ) -> None:
+        if first_index % SEGMENT_ALIGNMENT:
+            raise ValueError(f"not every level starts a chunk at frame index {first_index}")
         self._settings = settings or ChunkSettings()
         self._waiting: queue.Queue[CroppedFrame | None] = queue.Queue(queued_frames)
         self._finished: queue.SimpleQueue[EncodedChunk] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._stopping = threading.Event()
-        self._next_index = 0
+        self._next_index = first_index
         self._shape: tuple[int, ...] | None = None
         self._thread = threading.Thread(target=self._run, name="chunk-writer", daemon=True)
 
@@ -122,7 +126,10 @@ class ChunkWriter:
         self._end()
 
     def write(self, frame: CroppedFrame) -> list[EncodedChunk]:
-        """Take the next frame; indices must follow each other from 0. Returns chunks finished meanwhile."""
+        """Take the next frame; indices must follow each other from ``first_index``.
+
+        Returns chunks finished meanwhile.
+        """
         if frame.index != self._next_index:
             raise ValueError(f"frame index {frame.index} came where {self._next_index} is next")
         self._raise_error()
@@ -187,10 +194,14 @@ class ChunkWriter:
 
 
 def write_chunks(
-    frames: Iterable[CroppedFrame], settings: ChunkSettings | None = None
+    frames: Iterable[CroppedFrame], settings: ChunkSettings | None = None, *, first_index: int = 0
 ) -> Iterator[EncodedChunk]:
-    """All chunks of ``frames``, each as soon as it is complete."""
-    with ChunkWriter(settings) as writer:
+    """All chunks of ``frames``, each as soon as it is complete.
+
+    A chunk depends on its own frames alone, so those of a part that starts at ``first_index``, a
+    multiple of 512, are the whole video's.
+    """
+    with ChunkWriter(settings, first_index=first_index) as writer:
         for frame in frames:
             yield from writer.write(frame)
         yield from writer.finish()

@@ -1,5 +1,6 @@
 """Decoding forward: every presented frame, in order, damage skipped and counted."""
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from modal_gpu.media.source import is_cut_off, open_video
 
 #: A time stamp that falls back by more than this is a clock that started again.
 _RESTART_SECONDS = 1
+#: Containers that tell when packets are shown and where key frames are, on one clock.
+_SEEKABLE_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+#: Seconds that decoding starts before a wanted frame; more where the first frame comes too late.
+_LEAD_SECONDS = (0, 2, 10, 60)
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,9 @@ def presented_frames(
 ) -> Iterator[PresentedFrame]:
     """Every frame in presentation order, from the key frame at or before ``start_index`` on.
 
+    (Where the container is wrong about its key frames, the first frame may come later:
+    :func:`presented_frames_from` makes sure.)
+
     One pass; memory is a few frames a decoding thread (``threads``, 0 for one a core). Packets
     that cannot be decoded are counted in ``report`` and skipped. Times strictly ascend: a frame
     whose time stamp runs backwards is put right after the one before it, and where a clock starts
@@ -54,10 +62,18 @@ def presented_frames(
     with open_video(path) as (container, stream):
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
+        packets = container.demux(stream)
+        key_pts: int | None = None
         if start_index > 0:
             container.seek(info.pts_at(start_index), stream=stream)
-        for frame in decode_packets(container.demux(stream), report):
+            packets = container.demux(stream)
+            key = next((packet for packet in packets if packet.is_keyframe or not packet.size), None)
+            if key is not None:
+                key_pts, packets = key.pts, itertools.chain([key], packets)
+        for frame in decode_packets(packets, report):
             pts = frame_pts(frame)
+            if key_pts is not None and pts is not None and pts < key_pts:
+                continue  # shown before the key frame: made from the group before, which was not decoded
             seconds = info.seconds(pts) + shift if pts is not None else end
             if last is not None and seconds < last - _RESTART_SECONDS:
                 shift += end - seconds
@@ -74,6 +90,35 @@ def presented_frames(
     report.ended_early = report.ended_early or info.ended_early
     if last is None and start_index == 0:
         raise NoFramesError("the video has no frames that can be decoded")
+
+
+def presented_frames_from(
+    path: str | Path,
+    first_index: int,
+    report: DecodeReport,
+    *,
+    info: VideoInfo,
+    threads: int = 0,
+) -> Iterator[PresentedFrame]:
+    """The frames of :func:`presented_frames` from the one shown at ``first_index``, or earlier ones, on.
+
+    Only what comes after a key frame near by is decoded, where the container's times and key frames can
+    be relied on; elsewhere everything before is decoded and thrown away.
+    """
+    if info.container_format in _SEEKABLE_FORMATS:
+        for lead in _LEAD_SECONDS:
+            start_index = first_index - lead * frame_index.INDEX_RATE
+            if start_index <= 0:
+                break
+            frames = presented_frames(path, report, info=info, start_index=start_index, threads=threads)
+            first = next(frames, None)
+            if first is not None and first.seconds <= frame_index.index_time(first_index):
+                yield first
+                yield from frames
+                return
+            frames.close()
+            report.forget()
+    yield from presented_frames(path, report, info=info, threads=threads)
 
 
 def decode_packets(packets: Iterator[Packet], report: DecodeReport) -> Iterator[VideoFrame]:
@@ -97,15 +142,16 @@ def decode_packets(packets: Iterator[Packet], report: DecodeReport) -> Iterator[
 
 
 def frames_with_indices(
-    frames: Iterable[PresentedFrame], index_count: int
+    frames: Iterable[PresentedFrame], index_count: int, first_index: int = 0
 ) -> Iterator[tuple[PresentedFrame, range]]:
     """Each frame with the 10 Hz indices at which it is shown: none for a frame between two indices.
 
-    The ranges follow each other without a gap from 0 to ``index_count``, or to the end of the last
-    frame where that is later.
+    The ranges follow each other without a gap from ``first_index`` to ``index_count``, or to the end of
+    the last frame where that is later. ``frames`` begin at or before ``first_index``, or are the whole
+    video's.
     """
     shown: PresentedFrame | None = None
-    index = 0
+    index = first_index
     for frame in frames:
         if shown is not None:
             # Indices before this frame's time; its own moment belongs to it.

@@ -13,11 +13,20 @@ from pathlib import Path
 import numpy as np
 
 from modal_gpu.contracts import CropRegion
-from modal_gpu.media.decoding import PresentedFrame, frames_with_indices, presented_frames
-from modal_gpu.media.pixels import matrix_coefficients, upright_rgb, yuv420_crop, yuv420_to_rgb
+from modal_gpu.frame_index import INDEX_RATE
+from modal_gpu.media.decoding import (
+    PresentedFrame,
+    frames_with_indices,
+    presented_frames,
+    presented_frames_from,
+)
+from modal_gpu.media.pixels import matrix_coefficients, small_luma, upright_rgb, yuv420_crop, yuv420_to_rgb
 from modal_gpu.media.probe import VideoInfo, probe
 from modal_gpu.media.report import DecodeReport
 from modal_gpu.media.seeking import frames_at
+
+#: Small pictures between two indices at most; of more, every other one is dropped.
+MAX_SOURCE_STRIPS = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +36,14 @@ class FullFrame:
     index: int
     seconds: float
     image: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class SourceStrip:
+    """A small picture of one source frame's crop. ``luma``: uint8 (h, w); ``seconds`` as in CroppedFrame."""
+
+    seconds: float
+    luma: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +60,8 @@ class CroppedFrame:
     seconds: float
     #: YCbCr matrix coefficients (ISO/IEC 23091-2).
     matrix: int
+    #: The source frames that are shown from after the index before until this one, where asked for.
+    source: tuple["SourceStrip", ...] = ()
 
     @property
     def luma(self) -> np.ndarray:
@@ -61,29 +80,55 @@ def read_cropped_frames(
     *,
     info: VideoInfo | None = None,
     threads: int = 0,
+    first_index: int = 0,
+    end_index: int | None = None,
+    source_size: tuple[int, int] | None = None,
 ) -> Iterator[CroppedFrame]:
-    """The crop of every frame index, ascending from 0, in one decoding pass with bounded memory.
+    """The crop of every frame index in ``[first_index, end_index)``, in one pass with bounded memory.
 
-    The rectangle is ``crop.pixels(info.width, info.height)``. Yields ``info.index_count`` frames
-    (more only when the video holds more than its container tells). Raises as :func:`presented_frames`.
+    The rectangle is ``crop.pixels(info.width, info.height)``. Without ``end_index``: to the end of the
+    video, ``info.index_count`` (more only when the video holds more than its container tells). A part
+    has the very frames of the whole. With ``source_size`` (height, width) each frame also has small
+    pictures of that size of the source frames since the one before (from a bit before ``first_index``
+    for the first). Raises as :func:`presented_frames`.
     """
     info = info or probe(path)
     rectangle = crop.pixels(info.width, info.height)
     stored = info.orientation.stored_rectangle(rectangle, info.width, info.height)
+    report = report if report is not None else DecodeReport()
+    if first_index:
+        # From the index before on: the source frames in between are wanted too.
+        frames = presented_frames_from(path, first_index - 1, report, info=info, threads=threads)
+    else:
+        frames = presented_frames(path, report, info=info, threads=threads)
+    index_count = info.index_count if end_index is None else min(info.index_count, end_index)
+    since: list[SourceStrip] = []
 
     def cropped(index: int, shown: PresentedFrame) -> CroppedFrame:
         yuv = yuv420_crop(shown.frame, info.square_size, info.orientation, stored)
         yuv.flags.writeable = False
         return CroppedFrame(index, yuv, float(shown.seconds), matrix_coefficients(shown.frame))
 
-    for shown, indices in frames_with_indices(
-        presented_frames(path, report, info=info, threads=threads), info.index_count
-    ):
+    def watched(frames: Iterable[PresentedFrame]) -> Iterator[PresentedFrame]:
+        # Before an index is given out, its frame is the last in ``since``; the next comes after it.
+        for shown in frames:
+            yield shown
+            if source_size is not None and shown.seconds * INDEX_RATE > first_index - 1:
+                picture = small_luma(shown.frame, info.square_size, info.orientation, stored, source_size)
+                since.append(SourceStrip(float(shown.seconds), picture))
+                if len(since) > MAX_SOURCE_STRIPS:
+                    del since[1::2]
+
+    for shown, indices in frames_with_indices(watched(frames), index_count, first_index):
         first: CroppedFrame | None = None
         for index in indices:
+            if index == end_index:
+                return
             if first is None:
                 first = cropped(index, shown)
-            yield CroppedFrame(index, first.yuv, first.seconds, first.matrix)
+                source, since[:] = tuple(since), []
+            yield CroppedFrame(index, first.yuv, first.seconds, first.matrix, source)
+            source = ()
 
 
 def read_full_frames(

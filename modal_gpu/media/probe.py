@@ -15,6 +15,7 @@ from modal_gpu import frame_index
 from modal_gpu.contracts import MIN_CROP_PIXELS
 from modal_gpu.errors import BadVideoError, NoFramesError
 from modal_gpu.media.geometry import Orientation, square_pixel_size
+from modal_gpu.media.pixels import matrix_coefficients
 from modal_gpu.media.source import is_broadcast, open_video
 
 #: Longer is a broken time stamp rather than footage.
@@ -54,6 +55,8 @@ class VideoInfo:
     time_base: Fraction
     #: Presentation time stamp of the first presented frame, in ``time_base`` units.
     start_pts: int
+    #: YCbCr matrix coefficients (ISO/IEC 23091-2) of the first frame.
+    matrix: int
     #: What the header says the duration is; ``None`` when it does not say it for the video stream.
     promised_duration: Fraction | None
 
@@ -119,6 +122,7 @@ def probe(path: str | Path) -> VideoInfo:
             orientation=orientation,
             time_base=time_base,
             start_pts=start_pts,
+            matrix=matrix_coefficients(frame),
             promised_duration=promised,
         )
 

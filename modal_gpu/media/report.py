@@ -19,6 +19,10 @@ class DecodeReport:
     end_seconds: Fraction | None = None
     promised_seconds: Fraction | None = None
 
+    def forget(self) -> None:
+        """Start anew: what was read so far is read again in another way."""
+        self.__init__()
+
     def describe(self) -> str:
         """One line for a person; empty for a healthy file."""
         parts = []
