@@ -55,8 +55,8 @@ CASES = (
 _SERIES = ("one_character", "shared_prefix", "numbered")
 #: 10 Hz frames a clip.
 FRAMES = 64
-#: An opacity that can be seen: from here on a fading caption counts as shown.
-VISIBLE = 0.08
+#: From this opacity on a fading caption counts as shown; fainter, it can hardly be read.
+VISIBLE = 0.2
 
 _RATES = (24000 / 1001, 24.0, 25.0, 25.0, 30000 / 1001, 30.0, 30.0, 12.5, 50.0)
 

@@ -32,12 +32,12 @@ DEFAULT_CACHE = Path(".captionacc/training")
 class TrainingSettings:
     """What decides the weights, with the data. ``clips`` and ``validation`` are numbers of clips."""
 
-    clips: int = 2080
+    clips: int = 2730
     validation: int = 104
-    steps: int = 3000
+    steps: int = 9000
     batch: int = 3
-    frames: int = 24
-    width: int = 256
+    frames: int = 36
+    width: int = 224
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
     averaging: float = 0.995

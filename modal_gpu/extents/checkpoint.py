@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from modal_gpu.errors import CaptionAccError
 
 if TYPE_CHECKING:
-    from modal_gpu.extents.network import ExtentsNetwork, NetworkPredictor
+    from modal_gpu.extents.network import ExtentsNetwork
+    from modal_gpu.extents.network_predictor import NetworkPredictor
 
 #: Folder of the shipped model.
 MODELS = Path(__file__).parent / "models"
@@ -96,7 +97,7 @@ def load_checkpoint(path: Path) -> tuple["ExtentsNetwork", Checkpoint]:
 
 def load_predictor(path: Path | None = None, *, device: str | None = None) -> "NetworkPredictor":
     """A predictor from a model file, the shipped one by default. Raises :class:`CheckpointError`."""
-    from modal_gpu.extents.network import NetworkPredictor
+    from modal_gpu.extents.network_predictor import NetworkPredictor
 
     network, checkpoint = load_checkpoint(path or shipped())
     return NetworkPredictor(network, checkpoint.version, checkpoint.sha256, device=device)

@@ -53,11 +53,20 @@ class Observation:
 
 
 @dataclass(frozen=True)
+class SampledStrip:
+    """The strip of a stored full frame: ``luma`` is uint8 (height, width), the size of the video's strips."""
+
+    index: int
+    luma: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class StripHints:
     """What layout analysis knows about a video's strips; all coordinates are fractions of the strip.
 
     ``line_height`` is the height of one caption line's OCR box; ``anchor_position`` the x where
     captions are anchored (``None``: not known). ``ignore_boxes`` hold static text that is no caption.
+    ``samples`` are strips from all over the video, in index order, as far as they are stored.
     """
 
     line_height: float
@@ -66,6 +75,7 @@ class StripHints:
     anchor_position: float | None = None
     ignore_boxes: tuple[FractionBox, ...] = ()
     observations: tuple[Observation, ...] = ()
+    samples: tuple[SampledStrip, ...] = ()
 
     @classmethod
     def from_frame_layout(
@@ -193,12 +203,17 @@ def collect(batches: Iterable[PairBatch]) -> PairPredictions:
 class PairPredictor(Protocol):
     """Says which frames show a caption and which neighbours show the same one.
 
-    :meth:`predict` reads the frames once, in index order without gaps from 0, holds a bounded
-    number of them, and yields batches as soon as they are certain.
+    :meth:`predict` reads the frames once, in index order without gaps from ``first_index``, holds a
+    bounded number of them, and yields batches as soon as they are certain.
     """
 
     model_version: str
     #: Of the model file; of the algorithm's parameters when there is no file.
     model_sha256: str
+    #: Frames that it must see before and after a part of a video (as far as there are any) to judge
+    #: the part exactly as it would judge it in the whole video; ``None`` when it needs the whole video.
+    margin: int | None
 
-    def predict(self, frames: Iterable[StripFrame], hints: StripHints) -> Iterator[PairBatch]: ...
+    def predict(
+        self, frames: Iterable[StripFrame], hints: StripHints, first_index: int = 0
+    ) -> Iterator[PairBatch]: ...

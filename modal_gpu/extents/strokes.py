@@ -75,17 +75,24 @@ class StrokePredictor:
     without any, from the strongest strokes of the first block.
     """
 
+    #: What it learns in one block it uses in the next.
+    margin = None
+
     def __init__(self, settings: StrokeSettings | None = None) -> None:
         self.settings = settings or StrokeSettings()
         self.model_version = "strokes-1"
         parameters = json.dumps([self.model_version, asdict(self.settings)], sort_keys=True)
         self.model_sha256 = hashlib.sha256(parameters.encode()).hexdigest()
 
-    def predict(self, frames: Iterable[StripFrame], hints: StripHints) -> Iterator[PairBatch]:
+    def predict(
+        self, frames: Iterable[StripFrame], hints: StripHints, first_index: int = 0
+    ) -> Iterator[PairBatch]:
         """Predict strips of one size that come in index order from 0; holds about two blocks' worth.
 
         Raises ``ValueError`` when an index is missing or a strip differs in size.
         """
+        if first_index:
+            raise ValueError("the stroke predictor judges whole videos only")
         strips = _Scaled(frames, hints, self.settings.working_line_height)
         held: list[Image] = []
         start = 0  # index of the first frame without a prediction

@@ -47,7 +47,9 @@ def scaled(luma: Image, size: tuple[int, int]) -> Image:
 def padded(strip: Image) -> Image:
     """The strip with its last row and column repeated up to multiples of :data:`MULTIPLE`."""
     bottom, right = (-strip.shape[0]) % MULTIPLE, (-strip.shape[1]) % MULTIPLE
-    return np.pad(strip, ((0, bottom), (0, right)), mode="edge") if bottom or right else strip
+    if not (bottom or right):
+        return strip
+    return cv2.copyMakeBorder(strip, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
 
 
 def reference_picture(strips: Sequence[Image]) -> Image:

@@ -1,12 +1,15 @@
 """The learned predictor: its protocol, its shapes, and what its answers may depend on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from rendered_strips import Strip, hints, render
 
-from modal_gpu.extents.network import CONTEXT, ExtentsNetwork, NetworkPredictor, NetworkSettings, fused
-from modal_gpu.extents.predictor import Observation, StripHints, collect
+from modal_gpu.extents.network import HALO, REACH, ExtentsNetwork, NetworkSettings, fused
+from modal_gpu.extents.network_predictor import BATCH, BLOCK, FEWEST_SAMPLES, NetworkPredictor
+from modal_gpu.extents.predictor import Observation, SampledStrip, StripHints, collect
 from modal_gpu.extents.working_scale import (
     LINE_HEIGHT,
     MULTIPLE,
@@ -18,7 +21,7 @@ from modal_gpu.extents.working_scale import (
     working_size,
 )
 
-SMALL = NetworkSettings(stem=4, width=8, blocks=1, compared=4, head=4, temporal=8)
+SMALL = NetworkSettings(stem=4, width=8, blocks=1, compared=4, mix=8, head=4, temporal=8)
 CAPTIONS = [(10, 30, "A caption"), (30, 45, "Another one"), (60, 90, "The last")]
 
 
@@ -33,8 +36,8 @@ def network(seed: int = 0) -> ExtentsNetwork:
     return made.eval()
 
 
-def predictor(**options) -> NetworkPredictor:
-    return NetworkPredictor(network(), "test-1", "0" * 64, device="cpu", **options)
+def predictor() -> NetworkPredictor:
+    return NetworkPredictor(network(), "test-1", "0" * 64, device="cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +60,7 @@ def layout():
 
 
 def test_batches_follow_each_other_and_cover_every_frame(strips, layout):
-    batches = list(predictor(block_frames=40).predict(iter(strips), layout))
+    batches = list(predictor().predict(iter(strips), layout))
     assert len(batches) > 1
     result = collect(batches)
     assert result.presence.shape == (100,) and result.forward.shape == (99, 5)
@@ -71,29 +74,56 @@ def test_the_same_strips_give_the_same_answers(strips, layout):
     np.testing.assert_array_equal(first.forward, second.forward)
 
 
-@pytest.mark.parametrize("batch", [5, 32])
-def test_the_size_of_batches_changes_nothing(strips, layout, batch):
-    expected = collect(predictor(batch_frames=1000).predict(iter(strips), layout))
-    result = collect(predictor(batch_frames=batch).predict(iter(strips), layout))
-    np.testing.assert_allclose(result.presence, expected.presence, atol=1e-4)
-    np.testing.assert_allclose(result.forward, expected.forward, atol=1e-4)
+def test_batches_give_what_the_whole_network_gives(strips, layout):
+    """Split into batches with their neighbours' features beside them, nothing is lost at the borders."""
+    made = network()
+    size = working_size(*strips[0].luma.shape, layout.line_height)
+    working = [padded(scaled(strip.luma, size)) for strip in strips]
+    places = np.unique(np.linspace(0, len(strips) - 1, 31).round().astype(int))
+    reference = reference_picture([working[place] for place in places])
+    planes = torch.from_numpy(hint_planes(size, layout))[None]
+    with torch.inference_mode():
+        whole = made(torch.from_numpy(np.stack(working))[None], torch.from_numpy(reference)[None], planes)
+    result = list(predictor().predict(iter(strips), layout))
+    presence, same = (np.concatenate([getattr(b, name) for b in result]) for name in ("presence", "same"))
+    np.testing.assert_allclose(presence, whole.presence[0].sigmoid().numpy(), atol=1e-4)
+    np.testing.assert_allclose(same, whole.same[0].sigmoid().numpy(), atol=1e-4)
 
 
 def test_only_frames_nearby_and_the_reference_matter(strips):
-    """Judged with one reference, a window's middle does not depend on what is beyond its context."""
+    """A window's middle does not depend on what is beyond its halo and the temporal network's reach."""
     made = network()
     size = working_size(*strips[0].luma.shape, 0.5)
-    pictures = torch.from_numpy(np.stack([padded(scaled(s.luma, size)) for s in strips[:60]]))
+    pictures = torch.from_numpy(np.stack([padded(scaled(s.luma, size)) for s in strips]))[None]
     planes = torch.from_numpy(hint_planes(size, StripHints(line_height=0.5)))[None]
     with torch.inference_mode():
-        features = made.encode(pictures, pictures[:1])
-        whole = made.judge(features[None], planes)
-        part = made.judge(features[None, 10:50], planes)
-    inside = slice(CONTEXT, 40 - CONTEXT)
-    torch.testing.assert_close(part.same[0, inside], whole.same[0, 10:50][inside], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(
-        part.presence[0, inside], whole.presence[0, 10:50][inside], atol=1e-4, rtol=1e-4
-    )
+        whole = made(pictures, pictures[:, 0], planes)
+        part = made(pictures[:, 10:90], pictures[:, 0], planes)
+    context = HALO + REACH
+    inside, outside = slice(context, 80 - context), slice(10 + context, 90 - context)
+    torch.testing.assert_close(part.same[0, inside], whole.same[0, outside], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(part.presence[0, inside], whole.presence[0, outside], atol=1e-4, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def long_video():
+    """Strips of a little over two blocks, and hints with stored strips of the whole video."""
+    shown = [(30 * i, 30 * i + 20, f"Caption {i}") for i in range(36)]
+    frames = render(shown, 2 * BLOCK + 70, "texture")
+    stored = tuple(SampledStrip(i, frames[i].luma) for i in range(0, len(frames), 50))
+    assert len(stored) >= FEWEST_SAMPLES
+    return frames, replace(hints(shown, len(frames)), samples=stored)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, BLOCK), (BLOCK, 2 * BLOCK), (2 * BLOCK, 2 * BLOCK + 70)])
+def test_a_part_with_its_margin_is_judged_as_in_the_whole_video(long_video, start, stop):
+    frames, layout = long_video
+    whole = collect(predictor().predict(iter(frames), layout))
+    first = max(0, start - NetworkPredictor.margin)
+    last = min(len(frames), stop + NetworkPredictor.margin)
+    batches = list(predictor().predict(iter(frames[first:last]), layout, first_index=first))
+    presence = np.concatenate([batch.presence for batch in batches])[start - first : stop - first]
+    np.testing.assert_array_equal(presence, whole.presence[start:stop])
 
 
 def test_folding_batch_normalisation_keeps_the_answers():
@@ -107,23 +137,32 @@ def test_folding_batch_normalisation_keeps_the_answers():
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in made.modules())
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, CONTEXT, CONTEXT + 1, 33])
+@pytest.mark.parametrize("count", [0, 1, 2, REACH, BATCH, BATCH + 1, 3 * BATCH])
 def test_videos_of_any_length_are_judged(strips, layout, count):
-    result = collect(predictor(block_frames=16, batch_frames=8).predict(iter(strips[:count]), layout))
+    result = collect(predictor().predict(iter(strips[:count]), layout))
     assert result.frame_count == count
 
 
-def test_frames_are_read_as_they_are_needed(strips, layout):
+def test_with_stored_strips_a_batch_is_judged_once_two_more_were_read(long_video):
+    frames, layout = long_video
     read = 0
 
     def counted():
         nonlocal read
-        for strip in strips:
+        for strip in frames:
             read += 1
             yield strip
 
-    next(predictor(block_frames=20).predict(counted(), layout))
-    assert read <= 20 + CONTEXT
+    next(predictor().predict(counted(), layout))
+    assert read <= 3 * BATCH
+
+
+def test_a_part_can_only_begin_with_a_batch_and_needs_stored_strips(long_video):
+    frames, layout = long_video
+    with pytest.raises(ValueError, match="multiple"):
+        list(predictor().predict(iter(frames[40:]), layout, first_index=40))
+    with pytest.raises(ValueError, match="whole"):
+        list(predictor().predict(iter(frames[32:]), replace(layout, samples=()), first_index=32))
 
 
 def test_a_missing_index_and_a_changed_size_are_refused(strips, layout):
