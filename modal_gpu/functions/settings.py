@@ -1,6 +1,7 @@
 """How the functions work, as far as the machine and the installation decide it."""
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -27,6 +28,10 @@ class ComputeSettings:
     vision: VisionSettings = field(default_factory=VisionSettings)
     #: ``strokes`` compares strokes; ``network`` is more accurate on hard footage and takes longer on a CPU.
     extents_predictor: Literal["strokes", "network"] = "strokes"
+    #: Checkpoint of the network; the shipped one by default.
+    extents_model: Path | None = None
+    #: RapidOCR on the GPU, which needs onnxruntime-gpu.
+    ocr_cuda: bool = False
 
     @property
     def worker_count(self) -> int:
@@ -34,17 +39,20 @@ class ComputeSettings:
         return self.workers or available_cores()
 
     def predictor(self) -> "PairPredictor":
-        """The pair predictor. Raises :class:`CheckpointError` when the network's file is not whole."""
-        if self.extents_predictor == "network":
-            from modal_gpu.extents.checkpoint import load_predictor
+        """The pair predictor; the network stays loaded in this process.
 
-            return load_predictor()
+        Raises :class:`CheckpointError` when the network's file is not whole.
+        """
+        if self.extents_predictor == "network":
+            return _kept_network(self.extents_model)
         from modal_gpu.extents.strokes import StrokePredictor
 
         return StrokePredictor()
 
     def open_ocr(self, kind: OcrKind) -> "OcrEngine | BatchOcrEngine":
-        """A new engine for one worker; ``kind`` says whether it reads whole frames or caption strips.
+        """An engine for one worker; ``kind`` says whether it reads whole frames or caption strips.
+
+        RapidOCR's models stay loaded in this process.
 
         Raises :class:`OcrError` when a model is missing or unusable, :class:`ConfigurationError` when
         Google Vision has no usable credentials.
@@ -53,9 +61,10 @@ class ComputeSettings:
             from modal_gpu.ocr.google_vision import GoogleVisionEngine
 
             return GoogleVisionEngine(self.vision)
-        from modal_gpu.ocr.rapid import FULL_FRAME, STRIP, RapidOcrEngine
+        from modal_gpu.ocr.kept import kept_rapid_ocr
+        from modal_gpu.ocr.rapid import FULL_FRAME, STRIP
 
-        return RapidOcrEngine(self.ocr(STRIP if kind == "strips" else FULL_FRAME))
+        return kept_rapid_ocr(self.ocr(STRIP if kind == "strips" else FULL_FRAME))
 
     def ocr(self, base: "RapidOcrSettings | None" = None) -> "RapidOcrSettings":
         """OCR settings with this installation's model files; ``base`` says what is read."""
@@ -66,4 +75,12 @@ class ComputeSettings:
             detection_model=self.ocr_detection_model,
             recognition_model=self.ocr_recognition_model,
             dictionary=self.ocr_dictionary,
+            use_cuda=self.ocr_cuda,
         )
+
+
+@lru_cache(maxsize=1)
+def _kept_network(path: Path | None) -> "PairPredictor":
+    from modal_gpu.extents.checkpoint import load_predictor
+
+    return load_predictor(path)

@@ -94,6 +94,9 @@ class RapidOcrEngine:
             params["Rec.rec_keys_path"] = str(_existing("character dictionary", settings.dictionary))
         elif settings.recognition_model is not None:
             _require_dictionary_inside(recognition)
+        if settings.use_cuda:
+            # The CUDA libraries that torch's wheels brought are not on the loader's path.
+            onnxruntime.preload_dlls()
         try:
             self._engine = RapidOCR(params=params)
             # RapidOCR loads a model when it first needs it. Load them now, so that a bad file is an
