@@ -1,0 +1,128 @@
+"""The Modal app: three functions around the same code that a laptop runs.
+
+Deploy with ``modal deploy modal_gpu/app.py``. The functions are plain functions, so that
+``modal.Function.from_name(app, name)`` finds them by their names; what a container loads, it loads at
+its first call and keeps. Each takes the envelope of :mod:`modal_gpu.remote`, one at a time.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import modal
+
+from modal_gpu.contracts import CaptionOcrRequest, CropInferRequest, ExtractRequest
+from modal_gpu.modal_container import open_container
+from modal_gpu.modal_settings import (
+    CAPTION_OCR,
+    CROP_AND_INFER,
+    EXTRACT,
+    MODEL_MOUNT,
+    MODEL_VOLUME,
+    STORAGE_KEYS,
+    STORAGE_SECRET,
+    VISION_SECRET,
+    modal_settings,
+)
+from modal_gpu.remote import Container, answer
+
+settings = modal_settings()
+
+
+def container_image() -> modal.Image:
+    """The image, from the project's lock, with this package and these settings."""
+    from modal_gpu.modal_image import PYTHON_VERSION, image_packages, is_left_out
+
+    return (
+        modal.Image.debian_slim(python_version=PYTHON_VERSION)
+        .uv_pip_install(*image_packages(ocr_cuda=settings.ocr_cuda))
+        .env(settings.container_environment())
+        .add_local_python_source("modal_gpu", ignore=is_left_out)
+    )
+
+
+# In the container, which imports this module too, the image is the one that is running.
+image = container_image() if modal.is_local() else modal.Image.debian_slim()
+models = modal.Volume.from_name(MODEL_VOLUME, create_if_missing=True)
+secrets = {
+    STORAGE_SECRET: modal.Secret.from_name(STORAGE_SECRET, required_keys=list(STORAGE_KEYS)),
+    VISION_SECRET: modal.Secret.from_name(VISION_SECRET),
+}
+app = modal.App(settings.app_name, image=image, tags={"project": "captionacc"})
+
+
+def _options(name: str) -> dict[str, Any]:
+    """What Modal is asked for. Without ``min_containers`` every function scales to zero."""
+    own = settings.function(name)
+    return {
+        "name": name,
+        "gpu": own.gpu,
+        "timeout": own.timeout_seconds,
+        "retries": own.retries,
+        "max_containers": own.max_containers,
+        "scaledown_window": settings.scaledown_seconds,
+        "cpu": own.cpu,
+        "memory": own.memory_mib,
+        "secrets": [secrets[secret] for secret in own.secrets],
+        "volumes": {MODEL_MOUNT: models.read_only()},
+    }
+
+
+@lru_cache(maxsize=3)
+def _container(function: str) -> Container:
+    return open_container(function, settings)
+
+
+def _queue(name: str) -> modal.Queue:
+    return modal.Queue.from_name(name, create_if_missing=True)
+
+
+def _call_id() -> str | None:
+    return None if modal.is_local() else modal.current_function_call_id()
+
+
+@app.function(**_options(EXTRACT))
+def extract_frames_and_ocr(envelope: dict[str, Any]) -> dict[str, Any]:
+    """Full frames, their text, and the layout; see :func:`modal_gpu.remote.answer`."""
+    from modal_gpu.functions.extract import extract_frames_and_ocr as work
+
+    return answer(envelope, ExtractRequest, work, lambda: _container(EXTRACT), _queue, _call_id())
+
+
+@app.function(**_options(CROP_AND_INFER))
+def crop_and_infer_caption_frame_extents(envelope: dict[str, Any]) -> dict[str, Any]:
+    """Cropped frames in chunks and the labels of neighbours; see :func:`modal_gpu.remote.answer`."""
+    from modal_gpu.functions.crop_infer import crop_and_infer_caption_frame_extents as work
+
+    return answer(envelope, CropInferRequest, work, lambda: _container(CROP_AND_INFER), _queue, _call_id())
+
+
+@app.function(**_options(CAPTION_OCR))
+def generate_caption_ocr(envelope: dict[str, Any]) -> dict[str, Any]:
+    """The text of captions; see :func:`modal_gpu.remote.answer`."""
+    from modal_gpu.functions.caption_ocr import generate_caption_ocr as work
+
+    return answer(envelope, CaptionOcrRequest, work, lambda: _container(CAPTION_OCR), _queue, _call_id())
+
+
+@app.function(**{**_options(CROP_AND_INFER), "name": "measure_inference", "secrets": [], "timeout": 600})
+def measure_inference() -> dict[str, Any]:
+    """The container's GPU, its cold start, and how many pairs a second the network judges."""
+    from pathlib import Path
+
+    from modal_gpu.extents.checkpoint import load_predictor
+    from modal_gpu.modal_container import ColdStart
+    from modal_gpu.modal_inference import measure_inference as measure
+    from modal_gpu.modal_models import resolve_model
+
+    predictor = load_predictor(resolve_model(settings.extents_model, Path(MODEL_MOUNT)))
+    cold = ColdStart()()
+    return {"cold_start_seconds": round(cold, 2), **measure(predictor)}
+
+
+@app.local_entrypoint()
+def test_inference() -> None:
+    """``modal run modal_gpu/app.py::test_inference``: print what :func:`measure_inference` found."""
+    import sys
+
+    for name, value in measure_inference.remote().items():
+        sys.stdout.write(f"{name:20} {value}\n")

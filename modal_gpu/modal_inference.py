@@ -1,0 +1,70 @@
+"""How fast a container judges frame pairs: its GPU, and the extents network on made strips."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from modal_gpu.extents.predictor import StripHints, collect
+
+if TYPE_CHECKING:
+    from modal_gpu.extents.network_predictor import NetworkPredictor
+
+#: Size of the made strips, height × width in pixels: one line of captions in 1080p, with room.
+STRIP_SIZE = (130, 1180)
+#: Frames of one caption, and of the gap behind it.
+_CAPTION, _GAP = 25, 8
+
+
+@dataclass(frozen=True)
+class MadeStrip:
+    """A strip of a moving background, with or without a line of text."""
+
+    index: int
+    luma: NDArray[np.uint8]
+
+    def rgb(self) -> NDArray[np.uint8]:
+        """The strip as uint8 RGB, H × W × 3."""
+        return np.repeat(self.luma[:, :, None], 3, axis=2)
+
+
+def made_strips(count: int) -> Iterator[MadeStrip]:
+    """``count`` strips of captions that come and go, the same ones each time."""
+    height, width = STRIP_SIZE
+    ramp = np.arange(width, dtype=np.float32)[None, :] + np.arange(height, dtype=np.float32)[:, None]
+    for index in range(count):
+        luma = (96 + 48 * np.sin(ramp / 40 + index / 7)).astype(np.uint8)
+        caption, place = divmod(index, _CAPTION + _GAP)
+        if place < _CAPTION:
+            text, origin = f"Caption number {caption} of this clip", (120, 85)
+            for shade, thickness in ((0, 9), (255, 3)):
+                cv2.putText(luma, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 1.6, shade, thickness, cv2.LINE_AA)
+        yield MadeStrip(index, luma)
+
+
+def measure_inference(predictor: "NetworkPredictor", pairs: int = 2048) -> dict[str, Any]:
+    """GPU, CUDA, and pairs a second of ``predictor``, the first batch not counted."""
+    import torch
+
+    hints = StripHints(line_height=0.45)
+    collect(predictor.predict(made_strips(64), hints))
+    strips = list(made_strips(pairs + 1))
+    start = time.monotonic()
+    predictions = collect(predictor.predict(strips, hints))
+    seconds = time.monotonic() - start
+    has_cuda = torch.cuda.is_available()
+    gpu = torch.cuda.get_device_properties(0) if has_cuda else None
+    return {
+        "gpu": gpu.name if gpu else "no GPU",
+        "gpu_memory_gib": round(gpu.total_memory / 2**30, 1) if gpu else 0.0,
+        "cuda_available": has_cuda,
+        "device": str(predictor.device),
+        "pairs": len(predictions.forward),
+        "pairs_a_second": round(len(predictions.forward) / seconds, 1),
+        "model_version": predictor.model_version,
+        "model_sha256": predictor.model_sha256,
+    }

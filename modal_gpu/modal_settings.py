@@ -1,0 +1,161 @@
+"""How the app is deployed: names, GPUs, limits. From the environment, or ``.env``, at deploy time.
+
+The container gets the same values through its image, so that the app it imports is the one that
+was deployed.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from modal_gpu.errors import ConfigurationError
+
+EXTRACT = "extract_frames_and_ocr"
+CROP_AND_INFER = "crop_and_infer_caption_frame_extents"
+CAPTION_OCR = "generate_caption_ocr"
+#: The functions that the orchestrator calls.
+FUNCTIONS = (EXTRACT, CROP_AND_INFER, CAPTION_OCR)
+
+STORAGE_SECRET = "wasabi"
+VISION_SECRET = "google-vision"
+#: Keys that the secret ``wasabi`` must hold; endpoint and region are AWS's own without theirs.
+STORAGE_KEYS = ("WASABI_BUCKET", "WASABI_ACCESS_KEY_READWRITE", "WASABI_SECRET_KEY_READWRITE")
+MODEL_VOLUME = "boundary-models"
+#: Where the volume stands in a container.
+MODEL_MOUNT = "/models"
+#: Regular expression of a model file's name.
+MODEL_NAME = r"[\w.-]+_[0-9a-f]{8}\.safetensors"
+PROGRESS_QUEUE = "captionacc-progress"
+
+Seconds = Annotated[int, Field(ge=1, le=86_400)]
+Containers = Annotated[int, Field(ge=1, le=1_000)]
+Cores = Annotated[float, Field(gt=0, le=64)]
+Mebibytes = Annotated[int, Field(ge=512, le=344_064)]
+Gpu = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9+!:-]*$")]
+
+
+@dataclass(frozen=True)
+class FunctionSettings:
+    """What one function asks of Modal. ``gpu`` is ``None`` for a container without one."""
+
+    name: str
+    gpu: str | None
+    timeout_seconds: int
+    retries: int
+    max_containers: int
+    cpu: float
+    memory_mib: int
+    secrets: tuple[str, ...]
+
+    @property
+    def workers(self) -> int:
+        """CPU workers: the cores asked for. A container sees all cores of its machine."""
+        return max(1, round(self.cpu))
+
+
+class ModalSettings(BaseSettings):
+    """Settings of one deployment. Each field's environment variable stands in its alias."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    app_name: str = Field(
+        "captionacc-processing",
+        alias="MODAL_APP_NAME",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="the app's name",
+    )
+    environment: str | None = Field(
+        None,
+        alias="MODAL_ENVIRONMENT",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="Modal environment, such as `dev`, `staging` or `prod`; the profile's own when unset",
+    )
+
+    extract_gpu: Gpu = Field("T4", alias="MODAL_EXTRACT_GPU", description="`none` for a container without")
+    crop_infer_gpu: Gpu = Field("A10G", alias="MODAL_CROP_INFER_GPU", description="`none` for none")
+    caption_ocr_gpu: Gpu = Field("T4", alias="MODAL_CAPTION_OCR_GPU", description="`none` for none")
+
+    extract_timeout: Seconds = Field(1800, alias="MODAL_EXTRACT_TIMEOUT", description="seconds of one call")
+    crop_infer_timeout: Seconds = Field(
+        3600, alias="MODAL_CROP_INFER_TIMEOUT", description="seconds of one call"
+    )
+    caption_ocr_timeout: Seconds = Field(
+        300, alias="MODAL_CAPTION_OCR_TIMEOUT", description="seconds of one attempt"
+    )
+
+    extract_max_containers: Containers = Field(10, alias="MODAL_EXTRACT_MAX_CONTAINERS")
+    crop_infer_max_containers: Containers = Field(10, alias="MODAL_CROP_INFER_MAX_CONTAINERS")
+    caption_ocr_max_containers: Containers = Field(10, alias="MODAL_CAPTION_OCR_MAX_CONTAINERS")
+
+    extract_cpu: Cores = Field(4, alias="MODAL_EXTRACT_CPU", description="cores, and workers, of a container")
+    crop_infer_cpu: Cores = Field(8, alias="MODAL_CROP_INFER_CPU", description="cores: decoding and VP9")
+    caption_ocr_cpu: Cores = Field(4, alias="MODAL_CAPTION_OCR_CPU", description="cores, and workers")
+    memory_mib: Mebibytes = Field(8192, alias="MODAL_MEMORY_MIB", description="memory of a container")
+    scaledown_seconds: Annotated[int, Field(ge=2, le=3600)] = Field(
+        60, alias="MODAL_SCALEDOWN_SECONDS", description="an idle container is kept, and paid for, so long"
+    )
+
+    extents_predictor: Literal["strokes", "network"] = Field(
+        "network", alias="EXTENTS_PREDICTOR", description="the network, as there is a GPU"
+    )
+    extents_model: str = Field(
+        "",
+        alias="EXTENTS_MODEL",
+        pattern=rf"^({MODEL_NAME})?$",
+        description="model file on the volume; the shipped one when unset",
+    )
+    ocr_engine: Literal["", "rapidocr", "google_vision"] = Field(
+        "", alias="OCR_ENGINE", description="Google Vision when its secret has content, else RapidOCR"
+    )
+    ocr_cuda: bool = Field(
+        False,
+        alias="MODAL_OCR_CUDA",
+        description="RapidOCR on the GPU; on the CPU it reads as it does locally",
+    )
+    vision_endpoint: str = Field("", alias="GOOGLE_VISION_ENDPOINT")
+    vision_language_hints: str = Field("", alias="GOOGLE_VISION_LANGUAGE_HINTS")
+    vision_montage: Annotated[int, Field(ge=1)] | None = Field(
+        None, alias="GOOGLE_VISION_MONTAGE", description="frames that Google Vision gets in one image"
+    )
+
+    @field_validator("extract_gpu", "crop_infer_gpu", "caption_ocr_gpu")
+    @classmethod
+    def _upper(cls, gpu: str) -> str:
+        return "none" if gpu.lower() == "none" else gpu.upper()
+
+    def function(self, name: str) -> FunctionSettings:
+        """What the function ``name`` asks of Modal. Raises ``KeyError`` for another name."""
+        vision = (STORAGE_SECRET, VISION_SECRET)
+        prefix, retries, secrets = {
+            EXTRACT: ("extract", 0, vision),
+            CROP_AND_INFER: ("crop_infer", 0, (STORAGE_SECRET,)),
+            CAPTION_OCR: ("caption_ocr", 1, vision),
+        }[name]
+        gpu = getattr(self, f"{prefix}_gpu")
+        return FunctionSettings(
+            name=name,
+            gpu=None if gpu == "none" else gpu,
+            timeout_seconds=getattr(self, f"{prefix}_timeout"),
+            retries=retries,
+            max_containers=getattr(self, f"{prefix}_max_containers"),
+            cpu=getattr(self, f"{prefix}_cpu"),
+            memory_mib=self.memory_mib,
+            secrets=secrets,
+        )
+
+    def container_environment(self) -> dict[str, str]:
+        """These settings as environment variables for the container; Modal sets its own environment."""
+        fields = type(self).model_fields
+        given = {str(fields[name].alias): value for name, value in self if name != "environment"}
+        return {name: str(value) for name, value in given.items() if value not in ("", None)}
+
+
+def modal_settings() -> ModalSettings:
+    """Settings from this process's environment. Raises :class:`ConfigurationError` with what is wrong."""
+    try:
+        return ModalSettings()
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigurationError(f"the settings of the Modal app are not usable: {wrong}") from None
