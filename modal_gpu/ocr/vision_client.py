@@ -21,7 +21,8 @@ from tenacity import (
     stop_any,
     stop_before_delay,
     stop_when_event_set,
-    wait_exponential_jitter,
+    wait_exponential,
+    wait_random,
 )
 from tenacity.nap import sleep_using_event
 
@@ -109,7 +110,9 @@ class VisionClient:
                 "and that the Cloud Vision API and billing are enabled in its project"
             ) from None
         except google_errors.GoogleAPICallError as error:
-            if len(images) > 1 and not self._closed.is_set():
+            if self._closed.is_set():
+                return [OcrError("Google Vision: the connection was closed") for _ in images]
+            if len(images) > 1:
                 # One of them may be what the service does not take.
                 return [answer for image in images for answer in self.annotate([image])]
             answers = [RefusedImageError(f"Google Vision: {_message(error)}") for _ in images]
@@ -122,9 +125,14 @@ class VisionClient:
             )
             for image in images
         ]
-        reply = self._client.batch_annotate_images(
-            requests=requests, timeout=self.settings.call_seconds, retry=None
-        )
+        try:
+            reply = self._client.batch_annotate_images(
+                requests=requests, timeout=self.settings.call_seconds, retry=None
+            )
+        except ValueError as error:
+            if self._closed.is_set():  # gRPC's answer to a call on a closed channel
+                raise google_errors.Cancelled("the connection was closed") from error
+            raise
         if len(reply.responses) != len(images):
             raise google_errors.InternalServerError(
                 f"{len(reply.responses)} answers for {len(images)} images"
@@ -132,13 +140,10 @@ class VisionClient:
         return reply.responses
 
     def _retrying(self) -> Retrying:
+        first = self.settings.first_wait_seconds
         return Retrying(
             retry=retry_if_exception_type((*_TRANSIENT, _SomeImagesWait)),
-            wait=wait_exponential_jitter(
-                initial=self.settings.first_wait_seconds,
-                max=_LONGEST_WAIT_SECONDS,
-                jitter=self.settings.first_wait_seconds,
-            ),
+            wait=wait_exponential(multiplier=first, max=_LONGEST_WAIT_SECONDS) + wait_random(0, first),
             stop=stop_any(stop_before_delay(self.settings.retry_seconds), stop_when_event_set(self._closed)),
             sleep=sleep_using_event(self._closed),
         )

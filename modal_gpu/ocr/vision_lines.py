@@ -19,7 +19,8 @@ from modal_gpu.ocr.vision_batches import Montage, Place
 if TYPE_CHECKING:
     from google.cloud.vision_v1 import TextAnnotation
 
-#: Of a word's height. From the first on it belongs to a frame; below the second it only touches it.
+#: With this share of its height in a frame, a word is that frame's; with less than this share (or less
+#: than this share of the frame, where that is lower), it is not in the frame at all.
 _OWN_SHARE, _TOUCH_SHARE = 0.8, 0.2
 
 # TextAnnotation.DetectedBreak.BreakType
@@ -102,15 +103,14 @@ def _owner(word: Word, montage: Montage) -> tuple[list[int], Place | None]:
     if len(montage.places) == 1:
         return [montage.places[0].index], montage.places[0]
     height = max(word.bottom - word.top, 1e-6)
-    shares = [
-        (max(0.0, min(word.bottom, place.bottom) - max(word.top, place.top)) / height, place)
-        for place in montage.places
+    shared = [max(0.0, min(word.bottom, place.bottom) - max(word.top, place.top)) for place in montage.places]
+    touched = [
+        place
+        for place, rows in zip(montage.places, shared, strict=True)
+        if rows >= _TOUCH_SHARE * min(height, place.height)
     ]
-    most, best = max(shares, key=lambda share: share[0])
-    others = [share for share, place in shares if place is not best and share >= _TOUCH_SHARE]
-    if most >= _OWN_SHARE and not others:
-        return [best.index], best
-    return [place.index for share, place in shares if share >= _TOUCH_SHARE], None
+    owner = touched[0] if len(touched) == 1 and max(shared) >= _OWN_SHARE * height else None
+    return [place.index for place in touched], owner
 
 
 def _runs(words: Sequence[Word], owners: Sequence[Place | None]) -> Iterator[tuple[Place, list[Word]]]:
