@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from modal_gpu.errors import ContractError, InvalidCropRegionError
+from modal_gpu.frame_index import SEGMENT_ALIGNMENT
 
 _CONFIG = ConfigDict(extra="forbid")
 
@@ -71,6 +72,32 @@ def _even_span(start: float, end: float, size: int) -> tuple[int, int]:
     return low, high
 
 
+@dataclass(frozen=True, config=_CONFIG)
+class FrameRange:
+    """A part of a video that one call works on: frame indices, half-open ``[start, end)``.
+
+    Both are multiples of 512, where every level of cropped frames starts a chunk. The last part of a
+    video has no ``end``: it goes as far as there are frames.
+    """
+
+    start: Count
+    end: Count | None = None
+
+    def __post_init__(self) -> None:
+        if self.start % SEGMENT_ALIGNMENT or (self.end or 0) % SEGMENT_ALIGNMENT:
+            raise ContractError(f"frames [{self.start}, {self.end}) are not cut at multiples of 512")
+        if self.end is not None and self.end <= self.start:
+            raise ContractError(f"frames [{self.start}, {self.end}) are empty")
+
+    def covers(self, frame_count: int) -> bool:
+        """Whether this is all of a video of ``frame_count`` indices."""
+        return self.start == 0 and (self.end is None or self.end >= frame_count)
+
+    def of(self, frame_count: int) -> range:
+        """The part's indices in a video of ``frame_count`` indices."""
+        return range(self.start, max(self.start, min(frame_count, self.end or frame_count)))
+
+
 ExtractOutput = Literal["full_frames", "raw_ocr_db", "layout_db"]
 CropInferOutput = Literal["cropped_chunks", "caption_frame_extents_db"]
 
@@ -79,18 +106,24 @@ CropInferOutput = Literal["cropped_chunks", "caption_frame_extents_db"]
 class ExtractRequest:
     """Take full frames of a video, read them, find the caption layout.
 
-    ``outputs`` names what is published; the work that only others need is left out.
+    ``outputs`` names what is published; the work that only others need is left out. With a ``segment``
+    that is not the whole video only its frames are taken and read, and what was read is stored as a part
+    (``raw-ocr.parts/``) instead of the databases.
     """
 
     tenant_id: str
     video_id: str
     video_key: str
     outputs: frozenset[ExtractOutput] = frozenset({"full_frames", "raw_ocr_db", "layout_db"})
+    segment: FrameRange | None = None
 
 
 @dataclass(frozen=True, config=_CONFIG)
 class ExtractResult:
-    """What :class:`ExtractRequest` gave. Sizes in pixels, ``bitrate`` in bit/s, 0 when unknown."""
+    """What :class:`ExtractRequest` gave. Sizes in pixels, ``bitrate`` in bit/s, 0 when unknown.
+
+    Of a segment, ``full_frame_count`` and the OCR's counts are those of the segment.
+    """
 
     frame_count: Count
     duration: Seconds
@@ -114,7 +147,11 @@ class ExtractResult:
 
 @dataclass(frozen=True, config=_CONFIG)
 class CropInferRequest:
-    """Crop a video at 10 Hz into chunks of version ``version`` and label neighbouring frames."""
+    """Crop a video at 10 Hz into chunks of version ``version`` and label neighbouring frames.
+
+    With a ``segment`` that is not the whole video only its chunks are made, and its labels are stored
+    as a part (``caption_frame_extents_v{N}.parts/``) instead of the database.
+    """
 
     tenant_id: str
     video_id: str
@@ -123,11 +160,17 @@ class CropInferRequest:
     version: Annotated[int, Field(ge=1)]
     run_id: str
     outputs: frozenset[CropInferOutput] = frozenset({"cropped_chunks", "caption_frame_extents_db"})
+    #: Number of 10 Hz indices as far as it is known, by which the work is divided; 0: unknown.
+    frame_count: Count = 0
+    segment: FrameRange | None = None
 
 
 @dataclass(frozen=True, config=_CONFIG)
 class CropInferResult:
-    """What :class:`CropInferRequest` gave. ``label_counts`` counts forward labels of pairs."""
+    """What :class:`CropInferRequest` gave. ``label_counts`` counts forward labels of pairs.
+
+    Of a segment, all counts are those of the segment, and ``caption_frame_extents_db_key`` names its part.
+    """
 
     version: Annotated[int, Field(ge=1)]
     frame_count: Count

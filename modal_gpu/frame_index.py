@@ -121,6 +121,19 @@ class ChunkRef:
         return [member_index(self.level, ordinal) for ordinal in range(start, stop)]
 
 
+def segment_starts(count: int, segment_frames: int) -> list[int]:
+    """Where to cut a video of ``count`` indices into segments of ``segment_frames`` at most.
+
+    Multiples of :data:`SEGMENT_ALIGNMENT`, the first one 0; segments are of nearly one length.
+    ``ValueError`` unless ``segment_frames`` is such a multiple too.
+    """
+    if segment_frames < SEGMENT_ALIGNMENT or segment_frames % SEGMENT_ALIGNMENT:
+        raise ValueError(f"segments of {segment_frames} frames are not multiples of {SEGMENT_ALIGNMENT}")
+    blocks = max(1, -(-count // SEGMENT_ALIGNMENT))
+    segments = -(-blocks * SEGMENT_ALIGNMENT // segment_frames)
+    return [place * blocks // segments * SEGMENT_ALIGNMENT for place in range(segments)]
+
+
 def locate(index: int) -> tuple[ChunkRef, int]:
     """The chunk that stores an index, and the index's position in it (0 to 31)."""
     level, ordinal = level_of(index), member_ordinal(index)

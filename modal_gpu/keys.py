@@ -66,6 +66,11 @@ class VideoKeys:
     def full_frame(self, index: int) -> str:
         return f"{self.full_frames_prefix}frame_{_non_negative(index):06d}.jpg"
 
+    def full_frame_index(self, key: str) -> int | None:
+        """The index of a stored full frame; ``None`` for a key that is no full frame's."""
+        name = key.removeprefix(f"{self.full_frames_prefix}frame_").removesuffix(".jpg")
+        return int(name) if name.isdecimal() and self.full_frame(int(name)) == key else None
+
     def thumbnail(self, index: int) -> str:
         return f"{self.thumbnails_prefix}frame_{_non_negative(index):06d}.jpg"
 
@@ -90,6 +95,20 @@ class VideoKeys:
 
     def caption_frame_extents_db(self, version: int) -> str:
         return self._server(f"caption_frame_extents_v{_version(version)}.db.gz")
+
+    def caption_frame_extents_parts(self, version: int) -> str:
+        """Prefix of what the segments of a divided run leave for the whole database."""
+        return self._server(f"caption_frame_extents_v{_version(version)}.parts/")
+
+    def caption_frame_extents_part(self, version: int, start: int) -> str:
+        return f"{self.caption_frame_extents_parts(version)}{_non_negative(start):010d}.db.gz"
+
+    @property
+    def raw_ocr_parts(self) -> str:
+        return self._server("raw-ocr.parts/")
+
+    def raw_ocr_part(self, start: int) -> str:
+        return f"{self.raw_ocr_parts}{_non_negative(start):010d}.db.gz"
 
     @property
     def srt(self) -> str:

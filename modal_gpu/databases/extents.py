@@ -1,15 +1,22 @@
 """``caption_frame_extents_v{N}.db``: what the pair predictor said about one cropped-frames version."""
 
-import itertools
+import math
 from dataclasses import astuple, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from modal_gpu.databases.sqlite_file import new_database, pack, read_database
 from modal_gpu.errors import DatabaseFileError
-from modal_gpu.extents.predictor import LABELS, REVERSED_COLUMNS, PairPredictions
+from modal_gpu.extents.predictor import LABELS, REVERSED_COLUMNS, FloatArray, PairPredictions
 
-SCHEMA_VERSION = 1
+#: float64, seconds after the first presented frame, NaN for "not known".
+ChangeSeconds = NDArray[np.float64]
+
+SCHEMA_VERSION = 2
+#: Files of version 1 have no ``change_seconds``.
+READABLE_VERSIONS = (1, SCHEMA_VERSION)
+PART_SCHEMA_VERSION = 1
 
 
 def _direction(name: str) -> str:
@@ -40,7 +47,25 @@ CREATE TABLE run_metadata (
 CREATE TABLE pair_results (
     frame1_index INTEGER PRIMARY KEY NOT NULL CHECK (frame1_index >= 0),
     frame2_index INTEGER NOT NULL DEFAULT 0,
-{_direction("forward")}{_direction("backward")}    CHECK (frame2_index = frame1_index + 1)
+{_direction("forward")}{_direction("backward")}
+    -- When the second frame's look is first shown, by source frames; NULL where nothing changes.
+    change_seconds REAL CHECK (change_seconds >= 0),
+    CHECK (frame2_index = frame1_index + 1)
+);
+"""
+
+PART_SCHEMA = """
+CREATE TABLE segment (
+    start_index INTEGER PRIMARY KEY NOT NULL CHECK (start_index >= 0),
+    model_version TEXT NOT NULL DEFAULT '',
+    model_sha256 TEXT NOT NULL DEFAULT ''
+);
+CREATE TABLE frames (
+    frame_index INTEGER PRIMARY KEY NOT NULL CHECK (frame_index >= 0),
+    presence REAL NOT NULL DEFAULT 0,
+    -- These compare a frame with the one before it.
+    same REAL NOT NULL DEFAULT 0,
+    change_seconds REAL
 );
 """
 
@@ -52,6 +77,7 @@ _COLUMNS = (
         for side in ("forward", "backward")
         for column in ("predicted_label", "confidence", *(f"prob_{label}" for label in LABELS))
     ),
+    "change_seconds",
 )
 
 
@@ -69,18 +95,27 @@ class ExtentsRun:
     processing_time_seconds: float
 
 
-def write_extents(run: ExtentsRun, predictions: PairPredictions) -> bytes:
-    """The whole database, packed. Raises ``ValueError`` when ``run.total_pairs`` is wrong."""
+def write_extents(
+    run: ExtentsRun, predictions: PairPredictions, change_seconds: ChangeSeconds | None = None
+) -> bytes:
+    """The whole database, packed. Raises ``ValueError`` when ``run.total_pairs`` is wrong.
+
+    ``change_seconds`` (n − 1,) says of each pair when its second frame's look begins, NaN: not known.
+    """
     pairs = len(predictions.forward)
     if run.total_pairs != pairs:
         raise ValueError(f"run {run.run_id} says {run.total_pairs} pairs, there are {pairs}")
+    times = [None] * pairs if change_seconds is None else _nullable(change_seconds)
     with new_database(SCHEMA, SCHEMA_VERSION, created_at=run.completed_at) as connection:
         marks = ", ".join("?" * 8)
         connection.execute(f"INSERT INTO run_metadata VALUES ({marks})", astuple(run))
         sides = [zip(*_columns(side), strict=True) for side in (predictions.forward, predictions.backward)]
         connection.executemany(
             f"INSERT INTO pair_results ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})",
-            ((i, i + 1, *forward, *backward) for i, forward, backward in zip(itertools.count(), *sides)),
+            (
+                (i, i + 1, *forward, *backward, at)
+                for i, forward, backward, at in zip(range(pairs), *sides, times, strict=True)
+            ),
         )
         return pack(connection)
 
@@ -98,7 +133,7 @@ def read_extents(data: bytes) -> tuple[ExtentsRun, PairPredictions]:
     A run without pairs is read as a video of one frame without a caption. Raises
     :class:`DatabaseFileError` when the file is damaged or pairs are missing.
     """
-    with read_database(data, SCHEMA_VERSION, "caption_frame_extents.db") as connection:
+    with read_database(data, READABLE_VERSIONS, "caption_frame_extents.db") as connection:
         rows = connection.execute("SELECT * FROM run_metadata").fetchall()
         if len(rows) != 1:
             raise DatabaseFileError(f"caption_frame_extents.db describes {len(rows)} runs instead of one")
@@ -118,6 +153,80 @@ def read_extents(data: bytes) -> tuple[ExtentsRun, PairPredictions]:
         )
     forward, backward = table[:, :5].copy(), table[:, 5:].copy()
     return run, PairPredictions(_presence(forward, backward), forward, backward)
+
+
+def read_change_seconds(data: bytes) -> ChangeSeconds:
+    """When the look of each pair's second frame begins, float64 (n − 1,); NaN where that is not known.
+
+    Raises :class:`DatabaseFileError` when the file is damaged.
+    """
+    with read_database(data, READABLE_VERSIONS, "caption_frame_extents.db") as connection:
+        version = connection.execute("SELECT schema_version FROM database_metadata").fetchone()[0]
+        column = "change_seconds" if version > 1 else "NULL"
+        rows = connection.execute(f"SELECT {column} FROM pair_results ORDER BY frame1_index")
+        return np.array([row[0] for row in rows], np.float64)
+
+
+@dataclass(frozen=True)
+class SegmentScores:
+    """What a segment of a video leaves for the whole: three values a frame, from ``start_index`` on.
+
+    ``presence`` and ``same`` are float32 (k,), ``change_seconds`` float64 (k,); the latter two compare
+    a frame with the one before it.
+    """
+
+    start_index: int
+    presence: FloatArray
+    same: FloatArray
+    change_seconds: ChangeSeconds
+    model_version: str
+    model_sha256: str
+
+    def __len__(self) -> int:
+        return len(self.presence)
+
+
+def write_segment(scores: SegmentScores) -> bytes:
+    """A segment's scores, packed, every value exactly."""
+    with new_database(PART_SCHEMA, PART_SCHEMA_VERSION) as connection:
+        model = scores.start_index, scores.model_version, scores.model_sha256
+        connection.execute("INSERT INTO segment VALUES (?, ?, ?)", model)
+        connection.executemany(
+            "INSERT INTO frames VALUES (?, ?, ?, ?)",
+            zip(
+                range(scores.start_index, scores.start_index + len(scores)),
+                scores.presence.astype(np.float64).tolist(),
+                scores.same.astype(np.float64).tolist(),
+                _nullable(scores.change_seconds),
+                strict=True,
+            ),
+        )
+        return pack(connection)
+
+
+def read_segment(data: bytes) -> SegmentScores:
+    """What :func:`write_segment` wrote. Raises :class:`DatabaseFileError` when the file is damaged."""
+    with read_database(data, PART_SCHEMA_VERSION, "part of caption_frame_extents.db") as connection:
+        segments = connection.execute("SELECT * FROM segment").fetchall()
+        rows = connection.execute("SELECT * FROM frames ORDER BY frame_index").fetchall()
+    if len(segments) != 1:
+        raise DatabaseFileError(f"part of caption_frame_extents.db describes {len(segments)} segments")
+    start, model_version, model_sha256 = segments[0]
+    indices, presence, same, change_seconds = zip(*map(tuple, rows), strict=True) if rows else [()] * 4
+    if indices != tuple(range(start, start + len(rows))):
+        raise DatabaseFileError(f"part of caption_frame_extents.db from frame {start} has gaps")
+    return SegmentScores(
+        start,
+        np.array(presence, np.float32),
+        np.array(same, np.float32),
+        np.array(change_seconds, np.float64),
+        model_version,
+        model_sha256,
+    )
+
+
+def _nullable(values: ChangeSeconds) -> list[float | None]:
+    return [None if math.isnan(value) else value for value in values.tolist()]
 
 
 def _presence(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ import shutil
 import sqlite3
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -109,9 +109,10 @@ def unpack(data: bytes, path: Path) -> None:
 
 
 @contextmanager
-def open_database(path: Path, schema_version: int) -> Iterator[sqlite3.Connection]:
+def open_database(path: Path, schema_version: int | Collection[int]) -> Iterator[sqlite3.Connection]:
     """A connection to an existing database, closed when the context ends (uncommitted work is lost).
 
+    ``schema_version``: the one that the caller reads, or all of them, the newest last.
     Raises :class:`DatabaseFileError` when the file is missing, is damaged, or has another version.
     """
     if not path.is_file():
@@ -126,10 +127,11 @@ def open_database(path: Path, schema_version: int) -> Iterator[sqlite3.Connectio
         if problem != "ok":
             raise DatabaseFileError(f"database {path.name} is damaged: {problem}")
         found = row["schema_version"] if row else None
-        if found != schema_version:
+        readable = [schema_version] if isinstance(schema_version, int) else list(schema_version)
+        if found not in readable:
             raise DatabaseFileError(
                 f"database {path.name} has schema version {found}, this program reads version "
-                f"{schema_version}: update the program, or make the file again"
+                f"{readable[-1]}: update the program, or make the file again"
             )
         try:
             yield connection
@@ -140,7 +142,9 @@ def open_database(path: Path, schema_version: int) -> Iterator[sqlite3.Connectio
 
 
 @contextmanager
-def read_database(data: bytes, schema_version: int, name: str = "data.db") -> Iterator[sqlite3.Connection]:
+def read_database(
+    data: bytes, schema_version: int | Collection[int], name: str = "data.db"
+) -> Iterator[sqlite3.Connection]:
     """A connection to a temporary copy of a packed (or plain) database; ``name`` is for messages.
 
     The copy may be changed and packed again. Raises :class:`DatabaseFileError` as :func:`unpack` and

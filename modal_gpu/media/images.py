@@ -1,4 +1,4 @@
-"""JPEGs of RGB images."""
+"""JPEGs of RGB images, made and read."""
 
 import cv2
 import numpy as np
@@ -14,6 +14,12 @@ def encode_jpeg(rgb: np.ndarray, quality: int = 90) -> bytes:
     if not done:
         raise ValueError(f"an image of {rgb.shape[1]}×{rgb.shape[0]} cannot be stored as a JPEG")
     return data.tobytes()
+
+
+def decode_jpeg(data: bytes) -> np.ndarray | None:
+    """The image as RGB uint8 (H, W, 3); ``None`` when it cannot be decoded."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def thumbnail(rgb: np.ndarray, width: int = THUMBNAIL_WIDTH) -> np.ndarray:
