@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from captionacc_dagster.resources.catalog import LOCAL_AUTO_APPROVE_CONFIDENCE, LOCAL_TENANT_ID
 from modal_gpu.cores import available_cores
 from modal_gpu.errors import CaptionAccError
+from modal_gpu.ocr.choice import OcrEngineName
+from modal_gpu.ocr.vision_settings import DEFAULT_ENDPOINT, VisionSettings
 
 
 class SettingsError(CaptionAccError):
@@ -85,10 +87,31 @@ class Settings(BaseSettings):
         description="what tells captions apart: fast strokes, or the network, better on hard footage",
     )
 
-    # OCR. The models in RapidOCR's wheel read Chinese, Japanese, English, Latin scripts and Greek.
+    # OCR
+    ocr_engine: OcrEngineName = Field(
+        "rapidocr",
+        alias="OCR_ENGINE",
+        description="rapidocr on this machine, or google_vision, which is paid by the image",
+    )
+    # The models in RapidOCR's wheel read Chinese, Japanese, English, Latin scripts and Greek.
     ocr_detection_model: Path | None = Field(None, alias="OCR_DETECTION_MODEL")
     ocr_recognition_model: Path | None = Field(None, alias="OCR_RECOGNITION_MODEL")
     ocr_dictionary: Path | None = Field(None, alias="OCR_DICTIONARY")
+    # Either may hold a key's content, so both are secret.
+    google_credentials: SecretStr | None = Field(None, alias="GOOGLE_APPLICATION_CREDENTIALS")
+    google_credentials_json: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices(
+            "GOOGLE_APPLICATION_CREDENTIALS_JSON", "GOOGLE_VISION_CREDENTIALS_JSON"
+        ),
+    )
+    google_vision_endpoint: str = Field(DEFAULT_ENDPOINT, alias="GOOGLE_VISION_ENDPOINT")
+    google_vision_language_hints: str = Field(
+        "", alias="GOOGLE_VISION_LANGUAGE_HINTS", description="BCP-47 codes, with commas"
+    )
+    google_vision_montage: int = Field(
+        100, alias="GOOGLE_VISION_MONTAGE", ge=1, description="frames stacked into one image at most"
+    )
 
     # Policy of the embedded platform's only tenant
     tenant_id: UUID = Field(UUID(LOCAL_TENANT_ID), alias="CAPTIONACC_TENANT_ID")
@@ -147,6 +170,23 @@ class Settings(BaseSettings):
     def effective_dagster_url(self) -> str:
         """Dagster's web server."""
         return self.dagster_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def vision(self) -> VisionSettings:
+        """How Google Vision is reached. Raises :class:`ConfigurationError` for an unusable endpoint."""
+
+        def plain(secret: SecretStr | None) -> str:
+            return secret.get_secret_value() if secret else ""
+
+        return VisionSettings.from_environ(
+            {
+                "GOOGLE_APPLICATION_CREDENTIALS": plain(self.google_credentials),
+                "GOOGLE_APPLICATION_CREDENTIALS_JSON": plain(self.google_credentials_json),
+                "GOOGLE_VISION_ENDPOINT": self.google_vision_endpoint,
+                "GOOGLE_VISION_LANGUAGE_HINTS": self.google_vision_language_hints,
+                "GOOGLE_VISION_MONTAGE": str(self.google_vision_montage),
+            }
+        )
 
     @property
     def worker_count(self) -> int:

@@ -17,7 +17,7 @@ SECRET = "s3cret-value"
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A working directory of its own, and none of the variables that settings read."""
     for name in list(os.environ):
-        if name.startswith(("CAPTIONACC_", "WASABI_", "AWS_", "OCR_", "MODAL_", "DAGSTER_HOME")):
+        if name.startswith(("CAPTIONACC_", "WASABI_", "AWS_", "OCR_", "GOOGLE_", "MODAL_", "DAGSTER_HOME")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -56,6 +56,8 @@ def test_without_any_variable_everything_is_in_one_folder(clean: Path):
         ("OCR_RECOGNITION_MODEL", "/models/ko.onnx", "ocr_recognition_model", Path("/models/ko.onnx")),
         ("OCR_DETECTION_MODEL", "/models/det.onnx", "ocr_detection_model", Path("/models/det.onnx")),
         ("OCR_DICTIONARY", "/models/ko.txt", "ocr_dictionary", Path("/models/ko.txt")),
+        ("OCR_ENGINE", "google_vision", "ocr_engine", "google_vision"),
+        ("GOOGLE_VISION_MONTAGE", "1", "google_vision_montage", 1),
         ("DAGSTER_HOME", "/var/dagster", "dagster_home", Path("/var/dagster")),
         ("CAPTIONACC_AUTO_APPROVE", "0.8", "auto_approve_layout", 0.8),
         ("CAPTIONACC_AUTO_APPROVE", "off", "auto_approve_layout", None),
@@ -84,6 +86,8 @@ def test_the_projects_own_names_win_over_general_ones(monkeypatch):
         ("CAPTIONACC_WORKERS", "-1"),
         ("CAPTIONACC_PORT", "0"),
         ("CAPTIONACC_TENANT_ID", "../other"),
+        ("OCR_ENGINE", "tesseract"),
+        ("GOOGLE_VISION_MONTAGE", "0"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_by_its_name(monkeypatch, variable: str, value: str):

@@ -106,6 +106,12 @@ def _ocr(settings: Settings) -> tuple[bool, str, str]:
     from modal_gpu.functions.settings import ComputeSettings
     from modal_gpu.ocr.rapid import RapidOcrEngine
 
+    if settings.ocr_engine == "google_vision":
+        from modal_gpu.ocr.google_vision import GoogleVisionEngine
+
+        GoogleVisionEngine(settings.vision).close()
+        found = f"Google Vision at {settings.vision.endpoint}, credentials readable (no call was made)"
+        return True, found, ""
     compute = ComputeSettings(
         1, settings.ocr_detection_model, settings.ocr_recognition_model, settings.ocr_dictionary
     )

@@ -43,6 +43,8 @@ class ComputeResource(dg.ConfigurableResource[Compute]):
                 ocr_detection_model=settings.ocr_detection_model,
                 ocr_recognition_model=settings.ocr_recognition_model,
                 ocr_dictionary=settings.ocr_dictionary,
+                ocr_engine=settings.ocr_engine,
+                vision=settings.vision,
                 extents_predictor=settings.extents_predictor,
             ),
         )
