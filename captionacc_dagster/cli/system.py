@@ -1,18 +1,18 @@
 """``migrate`` and ``doctor``: the installation itself."""
 
+import importlib
 import importlib.metadata
 import importlib.util
 import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from captionacc_dagster.cli.app import app, console, parts
+from captionacc_dagster.cli.findings import Finding, report
 from captionacc_dagster.settings import Settings
 from modal_gpu.errors import CaptionAccError
 
@@ -30,30 +30,19 @@ def migrate_command() -> None:
         console.print("The catalogue is up to date.")
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the doctor's report. ``advice`` says what to do when ``ok`` is false."""
-
-    what: str
-    ok: bool
-    detail: str
-    advice: str = ""
-
-
 @app.command()
-def doctor() -> None:
+def doctor(
+    modal: Annotated[bool, typer.Option("--modal", help="Look at Modal's side instead.")] = False,
+) -> None:
     """Say what is configured, what is missing, and what to do about it."""
+    if modal:
+        from captionacc_dagster.cli.modal_checks import modal_findings
+        from modal_gpu.modal_settings import modal_settings
+
+        report(modal_findings(importlib.import_module("modal"), modal_settings()))
+        return
     settings = parts().settings
-    table = Table(box=None, pad_edge=False, show_header=False)
-    findings = [_safely(what, look, settings) for what, look in _LOOKS]
-    for finding in findings:
-        mark = "[green]✓[/]" if finding.ok else "[red]✗[/]"
-        table.add_row(mark, finding.what, escape(finding.detail))
-        if not finding.ok and finding.advice:
-            table.add_row("", "", f"[yellow]{escape(finding.advice)}[/]")
-    console.print(table, highlight=False)
-    if not all(finding.ok for finding in findings):
-        raise typer.Exit(1)
+    report(_safely(what, look, settings) for what, look in _LOOKS)
 
 
 def _safely(what: str, look: Callable[[Settings], tuple[bool, str, str]], settings: Settings) -> Finding:
@@ -110,8 +99,11 @@ def _ocr(settings: Settings) -> tuple[bool, str, str]:
         from modal_gpu.ocr.google_vision import GoogleVisionEngine
 
         GoogleVisionEngine(settings.vision).close()
-        found = f"Google Vision at {settings.vision.endpoint}, credentials readable (no call was made)"
-        return True, found, ""
+        return (
+            True,
+            f"Google Vision at {settings.vision.endpoint}, credentials readable (no call was made)",
+            "",
+        )
     compute = ComputeSettings(
         1, settings.ocr_detection_model, settings.ocr_recognition_model, settings.ocr_dictionary
     )
@@ -145,7 +137,10 @@ def _disk(settings: Settings) -> tuple[bool, str, str]:
 def _modal(settings: Settings) -> tuple[bool, str, str]:
     if not settings.modal_enabled:
         return True, "off (MODAL_ENABLED=false): the functions run on this machine's CPU", ""
-    return False, "on", "this version runs its functions locally only: set MODAL_ENABLED=false"
+    from modal_gpu.modal_settings import modal_settings
+
+    name = modal_settings().app_name
+    return True, f"on: the functions run in the app {name}; `captionacc doctor --modal` checks it", ""
 
 
 _LOOKS: tuple[tuple[str, Callable[[Settings], tuple[bool, str, str]]], ...] = (

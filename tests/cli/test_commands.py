@@ -18,7 +18,7 @@ from tests.line_fixtures import Clip, Line
 UNKNOWN = "11111111-1111-4111-8111-111111111111"
 COMMANDS = (
     *("demo", "up", "stop", "ingest", "status", "retry", "layout"),
-    *("captions", "export", "migrate", "doctor"),
+    *("captions", "export", "migrate", "model", "doctor"),
 )
 OF_A_VIDEO = [
     ("status",),

@@ -1,0 +1,105 @@
+"""``captionacc doctor --modal``: what the remote functions need, and how to set up what is missing."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from captionacc_dagster.cli.findings import Finding
+from modal_gpu.modal_models import VolumeModels, verify_models
+from modal_gpu.modal_settings import (
+    FUNCTIONS,
+    MODEL_VOLUME,
+    PROGRESS_QUEUE,
+    STORAGE_KEYS,
+    STORAGE_SECRET,
+    VISION_SECRET,
+    ModalSettings,
+)
+
+#: One look: whether it is well, and what was seen.
+Look = Callable[[], tuple[bool, str]]
+
+
+def modal_findings(client: Any, settings: ModalSettings) -> Iterator[Finding]:
+    """Look at the token, then at everything that is reached with it.
+
+    ``client`` has the surface of the module ``modal``. Without a usable token there is one finding only.
+    """
+    env = f" --env {settings.environment}" if settings.environment else ""
+    deploy = f"deploy it: `modal deploy{env} modal_gpu/app.py`"
+    storage = " ".join(f"{key}=…" for key in (*STORAGE_KEYS, "WASABI_ENDPOINT_URL", "WASABI_REGION"))
+    place = settings.environment or "the profile's default"
+
+    token = _finding("token", lambda: _token(client), "`modal token new`, or set MODAL_TOKEN_ID and _SECRET")
+    yield token
+    if not token.ok:
+        return
+
+    def named(kind: str, name: str, **options: Any) -> Look:
+        def look() -> tuple[bool, str]:
+            handle = getattr(client, kind).from_name(name, environment_name=settings.environment, **options)
+            handle.hydrate()
+            return True, name
+
+        return look
+
+    def app() -> tuple[bool, str]:
+        client.App.lookup(settings.app_name, environment_name=settings.environment)
+        return True, f"{settings.app_name} in environment {place}"
+
+    found = _finding("app", app, deploy)
+    yield found
+    if found.ok:
+        for function in FUNCTIONS:
+            yield _finding("function", _function(client, settings, function), deploy)
+    yield _finding(
+        "secret",
+        named("Secret", STORAGE_SECRET, required_keys=list(STORAGE_KEYS)),
+        f"`modal secret create{env} --force {STORAGE_SECRET} {storage}`",
+    )
+    yield _finding(
+        "secret",
+        named("Secret", VISION_SECRET),
+        f'`modal secret create{env} {VISION_SECRET} GOOGLE_APPLICATION_CREDENTIALS_JSON="$(cat key.json)"`, '
+        'or with "" to read with RapidOCR',
+    )
+    volume = _finding("volume", named("Volume", MODEL_VOLUME), f"`modal volume create{env} {MODEL_VOLUME}`")
+    yield volume
+    if volume.ok:
+        advice = "`captionacc model upload --modal`, or unset EXTENTS_MODEL and deploy again"
+        yield _finding("model", lambda: _model(client, settings), advice)
+    yield _finding(
+        "queue", named("Queue", PROGRESS_QUEUE), f"`modal queue create{env} {PROGRESS_QUEUE}` (for progress)"
+    )
+
+
+def _finding(what: str, look: Look, advice: str) -> Finding:
+    try:
+        return Finding(what, *look(), advice)
+    except Exception as error:
+        # Whatever the client raises is what there is to say; its messages name the object.
+        text = " ".join(str(error).split()) or "no reason given"
+        return Finding(what, False, f"{type(error).__name__}: {text}", advice)
+
+
+def _token(client: Any) -> tuple[bool, str]:
+    client.Client.from_env().hello()
+    return True, "Modal accepts it"
+
+
+def _function(client: Any, settings: ModalSettings, name: str) -> Look:
+    def look() -> tuple[bool, str]:
+        client.Function.from_name(settings.app_name, name, environment_name=settings.environment).hydrate()
+        own = settings.function(name)
+        return True, f"{name} (set to {own.gpu or 'no GPU'}, {own.timeout_seconds} s)"
+
+    return look
+
+
+def _model(client: Any, settings: ModalSettings) -> tuple[bool, str]:
+    models = VolumeModels(
+        client.Volume.from_name(MODEL_VOLUME, environment_name=settings.environment), MODEL_VOLUME
+    )
+    if not settings.extents_model:
+        return True, f"the shipped one; {len(models.list())} on the volume"
+    [verdict] = verify_models(models, [settings.extents_model])
+    return not verdict.problem, verdict.problem or f"{verdict.name}, sha256 {verdict.sha256[:8]}… as named"

@@ -1,0 +1,160 @@
+"""``model``: checkpoints of the extents network, on Modal's volume or in a folder."""
+
+import importlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from captionacc_dagster.cli.app import app, console, parts
+from modal_gpu.errors import CaptionAccError, ConfigurationError, RemoteUnavailableError
+from modal_gpu.extents.checkpoint import Checkpoint, CheckpointError
+from modal_gpu.modal_models import FolderModels, ModelStore, VolumeModels, add_model, verify_models
+from modal_gpu.modal_settings import MODEL_VOLUME, modal_settings
+
+model_app = typer.Typer(help="Keep, list and verify models of the extents network.", no_args_is_help=True)
+app.add_typer(model_app, name="model")
+
+OnModal = Annotated[
+    bool | None,
+    typer.Option(
+        "--modal/--local", help="The Modal volume or a folder here; by MODAL_ENABLED when not given."
+    ),
+]
+Folder = Annotated[
+    Path | None, typer.Option(help="The folder, instead of `models` in CAPTIONACC_HOME.", file_okay=False)
+]
+Version = Annotated[
+    str, typer.Option("--model-version", help="Version that results will name, such as extents-2.")
+]
+
+
+@model_app.command()
+def upload(
+    checkpoint: Annotated[
+        Path, typer.Option(help="A .safetensors file, or a .pt file with tensors only.", dir_okay=False)
+    ],
+    model_version: Version,
+    modal: OnModal = None,
+    folder: Folder = None,
+) -> None:
+    """Keep a trained model under its version and hash."""
+    with _store(modal, folder, is_made=True) as store:
+        _say_added(store, *add_model(store, checkpoint, model_version))
+
+
+@model_app.command(name="list")
+def list_models(modal: OnModal = None, folder: Folder = None) -> None:
+    """Show the models that there are."""
+    with _store(modal, folder) as store:
+        models = store.list()
+        table = Table(box=None, pad_edge=False)
+        for heading in ("model", "size", "stored (UTC)"):
+            table.add_column(heading)
+        for model in models:
+            stored = datetime.fromtimestamp(model.modified, UTC).strftime("%Y-%m-%d %H:%M")
+            table.add_row(model.name, f"{model.size / 1e6:.1f} MB", stored)
+        console.print(f"{store.place}: {len(models) or 'no'} models", highlight=False, soft_wrap=True)
+        if models:
+            console.print(table, highlight=False)
+
+
+@model_app.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Model files; all when none is given.")] = None,
+    modal: OnModal = None,
+    folder: Folder = None,
+) -> None:
+    """Read models and compare them with the hash in their name; exit code 1 when one is wrong."""
+    with _store(modal, folder) as store:
+        verdicts = verify_models(store, names or ())
+        for verdict in verdicts:
+            mark = "[red]✗[/]" if verdict.problem else "[green]✓[/]"
+            detail = verdict.problem or f"sha256 {verdict.sha256}"
+            console.print(f"{mark} {verdict.name}: {detail}", highlight=False, soft_wrap=True)
+        if not verdicts:
+            console.print(f"{store.place}: no models", highlight=False, soft_wrap=True)
+    if any(verdict.problem for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+@model_app.command(name="import-wandb")
+def import_wandb(
+    artifact: Annotated[str, typer.Argument(help="ENTITY/PROJECT/ARTIFACT:ALIAS")],
+    model_version: Version,
+    modal: OnModal = None,
+    folder: Folder = None,
+) -> None:
+    """Keep the model of a Weights & Biases artifact, which holds one .pt or .safetensors file."""
+    if artifact.count("/") != 2 or ":" not in artifact.rsplit("/", 1)[-1]:
+        raise ConfigurationError(f"{artifact!r} is not ENTITY/PROJECT/ARTIFACT:ALIAS")
+    with (
+        tempfile.TemporaryDirectory(prefix="captionacc-wandb-") as download,
+        _store(modal, folder, is_made=True) as store,
+    ):
+        file = _artifact_file(artifact, Path(download))
+        _say_added(store, *add_model(store, file, model_version))
+
+
+def _artifact_file(artifact: str, download: Path) -> Path:
+    try:
+        wandb = importlib.import_module("wandb")
+    except ImportError:
+        raise ConfigurationError(
+            "Weights & Biases is not installed: `pip install 'captionacc-dagster[wandb]'`"
+        ) from None
+    try:
+        wandb.Api().artifact(artifact).download(root=str(download))
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigurationError(f"artifact {artifact} cannot be downloaded: {reason}") from None
+    files = sorted(path for path in download.rglob("*") if path.suffix in (".pt", ".safetensors"))
+    if len(files) != 1:
+        names = ", ".join(path.name for path in files) or "none"
+        raise CheckpointError(f"artifact {artifact} must hold one .pt or .safetensors file and holds {names}")
+    return files[0]
+
+
+def _say_added(store: ModelStore, checkpoint: Checkpoint, is_new: bool) -> None:
+    done = "stored" if is_new else "was there already"
+    console.print(f"{checkpoint.path.name} {done}: {store.place}", highlight=False, soft_wrap=True)
+    console.print(
+        f"Use it with EXTENTS_PREDICTOR=network EXTENTS_MODEL={checkpoint.path.name}", soft_wrap=True
+    )
+
+
+@contextmanager
+def _store(modal: bool | None, folder: Path | None, *, is_made: bool = False) -> Iterator[ModelStore]:
+    """The store that the options name; errors of Modal's client become errors of this project."""
+    settings = parts().settings
+    if folder is not None and modal:
+        raise ConfigurationError("give --modal or --folder, not both")
+    if folder is not None or not (settings.modal_enabled if modal is None else modal):
+        yield FolderModels(folder or settings.home / "models")
+        return
+    client = importlib.import_module("modal")
+    environment = modal_settings().environment
+    try:
+        volume = client.Volume.from_name(
+            MODEL_VOLUME, environment_name=environment, create_if_missing=is_made
+        )
+        volume.hydrate()
+        yield VolumeModels(volume, MODEL_VOLUME)
+    except CaptionAccError:
+        raise
+    except client.exception.Error as error:
+        raise _modal_error(client, error) from None
+
+
+def _modal_error(client: Any, error: Exception) -> CaptionAccError:
+    text = " ".join(str(error).split())
+    if isinstance(error, client.exception.AuthError):
+        return ConfigurationError(f"Modal refuses: {text} `captionacc doctor --modal` says what to do")
+    if isinstance(error, client.exception.NotFoundError):
+        return ConfigurationError(f"{text} Create it with `modal volume create {MODEL_VOLUME}`")
+    return RemoteUnavailableError(f"Modal does not answer as it should: {type(error).__name__}: {text}")
