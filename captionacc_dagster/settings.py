@@ -86,6 +86,11 @@ class Settings(BaseSettings):
         alias="EXTENTS_PREDICTOR",
         description="what tells captions apart: fast strokes, or the network, better on hard footage",
     )
+    extents_model: str = Field(
+        "",
+        alias="EXTENTS_MODEL",
+        description="model file of `captionacc model`, or a path; the shipped one when unset",
+    )
 
     # OCR
     ocr_engine: OcrEngineName = Field(

@@ -12,6 +12,7 @@ from captionacc_dagster.resources.compute import Compute, LocalCompute
 from captionacc_dagster.settings import get_settings
 from modal_gpu.errors import ConfigurationError
 from modal_gpu.functions.settings import ComputeSettings
+from modal_gpu.modal_models import resolve_model
 from modal_gpu.storage import ObjectStore
 
 
@@ -46,5 +47,6 @@ class ComputeResource(dg.ConfigurableResource[Compute]):
                 ocr_engine=settings.ocr_engine,
                 vision=settings.vision,
                 extents_predictor=settings.extents_predictor,
+                extents_model=resolve_model(settings.extents_model, settings.home / "models"),
             ),
         )
