@@ -26,9 +26,9 @@ _LOOK_SECONDS = 0.005
 class Service:
     """The service and the client's module in one; pass it where ``modal`` is wanted.
 
-    ``undeployed`` names functions that are not there; ``faults`` holds, for ``spawn``, ``get``,
-    ``cancel`` and ``queue``, what the next uses raise (an exception, or a callable that is called with
-    the call's id, or ``None`` for a use that goes well). ``fc`` ids count the calls.
+    ``undeployed`` names functions that are not there. ``faults`` holds what the next uses raise: an
+    exception, a callable that is called with the call's id, or ``None`` for a use that goes well.
+    ``after_spawn`` is between the moment a call is taken and the moment its caller hears of it.
     """
 
     exception = exception
@@ -37,7 +37,13 @@ class Service:
         self.folder = folder
         (folder / "calls").mkdir(parents=True, exist_ok=True)
         self.undeployed: set[str] = set()
-        self.faults: dict[str, list[Any]] = {"spawn": [], "get": [], "cancel": [], "queue": [], "after_spawn": []}
+        self.faults: dict[str, list[Any]] = {
+            "spawn": [],
+            "get": [],
+            "cancel": [],
+            "queue": [],
+            "after_spawn": [],
+        }
         #: Called with (id, payload) when a call was taken; answer there, or later from anywhere.
         self.on_spawn: Callable[[str, dict[str, Any]], None] = lambda call_id, payload: None
         self.on_get: Callable[[str], None] = lambda call_id: None
@@ -61,7 +67,7 @@ class Service:
     @property
     def spawned(self) -> list[str]:
         """Ids of the calls that were taken, oldest first."""
-        files = [path for path in (self.folder / "calls").glob("*.call.json")]
+        files = (self.folder / "calls").glob("*.call.json")
         return sorted((path.name.removesuffix(".call.json") for path in files), key=self._when)
 
     def _when(self, call_id: str) -> int:
@@ -144,7 +150,9 @@ class Function:
     def spawn(self, *args: Any, **kwargs: Any) -> "FunctionCall":
         service = self._service
         if self._name in service.undeployed:
-            raise exception.NotFoundError(f"Lookup failed for Function '{self._name}' from the '{self._app}' app")
+            raise exception.NotFoundError(
+                f"Lookup failed for Function '{self._name}' from the '{self._app}' app"
+            )
         call_id = f"fc-{uuid.uuid4().hex}"
         service._fault("spawn", call_id)
         payload = {
