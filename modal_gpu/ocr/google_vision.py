@@ -10,6 +10,7 @@ import numpy as np
 from modal_gpu.errors import OcrError, RefusedImageError
 from modal_gpu.ocr.engine import BatchLimits, OcrLine, Reading
 from modal_gpu.ocr.vision_batches import (
+    REQUEST_IMAGES,
     Montage,
     MontageLimits,
     encode_montages,
@@ -23,8 +24,9 @@ from modal_gpu.ocr.vision_settings import VisionSettings
 #: and up to 5 million; https://cloud.google.com/vision/pricing
 USD_A_THOUSAND_IMAGES = 1.50
 
-#: Full montages in one batch, where the frames are small enough for it.
-_MONTAGES_A_BATCH = 2
+#: Pixels of one batch: 75 MB, and as much again for its montage. Montages have room for the bars besides,
+#: so that a batch is one image, whatever the size of its frames.
+_BATCH_PIXELS = 25_000_000
 
 
 class GoogleVisionEngine:
@@ -41,9 +43,7 @@ class GoogleVisionEngine:
     @property
     def batch_limits(self) -> BatchLimits:
         """See :class:`modal_gpu.ocr.engine.BatchOcrEngine`."""
-        # Without montages a full request is 16 images, and the same bytes are enough.
-        images = max(_MONTAGES_A_BATCH * self.settings.montage_images, 16)
-        return BatchLimits(images, self._montage_limits.pixels)
+        return BatchLimits(max(self.settings.montage_images, REQUEST_IMAGES), _BATCH_PIXELS)
 
     @property
     def billed_images(self) -> int:

@@ -36,10 +36,10 @@ _QUALITIES = (92, 85, 75)
 
 @dataclass(frozen=True)
 class MontageLimits:
-    """``pixels`` is far below the service's limit, to bound the memory of a worker."""
+    """``pixels`` is half of the service's limit, to bound the memory of a worker."""
 
     images: int = 100
-    pixels: int = 25_000_000
+    pixels: int = 37_500_000
     side: int = JPEG_SIDE
 
 

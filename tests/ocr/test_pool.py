@@ -4,10 +4,12 @@ import threading
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from modal_gpu.errors import OcrError
-from modal_gpu.ocr.engine import Box, FrameOcr, OcrLine
-from modal_gpu.ocr.pool import OcrPool
+from modal_gpu.errors import ConfigurationError, OcrError
+from modal_gpu.ocr.engine import BatchLimits, Box, FrameOcr, OcrLine, Reading
+from modal_gpu.ocr.pool import OcrPool, batches
 from modal_gpu.ocr.rapid import RapidOcrEngine, RapidOcrSettings
 
 TIMEOUT = 10
@@ -151,3 +153,91 @@ def test_real_engines_in_threads_read_like_one_alone(frame_engine, render):
         frames = list(pool.map((index, render(text)) for index, text in enumerate(texts)))
     assert [[line.text for line in frame.lines] for frame in frames] == [[text] for text in texts]
     assert frames[0].lines == tuple(frame_engine.recognize(render("Wait!")))
+
+
+class ReadsBatches(ReadsThePixel):
+    """Up to four images a call; keeps the sizes of its calls."""
+
+    batch_limits = BatchLimits(images=4)
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+        self.closed = False
+
+    def recognize_batch(self, images: list[np.ndarray]) -> list[Reading]:
+        self.calls.append(len(images))
+        return [self.reading(image) for image in images]
+
+    def reading(self, image: np.ndarray) -> Reading:
+        try:
+            return self.recognize(image)
+        except OcrError as error:
+            return error
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_an_engine_that_takes_batches_gets_them_and_fails_image_by_image():
+    engine = ReadsBatches()
+    with make_pool(lambda: engine, workers=1) as pool:
+        frames = list(pool.map((10 * value, image_of(value)) for value in range(9, 18)))
+    assert [frame.frame_index for frame in frames] == [10 * value for value in range(9, 18)]
+    assert [frame.status for frame in frames] == [*["ok"] * 4, "failed", *["ok"] * 4]
+    assert engine.calls == [4, 4, 1]
+    assert engine.closed
+
+
+def test_a_batch_that_fails_as_a_whole_is_a_failure_of_each_of_its_images():
+    class BreaksAtOne(ReadsBatches):
+        def reading(self, image: np.ndarray) -> Reading:
+            if image[0, 0, 0] == 1:
+                raise RuntimeError("broken pipe")
+            return super().reading(image)
+
+    with make_pool(BreaksAtOne, workers=1) as pool:
+        frames = list(pool.map((value, image_of(value)) for value in range(1, 9)))
+    assert [frame.error for frame in frames] == ["broken pipe"] * 4 + [""] * 4
+
+
+def test_only_two_batches_a_worker_are_held_at_once():
+    drawn = []
+
+    def source():
+        for value in range(1, 100):
+            drawn.append(value)
+            yield value, image_of(value)
+
+    with make_pool(ReadsBatches, workers=2) as pool:
+        results = pool.map(source())
+        for done in range(1, 40):
+            next(results)
+            assert len(drawn) <= 4 * (-(-done // 4) + 2 * 2)
+
+
+@pytest.mark.parametrize("engine", [ReadsThePixel, ReadsBatches])
+def test_a_setting_that_is_wrong_stops_the_map_at_once(engine):
+    class Refused(engine):
+        def recognize(self, image: np.ndarray) -> list[OcrLine]:
+            raise ConfigurationError("the key was revoked")
+
+    with make_pool(Refused, workers=1) as pool, pytest.raises(ConfigurationError, match="revoked"):
+        next(pool.map((value, image_of(value)) for value in range(1, 99)))
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), max_size=40),
+    st.integers(1, 9),
+    st.one_of(st.none(), st.integers(1, 2000)),
+)
+def test_batches_keep_to_both_limits_and_are_as_full_as_they_allow(sizes, images, pixels):
+    items = [(index, np.zeros((*size, 3), np.uint8)) for index, size in enumerate(sizes)]
+    found = list(batches(items, BatchLimits(images, pixels)))
+    assert [index for batch in found for index, _ in batch] == list(range(len(sizes)))
+    counts = [[height * width for height, width in (image.shape[:2] for _, image in b)] for b in found]
+    for place, batch in enumerate(counts):
+        assert 1 <= len(batch) <= images
+        assert pixels is None or len(batch) == 1 or sum(batch) <= pixels
+        if place + 1 < len(counts):
+            full = pixels is not None and sum(batch) + counts[place + 1][0] > pixels
+            assert len(batch) == images or full

@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modal_gpu.errors import ConfigurationError, OcrError
-from modal_gpu.ocr import google_vision
 from modal_gpu.ocr.google_vision import GoogleVisionEngine
 from modal_gpu.ocr.pool import OcrPool
 from modal_gpu.ocr.vision_batches import BAR_HEIGHT
@@ -233,8 +232,7 @@ def test_one_image_can_be_read_too(vision, open_engine):
         engine.recognize(np.zeros(SIZE, np.uint8))
 
 
-def test_a_pool_of_engines_keeps_the_order_and_marks_failures(vision, open_engine, monkeypatch):
-    monkeypatch.setattr(google_vision, "_MONTAGES_A_BATCH", 1)
+def test_a_pool_of_engines_keeps_the_order_and_marks_failures(vision, open_engine):
     vision.faults.append(Fault(QUOTA, picks=lambda image: image.shape[0] < 200, times=None))
     inks = [*INKS] * 4
     frames = [(10 * place, one_mark(ink)) for place, ink in enumerate(inks)]
