@@ -1,9 +1,17 @@
-"""Where the heavy functions run. One interface; what differs is the backend that runs one call."""
+"""Where the heavy functions run. One interface; what differs is the backend that runs one call.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+Long videos are cut into segments and many captions into batches, one call each; what the calls leave
+is put together here, to the same as one call would have published.
+"""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
+from typing import Any, Protocol, TypeVar
+
+from captionacc_dagster.resources.child_process import run_in_child
+from captionacc_dagster.resources.parallel_calls import Backend, ComputeCall, FunctionName, run_calls
 from modal_gpu.contracts import (
     CaptionOcrRequest,
     CaptionOcrResult,
@@ -11,17 +19,24 @@ from modal_gpu.contracts import (
     CropInferResult,
     ExtractRequest,
     ExtractResult,
+    FrameRange,
     Progress,
     from_wire,
     no_progress,
     to_wire,
 )
+from modal_gpu.databases.sqlite_file import utc_now
+from modal_gpu.errors import OcrError
+from modal_gpu.frame_index import segment_starts
+from modal_gpu.functions.merge import merge_crops, merge_extracts
 from modal_gpu.functions.settings import ComputeSettings
+from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
 
-FunctionName = Literal[
-    "extract_frames_and_ocr", "crop_and_infer_caption_frame_extents", "generate_caption_ocr"
-]
+T = TypeVar("T")
+
+#: Stored full frames without which the network cannot judge a part of a video like the whole.
+FEWEST_FULL_FRAMES = 16
 
 
 class Compute(Protocol):
@@ -43,47 +58,114 @@ class Compute(Protocol):
 
 
 @dataclass(frozen=True)
-class ComputeCall:
-    """One call of one function, as plain data. ``request`` is :func:`to_wire` of the request."""
+class FanOut:
+    """How one video's work is divided.
 
-    function: FunctionName
-    tenant_id: str
-    video_id: str
-    request: dict[str, Any]
+    ``segment_frames``: 10 Hz frames of a segment at most, a multiple of 512; shorter videos are not
+    divided. ``max_parallel``: calls at once; with 1 nothing is divided. ``captions_a_call``: captions
+    that one call reads at most. ``divide_crops``: whether the predictor can judge a part of a video.
+    """
 
+    segment_frames: int = 6144
+    max_parallel: int = 1
+    captions_a_call: int = 100
+    divide_crops: bool = False
 
-class Backend(Protocol):
-    """Runs single calls, several at once from different threads."""
-
-    def call(self, call: ComputeCall, progress: Progress = no_progress) -> Any:
-        """Block until the call is done; its result as wire data (a list of them for caption OCR).
-
-        ``progress`` is called every few seconds at least while the call waits or runs; an exception
-        that it raises cancels the call and is passed on.
-        """
-        ...
+    def segments(self, frame_count: int) -> list[FrameRange]:
+        """The segments of a video; one without an end, the whole video, where it is not divided."""
+        starts = segment_starts(frame_count, self.segment_frames) if self.max_parallel > 1 else [0]
+        return [FrameRange(start, end) for start, end in zip(starts, [*starts[1:], None], strict=True)]
 
 
 @dataclass(frozen=True)
 class FannedOutCompute:
-    """:class:`Compute` over a backend."""
+    """:class:`Compute` over a backend: plans the calls, runs them side by side, merges what they leave.
+
+    The first call that fails ends the others, and its error is raised.
+    """
 
     backend: Backend
     object_store: ObjectStore
+    fan_out: FanOut = field(default_factory=FanOut)
 
     def extract(self, request: ExtractRequest, progress: Progress = no_progress) -> ExtractResult:
-        call = _call("extract_frames_and_ocr", request)
-        return from_wire(ExtractResult, self.backend.call(call, progress))
+        def call(segment: FrameRange | None) -> ComputeCall:
+            return _call("extract_frames_and_ocr", replace(request, segment=segment))
+
+        if self.fan_out.max_parallel == 1:
+            return from_wire(ExtractResult, self.backend.call(call(None), progress))
+        # How long the video is, the call for its beginning tells; most videos have no more than that.
+        first = FrameRange(0, self.fan_out.segment_frames)
+        results = [from_wire(ExtractResult, self.backend.call(call(first), progress))]
+        count = results[0].frame_count
+        if first.covers(count):
+            return results[0]
+        starts = range(self.fan_out.segment_frames, count, self.fan_out.segment_frames)
+        rest = [FrameRange(a, b) for a, b in zip(starts, [*starts[1:], None], strict=True)]
+        answers = run_calls(self.backend, list(map(call, rest)), self.fan_out.max_parallel, progress)
+        results += [from_wire(ExtractResult, answer) for answer in answers]
+        progress("merge", 0, 1)
+        merged = merge_extracts(request, [first, *rest], results, self.object_store)
+        progress("merge", 1, 1)
+        return merged
 
     def crop_and_infer(self, request: CropInferRequest, progress: Progress = no_progress) -> CropInferResult:
-        call = _call("crop_and_infer_caption_frame_extents", request)
-        return from_wire(CropInferResult, self.backend.call(call, progress))
+        def call(segment: FrameRange | None) -> ComputeCall:
+            return _call("crop_and_infer_caption_frame_extents", replace(request, segment=segment))
+
+        segments = self._crop_segments(request)
+        if len(segments) == 1:
+            return from_wire(CropInferResult, self.backend.call(call(None), progress))
+        started_at = utc_now()
+        answers = run_calls(self.backend, list(map(call, segments)), self.fan_out.max_parallel, progress)
+        results = [from_wire(CropInferResult, answer) for answer in answers]
+        progress("merge", 0, 1)
+        merged = merge_crops(
+            request, segments, results, self.object_store, started_at=started_at, completed_at=utc_now()
+        )
+        progress("merge", 1, 1)
+        return merged
+
+    def _crop_segments(self, request: CropInferRequest) -> list[FrameRange]:
+        segments = self.fan_out.segments(request.frame_count)
+        if len(segments) == 1 or not self.fan_out.divide_crops:
+            return [FrameRange(0)]
+        # A part is judged like the whole only beside pictures of the whole video.
+        keys = VideoKeys(request.tenant_id, request.video_id)
+        stored = sum(1 for _ in islice(self.object_store.list(keys.full_frames_prefix), FEWEST_FULL_FRAMES))
+        return segments if stored == FEWEST_FULL_FRAMES else [FrameRange(0)]
 
     def caption_ocr(
         self, request: CaptionOcrRequest, progress: Progress = no_progress
     ) -> list[CaptionOcrResult]:
-        results = self.backend.call(_call("generate_caption_ocr", request), progress)
-        return [from_wire(CaptionOcrResult, result) for result in results]
+        """A batch that fails as a whole, where others do not, fails caption by caption."""
+        size = self.fan_out.captions_a_call if self.fan_out.max_parallel > 1 else len(request.captions)
+        batches = list(batched(request.captions, max(1, size)))
+        calls = [_call("generate_caption_ocr", replace(request, captions=batch)) for batch in batches]
+        if len(calls) <= 1:
+            calls = [_call("generate_caption_ocr", request)]
+            batches = [request.captions]
+        answers = run_calls(self.backend, calls, self.fan_out.max_parallel, progress, tolerated=OcrError)
+        errors = [answer for answer in answers if isinstance(answer, OcrError)]
+        if len(errors) == len(answers):
+            raise errors[0]
+        results: list[CaptionOcrResult] = []
+        for batch, answer in zip(batches, answers, strict=True):
+            if isinstance(answer, OcrError):
+                results += [
+                    CaptionOcrResult("", 0.0, c.end_index - c.start_index, c.caption_id, error=str(answer))
+                    for c in batch
+                ]
+            else:
+                results += [from_wire(CaptionOcrResult, result) for result in answer]
+        return results
+
+
+def batched(items: Sequence[T], size: int) -> Iterator[list[T]]:
+    """``items`` in lists of nearly one length, ``size`` at most."""
+    count = -(-len(items) // size)
+    for place in range(count):
+        yield list(items[place * len(items) // count : (place + 1) * len(items) // count])
 
 
 def _call(
@@ -94,16 +176,23 @@ def _call(
 
 @dataclass(frozen=True)
 class LocalBackend:
-    """The functions on this machine's CPU, in the caller's own process.
+    """The functions on this machine's CPU: in the caller's own process, later segments each in one of
+    their own, ``parallel`` at once, which share the workers.
 
-    Their modules, and with them the decoder and the OCR engine, are imported at the first call.
+    The functions' modules, and with them the decoder and the OCR engine, are imported at the first call.
     """
 
     object_store: ObjectStore
     settings: ComputeSettings
+    parallel: int = 1
 
     def call(self, call: ComputeCall, progress: Progress = no_progress) -> Any:
-        return run_call(call, self.object_store, self.settings, progress)
+        segment = call.request.get("segment") or {"start": 0}
+        if segment["start"] == 0:
+            return run_call(call, self.object_store, self.settings, progress)
+        settings = replace(self.settings, workers=max(1, self.settings.worker_count // self.parallel))
+        what = f"video {call.video_id}: {call.function} of frames from {segment['start']} on"
+        return run_in_child(partial(run_call, call, self.object_store, settings), what, progress)
 
 
 def run_call(
@@ -127,6 +216,9 @@ def run_call(
     return [to_wire(result) for result in results]
 
 
-def LocalCompute(object_store: ObjectStore, settings: ComputeSettings) -> FannedOutCompute:
+def LocalCompute(
+    object_store: ObjectStore, settings: ComputeSettings, fan_out: FanOut | None = None
+) -> FannedOutCompute:
     """Everything on this machine."""
-    return FannedOutCompute(LocalBackend(object_store, settings), object_store)
+    fan_out = fan_out or FanOut()
+    return FannedOutCompute(LocalBackend(object_store, settings, fan_out.max_parallel), object_store, fan_out)

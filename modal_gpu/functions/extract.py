@@ -1,13 +1,14 @@
 """``extract_frames_and_ocr``: full frames, the text on them, and where the captions are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from modal_gpu.contracts import ExtractRequest, ExtractResult, Progress, no_progress
+from modal_gpu.contracts import ExtractRequest, ExtractResult, FrameRange, Progress, no_progress
 from modal_gpu.databases.raw_ocr import write_raw_ocr
+from modal_gpu.errors import OcrError
 from modal_gpu.frame_index import full_frame_indices
 from modal_gpu.functions.layout import publish_layout
 from modal_gpu.functions.settings import ComputeSettings
@@ -35,8 +36,9 @@ def extract_frames_and_ocr(
 ) -> ExtractResult:
     """Take, read and publish what the request names; the databases come after the frames they speak of.
 
-    Raises :class:`BadVideoError` for a file that is no video, :class:`OcrError` when no frame could
-    be read at all.
+    Of a segment, what was read is stored as a part: the layout is a matter of the whole video. Raises
+    :class:`BadVideoError` for a file that is no video, :class:`OcrError` when no frame of a whole video
+    could be read.
     """
     keys = VideoKeys(request.tenant_id, request.video_id)
     watch = Stopwatch()
@@ -44,13 +46,18 @@ def extract_frames_and_ocr(
     with local_video(store, request.video_key) as path:
         watch.seconds["download"] = watch.total
         info = probe(path)
-        indices = full_frame_indices(info.index_count)
+        segment = request.segment or FrameRange(0)
+        whole = segment.covers(info.index_count)
+        own = segment.of(info.index_count)
+        indices = [index for index in full_frame_indices(info.index_count) if index in own]
         with watch.stage("frames_and_ocr"):
             frames = _read_frames(path, info, indices, report, request, keys, store, settings, progress)
     with watch.stage("databases"):
-        if "raw_ocr_db" in request.outputs:
+        if not whole:
+            store.put(keys.raw_ocr_part(segment.start), write_raw_ocr(frames), "application/gzip")
+        elif "raw_ocr_db" in request.outputs:
             store.put(keys.raw_ocr_db, write_raw_ocr(frames), "application/gzip")
-        if "layout_db" in request.outputs:
+        if whole and "layout_db" in request.outputs:
             publish_layout(store, keys, frames, info.width, info.height)
     return ExtractResult(
         frame_count=info.index_count,
@@ -74,7 +81,7 @@ def extract_frames_and_ocr(
 def _read_frames(
     path: Path,
     info: VideoInfo,
-    indices: range,
+    indices: Sequence[int],
     report: DecodeReport,
     request: ExtractRequest,
     keys: VideoKeys,
@@ -97,11 +104,17 @@ def _read_frames(
                     pending.append(uploads.submit(_store_frame, store, keys, frame.index, frame.image))
                 yield frame.index, frame.image
 
-        if read:
+        if read and indices:
             with OcrPool(lambda: settings.open_ocr("frames"), settings.worker_count) as pool:
-                for done, frame in enumerate(pool.map(images()), 1):
-                    found.append(frame)
-                    progress("frames", done, len(indices))
+                try:
+                    for done, frame in enumerate(pool.map(images()), 1):
+                        found.append(frame)
+                        progress("frames", done, len(indices))
+                except OcrError:
+                    # All frames of a segment may fail where others do not: that is for the whole to say.
+                    segment = request.segment or FrameRange(0)
+                    if segment.covers(info.index_count) or len(found) < len(indices):
+                        raise
         else:
             for done, _ in enumerate(images(), 1):
                 progress("frames", done, len(indices))
