@@ -77,8 +77,40 @@ class Settings(BaseSettings):
 
     # Compute
     modal_enabled: bool = Field(False, alias="MODAL_ENABLED", description="run the GPU functions on Modal")
+    # The app's name and environment are modal_gpu.modal_settings', as the deployment has them.
+    modal_poll_seconds: float = Field(
+        2, alias="MODAL_POLL_SECONDS", ge=0.1, le=60, description="how often a waiting run asks Modal"
+    )
+    modal_wait_seconds: float = Field(
+        14_400, alias="MODAL_WAIT_SECONDS", ge=1, description="longest wait for one call, queueing included"
+    )
+    modal_unreachable_seconds: float = Field(
+        300,
+        alias="MODAL_UNREACHABLE_SECONDS",
+        ge=1,
+        description="an attempt ends when Modal is silent for so long; its calls go on",
+    )
+    modal_result_seconds: float = Field(
+        86_400,
+        alias="MODAL_RESULT_SECONDS",
+        ge=1,
+        description="how long a later attempt takes up what an earlier one left",
+    )
     workers: int = Field(
         0, alias="CAPTIONACC_WORKERS", ge=0, description="CPU workers of a run; 0 for one a core"
+    )
+    segment_frames: int = Field(
+        6144,
+        alias="CAPTIONACC_SEGMENT_FRAMES",
+        ge=512,
+        multiple_of=512,
+        description="longest part of a video for one call, in tenths of a second",
+    )
+    max_parallel: int = Field(
+        0,
+        alias="CAPTIONACC_MAX_PARALLEL",
+        ge=0,
+        description="calls for one video at once; 0: ten on Modal, a process for two cores here",
     )
 
     extents_predictor: Literal["strokes", "network"] = Field(
@@ -197,6 +229,11 @@ class Settings(BaseSettings):
     def worker_count(self) -> int:
         """CPU workers of a run: the setting, or one a core."""
         return self.workers or available_cores()
+
+    @property
+    def parallel_calls(self) -> int:
+        """Calls for one video at once: the setting, or what the place allows."""
+        return self.max_parallel or (10 if self.modal_enabled else max(1, self.worker_count // 2))
 
 
 @lru_cache(maxsize=1)

@@ -1,19 +1,26 @@
 """The caption strip at 10 Hz in chunks, and what the predictor says about neighbouring frames."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 
 from captionacc_dagster.assets.external import OWNERS, layout_approval, source_video
-from captionacc_dagster.assets.stage import run_selects, working_on
-from captionacc_dagster.assets.usage import record_processing
+from captionacc_dagster.assets.stage import run_selects, will_retry, working_on
+from captionacc_dagster.assets.usage import call_metadata, record_processing
 from captionacc_dagster.assets.versions import current_version
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.progress import log_steps
-from captionacc_dagster.resources.catalog import Catalog, VideoRow, WrongStateError
+from captionacc_dagster.resources.catalog import (
+    Catalog,
+    CatalogUnavailableError,
+    VideoRow,
+    WrongStateError,
+)
 from captionacc_dagster.resources.compute import Compute
 from modal_gpu.contracts import CropInferRequest, CropInferResult, CropRegion
+from modal_gpu.errors import RemoteUnavailableError
 
 #: Change it when the outputs of the same video would differ; the UI then shows what is stale.
 CROPS_VERSION = "vp9-1"
@@ -77,7 +84,7 @@ def crop_and_infer_caption_frame_extents(
             _record(context, catalog, video, result)
         if not run_selects(context, "captions_db"):
             catalog.release_stage(video.video_id, "boundaries", context.run.run_id)
-    yield from _materializations(selected, result)
+    yield from _materializations(selected, result, call_metadata(compute))
 
 
 def _new_version(
@@ -99,11 +106,20 @@ def _new_version(
             total_size_bytes=result.total_size_bytes,
         )
     except BaseException as error:
-        message = str(error) or type(error).__name__
         # Also when a person cancels the run: the half-written version is never shown, and upkeep removes it.
-        catalog.fail_cropped_frames_version(video.video_id, version, message)
+        if not _may_go_on(context, error):
+            message = str(error) or type(error).__name__
+            catalog.fail_cropped_frames_version(video.video_id, version, message, run_id=context.run.run_id)
         raise
     return result
+
+
+def _may_go_on(context: dg.AssetExecutionContext, error: BaseException) -> bool:
+    """Whether a later attempt may find the version's calls running, or done, and go on with it.
+
+    So does one after a killed process. Without such calls it is given a new version, and this one fails.
+    """
+    return will_retry(context, error) or isinstance(error, RemoteUnavailableError | CatalogUnavailableError)
 
 
 def _current_version(
@@ -150,11 +166,15 @@ def _request(
         version=version,
         run_id=context.run.run_id,
         outputs=selected,
+        frame_count=video.frame_count or 0,
     )
 
 
-def _materializations(selected: frozenset[str], result: CropInferResult) -> Iterator[dg.MaterializeResult]:
+def _materializations(
+    selected: frozenset[str], result: CropInferResult, calls: Mapping[str, Any]
+) -> Iterator[dg.MaterializeResult]:
     shared = {
+        **calls,
         "version": result.version,
         "seconds": dg.MetadataValue.float(round(result.processing_duration_seconds, 3)),
         **{f"seconds_{name}": round(value, 3) for name, value in result.stage_seconds.items()},

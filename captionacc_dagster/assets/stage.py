@@ -22,7 +22,8 @@ def working_on(stage: str | None, context: dg.AssetExecutionContext, catalog: Ca
     An error is written to the row once no attempt is left, and the run fails with one line. Errors that
     may pass are retried by raising
     :class:`dagster.RetryRequested` (not by a retry policy: with the in-process executor a policy
-    would also restart a run that a person has cancelled, dagster-io/dagster#15026).
+    would also restart a run that a person has cancelled, dagster-io/dagster#15026). Results of compute
+    calls are kept for the next attempt until the block ends well.
     """
     video_id = context.partition_key
     try:
@@ -30,7 +31,7 @@ def working_on(stage: str | None, context: dg.AssetExecutionContext, catalog: Ca
             catalog.begin_stage(video_id, stage, context.run.run_id)
         yield catalog.get_video(video_id)
     except CaptionAccError as error:
-        if error.retryable and context.retry_number < MAX_RETRIES:
+        if will_retry(context, error):
             context.log.warning(f"{error} (attempt {context.retry_number + 1}; trying again)")
             delay = RETRY_DELAY_SECONDS * 2**context.retry_number
             raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=delay) from error
@@ -42,6 +43,22 @@ def working_on(stage: str | None, context: dg.AssetExecutionContext, catalog: Ca
     except Exception as error:
         _fail(context, catalog, stage, f"Unexpected {type(error).__name__}: {error}", type(error).__name__)
         raise
+    else:
+        _settle(context, catalog)
+
+
+def will_retry(context: dg.AssetExecutionContext, error: BaseException) -> bool:
+    """Whether :func:`working_on` tries again after an error."""
+    return isinstance(error, CaptionAccError) and error.retryable and context.retry_number < MAX_RETRIES
+
+
+def _settle(context: dg.AssetExecutionContext, catalog: Catalog) -> None:
+    """What was made of the compute calls is published: materializing it again computes it again."""
+    try:
+        catalog.settle_compute_calls(context.partition_key, context.run.run_id)
+    except CaptionAccError as error:
+        # The work is done; a repetition within the results' life would only be given the same results.
+        context.log.warning(f"the run's compute calls are not settled: {error}")
 
 
 def _fail(

@@ -119,6 +119,9 @@ class ModalBackend:
         self.catalog, self.settings, self.run_id = catalog, settings, run_id
         self.log = log
         self._client = client
+        #: Cleared while Modal does not answer.
+        self.is_reached = threading.Event()
+        self.is_reached.set()
         self._guard = threading.Lock()
         self._reports: list[CallReport] = []
 
@@ -344,6 +347,7 @@ class _Attempt:
                 answer = handle.get(timeout=self.settings.poll_seconds)
             except TimeoutError as error:
                 answered = time.monotonic()
+                self.backend.is_reached.set()
                 quick = quick + 1 if answered - asked < self.settings.poll_seconds / 2 else 0
                 if quick >= _QUICK_TIMEOUTS:
                     raise self._failed(self._error(RemoteCallError, f"failed: {_said(error)}")) from error
@@ -352,6 +356,7 @@ class _Attempt:
                     raise self._ended(error) from error
                 silent = time.monotonic() - answered
                 if silent >= self.settings.unreachable_seconds:
+                    self.backend.is_reached.clear()
                     raise self._error(
                         RemoteUnavailableError,
                         f"goes on, but Modal is not reached since {silent:.0f} s ({_said(error)})",
@@ -480,11 +485,22 @@ class _Attempt:
         return self._error(RemoteCancelledError, f"was cancelled ({_message(row)}); retry the video to go on")
 
     def _cancel(self, reason: BaseException) -> None:
-        """Nobody wants the result any more, unless another attempt waits for the call by now."""
+        """Nobody wants the result any more, unless another attempt waits for the call by now.
+
+        When Modal or the catalogue is not reached, calls beside the one that found out are ended by an
+        ordinary exception. They could not be cancelled, and the next attempt wants them.
+        """
+        is_sibling = isinstance(reason, Exception) and not isinstance(reason, CaptionAccError)
+        if is_sibling and not self.backend.is_reached.is_set():
+            self.backend.log(f"{self._named()} goes on for the next attempt: Modal is not reached")
+            return
         message = str(reason) or type(reason).__name__
         try:
             row = self.catalog.cancel_compute_call(self.row.id, self.waiter, message)
         except CaptionAccError as error:
+            if is_sibling:
+                self.backend.log(f"{self._named()} goes on for the next attempt: {error}")
+                return
             # A person asked for it, and a running GPU costs: cancel it without the catalogue's word.
             self.backend.log(f"the cancellation of {self._named()} is not in the catalogue: {error}")
             if call_id := self.row.call_id or self._started_id:

@@ -9,9 +9,8 @@ from typing import Any
 from captionacc_dagster.resources.compute import ComputeCall
 from modal_gpu import errors
 from modal_gpu.errors import CaptionAccError, ContractError, RemoteCallError, RemoteInterruptedError
+from modal_gpu.remote import CONTRACT
 
-#: Version of the envelopes in both directions; a function refuses another one.
-CONTRACT = 1
 #: Fields of requests in which equal work may differ, or that have no order.
 _NOT_THE_WORK = ("run_id",)
 _SETS = ("outputs",)

@@ -14,8 +14,9 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 
 from captionacc_dagster.resources.catalog import CatalogUnavailableError, LockLostError
 from captionacc_dagster.resources.modal_compute import STARTING, dashboard_url
-from captionacc_dagster.resources.modal_compute_wire import CONTRACT, request_hash
+from captionacc_dagster.resources.modal_compute_wire import request_hash
 from modal_gpu import errors
+from modal_gpu.remote import CONTRACT
 from tests.modal_calls.conftest import EXTRACT, RESULT, Waiting
 from tests.modal_stand_in.service import Service
 
@@ -509,6 +510,36 @@ class TestErrors:
         service.succeed(call_id, RESULT)
         assert waiting.start().result(10) == RESULT
         assert service.spawned == [call_id]
+
+    @pytest.mark.parametrize("down", ["Modal", "the catalogue"])
+    def test_in_an_outage_the_calls_beside_are_not_cancelled(
+        self, waiting, service, catalog, monkeypatch, down
+    ):
+        """A fan-out ends the others when one fails; these are as they were when all is up again."""
+        stop = threading.Event()
+
+        def progress(*_) -> None:
+            if stop.is_set():
+                raise RuntimeError("another call failed")
+
+        future = waiting.start(progress=progress, unreachable_seconds=60)
+        service.wait_for_spawn()
+        waiting.until(lambda: waiting.row().call_id)
+        if down == "Modal":
+            service.faults["get"] = [unreached] * 10_000
+            polls = service.polls
+            waiting.until(lambda: service.polls > polls + 1)
+            future.backend.is_reached.clear()
+        else:
+
+            def gone(*_):
+                raise CatalogUnavailableError("the database does not answer")
+
+            monkeypatch.setattr(catalog, "cancel_compute_call", gone)
+        stop.set()
+        with pytest.raises(RuntimeError):
+            future.result(10)
+        assert service.cancelled == [] and waiting.row().status == "running"
 
     def test_a_short_outage_is_sat_out(self, waiting, service):
         service.faults["get"] = [unreached, MODAL.ServiceError("unavailable"), OSError("no route to host")]

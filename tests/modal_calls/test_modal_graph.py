@@ -1,0 +1,201 @@
+"""The real graph over Modal's stand-in: crashes, cancellations and retries of whole runs."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from captionacc_dagster.resources.catalog import VideoRow
+from captionacc_dagster.resources.compute import ComputeCall, FannedOutCompute, run_call
+from captionacc_dagster.resources.modal_compute import ModalBackend, ModalCallSettings
+from modal_gpu.functions.settings import ComputeSettings
+from tests.line_fixtures import Line, failure, materialized
+from tests.modal_stand_in.service import Service
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CROPS = "crop_and_infer_caption_frame_extents"
+SETTINGS = ModalCallSettings(
+    poll_seconds=0.02, row_seconds=0.1, spawn_grace_seconds=0.2, unreachable_seconds=0.2
+)
+
+
+class ModalLine:
+    """A line whose compute is Modal's stand-in, with real functions behind it."""
+
+    def __init__(self, line: Line, service: Service) -> None:
+        self.line, self.service = line, service
+        service.on_spawn = lambda call_id, payload: threading.Thread(
+            target=self.work, args=[call_id], daemon=True
+        ).start()
+
+    def work(self, call_id: str) -> None:
+        """What the container does: the function's real core on the real bucket."""
+        payload = self.service.payload(call_id)
+        (envelope,) = payload["args"]
+        request = envelope["request"]
+        call = ComputeCall(payload["function"], request["tenant_id"], request["video_id"], request)
+        result = run_call(call, self.line.store, ComputeSettings(workers=1))
+        self.service.succeed(call_id, result, gpu="A10G", seconds=1.5, cold_start_seconds=0.5)
+
+    def run(self, job: str, video_id: str, *assets: str) -> Any:
+        # As ComputeResource does: a backend for each run, which knows the run's id.
+        def open_compute(context: dg.InitResourceContext) -> FannedOutCompute:
+            backend = ModalBackend(self.line.catalog, SETTINGS, context.run.run_id, client=self.service)
+            return FannedOutCompute(backend, self.line.store)
+
+        self.line.compute = dg.ResourceDefinition(open_compute)
+        return self.line.run(job, video_id, *assets)
+
+    def functions(self) -> list[str]:
+        return [self.service.payload(call_id)["function"] for call_id in self.service.spawned]
+
+    def versions(self, video_id: str) -> list[tuple[int, str]]:
+        found = self.line.catalog.list_cropped_frames_versions(video_id)
+        return [(version.version, version.status) for version in found]
+
+
+@pytest.fixture
+def modal_line(line: Line, tmp_path: Path) -> Iterator[ModalLine]:
+    yield ModalLine(line, Service(tmp_path / "modal"))
+
+
+def metadata(result: Any, asset: str) -> dict[str, Any]:
+    (event,) = [
+        event
+        for event in result.get_asset_materialization_events()
+        if event.asset_key.to_user_string() == asset
+    ]
+    return {key: value.value for key, value in event.materialization.metadata.items()}
+
+
+def test_a_run_pays_each_function_once_and_shows_its_calls(modal_line: ModalLine, laid_out: VideoRow):
+    result = modal_line.run("captions", laid_out.video_id)
+    assert result.success, failure(result)
+    assert modal_line.functions() == [CROPS, "generate_caption_ocr"]
+    assert modal_line.versions(laid_out.video_id) == [(1, "active")]
+    rows = modal_line.line.catalog.list_compute_calls(video_id=laid_out.video_id)
+    assert {row.run_id for row in rows} == {result.run_id}
+    assert all(row.status == "succeeded" and row.settled_at for row in rows)
+    assert rows[0].cropped_frames_version == 1
+    shown = metadata(result, "cropped_chunks")
+    assert rows[0].call_id in shown["remote_calls"] and "https://modal.com/id/" in shown["remote_calls"]
+    assert (shown["gpu"], shown["container_seconds"], shown["remote_call_count"]) == ("A10G", 1.5, 1)
+
+
+def test_a_deliberate_second_run_computes_anew(modal_line: ModalLine, laid_out: VideoRow):
+    assert modal_line.run("captions", laid_out.video_id).success
+    assert modal_line.run("captions", laid_out.video_id).success
+    # The captions themselves were read already.
+    assert modal_line.functions() == [CROPS, "generate_caption_ocr", CROPS]
+    assert modal_line.versions(laid_out.video_id) == [(1, "archived"), (2, "active")]
+
+
+def test_an_error_of_the_container_ends_in_the_row(modal_line: ModalLine, laid_out: VideoRow):
+    error = {"type": "BadVideoError", "message": "the file is damaged; upload it again", "retryable": False}
+    modal_line.service.on_spawn = lambda call_id, _: modal_line.service.answer(
+        call_id, {"ok": False, "error": error}
+    )
+    result = modal_line.run("captions", laid_out.video_id)
+    assert failure(result) == f"video {laid_out.video_id}: the file is damaged; upload it again"
+    details = modal_line.line.row(laid_out.video_id).boundaries_error_details
+    assert details["error_type"] == "BadVideoError"
+    assert modal_line.functions() == [CROPS]
+    assert modal_line.versions(laid_out.video_id) == [(1, "failed")]
+
+
+def test_a_retry_after_an_outage_goes_on_with_the_version_and_its_call(
+    modal_line: ModalLine, laid_out: VideoRow
+):
+    """Modal is silent until the first attempt gives up; the second finds the call, and version 1."""
+
+    def silent(call_id: str) -> None:
+        if modal_line.line.catalog.list_compute_calls(video_id=laid_out.video_id)[0].attempts == 1:
+            raise modal_line.service.exception.ConnectionError("connection refused")
+
+    modal_line.service.on_get = silent
+    result = modal_line.run("captions", laid_out.video_id)
+    assert result.success, failure(result)
+    assert modal_line.functions() == [CROPS, "generate_caption_ocr"]
+    assert modal_line.versions(laid_out.video_id) == [(1, "active")]
+
+
+_RUN = """
+import sys
+from pathlib import Path
+import dagster as dg
+from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
+from modal_gpu.storage import ObjectStore
+from tests.line_fixtures import Line
+from tests.modal_calls.test_modal_graph import ModalLine
+from tests.modal_stand_in.service import Service
+dsn, bucket, folder, video_id = sys.argv[1:]
+with dg.DagsterInstance.ephemeral() as instance:
+    line = Line(PostgresCatalog(dsn), ObjectStore.from_url(bucket), instance)
+    instance.add_dynamic_partitions("videos", [video_id])
+    modal_line = ModalLine(line, Service(Path(folder)))
+    modal_line.service.on_spawn = lambda *_: None  # nothing answers while this process lives
+    modal_line.run("captions", video_id)
+"""
+
+
+@contextmanager
+def waiting_run(modal_line: ModalLine, video_id: str, dsn: str, bucket: Path) -> Iterator[subprocess.Popen]:
+    """A run in a process of its own that waits for its first call."""
+    arguments = [dsn, bucket.as_uri(), str(modal_line.service.folder), video_id]
+    process = subprocess.Popen(
+        [sys.executable, "-c", _RUN, *arguments], cwd=REPOSITORY, env=os.environ, stderr=subprocess.DEVNULL
+    )
+    try:
+        modal_line.service.wait_for_spawn(seconds=60)
+        while not modal_line.line.catalog.list_compute_calls(video_id=video_id)[0].call_id:
+            assert process.poll() is None
+        yield process
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def test_a_run_that_is_terminated_cancels_its_call_and_its_version(
+    modal_line: ModalLine, laid_out: VideoRow, postgres_dsn: str, tmp_path: Path
+):
+    """As Dagster terminates a run's process; the signal arrives while the client waits."""
+    with waiting_run(modal_line, laid_out.video_id, postgres_dsn, tmp_path / "bucket") as process:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+    assert len(modal_line.service.spawned) == 1
+    assert modal_line.service.cancelled == modal_line.service.spawned
+    (row,) = modal_line.line.catalog.list_compute_calls(video_id=laid_out.video_id)
+    assert row.status == "cancelled" and row.cancel_delivered_at
+    assert modal_line.versions(laid_out.video_id) == [(1, "failed")]
+    assert modal_line.line.row(laid_out.video_id).boundaries_error_details["error_type"] == "Cancelled"
+
+
+def test_after_a_killed_run_the_next_one_finds_its_call_and_its_version(
+    modal_line: ModalLine, laid_out: VideoRow, postgres_dsn: str, tmp_path: Path
+):
+    """A real process with the real asset, killed by SIGKILL while it waits."""
+    catalog = modal_line.line.catalog
+    with waiting_run(modal_line, laid_out.video_id, postgres_dsn, tmp_path / "bucket") as process:
+        process.kill()
+    (row,) = catalog.list_compute_calls(video_id=laid_out.video_id)
+    call_id = row.call_id
+    assert modal_line.service.cancelled == []
+    assert modal_line.versions(laid_out.video_id) == [(1, "processing")]
+
+    modal_line.work(call_id)  # Modal goes on without the run
+    result = modal_line.run("captions", laid_out.video_id)
+
+    assert result.success, failure(result)
+    assert "cropped_chunks" in materialized(result)
+    assert modal_line.functions() == [CROPS, "generate_caption_ocr"], "the crops are not paid twice"
+    assert modal_line.versions(laid_out.video_id) == [(1, "active")]
+    found = catalog.get_compute_call(row.id)
+    assert (found.attempts, found.run_id, found.status) == (2, result.run_id, "succeeded")
