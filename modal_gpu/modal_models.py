@@ -162,8 +162,6 @@ def named_checkpoint(file: Path, version: str, folder: Path) -> Checkpoint:
 
 
 def _torch_network(file: Path) -> Any:
-    import pickle
-
     import torch
 
     from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings
@@ -175,7 +173,7 @@ def _torch_network(file: Path) -> Any:
         given = content.get("settings")
         network = ExtentsNetwork(NetworkSettings(**(_shipped_settings() if given is None else given)))
         network.load_state_dict(state)
-    except (pickle.UnpicklingError, RuntimeError, AttributeError, TypeError, ValueError, EOFError) as error:
+    except Exception as error:  # whatever the unpickler stumbles over in a file of another kind
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise CheckpointError(f"{file.name} does not hold this version's network: {reason}") from None
     return network.eval()

@@ -68,8 +68,8 @@ modal.App.function = function
 from modal_gpu import app
 for name in ("extract_frames_and_ocr", "crop_and_infer_caption_frame_extents", "generate_caption_ocr"):
     options = asked[name]
-    print(app.app.name, options["max_containers"], options.get("min_containers", 0), options["scaledown_window"],
-          options["timeout"], options["gpu"])
+    print(app.app.name, options["max_containers"], options.get("min_containers", 0),
+          options["scaledown_window"], options["timeout"], options["gpu"])
 """
 
 

@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -36,18 +37,24 @@ def imported() -> set[str]:
     return names
 
 
+@lru_cache(maxsize=1)
+def owners_of_top_levels() -> dict[str, list[str]]:
+    return {top: sorted(set(owners)) for top, owners in importlib.metadata.packages_distributions().items()}
+
+
+@lru_cache(maxsize=64)
+def files_of(distribution: str) -> frozenset[str]:
+    return frozenset(str(file) for file in importlib.metadata.files(distribution) or ())
+
+
 def distributions_of(name: str) -> set[str]:
     """Installed distributions that hold a dotted name; those of its top level when none is nearer."""
     top = name.split(".")[0]
-    owners = importlib.metadata.packages_distributions().get(top, [])
+    owners = owners_of_top_levels().get(top, [])
     if len(owners) > 1:
         path = name.replace(".", "/")
-        wanted = (f"{path}/__init__.py", f"{path}.py")
-        owners = [
-            owner
-            for owner in owners
-            if any(str(file) in wanted for file in importlib.metadata.files(owner) or ())
-        ]
+        wanted = {f"{path}/__init__.py", f"{path}.py"}
+        owners = [owner for owner in owners if wanted & files_of(owner)]
     return {canonicalize_name(owner) for owner in owners}
 
 
@@ -83,7 +90,7 @@ def test_ocr_on_the_gpu_takes_the_cuda_build_of_the_same_version():
 
 
 def test_a_package_that_the_lock_does_not_hold_is_refused():
-    with pytest.raises(ConfigurationError, match="torch is not in constraints.txt"):
+    with pytest.raises(ConfigurationError, match=r"torch is not in constraints\.txt"):
         pinned_packages(["torch"], locked_versions("# a comment\nnumpy==2.4.6\n"))
 
 

@@ -22,6 +22,7 @@ REQUEST = ExtractRequest(
 )
 RESULT = ExtractResult(80, 8.0, 640, 360, "h264", 0, 3, 0, 1.5, "frames/", "ocr", "layout")
 SECRET = "wJalrXUtnFEMI-the-secret"
+KEYS = {"WASABI_ACCESS_KEY_READWRITE": "AK", "WASABI_SECRET_KEY_READWRITE": SECRET}
 
 
 class Partitions:
@@ -233,8 +234,6 @@ def test_a_cancelled_call_leaves_no_file_behind(container: Container, tmp_path: 
 
 
 class TestStorage:
-    KEYS = {"WASABI_ACCESS_KEY_READWRITE": "AK", "WASABI_SECRET_KEY_READWRITE": SECRET}
-
     def test_the_secrets_names_are_those_of_the_orchestrator(self, monkeypatch):
         """The same variables give both sides the same store."""
         import os
@@ -253,7 +252,7 @@ class TestStorage:
         ]
         for table in tables:
             with monkeypatch.context() as patch:
-                for name, value in (table | self.KEYS).items():
+                for name, value in (table | KEYS).items():
                     patch.setenv(name, value)
                 assert storage_of(os.environ) == storage_settings(Settings(_env_file=None))
 
@@ -263,4 +262,4 @@ class TestStorage:
     )
     def test_a_secret_without_a_bucket_is_told_apart(self, environ: dict[str, str], message: str):
         with pytest.raises(Exception, match=message):
-            storage_of(environ | self.KEYS)
+            storage_of(environ | KEYS)
