@@ -79,6 +79,9 @@ def run_calls(
             return backend.call(calls[place], tell)
         except tolerated as error:
             return error
+        except BaseException:
+            ended.set()  # here, before this thread takes a call that waits
+            raise
 
     with ThreadPoolExecutor(min(max_parallel, len(calls)), thread_name_prefix="call") as pool:
         futures: list[Future[Any]] = [pool.submit(one, place) for place in range(len(calls))]
@@ -88,13 +91,20 @@ def run_calls(
                 done, waiting = wait(waiting, _HEARTBEAT_SECONDS, FIRST_COMPLETED)
                 for step in _drained(heard, tally) or tally.last():
                     progress(*step)
-                for future in done:
-                    future.result()
+                _raise_error(done)
         except BaseException:
             ended.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return [future.result() for future in futures]
+
+
+def _raise_error(done: set[Future[Any]]) -> None:
+    """Raise the error that one of ``done`` ended with, unless that only followed from another's."""
+    for future in done:
+        error = future.exception()
+        if error is not None and not isinstance(error, CallsEndedError):
+            raise error
 
 
 def _drained(heard: "SimpleQueue[tuple[int, Step]]", tally: "_Tally") -> list[Step]:
