@@ -8,7 +8,7 @@ import dagster as dg
 from captionacc_dagster import previews
 from captionacc_dagster.assets.external import OWNERS
 from captionacc_dagster.assets.stage import run_selects, working_on
-from captionacc_dagster.assets.usage import record_processing
+from captionacc_dagster.assets.usage import call_metadata, record_processing
 from captionacc_dagster.assets.versions import current_version
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.progress import log_steps
@@ -23,7 +23,7 @@ from modal_gpu.databases.captions import (
     read_captions,
     write_captions,
 )
-from modal_gpu.databases.extents import read_extents
+from modal_gpu.databases.extents import read_change_seconds, read_extents
 from modal_gpu.errors import ObjectNotFoundError
 from modal_gpu.extents.decoder import decode
 from modal_gpu.keys import VideoKeys
@@ -60,11 +60,15 @@ def captions_db(
     with working_on("boundaries", context, catalog) as video:
         keys = VideoKeys(video.tenant_id, video.video_id)
         version = current_version(catalog, video).version
-        run, predictions = read_extents(object_store.get(keys.caption_frame_extents_db(version)))
+        data = object_store.get(keys.caption_frame_extents_db(version))
+        run, predictions = read_extents(data)
+        changes = read_change_seconds(data)
         extents = decode(predictions)
         with catalog.lease(video.video_id, "captions", owner=context.run.run_id) as lease:
             existing = _stored_captions(object_store, keys)
-            captions = merge_extents(existing, extents, predictions.frame_count, video.duration_seconds)
+            captions = merge_extents(
+                existing, extents, predictions.frame_count, video.duration_seconds, changes
+            )
             lease.check()
             object_store.put(keys.captions_db, write_captions(captions), GZIP)
             catalog.bump_database_version(lease.token)
@@ -137,6 +141,7 @@ def caption_ocr(
             "joined_or_dropped": len(stored) - len(captions),
             "mean_confidence": round(_mean(confidences), 4),
             "lowest_confidence": round(min(confidences, default=0.0), 4),
+            **call_metadata(compute),
         }
     )
 

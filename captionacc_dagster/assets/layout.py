@@ -1,6 +1,6 @@
 """Full frames, their OCR, and where the captions are: one compute call, three outputs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -9,7 +9,7 @@ from captionacc_dagster import previews
 from captionacc_dagster.assets.external import OWNERS, source_video
 from captionacc_dagster.assets.layout_picture import layout_picture
 from captionacc_dagster.assets.stage import working_on
-from captionacc_dagster.assets.usage import record_processing
+from captionacc_dagster.assets.usage import call_metadata, record_processing
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.progress import log_steps
 from captionacc_dagster.resources.catalog import Catalog, LayoutOutcome, Lease, VideoRow, WrongStateError
@@ -109,7 +109,7 @@ def extract_frames_and_ocr(
             catalog.finish_layout(video.video_id, context.run.run_id, _outcome(video, layout, result))
         else:
             catalog.release_stage(video.video_id, "layout", context.run.run_id)
-    yield from _materializations(selected, object_store, keys, layout, result)
+    yield from _materializations(selected, object_store, keys, layout, result, call_metadata(compute))
 
 
 def _while_held(lease: Lease, progress: Progress) -> Progress:
@@ -161,9 +161,10 @@ def _materializations(
     keys: VideoKeys,
     layout: LayoutFile | None,
     result: ExtractResult | None,
+    calls: Mapping[str, Any],
 ) -> Iterator[dg.MaterializeResult]:
     frames = read_raw_ocr(object_store.get(keys.raw_ocr_db)) if selected & {"raw_ocr_db", "layout_db"} else []
-    shared = {"damage": result.damage} if result is not None and result.damage else {}
+    shared = dict(calls) | ({"damage": result.damage} if result is not None and result.damage else {})
     if "full_frames" in selected:
         yield dg.MaterializeResult(
             asset_key="full_frames",

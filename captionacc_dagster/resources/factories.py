@@ -4,15 +4,22 @@ Each opens its part from the process's settings when a run or a tick needs it, s
 and no secret stands in a run's config. Assets and sensors see the plain objects.
 """
 
+import ipaddress
+from collections.abc import Callable
+from dataclasses import replace
+from urllib.parse import urlsplit
+
 import dagster as dg
 
 from captionacc_dagster.platform import open_catalog, open_object_store
 from captionacc_dagster.resources.catalog import Catalog
-from captionacc_dagster.resources.compute import Compute, LocalCompute
-from captionacc_dagster.settings import get_settings
+from captionacc_dagster.resources.compute import Compute, FannedOutCompute, FanOut, LocalCompute
+from captionacc_dagster.resources.modal_compute import ModalBackend, ModalCallSettings
+from captionacc_dagster.settings import Settings, get_settings
 from modal_gpu.errors import ConfigurationError
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.modal_models import resolve_model
+from modal_gpu.modal_settings import PROGRESS_QUEUE, modal_settings
 from modal_gpu.storage import ObjectStore
 
 
@@ -31,12 +38,18 @@ class ObjectStoreResource(dg.ConfigurableResource[ObjectStore]):
 
 
 class ComputeResource(dg.ConfigurableResource[Compute]):
-    """Where the heavy functions run: here, in the run's own process."""
+    """Where the heavy functions run: here, in the run's own process, or on Modal (``MODAL_ENABLED``)."""
 
     def create_resource(self, context: dg.InitResourceContext) -> Compute:
         settings = get_settings()
         if settings.modal_enabled:
-            raise ConfigurationError("MODAL_ENABLED=true, but this version computes here only: unset it")
+            check_modal_reaches_storage(settings)
+            run_id = context.run.run_id if context.run else ""
+            # The predictor is the deployment's: the network unless it says otherwise.
+            divided = replace(fan_out(settings), divide_crops=modal_settings().extents_predictor == "network")
+            return FannedOutCompute(
+                modal_backend(settings, run_id, context.log.info), open_object_store(settings), divided
+            )
         return LocalCompute(
             open_object_store(settings),
             ComputeSettings(
@@ -49,4 +62,56 @@ class ComputeResource(dg.ConfigurableResource[Compute]):
                 extents_predictor=settings.extents_predictor,
                 extents_model=resolve_model(settings.extents_model, settings.home / "models"),
             ),
+            fan_out(settings),
+        )
+
+
+def fan_out(settings: Settings) -> FanOut:
+    """How one video's work is divided."""
+    return FanOut(
+        segment_frames=settings.segment_frames,
+        max_parallel=settings.parallel_calls,
+        divide_crops=settings.extents_predictor == "network",
+    )
+
+
+def modal_backend(settings: Settings, run_id: str, log: Callable[[str], None]) -> ModalBackend:
+    """Calls of the deployed app for one run; upkeep uses it as well, to cancel what nobody waits for."""
+    app = modal_settings()
+    return ModalBackend(
+        open_catalog(settings),
+        ModalCallSettings(
+            app_name=app.app_name,
+            environment=app.environment,
+            queue=PROGRESS_QUEUE,
+            poll_seconds=settings.modal_poll_seconds,
+            wait_seconds=settings.modal_wait_seconds,
+            unreachable_seconds=settings.modal_unreachable_seconds,
+            life_seconds=settings.modal_result_seconds,
+        ),
+        run_id,
+        log=log,
+    )
+
+
+def check_modal_reaches_storage(settings: Settings) -> None:
+    """Raise :class:`ConfigurationError` when the bytes are where only this machine can see them."""
+    url = settings.effective_storage_url
+    advice = (
+        "set WASABI_BUCKET, WASABI_ENDPOINT_URL and its keys (or CAPTIONACC_STORAGE_URL) to a bucket that "
+        "both reach, or unset MODAL_ENABLED"
+    )
+    if not url.startswith("s3://"):
+        raise ConfigurationError(
+            f"MODAL_ENABLED=true, but the videos are in {url}, which Modal's containers cannot see: {advice}"
+        )
+    host = urlsplit(settings.storage_endpoint or "").hostname or ""
+    try:
+        is_local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_local = host == "localhost" or host.endswith(".localhost")
+    if is_local:
+        raise ConfigurationError(
+            f"MODAL_ENABLED=true, but the bucket's endpoint is this machine ({settings.storage_endpoint}), "
+            f"which Modal's containers cannot reach: {advice}"
         )
