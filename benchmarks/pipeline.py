@@ -21,7 +21,7 @@ from modal_gpu.databases.captions import (
     read_captions,
     write_captions,
 )
-from modal_gpu.databases.extents import read_extents
+from modal_gpu.databases.extents import read_change_seconds, read_extents
 from modal_gpu.databases.layout import read_layout
 from modal_gpu.extents.decoder import decode
 from modal_gpu.functions.caption_ocr import generate_caption_ocr
@@ -68,8 +68,11 @@ def run(video: Path, work: Path, settings: ComputeSettings | None = None) -> Pip
         settings,
     )
     lap("crops, chunks, pairs")
-    _, predictions = read_extents(store.get(keys.caption_frame_extents_db(1)))
-    captions = captions_from_extents(decode(predictions), predictions.frame_count, facts.duration)
+    data = store.get(keys.caption_frame_extents_db(1))
+    _, predictions = read_extents(data)
+    captions = captions_from_extents(
+        decode(predictions), predictions.frame_count, facts.duration, read_change_seconds(data)
+    )
     # Written and read again for their ids, as the graph does.
     captions = read_captions(write_captions(captions))
     lap("captions")

@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
+import numpy as np
+
+from modal_gpu.databases.extents import ChangeSeconds
 from modal_gpu.databases.sqlite_file import new_database, pack, read_database, utc_now
 from modal_gpu.errors import DatabaseFileError
 from modal_gpu.extents.decoder import Extent
@@ -171,8 +174,8 @@ def read_captions(data: bytes) -> list[Caption]:
 def boundary_seconds(index: int, frame_count: int, duration: float) -> float:
     """When a caption that is first seen (or no longer seen) at ``index`` began (or ended), in seconds.
 
-    The change lies in ((index − 1)/10, index/10], anywhere with equal chance; its middle has the
-    least expected absolute error (25 ms, at most 50 ms). A caption seen at index 0 began at 0, one
+    For changes whose source frame is not known. The change lies in ((index − 1)/10, index/10],
+    anywhere with equal chance; its middle has the least expected absolute error (25 ms, at most 50 ms). A caption seen at index 0 began at 0, one
     seen at the last index ends with the video. Clamped to [0, duration].
     """
     if index <= 0:
@@ -182,42 +185,59 @@ def boundary_seconds(index: int, frame_count: int, duration: float) -> float:
     return min(float(Fraction(2 * index - 1, 2 * INDEX_RATE)), float(duration))
 
 
-def captions_from_extents(extents: Sequence[Extent], frame_count: int, duration: float) -> list[Caption]:
-    """A new video's captions: all predicted, pending, queued for OCR."""
-    now = utc_now()
-    return [_predicted(e.start, e.end, e.confidence, frame_count, duration, now) for e in extents]
+def captions_from_extents(
+    extents: Sequence[Extent], frame_count: int, duration: float, change_seconds: ChangeSeconds | None = None
+) -> list[Caption]:
+    """A new video's captions: all predicted, pending, queued for OCR.
+
+    ``change_seconds`` (n − 1,) says when each pair's change happens, NaN where that is not known.
+    """
+    return merge_extents([], extents, frame_count, duration, change_seconds)
 
 
 def _predicted(
-    start: int, end: int, confidence: float, frame_count: int, duration: float, now: str
+    start: int, end: int, extent: Extent, frame_count: int, duration: float, changes: ChangeSeconds
 ) -> Caption:
+    """``[start, end)`` is the extent, or what is left of it: ends of its own happen at source frames."""
+    now = utc_now()
+    coarse = tuple(boundary_seconds(index, frame_count, duration) for index in (start, end))
+    begins, ends = (
+        min(float(changes[index - 1]), float(duration))
+        if index == own and 0 < index < frame_count and not np.isnan(changes[index - 1])
+        else seconds
+        for index, own, seconds in zip((start, end), (extent.start, extent.end), coarse, strict=True)
+    )
     return Caption(
         start_index=start,
         end_index=end,
-        start_seconds=boundary_seconds(start, frame_count, duration),
-        end_seconds=boundary_seconds(end, frame_count, duration),
+        start_seconds=begins if begins < ends else coarse[0],
+        end_seconds=ends if begins < ends else coarse[1],
         updated_at=now,
-        confidence=confidence,
+        confidence=extent.confidence,
         created_at=now,
     )
 
 
 def merge_extents(
-    existing: Sequence[Caption], extents: Sequence[Extent], frame_count: int, duration: float
+    existing: Sequence[Caption],
+    extents: Sequence[Extent],
+    frame_count: int,
+    duration: float,
+    change_seconds: ChangeSeconds | None = None,
 ) -> list[Caption]:
-    """Captions after a re-run of extents.
+    """Captions after a re-run of extents, with their times as :func:`captions_from_extents` has them.
 
     Captions that belong to a person stay as they are. A new extent is cut down to what they leave
     free (possibly several pieces), and dropped when one of them covers most of it: its edges there are
     the person's to set. A predicted caption whose
-    range comes out unchanged stays, OCR result included. Otherwise one that overlaps it hands its
-    id on, with ``image_needs_regen`` set and OCR queued anew; other predicted captions vanish.
+    range comes out unchanged stays, OCR result included, with its times as they are known now.
+    Otherwise one that overlaps it hands its id on, with ``image_needs_regen`` set and OCR queued anew; other predicted captions vanish.
     """
-    now = utc_now()
+    changes = np.full(max(0, frame_count - 1), np.nan) if change_seconds is None else change_seconds
     kept = sorted((c for c in existing if c.belongs_to_person), key=lambda c: c.start_index)
     machine = sorted((c for c in existing if not c.belongs_to_person), key=lambda c: c.start_index)
     pieces = [
-        (start, end, extent.confidence)
+        (start, end, extent)
         for extent in extents
         if not _is_mostly_theirs(extent, kept)
         for start, end in _free_parts(extent.start, extent.end, kept)
@@ -228,11 +248,12 @@ def merge_extents(
 
     merged = list(kept)
     position = 0
-    for start, end, confidence in sorted(pieces):
+    for start, end, extent in sorted(pieces, key=lambda piece: piece[:2]):
+        fresh = _predicted(start, end, extent, frame_count, duration, changes)
         if (start, end) in unchanged:
-            merged.append(replace(unchanged[start, end], confidence=confidence))
+            times = {"start_seconds": fresh.start_seconds, "end_seconds": fresh.end_seconds}
+            merged.append(replace(unchanged[start, end], confidence=extent.confidence, **times))
             continue
-        fresh = _predicted(start, end, confidence, frame_count, duration, now)
         while position < len(spare) and spare[position].end_index <= start:
             position += 1
         if position < len(spare) and spare[position].start_index < end:
