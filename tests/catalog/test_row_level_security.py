@@ -222,6 +222,7 @@ class World:
             },
             "video_database_state": {"database_name": "layout", "lock_token": new},
             "run_cancellations": {"run_id": new},
+            "compute_calls": {"id": new, "request_hash": new},
             "usage_metrics": {"id": 10**9},
             "security_audit_log": {"id": 10**9},
             "caption_frame_extents_inference_runs": {"id": new, "model_version": new},

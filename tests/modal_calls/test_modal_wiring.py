@@ -1,5 +1,11 @@
 """``MODAL_ENABLED=true``: the compute resource calls the deployed app, or says what it lacks."""
 
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import dagster as dg
@@ -12,6 +18,7 @@ from captionacc_dagster.resources.modal_compute import ModalBackend, ModalCallSe
 from captionacc_dagster.settings import Settings, get_settings
 from modal_gpu.errors import ConfigurationError
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 BUCKET = {
     "WASABI_BUCKET": "captions",
     "WASABI_ENDPOINT_URL": "https://s3.us-east-1.wasabisys.com",
@@ -107,3 +114,31 @@ def test_a_missing_client_says_what_to_install(environment, monkeypatch):
     monkeypatch.setattr("importlib.import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
     with pytest.raises(ConfigurationError, match="pip install modal"):
         _ = factories.modal_backend(get_settings(), "run", print).client
+
+
+def test_modals_own_client_without_a_token_says_how_to_get_one(catalog, video_id, call, tmp_path):
+    """The real client, in a process without any of its settings; it asks nobody."""
+    program = """
+import json, sys
+from captionacc_dagster.resources.compute import ComputeCall
+from captionacc_dagster.resources.modal_compute import ModalBackend, ModalCallSettings
+from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
+dsn, call = sys.argv[1:]
+try:
+    ModalBackend(PostgresCatalog(dsn), ModalCallSettings(), "run").call(ComputeCall(**json.loads(call)))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MODAL_")}
+    done = subprocess.run(
+        [sys.executable, "-c", program, catalog._dsn, json.dumps(dataclasses.asdict(call))],
+        cwd=REPOSITORY,
+        env=environment | {"MODAL_CONFIG_PATH": str(tmp_path / "none.toml"), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.startswith("ConfigurationError Modal refuses this installation"), done.stderr
+    assert "modal token new" in done.stdout
+    (row,) = catalog.list_compute_calls(video_id=video_id)
+    assert row.status == "failed"
