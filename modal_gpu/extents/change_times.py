@@ -26,6 +26,7 @@ _LARGEST_SIDE = 640
 LEAST_PROBABILITY = 0.05
 #: A pair more likely than this is a change of its own: nothing is looked at beyond it.
 _OTHER_CHANGE = 0.5
+_OTHER_DISTANCE = 3
 #: Frames this near to a pair may be in the middle of a fade; sides are learned from those beyond.
 _FADE_FRAMES = 2
 #: Pictures that a side is learned from.
@@ -33,13 +34,17 @@ _SIDE_PICTURES = 4
 #: Luma differences that compression makes.
 _NOISE = 12
 _MOST_PIXELS = 4000
+#: Pixels around one that its brightness is compared with, each way.
+_SURROUNDINGS = 11
 #: Summed weight (luma levels times pixels) below which there is nothing to see.
 _LEAST_WEIGHT = 300.0
 #: Longest fade, and what a frame of fade costs, in squared shares: steps are preferred.
 _LONGEST_FADE = 0.7
 _FADE_COST = 0.004
-#: Share of a caption's strength from which it is seen.
-_VISIBLE = 0.1
+#: Share of the way that a picture inside a step has gone to count as after it.
+_STEP_SHARE = 0.4
+#: Share of all strokes' weight from which those that go, or come, are judged by themselves.
+_LEAST_PART = 0.1
 
 
 class SourcePicture(Protocol):
@@ -119,24 +124,30 @@ class ChangeLocator:
         if appears + vanishes + changes < LEAST_PROBABILITY:
             return np.nan
         first, last = place - 1, place
-        while first > 0 and place - 1 - first < WINDOW and sum(self._changes(first)) <= _OTHER_CHANGE:
+        while first > 0 and place - 1 - first < WINDOW and not self._is_other(first, place):
             first -= 1
         while (
-            last + 1 < len(self._presence)
-            and last - place < WINDOW
-            and sum(self._changes(last + 1)) <= _OTHER_CHANGE
+            last + 1 < len(self._presence) and last - place < WINDOW and not self._is_other(last + 1, place)
         ):
             last += 1
         pictures, indices = self._pictures(first, last)
-        middle = place - 0.5
-        transition = _transition(pictures, indices - middle)
-        if transition is None:
+        found = _change(pictures, indices - (place - 0.5))
+        if found is None:
             return np.nan
         if appears >= max(vanishes, changes):
-            return pictures[transition.first_above(_VISIBLE)].seconds
+            return pictures[found.whole.begins].seconds
         if vanishes >= changes:
-            return pictures[transition.first_above(1 - _VISIBLE)].seconds
-        return pictures[transition.first_above(0.5)].seconds
+            return pictures[found.whole.ends].seconds
+        # One caption fades out, then the other one in; or one dissolves into the other.
+        return pictures[(found.leaves.ends + found.comes.begins) // 2].seconds
+
+    def _is_other(self, place: int, than: int) -> bool:
+        """Whether another change happens into a frame: further away than one fade, or the other way."""
+        there, here = self._changes(place), self._changes(than)
+        if sum(there) <= _OTHER_CHANGE:
+            return False
+        comes_and_goes = {int(np.argmax(there)), int(np.argmax(here))} == {0, 1}
+        return abs(place - than) >= _OTHER_DISTANCE or comes_and_goes
 
     def _pictures(self, first: int, last: int) -> tuple[list[SourcePicture], NDArray[np.float64]]:
         """The picture shown at place ``first`` and all after it up to ``last``, and their 10 Hz places."""
@@ -155,23 +166,28 @@ class ChangeLocator:
 
 @dataclass(frozen=True)
 class _Transition:
-    """A step or ramp: 0 up to picture ``start``, 1 from picture ``end`` on, by time between them."""
+    """A step or ramp: 0 up to picture ``start``, 1 from picture ``end`` on.
+
+    ``begins`` is the first picture at which a caption that comes is there, if only just; ``ends`` the
+    first at which one that goes is not. Of a step both are the same.
+    """
 
     start: int
     end: int
-    seconds: NDArray[np.float64]
-
-    def first_above(self, share: float) -> int:
-        """The first picture that has gone further than ``share`` of the way."""
-        done = _ramp(self.seconds, self.start, self.end)
-        return int(np.argmax(done > share))
+    begins: int
+    ends: int
 
 
-def _ramp(seconds: NDArray[np.float64], start: int, end: int) -> NDArray[np.float64]:
-    return np.clip((seconds - seconds[start]) / max(seconds[end] - seconds[start], 1e-9), 0, 1)
+@dataclass(frozen=True)
+class _Change:
+    """The transition of all strokes, of those that go, and of those that come."""
+
+    whole: _Transition
+    leaves: _Transition
+    comes: _Transition
 
 
-def _transition(pictures: list[SourcePicture], places: NDArray[np.float64]) -> _Transition | None:
+def _change(pictures: list[SourcePicture], places: NDArray[np.float64]) -> _Change | None:
     """How the pictures go from the look of the first ones to that of the last; ``None``: not at all.
 
     ``places`` are 10 Hz places relative to the middle of the pair.
@@ -179,19 +195,62 @@ def _transition(pictures: list[SourcePicture], places: NDArray[np.float64]) -> _
     before, after = np.flatnonzero(places < 0), np.flatnonzero(places > 0)
     if not len(before) or not len(after):
         return None
-    shares = _shares(pictures, _side(before, places), _side(after[::-1], -places))
-    if shares is None:
-        return None
     seconds = np.array([picture.seconds for picture in pictures])
-    best, found = np.inf, None
-    for start in range(len(pictures) - 1):
-        for end in range(start + 1, len(pictures)):
-            if end > start + 1 and seconds[end] - seconds[start] > _LONGEST_FADE:
-                break
-            misfit = ((shares - _ramp(seconds, start, end)) ** 2).sum() + _FADE_COST * (end - start - 1)
-            if misfit < best:
-                best, found = misfit, _Transition(start, end, seconds)
+    looks = np.stack([_contrast(picture.luma) for picture in pictures])
+    # First by pictures that are clear of a fade, then by all that turn out to be beside it: the nearest
+    # ones tell best what moves behind the caption.
+    sides = _side(before, places), _side(after[::-1], -places)
+    found: _Change | None = None
+    for _ in range(2):
+        leaving, coming = _shares(looks, *sides)
+        mass = leaving.mass + coming.mass
+        if mass < _LEAST_WEIGHT:
+            return found
+        both = (leaving.mass * leaving.share + coming.mass * coming.share) / mass
+        whole = _fitted(both, seconds)
+        leaves, comes = (
+            _fitted(part.share, seconds) if part.mass >= _LEAST_PART * mass else whole
+            for part in (leaving, coming)
+        )
+        found = _Change(whole, leaves, comes)
+        sides = (
+            np.arange(whole.start + 1)[-_SIDE_PICTURES:],
+            np.arange(whole.end, len(looks))[:_SIDE_PICTURES],
+        )
     return found
+
+
+def _contrast(luma: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """What stands out from its surroundings: strokes stay, scenes and light mostly vanish."""
+    return luma.astype(np.int16) - cv2.blur(luma, (_SURROUNDINGS, _SURROUNDINGS))
+
+
+def _fitted(shares: NDArray[np.float64], seconds: NDArray[np.float64]) -> _Transition:
+    """The step or ramp that is nearest to ``shares``."""
+    starts, ends = np.triu_indices(len(seconds), 1)
+    short = (ends == starts + 1) | (seconds[ends] - seconds[starts] <= _LONGEST_FADE)
+    starts, ends = starts[short], ends[short]
+    begin, end = seconds[starts][:, None], seconds[ends][:, None]
+    ramps = np.clip((seconds - begin) / np.maximum(end - begin, 1e-9), 0, 1)
+    misfit = ((ramps - shares) ** 2).sum(axis=1) + _FADE_COST * (ends - starts - 1)
+    best = int(misfit.argmin())
+    start, end = int(starts[best]), int(ends[best])
+    if end - start < 4:
+        # A step, perhaps smeared by the encoder.
+        middle = start + int(np.argmax(shares[start : end + 1] > _STEP_SHARE)) if end > start + 1 else end
+        return _Transition(start, end, middle, middle)
+    # A straight line through the ramp's inside says where it begins and ends between pictures.
+    slope, offset = np.polyfit(seconds[start + 1 : end], shares[start + 1 : end], 1)
+    if slope <= 0:
+        return _Transition(start, end, start + 1, end)
+    empty, full = -offset / slope, (1 - offset) / slope
+    begins, ends = np.searchsorted(seconds, [empty, full])
+    return _Transition(
+        start,
+        end,
+        int(np.clip(begins, start, start + 2)),
+        int(np.clip(ends, end - 1, min(end + 1, len(seconds) - 1))),
+    )
 
 
 def _side(which: NDArray[np.intp], places: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -202,43 +261,41 @@ def _side(which: NDArray[np.intp], places: NDArray[np.float64]) -> NDArray[np.in
     return which[chosen]
 
 
+@dataclass(frozen=True)
+class _Share:
+    """How far each picture has gone from one side's look to the other's, about 0 to 1, by some strokes."""
+
+    share: NDArray[np.float64]
+    #: Their summed weight.
+    mass: float
+
+
 def _shares(
-    pictures: list[SourcePicture], before: NDArray[np.intp], after: NDArray[np.intp]
-) -> NDArray[np.float64] | None:
-    """How far each picture has gone from one side's look to the other's, about 0 to 1."""
-    one = np.stack([pictures[place].luma for place in before])
-    other = np.stack([pictures[place].luma for place in after])
-    total = np.zeros(len(pictures))
-    weight = 0.0
-    for stands, moves, places, reversed_ in ((one, other, after, False), (other, one, before, True)):
-        look, pixels, strength = _strokes(stands, moves)
-        if not len(pixels):
-            continue
-        flat = np.stack([picture.luma.reshape(-1)[pixels] for picture in pictures]).astype(np.float32)
-        distance = np.abs(flat - look) @ strength
-        full = distance[places].mean()
+    looks: NDArray[np.int16], before: NDArray[np.intp], after: NDArray[np.intp]
+) -> tuple[_Share, _Share]:
+    """By the strokes that only the pictures ``before`` show, and by those of the ones ``after``."""
+    flat = looks.reshape(len(looks), -1)
+
+    def by_strokes_of(stands: NDArray[np.intp], moves: NDArray[np.intp]) -> _Share:
+        look, pixels, strength = _strokes(flat[stands], flat[moves])
+        distance = np.abs(flat[:, pixels] - look) @ strength
+        full = float(distance[moves].mean()) if len(pixels) else 0.0
         if full <= 0:
-            continue
-        share = distance / full
-        mass = float(strength.sum())
-        total += mass * (1 - share if reversed_ else share)
-        weight += mass
-    return total / weight if weight >= _LEAST_WEIGHT else None
+            return _Share(np.zeros(len(looks)), 0.0)
+        return _Share(distance / full, float(strength.sum()))
+
+    coming = by_strokes_of(after, before)
+    return by_strokes_of(before, after), _Share(1 - coming.share, coming.mass)
 
 
 def _strokes(
-    stands: NDArray[np.uint8], moves: NDArray[np.uint8]
+    stands: NDArray[np.int16], moves: NDArray[np.int16]
 ) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.float32]]:
     """Pixels that one side shows alike all the time and the other never: their look, place and weight."""
-    low, high = stands.min(axis=0), stands.max(axis=0)
     look = stands.mean(axis=0, dtype=np.float32)
-    middle = look.astype(np.uint8)
-    apart = cv2.absdiff(moves[0], middle)
-    for picture in moves[1:]:
-        np.minimum(apart, cv2.absdiff(picture, middle), out=apart)
-    weight = apart.astype(np.float32) - (high - low) - _NOISE
-    weight = weight.reshape(-1)
+    apart = np.abs(moves - look.astype(np.int16)).min(axis=0)
+    weight = (apart - (stands.max(axis=0) - stands.min(axis=0)) - _NOISE).astype(np.float32)
     pixels = np.flatnonzero(weight > 0)
     if len(pixels) > _MOST_PIXELS:
         pixels = np.sort(pixels[np.argpartition(weight[pixels], -_MOST_PIXELS)[-_MOST_PIXELS:]])
-    return look.reshape(-1)[pixels], pixels, weight[pixels]
+    return look[pixels], pixels, weight[pixels]
