@@ -448,6 +448,75 @@ class ComputeCallRow(_Row):
 
 
 @dataclass(frozen=True)
+class StageOutcome(_Row):
+    """How one attempt at a stage ended. ``seconds``: from the run's beginning of it; ``None``: none began."""
+
+    id: int
+    occurred_at: datetime
+    tenant_id: str
+    video_id: str
+    stage: Stage
+    outcome: Literal["finished", "error"]
+    error_type: str
+    run_id: str | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class StageFailures(_Row):
+    """Stages of one kind that ended in an error of one type lately."""
+
+    stage: Stage
+    error_type: str
+    failures: int
+
+
+@dataclass(frozen=True)
+class StageBacklog(_Row):
+    """Videos of one tier that wait for, or are in, one stage, and since when the oldest of them is."""
+
+    stage: Stage
+    tier: str
+    waiting: int
+    oldest_waiting_at: datetime | None
+    running: int
+    oldest_running_at: datetime | None
+
+
+@dataclass(frozen=True)
+class LockState(_Row):
+    """Leases on one kind of client database. ``expired``: of holders that died without giving back."""
+
+    database_name: DatabaseName
+    held: int
+    expired: int
+    oldest_expired_at: datetime | None
+    oldest_held_at: datetime | None
+    #: Transactions that wait for another's lock now, in the whole database.
+    database_waits: int
+
+
+@dataclass(frozen=True)
+class OpenCalls(_Row):
+    """Compute calls of one kind that are waited for now."""
+
+    function_name: str
+    backend: Literal["local", "modal"]
+    status: Literal["pending", "running"]
+    calls: int
+    oldest_at: datetime
+
+
+@dataclass(frozen=True)
+class TenantSpend(_Row):
+    """What a tenant's work cost in this calendar month (UTC) so far, in US dollars, as estimated."""
+
+    tenant_id: str
+    tier: str
+    cost_usd: float
+
+
+@dataclass(frozen=True)
 class UserProfile(_Row):
     """A user's place in a tenant."""
 
@@ -546,17 +615,33 @@ class Catalog(Protocol):
 
     def soft_delete_video(self, video_id: str) -> VideoRow: ...
 
-    # Asking for work; each row is handed out once, and again when no run began it in time
+    # Asking for work; each row is handed out once, and again when no run began it in time. Tenants take
+    # turns; of one, at most ``tenant_limit`` wait for their runs.
     def claim_new_videos(
-        self, limit: int = 50, *, restart_after_seconds: float = 3600, max_unstarted: int = 5
+        self,
+        limit: int = 50,
+        *,
+        restart_after_seconds: float = 3600,
+        max_unstarted: int = 5,
+        tenant_limit: int | None = None,
     ) -> list[VideoRow]: ...
 
     def pending_layout_approvals(
-        self, limit: int = 50, *, restart_after_seconds: float = 3600, max_unstarted: int = 5
+        self,
+        limit: int = 50,
+        *,
+        restart_after_seconds: float = 3600,
+        max_unstarted: int = 5,
+        tenant_limit: int | None = None,
     ) -> list[LayoutApproval]: ...
 
     def pending_text(
-        self, limit: int = 50, *, restart_after_seconds: float = 3600, max_unstarted: int = 5
+        self,
+        limit: int = 50,
+        *,
+        restart_after_seconds: float = 3600,
+        max_unstarted: int = 5,
+        tenant_limit: int | None = None,
     ) -> list[VideoRow]: ...
 
     # Stages
@@ -748,7 +833,12 @@ class Catalog(Protocol):
         ...
 
     def claim_caption_ocr_requests(
-        self, limit: int = 50, *, restart_after_seconds: float = 3600, max_unstarted: int = 5
+        self,
+        limit: int = 50,
+        *,
+        restart_after_seconds: float = 3600,
+        max_unstarted: int = 5,
+        tenant_limit: int | None = None,
     ) -> list[CaptionOcrRequest]: ...
 
     def begin_caption_ocr_request(self, request_id: str, run_id: str) -> CaptionOcrRequest: ...
@@ -881,5 +971,30 @@ class Catalog(Protocol):
         cost_estimate_usd: float | Decimal | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> int: ...
+
+    # What an operator looks at; each costs what waits, works or is new, not what exists
+    def stage_outcomes_after(
+        self, after: datetime, after_id: int = 0, limit: int = 1000
+    ) -> list[StageOutcome]:
+        """Those after one that was read already, oldest first; those of the last 20 s are left for later."""
+        ...
+
+    def purge_stage_outcomes(self, older_than_seconds: float) -> int:
+        """Remove old outcomes, of which nothing but :meth:`stage_outcomes_after` tells; how many there were."""
+        ...
+
+    def stage_failures(self, seconds: float = 3600) -> list[StageFailures]:
+        """Most frequent first."""
+        ...
+
+    def stage_backlog(self) -> list[StageBacklog]: ...
+
+    def lock_state(self) -> list[LockState]: ...
+
+    def open_compute_calls(self) -> list[OpenCalls]: ...
+
+    def monthly_spend(self, limit: int = 50) -> list[TenantSpend]:
+        """The tenants that cost most, that one first; those without an estimate are left out."""
+        ...
 
     def close(self) -> None: ...

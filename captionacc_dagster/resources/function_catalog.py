@@ -25,12 +25,18 @@ from captionacc_dagster.resources.catalog import (
     LayoutOutcome,
     Limits,
     LockInfo,
+    LockState,
     LockToken,
+    OpenCalls,
     Rejection,
     RejectionType,
     RunCancellation,
     Stage,
+    StageBacklog,
+    StageFailures,
+    StageOutcome,
     TenantRow,
+    TenantSpend,
     UnknownRequestError,
     UnknownTenantError,
     UnknownVideoError,
@@ -87,6 +93,12 @@ REPEATABLE = frozenset(
         "cancel_compute_call",
         "confirm_compute_call_cancelled",
         "settle_compute_calls",
+        "stage_outcomes_after",
+        "stage_failures",
+        "stage_backlog",
+        "lock_state",
+        "open_compute_calls",
+        "monthly_spend",
     }
 )
 
@@ -229,28 +241,54 @@ class FunctionCatalog(ABC):
     # -- asking for work ---------------------------------------------------------------------
 
     def claim_new_videos(
-        self, limit: int = 50, *, restart_after_seconds: float = 3600, max_unstarted: int = 5
+        self,
+        limit: int = 50,
+        *,
+        restart_after_seconds: float = 3600,
+        max_unstarted: int = 5,
+        tenant_limit: int | None = None,
     ) -> list[VideoRow]:
-        rows = self._claim("claim_new_videos", limit, restart_after_seconds, max_unstarted)
+        rows = self._claim("claim_new_videos", limit, restart_after_seconds, max_unstarted, tenant_limit)
         return [VideoRow.from_row(row) for row in rows]
 
     def pending_layout_approvals(
-        self, limit: int = 50, *, restart_after_seconds: float = 3600, max_unstarted: int = 5
+        self,
+        limit: int = 50,
+        *,
+        restart_after_seconds: float = 3600,
+        max_unstarted: int = 5,
+        tenant_limit: int | None = None,
     ) -> list[LayoutApproval]:
-        rows = self._claim("pending_layout_approvals", limit, restart_after_seconds, max_unstarted)
+        rows = self._claim(
+            "pending_layout_approvals", limit, restart_after_seconds, max_unstarted, tenant_limit
+        )
         return [LayoutApproval.from_row(row) for row in rows]
 
     def pending_text(
-        self, limit: int = 50, *, restart_after_seconds: float = 3600, max_unstarted: int = 5
+        self,
+        limit: int = 50,
+        *,
+        restart_after_seconds: float = 3600,
+        max_unstarted: int = 5,
+        tenant_limit: int | None = None,
     ) -> list[VideoRow]:
-        rows = self._claim("pending_text", limit, restart_after_seconds, max_unstarted)
+        rows = self._claim("pending_text", limit, restart_after_seconds, max_unstarted, tenant_limit)
         return [VideoRow.from_row(row) for row in rows]
 
     def _claim(
-        self, function: str, limit: int, restart_after: float, max_unstarted: int
+        self,
+        function: str,
+        limit: int,
+        restart_after: float,
+        max_unstarted: int,
+        tenant_limit: int | None,
     ) -> list[dict[str, Any]]:
         return self._call(
-            function, limit=limit, restart_after_seconds=float(restart_after), max_unstarted=max_unstarted
+            function,
+            limit=limit,
+            restart_after_seconds=float(restart_after),
+            max_unstarted=max_unstarted,
+            tenant_limit=tenant_limit,
         )
 
     # -- stages ------------------------------------------------------------------------------
@@ -593,9 +631,16 @@ class FunctionCatalog(ABC):
         )
 
     def claim_caption_ocr_requests(
-        self, limit: int = 50, *, restart_after_seconds: float = 3600, max_unstarted: int = 5
+        self,
+        limit: int = 50,
+        *,
+        restart_after_seconds: float = 3600,
+        max_unstarted: int = 5,
+        tenant_limit: int | None = None,
     ) -> list[CaptionOcrRequest]:
-        rows = self._claim("claim_caption_ocr_requests", limit, restart_after_seconds, max_unstarted)
+        rows = self._claim(
+            "claim_caption_ocr_requests", limit, restart_after_seconds, max_unstarted, tenant_limit
+        )
         return [CaptionOcrRequest.from_row(row) for row in rows]
 
     def begin_caption_ocr_request(self, request_id: str, run_id: str) -> CaptionOcrRequest:
@@ -806,6 +851,32 @@ class FunctionCatalog(ABC):
             cost_estimate_usd=None if cost_estimate_usd is None else Decimal(str(cost_estimate_usd)),
             metadata=dict(metadata or {}),
         )
+
+    # -- what an operator looks at -----------------------------------------------------------
+
+    def stage_outcomes_after(
+        self, after: datetime, after_id: int = 0, limit: int = 1000
+    ) -> list[StageOutcome]:
+        rows = self._call("stage_outcomes_after", after=after, after_id=after_id, limit=limit)
+        return [StageOutcome.from_row(row) for row in rows]
+
+    def purge_stage_outcomes(self, older_than_seconds: float) -> int:
+        return self._call_value("purge_stage_outcomes", older_than_seconds=float(older_than_seconds))
+
+    def stage_failures(self, seconds: float = 3600) -> list[StageFailures]:
+        return [StageFailures.from_row(row) for row in self._call("stage_failures", seconds=float(seconds))]
+
+    def stage_backlog(self) -> list[StageBacklog]:
+        return [StageBacklog.from_row(row) for row in self._call("stage_backlog")]
+
+    def lock_state(self) -> list[LockState]:
+        return [LockState.from_row(row) for row in self._call("lock_state")]
+
+    def open_compute_calls(self) -> list[OpenCalls]:
+        return [OpenCalls.from_row(row) for row in self._call("open_compute_calls")]
+
+    def monthly_spend(self, limit: int = 50) -> list[TenantSpend]:
+        return [TenantSpend.from_row(row) for row in self._call("monthly_spend", limit=limit)]
 
 
 def _limits(limits: Limits) -> dict[str, Any]:

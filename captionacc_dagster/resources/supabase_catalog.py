@@ -140,10 +140,12 @@ class SupabaseCatalog(FunctionCatalog):
             return answer
         return [{function: answer}]
 
-    def _claim(self, function: str, limit: int, restart_after: float, max_unstarted: int) -> list[Row]:
+    def _claim(
+        self, function: str, limit: int, restart_after: float, max_unstarted: int, tenant_limit: int | None
+    ) -> list[Row]:
         # What the API leaves out of its answer would be claimed and lost.
         limit = _MAX_ROWS if _MAX_ROWS < limit <= 10_000 else limit
-        return super()._claim(function, limit, restart_after, max_unstarted)
+        return super()._claim(function, limit, restart_after, max_unstarted, tenant_limit)
 
     def _select(
         self, table: str, where: Sequence[Where | AnyOf], order: Sequence[str], limit: int | None = None
