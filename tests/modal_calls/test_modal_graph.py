@@ -98,6 +98,20 @@ def test_a_deliberate_second_run_computes_anew(modal_line: ModalLine, laid_out: 
     assert modal_line.versions(laid_out.video_id) == [(1, "archived"), (2, "active")]
 
 
+def test_what_was_published_is_not_taken_for_the_same_request_again(
+    modal_line: ModalLine, laid_out: VideoRow
+):
+    """Labelling the active version's frames anew is the very same request each time."""
+    assert modal_line.run("captions", laid_out.video_id, "cropped_chunks").success
+    for _ in range(2):
+        assert modal_line.run("captions", laid_out.video_id, "caption_frame_extents_db").success
+    assert modal_line.functions() == [CROPS] * 3
+    hashes = [
+        row.request_hash for row in modal_line.line.catalog.list_compute_calls(video_id=laid_out.video_id)
+    ]
+    assert len(set(hashes)) == 2 and hashes[1] == hashes[2]
+
+
 def test_an_error_of_the_container_ends_in_the_row(modal_line: ModalLine, laid_out: VideoRow):
     error = {"type": "BadVideoError", "message": "the file is damaged; upload it again", "retryable": False}
     modal_line.service.on_spawn = lambda call_id, _: modal_line.service.answer(
