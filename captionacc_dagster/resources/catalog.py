@@ -980,7 +980,7 @@ class Catalog(Protocol):
         ...
 
     def purge_stage_outcomes(self, older_than_seconds: float) -> int:
-        """Remove old outcomes, of which nothing but :meth:`stage_outcomes_after` tells; how many there were."""
+        """Remove old outcomes, and say how many there were; those of the last day stay."""
         ...
 
     def stage_failures(self, seconds: float = 3600) -> list[StageFailures]:

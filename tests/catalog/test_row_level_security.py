@@ -85,6 +85,7 @@ VISIBLE = {
     "run_cancellations": _PRIVATE,
     "compute_calls": _PRIVATE,
     "usage_metrics": _OWNERS_ONLY,
+    "stage_outcomes": _OWNERS_ONLY,
     "security_audit_log": _OWNERS_ONLY,
 }
 #: Nobody but the service writes, and the log only grows.
@@ -224,6 +225,7 @@ class World:
             "run_cancellations": {"run_id": new},
             "compute_calls": {"id": new, "request_hash": new},
             "usage_metrics": {"id": 10**9},
+            "stage_outcomes": {"id": 10**9},
             "security_audit_log": {"id": 10**9},
             "caption_frame_extents_inference_runs": {"id": new, "model_version": new},
         }.get(table, {"id": new})
