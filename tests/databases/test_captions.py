@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -149,6 +150,35 @@ def test_a_rerun_with_the_same_extents_changes_nothing():
     stored = read_captions(write_captions(captions_from_extents(first, COUNT, DURATION)))
     stored = store_ocr(stored, [OcrOutcome(c.id, "x", 0.5) for c in stored])
     assert merge_extents(stored, first, COUNT, DURATION) == stored
+
+
+def test_captions_begin_and_end_when_the_source_frames_change():
+    changes = np.full(COUNT - 1, np.nan)
+    changes[[1, 8, 19]] = 0.16, 0.88, 19.999
+    found = captions_from_extents([Extent(2, 9, 0.9), Extent(9, 20, 0.8)], COUNT, DURATION, changes)
+    assert [(c.start_seconds, c.end_seconds) for c in found] == [(0.16, 0.88), (0.88, 19.999)]
+    changes[[1, 19]] = np.nan
+    found = captions_from_extents([Extent(2, 9, 0.9), Extent(9, 20, 0.8)], COUNT, DURATION, changes)
+    assert [(c.start_seconds, c.end_seconds) for c in found] == [(0.15, 0.88), (0.88, 1.95)]
+    # A caption from the beginning to the end of the video, and one whose times would cross.
+    changes[[4, 5]] = 0.6, 0.5
+    assert captions_from_extents([Extent(0, COUNT, 1)], COUNT, DURATION, changes)[0].end_seconds == DURATION
+    found = captions_from_extents([Extent(5, 6, 1)], COUNT, DURATION, changes)
+    assert [(c.start_seconds, c.end_seconds) for c in found] == [(0.45, 0.55)]
+
+
+def test_a_rerun_gives_predicted_captions_new_times_and_leaves_those_of_people():
+    extents = [Extent(2, 9, 0.9), Extent(9, 20, 0.8), Extent(30, 60, 0.7)]
+    stored = read_captions(write_captions(captions_from_extents(extents, COUNT, DURATION)))
+    stored = store_ocr(stored, [OcrOutcome(c.id, "x", 0.5) for c in stored])
+    stored[1] = replace(stored[1], text="mine", start_index=9, end_index=34, end_seconds=3.4)
+    changes = np.full(COUNT - 1, np.nan)
+    changes[[1, 8, 19, 29, 59]] = 0.16, 0.88, 1.96, 2.96, 6.0
+    merged = merge_extents(stored, extents, COUNT, DURATION, changes)
+    assert merged[0] == replace(stored[0], start_seconds=0.16, end_seconds=0.88)
+    assert merged[1] == stored[1]
+    # Cut down to what the person's caption leaves: only its own end is where the picture changes.
+    assert (merged[2].start_index, merged[2].start_seconds, merged[2].end_seconds) == (34, 3.35, 6.0)
 
 
 def test_ocr_results_and_errors_go_to_their_captions():

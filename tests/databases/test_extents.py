@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from modal_gpu.databases.extents import SCHEMA_VERSION, ExtentsRun, read_extents, write_extents
+from modal_gpu.databases.extents import (
+    SCHEMA_VERSION,
+    ExtentsRun,
+    SegmentScores,
+    read_change_seconds,
+    read_extents,
+    read_segment,
+    write_extents,
+    write_segment,
+)
 from modal_gpu.databases.sqlite_file import pack, read_database
 from modal_gpu.errors import DatabaseFileError
 from modal_gpu.extents.decoder import decode
@@ -85,3 +94,47 @@ def test_missing_rows_are_noticed_on_reading(damage):
         data = pack(connection)
     with pytest.raises(DatabaseFileError):
         read_extents(data)
+
+
+def test_times_of_changes_are_kept_where_they_are_known():
+    times = np.array([0.08, np.nan, 2.0])
+    data = write_extents(make_run(3), make_predictions([0, 1, 1, 0], [0, 1, 1]), times)
+    assert np.array_equal(read_change_seconds(data), times, equal_nan=True)
+    without = write_extents(make_run(3), make_predictions([0, 1, 1, 0], [0, 1, 1]))
+    assert np.isnan(read_change_seconds(without)).all()
+
+
+def test_a_file_of_the_first_version_is_read_as_one_without_times():
+    data = write_extents(make_run(3), make_predictions([0, 1, 1, 0], [0, 1, 1]))
+    with read_database(data, SCHEMA_VERSION) as connection:
+        connection.execute("ALTER TABLE pair_results DROP COLUMN change_seconds")
+        connection.execute("UPDATE database_metadata SET schema_version = 1")
+        old = pack(connection)
+    assert read_extents(old)[0] == read_extents(data)[0]
+    assert np.array_equal(read_extents(old)[1].forward, read_extents(data)[1].forward)
+    assert read_change_seconds(old).shape == (3,) and np.isnan(read_change_seconds(old)).all()
+
+
+def scores(count: int, start: int = 512) -> SegmentScores:
+    rng = np.random.default_rng(count)
+    times = np.where(rng.random(count) < 0.5, np.nan, rng.random(count) * 100)
+    presence, same = rng.random((2, count)).astype(np.float32)
+    return SegmentScores(start, presence, same, times, "v1", "ab")
+
+
+@pytest.mark.parametrize("count", [0, 1, 700])
+def test_a_segments_scores_are_read_back_to_the_bit(count: int):
+    written = scores(count)
+    read = read_segment(write_segment(written))
+    assert (read.start_index, read.model_version, read.model_sha256) == (512, "v1", "ab")
+    for name in ("presence", "same", "change_seconds"):
+        one, other = getattr(read, name), getattr(written, name)
+        assert one.dtype == other.dtype and np.array_equal(one, other, equal_nan=True)
+
+
+def test_a_segment_with_a_gap_is_refused():
+    with read_database(write_segment(scores(9)), 1) as connection:
+        connection.execute("DELETE FROM frames WHERE frame_index = 515")
+        data = pack(connection)
+    with pytest.raises(DatabaseFileError, match="from frame 512 has gaps"):
+        read_segment(data)
