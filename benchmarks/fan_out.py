@@ -1,0 +1,264 @@
+"""``python -m benchmarks.fan_out VIDEO``: how wall time and cost scale with containers, by simulation.
+
+First it records what calls take here: the video is repeated to ``--minutes``, cut into segments, and each
+call runs in a process of its own, one after the other, start and model loading included. The network has
+random weights: its arithmetic costs the same. Then the calls of longer videos are given to 1 to 10
+simulated containers by the platform's own planning, each container paying its start once.
+"""
+
+import heapq
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import av
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from captionacc_dagster.resources.child_process import run_in_child
+from captionacc_dagster.resources.compute import ComputeCall, FanOut, FunctionName, run_call
+from modal_gpu.contracts import (
+    CaptionOcrRequest,
+    CaptionRange,
+    CropInferRequest,
+    CropInferResult,
+    CropRegion,
+    ExtractRequest,
+    ExtractResult,
+    from_wire,
+    no_progress,
+    to_wire,
+)
+from modal_gpu.cores import available_cores
+from modal_gpu.databases.layout import read_layout
+from modal_gpu.databases.sqlite_file import utc_now
+from modal_gpu.frame_index import FULL_FRAME_MAX_STEP, INDEX_RATE
+from modal_gpu.functions.merge import merge_crops, merge_extracts
+from modal_gpu.functions.settings import ComputeSettings
+from modal_gpu.keys import VideoKeys
+from modal_gpu.storage import ObjectStore
+
+# Modal's prices of November 2025, dollars a second.
+GPU = {"T4": 0.000164, "A10G": 0.000306}
+CPU_CORE = 0.0000131
+MEMORY_GIB = 0.00000222
+CORES, GIB = 2, 8
+
+#: Assumed: from asking for a container until its process starts; what it downloads in a second, bytes.
+CONTAINER_SECONDS = 10.0
+DOWNLOAD_BYTES = 100e6
+
+#: Assumed captions of an hour of video.
+CAPTIONS_AN_HOUR = 900
+FRAMES_A_CAPTION = 25
+LENGTHS = {"10 minutes": 10, "1 hour": 60, "3 hours": 180}
+CONTAINERS = (1, 2, 4, 6, 8, 10)
+
+EXTRACT: FunctionName = "extract_frames_and_ocr"
+CROPS: FunctionName = "crop_and_infer_caption_frame_extents"
+READ: FunctionName = "generate_caption_ocr"
+GPUS = {EXTRACT: "T4", CROPS: "A10G", READ: "T4"}
+
+
+class TimedSettings(ComputeSettings):
+    """The network's arithmetic without its training."""
+
+    def predictor(self):
+        from modal_gpu.extents.network import ExtentsNetwork
+        from modal_gpu.extents.network_predictor import NetworkPredictor
+
+        return NetworkPredictor(ExtentsNetwork().eval(), "random-weights", "0" * 64)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Seconds of one call: of its process until the function runs, of the function; and its units of work."""
+
+    function: FunctionName
+    start: float
+    work: float
+    units: int
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds: of a function for one full frame, 10 Hz frame or caption; of a start; of a merge for a frame."""
+
+    unit: dict[FunctionName, float]
+    start: float
+    merge: float
+    bytes_a_second: float
+
+
+def repeated(video: Path, minutes: float, path: Path) -> None:
+    """The video's packets over and over, until it is ``minutes`` long."""
+    with av.open(str(path), "w") as target:
+        shift, stream = 0, None
+        while stream is None or shift * stream.time_base < minutes * 60:
+            with av.open(str(video)) as source:
+                own = source.streams.video[0]
+                stream = stream or target.add_stream_from_template(own)
+                end = 0
+                for packet in source.demux(own):
+                    if packet.dts is None:
+                        continue
+                    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                    end = max(end, packet.pts + (packet.duration or 0))
+                    packet.stream = stream
+                    target.mux(packet)
+                shift = end
+
+
+def record(video: Path, work: Path, segment_frames: int) -> tuple[list[Recorded], Rates]:
+    """Run every call of a video by itself."""
+    store = ObjectStore.from_url((work / "bucket").as_uri())
+    keys = VideoKeys(str(uuid.uuid4()), str(uuid.uuid4()))
+    store.upload(video, keys.video)
+    settings, recorded = TimedSettings(), []
+
+    def call(function: FunctionName, request, units) -> object:
+        started = time.monotonic()
+        wire = ComputeCall(function, keys.tenant_id, keys.video_id, to_wire(request))
+        answer = run_in_child(partial(_timed, wire, store, settings), function, no_progress)
+        seconds, result = answer["seconds"], answer["result"]
+        recorded.append(Recorded(function, time.monotonic() - started - seconds, seconds, units(result)))
+        return result
+
+    plan = FanOut(segment_frames, max_parallel=10, divide_crops=True)
+    with av.open(str(video)) as container:
+        duration = container.duration / av.time_base
+    segments = plan.segments(int(duration * INDEX_RATE))
+    request = ExtractRequest(keys.tenant_id, keys.video_id, keys.video)
+    extracts = [
+        from_wire(
+            ExtractResult, call(EXTRACT, replace(request, segment=segment), lambda r: r["full_frame_count"])
+        )
+        for segment in segments
+    ]
+    facts = merge_extracts(request, segments, extracts, store)
+    crop: CropRegion = read_layout(store.get(keys.layout_db)).crop_region
+    request = CropInferRequest(
+        keys.tenant_id, keys.video_id, keys.video, crop, 1, "recorded", frame_count=facts.frame_count
+    )
+    crops = [
+        from_wire(CropInferResult, call(CROPS, replace(request, segment=segment), lambda r: r["frame_count"]))
+        for segment in segments
+    ]
+    merged = merge_crops(request, segments, crops, store, started_at=utc_now(), completed_at=utc_now())
+    ranges = [
+        CaptionRange(n, n * 40, n * 40 + FRAMES_A_CAPTION) for n in range(min(60, merged.frame_count // 40))
+    ]
+    read = CaptionOcrRequest(keys.tenant_id, keys.video_id, 1, crop, merged.frame_count, ranges)
+    call(READ, read, len)
+    unit = {
+        name: statistics.median(r.work / r.units for r in recorded if r.function == name and r.units)
+        for name in (EXTRACT, CROPS, READ)
+    }
+    start = statistics.median(r.start for r in recorded)
+    merge = merged.stage_seconds["merge"] / merged.frame_count
+    return recorded, Rates(unit, start, merge, video.stat().st_size / float(facts.duration))
+
+
+def _timed(call: ComputeCall, store: ObjectStore, settings: ComputeSettings, progress) -> dict:
+    # What is imported and loaded once a container is part of its start.
+    import modal_gpu.functions.caption_ocr
+    import modal_gpu.functions.crop_infer
+    import modal_gpu.functions.extract  # noqa: F401
+
+    if call.function == CROPS:
+        settings.predictor()
+    started = time.monotonic()
+    result = run_call(call, store, settings, progress)
+    return {"seconds": time.monotonic() - started, "result": result}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Wall seconds and dollars of a video."""
+
+    wall: float
+    cost: float
+
+
+def simulate(minutes: float, containers: int, rates: Rates, segment_frames: int) -> Outcome:
+    """The calls of one video on so many containers, function after function."""
+    frames = round(minutes * 60 * INDEX_RATE)
+    plan = FanOut(segment_frames, max_parallel=max(2, containers), divide_crops=True)
+    download = minutes * 60 * rates.bytes_a_second / DOWNLOAD_BYTES
+    segments = [len(segment.of(frames)) for segment in plan.segments(frames)]
+    captions = round(minutes / 60 * CAPTIONS_AN_HOUR)
+    batches = -(-captions // plan.captions_a_call)
+    wall = cost = 0.0
+    # The first segment of the first function tells how long the video is; the others wait for it.
+    first = [segments[0] / FULL_FRAME_MAX_STEP * rates.unit[EXTRACT] + download]
+    rest = [length / FULL_FRAME_MAX_STEP * rates.unit[EXTRACT] + download for length in segments[1:]]
+    crops = [length * rates.unit[CROPS] + download for length in segments]
+    read = [captions / batches * rates.unit[READ]] * batches
+    for function, stages in ((EXTRACT, [first, rest]), (CROPS, [crops]), (READ, [read])):
+        stage_wall, busy = _scheduled(stages, containers, CONTAINER_SECONDS + rates.start)
+        wall += stage_wall
+        cost += busy * (GPU[GPUS[function]] + CORES * CPU_CORE + GIB * MEMORY_GIB)
+    return Outcome(wall + rates.merge * frames * (len(segments) > 1), cost)
+
+
+def _scheduled(stages: Sequence[Sequence[float]], containers: int, start: float) -> tuple[float, float]:
+    """Wall seconds, and seconds that containers are paid for, of calls in stages that wait for each other."""
+    free: list[float] = []
+    now = busy = 0.0
+    for calls in stages:
+        ends = [now]
+        for seconds in calls:
+            warm = bool(free) and (free[0] <= now or len(free) == containers)
+            begin = max(now, heapq.heappop(free)) if warm else now + start
+            heapq.heappush(free, begin + seconds)
+            ends.append(begin + seconds)
+            busy += seconds + (0 if warm else start)
+        now = max(ends)
+    return now, busy
+
+
+def main(
+    video: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
+    minutes: Annotated[float, typer.Option(help="length of the video that is recorded")] = 10,
+    recorded_segment: Annotated[int, typer.Option(help="frames of a recorded segment")] = 1536,
+    segment_frames: Annotated[int, typer.Option(help="frames of a simulated segment")] = 6144,
+) -> None:
+    """Record, simulate, print both."""
+    console = Console(highlight=False)
+    with tempfile.TemporaryDirectory(prefix="fan-out-") as folder:
+        path = Path(folder) / "video.mp4"
+        repeated(video, minutes, path)
+        recorded, rates = record(path, Path(folder), recorded_segment)
+    table = Table(
+        "call", "units", "start s", "work s", "units a second", title="recorded", title_justify="left"
+    )
+    for r in recorded:
+        table.add_row(r.function, str(r.units), f"{r.start:.2f}", f"{r.work:.2f}", f"{r.units / r.work:.1f}")
+    console.print(table)
+    console.print(
+        f"{available_cores()} cores, no GPU; {rates.merge * 1e6:.0f} µs a frame to merge. Simulated "
+        f"containers are as fast as this, start {CONTAINER_SECONDS:.0f} s + {rates.start:.1f} s, download "
+        f"{DOWNLOAD_BYTES / 1e6:.0f} MB/s; {CORES} cores, {GIB} GiB and a {' or '.join(GPU)} are paid for."
+    )
+    title = f"simulated, segments of {segment_frames} frames"
+    table = Table("video", "containers", "wall", "× real time", "cost", title=title, title_justify="left")
+    for name, length in LENGTHS.items():
+        for containers in CONTAINERS:
+            outcome = simulate(length, containers, rates, segment_frames)
+            wall, share = outcome.wall, outcome.wall / (length * 60)
+            table.add_row(
+                name, str(containers), f"{wall / 60:.1f} min", f"{share:.3f}", f"${outcome.cost:.3f}"
+            )
+        table.add_section()
+    console.print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)
