@@ -9,9 +9,11 @@ from captionacc_dagster.assets.external import layout_approval, source_video
 from captionacc_dagster.assets.layout import extract_frames_and_ocr
 from captionacc_dagster.jobs import caption_text_job, captions_job, layout_job
 from captionacc_dagster.resources.factories import CatalogResource, ComputeResource, ObjectStoreResource
+from captionacc_dagster.sensors.alerts import alerts
 from captionacc_dagster.sensors.caption_ocr_requests import caption_ocr_requests
 from captionacc_dagster.sensors.layout_approvals import layout_approvals
 from captionacc_dagster.sensors.new_videos import new_videos
+from captionacc_dagster.sensors.priority_aging import priority_aging
 from captionacc_dagster.sensors.run_failures import run_failures
 
 defs = dg.Definitions(
@@ -26,7 +28,7 @@ defs = dg.Definitions(
     ],
     asset_checks=checks.ALL,
     jobs=[layout_job, captions_job, caption_text_job],
-    sensors=[new_videos, layout_approvals, caption_ocr_requests, run_failures],
+    sensors=[new_videos, layout_approvals, caption_ocr_requests, run_failures, priority_aging, alerts],
     resources={
         "catalog": CatalogResource(),
         "object_store": ObjectStoreResource(),

@@ -39,6 +39,12 @@ concurrency:
     granularity: op
   runs:
     max_concurrent_runs: {max_concurrent_runs}
+    # A tenant's videos leave a slot for the others'. By job: a run that waits for its pool counts too.
+    tag_concurrency_limits:
+      - key: captionacc/tenant-job
+        limit: {tenant_runs}
+        value:
+          applyLimitPerUniqueValue: true
 run_queue:
   dequeue_interval_seconds: 1
 sensors:
@@ -126,6 +132,11 @@ def _supabase_catalog(url: str, key: SecretStr, schema: str) -> SupabaseCatalog:
     return SupabaseCatalog(url, key.get_secret_value(), schema=schema)
 
 
+def dagster_yaml(settings: Settings) -> str:
+    """Configuration of the embedded platform's Dagster instance."""
+    return _DAGSTER_YAML.format(max_concurrent_runs=settings.run_limit, tenant_runs=settings.tenant_run_limit)
+
+
 def prepare_dagster_home(settings: Settings) -> Path:
     """Dagster's home with its configuration, database and pool limits; safe to repeat.
 
@@ -135,7 +146,7 @@ def prepare_dagster_home(settings: Settings) -> Path:
     home = settings.dagster_home
     home.mkdir(parents=True, exist_ok=True)
     config = home / "dagster.yaml"
-    text = _DAGSTER_YAML.format(max_concurrent_runs=max(2, settings.worker_count))
+    text = dagster_yaml(settings)
     if not config.exists() or config.read_text().startswith(_DAGSTER_YAML.splitlines()[0]):
         config.write_text(text)
     os.environ["DAGSTER_HOME"] = str(home)

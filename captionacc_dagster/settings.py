@@ -160,6 +160,33 @@ class Settings(BaseSettings):
         description="approve layouts of at least this confidence without a person; 'off' to wait for one",
     )
 
+    # Whose run goes first
+    age_points_an_hour: float = Field(
+        1, alias="CAPTIONACC_AGE_POINTS_AN_HOUR", ge=0, le=100, description="priority that waiting earns"
+    )
+    age_points_limit: int = Field(
+        20, alias="CAPTIONACC_AGE_POINTS_LIMIT", ge=0, le=100, description="the most that it earns"
+    )
+    max_runs: int = Field(
+        0,
+        alias="CAPTIONACC_MAX_RUNS",
+        ge=0,
+        description="runs at work; 0: ten on Modal, else one a worker, at least two",
+    )
+    tenant_runs: int = Field(
+        0,
+        alias="CAPTIONACC_TENANT_RUNS",
+        ge=0,
+        description="runs of one tenant and job at work; 0: all but one, or all where embedded",
+    )
+    tenant_queue: int = Field(
+        20,
+        alias="CAPTIONACC_TENANT_QUEUE",
+        ge=1,
+        le=10_000,
+        description="runs of one tenant and stage that wait in Dagster's queue",
+    )
+
     # Dagster UI
     host: str = Field("127.0.0.1", alias="CAPTIONACC_HOST")
     port: int = Field(3000, alias="CAPTIONACC_PORT", ge=1, le=65535)
@@ -176,6 +203,33 @@ class Settings(BaseSettings):
     webhook_port: int = Field(3001, alias="CAPTIONACC_WEBHOOK_PORT", ge=1, le=65535)
     webhook_requests_a_minute: int = Field(
         300, alias="CAPTIONACC_WEBHOOK_REQUESTS_A_MINUTE", ge=1, description="of one client"
+    )
+
+    # What operators see and are told
+    log_format: Literal["text", "json"] = Field(
+        "text", alias="CAPTIONACC_LOG_FORMAT", description="of runs' lines on their standard output"
+    )
+    metrics_port: int = Field(9464, alias="CAPTIONACC_METRICS_PORT", ge=1, le=65535)
+    alert_webhook: SecretStr | None = Field(
+        None, alias="CAPTIONACC_ALERT_WEBHOOK", description="takes Slack's messages"
+    )
+    alert_failures_an_hour: int = Field(
+        10, alias="CAPTIONACC_ALERT_FAILURES_AN_HOUR", ge=0, description="failed stages; 0: never"
+    )
+    alert_backlog_minutes: float = Field(
+        60, alias="CAPTIONACC_ALERT_BACKLOG_MINUTES", ge=0, description="wait of the oldest video; 0: never"
+    )
+    alert_stale_lock_minutes: float = Field(
+        15, alias="CAPTIONACC_ALERT_STALE_LOCK_MINUTES", ge=0, description="since a lease ran out; 0: never"
+    )
+    alert_spend_usd: float | None = Field(
+        None, alias="CAPTIONACC_ALERT_SPEND_USD", ge=0, description="of one tenant in a calendar month"
+    )
+    alert_silent_minutes: float = Field(
+        5, alias="CAPTIONACC_ALERT_SILENT_MINUTES", ge=1, description="of a daemon or sensor"
+    )
+    alert_repeat_minutes: float = Field(
+        240, alias="CAPTIONACC_ALERT_REPEAT_MINUTES", ge=1, description="until what goes on is told again"
     )
 
     @field_validator("home")
@@ -229,6 +283,20 @@ class Settings(BaseSettings):
     def worker_count(self) -> int:
         """CPU workers of a run: the setting, or one a core."""
         return self.workers or available_cores()
+
+    @property
+    def run_limit(self) -> int:
+        """Runs at work: the setting or, without one, ten on Modal, else one a worker, at least two."""
+        return self.max_runs or (10 if self.modal_enabled else max(2, self.worker_count))
+
+    @property
+    def tenant_run_limit(self) -> int:
+        """Runs of one tenant and job at work: the setting, or all but one, which leaves a slot for others.
+
+        The embedded platform has one tenant, which may use them all.
+        """
+        shared = self.database_url is not None or self.supabase_url is not None
+        return self.tenant_runs or (max(1, self.run_limit - 1) if shared else self.run_limit)
 
     @property
     def parallel_calls(self) -> int:

@@ -17,8 +17,19 @@ from captionacc_dagster.jobs import captions_job, layout_job
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, LayoutApproval, VideoRow
 from captionacc_dagster.sensors.claims import CLAIM_SECONDS
-from captionacc_dagster.sensors.layout_approvals import approval_event, captions_run_request, layout_approvals
-from captionacc_dagster.sensors.new_videos import layout_run_request, new_videos, upload_event
+from captionacc_dagster.sensors.layout_approvals import (
+    approval_event,
+    captions_run_key,
+    captions_run_requests,
+    layout_approvals,
+)
+from captionacc_dagster.sensors.new_videos import (
+    layout_run_key,
+    layout_run_requests,
+    new_videos,
+    upload_event,
+)
+from captionacc_dagster.sensors.tags import RunTags
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.storage import ObjectStore
 
@@ -26,6 +37,7 @@ _log = logging.getLogger(__name__)
 
 RUN_KEY, SENSOR_NAME, PARTITION = "dagster/run_key", "dagster/sensor_name", "dagster/partition"
 PRIORITY = "dagster/priority"
+_TRIGGER = "webhook"
 
 
 class LaunchError(CaptionAccError):
@@ -66,7 +78,7 @@ class RunStarter:
         if video is None:
             # Also an unknown id, which get_video refuses.
             row = self.catalog.get_video(video_id)
-            return self._as_it_is(row, layout_run_request(row), row.layout_status, row.layout_run_id)
+            return self._as_it_is(row, layout_run_key(row), row.layout_status, row.layout_run_id)
 
         def give_back() -> bool:
             return self.catalog.return_claim(video_id, video.layout_attempts)
@@ -76,7 +88,8 @@ class RunStarter:
             give_back()
             return Started("waiting")
         event = upload_event(video, self.object_store)
-        return self._start(layout_run_request(video), layout_job.name, new_videos.name, event, give_back)
+        (request,) = layout_run_requests([video], RunTags(self.catalog, self.instance), _TRIGGER)
+        return self._start(request, layout_job.name, new_videos.name, event, give_back)
 
     def start_captions(self, video_id: str) -> Started:
         """Of an approved layout. Raises ``UnknownVideoError`` and :class:`LaunchError`."""
@@ -85,26 +98,26 @@ class RunStarter:
             row = self.catalog.get_video(video_id)
             if row.crop_region is None:
                 return Started("nothing to do")
-            request = captions_run_request(LayoutApproval.from_row(_columns(row)))
-            return self._as_it_is(row, request, row.boundaries_status, row.boundaries_run_id)
+            run_key = captions_run_key(LayoutApproval.from_row(_columns(row)))
+            return self._as_it_is(row, run_key, row.boundaries_status, row.boundaries_run_id)
 
         def give_back() -> bool:
             return self.catalog.return_layout_approval(video_id, approval.attempt)
 
-        request = captions_run_request(approval)
+        (request,) = captions_run_requests([approval], RunTags(self.catalog, self.instance), _TRIGGER)
         event = approval_event(approval)
         return self._start(request, captions_job.name, layout_approvals.name, event, give_back)
 
-    def _as_it_is(self, row: VideoRow, request: dg.RunRequest, status: str, run_id: str | None) -> Started:
+    def _as_it_is(self, row: VideoRow, run_key: str, status: str, run_id: str | None) -> Started:
         if row.deleted_at is not None or status != "wait":
             return Started("nothing to do")
-        known = self._known_run(request)
+        known = self._known_run(run_key)
         if known is not None:
             return known
         return Started("running", run_id) if run_id else Started("waiting")
 
-    def _known_run(self, request: dg.RunRequest) -> Started | None:
-        runs = self.instance.get_runs(dg.RunsFilter(tags={RUN_KEY: request.run_key}), limit=1)
+    def _known_run(self, run_key: str) -> Started | None:
+        runs = self.instance.get_runs(dg.RunsFilter(tags={RUN_KEY: run_key}), limit=1)
         return Started("running", runs[0].run_id, _priority(runs[0].tags)) if runs else None
 
     def _start(
@@ -115,7 +128,7 @@ class RunStarter:
         event: dg.AssetMaterialization,
         give_back: Callable[[], bool],
     ) -> Started:
-        known = self._known_run(request)
+        known = self._known_run(request.run_key)
         if known is not None:
             return known
         tags = {

@@ -1,13 +1,16 @@
 """``layout_approvals``: an approved layout becomes captions; a changed crop region does so again."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from captionacc_dagster.assets.external import layout_approval
 from captionacc_dagster.jobs import captions_job
 from captionacc_dagster.partitions import videos
+from captionacc_dagster.priority import round_robin
 from captionacc_dagster.resources.catalog import Catalog, LayoutApproval
-from captionacc_dagster.sensors.claims import BATCH, CLAIM_SECONDS, MAX_CLAIMS
-from captionacc_dagster.sensors.tags import run_tags
+from captionacc_dagster.sensors.claims import BATCH, claim_limits
+from captionacc_dagster.sensors.tags import RunTags, Work
 
 
 @dg.sensor(
@@ -23,24 +26,44 @@ def layout_approvals(
     context: dg.SensorEvaluationContext, catalog: dg.ResourceParam[Catalog]
 ) -> dg.SensorResult:
     """One run for each version of a video's crop region and each attempt at it."""
-    approvals = catalog.pending_layout_approvals(
-        BATCH, restart_after_seconds=CLAIM_SECONDS, max_unstarted=MAX_CLAIMS
-    )
+    approvals = catalog.pending_layout_approvals(BATCH, **claim_limits())
     if not approvals:
-        return dg.SensorResult(skip_reason="no approval waits for its run")
+        return dg.SensorResult(skip_reason=f"no approval waits for its run (claims at most {BATCH} a tick)")
     return dg.SensorResult(
         dynamic_partitions_requests=[videos.build_add_request([approval.video_id for approval in approvals])],
         asset_events=[approval_event(approval) for approval in approvals],
-        run_requests=[captions_run_request(approval) for approval in approvals],
+        run_requests=captions_run_requests(approvals, RunTags(catalog, context.instance), "layout_approvals"),
     )
 
 
-def captions_run_request(approval: LayoutApproval) -> dg.RunRequest:
-    """A run for one crop-region version and attempt; a second tick asks for the same key."""
-    return dg.RunRequest(
-        run_key=f"captions/{approval.video_id}/{approval.crop_region_version}/{approval.attempt}",
-        partition_key=approval.video_id,
-        tags=run_tags(approval.tenant_id, approval.video_id, "layout_approvals"),
+def captions_run_requests(
+    approvals: Sequence[LayoutApproval], tags: RunTags, trigger: str
+) -> list[dg.RunRequest]:
+    """A run for each crop-region version and attempt, the tenants in turn."""
+    in_turn = round_robin(approvals, lambda approval: approval.tenant_id)
+    return [
+        dg.RunRequest(run_key=captions_run_key(approval), partition_key=approval.video_id, tags=run_tags)
+        for approval, run_tags in zip(
+            in_turn, tags.of([_captions_work(approval, trigger) for approval in in_turn]), strict=True
+        )
+    ]
+
+
+def captions_run_key(approval: LayoutApproval) -> str:
+    """Names one attempt at one version of the crop region; a second tick asks for the same key."""
+    return f"captions/{approval.video_id}/{approval.crop_region_version}/{approval.attempt}"
+
+
+def _captions_work(approval: LayoutApproval, trigger: str) -> Work:
+    return Work(
+        job=captions_job.name,
+        tenant_id=approval.tenant_id,
+        video_id=approval.video_id,
+        event="approval",
+        trigger=trigger,
+        size_bytes=approval.size_bytes,
+        waiting_since=approval.approved_at,
+        age_boosting=not approval.disable_age_boosting,
     )
 
 

@@ -1,5 +1,6 @@
 """``new_videos``: uploads become partitions, and their layout is asked for."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -7,9 +8,10 @@ import dagster as dg
 from captionacc_dagster.assets.external import source_video
 from captionacc_dagster.jobs import layout_job
 from captionacc_dagster.partitions import videos
+from captionacc_dagster.priority import round_robin
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
-from captionacc_dagster.sensors.claims import BATCH, CLAIM_SECONDS, MAX_CLAIMS
-from captionacc_dagster.sensors.tags import run_tags
+from captionacc_dagster.sensors.claims import BATCH, claim_limits
+from captionacc_dagster.sensors.tags import RunTags, Work
 from modal_gpu.storage import ObjectStore
 
 #: How long a row waits for its object.
@@ -33,7 +35,7 @@ def new_videos(
     """Each tick costs what is new: the claim is one indexed query however many videos there are."""
     ready: list[VideoRow] = []
     events: list[dg.AssetMaterialization] = []
-    claimed = catalog.claim_new_videos(BATCH, restart_after_seconds=CLAIM_SECONDS, max_unstarted=MAX_CLAIMS)
+    claimed = catalog.claim_new_videos(BATCH, **claim_limits())
     for video in claimed:
         if not object_store.exists(video.storage_key):
             # Not requested, so the claim runs out and it is looked at again; not for ever.
@@ -49,16 +51,36 @@ def new_videos(
     return dg.SensorResult(
         dynamic_partitions_requests=[videos.build_add_request([video.video_id for video in ready])],
         asset_events=events,
-        run_requests=[layout_run_request(video) for video in ready],
+        run_requests=layout_run_requests(ready, RunTags(catalog, context.instance), "new_videos"),
     )
 
 
-def layout_run_request(video: VideoRow) -> dg.RunRequest:
-    """A run for one attempt. Dagster takes a run key once for ever, so a second tick does no harm."""
-    return dg.RunRequest(
-        run_key=f"layout/{video.video_id}/{video.layout_attempts}",
-        partition_key=video.video_id,
-        tags=run_tags(video.tenant_id, video.video_id, "new_videos"),
+def layout_run_requests(ready: Sequence[VideoRow], tags: RunTags, trigger: str) -> list[dg.RunRequest]:
+    """A run for one attempt at each video, the tenants in turn."""
+    in_turn = round_robin(ready, lambda video: video.tenant_id)
+    return [
+        dg.RunRequest(run_key=layout_run_key(video), partition_key=video.video_id, tags=run_tags)
+        for video, run_tags in zip(
+            in_turn, tags.of([_layout_work(video, trigger) for video in in_turn]), strict=True
+        )
+    ]
+
+
+def layout_run_key(video: VideoRow) -> str:
+    """Names one attempt. Dagster takes a run key once for ever, so a second tick does no harm."""
+    return f"layout/{video.video_id}/{video.layout_attempts}"
+
+
+def _layout_work(video: VideoRow, trigger: str) -> Work:
+    return Work(
+        job=layout_job.name,
+        tenant_id=video.tenant_id,
+        video_id=video.video_id,
+        event="upload" if video.layout_attempts <= 1 else "retry",
+        trigger=trigger,
+        size_bytes=video.size_bytes,
+        waiting_since=video.uploaded_at or video.created_at,
+        age_boosting=not video.disable_age_boosting,
     )
 
 

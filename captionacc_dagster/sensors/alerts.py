@@ -1,0 +1,42 @@
+"""``alerts``: an operator is told of failures, backlog, stale locks, spend and silence, once each."""
+
+import time
+
+import dagster as dg
+
+from captionacc_dagster.alerting import AlertLimits, Told, find_alerts, observe, tell
+from captionacc_dagster.health import observe_dagster, platform_sensors
+from captionacc_dagster.resources.catalog import Catalog
+from captionacc_dagster.settings import Settings, get_settings
+
+
+@dg.sensor(
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Compares failures, backlog, leases, spend, daemons and sensors with their limits, and tells the "
+        "webhook of CAPTIONACC_ALERT_WEBHOOK what is new, still so, or over. Asks for no run."
+    ),
+)
+def alerts(context: dg.SensorEvaluationContext, catalog: dg.ResourceParam[Catalog]) -> dg.SensorResult:
+    """Its cursor is what was told; a tick without a webhook says in its skip reason what it saw."""
+    settings = get_settings()
+    now = time.time()
+    state = observe_dagster(context.instance, platform_sensors())
+    found = find_alerts(observe(catalog, state), alert_limits(settings), now)
+    webhook = settings.alert_webhook.get_secret_value() if settings.alert_webhook else None
+    told, said = tell(
+        found, Told.from_cursor(context.cursor), webhook, now, settings.alert_repeat_minutes * 60
+    )
+    return dg.SensorResult(cursor=told.to_cursor(), skip_reason=said or "nothing is beyond its limit")
+
+
+def alert_limits(settings: Settings) -> AlertLimits:
+    """The limits that are set."""
+    return AlertLimits(
+        failures_an_hour=settings.alert_failures_an_hour,
+        backlog_seconds=settings.alert_backlog_minutes * 60,
+        stale_lock_seconds=settings.alert_stale_lock_minutes * 60,
+        spend_usd=settings.alert_spend_usd,
+        silent_seconds=settings.alert_silent_minutes * 60,
+    )
