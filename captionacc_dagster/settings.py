@@ -150,6 +150,23 @@ class Settings(BaseSettings):
         100, alias="GOOGLE_VISION_MONTAGE", ge=1, description="frames stacked into one image at most"
     )
 
+    # Costs of remote compute, in US dollars
+    prices: str = Field(
+        "", alias="CAPTIONACC_PRICES", description="prices in place of the list prices, as JSON"
+    )
+    video_cost_limit: float | None = Field(
+        5,
+        alias="CAPTIONACC_VIDEO_COST_LIMIT",
+        ge=0,
+        description="what one video may cost in all, unless its tenant or tier has a limit; 'off' for none",
+    )
+    month_cost_limit: float | None = Field(
+        100,
+        alias="CAPTIONACC_MONTH_COST_LIMIT",
+        ge=0,
+        description="what a tenant may cost in a month, unless it or its tier has a limit; 'off' for none",
+    )
+
     # Policy of the embedded platform's only tenant
     tenant_id: UUID = Field(UUID(LOCAL_TENANT_ID), alias="CAPTIONACC_TENANT_ID")
     auto_approve_layout: float | None = Field(
@@ -238,7 +255,7 @@ class Settings(BaseSettings):
         # Runs start in other working directories than the command that launched them.
         return home.expanduser().resolve()
 
-    @field_validator("auto_approve_layout", mode="before")
+    @field_validator("auto_approve_layout", "video_cost_limit", "month_cost_limit", mode="before")
     @classmethod
     def _off(cls, value: object) -> object:
         return None if str(value).strip().lower() in {"off", "none", "false", ""} else value

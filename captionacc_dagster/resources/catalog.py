@@ -151,6 +151,9 @@ class TenantRow(_Row):
     #: What the tenant's accepted videos take; the limits are :meth:`Catalog.tenant_limits`.
     accepted_video_count: int
     accepted_bytes: int
+    #: Own cost limits in US dollars; ``None``: its tier's, infinity: none.
+    video_cost_limit_usd: float | None
+    month_cost_limit_usd: float | None
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,39 @@ class AccessTier(_Row):
     video_count_limit: int | None
     processing_minutes_limit: float | None
     daily_upload_limit: int | None
+    #: Cost limits in US dollars; ``None``: the installation's, infinity: none.
+    video_cost_limit_usd: float | None
+    month_cost_limit_usd: float | None
+
+
+@dataclass(frozen=True)
+class TenantCosts(_Row):
+    """Limits that apply to a tenant (``None``: none) and this month's spend (UTC), in US dollars.
+
+    ``reserved_usd`` is set aside for work that runs.
+    """
+
+    video_limit_usd: float | None
+    month_limit_usd: float | None
+    month_spent_usd: float
+    reserved_usd: float
+
+
+@dataclass(frozen=True)
+class CostLine(_Row):
+    """What one function cost one tenant in one month (``2026-11``, UTC).
+
+    ``calls`` and ``container_seconds`` are of remote calls; ``processing_minutes`` of all processing.
+    """
+
+    tenant_id: str
+    tenant: str
+    month: str
+    function: str = dataclasses.field(metadata={"column": "function_name"})
+    calls: int
+    container_seconds: float
+    processing_minutes: float
+    cost_usd: float
 
 
 @dataclass(frozen=True)
@@ -441,6 +477,8 @@ class ComputeCallRow(_Row):
     settled_at: datetime | None
     #: When the backend confirmed a cancellation.
     cancel_delivered_at: datetime | None
+    #: US dollars, once it was charged.
+    cost_usd: float | None
 
     @property
     def is_open(self) -> bool:
@@ -958,6 +996,73 @@ class Catalog(Protocol):
 
     def undelivered_compute_cancellations(self, limit: int = 100) -> list[ComputeCallRow]:
         """Cancelled calls that the backend may still run, oldest first."""
+        ...
+
+    # Costs, in US dollars
+    def reserve_cost(
+        self,
+        video_id: str,
+        run_id: str,
+        function_name: str,
+        estimate_usd: float | Decimal,
+        *,
+        video_limit_usd: float | Decimal | None = None,
+        month_limit_usd: float | Decimal | None = None,
+        life_seconds: float = 86_400,
+        frame_count: int | None = None,
+    ) -> tuple[bool, str]:
+        """Set aside what a function's calls for a video are expected to cost.
+
+        The limits are the installation's, for tenants and tiers without their own. Beyond a limit nothing
+        is set aside, a rejection is recorded, and the answer is ``False`` and what to do.
+        """
+        ...
+
+    def release_cost(self, video_id: str, run_id: str, function_name: str) -> bool:
+        """The calls are charged. False when calls go on, or the reservation is another run's by now."""
+        ...
+
+    def charge_compute_call(
+        self,
+        compute_call_id: str,
+        cost_usd: float | Decimal,
+        seconds: float | Decimal,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> ComputeCallRow:
+        """What a call that ended cost, as a row of usage; the first charge stays."""
+        ...
+
+    def uncharged_compute_calls(
+        self, *, run_id: str | None = None, older_than_seconds: float = 0, limit: int = 1000
+    ) -> list[ComputeCallRow]:
+        """Remote calls that ended so long ago and were not charged, oldest first."""
+        ...
+
+    def set_tier_cost_limits(
+        self, tier: str, *, video_usd: float | None = None, month_usd: float | None = None
+    ) -> AccessTier:
+        """``None``: the installation's limit, infinity: none."""
+        ...
+
+    def set_tenant_cost_limits(
+        self, tenant_id: str, *, video_usd: float | None = None, month_usd: float | None = None
+    ) -> TenantRow:
+        """``None``: the tier's limit, infinity: none."""
+        ...
+
+    def tenant_costs(
+        self,
+        tenant_id: str,
+        *,
+        video_limit_usd: float | None = None,
+        month_limit_usd: float | None = None,
+    ) -> TenantCosts:
+        """Limits in force and this month's spend; the arguments are the installation's limits."""
+        ...
+
+    def cost_report(self, since: datetime, *, tenant_id: str | None = None) -> list[CostLine]:
+        """By tenant, month and function, newest month first."""
         ...
 
     # Usage

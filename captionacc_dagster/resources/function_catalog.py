@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from captionacc_dagster.resources.catalog import (
     AccessTier,
     CaptionOcrRequest,
     ComputeCallRow,
+    CostLine,
     CroppedFramesVersion,
     DatabaseName,
     InferenceRun,
@@ -35,6 +36,7 @@ from captionacc_dagster.resources.catalog import (
     StageBacklog,
     StageFailures,
     StageOutcome,
+    TenantCosts,
     TenantRow,
     TenantSpend,
     UnknownRequestError,
@@ -99,6 +101,12 @@ REPEATABLE = frozenset(
         "lock_state",
         "open_compute_calls",
         "monthly_spend",
+        "reserve_cost",
+        "charge_compute_call",
+        "set_tier_cost_limits",
+        "set_tenant_cost_limits",
+        "tenant_costs",
+        "cost_report",
     }
 )
 
@@ -830,6 +838,108 @@ class FunctionCatalog(ABC):
         rows = self._select("compute_calls", where, ["finished_at", "id"], limit)
         return [ComputeCallRow.from_row(row) for row in rows]
 
+    # -- costs -------------------------------------------------------------------------------
+
+    def reserve_cost(
+        self,
+        video_id: str,
+        run_id: str,
+        function_name: str,
+        estimate_usd: float | Decimal,
+        *,
+        video_limit_usd: float | Decimal | None = None,
+        month_limit_usd: float | Decimal | None = None,
+        life_seconds: float = 86_400,
+        frame_count: int | None = None,
+    ) -> tuple[bool, str]:
+        row = self._call_one(
+            "reserve_cost",
+            video_id=_video_id(video_id),
+            run_id=run_id,
+            function_name=function_name,
+            estimate_usd=_decimal(estimate_usd),
+            video_limit_usd=_decimal(video_limit_usd),
+            month_limit_usd=_decimal(month_limit_usd),
+            life_seconds=float(life_seconds),
+            frame_count=frame_count,
+        )
+        return row["granted"], row["message"]
+
+    def release_cost(self, video_id: str, run_id: str, function_name: str) -> bool:
+        key = _video_id(video_id)
+        return self._call_value("release_cost", video_id=key, run_id=run_id, function_name=function_name)
+
+    def charge_compute_call(
+        self,
+        compute_call_id: str,
+        cost_usd: float | Decimal,
+        seconds: float | Decimal,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> ComputeCallRow:
+        return self._compute_call(
+            "charge_compute_call",
+            compute_call_id,
+            cost_usd=_decimal(cost_usd),
+            seconds=_decimal(seconds),
+            metadata=_storable_json(dict(metadata or {})),
+        )
+
+    def uncharged_compute_calls(
+        self, *, run_id: str | None = None, older_than_seconds: float = 0, limit: int = 1000
+    ) -> list[ComputeCallRow]:
+        where: list[Where | AnyOf] = [
+            Where("charged_at", "is", None),
+            Where("backend", "eq", "modal"),
+            Where("finished_at", "is_not", None),
+        ]
+        if run_id is not None:
+            where.append(Where("run_id", "eq", run_id))
+        if older_than_seconds:
+            before = datetime.now(UTC) - timedelta(seconds=older_than_seconds)
+            where.append(Where("finished_at", "lt", before))
+        rows = self._select("compute_calls", where, ["finished_at", "id"], limit)
+        return [ComputeCallRow.from_row(row) for row in rows]
+
+    def set_tier_cost_limits(
+        self, tier: str, *, video_usd: float | None = None, month_usd: float | None = None
+    ) -> AccessTier:
+        row = self._call_one(
+            "set_tier_cost_limits", tier=tier, video_usd=_decimal(video_usd), month_usd=_decimal(month_usd)
+        )
+        return AccessTier.from_row(row)
+
+    def set_tenant_cost_limits(
+        self, tenant_id: str, *, video_usd: float | None = None, month_usd: float | None = None
+    ) -> TenantRow:
+        row = self._call_one(
+            "set_tenant_cost_limits",
+            tenant_id=canonical_uuid(tenant_id, "tenant id"),
+            video_usd=_decimal(video_usd),
+            month_usd=_decimal(month_usd),
+        )
+        return TenantRow.from_row(row)
+
+    def tenant_costs(
+        self,
+        tenant_id: str,
+        *,
+        video_limit_usd: float | None = None,
+        month_limit_usd: float | None = None,
+    ) -> TenantCosts:
+        row = self._call_one(
+            "tenant_costs",
+            tenant_id=canonical_uuid(tenant_id, "tenant id"),
+            video_limit_usd=_decimal(video_limit_usd),
+            month_limit_usd=_decimal(month_limit_usd),
+        )
+        return TenantCosts.from_row(row)
+
+    def cost_report(self, since: datetime, *, tenant_id: str | None = None) -> list[CostLine]:
+        key = None if tenant_id is None else canonical_uuid(tenant_id, "tenant id")
+        rows = self._call_value("cost_report", since=since, tenant_id=key)
+        return [CostLine.from_row(row) for row in rows]
+
     # -- usage -------------------------------------------------------------------------------
 
     def record_usage(
@@ -877,6 +987,10 @@ class FunctionCatalog(ABC):
 
     def monthly_spend(self, limit: int = 50) -> list[TenantSpend]:
         return [TenantSpend.from_row(row) for row in self._call("monthly_spend", limit=limit)]
+
+
+def _decimal(amount: float | Decimal | None) -> Decimal | None:
+    return None if amount is None else Decimal(str(amount))
 
 
 def _limits(limits: Limits) -> dict[str, Any]:

@@ -85,6 +85,7 @@ VISIBLE = {
     "run_cancellations": _PRIVATE,
     "compute_calls": _PRIVATE,
     "usage_metrics": _OWNERS_ONLY,
+    "cost_reservations": _OWNERS_ONLY,
     "stage_outcomes": _OWNERS_ONLY,
     "security_audit_log": _OWNERS_ONLY,
 }
@@ -147,6 +148,7 @@ class World:
         catalog.record_rejection(tenant, "queue_full", "why", video_id=video_id)
         catalog.request_caption_ocr(video_id, [1])
         catalog.record_usage(tenant, "processing_minutes", 1, video_id=video_id)
+        catalog.reserve_cost(video_id, "run", "f", 0.01)
         arguments = [tenant, video_id]
         for statement in (
             "insert into captionacc.run_cancellations (run_id, tenant_id, video_id, stage, requested_by)"
@@ -225,6 +227,7 @@ class World:
             "run_cancellations": {"run_id": new},
             "compute_calls": {"id": new, "request_hash": new},
             "usage_metrics": {"id": 10**9},
+            "cost_reservations": {"function_name": new},
             "stage_outcomes": {"id": 10**9},
             "security_audit_log": {"id": 10**9},
             "caption_frame_extents_inference_runs": {"id": new, "model_version": new},
