@@ -89,7 +89,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Rates:
-    """Seconds: of a function for one full frame, 10 Hz frame or caption; of a start; of a merge for a frame."""
+    """Seconds: of a function a full frame, 10 Hz frame or caption; of a start; of a merge a frame."""
 
     unit: dict[FunctionName, float]
     start: float
