@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
+from captionacc_dagster.logs import about
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
 from modal_gpu.errors import CaptionAccError
 
@@ -27,9 +28,12 @@ def working_on(stage: str | None, context: dg.AssetExecutionContext, catalog: Ca
     """
     video_id = context.partition_key
     try:
-        if stage is not None:
-            catalog.begin_stage(video_id, stage, context.run.run_id)
-        yield catalog.get_video(video_id)
+        with about(video=video_id, run=context.run.run_id, stage=stage):
+            if stage is not None:
+                catalog.begin_stage(video_id, stage, context.run.run_id)
+            video = catalog.get_video(video_id)
+            with about(tenant=video.tenant_id):
+                yield video
     except CaptionAccError as error:
         if will_retry(context, error):
             context.log.warning(f"{error} (attempt {context.retry_number + 1}; trying again)")

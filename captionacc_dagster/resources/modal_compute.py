@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from captionacc_dagster.logs import about
 from captionacc_dagster.resources.catalog import (
     Catalog,
     CatalogUnavailableError,
@@ -240,7 +241,8 @@ class _Attempt:
                 self._start()
             else:
                 self._attach()
-            return self._wait()
+            with about(call=self.row.call_id):
+                return self._wait()
         except CaptionAccError:
             raise  # the row tells how the call ended, or that it goes on
         except BaseException as error:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Literal, Protocol
@@ -84,7 +85,9 @@ def run_calls(
             raise
 
     with ThreadPoolExecutor(min(max_parallel, len(calls)), thread_name_prefix="call") as pool:
-        futures: list[Future[Any]] = [pool.submit(one, place) for place in range(len(calls))]
+        futures: list[Future[Any]] = [
+            pool.submit(copy_context().run, one, place) for place in range(len(calls))
+        ]
         try:
             waiting = set(futures)
             while waiting:

@@ -1,0 +1,77 @@
+"""``metrics``: Prometheus metrics and health, and a watch on the daemon that sensors depend on."""
+
+import logging
+import threading
+import time
+from typing import Annotated
+
+import typer
+
+from captionacc_dagster.cli.app import app, console, parts
+
+_log = logging.getLogger(__name__)
+WATCH_SECONDS = 60
+
+
+@app.command()
+def metrics(
+    host: Annotated[str | None, typer.Option(help="address to serve on")] = None,
+    port: Annotated[int | None, typer.Option(help="port to serve on")] = None,
+) -> None:
+    """Serve /metrics for Prometheus, /healthz for the platform and /livez for this process."""
+    import dagster as dg
+    import uvicorn
+
+    from captionacc_dagster.health import platform_sensors
+    from captionacc_dagster.metrics import PlatformCollector, create_app, health
+    from captionacc_dagster.platform import prepare_dagster_home
+
+    here = parts()
+    settings = here.settings
+    prepare_dagster_home(settings)
+    sensors = platform_sensors()
+    silent = settings.alert_silent_minutes * 60
+    host, port = host or settings.host, port or settings.metrics_port
+    with dg.DagsterInstance.get() as instance:
+        collector = PlatformCollector(here.catalog, instance, sensors)
+        application = create_app(collector, lambda: health(here.catalog, instance, sensors, silent))
+        webhook = settings.alert_webhook.get_secret_value() if settings.alert_webhook else None
+        ended = threading.Event()
+        watch = threading.Thread(
+            target=watch_sensor_daemon,
+            args=(instance, webhook, silent, settings.alert_repeat_minutes * 60, ended),
+            daemon=True,
+        )
+        watch.start()
+        console.print(f"Metrics on http://{host}:{port}/metrics, health on /healthz", highlight=False)
+        try:
+            uvicorn.run(application, host=host, port=port, log_level="warning", server_header=False)
+        finally:
+            ended.set()
+
+
+def watch_sensor_daemon(
+    instance, webhook: str | None, silent_seconds: float, repeat_seconds: float, ended: threading.Event
+) -> None:
+    """Tell of the one silence that the ``alerts`` sensor cannot: that of the daemon it runs in.
+
+    Runs until ``ended``; a storage that does not answer is told as well.
+    """
+    from captionacc_dagster.alerting import Alert, AlertLimits, Seen, Told, find_alerts, tell
+    from captionacc_dagster.health import SENSOR_DAEMON, observe_dagster
+
+    told = Told()
+    while True:
+        now = time.time()
+        try:
+            seen = Seen(dagster=observe_dagster(instance, ()))
+            found = find_alerts(seen, AlertLimits(silent_seconds=silent_seconds), now)
+            alerts = [alert for alert in found if alert.key == f"daemon/{SENSOR_DAEMON}"]
+        except Exception as error:
+            # Its message may hold an address with a password.
+            alerts = [Alert("dagster", f"Dagster's storage does not answer ({type(error).__name__})")]
+        told, said = tell(alerts, told, webhook, now, repeat_seconds)
+        if said:
+            _log.warning("%s", said)
+        if ended.wait(WATCH_SECONDS):
+            return

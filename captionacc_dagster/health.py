@@ -1,0 +1,92 @@
+"""What Dagster says of itself: its queue, its daemons, when each sensor last ran."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import dagster as dg
+
+#: Statuses of runs that are not at their end, by the names that metrics and people use.
+UNFINISHED = {
+    "queued": dg.DagsterRunStatus.QUEUED,
+    "starting": dg.DagsterRunStatus.STARTING,
+    "started": dg.DagsterRunStatus.STARTED,
+    "canceling": dg.DagsterRunStatus.CANCELING,
+}
+#: The daemon that evaluates sensors, and so the one thing that no sensor can tell of.
+SENSOR_DAEMON = "SENSOR"
+
+
+@dataclass(frozen=True)
+class SensorState:
+    """A sensor as Dagster's storage has it. ``last_tick_at``: seconds since 1970; ``None``: never."""
+
+    name: str
+    is_on: bool
+    last_tick_at: float | None
+    interval_seconds: float
+
+
+@dataclass(frozen=True)
+class DagsterState:
+    """Runs that are not at their end, daemons and sensors. Times are seconds since 1970."""
+
+    runs: Mapping[str, int]
+    oldest_queued_at: float | None
+    #: Each daemon that this configuration needs; ``None``: it was never heard of.
+    heartbeats: Mapping[str, float | None]
+    sensors: tuple[SensorState, ...]
+
+    def silent_daemons(self, now: float, seconds: float) -> list[str]:
+        """Daemons not heard of for so long, by name."""
+        return sorted(name for name, at in self.heartbeats.items() if at is None or now - at > seconds)
+
+    def silent_sensors(self, now: float, seconds: float) -> list[SensorState]:
+        """Sensors that are on and did not run for so long, or for three intervals if that is more."""
+        return [
+            sensor
+            for sensor in self.sensors
+            if sensor.is_on
+            and sensor.last_tick_at is not None
+            and now - sensor.last_tick_at > max(seconds, 3 * sensor.interval_seconds)
+        ]
+
+
+def platform_sensors() -> frozenset[str]:
+    """Names of the sensors that this version has: the storage remembers removed ones for ever."""
+    from captionacc_dagster.definitions import defs
+
+    return frozenset(sensor.name for sensor in defs.sensors or ())
+
+
+def observe_dagster(instance: dg.DagsterInstance, sensors: Collection[str]) -> DagsterState:
+    """A handful of indexed queries, however many runs and partitions there are."""
+    from dagster._core.definitions.run_request import InstigatorType
+    from dagster._core.scheduler.instigation import InstigatorStatus, SensorInstigatorData
+
+    queued = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED])
+    oldest = instance.get_run_records(queued, limit=1, ascending=True)
+    beats = instance.get_daemon_heartbeats()
+    states = []
+    for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
+        data = state.instigator_data
+        if state.instigator_name in sensors and isinstance(data, SensorInstigatorData):
+            states.append(
+                SensorState(
+                    state.instigator_name,
+                    state.status is not InstigatorStatus.STOPPED,
+                    data.last_tick_timestamp,
+                    float(data.min_interval or 30),
+                )
+            )
+    return DagsterState(
+        runs={
+            name: instance.get_runs_count(dg.RunsFilter(statuses=[status]))
+            for name, status in UNFINISHED.items()
+        },
+        oldest_queued_at=oldest[0].create_timestamp.timestamp() if oldest else None,
+        heartbeats={
+            kind: beats[kind].timestamp if kind in beats else None
+            for kind in sorted(instance.get_required_daemon_types())
+        },
+        sensors=tuple(sorted(states, key=lambda state: state.name)),
+    )
