@@ -1,22 +1,24 @@
 """From extents to captions, their text, and subtitle files."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import dagster as dg
 
 from captionacc_dagster import previews
 from captionacc_dagster.assets.external import OWNERS
 from captionacc_dagster.assets.stage import run_selects, working_on
-from captionacc_dagster.assets.usage import call_metadata, record_processing
+from captionacc_dagster.assets.usage import Spending, call_metadata, record_processing, spending
 from captionacc_dagster.assets.versions import current_version
+from captionacc_dagster.costs import VideoWork
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.progress import log_steps
 from captionacc_dagster.resources.catalog import Catalog, CroppedFramesVersion, VideoRow
 from captionacc_dagster.resources.compute import Compute
 from modal_gpu.captions.reading import apply_readings, read_texts
 from modal_gpu.captions.subtitles import shown, to_srt, to_vtt
-from modal_gpu.contracts import CaptionOcrRequest, CaptionRange
+from modal_gpu.contracts import CaptionOcrRequest, CaptionOcrResult, CaptionRange
 from modal_gpu.databases.captions import (
     Caption,
     merge_extents,
@@ -117,10 +119,14 @@ def caption_ocr(
         version = current_version(catalog, video)
         progress = log_steps(context.log.info)
         started = time.monotonic()
-        readings = read_texts(
-            read_captions(object_store.get(keys.captions_db)),
-            lambda ranges: compute.caption_ocr(_ocr_request(video, version, ranges), progress),
-        )
+        with spending(context, catalog, compute, video, "generate_caption_ocr") as money:
+            expect = _expect_captions(money, video)
+
+            def recognize(ranges: list[CaptionRange]) -> list[CaptionOcrResult]:
+                expect(len(ranges))
+                return compute.caption_ocr(_ocr_request(video, version, ranges), progress)
+
+            readings = read_texts(read_captions(object_store.get(keys.captions_db)), recognize)
         record_processing(catalog, video, "generate_caption_ocr", time.monotonic() - started)
         with catalog.lease(video.video_id, "captions", owner=context.run.run_id) as lease:
             stored = read_captions(object_store.get(keys.captions_db))
@@ -142,6 +148,7 @@ def caption_ocr(
             "mean_confidence": round(_mean(confidences), 4),
             "lowest_confidence": round(min(confidences, default=0.0), 4),
             **call_metadata(compute),
+            **money.metadata,
         }
     )
 
@@ -185,6 +192,19 @@ def subtitles(
             "characters": sum(len(caption.best_text) for _, _, caption in cues),
         }
     )
+
+
+def _expect_captions(money: Spending, video: VideoRow) -> Callable[[int], None]:
+    """Sets aside what captions cost; joined captions, which are read again, come on top of the first ones."""
+    count = 0
+
+    def expect(captions: int) -> None:
+        nonlocal count
+        count += captions
+        work = VideoWork.of_upload(video.size_bytes, video.duration_seconds, video.width, video.height)
+        money.expect(replace(work, captions=count))
+
+    return expect
 
 
 def finish_text(

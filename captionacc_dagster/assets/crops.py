@@ -8,8 +8,9 @@ import dagster as dg
 
 from captionacc_dagster.assets.external import OWNERS, layout_approval, source_video
 from captionacc_dagster.assets.stage import run_selects, will_retry, working_on
-from captionacc_dagster.assets.usage import call_metadata, record_processing
+from captionacc_dagster.assets.usage import call_metadata, record_processing, spending
 from captionacc_dagster.assets.versions import current_version
+from captionacc_dagster.costs import VideoWork
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.progress import log_steps
 from captionacc_dagster.resources.catalog import (
@@ -69,14 +70,18 @@ def crop_and_infer_caption_frame_extents(
 ) -> Iterator[dg.MaterializeResult]:
     """One compute call. New chunks go under a new version, which becomes the video's when all is there."""
     selected = frozenset(key.to_user_string() for key in context.selected_asset_keys)
+    function = "crop_and_infer_caption_frame_extents"
     with working_on("boundaries", context, catalog) as video:
         if video.crop_region is None:
             raise WrongStateError(f"the layout of video {video.video_id} is not approved: approve it first")
-        if "cropped_chunks" in selected:
-            result = _new_version(context, catalog, compute, video, selected)
-        else:
-            result = _current_version(context, catalog, compute, video, selected)
-        function = "crop_and_infer_caption_frame_extents"
+        with spending(context, catalog, compute, video, function) as money:
+            money.expect(
+                VideoWork.of_upload(video.size_bytes, video.duration_seconds, video.width, video.height)
+            )
+            if "cropped_chunks" in selected:
+                result = _new_version(context, catalog, compute, video, selected)
+            else:
+                result = _current_version(context, catalog, compute, video, selected)
         record_processing(catalog, video, function, result.processing_duration_seconds)
         if result.damage:
             context.log.warning(f"video {video.video_id}: {result.damage}")
@@ -84,7 +89,7 @@ def crop_and_infer_caption_frame_extents(
             _record(context, catalog, video, result)
         if not run_selects(context, "captions_db"):
             catalog.release_stage(video.video_id, "boundaries", context.run.run_id)
-    yield from _materializations(selected, result, call_metadata(compute))
+    yield from _materializations(selected, result, call_metadata(compute) | money.metadata)
 
 
 def _new_version(

@@ -9,7 +9,8 @@ from captionacc_dagster import previews
 from captionacc_dagster.assets.external import OWNERS, source_video
 from captionacc_dagster.assets.layout_picture import layout_picture
 from captionacc_dagster.assets.stage import working_on
-from captionacc_dagster.assets.usage import call_metadata, record_processing
+from captionacc_dagster.assets.usage import call_metadata, record_processing, spending
+from captionacc_dagster.costs import VideoWork
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.progress import log_steps
 from captionacc_dagster.resources.catalog import Catalog, LayoutOutcome, Lease, VideoRow, WrongStateError
@@ -82,9 +83,13 @@ def extract_frames_and_ocr(
 ) -> Iterator[dg.MaterializeResult]:
     """One compute call for every output that the run selected; layout.db alone needs none."""
     selected = frozenset(key.to_user_string() for key in context.selected_asset_keys)
+    function = "extract_frames_and_ocr"
     with working_on("layout", context, catalog) as video:
         keys = VideoKeys(video.tenant_id, video.video_id)
-        with catalog.lease(video.video_id, "layout", owner=context.run.run_id) as lease:
+        with (
+            spending(context, catalog, compute, video, function) as money,
+            catalog.lease(video.video_id, "layout", owner=context.run.run_id) as lease,
+        ):
             if selected == {"layout_db"}:
                 result = None
                 if not video.width or not video.height:
@@ -95,10 +100,11 @@ def extract_frames_and_ocr(
                 rebuild_layout(object_store, keys, video.width, video.height)
             else:
                 request = ExtractRequest(keys.tenant_id, keys.video_id, video.storage_key, outputs=selected)
-                result = compute.extract(request, _while_held(lease, log_steps(context.log.info)))
-                record_processing(
-                    catalog, video, "extract_frames_and_ocr", result.processing_duration_seconds
+                money.expect(
+                    VideoWork.of_upload(video.size_bytes, video.duration_seconds, video.width, video.height)
                 )
+                result = compute.extract(request, _while_held(lease, log_steps(context.log.info)))
+                record_processing(catalog, video, function, result.processing_duration_seconds)
             catalog.bump_database_version(lease.token)
         if result is not None and result.damage:
             context.log.warning(f"video {video.video_id}: {result.damage}")
@@ -109,7 +115,8 @@ def extract_frames_and_ocr(
             catalog.finish_layout(video.video_id, context.run.run_id, _outcome(video, layout, result))
         else:
             catalog.release_stage(video.video_id, "layout", context.run.run_id)
-    yield from _materializations(selected, object_store, keys, layout, result, call_metadata(compute))
+    calls = call_metadata(compute) | money.metadata
+    yield from _materializations(selected, object_store, keys, layout, result, calls)
 
 
 def _while_held(lease: Lease, progress: Progress) -> Progress:
