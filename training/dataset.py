@@ -112,7 +112,9 @@ def _make(store: ClipStore, split: Split, number: int) -> int:
 # --- windows ----------------------------------------------------------------------------------------
 
 #: Ink of half a character, in half-resolution pixels: less of a caption in a window is too little to see.
-_LEAST_INK, _LEAST_CHANGE = 16.0, 5.0
+_LEAST_INK = 16.0
+#: Ink that changes with the smallest of changes, such as one accent, and with a clear one.
+_LEAST_CHANGE, _CLEAR_CHANGE = 0.5, 5.0
 
 
 @dataclass(frozen=True)
@@ -198,8 +200,10 @@ def whole_window(clip: Clip) -> Window:
     return window(clip, 0, len(clip.luma), 0, clip.luma.shape[2])
 
 
-def window(clip: Clip, first: int, frames: int, left: int, width: int) -> Window:
+def window(clip: Clip, first: int, frames: int, left: int, width: int, small_changes: float = 0.3) -> Window:
     """``frames`` from ``first`` on, columns ``[left, left + width)``, padded; ``left``: a multiple of 8.
+
+    ``small_changes`` is the weight of changes of less than half a character.
 
     Labels are those of what can be seen in the window: a text of which nothing is inside is not
     there, and two texts that differ outside only are the same.
@@ -229,10 +233,10 @@ def window(clip: Clip, first: int, frames: int, left: int, width: int) -> Window
 
     changed = {(a, b): np.abs(half[a] - half[b]) for a, b in set(zip(before, owner, strict=True)) if a != b}
     amount = np.array([changed[a, b].sum() if a != b else 0.0 for a, b in zip(before, owner, strict=True)])
-    same = (amount < 0.5).astype(np.float32)
+    same = (amount < _LEAST_CHANGE).astype(np.float32)
     both = (ink[owner] >= _LEAST_INK) & (ink[before] >= _LEAST_INK)
     same_weight = np.where(both, 1.0, 0.0)
-    same_weight[both & (amount >= 0.5) & (amount < _LEAST_CHANGE)] = 0.3
+    same_weight[both & (amount >= _LEAST_CHANGE) & (amount < _CLEAR_CHANGE)] = small_changes
 
     cell_ink = by_cell(half)
     text = np.clip(cell_ink[owner] / 0.35, 0, 1)
@@ -260,6 +264,31 @@ def random_window(rng: np.random.Generator, path: Path, frames: int, width: int)
     whole = clip.luma.shape[2]
     left = int(rng.integers(0, max(0, whole - width) // MULTIPLE + 1)) * MULTIPLE
     made = window(clip, first, frames, left, min(width, whole - left))
+    return sized(made, made.strips.shape[1], width)
+
+
+def changing_window(rng: np.random.Generator, path: Path, frames: int, width: int) -> Window:
+    """A window in which one caption follows another, around what differs, wherever the clip has that.
+
+    Small changes count as much as large ones.
+    """
+    clip = Clip.load(path)
+    owner = clip.owner.astype(int)
+    follows = 1 + np.flatnonzero((owner[1:] != owner[:-1]) & (owner[1:] >= 0) & (owner[:-1] >= 0))
+    first = int(rng.integers(0, len(owner) - frames + 1))
+    whole = clip.luma.shape[2]
+    places = max(0, whole - width) // MULTIPLE
+    left = int(rng.integers(0, places + 1)) * MULTIPLE
+    if len(follows):
+        at = int(follows[int(rng.integers(len(follows)))])
+        first = int(np.clip(at - int(rng.integers(6, frames - 6)), 0, len(owner) - frames))
+        one, other = clip.glyphs[owner[at - 1]].astype(int), clip.glyphs[owner[at]]
+        changed = 2 * np.flatnonzero(np.abs(one - other).sum(axis=0) > 60)
+        if len(changed):
+            column = int(changed[int(rng.integers(len(changed)))])
+            left = int(np.clip((column - rng.integers(width // 8, width * 7 // 8)) // MULTIPLE, 0, places))
+            left *= MULTIPLE
+    made = window(clip, first, frames, left, min(width, whole - left), small_changes=1.0)
     return sized(made, made.strips.shape[1], width)
 
 

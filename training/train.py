@@ -23,7 +23,17 @@ from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings, Outputs
 from modal_gpu.extents.predictor import LABELS, label_probabilities
 from modal_gpu.extents.working_scale import LINE_HEIGHT
 from training.clips import Clip
-from training.dataset import DATA_VERSION, ClipStore, Window, random_window, sized, whole_window
+from training.dataset import (
+    DATA_VERSION,
+    SLOW_CASES,
+    ClipStore,
+    Window,
+    case_of,
+    changing_window,
+    random_window,
+    sized,
+    whole_window,
+)
 
 DEFAULT_CACHE = Path(".captionacc/training")
 
@@ -43,6 +53,10 @@ class TrainingSettings:
     averaging: float = 0.995
     smoothing: float = 0.01
     different_weight: float = 3.0
+    #: From this step on most windows come from the slow cases and show one caption following another.
+    focus_from: int = 5100
+    focused_share: float = 0.6
+    focused_different_weight: float = 6.0
     text_weight: float = 0.5
     change_weight: float = 1.0
     seed: int = 1
@@ -88,12 +102,17 @@ def batches(
 ) -> Iterator[tuple[int, Batch]]:
     """The batches from step ``first`` on; each depends on its step and the seed alone."""
     size = _GROUP * settings.batch
+    slow = [path for number, path in enumerate(paths) if case_of("train", number) in SLOW_CASES] or paths
     for group in range(first // _GROUP, -(-settings.steps // _GROUP)):
         windows = []
         for number in range(group * size, (group + 1) * size):
             epoch, place = divmod(number, len(paths))
             order = np.random.default_rng([settings.seed, 1, epoch]).permutation(len(paths))
             rng = np.random.default_rng([settings.seed, 2, number])
+            if group * _GROUP >= settings.focus_from and rng.random() < settings.focused_share:
+                path = slow[int(rng.integers(len(slow)))]
+                windows.append(changing_window(rng, path, settings.frames, settings.width))
+                continue
             windows.append(random_window(rng, paths[order[place]], settings.frames, settings.width))
         windows.sort(key=lambda window: window.strips.shape[1])
         for place in range(_GROUP):
@@ -102,7 +121,9 @@ def batches(
                 yield step, Batch.of(windows[place * settings.batch : (place + 1) * settings.batch], device)
 
 
-def losses(outputs: Outputs, batch: Batch, settings: TrainingSettings) -> dict[str, Tensor]:
+def losses(
+    outputs: Outputs, batch: Batch, settings: TrainingSettings, different_weight: float
+) -> dict[str, Tensor]:
     """Weighted binary cross-entropies of presence, same text, and the two maps."""
 
     def soft(target: Tensor) -> Tensor:
@@ -111,7 +132,7 @@ def losses(outputs: Outputs, batch: Batch, settings: TrainingSettings) -> dict[s
     def mean(loss: Tensor, weight: Tensor) -> Tensor:
         return (loss * weight).sum() / weight.sum().clamp(min=1.0)
 
-    same_weight = batch.same_weight * torch.where(batch.same > 0.5, 1.0, settings.different_weight)
+    same_weight = batch.same_weight * torch.where(batch.same > 0.5, 1.0, different_weight)
     # The first frame of a window has no frame before it.
     same_weight = torch.cat([torch.zeros_like(same_weight[:, :1]), same_weight[:, 1:]], dim=1)
     change_weight = torch.cat([torch.zeros_like(batch.change[:, :1]), 1 + 4 * batch.change[:, 1:]], dim=1)
@@ -232,9 +253,10 @@ def _platt(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> np.ndarray:
     return fitted
 
 
-def calibrate(network: ExtentsNetwork, judged: list[ClipLogits]) -> None:
-    """Fit scale and bias of both outputs on validation clips (Platt scaling), by damped Newton steps."""
-    for row, (name, weight_name) in enumerate((("presence", "presence_weight"), ("same", "same_weight"))):
+def _fits(judged: list[ClipLogits]) -> dict[str, np.ndarray]:
+    """Scale and bias that make each output's logits fit the labels best (Platt scaling)."""
+    fits = {}
+    for name, weight_name in (("presence", "presence_weight"), ("same", "same_weight")):
         logits, targets, weights = [], [], []
         for clip in judged:
             from_second = slice(0 if name == "presence" else 1, None)
@@ -242,10 +264,22 @@ def calibrate(network: ExtentsNetwork, judged: list[ClipLogits]) -> None:
             targets.append(getattr(clip.window, name)[from_second])
             weights.append(getattr(clip.window, weight_name)[from_second])
         x, y, w = (np.concatenate(parts).astype(np.float64) for parts in (logits, targets, weights))
-        fitted = _platt(x, y, w)
+        fits[name] = _platt(x, y, w)
+    return fits
+
+
+def fitted(judged: list[ClipLogits]) -> list[ClipLogits]:
+    """The same with calibrated logits, by which weights of the training loss are taken out again."""
+    (a, b), (c, d) = (fit for fit in _fits(judged).values())
+    return [replace(clip, presence=a * clip.presence + b, same=c * clip.same + d) for clip in judged]
+
+
+def calibrate(network: ExtentsNetwork, judged: list[ClipLogits]) -> None:
+    """Write scale and bias of both outputs, fitted on validation clips, into the network."""
+    for row, fit in enumerate(_fits(judged).values()):
         old = network.calibration[row].double().cpu().numpy()
         # The logits already went through the old scale and bias.
-        new = (fitted[0] * old[0], fitted[0] * old[1] + fitted[1])
+        new = (fit[0] * old[0], fit[0] * old[1] + fit[1])
         network.calibration[row] = torch.tensor(new, dtype=network.calibration.dtype)
 
 
@@ -321,7 +355,9 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rate(step)
             outputs = self.network(batch.strips, batch.reference, batch.hints)
-            parts = losses(outputs, batch, settings)
+            focused = step >= settings.focus_from
+            weight = settings.focused_different_weight if focused else settings.different_weight
+            parts = losses(outputs, batch, settings, weight)
             self.optimizer.zero_grad(set_to_none=True)
             parts["total"].backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
@@ -338,7 +374,7 @@ class Trainer:
                 say(f"{self.step}/{settings.steps} {figures} {speed:.0f} frames/s")
                 sums, count, mark = {}, 0, time.monotonic()
             if self.step % settings.validate_every == 0 or self.step == settings.steps:
-                figures = validation_figures(judge_clips(self.average, validation, self.device))
+                figures = validation_figures(fitted(judge_clips(self.average, validation, self.device)))
                 self.log(kind="validation", **figures)
                 say(f"validation at {self.step}: {figures}")
                 if figures["loss"] < self.best:

@@ -27,16 +27,24 @@ class Extent:
 class DecoderSettings:
     """``floor``: the least probability a pair's label is believed to have, so that one bad pair
     cannot outweigh its neighbours. ``border_penalty``: log cost of a caption beginning after or ending
-    before an empty frame. One caption follows another where 'different' has at least ``least_change``
-    of what 'same' and 'different' have together, and ``least_different`` in itself. Well under one
-    half: a caption cut in two is mended after OCR, where both halves have one text, while two captions
-    taken for one are lost.
+    before an empty frame.
+
+    One caption follows another where the share of 'different' in what 'same' and 'different' have
+    together peaks: at ``sure_change`` anywhere, otherwise where the peak and its two neighbours (a
+    cross-fade spreads over several pairs) come to ``least_change``, :data:`SPREAD` frames or more from other
+    borders. Well under one half, since a caption cut in two is mended after OCR, where both halves have
+    one text, while two captions taken for one are lost.
     """
 
     floor: float = 0.02
     border_penalty: float = 0.4
-    least_change: float = 0.27
+    least_change: float = 0.4
+    sure_change: float = 0.6
     least_different: float = 0.1
+
+
+#: Frames within which unsure changes are one.
+SPREAD = 3
 
 
 def fuse(predictions: PairPredictions) -> NDArray[np.float64]:
@@ -63,8 +71,6 @@ def decode(predictions: PairPredictions, settings: DecoderSettings | None = None
     fused = fuse(predictions)
     cost = -np.log(np.maximum(fused, settings.floor))
     cost[:, [_EMPTY_VALID, _VALID_EMPTY]] += settings.border_penalty
-    both = fused[:, _SAME] + fused[:, _DIFFERENT]
-    follows = fused[:, _DIFFERENT] > np.maximum(settings.least_change * both, settings.least_different)
     stays = np.minimum(cost[:, _SAME], cost[:, _DIFFERENT])
 
     # Cheapest way to each state; ties keep the state of the frame before.
@@ -92,7 +98,7 @@ def decode(predictions: PairPredictions, settings: DecoderSettings | None = None
         visible[pair] = came[pair]
 
     begins = visible.copy()
-    begins[1:] &= ~visible[:-1] | follows
+    begins[1:] &= ~visible[:-1] | _follows(fused, visible, settings)
     starts = np.flatnonzero(begins)
     ends = np.empty_like(starts)
     for place, start in enumerate(starts):
@@ -103,6 +109,25 @@ def decode(predictions: PairPredictions, settings: DecoderSettings | None = None
         Extent(int(start), int(end), _confidence(fused, visible, int(start), int(end)))
         for start, end in zip(starts, ends, strict=True)
     ]
+
+
+def _follows(
+    fused: NDArray[np.float64], visible: NDArray[np.bool_], settings: DecoderSettings
+) -> NDArray[np.bool_]:
+    """At which pairs of caption frames, bool (n − 1,), the second frame begins another caption."""
+    inside = visible[:-1] & visible[1:]
+    share = fused[:, _DIFFERENT] / np.maximum(fused[:, _SAME] + fused[:, _DIFFERENT], 1e-9)
+    # Where the frames are hardly captions, what they share says little.
+    share = np.where(inside, np.minimum(share, fused[:, _DIFFERENT] / settings.least_different), 0)
+    around = np.pad(share, 1)
+    mass = around[:-2] + around[1:-1] + around[2:]
+    follows = share >= settings.sure_change
+    taken = follows | (visible[:-1] != visible[1:])
+    candidates = np.flatnonzero(~follows & (mass >= settings.least_change) & (share > 0))
+    for pair in candidates[np.argsort(-share[candidates], kind="stable")].tolist():
+        if not taken[max(0, pair - SPREAD + 1) : pair + SPREAD].any():
+            follows[pair] = taken[pair] = True
+    return follows
 
 
 def _confidence(fused: NDArray[np.float64], visible: NDArray[np.bool_], start: int, end: int) -> float:
