@@ -224,6 +224,9 @@ class StageState:
     #: Attempts asked for; never goes back, so that run keys made with it are unique. Asking again because
     #: no run began is the same attempt.
     attempts: int
+    #: How often the work was begun, repetitions within a run included, and which of its run this is or was.
+    tries: int
+    run_try: int
     requested_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
@@ -259,6 +262,8 @@ class VideoRow(_Row):
     layout_run_id: str | None
     layout_last_run_id: str | None
     layout_attempts: int
+    layout_tries: int
+    layout_run_try: int
     layout_requested_at: datetime | None
     layout_started_at: datetime | None
     layout_finished_at: datetime | None
@@ -276,6 +281,8 @@ class VideoRow(_Row):
     boundaries_run_id: str | None
     boundaries_last_run_id: str | None
     boundaries_attempts: int
+    boundaries_tries: int
+    boundaries_run_try: int
     boundaries_requested_at: datetime | None
     boundaries_started_at: datetime | None
     boundaries_finished_at: datetime | None
@@ -288,6 +295,8 @@ class VideoRow(_Row):
     text_run_id: str | None
     text_last_run_id: str | None
     text_attempts: int
+    text_tries: int
+    text_run_try: int
     text_requested_at: datetime | None
     text_started_at: datetime | None
     text_finished_at: datetime | None
@@ -300,6 +309,8 @@ class VideoRow(_Row):
     is_demo: bool
     #: Runs of this video do without the priority that waiting earns.
     disable_age_boosting: bool
+    #: When a deleted video's objects were removed from the bucket.
+    objects_removed_at: datetime | None
 
     def stage(self, stage: Stage) -> StageState:
         """The columns of one stage."""
@@ -683,8 +694,13 @@ class Catalog(Protocol):
     ) -> list[VideoRow]: ...
 
     # Stages
-    def begin_stage(self, video_id: str, stage: Stage, run_id: str, *, take_over: bool = True) -> VideoRow:
-        """Make a run the worker of a stage. Another run is displaced: it is refused when it finishes."""
+    def begin_stage(
+        self, video_id: str, stage: Stage, run_id: str, *, take_over: bool = True, attempt: int = 1
+    ) -> VideoRow:
+        """Make a run the worker of a stage, at its ``attempt``-th try.
+
+        Another run is displaced: it is refused when it finishes.
+        """
         ...
 
     def fail_stage(
@@ -906,9 +922,19 @@ class Catalog(Protocol):
     def archive_cropped_frames_version(self, video_id: str, version: int) -> CroppedFramesVersion: ...
 
     def removable_cropped_frames_versions(
+        self,
+        limit: int = 50,
+        *,
+        older_than_seconds: float = 86_400,
+        status: Literal["failed", "archived"] | None = None,
+    ) -> list[CroppedFramesVersion]:
+        """Failed and archived ones, or those of one status, whose objects are still in the bucket."""
+        ...
+
+    def abandoned_cropped_frames_versions(
         self, limit: int = 50, *, older_than_seconds: float = 86_400
     ) -> list[CroppedFramesVersion]:
-        """Failed and archived ones whose objects are still in the bucket."""
+        """Unfinished ones that no run works on and no call is open for."""
         ...
 
     def mark_objects_removed(self, video_id: str, version: int) -> CroppedFramesVersion: ...
@@ -916,6 +942,17 @@ class Catalog(Protocol):
     def find_inference_run(self, video_id: str, version: int, model_version: str) -> InferenceRun | None:
         """Whether this model has labelled this version already, so that it need not again."""
         ...
+
+    # Upkeep of everything else
+    def clear_expired_locks(self, *, older_than_seconds: float = 3600, limit: int = 1000) -> int:
+        """Forget leases that ran out so long ago and that nobody took over; gives how many."""
+        ...
+
+    def removable_videos(self, limit: int = 50, *, older_than_seconds: float = 86_400) -> list[VideoRow]:
+        """Deleted ones whose objects are still in the bucket."""
+        ...
+
+    def mark_video_objects_removed(self, video_id: str) -> VideoRow: ...
 
     # Durable calls of compute functions
     def open_compute_call(

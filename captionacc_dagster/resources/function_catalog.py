@@ -88,6 +88,10 @@ REPEATABLE = frozenset(
         "archive_cropped_frames_version",
         "removable_cropped_frames_versions",
         "mark_objects_removed",
+        "abandoned_cropped_frames_versions",
+        "clear_expired_locks",
+        "removable_videos",
+        "mark_video_objects_removed",
         "open_compute_call",
         "assign_compute_call",
         "finish_compute_call",
@@ -301,10 +305,17 @@ class FunctionCatalog(ABC):
 
     # -- stages ------------------------------------------------------------------------------
 
-    def begin_stage(self, video_id: str, stage: Stage, run_id: str, *, take_over: bool = True) -> VideoRow:
+    def begin_stage(
+        self, video_id: str, stage: Stage, run_id: str, *, take_over: bool = True, attempt: int = 1
+    ) -> VideoRow:
         return VideoRow.from_row(
             self._call_one(
-                "begin_stage", video_id=_video_id(video_id), stage=stage, run_id=run_id, take_over=take_over
+                "begin_stage",
+                video_id=_video_id(video_id),
+                stage=stage,
+                run_id=run_id,
+                take_over=take_over,
+                **{"try": attempt},
             )
         )
 
@@ -699,10 +710,25 @@ class FunctionCatalog(ABC):
         return CroppedFramesVersion.from_row(row)
 
     def removable_cropped_frames_versions(
+        self,
+        limit: int = 50,
+        *,
+        older_than_seconds: float = 86_400,
+        status: Literal["failed", "archived"] | None = None,
+    ) -> list[CroppedFramesVersion]:
+        rows = self._call(
+            "removable_cropped_frames_versions",
+            limit=limit,
+            older_than_seconds=float(older_than_seconds),
+            status=status,
+        )
+        return [CroppedFramesVersion.from_row(row) for row in rows]
+
+    def abandoned_cropped_frames_versions(
         self, limit: int = 50, *, older_than_seconds: float = 86_400
     ) -> list[CroppedFramesVersion]:
         rows = self._call(
-            "removable_cropped_frames_versions", limit=limit, older_than_seconds=float(older_than_seconds)
+            "abandoned_cropped_frames_versions", limit=limit, older_than_seconds=float(older_than_seconds)
         )
         return [CroppedFramesVersion.from_row(row) for row in rows]
 
@@ -718,6 +744,20 @@ class FunctionCatalog(ABC):
         ]
         rows = self._select("caption_frame_extents_inference_runs", where, ["id"])
         return InferenceRun.from_row(rows[0]) if rows else None
+
+    # -- upkeep of everything else -----------------------------------------------------------
+
+    def clear_expired_locks(self, *, older_than_seconds: float = 3600, limit: int = 1000) -> int:
+        return self._call_value(
+            "clear_expired_locks", older_than_seconds=float(older_than_seconds), limit=limit
+        )
+
+    def removable_videos(self, limit: int = 50, *, older_than_seconds: float = 86_400) -> list[VideoRow]:
+        rows = self._call("removable_videos", limit=limit, older_than_seconds=float(older_than_seconds))
+        return [VideoRow.from_row(row) for row in rows]
+
+    def mark_video_objects_removed(self, video_id: str) -> VideoRow:
+        return VideoRow.from_row(self._call_one("mark_video_objects_removed", video_id=_video_id(video_id)))
 
     # -- durable calls of compute functions --------------------------------------------------
 
@@ -937,8 +977,8 @@ class FunctionCatalog(ABC):
 
     def cost_report(self, since: datetime, *, tenant_id: str | None = None) -> list[CostLine]:
         key = None if tenant_id is None else canonical_uuid(tenant_id, "tenant id")
-        rows = self._call_value("cost_report", since=since, tenant_id=key)
-        return [CostLine.from_row(row) for row in rows]
+        row = self._call_one("cost_report", since=since, tenant_id=key)
+        return [CostLine.from_row(line) for line in row["lines"]]
 
     # -- usage -------------------------------------------------------------------------------
 
