@@ -303,12 +303,12 @@ comment on function captionacc.charge_compute_call(uuid, numeric, numeric, jsonb
     'runs.';
 
 create function captionacc.cost_report(p_since timestamptz, p_tenant_id uuid default null)
-returns table (report jsonb)
+returns table (lines jsonb, until timestamptz)
 language sql stable
 set search_path = captionacc, pg_temp
 as $$
-    -- One value: an API that cuts long answers would leave rows out.
-    select coalesce(jsonb_agg(to_jsonb(r) order by r.month desc, r.tenant, r.function_name), '[]')
+    -- One row: an API that cuts long answers would leave lines out.
+    select coalesce(jsonb_agg(to_jsonb(r) order by r.month desc, r.tenant, r.function_name), '[]'), now()
     from (
         select t.id as tenant_id, t.name as tenant,
             to_char(m.recorded_at at time zone 'utc', 'YYYY-MM') as month,
