@@ -175,8 +175,9 @@ def boundary_seconds(index: int, frame_count: int, duration: float) -> float:
     """When a caption that is first seen (or no longer seen) at ``index`` began (or ended), in seconds.
 
     For changes whose source frame is not known. The change lies in ((index − 1)/10, index/10],
-    anywhere with equal chance; its middle has the least expected absolute error (25 ms, at most 50 ms). A caption seen at index 0 began at 0, one
-    seen at the last index ends with the video. Clamped to [0, duration].
+    anywhere with equal chance; its middle has the least expected absolute error (25 ms, at most 50 ms).
+    A caption seen at index 0 began at 0, one seen at the last index ends with the video. Clamped to
+    [0, duration].
     """
     if index <= 0:
         return 0.0
@@ -231,7 +232,8 @@ def merge_extents(
     free (possibly several pieces), and dropped when one of them covers most of it: its edges there are
     the person's to set. A predicted caption whose
     range comes out unchanged stays, OCR result included, with its times as they are known now.
-    Otherwise one that overlaps it hands its id on, with ``image_needs_regen`` set and OCR queued anew; other predicted captions vanish.
+    Otherwise one that overlaps it hands its id on, with ``image_needs_regen`` set and OCR queued anew;
+    other predicted captions vanish.
     """
     changes = np.full(max(0, frame_count - 1), np.nan) if change_seconds is None else change_seconds
     kept = sorted((c for c in existing if c.belongs_to_person), key=lambda c: c.start_index)
