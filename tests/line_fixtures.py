@@ -14,13 +14,13 @@ import pytest
 
 from benchmarks.metrics import Caption as TimedCaption
 from benchmarks.quality import read_captions as read_subtitles
-from captionacc_dagster.assets import stage
 from captionacc_dagster.definitions import defs
 from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, LOCAL_TENANT_NAME, VideoRow
 from captionacc_dagster.resources.compute import Compute, LocalCompute
 from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.migrations import migrate
 from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
+from captionacc_dagster.retries import Retries
 from captionacc_dagster.sample import SampleCaption, make_sample
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.keys import VideoKeys
@@ -171,7 +171,7 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
 @pytest.fixture
 def line(catalog: PostgresCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
     """A line without videos, whose tenant approves good layouts automatically. Retries do not wait."""
-    monkeypatch.setattr(stage, "RETRY_DELAY_SECONDS", 0)
+    monkeypatch.setattr(Retries, "delay", lambda *_: 0.0)
     catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME, auto_approve_layout_confidence=CONFIDENCE)
     store = ObjectStore.from_url((tmp_path / "bucket").as_uri())
     with dg.DagsterInstance.ephemeral() as instance:

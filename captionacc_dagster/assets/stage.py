@@ -8,11 +8,8 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 
 from captionacc_dagster.logs import about
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
+from captionacc_dagster.retries import Retries, retries_of
 from modal_gpu.errors import CaptionAccError
-
-#: Attempts after the first one, for errors that may pass.
-MAX_RETRIES = 2
-RETRY_DELAY_SECONDS = 5
 
 
 @contextmanager
@@ -30,15 +27,17 @@ def working_on(stage: str | None, context: dg.AssetExecutionContext, catalog: Ca
     try:
         with about(video=video_id, run=context.run.run_id, stage=stage):
             if stage is not None:
-                catalog.begin_stage(video_id, stage, context.run.run_id)
+                catalog.begin_stage(video_id, stage, context.run.run_id, attempt=context.retry_number + 1)
             video = catalog.get_video(video_id)
             with about(tenant=video.tenant_id):
                 yield video
     except CaptionAccError as error:
         if will_retry(context, error):
-            context.log.warning(f"{error} (attempt {context.retry_number + 1}; trying again)")
-            delay = RETRY_DELAY_SECONDS * 2**context.retry_number
-            raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=delay) from error
+            tries = context.retry_number + 1
+            policy = _retries(context)
+            delay = policy.delay(tries)
+            context.log.warning(f"{error} (try {tries} of {policy.most + 1}; again in {delay:.0f} s)")
+            raise dg.RetryRequested(max_retries=policy.most, seconds_to_wait=delay) from error
         _fail(context, catalog, stage, str(error), type(error).__name__)
         raise dg.Failure(f"video {video_id}: {error}", allow_retries=False) from None
     except (DagsterExecutionInterruptedError, KeyboardInterrupt):
@@ -53,7 +52,12 @@ def working_on(stage: str | None, context: dg.AssetExecutionContext, catalog: Ca
 
 def will_retry(context: dg.AssetExecutionContext, error: BaseException) -> bool:
     """Whether :func:`working_on` tries again after an error."""
-    return isinstance(error, CaptionAccError) and error.retryable and context.retry_number < MAX_RETRIES
+    may_pass = isinstance(error, CaptionAccError) and error.retryable
+    return may_pass and context.retry_number < _retries(context).most
+
+
+def _retries(context: dg.AssetExecutionContext) -> Retries:
+    return retries_of(context.op_execution_context.op.name)
 
 
 def _settle(context: dg.AssetExecutionContext, catalog: Catalog) -> None:

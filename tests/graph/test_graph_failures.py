@@ -53,6 +53,7 @@ def test_an_error_that_does_not_pass_ends_in_the_row_after_three_attempts(line: 
     assert row.layout_error_details["message"] == PASSING
     assert row.layout_error_details["run_id"] == result.run_id
     assert row.layout_error_details["error_type"] == "StorageError"
+    assert (row.layout_attempts, row.layout_tries) == (0, 3)
 
 
 @pytest.mark.parametrize(
