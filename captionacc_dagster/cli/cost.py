@@ -187,7 +187,7 @@ def _month_start(moment: datetime, back: int) -> datetime:
 def _print_report(lines: list[CostLine]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("month", "tenant", "function"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading != "tenant")
     for heading in ("calls", "container s", "minutes", "cost"):
         table.add_column(heading, justify="right")
     for line in lines:
@@ -214,9 +214,9 @@ def _print_estimates(work: VideoWork, found: list[Estimate]) -> None:
         highlight=False,
     )
     table = Table(box=None, pad_edge=False)
-    table.add_column("function")
+    table.add_column("function", no_wrap=True, min_width=36)
     table.add_column("GPU")
-    for heading in ("calls", "containers", "container s", "wall s", "Vision images", "cost"):
+    for heading in ("calls", "at once", "container s", "wall s", "images", "cost"):
         table.add_column(heading, justify="right")
     for one in found:
         table.add_row(

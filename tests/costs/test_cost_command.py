@@ -1,0 +1,141 @@
+"""``captionacc cost``: spend, calculator and limits, as people and as programs read them."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, VideoRow
+from tests.cli.conftest import Captionacc
+from tests.line_fixtures import Line
+from tests.modal_calls.test_modal_graph import ModalLine
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NOBODY = "11111111-1111-4111-8111-111111111111"
+CROPS = "crop_and_infer_caption_frame_extents"
+
+
+def test_spend_is_shown_by_month_tenant_and_function(
+    captionacc: Captionacc, modal_line: ModalLine, laid_out: VideoRow
+):
+    assert modal_line.run("captions", laid_out.video_id, "cropped_chunks").success
+    said = captionacc("cost")
+    assert said.code == 0
+    assert re.search(rf"\d{{4}}-\d\d local {CROPS} 1 62 0.\d \$0.0\d+", said.text)
+    lines = json.loads(captionacc("cost", "--json", "--months", 1).output)
+    assert [line["function"] for line in lines] == [CROPS]
+    spent = modal_line.line.catalog.tenant_costs(LOCAL_TENANT_ID).month_spent_usd
+    assert sum(line["cost_usd"] for line in lines) == pytest.approx(spent, abs=1e-6)
+    assert captionacc("cost", "--tenant", NOBODY).text == "Nothing was processed in this time."
+
+
+def test_without_any_spend_it_says_so(captionacc: Captionacc):
+    assert captionacc("cost").text == "Nothing was processed in this time."
+    assert json.loads(captionacc("cost", "--json").output) == []
+
+
+def test_the_calculator_shows_each_function_and_the_sum(captionacc: Captionacc):
+    said = captionacc("cost", "estimate", "--minutes", 180)
+    assert said.text.startswith("180 minutes at 1920 × 1080, 3780 captions")
+    for function in ("extract_frames_and_ocr", CROPS, "generate_caption_ocr"):
+        assert function in said.text
+    found = json.loads(captionacc("cost", "estimate", "--minutes", 180, "--json").output)
+    assert found["usd"] == pytest.approx(sum(one["usd"] for one in found["functions"]))
+    assert said.text.endswith(f"${found['usd']:.2f}")
+
+
+def test_the_calculator_takes_resolution_containers_captions_and_prices(captionacc: Captionacc, monkeypatch):
+    def total(*options: object) -> float:
+        return json.loads(captionacc("cost", "estimate", "--minutes", 60, *options, "--json").output)["usd"]
+
+    usual = total()
+    assert total("--resolution", "3840x2160") > usual > total("--resolution", "1280x720")
+    assert total("--containers", 1) < usual
+    assert total("--captions", 0) < usual
+    monkeypatch.setenv("CAPTIONACC_PRICES", '{"gpu_second": {"T4": 0.01}}')
+    assert total() > 5 * usual
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--resolution", "big"), "'big' is no resolution"),
+        (("--resolution", "0x720"), "'0x720' is no resolution"),
+        (("--resolution", "1920"), "'1920' is no resolution"),
+    ],
+)
+def test_a_resolution_that_is_none_is_refused(captionacc: Captionacc, options, message: str):
+    said = captionacc("cost", "estimate", "--minutes", 10, *options)
+    assert said.code == 1 and f"error: {message}" in said.text
+
+
+def test_prices_and_gpus_that_make_no_sense_are_refused(captionacc: Captionacc, monkeypatch):
+    monkeypatch.setenv("MODAL_EXTRACT_GPU", "V100")
+    assert "error: GPU V100 has no price" in captionacc("cost", "estimate", "--minutes", 10).text
+    monkeypatch.setenv("CAPTIONACC_PRICES", "cheap")
+    assert "error: CAPTIONACC_PRICES is not JSON" in captionacc("cost", "estimate", "--minutes", 10).text
+
+
+def test_limits_are_shown_and_set(captionacc: Captionacc, line: Line):
+    said = captionacc("cost", "limit")
+    assert "a video may cost $5.00" in said.text and "a month may cost $100.00" in said.text
+    said = captionacc("cost", "limit", "--video-usd", "12.5")
+    assert "a video may cost $12.50" in said.text and "a month may cost $100.00" in said.text
+    said = captionacc("cost", "limit", "--month-usd", "off")
+    assert "a video may cost $12.50" in said.text and "a month may cost anything" in said.text
+    said = captionacc("cost", "limit", "--video-usd", "default", "--json")
+    assert json.loads(said.output) == {
+        "tenant_id": LOCAL_TENANT_ID,
+        "tenant": "local",
+        "tier": "free",
+        "video_limit_usd": 5,
+        "month_limit_usd": None,
+        "month_spent_usd": 0,
+        "reserved_usd": 0,
+    }
+
+
+def test_a_tiers_limits_hold_for_its_tenants(captionacc: Captionacc, line: Line):
+    try:
+        said = captionacc("cost", "limit", "--tier", "free", "--month-usd", 20)
+        assert said.text == "tier free: a video may cost the installation's limit, a tenant's month $20.00"
+        assert "a month may cost $20.00" in captionacc("cost", "limit").text
+    finally:
+        said = captionacc("cost", "limit", "--tier", "free", "--month-usd", "default")
+    assert said.text.endswith("a tenant's month the installation's limit")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--tenant", NOBODY), f"tenant {NOBODY} is not in the catalogue"),
+        (("--tenant", "nobody"), "nobody"),
+        (("--tier", "gold"), "tier 'gold' does not exist; there are free, premium, enterprise"),
+        (("--tenant", NOBODY, "--tier", "free"), "give --tenant or --tier, not both"),
+        (("--video-usd", "much"), "'much' is no amount in US dollars"),
+        (("--video-usd", "-1"), "'-1' is no amount"),
+        (("--month-usd", "nan"), "'nan' is no amount"),
+    ],
+)
+def test_what_makes_no_sense_is_one_sentence(captionacc: Captionacc, options, message: str):
+    said = captionacc("cost", "limit", *options)
+    assert said.code == 1 and "error:" in said.text and message in said.text
+
+
+def test_the_calculator_needs_neither_modal_nor_a_catalogue(tmp_path: Path):
+    program = (
+        "import sys; sys.argv = ['captionacc', 'cost', 'estimate', '--minutes', '10']\n"
+        "from captionacc_dagster.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print([name for name in ('modal', 'torch', 'cv2', 'psycopg_pool') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env={"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "generate_caption_ocr" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,201 @@
+"""Runs on Modal's stand-in: refused before a call when they would cost too much, charged after it."""
+
+import json
+from typing import Any
+
+import psycopg
+import pytest
+
+from captionacc_dagster.assets.usage import COST_TAG
+from captionacc_dagster.costs import CostLimitError, VideoWork, actual, estimate
+from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, CatalogUnavailableError, VideoRow
+from captionacc_dagster.resources.compute import FanOut
+from captionacc_dagster.settings import get_settings
+from captionacc_dagster.spending import charge_abandoned, cost_policy, reserve
+from modal_gpu.modal_settings import CAPTION_OCR, CROP_AND_INFER, EXTRACT, ModalSettings
+from modal_gpu.prices import PriceTable
+from tests.line_fixtures import Clip, Line, failure
+from tests.modal_calls.test_modal_graph import ModalLine, metadata
+
+APP, LIST = ModalSettings(_env_file=None), PriceTable()
+#: What the stand-in's containers say they used.
+USAGE = {"gpu": "A10G", "seconds": 1.5, "cold_start_seconds": 0.5}
+CHARGED = {name: actual(name, USAGE, APP, LIST).usd for name in (EXTRACT, CROP_AND_INFER, CAPTION_OCR)}
+
+
+@pytest.fixture(autouse=True)
+def settings(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    """The installation's settings, of nothing but a home."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CAPTIONACC_HOME", str(tmp_path / "home"))
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+def spent(line: Line) -> float:
+    return line.catalog.tenant_costs(LOCAL_TENANT_ID).month_spent_usd
+
+
+def tags(line: Line, result: Any) -> dict[str, str]:
+    return line.instance.get_run_by_id(result.run_id).tags
+
+
+def test_a_run_shows_what_it_cost(modal_line: ModalLine, laid_out: VideoRow):
+    result = modal_line.run("captions", laid_out.video_id)
+    assert result.success, failure(result)
+    crops, text = metadata(result, "cropped_chunks"), metadata(result, "caption_ocr")
+    assert crops["cost_usd"] == pytest.approx(CHARGED[CROP_AND_INFER])
+    assert text["cost_usd"] == pytest.approx(CHARGED[CAPTION_OCR])
+    assert (crops["gpu"], crops["gpu_seconds"]) == ("A10G", 62.0)
+    assert metadata(result, "caption_frame_extents_db")["cost_usd"] == crops["cost_usd"]
+    expected = estimate(CROP_AND_INFER, VideoWork(8.0, 640, 360), APP, LIST, FanOut())
+    assert crops["estimated_cost_usd"] == expected.usd
+    total = CHARGED[CROP_AND_INFER] + CHARGED[CAPTION_OCR]
+    assert float(tags(modal_line.line, result)[COST_TAG]) == pytest.approx(total, abs=1e-6)
+    assert spent(modal_line.line) == pytest.approx(total)
+    assert modal_line.line.catalog.tenant_costs(LOCAL_TENANT_ID).reserved_usd == 0
+
+
+def test_extraction_is_charged_too_though_its_length_is_not_known_before(
+    modal_line: ModalLine, line: Line, clip: Clip
+):
+    video = line.upload(clip.path)
+    result = modal_line.run("layout", video.video_id)
+    assert result.success, failure(result)
+    shown = metadata(result, "full_frames")
+    assert shown["cost_usd"] == pytest.approx(CHARGED[EXTRACT])
+    work = VideoWork.of_upload(clip.path.stat().st_size)
+    assert shown["estimated_cost_usd"] == estimate(EXTRACT, work, APP, LIST, FanOut()).usd
+
+
+def test_what_a_run_used_is_in_the_usage_of_its_tenant(
+    modal_line: ModalLine, laid_out: VideoRow, postgres_dsn: str
+):
+    result = modal_line.run("captions", laid_out.video_id, "cropped_chunks")
+    with psycopg.connect(postgres_dsn) as connection:
+        ((seconds, cost, video_id, details),) = connection.execute(
+            "select metric_value::float, cost_estimate_usd::float, video_id::text, metadata"
+            " from captionacc.usage_metrics where metric_type = 'container_seconds'"
+        ).fetchall()
+    assert (seconds, cost, video_id) == (62.0, pytest.approx(CHARGED[CROP_AND_INFER]), laid_out.video_id)
+    assert details.pop("compute_call_id")
+    assert details == {
+        "function": CROP_AND_INFER,
+        "run_id": result.run_id,
+        "status": "succeeded",
+        "gpu": "A10G",
+        "gpu_seconds": 62.0,
+        "vision_images": 0,
+        "measured": True,
+    }
+
+
+def test_beyond_its_videos_limit_nothing_is_called_and_the_refusal_is_recorded(
+    modal_line: ModalLine, laid_out: VideoRow
+):
+    catalog = modal_line.line.catalog
+    catalog.set_tenant_cost_limits(LOCAL_TENANT_ID, video_usd=0.001)
+    result = modal_line.run("captions", laid_out.video_id)
+    assert not result.success
+    assert modal_line.functions() == [] and catalog.list_compute_calls(video_id=laid_out.video_id) == []
+    (rejection,) = catalog.list_rejections(LOCAL_TENANT_ID)
+    assert rejection.rejection_type == "cost_exceeded" and rejection.video_id == laid_out.video_id
+    assert failure(result) == f"video {laid_out.video_id}: {rejection.message}"
+    assert "captionacc cost limit --tenant" in rejection.message
+    details = modal_line.line.row(laid_out.video_id).boundaries_error_details
+    assert (details["error_type"], details["message"]) == ("CostLimitError", rejection.message)
+    assert modal_line.versions(laid_out.video_id) == [], "no version is left half-made"
+    assert COST_TAG not in tags(modal_line.line, result)
+
+
+def test_doing_what_the_refusal_says_lets_the_video_go_on(modal_line: ModalLine, laid_out: VideoRow):
+    catalog = modal_line.line.catalog
+    catalog.set_tenant_cost_limits(LOCAL_TENANT_ID, video_usd=0.001)
+    assert not modal_line.run("captions", laid_out.video_id).success
+    (rejection,) = catalog.list_rejections(LOCAL_TENANT_ID)
+    amount = float(rejection.message.split("--video-usd ")[1].split("`")[0])
+    catalog.set_tenant_cost_limits(LOCAL_TENANT_ID, video_usd=amount)
+    result = modal_line.run("captions", laid_out.video_id, "cropped_chunks")
+    assert result.success, failure(result)
+
+
+def test_the_installations_limits_hold_for_tenants_without_their_own(
+    modal_line: ModalLine, laid_out: VideoRow, monkeypatch
+):
+    monkeypatch.setenv("CAPTIONACC_MONTH_COST_LIMIT", "0")
+    result = modal_line.run("captions", laid_out.video_id)
+    assert "--month-usd" in failure(result)
+    assert modal_line.functions() == []
+
+
+def test_a_second_function_is_refused_when_the_first_used_the_limit_up(
+    modal_line: ModalLine, laid_out: VideoRow
+):
+    """The crops fit; with what they cost, the text does not."""
+    crops = estimate(CROP_AND_INFER, VideoWork(8.0, 640, 360), APP, LIST, FanOut()).usd
+    modal_line.line.catalog.set_tenant_cost_limits(LOCAL_TENANT_ID, video_usd=crops)
+    result = modal_line.run("captions", laid_out.video_id)
+    assert failure(result).startswith(f"video {laid_out.video_id}: {CAPTION_OCR} of video")
+    assert modal_line.functions() == [CROP_AND_INFER]
+    assert modal_line.line.row(laid_out.video_id).text_error_details["error_type"] == "CostLimitError"
+
+
+def test_a_call_that_failed_is_charged_as_well(modal_line: ModalLine, laid_out: VideoRow):
+    error = {"type": "BadVideoError", "message": "damaged", "retryable": False}
+    modal_line.service.on_spawn = lambda call_id, _: modal_line.service.answer(
+        call_id, {"ok": False, "error": error, "usage": USAGE}
+    )
+    result = modal_line.run("captions", laid_out.video_id)
+    assert "damaged" in failure(result)
+    assert spent(modal_line.line) == pytest.approx(CHARGED[CROP_AND_INFER])
+    assert modal_line.line.catalog.tenant_costs(LOCAL_TENANT_ID).reserved_usd == 0
+
+
+def test_other_prices_and_cores_are_counted_where_settings_have_them(
+    modal_line: ModalLine, laid_out: VideoRow, monkeypatch
+):
+    monkeypatch.setenv("CAPTIONACC_PRICES", json.dumps({"gpu_second": {"A10": 0.001}}))
+    monkeypatch.setenv("MODAL_CROP_INFER_CPU", "2")
+    result = modal_line.run("captions", laid_out.video_id, "cropped_chunks")
+    assert result.success, failure(result)
+    second = 0.001 + 2 * 0.0000131 + 8 * 0.00000222
+    assert metadata(result, "cropped_chunks")["cost_usd"] == pytest.approx(62 * second, abs=1e-6)
+
+
+def test_local_compute_costs_nothing_and_asks_nobody(line: Line, laid_out: VideoRow):
+    line.catalog.set_tenant_cost_limits(LOCAL_TENANT_ID, video_usd=0, month_usd=0)
+    result = line.run("captions", laid_out.video_id, "cropped_chunks")
+    assert result.success, failure(result)
+    assert "cost_usd" not in metadata(result, "cropped_chunks")
+    assert COST_TAG not in tags(line, result)
+    assert spent(line) == 0
+
+
+def test_an_outage_while_charging_fails_no_run_and_upkeep_charges_later(
+    modal_line: ModalLine, laid_out: VideoRow, monkeypatch, postgres_dsn
+):
+    catalog = modal_line.line.catalog
+    with monkeypatch.context() as outage:
+
+        def away(*_: Any, **__: Any) -> None:
+            raise CatalogUnavailableError("away")
+
+        outage.setattr(type(catalog), "charge_compute_call", away)
+        assert modal_line.run("captions", laid_out.video_id, "cropped_chunks").success
+    assert spent(modal_line.line) == 0
+    policy = cost_policy(get_settings())
+    assert charge_abandoned(catalog, policy) == 0, "what ended just now is its run's to charge"
+    with psycopg.connect(postgres_dsn) as connection:
+        connection.execute("update captionacc.compute_calls set finished_at = now() - interval '11 minutes'")
+    assert charge_abandoned(catalog, policy) == 1
+    assert charge_abandoned(catalog, policy) == 0
+    assert spent(modal_line.line) == pytest.approx(CHARGED[CROP_AND_INFER])
+
+
+def test_a_refusal_is_permanent(line: Line, laid_out: VideoRow):
+    policy = cost_policy(get_settings())
+    expected = estimate(EXTRACT, VideoWork(10**7), APP, LIST, FanOut())
+    with pytest.raises(CostLimitError, match="would cost about") as refused:
+        reserve(line.catalog, policy, laid_out.video_id, "run", expected)
+    assert not refused.value.retryable
