@@ -187,9 +187,9 @@ def _month_start(moment: datetime, back: int) -> datetime:
 def _print_report(lines: list[CostLine]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("month", "tenant", "function"):
-        table.add_column(heading, no_wrap=heading != "tenant")
+        table.add_column(heading, overflow="fold")
     for heading in ("calls", "container s", "minutes", "cost"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for line in lines:
         table.add_row(
             line.month,
@@ -214,10 +214,10 @@ def _print_estimates(work: VideoWork, found: list[Estimate]) -> None:
         highlight=False,
     )
     table = Table(box=None, pad_edge=False)
-    table.add_column("function", no_wrap=True, min_width=36)
+    table.add_column("function", overflow="fold")
     table.add_column("GPU")
     for heading in ("calls", "at once", "container s", "wall s", "images", "cost"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for one in found:
         table.add_row(
             one.function,

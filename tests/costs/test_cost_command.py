@@ -133,7 +133,7 @@ def test_the_calculator_needs_neither_modal_nor_a_catalogue(tmp_path: Path):
         "print([name for name in ('modal', 'torch', 'cv2', 'psycopg_pool') if name in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env={"PYTHONPATH": str(REPOSITORY)},
+        [sys.executable, "-c", program], cwd=tmp_path, env={"PYTHONPATH": str(REPOSITORY), "COLUMNS": "120"},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "generate_caption_ocr" in done.stdout
