@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from captionacc_dagster.cli.app import app, console, parts
+from captionacc_dagster.cli.deployment import use_dagster_home
 
 _log = logging.getLogger(__name__)
 WATCH_SECONDS = 60
@@ -24,11 +25,10 @@ def metrics(
 
     from captionacc_dagster.health import platform_sensors
     from captionacc_dagster.metrics import PlatformCollector, create_app, health
-    from captionacc_dagster.platform import prepare_dagster_home
 
     here = parts()
     settings = here.settings
-    prepare_dagster_home(settings)
+    use_dagster_home(settings)
     sensors = platform_sensors()
     silent = settings.alert_silent_minutes * 60
     host, port = host or settings.host, port or settings.metrics_port

@@ -229,7 +229,7 @@ class TestDagster:
         )
 
     def test_the_platforms_sensors_are_those_of_its_definitions(self):
-        assert {"new_videos", "run_failures", "alerts"} <= platform_sensors()
+        assert {"new_videos", "run_outcomes", "alerts"} <= platform_sensors()
 
 
 class TestHealth:

@@ -1,0 +1,68 @@
+"""``prepare`` and ``trim``: what a deployment needs before it starts, and now and then."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from captionacc_dagster.cli.app import app, console, parts
+from captionacc_dagster.settings import Settings
+
+
+def use_dagster_home(settings: Settings) -> None:
+    """Dagster's home of this process: the deployment's own, untouched, or the embedded platform's."""
+    from captionacc_dagster.platform import prepare_dagster_home
+
+    if os.environ.get("DAGSTER_HOME") and (settings.dagster_home / "dagster.yaml").exists():
+        return
+    prepare_dagster_home(settings)
+
+
+@app.command()
+def prepare(
+    tenant: Annotated[
+        str | None, typer.Option(help="also make the tenant CAPTIONACC_TENANT_ID, of this name")
+    ] = None,
+) -> None:
+    """Prepare a deployment, or one that was upgraded: catalogue, Dagster's tables, pools. Safe to repeat."""
+    import dagster as dg
+
+    from captionacc_dagster.platform import POOL_LIMITS, database_dsn
+    from captionacc_dagster.resources.migrations import migrate
+
+    here = parts()
+    settings = here.settings
+    applied = migrate(database_dsn(settings))
+    console.print(f"catalogue: {', '.join(applied) or 'up to date'}", highlight=False)
+    use_dagster_home(settings)
+    with dg.DagsterInstance.get() as instance:
+        # Alone: processes that make the tables at the same time can break each other.
+        instance.get_runs_count()
+        instance.upgrade()
+        storage = instance.event_log_storage
+        known = {pool.name: pool.limit for pool in storage.get_pool_limits()}
+        for pool, limit in POOL_LIMITS.items():
+            if pool not in known:
+                storage.set_concurrency_slots(pool, limit)
+        limits = ", ".join(f"{pool} {known.get(pool, limit)}" for pool, limit in POOL_LIMITS.items())
+        console.print(f"Dagster: tables up to date, pools {limits}", highlight=False)
+    if tenant:
+        row = here.catalog.ensure_tenant(str(settings.tenant_id), tenant)
+        console.print(f"tenant: {row.tenant_id}, {row.name}, tier {row.tier}", highlight=False)
+
+
+@app.command()
+def trim(
+    older_than_days: Annotated[float, typer.Option(help="age of what is removed")] = 60,
+) -> None:
+    """Remove step-by-step events of runs that ended long ago, and old outcomes of stages."""
+    import dagster as dg
+
+    from captionacc_dagster.retention import trim_events
+
+    here = parts()
+    use_dagster_home(here.settings)
+    with dg.DagsterInstance.get() as instance:
+        removed = trim_events(instance, older_than_days)
+    outcomes = here.catalog.purge_stage_outcomes(older_than_days * 86_400)
+    console.print(f"removed {removed} events and {outcomes} outcomes", highlight=False)
