@@ -43,12 +43,10 @@ from modal_gpu.frame_index import FULL_FRAME_MAX_STEP, INDEX_RATE
 from modal_gpu.functions.merge import merge_crops, merge_extracts
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.keys import VideoKeys
+from modal_gpu.prices import PriceTable
 from modal_gpu.storage import ObjectStore
 
-# Modal's prices of November 2025, dollars a second.
-GPU = {"T4": 0.000164, "A10G": 0.000306}
-CPU_CORE = 0.0000131
-MEMORY_GIB = 0.00000222
+PRICES = PriceTable()
 CORES, GIB = 2, 8
 
 #: Assumed: from asking for a container until its process starts; what it downloads in a second, bytes.
@@ -209,7 +207,7 @@ def simulate(minutes: float, containers: int, rates: Rates, segment_frames: int)
     for function, stages in ((EXTRACT, [first, rest]), (CROPS, [crops]), (READ, [read])):
         stage_wall, busy = _scheduled(stages, containers, CONTAINER_SECONDS + rates.start)
         wall += stage_wall
-        cost += busy * (GPU[GPUS[function]] + CORES * CPU_CORE + GIB * MEMORY_GIB)
+        cost += busy * PRICES.container_second(GPUS[function], CORES, GIB * 1024)
     return Outcome(wall + rates.merge * frames * (len(segments) > 1), cost)
 
 
@@ -250,7 +248,7 @@ def main(
     console.print(
         f"{available_cores()} cores, no GPU; {rates.merge * 1e6:.0f} µs a frame to merge. Simulated "
         f"containers are as fast as this, start {CONTAINER_SECONDS:.0f} s + {rates.start:.1f} s, download "
-        f"{DOWNLOAD_BYTES / 1e6:.0f} MB/s; {CORES} cores, {GIB} GiB and a {' or '.join(GPU)} are paid for."
+        f"{DOWNLOAD_BYTES / 1e6:.0f} MB/s; {CORES} cores, {GIB} GiB and a T4 or A10G are paid for."
     )
     title = f"simulated, segments of {segment_frames} frames"
     table = Table("video", "containers", "wall", "× real time", "cost", title=title, title_justify="left")
