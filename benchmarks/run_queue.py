@@ -155,7 +155,9 @@ class RunQueue:
 @contextmanager
 def run_queue(settings: Settings | None = None) -> Iterator[RunQueue]:
     """A queue with the platform's dagster.yaml and pools, in a folder that is removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="captionacc-queue-"))
+    # In memory where there is such a place: what its disk costs is not the queue's matter.
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="captionacc-queue-", dir=memory if memory.is_dir() else None))
     config = yaml.safe_load(dagster_yaml(settings or Settings()))
     config["run_launcher"] = {"module": __name__, "class": NotingLauncher.__name__}
     (folder / "dagster.yaml").write_text(yaml.safe_dump(config))

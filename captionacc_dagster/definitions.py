@@ -14,7 +14,7 @@ from captionacc_dagster.sensors.caption_ocr_requests import caption_ocr_requests
 from captionacc_dagster.sensors.layout_approvals import layout_approvals
 from captionacc_dagster.sensors.new_videos import new_videos
 from captionacc_dagster.sensors.priority_aging import priority_aging
-from captionacc_dagster.sensors.run_failures import run_failures
+from captionacc_dagster.sensors.run_outcomes import run_outcomes
 
 defs = dg.Definitions(
     assets=[
@@ -28,7 +28,7 @@ defs = dg.Definitions(
     ],
     asset_checks=checks.ALL,
     jobs=[layout_job, captions_job, caption_text_job],
-    sensors=[new_videos, layout_approvals, caption_ocr_requests, run_failures, priority_aging, alerts],
+    sensors=[new_videos, layout_approvals, caption_ocr_requests, run_outcomes, priority_aging, alerts],
     resources={
         "catalog": CatalogResource(),
         "object_store": ObjectStoreResource(),

@@ -55,6 +55,7 @@ run_monitoring:
   poll_interval_seconds: 10
   start_timeout_seconds: 180
   cancel_timeout_seconds: 120
+  max_runtime_seconds: 43200
 # A killed run process is started again once; failed steps are the assets' own matter.
 run_retries:
   enabled: true

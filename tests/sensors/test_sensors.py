@@ -8,7 +8,6 @@ import dagster as dg
 import psycopg
 import pytest
 
-from captionacc_dagster.definitions import defs
 from captionacc_dagster.resources.catalog import LayoutOutcome, VideoRow
 from captionacc_dagster.sensors import claims
 from captionacc_dagster.sensors import layout_approvals as layout_approvals_module
@@ -16,7 +15,6 @@ from captionacc_dagster.sensors import new_videos as new_videos_module
 from captionacc_dagster.sensors.caption_ocr_requests import caption_ocr_requests
 from captionacc_dagster.sensors.layout_approvals import layout_approvals
 from captionacc_dagster.sensors.new_videos import new_videos
-from captionacc_dagster.sensors.run_failures import run_failures
 from modal_gpu.contracts import CropRegion
 from tests.line_fixtures import Clip, Line
 
@@ -255,70 +253,3 @@ class TestCaptionOcrRequests:
         line.catalog.retry_stage(finished.video_id, "text")
         (key,) = run_keys(tick(caption_ocr_requests))
         assert key.startswith(f"text/{finished.video_id}/1/")
-
-
-class TestRunFailures:
-    @pytest.fixture
-    def report(self, line: Line):
-        """The sensor's evaluation for a run of a video that Dagster found dead."""
-
-        def evaluate(video_id: str, run_id: str, tags: dict[str, str] | None = None) -> None:
-            job = defs.resolve_job_def("layout")
-            run = line.instance.create_run_for_job(
-                job, run_id=run_id, tags={"dagster/partition": video_id, **(tags or {})}
-            )
-            message = "The process of this run was killed"
-            event = line.instance.report_run_failed(run, message)
-            failed = line.instance.get_run_by_id(run_id)
-            with dg.build_sensor_context(instance=line.instance) as sensor_context:
-                context = dg.build_run_status_sensor_context(
-                    sensor_name="run_failures",
-                    dagster_event=event,
-                    dagster_instance=line.instance,
-                    dagster_run=failed,
-                    context=sensor_context,
-                    resources={"catalog": line.catalog},
-                )
-                run_failures(context.for_run_failure())
-
-        return evaluate
-
-    RUN = "22222222-2222-4222-8222-222222222222"
-
-    def test_a_killed_run_ends_in_its_videos_row(self, line: Line, clip: Clip, report):
-        video_id = line.upload(clip.path).video_id
-        line.catalog.begin_stage(video_id, "layout", self.RUN)
-        report(video_id, self.RUN)
-        row = line.row(video_id)
-        assert (row.layout_status, row.layout_run_id) == ("error", None)
-        assert row.layout_error_details["run_id"] == self.RUN
-        assert "The run ended before it was done" in row.error and "killed" in row.error
-
-    def test_a_run_that_dagster_starts_again_is_waited_for(self, line: Line, clip: Clip, report):
-        video_id = line.upload(clip.path).video_id
-        line.catalog.begin_stage(video_id, "layout", self.RUN)
-        report(video_id, self.RUN, {"dagster/will_retry": "true"})
-        assert line.row(video_id).layout_run_id == self.RUN
-
-    def test_what_the_run_wrote_itself_stands(self, line: Line, clip: Clip, report):
-        video_id = line.upload(clip.path).video_id
-        line.catalog.begin_stage(video_id, "layout", self.RUN)
-        line.catalog.fail_stage(video_id, "layout", self.RUN, "the file is not a video", "NotAVideoError")
-        report(video_id, self.RUN)
-        assert line.row(video_id).error == "the file is not a video"
-
-    def test_a_run_that_another_displaced_changes_nothing(self, line: Line, clip: Clip, report):
-        video_id = line.upload(clip.path).video_id
-        line.catalog.begin_stage(video_id, "layout", "33333333-3333-4333-8333-333333333333")
-        report(video_id, self.RUN)
-        assert line.row(video_id).layout_status == "wait"
-        assert line.row(video_id).error is None
-
-    def test_only_the_stage_of_the_run_ends(self, line: Line, finished: VideoRow, report):
-        line.catalog.begin_stage(finished.video_id, "text", self.RUN)
-        report(finished.video_id, self.RUN)
-        row = line.row(finished.video_id)
-        assert (row.layout_status, row.boundaries_status, row.text_status) == ("done", "annotate", "error")
-
-    def test_a_run_of_no_video_or_of_an_unknown_one_is_no_error(self, line: Line, report):
-        report("44444444-4444-4444-8444-444444444444", self.RUN)
