@@ -44,7 +44,7 @@ class TrainingSettings:
 
     clips: int = 2730
     validation: int = 104
-    steps: int = 9000
+    steps: int = 8000
     batch: int = 3
     frames: int = 36
     width: int = 224
@@ -437,7 +437,7 @@ def main(
     backgrounds: Annotated[Path, typer.Option(help="Folder of footage without captions.", exists=True)],
     cache: Annotated[Path, typer.Option(help="Where clips and runs are kept.")] = DEFAULT_CACHE,
     run: Annotated[str, typer.Option(help="Name of the run; the same name goes on with it.")] = "default",
-    version: Annotated[str, typer.Option(help="Version of the model.")] = "extents-1",
+    version: Annotated[str, typer.Option(help="Version of the model.")] = "extents-2",
     models: Annotated[Path | None, typer.Option(help="Where the model is written; the run's folder.")] = None,
     clips: Annotated[int, typer.Option(help="Training clips.")] = TrainingSettings.clips,
     steps: Annotated[int, typer.Option(help="Optimizer steps.")] = TrainingSettings.steps,

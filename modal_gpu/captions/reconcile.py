@@ -25,6 +25,8 @@ PART_FRAMES, PART_LENGTH = 2, 3
 BETWEEN_SIMILARITY = 50.0
 #: Two longer readings this alike are one caption if OCR was unsure of either (small or blurred text).
 BLURRED_SIMILARITY, BLURRED_LENGTH, BLURRED_CONFIDENCE = 85.0, 12, 0.95
+#: Two neighbours whose extents are both at least this sure are two, however alike their texts are.
+SURE = 0.95
 #: Extents of a flicker's length and less confidence than this are noise, unless OCR is sure of a word.
 UNSURE, SURE_TEXT_CONFIDENCE, SURE_TEXT_LENGTH = 0.5, 0.85, 3
 
@@ -47,6 +49,7 @@ def reconcile(captions: Iterable[Caption]) -> list[Caption]:
       the same text, all digits equal, becomes part of it; so does one between two of the same text,
       and one of at most :data:`PART_FRAMES` frames whose text is a part of the other's.
       Longer fragments are joined at nearly the same text only where OCR was unsure of a long text.
+      None of this joins unequal texts where both extents are sure.
 
     Captions that OCR has not read, or failed on, stay as they are.
     """
@@ -110,7 +113,7 @@ def _is_one(first: Caption, second: Caption) -> bool:
     one, other = comparable(first.ocr_text or ""), comparable(second.ocr_text or "")
     if one == other:
         return True
-    if gap > 1:
+    if gap > 1 or min(first.confidence or 0, second.confidence or 0) >= SURE:
         return False
     short, long = sorted((first, second), key=_length)
     if _length(short) <= PART_FRAMES and _is_part(short, long):
@@ -130,6 +133,7 @@ def _joined(first: Caption, second: Caption) -> Caption:
         first,
         end_index=second.end_index,
         end_seconds=second.end_seconds,
+        pending=first.pending or second.pending,
         confidence=min(confidences, default=None),
         ocr_text=text.ocr_text,
         ocr_confidence=text.ocr_confidence,

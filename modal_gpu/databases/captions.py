@@ -103,6 +103,9 @@ class Caption:
         return self.state != "gap" and bool(self.best_text.strip())
 
 
+#: Extents of less confidence than this wait for a person's eye.
+REVIEW_BELOW = 0.8
+
 #: Column of each field. The two whose meaning differs are converted in _from_row and _to_row.
 _COLUMNS = {
     "id": "id",
@@ -189,7 +192,7 @@ def boundary_seconds(index: int, frame_count: int, duration: float) -> float:
 def captions_from_extents(
     extents: Sequence[Extent], frame_count: int, duration: float, change_seconds: ChangeSeconds | None = None
 ) -> list[Caption]:
-    """A new video's captions: all predicted, pending, queued for OCR.
+    """A new video's captions: all predicted, the doubtful ones pending review, queued for OCR.
 
     ``change_seconds`` (n − 1,) says when each pair's change happens, NaN where that is not known.
     """
@@ -214,6 +217,7 @@ def _predicted(
         start_seconds=begins if begins < ends else coarse[0],
         end_seconds=ends if begins < ends else coarse[1],
         updated_at=now,
+        pending=extent.confidence < REVIEW_BELOW,
         confidence=extent.confidence,
         created_at=now,
     )
@@ -254,7 +258,8 @@ def merge_extents(
         fresh = _predicted(start, end, extent, frame_count, duration, changes)
         if (start, end) in unchanged:
             times = {"start_seconds": fresh.start_seconds, "end_seconds": fresh.end_seconds}
-            merged.append(replace(unchanged[start, end], confidence=extent.confidence, **times))
+            sure = {"confidence": extent.confidence, "pending": fresh.pending}
+            merged.append(replace(unchanged[start, end], **sure, **times))
             continue
         while position < len(spare) and spare[position].end_index <= start:
             position += 1

@@ -30,16 +30,16 @@ class DecoderSettings:
     before an empty frame.
 
     One caption follows another where the share of 'different' in what 'same' and 'different' have
-    together peaks: at ``sure_change`` anywhere, otherwise where the peak and its two neighbours (a
-    cross-fade spreads over several pairs) come to ``least_change``, :data:`SPREAD` frames or more from other
-    borders. Well under one half, since a caption cut in two is mended after OCR, where both halves have
-    one text, while two captions taken for one are lost.
+    together peaks: at ``sure_change`` two frames or more from other borders (a cross-fade looks like a
+    caption of one frame between two others), otherwise :data:`SPREAD` frames or more from them, where the
+    peak and its two neighbours come to ``least_change``. Well under one half, since a caption cut in two
+    is mended after OCR, where both halves have one text, while two captions taken for one are lost.
     """
 
     floor: float = 0.02
     border_penalty: float = 0.4
     least_change: float = 0.4
-    sure_change: float = 0.6
+    sure_change: float = 0.8
     least_different: float = 0.1
 
 
@@ -121,11 +121,14 @@ def _follows(
     share = np.where(inside, np.minimum(share, fused[:, _DIFFERENT] / settings.least_different), 0)
     around = np.pad(share, 1)
     mass = around[:-2] + around[1:-1] + around[2:]
-    follows = share >= settings.sure_change
-    taken = follows | (visible[:-1] != visible[1:])
-    candidates = np.flatnonzero(~follows & (mass >= settings.least_change) & (share > 0))
-    for pair in candidates[np.argsort(-share[candidates], kind="stable")].tolist():
-        if not taken[max(0, pair - SPREAD + 1) : pair + SPREAD].any():
+    follows = np.zeros(len(share), bool)
+    taken = visible[:-1] != visible[1:]
+    candidates = np.flatnonzero((mass >= settings.least_change) & (share >= settings.least_change / 3))
+    # Of equal ones the middle.
+    height = share + 1e-3 * mass
+    for pair in candidates[np.argsort(-height[candidates], kind="stable")].tolist():
+        apart = 2 if share[pair] >= settings.sure_change else SPREAD
+        if not taken[max(0, pair - apart + 1) : pair + apart].any():
             follows[pair] = taken[pair] = True
     return follows
 

@@ -67,6 +67,8 @@ def test_a_short_bad_reading_between_two_of_one_text_is_joined():
 def test_long_texts_that_ocr_was_unsure_of_are_joined_when_nearly_alike():
     first, second = read(0, 20, "I waited for two hours"), read(20, 30, "I waited tor two hours")
     assert len(reconcile([first, second])) == 2
+    sure = [replace(c, confidence=0.97, ocr_confidence=0.8) for c in (first, second)]
+    assert reconcile(sure) == sure
     blurred = replace(second, ocr_confidence=0.8)
     assert summary([first, blurred]) == [(0, 30, "I waited for two hours")]
 

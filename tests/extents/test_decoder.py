@@ -16,11 +16,14 @@ SURE = 0.97
 
 @st.composite
 def timelines(draw, least=1):
-    """Captions as (start, end) and the number of frames; neighbours may touch."""
+    """Captions as (start, end) and the number of frames; neighbours of two frames or more may touch."""
     position, captions = 0, []
     for _ in range(draw(st.integers(0, 8))):
         start = position + draw(st.integers(0, 6))
-        position = start + draw(st.integers(least, 9))
+        if captions and start == position and position - captions[-1][0] == 1:
+            start += 1
+        touching = bool(captions) and start == position
+        position = start + draw(st.integers(max(least, 2) if touching else least, 9))
         captions.append((start, position))
     return captions, position + draw(st.integers(0, 6))
 
@@ -100,6 +103,18 @@ def test_one_direction_that_sees_a_change_is_outvoted(timeline, data):
 @pytest.mark.parametrize("at", [0, 5, 9])
 def test_a_one_frame_caption_survives(at):
     assert ranges(clean([(at, at + 1)], 10)) == [(at, at + 1)]
+
+
+def test_a_cross_fade_over_several_pairs_is_one_change():
+    result = clean([(2, 10), (10, 20)], 25)
+    faded = np.float32([0.55, 0.45, 0, 0, 0])
+    for pair in (8, 9, 10):
+        result.forward[pair], result.backward[pair] = faded, faded
+    assert ranges(result) in ([(2, 9), (9, 20)], [(2, 10), (10, 20)], [(2, 11), (11, 20)])
+
+
+def test_a_frame_between_two_captions_is_their_change():
+    assert len(ranges(clean([(2, 10), (10, 11), (11, 20)], 25))) == 2
 
 
 def test_a_video_of_one_frame_goes_by_presence():
