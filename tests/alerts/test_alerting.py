@@ -246,6 +246,12 @@ class TestDelivery:
         assert told.alerts == {}
 
 
+@pytest.fixture(scope="module")
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as instance:
+        yield instance
+
+
 class TestSensor:
     @pytest.fixture
     def settings(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
@@ -258,11 +264,6 @@ class TestSensor:
             monkeypatch.setattr("captionacc_dagster.sensors.alerts.get_settings", lambda: settings)
 
         return give
-
-    @pytest.fixture(scope="class")
-    def instance(self) -> Iterator[dg.DagsterInstance]:
-        with dg.instance_for_test() as instance:
-            yield instance
 
     @pytest.fixture
     def tick(

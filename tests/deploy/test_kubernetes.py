@@ -131,7 +131,9 @@ def test_the_launcher_takes_its_settings(values: dict):
     as_model(client.V1SecurityContext, given["securityContext"])
 
 
-def test_logs_are_taken_by_the_log_manager(values: dict):
+def test_logs_are_taken_by_the_log_manager(values: dict, monkeypatch: pytest.MonkeyPatch):
+    for name in ("BUCKET", "ENDPOINT", "REGION"):
+        monkeypatch.setenv(f"DAGSTER_LOGS_{name}", "given")
     given = values["computeLogManager"]["config"]["s3ComputeLogManager"]
     names = {"bucket": "bucket", "endpointUrl": "endpoint_url", "region": "region", "prefix": "prefix"}
     names |= {
