@@ -63,8 +63,7 @@ def settle_run(catalog: Catalog, run: dg.DagsterRun, message: str, error_type: s
             raise
         except CaptionAccError as error:
             log(f"{stage} of video {video_id} had ended already: {error}")
-    if run.job_name == "caption_text":
-        _settle_requests(catalog, video_id, _same_work(run), message, log)
+    _settle_requests(catalog, video_id, run, message, log)
     return ended
 
 
@@ -80,7 +79,7 @@ def _left_by(video: VideoRow, run: dg.DagsterRun) -> list[tuple[Stage, str]]:
     if owned:
         return owned
     first = FIRST_STAGE.get(run.job_name)
-    if first is None:
+    if first is None or run.tags.get(RUN_KEY_TAG, "").startswith("request/"):
         return []
     state = video.stage(first)
     # Dagster takes a run key once: nobody else will begin this attempt.
@@ -99,15 +98,24 @@ def _attempt(run: dg.DagsterRun) -> int | None:
     return int(last) if last.isdecimal() else None
 
 
-def _settle_requests(catalog: Catalog, video_id: str, runs: set[str], message: str, log: Log) -> None:
+def _settle_requests(catalog: Catalog, video_id: str, run: dg.DagsterRun, message: str, log: Log) -> None:
+    """Requests that the run was reading, or that it was made for and never began."""
+    runs = _same_work(run)
+    key = run.tags.get(RUN_KEY_TAG, "").split("/")
     for request in catalog.list_caption_ocr_requests(video_id):
-        if request.status == "processing" and request.run_id in runs:
-            try:
-                catalog.fail_caption_ocr_request(request.id, request.run_id, message)
-            except CatalogUnavailableError:
-                raise
-            except CaptionAccError as error:
-                log(f"request {request.id} had ended already: {error}")
+        made_for = key[0] == "request" and key[2:] == [request.id, str(request.attempts)]
+        never_began = request.status == "queued" and made_for
+        if not never_began and not (request.status == "processing" and request.run_id in runs):
+            continue
+        try:
+            if never_began:
+                catalog.begin_caption_ocr_request(request.id, run.run_id)
+            worker = run.run_id if never_began else request.run_id
+            catalog.fail_caption_ocr_request(request.id, worker or run.run_id, message)
+        except CatalogUnavailableError:
+            raise
+        except CaptionAccError as error:
+            log(f"request {request.id} had ended already: {error}")
 
 
 def cancel_calls(catalog: Catalog, run_id: str) -> int:

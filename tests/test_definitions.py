@@ -69,7 +69,9 @@ def test_jobs_cover_the_graph_between_them():
     assert selected[0] | selected[1] == set(ASSETS) - PEOPLE_BRING
 
 
-@pytest.mark.parametrize("name", ["new_videos", "layout_approvals", "caption_ocr_requests", "run_outcomes", "priority_aging"])
+@pytest.mark.parametrize(
+    "name", ["new_videos", "layout_approvals", "caption_ocr_requests", "run_outcomes", "priority_aging"]
+)
 def test_sensors_run_by_default(name: str):
     sensor = defs.resolve_sensor_def(name)
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING

@@ -9,6 +9,7 @@ import dagster as dg
 from captionacc_dagster import previews
 from captionacc_dagster.assets.external import OWNERS
 from captionacc_dagster.assets.stage import run_selects, working_on
+from captionacc_dagster.assets.text_requests import begin_requests, finish_requests, queued_again
 from captionacc_dagster.assets.usage import Spending, call_metadata, record_processing, spending
 from captionacc_dagster.assets.versions import current_version
 from captionacc_dagster.costs import VideoWork
@@ -126,14 +127,17 @@ def caption_ocr(
                 expect(len(ranges))
                 return compute.caption_ocr(_ocr_request(video, version, ranges), progress)
 
-            readings = read_texts(read_captions(object_store.get(keys.captions_db)), recognize)
+            requests = begin_requests(catalog, video.video_id, context.run.run_id)
+            read = queued_again(read_captions(object_store.get(keys.captions_db)), requests)
+            readings = read_texts(read, recognize)
         record_processing(catalog, video, "generate_caption_ocr", time.monotonic() - started)
         with catalog.lease(video.video_id, "captions", owner=context.run.run_id) as lease:
             stored = read_captions(object_store.get(keys.captions_db))
-            captions = apply_readings(stored, readings)
+            captions = apply_readings(queued_again(stored, requests), readings)
             lease.check()
             object_store.put(keys.captions_db, write_captions(captions), GZIP)
             catalog.bump_database_version(lease.token)
+        finish_requests(catalog, requests, stored, context.run.run_id)
         if not run_selects(context, "subtitles"):
             finish_text(context, catalog, video, captions)
     confidences = [c.ocr_confidence for c in captions if c.ocr_confidence is not None]

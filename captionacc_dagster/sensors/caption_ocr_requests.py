@@ -1,21 +1,32 @@
-"""``caption_ocr_requests``: captions whose text no run has read, or is reading, are read by one."""
+"""``caption_ocr_requests``: captions whose text no run has read, or is reading, are read by one.
+
+Two kinds of work end in the same job: videos whose text is due, and requests of people to have the text
+of some captions read anew. All requests of a video that wait are one run's: a second run of the same
+video would take the stage away from the first.
+"""
+
+from collections.abc import Sequence
 
 import dagster as dg
 
 from captionacc_dagster.jobs import caption_text_job
 from captionacc_dagster.priority import round_robin
-from captionacc_dagster.resources.catalog import Catalog, VideoRow
+from captionacc_dagster.resources.catalog import CaptionOcrRequest, Catalog, VideoRow
 from captionacc_dagster.sensors.claims import BATCH, claim_limits
 from captionacc_dagster.sensors.tags import RunTags, Work
+
+#: A request of a video that is being read is looked at again so soon, and for a day.
+REQUEST_SECONDS = 60
+REQUEST_CLAIMS = 1440
 
 
 @dg.sensor(
     job=caption_text_job,
-    minimum_interval_seconds=15,
+    minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Sees videos with captions whose text is still to be read: after a retry, or when the run that made "
-        "the captions did not go on to their text."
+        "Sees videos with captions whose text is still to be read (after a retry, or when the run that made "
+        "the captions did not go on to their text), and requests to read captions anew."
     ),
 )
 def caption_ocr_requests(
@@ -23,15 +34,57 @@ def caption_ocr_requests(
 ) -> dg.SensorResult:
     """One run for each attempt at the text of one crop-region version."""
     waiting = catalog.pending_text(BATCH, **claim_limits())
-    if not waiting:
-        return dg.SensorResult(skip_reason=f"no caption waits for its text (claims at most {BATCH} a tick)")
-    in_turn = round_robin(waiting, lambda video: video.tenant_id)
-    tags = RunTags(catalog, context.instance).of([_text_work(video) for video in in_turn])
-    requests = [
-        dg.RunRequest(run_key=text_run_key(video), partition_key=video.video_id, tags=run_tags)
-        for video, run_tags in zip(in_turn, tags, strict=True)
-    ]
-    return dg.SensorResult(run_requests=requests)
+    asked = catalog.claim_caption_ocr_requests(
+        BATCH, **claim_limits() | {"restart_after_seconds": REQUEST_SECONDS, "max_unstarted": REQUEST_CLAIMS}
+    )
+    due = {video.video_id for video in waiting}
+    works = [(text_run_key(video), _text_work(video)) for video in waiting]
+    busy = 0
+    # Whoever reads a video's text takes its requests along, one that is due as well.
+    for requests in _by_video(asked):
+        video = catalog.get_video(requests[0].video_id)
+        if video.text_run_id is not None:
+            busy += 1
+        elif video.video_id not in due:
+            works.append((requests_run_key(requests), _requests_work(video, requests)))
+    if not works:
+        seen = f"{busy} videos with requests are being read" if busy else "no caption waits for its text"
+        return dg.SensorResult(skip_reason=f"{seen} (claims at most {BATCH} a tick)")
+    in_turn = round_robin(works, lambda work: work[1].tenant_id)
+    tags = RunTags(catalog, context.instance).of([work for _, work in in_turn])
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(run_key=run_key, partition_key=work.video_id, tags=run_tags)
+            for (run_key, work), run_tags in zip(in_turn, tags, strict=True)
+        ]
+    )
+
+
+def _by_video(asked: Sequence[CaptionOcrRequest]) -> list[list[CaptionOcrRequest]]:
+    """The requests of each video, oldest first."""
+    by_video: dict[str, list[CaptionOcrRequest]] = {}
+    for request in asked:
+        by_video.setdefault(request.video_id, []).append(request)
+    return list(by_video.values())
+
+
+def requests_run_key(requests: Sequence[CaptionOcrRequest]) -> str:
+    """Names one attempt at requests of a video that were claimed together, by the oldest of them."""
+    oldest = requests[0]
+    return f"request/{oldest.video_id}/{oldest.id}/{oldest.attempts}"
+
+
+def _requests_work(video: VideoRow, requests: Sequence[CaptionOcrRequest]) -> Work:
+    return Work(
+        job=caption_text_job.name,
+        tenant_id=video.tenant_id,
+        video_id=video.video_id,
+        event="request",
+        trigger="caption_ocr_requests",
+        size_bytes=video.size_bytes,
+        waiting_since=requests[0].created_at,
+        age_boosting=not video.disable_age_boosting,
+    )
 
 
 def text_run_key(video: VideoRow) -> str:

@@ -12,12 +12,14 @@ from dagster._core.events import DagsterEvent, DagsterEventType
 
 from benchmarks.run_queue import RunQueue, run_queue
 from captionacc_dagster import run_processes
-from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, LOCAL_TENANT_NAME, VideoRow
+from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, LOCAL_TENANT_NAME, LayoutOutcome, VideoRow
 from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
 from captionacc_dagster.sensors import run_outcomes as run_outcomes_module
 from captionacc_dagster.sensors.run_outcomes import run_outcomes
 from captionacc_dagster.settings import Settings
+from modal_gpu.contracts import CropRegion
 
+STRIP = CropRegion(0.1, 0.8, 0.9, 0.95)
 KILLED = "The process of this run was killed"
 
 
@@ -67,6 +69,29 @@ class World:
         video, run_id = self.asked_for(**tags)
         assert self.queue.dequeue() == [run_id]
         return self.catalog.begin_stage(video.video_id, "layout", run_id), run_id
+
+    def with_captions(self) -> VideoRow:
+        """A video whose captions are there, and whose text is about to be read."""
+        video_id = self.video().video_id
+        self.catalog.begin_stage(video_id, "layout", "layout-run")
+        outcome = LayoutOutcome(
+            duration_seconds=8.0,
+            width=640,
+            height=360,
+            video_codec="h264",
+            frame_count=80,
+            layout_found=True,
+            layout_confidence=0.9,
+            crop_region=STRIP,
+        )
+        self.catalog.finish_layout(video_id, "layout-run", outcome)
+        self.catalog.approve_layout(video_id, "ann")
+        self.catalog.begin_stage(video_id, "boundaries", "crop-run")
+        version = self.catalog.allot_cropped_frames_version(video_id, "crop-run", STRIP)
+        self.catalog.activate_cropped_frames_version(
+            video_id, version, chunk_count=1, total_frames=80, total_size_bytes=1
+        )
+        return self.catalog.finish_boundaries(video_id, "crop-run", version=version, caption_count=4)
 
     def row(self, video: VideoRow) -> VideoRow:
         return self.catalog.get_video(video.video_id)
@@ -182,6 +207,34 @@ class TestFailures:
         for run in (unknown, nothing, run_id):
             no_retry(run)
         assert "3 failures" in world.tick()
+
+    def test_requests_that_the_run_was_to_read_fail_with_it(self, world: World, no_retry):
+        video = world.with_captions()
+        begun = world.catalog.request_caption_ocr(video.video_id, [1])
+        (claimed,) = world.catalog.claim_caption_ocr_requests()
+        key = f"request/{video.video_id}/{claimed.id}/1"
+        (run_id,) = world.queue.submit(
+            "caption_text", [dg.RunRequest(run_key=key, partition_key=video.video_id)]
+        )
+        world.queue.dequeue()
+        world.catalog.begin_caption_ocr_request(begun.id, run_id)
+        no_retry(run_id)
+        world.tick()
+        (row,) = world.catalog.list_caption_ocr_requests(video.video_id)
+        assert row.status == "failed" and "killed" in row.error_message
+        assert world.row(video).text_status == "wait"
+
+        # One that died before it began.
+        world.catalog.request_caption_ocr(video.video_id, [2])
+        (claimed,) = world.catalog.claim_caption_ocr_requests()
+        key = f"request/{video.video_id}/{claimed.id}/1"
+        (run_id,) = world.queue.submit(
+            "caption_text", [dg.RunRequest(run_key=key, partition_key=video.video_id)]
+        )
+        no_retry(run_id)
+        world.tick()
+        rows = world.catalog.list_caption_ocr_requests(video.video_id)
+        assert {row.status for row in rows} == {"failed"}
 
     def test_a_tick_reads_a_batch_and_the_next_one_goes_on(self, world: World, no_retry, monkeypatch):
         monkeypatch.setattr(run_outcomes_module, "BATCH", 2)

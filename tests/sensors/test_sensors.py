@@ -16,6 +16,7 @@ from captionacc_dagster.sensors.caption_ocr_requests import caption_ocr_requests
 from captionacc_dagster.sensors.layout_approvals import layout_approvals
 from captionacc_dagster.sensors.new_videos import new_videos
 from modal_gpu.contracts import CropRegion
+from modal_gpu.databases.captions import read_captions
 from tests.line_fixtures import Clip, Line
 
 OTHER_REGION = CropRegion(0.1, 0.7, 0.9, 0.99)
@@ -253,3 +254,37 @@ class TestCaptionOcrRequests:
         line.catalog.retry_stage(finished.video_id, "text")
         (key,) = run_keys(tick(caption_ocr_requests))
         assert key.startswith(f"text/{finished.video_id}/1/")
+
+    def test_requests_of_one_video_are_one_run_which_reads_what_they_name(self, line: Line, finished, tick):
+        before = {c.id: c for c in read_captions(line.store.get(line.keys(finished.video_id).captions_db))}
+        chosen, other = sorted(before)[:2]
+        first = line.catalog.request_caption_ocr(finished.video_id, [chosen], requested_by="ann")
+        second = line.catalog.request_caption_ocr(finished.video_id, [chosen, 10_000], requested_by="bob")
+        (request,) = tick(caption_ocr_requests).run_requests
+        assert request.run_key == f"request/{finished.video_id}/{first.id}/1"
+        assert request.partition_key == finished.video_id
+        assert request.tags["captionacc/event"] == "request"
+        assert run_keys(tick(caption_ocr_requests)) == []
+
+        line.compute.calls.clear()
+        assert line.run("caption_text", finished.video_id).success
+        ((_, asked),) = line.compute.calls
+        assert [c.caption_id for c in asked.captions] == [chosen]
+        rows = {row.id: row for row in line.catalog.list_caption_ocr_requests(finished.video_id)}
+        assert {row.status for row in rows.values()} == {"completed"}
+        assert (rows[first.id].caption_count, rows[second.id].caption_count) == (1, 1)
+        after = {c.id: c for c in read_captions(line.store.get(line.keys(finished.video_id).captions_db))}
+        assert after[chosen].ocr_processed_at > before[chosen].ocr_processed_at
+        assert after[other] == before[other]
+
+    def test_a_request_waits_while_a_run_reads_its_video(self, line: Line, finished, tick, age, postgres_dsn):
+        line.catalog.begin_stage(finished.video_id, "text", "run-1")
+        line.catalog.request_caption_ocr(finished.video_id)
+        result = tick(caption_ocr_requests)
+        assert "1 videos with requests are being read" in result.skip_reason.skip_message
+        line.catalog.finish_text(finished.video_id, "run-1", caption_count=3)
+        with psycopg.connect(postgres_dsn) as connection:
+            connection.execute(
+                "update captionacc.caption_ocr_requests set requested_at = requested_at - interval '2 min'"
+            )
+        assert len(run_keys(tick(caption_ocr_requests))) == 1
