@@ -14,6 +14,7 @@ from dagster_postgres import PostgresEventLogStorage
 
 from captionacc_dagster.platform import POOL_LIMITS
 from captionacc_dagster.retention import trim_events
+from captionacc_dagster.settings import get_settings
 from modal_gpu.errors import ConfigurationError
 from tests.deploy.conftest import DEPLOY
 
@@ -87,8 +88,10 @@ def instance(deployment: dict[str, str], monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delenv(name, raising=False)
     for name, value in deployment.items():
         monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
     with dg.DagsterInstance.get() as instance:
         yield instance
+    get_settings.cache_clear()
 
 
 def test_a_run_leaves_its_events_in_postgres_and_its_output_in_the_bucket(instance, logs_bucket, capfd):
