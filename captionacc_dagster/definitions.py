@@ -7,7 +7,8 @@ from captionacc_dagster.assets.captions import caption_ocr, captions_db, subtitl
 from captionacc_dagster.assets.crops import crop_and_infer_caption_frame_extents
 from captionacc_dagster.assets.external import layout_approval, source_video
 from captionacc_dagster.assets.layout import extract_frames_and_ocr
-from captionacc_dagster.jobs import caption_text_job, captions_job, layout_job
+from captionacc_dagster.assets.reconciliation import reconciliation_report
+from captionacc_dagster.jobs import caption_text_job, captions_job, layout_job, reconciliation_job, upkeep
 from captionacc_dagster.resources.factories import CatalogResource, ComputeResource, ObjectStoreResource
 from captionacc_dagster.sensors.alerts import alerts
 from captionacc_dagster.sensors.caption_ocr_requests import caption_ocr_requests
@@ -25,9 +26,11 @@ defs = dg.Definitions(
         captions_db,
         caption_ocr,
         subtitles,
+        reconciliation_report,
     ],
     asset_checks=checks.ALL,
-    jobs=[layout_job, captions_job, caption_text_job],
+    jobs=[layout_job, captions_job, caption_text_job, reconciliation_job],
+    schedules=[upkeep],
     sensors=[new_videos, layout_approvals, caption_ocr_requests, run_outcomes, priority_aging, alerts],
     resources={
         "catalog": CatalogResource(),

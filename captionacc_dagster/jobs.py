@@ -1,10 +1,11 @@
-"""The runs a video goes through: up to the layout, and from its approval to the subtitles."""
+"""The runs a video goes through: up to the layout, and from its approval to the subtitles; and upkeep's."""
 
 import dagster as dg
 
 from captionacc_dagster.assets.captions import caption_ocr, captions_db, subtitles
 from captionacc_dagster.assets.crops import crop_and_infer_caption_frame_extents
 from captionacc_dagster.assets.layout import extract_frames_and_ocr
+from captionacc_dagster.assets.reconciliation import ReconciliationConfig, reconciliation_report
 
 layout_job = dg.define_asset_job(
     "layout",
@@ -22,4 +23,19 @@ caption_text_job = dg.define_asset_job(
     "caption_text",
     dg.AssetSelection.assets(caption_ocr, subtitles),
     description="The text of captions that are there already, and their subtitle files.",
+)
+
+reconciliation_job = dg.define_asset_job(
+    "reconciliation",
+    dg.AssetSelection.assets(reconciliation_report),
+    description="Clears away what nobody needs any more; launched by hand it reports, unless configured.",
+)
+
+upkeep = dg.ScheduleDefinition(
+    name="upkeep",
+    job=reconciliation_job,
+    cron_schedule="15 3 * * *",
+    run_config=dg.RunConfig(ops={"reconciliation_report": ReconciliationConfig(dry_run=False)}),
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Once a night; objects that the catalogue does not know are only reported.",
 )

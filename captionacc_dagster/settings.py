@@ -222,6 +222,14 @@ class Settings(BaseSettings):
         300, alias="CAPTIONACC_WEBHOOK_REQUESTS_A_MINUTE", ge=1, description="of one client"
     )
 
+    # What upkeep keeps
+    archived_days: float = Field(
+        30, alias="CAPTIONACC_ARCHIVED_DAYS", ge=0, description="objects of former cropped-frames versions"
+    )
+    deleted_days: float = Field(
+        7, alias="CAPTIONACC_DELETED_DAYS", ge=0, description="objects of deleted videos"
+    )
+
     # What operators see and are told
     log_format: Literal["text", "json"] = Field(
         "text", alias="CAPTIONACC_LOG_FORMAT", description="of runs' lines on their standard output"

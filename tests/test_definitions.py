@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from captionacc_dagster.assets.reconciliation import ReconciliationConfig
 from captionacc_dagster.definitions import defs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -36,7 +37,9 @@ def graph():
 
 
 def test_the_graph_has_exactly_the_designs_assets(graph):
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == set(ASSETS)
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == set(ASSETS) | {
+        "reconciliation_report"
+    }
 
 
 @pytest.mark.parametrize("name", ASSETS)
@@ -114,3 +117,15 @@ def test_dagsters_own_command_validates_the_workspace(tmp_path: Path):
     assert "captionacc" in output and "Validation successful" in output
     # Loading opens nothing.
     assert not (tmp_path / "home").exists()
+
+
+def test_upkeep_runs_every_night_and_by_hand_only_reports():
+    schedule = defs.resolve_schedule_def("upkeep")
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    with dg.build_schedule_context() as context:
+        (request,) = schedule.evaluate_tick(context).run_requests
+    assert request.run_config["ops"]["reconciliation_report"]["config"] == {
+        "dry_run": False,
+        "remove_unknown_objects": False,
+    }
+    assert ReconciliationConfig().dry_run

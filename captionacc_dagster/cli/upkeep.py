@@ -1,0 +1,46 @@
+"""``upkeep``: clear away what nobody needs any more."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from captionacc_dagster.cli.app import app, console, parts
+
+
+@app.command()
+def upkeep(
+    apply: Annotated[bool, typer.Option("--apply/--dry-run", help="do it, or only say what")] = False,
+    remove_unknown_objects: Annotated[
+        bool, typer.Option(help="with --apply, also remove objects that the catalogue does not know")
+    ] = False,
+) -> None:
+    """Leases, versions, calls, folders, partitions and objects that nobody needs any more."""
+    import dagster as dg
+
+    from captionacc_dagster.assets.reconciliation import make_upkeep
+    from captionacc_dagster.platform import prepare_dagster_home
+
+    here = parts()
+    prepare_dagster_home(here.settings)
+    with dg.DagsterInstance.get() as instance:
+        report = make_upkeep(
+            here.catalog,
+            here.object_store,
+            instance,
+            apply=apply,
+            remove_unknown_objects=remove_unknown_objects,
+            run_id="upkeep",
+        ).run()
+    if not report.findings:
+        console.print("All in order.")
+        return
+    table = Table("what", "which", "detail", "outcome")
+    for finding in report.findings:
+        outcome = finding.error or ("done" if finding.done else "left" if apply else "would be done")
+        table.add_row(finding.kind, finding.subject, finding.detail, outcome)
+    console.print(table)
+    if not apply:
+        console.print("Nothing was changed; `captionacc upkeep --apply` does it.")
+    if report.errors:
+        raise typer.Exit(1)
