@@ -22,7 +22,7 @@ from rich.table import Table
 
 from modal_gpu.contracts import CropRegion
 from modal_gpu.errors import CaptionAccError
-from modal_gpu.extents.decoder import DecoderSettings, decode
+from modal_gpu.extents.decoder import DecoderSettings, decode, settings_for
 from modal_gpu.extents.predictor import (
     LABELS,
     Observation,
@@ -182,7 +182,7 @@ def score(
     started = time.perf_counter()
     predicted = collect(predictor.predict(strips_of(luma), hints))
     seconds = time.perf_counter() - started
-    extents = [(e.start, e.end) for e in decode(predicted, settings)]
+    extents = [(e.start, e.end) for e in decode(predicted, settings or settings_for(predictor.model_version))]
     for each in scores:
         each.add(truth, predicted, extents)
         each.seconds += seconds

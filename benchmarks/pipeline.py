@@ -23,7 +23,7 @@ from modal_gpu.databases.captions import (
 )
 from modal_gpu.databases.extents import read_change_seconds, read_extents
 from modal_gpu.databases.layout import read_layout
-from modal_gpu.extents.decoder import decode
+from modal_gpu.extents.decoder import decode, settings_for
 from modal_gpu.functions.caption_ocr import generate_caption_ocr
 from modal_gpu.functions.crop_infer import crop_and_infer_caption_frame_extents
 from modal_gpu.functions.extract import extract_frames_and_ocr
@@ -69,9 +69,12 @@ def run(video: Path, work: Path, settings: ComputeSettings | None = None) -> Pip
     )
     lap("crops, chunks, pairs")
     data = store.get(keys.caption_frame_extents_db(1))
-    _, predictions = read_extents(data)
+    extents_run, predictions = read_extents(data)
     captions = captions_from_extents(
-        decode(predictions), predictions.frame_count, facts.duration, read_change_seconds(data)
+        decode(predictions, settings_for(extents_run.model_version)),
+        predictions.frame_count,
+        facts.duration,
+        read_change_seconds(data),
     )
     # Written and read again for their ids, as the graph does.
     captions = read_captions(write_captions(captions))

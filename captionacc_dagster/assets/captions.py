@@ -28,12 +28,12 @@ from modal_gpu.databases.captions import (
 )
 from modal_gpu.databases.extents import read_change_seconds, read_extents
 from modal_gpu.errors import ObjectNotFoundError
-from modal_gpu.extents.decoder import decode
+from modal_gpu.extents.decoder import decode, settings_for
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
 
 #: Change it when the outputs of the same video would differ; the UI then shows what is stale.
-DECODER_VERSION = "viterbi-1"
+DECODER_VERSION = "viterbi-2"
 CAPTION_OCR_VERSION = "median-rapidocr-3-1"
 SUBTITLES_VERSION = "1"
 
@@ -66,7 +66,7 @@ def captions_db(
         data = object_store.get(keys.caption_frame_extents_db(version))
         run, predictions = read_extents(data)
         changes = read_change_seconds(data)
-        extents = decode(predictions)
+        extents = decode(predictions, settings_for(run.model_version))
         with catalog.lease(video.video_id, "captions", owner=context.run.run_id) as lease:
             existing = _stored_captions(object_store, keys)
             captions = merge_extents(

@@ -43,6 +43,15 @@ class DecoderSettings:
     least_different: float = 0.1
 
 
+#: For the stroke predictor, which is never sure of a change.
+STROKES = DecoderSettings(least_change=0.27, sure_change=0.27)
+
+
+def settings_for(model_version: str) -> DecoderSettings:
+    """The settings that suit what a model's probabilities are like."""
+    return STROKES if model_version.startswith("strokes") else DecoderSettings()
+
+
 #: Frames within which unsure changes are one.
 SPREAD = 3
 

@@ -12,7 +12,7 @@ import pytest
 
 from modal_gpu.contracts import CropRegion
 from modal_gpu.extents.change_times import WINDOW, ChangeLocator, picture_size
-from modal_gpu.extents.decoder import decode
+from modal_gpu.extents.decoder import STROKES, decode
 from modal_gpu.extents.predictor import PairBatch, StripHints, collect
 from modal_gpu.extents.strokes import StrokePredictor
 from modal_gpu.media.frames import CroppedFrame, SourceStrip, read_cropped_frames
@@ -158,7 +158,7 @@ def test_the_stroke_predictors_captions_begin_and_end_on_their_source_frames(tmp
         batches.append(batch)
         locator.add(batch)
     found = locator.finish()
-    spans = [(found[extent.start], found[extent.end]) for extent in decode(collect(batches))]
+    spans = [(found[extent.start], found[extent.end]) for extent in decode(collect(batches), STROKES)]
     assert spans == [
         (pytest.approx(start, abs=0.041), pytest.approx(end, abs=0.041)) for start, end in made.truth
     ]

@@ -8,7 +8,7 @@ import pytest
 from rendered_strips import Strip
 
 from modal_gpu.databases.captions import boundary_seconds
-from modal_gpu.extents.decoder import decode
+from modal_gpu.extents.decoder import STROKES, decode
 from modal_gpu.extents.predictor import StripHints, collect
 from modal_gpu.extents.strokes import StrokePredictor
 
@@ -44,7 +44,7 @@ def test_the_ends_of_captions_on_real_footage_are_found(data_dir, name, seconds)
     captions = [(a, b) for a, b in truth(data_dir / "clips" / f"{name}.srt") if b < seconds - 0.2]
     layout = StripHints(line_height=0.25, anchor_type="center", anchor_position=0.5)
     result = collect(StrokePredictor().predict(strips(data_dir / "clips" / f"{name}.mp4", seconds), layout))
-    extents = decode(result)
+    extents = decode(result, STROKES)
     edges = [boundary_seconds(e, result.frame_count, seconds) for x in extents for e in (x.start, x.end)]
     # Fragments are joined by their text later, but must stay few.
     assert len(extents) <= 2 * len(captions)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rendered_strips import HEIGHT, LINE, Strip, hints, render
 
-from modal_gpu.extents.decoder import decode
+from modal_gpu.extents.decoder import STROKES, decode
 from modal_gpu.extents.predictor import StripHints, collect
 from modal_gpu.extents.strokes import StrokePredictor, StrokeSettings
 
@@ -12,7 +12,8 @@ TALK = [(6, 30, "Where were you?"), (30, 52, "At the office."), (58, 80, "All ni
 
 
 def ranges(strips, layout, **settings):
-    extents = decode(collect(StrokePredictor(StrokeSettings(**settings)).predict(strips, layout)))
+    result = collect(StrokePredictor(StrokeSettings(**settings)).predict(strips, layout))
+    extents = decode(result, STROKES)
     return [(extent.start, extent.end) for extent in extents]
 
 
@@ -124,7 +125,7 @@ def test_batches_are_contiguous_and_only_a_bounded_number_of_frames_is_taken_ahe
 def test_very_short_videos_are_handled(count):
     result = collect(StrokePredictor().predict(render([], count), StripHints(line_height=0.5)))
     assert result.frame_count == count
-    assert decode(result) == []
+    assert decode(result, STROKES) == []
 
 
 def test_a_missing_frame_and_a_changed_size_are_refused():
