@@ -28,7 +28,7 @@ SERIES = (
     *((f"Room {number} is on your left.", 0.52 if number % 3 else 1.4) for number in range(214, 222)),
     *((f"He {verb} it to me.", 0.6 if verb in ("save", "said") else 1.1) for verb in ("gave", "save")),
     *((f"We meet at {hour}:45 today.", 0.8) for hour in (5, 6, 8)),
-    *((f"{name} is late again.", 0.5 if name == "Dan" else 1.3) for name in ("Dan", "Jan", "Ian")),
+    *((f"{name} is late again.", 0.5 if name == "Jim" else 1.3) for name in ("Jim", "Tim", "Kim")),
 )
 FIRST_START = 1.0
 

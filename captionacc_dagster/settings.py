@@ -114,9 +114,9 @@ class Settings(BaseSettings):
     )
 
     extents_predictor: Literal["strokes", "network"] = Field(
-        "strokes",
+        "network",
         alias="EXTENTS_PREDICTOR",
-        description="what tells captions apart: fast strokes, or the network, better on hard footage",
+        description="what tells captions apart: the trained network, or strokes, without a learned model",
     )
     extents_model: str = Field(
         "",

@@ -22,10 +22,12 @@ from captionacc_dagster.resources.catalog import (
 from captionacc_dagster.resources.compute import Compute
 from modal_gpu.contracts import CropInferRequest, CropInferResult, CropRegion
 from modal_gpu.errors import RemoteUnavailableError
+from modal_gpu.extents.checkpoint import shipped
 
 #: Change it when the outputs of the same video would differ; the UI then shows what is stale.
 CROPS_VERSION = "vp9-1"
-EXTENTS_VERSION = "strokes-1"
+#: The shipped model's version and hash.
+EXTENTS_VERSION = shipped().stem
 
 
 @dg.multi_asset(

@@ -26,8 +26,8 @@ class ComputeSettings:
     ocr_engine: OcrEngineName = "rapidocr"
     #: Holds credentials, so that it never stands in a run's config or in a request.
     vision: VisionSettings = field(default_factory=VisionSettings)
-    #: ``strokes`` compares strokes; ``network`` is more accurate on hard footage and takes longer on a CPU.
-    extents_predictor: Literal["strokes", "network"] = "strokes"
+    #: ``network`` is the trained model; ``strokes`` does without one and is less accurate on hard footage.
+    extents_predictor: Literal["strokes", "network"] = "network"
     #: Checkpoint of the network; the shipped one by default.
     extents_model: Path | None = None
     #: RapidOCR on the GPU, which needs onnxruntime-gpu.
