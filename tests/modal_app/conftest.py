@@ -40,7 +40,7 @@ def container(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> ObjectSto
     monkeypatch.setenv("WASABI_ACCESS_KEY_READWRITE", settings.access_key_id)
     monkeypatch.setenv("WASABI_SECRET_KEY_READWRITE", settings.secret_access_key)
     one = {f"MODAL_{name}_CPU": 1 for name in ("EXTRACT", "CROP_INFER", "CAPTION_OCR")}
-    monkeypatch.setattr(modal_app, "settings", ModalSettings(**one, EXTENTS_PREDICTOR="strokes"))
+    monkeypatch.setattr(modal_app, "settings", ModalSettings(**one))
     forget()
     yield ObjectStore(settings)
     forget()

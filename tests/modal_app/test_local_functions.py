@@ -95,6 +95,7 @@ def test_the_whole_line_gives_what_the_local_backend_gives(
     keys, here = uploaded, ObjectStore(s3_server.make_settings())
     here.upload(clip.path, keys.video, "video/mp4")
     local = LocalCompute(here, ComputeSettings(workers=1))
+    shipped_version = checkpoint.verify(checkpoint.shipped()).version
     prefixes = (keys.client_prefix, keys.server_prefix)
 
     extract = ExtractRequest(keys.tenant_id, keys.video_id, keys.video)
@@ -110,6 +111,7 @@ def test_the_whole_line_gives_what_the_local_backend_gives(
     answer = modal_app.crop_and_infer_caption_frame_extents.local(call_of(crop))
     remote = from_wire(CropInferResult, result_of(answer))
     expected = local.crop_and_infer(crop)
+    assert remote.model_version == expected.model_version == shipped_version
     assert (remote.frame_count, remote.label_counts) == (expected.frame_count, expected.label_counts)
     assert (remote.chunk_count, remote.total_size_bytes) == (expected.chunk_count, expected.total_size_bytes)
     there = same_objects(here, container, prefixes)
