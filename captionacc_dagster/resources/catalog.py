@@ -446,6 +446,67 @@ class CaptionOcrRequest(_Row):
 
 
 @dataclass(frozen=True)
+class BackfillChoice(_Row):
+    """What a request for a backfill chose, or would choose.
+
+    ``backfill_id`` is ``None`` when nothing was asked for. ``skipped``: videos that met the conditions, by
+    reason; ``former_models``: chosen ones by the model they are on (``""``: unknown). ``sample`` has
+    ``video_id``, ``tenant_id``, ``display_path`` and ``model_version`` of ten at most.
+    """
+
+    backfill_id: str | None
+    chosen: int
+    skipped: dict[str, int]
+    former_models: dict[str, int]
+    sample: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class BackfillClaim(_Row):
+    """A chosen video that a run is to be asked for."""
+
+    backfill_id: str
+    video_id: str
+    tenant_id: str
+    model_version: str
+    size_bytes: int
+    requested_by: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Backfill(_Row):
+    """A backfill, and how many of its videos wait, are handed out, and how the others ended."""
+
+    backfill_id: str = dataclasses.field(metadata={"column": "id"})
+    model_version: str
+    conditions: dict[str, list[str]]
+    requested_by: str
+    created_at: datetime
+    cancelled_at: datetime | None
+    waiting: int
+    handed_out: int
+    done: int
+    skipped: int
+    failed: int
+    cancelled: int
+
+
+@dataclass(frozen=True)
+class BackfillVideo(_Row):
+    """One chosen video. ``detail`` says why it was skipped, or how it failed."""
+
+    backfill_id: str
+    video_id: str
+    tenant_id: str
+    former_model_version: str | None
+    status: Literal["queued", "done", "skipped", "failed", "cancelled"]
+    detail: str
+    requested_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
 class RunCancellation(_Row):
     """A run whose work a person stopped: it is to be ended."""
 
@@ -918,6 +979,64 @@ class Catalog(Protocol):
 
     def finish_run_cancellation(self, run_id: str) -> RunCancellation: ...
 
+    # Backfills: finished videos that are to have a newer extents model
+    def request_backfill(
+        self,
+        backfill_id: str,
+        model_version: str,
+        conditions: Mapping[str, Sequence[str]],
+        requested_by: str,
+        *,
+        limit: int | None = None,
+        dry_run: bool = True,
+    ) -> BackfillChoice:
+        """Choose videos, the newest first, and unless it is a dry run ask for them.
+
+        ``conditions``: lists under ``tenant``, ``video``, ``model_version``, ``status`` (``ready``,
+        ``reviewed``), ``uploaded_before``, ``uploaded_after`` (ISO times). ``backfill_id`` is a UUID made by
+        the caller: the same one again asks for nothing more.
+        """
+        ...
+
+    def claim_backfill_videos(
+        self,
+        limit: int = 50,
+        *,
+        restart_after_seconds: float = 3600,
+        max_unstarted: int = 5,
+        at_once: int = 20,
+    ) -> list[BackfillClaim]:
+        """As the other claims; ``at_once`` are handed out and not ended at most. Notes how others ended."""
+        ...
+
+    def end_backfill_video(self, backfill_id: str, video_id: str, message: str) -> bool:
+        """Its run failed or was cancelled. False when that is known already."""
+        ...
+
+    def cancel_backfill(self, backfill_id: str) -> int:
+        """Ask for no more of its videos; gives how many there were."""
+        ...
+
+    def list_backfills(self, limit: int = 20) -> list[Backfill]:
+        """Newest first."""
+        ...
+
+    def get_backfill_video(self, backfill_id: str, video_id: str) -> BackfillVideo | None: ...
+
+    def list_backfill_videos(
+        self, backfill_id: str, *, status: str | None = None, limit: int = 100
+    ) -> list[BackfillVideo]:
+        """In the order in which they are handed out."""
+        ...
+
+    def purge_backfills(self, older_than_seconds: float, *, dry_run: bool = False) -> int:
+        """Remove ended ones that are older, or only count them."""
+        ...
+
+    def current_inference_run(self, video_id: str) -> InferenceRun | None:
+        """What made the extents that readers use now."""
+        ...
+
     # Upkeep of cropped-frames versions
     def archive_cropped_frames_version(self, video_id: str, version: int) -> CroppedFramesVersion: ...
 
@@ -1123,6 +1242,10 @@ class Catalog(Protocol):
 
     def purge_stage_outcomes(self, older_than_seconds: float) -> int:
         """Remove old outcomes, and say how many there were; those of the last day stay."""
+        ...
+
+    def count_stage_outcomes(self, older_than_seconds: float) -> int:
+        """How many :meth:`purge_stage_outcomes` would remove."""
         ...
 
     def stage_failures(self, seconds: float = 3600) -> list[StageFailures]:

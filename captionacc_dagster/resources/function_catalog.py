@@ -16,6 +16,10 @@ from typing import Any, Literal
 from captionacc_dagster.resources.catalog import (
     STAGES,
     AccessTier,
+    Backfill,
+    BackfillChoice,
+    BackfillClaim,
+    BackfillVideo,
     CaptionOcrRequest,
     ComputeCallRow,
     CostLine,
@@ -111,6 +115,12 @@ REPEATABLE = frozenset(
         "set_tenant_cost_limits",
         "tenant_costs",
         "cost_report",
+        "request_backfill",
+        "end_backfill_video",
+        "cancel_backfill",
+        "list_backfills",
+        "purge_backfills",
+        "count_stage_outcomes",
     }
 )
 
@@ -878,6 +888,92 @@ class FunctionCatalog(ABC):
         rows = self._select("compute_calls", where, ["finished_at", "id"], limit)
         return [ComputeCallRow.from_row(row) for row in rows]
 
+    # -- backfills ---------------------------------------------------------------------------
+
+    def request_backfill(
+        self,
+        backfill_id: str,
+        model_version: str,
+        conditions: Mapping[str, Sequence[str]],
+        requested_by: str,
+        *,
+        limit: int | None = None,
+        dry_run: bool = True,
+    ) -> BackfillChoice:
+        row = self._call_one(
+            "request_backfill",
+            backfill_id=canonical_uuid(backfill_id, "backfill id"),
+            model_version=model_version,
+            conditions={name: list(values) for name, values in conditions.items()},
+            requested_by=requested_by,
+            limit=limit,
+            dry_run=dry_run,
+        )
+        return BackfillChoice.from_row(row)
+
+    def claim_backfill_videos(
+        self,
+        limit: int = 50,
+        *,
+        restart_after_seconds: float = 3600,
+        max_unstarted: int = 5,
+        at_once: int = 20,
+    ) -> list[BackfillClaim]:
+        rows = self._call(
+            "claim_backfill_videos",
+            limit=limit,
+            restart_after_seconds=float(restart_after_seconds),
+            max_unstarted=max_unstarted,
+            at_once=at_once,
+        )
+        return [BackfillClaim.from_row(row) for row in rows]
+
+    def end_backfill_video(self, backfill_id: str, video_id: str, message: str) -> bool:
+        return self._call_value(
+            "end_backfill_video",
+            backfill_id=canonical_uuid(backfill_id, "backfill id"),
+            video_id=_video_id(video_id),
+            message=_storable(message),
+        )
+
+    def cancel_backfill(self, backfill_id: str) -> int:
+        return self._call_value("cancel_backfill", backfill_id=canonical_uuid(backfill_id, "backfill id"))
+
+    def list_backfills(self, limit: int = 20) -> list[Backfill]:
+        return [Backfill.from_row(row) for row in self._call("list_backfills", limit=limit)]
+
+    def get_backfill_video(self, backfill_id: str, video_id: str) -> BackfillVideo | None:
+        where = [
+            Where("backfill_id", "eq", canonical_uuid(backfill_id, "backfill id")),
+            Where("video_id", "eq", _video_id(video_id)),
+        ]
+        rows = self._select("backfill_videos", where, ["video_id"])
+        return BackfillVideo.from_row(rows[0]) if rows else None
+
+    def list_backfill_videos(
+        self, backfill_id: str, *, status: str | None = None, limit: int = 100
+    ) -> list[BackfillVideo]:
+        where = [Where("backfill_id", "eq", canonical_uuid(backfill_id, "backfill id"))]
+        if status is not None:
+            where.append(Where("status", "eq", status))
+        rows = self._select("backfill_videos", where, ["turn", "video_id"], limit)
+        return [BackfillVideo.from_row(row) for row in rows]
+
+    def purge_backfills(self, older_than_seconds: float, *, dry_run: bool = False) -> int:
+        return self._call_value(
+            "purge_backfills", older_than_seconds=float(older_than_seconds), dry_run=dry_run
+        )
+
+    def current_inference_run(self, video_id: str) -> InferenceRun | None:
+        version = self.get_video(video_id).current_cropped_frames_version
+        where = [
+            Where("video_id", "eq", _video_id(video_id)),
+            Where("cropped_frames_version", "eq", version or 0),
+        ]
+        order = ["-completed_at", "-created_at"]
+        rows = self._select("caption_frame_extents_inference_runs", where, order, 1)
+        return InferenceRun.from_row(rows[0]) if rows else None
+
     # -- costs -------------------------------------------------------------------------------
 
     def reserve_cost(
@@ -1012,6 +1108,9 @@ class FunctionCatalog(ABC):
 
     def purge_stage_outcomes(self, older_than_seconds: float) -> int:
         return self._call_value("purge_stage_outcomes", older_than_seconds=float(older_than_seconds))
+
+    def count_stage_outcomes(self, older_than_seconds: float) -> int:
+        return self._call_value("count_stage_outcomes", older_than_seconds=float(older_than_seconds))
 
     def stage_failures(self, seconds: float = 3600) -> list[StageFailures]:
         return [StageFailures.from_row(row) for row in self._call("stage_failures", seconds=float(seconds))]

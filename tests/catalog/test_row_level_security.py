@@ -18,6 +18,7 @@ from tests.postgrest.server import PostgrestServer, make_key
 
 TENANT, OTHER_TENANT = "22222222-2222-4222-8222-222222222222", "33333333-3333-4333-8333-333333333333"
 MEMBER, OTHER_MEMBER, OWNER, STRANGER, ADMIN, PENDING = (str(uuid.UUID(int=n)) for n in range(1, 7))
+BACKFILL = "44444444-4444-4444-8444-444444444444"
 STRIP = CropRegion(0.1, 0.8, 0.9, 0.95)
 
 #: Who asks: the role of the request and the user in its token.
@@ -54,6 +55,7 @@ _PRIVATE = {
     "service": "MCSD",
 }
 _OWNERS_ONLY = _PRIVATE | {"member": "", "other tenant's member": ""}
+_ADMINS_ONLY = _OWNERS_ONLY | {"owner": ""}
 #: Tables without videos: 1 and 2 are the tenants; of profiles, the users.
 _TENANTS = {
     "anon": "-",
@@ -88,6 +90,9 @@ VISIBLE = {
     "cost_reservations": _OWNERS_ONLY,
     "stage_outcomes": _OWNERS_ONLY,
     "security_audit_log": _OWNERS_ONLY,
+    # One that asks for all four videos.
+    "backfills": {asker: seen and seen.replace("MCSD", "b") for asker, seen in _ADMINS_ONLY.items()},
+    "backfill_videos": _ADMINS_ONLY,
 }
 #: Nobody but the service writes, and the log only grows.
 WRITERS = {table: {"insert", "update", "delete"} for table in VISIBLE} | {"security_audit_log": {"insert"}}
@@ -130,6 +135,7 @@ class World:
             )
             self.videos[letter] = video
             self._surround(video)
+        assert catalog.request_backfill(BACKFILL, "net-2", {}, "ann", dry_run=False).chosen == 4
 
     def _surround(self, video: VideoRow) -> None:
         catalog, video_id, tenant = self.catalog, video.video_id, video.tenant_id
@@ -165,6 +171,8 @@ class World:
         """What stands for which row, by the text of the column that tells them apart."""
         if table == "access_tiers":
             return {tier: f"{tier}," for tier in ("free", "premium", "enterprise")}
+        if table == "backfills":
+            return {BACKFILL: "b"}
         if table == "tenants":
             return {TENANT: "1", OTHER_TENANT: "2"}
         if table == "user_profiles":
@@ -173,9 +181,8 @@ class World:
 
     @staticmethod
     def telling_column(table: str) -> str:
-        return {"access_tiers": "id", "tenants": "id", "videos": "id", "user_profiles": "user_id"}.get(
-            table, "video_id"
-        )
+        own = {"access_tiers": "id", "tenants": "id", "videos": "id", "user_profiles": "user_id"}
+        return (own | {"backfills": "id"}).get(table, "video_id")
 
     def attempt(self, table: str, asker: str, statement: str) -> str:
         """What comes of it: the rows seen or changed, "-" when it is refused. Nothing of it stays."""
@@ -230,6 +237,7 @@ class World:
             "cost_reservations": {"function_name": new},
             "stage_outcomes": {"id": 10**9},
             "security_audit_log": {"id": 10**9},
+            "backfill_videos": {"backfill_id": new, "status": "done", "finished_at": "2026-01-01"},
             "caption_frame_extents_inference_runs": {"id": new, "model_version": new},
         }.get(table, {"id": new})
         return row
