@@ -113,7 +113,7 @@ class Clip:
             meta = json.loads(data["meta"].tobytes())
             hints = meta.pop("hints")
             hints["ignore_boxes"] = tuple(tuple(box) for box in hints["ignore_boxes"])
-            hints["observations"] = ()
+            hints["observations"] = hints["samples"] = ()
             meta["texts"] = tuple(meta["texts"])
             names = ("luma", "reference", "owner", "opacity", "glyphs", "source")
             arrays = {name: data[name] for name in names if name in data}

@@ -41,8 +41,16 @@ SLOW_CASES = (
 )
 
 
+#: Training clips up to here are all that the first cycle of training sees; then come those whose
+#: captions differ least, or that were taken for text without being it.
+FIRST_CLIPS = EVEN_CLIPS + 70 * len(SLOW_CASES)
+FINE_CASES = ("numbered", "one_character", "shared_prefix", "numbered", "one_character", "jitter", "credits")
+
+
 def case_of(split: Split, number: int) -> str:
     """The case that a split's clip shows."""
+    if split == "train" and number >= FIRST_CLIPS:
+        return FINE_CASES[number % len(FINE_CASES)]
     if split == "train" and number >= EVEN_CLIPS:
         return SLOW_CASES[number % len(SLOW_CASES)]
     return CASES[number % len(CASES)]

@@ -25,6 +25,7 @@ from modal_gpu.extents.working_scale import LINE_HEIGHT
 from training.clips import Clip
 from training.dataset import (
     DATA_VERSION,
+    FIRST_CLIPS,
     SLOW_CASES,
     ClipStore,
     Window,
@@ -42,9 +43,9 @@ DEFAULT_CACHE = Path(".captionacc/training")
 class TrainingSettings:
     """What decides the weights, with the data. ``clips`` and ``validation`` are numbers of clips."""
 
-    clips: int = 2730
+    clips: int = 3185
     validation: int = 104
-    steps: int = 8000
+    steps: int = 12_000
     batch: int = 3
     frames: int = 36
     width: int = 224
@@ -57,6 +58,12 @@ class TrainingSettings:
     focus_from: int = 5100
     focused_share: float = 0.6
     focused_different_weight: float = 6.0
+    #: From here on the learning rate starts again from ``second_rate``, on all clips and wider windows, in
+    #: which a small change is as easily overlooked as in a whole frame.
+    second_from: int = 8000
+    second_rate: float = 1.2e-3
+    second_batch: int = 2
+    second_width: int = 416
     text_weight: float = 0.5
     change_weight: float = 1.0
     seed: int = 1
@@ -101,9 +108,14 @@ def batches(
     first: int, paths: list[Path], settings: TrainingSettings, device: torch.device
 ) -> Iterator[tuple[int, Batch]]:
     """The batches from step ``first`` on; each depends on its step and the seed alone."""
-    size = _GROUP * settings.batch
-    slow = [path for number, path in enumerate(paths) if case_of("train", number) in SLOW_CASES] or paths
+    every = paths
     for group in range(first // _GROUP, -(-settings.steps // _GROUP)):
+        second = group * _GROUP >= settings.second_from
+        paths = every if second else every[:FIRST_CLIPS]
+        slow = [path for number, path in enumerate(paths) if case_of("train", number) in SLOW_CASES] or paths
+        batch = settings.second_batch if second else settings.batch
+        width = settings.second_width if second else settings.width
+        size = _GROUP * batch
         windows = []
         for number in range(group * size, (group + 1) * size):
             epoch, place = divmod(number, len(paths))
@@ -111,14 +123,14 @@ def batches(
             rng = np.random.default_rng([settings.seed, 2, number])
             if group * _GROUP >= settings.focus_from and rng.random() < settings.focused_share:
                 path = slow[int(rng.integers(len(slow)))]
-                windows.append(changing_window(rng, path, settings.frames, settings.width))
+                windows.append(changing_window(rng, path, settings.frames, width))
                 continue
-            windows.append(random_window(rng, paths[order[place]], settings.frames, settings.width))
+            windows.append(random_window(rng, paths[order[place]], settings.frames, width))
         windows.sort(key=lambda window: window.strips.shape[1])
         for place in range(_GROUP):
             step = group * _GROUP + place
             if first <= step < settings.steps:
-                yield step, Batch.of(windows[place * settings.batch : (place + 1) * settings.batch], device)
+                yield step, Batch.of(windows[place * batch : (place + 1) * batch], device)
 
 
 def losses(
@@ -329,12 +341,17 @@ class Trainer:
             file.write(json.dumps({"step": self.step, **values}) + "\n")
 
     def rate(self, step: int) -> float:
-        """Learning rate: linear warm-up over 3 % of the steps, then half a cosine to 1 %."""
-        warm = max(1, round(0.03 * self.settings.steps))
+        """Learning rate of either cycle: linear warm-up over 3 % of its steps, then half a cosine to 1 %."""
+        settings = self.settings
+        peak, steps = settings.learning_rate, min(settings.steps, settings.second_from)
+        if step >= settings.second_from:
+            step -= settings.second_from
+            peak, steps = settings.second_rate, settings.steps - settings.second_from
+        warm = max(1, round(0.03 * steps))
         if step < warm:
-            return self.settings.learning_rate * (step + 1) / warm
-        share = (step - warm) / max(1, self.settings.steps - warm)
-        return self.settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+            return peak * (step + 1) / warm
+        share = (step - warm) / max(1, steps - warm)
+        return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
 
     def run(
         self,
@@ -347,7 +364,7 @@ class Trainer:
         settings = self.settings
         end = settings.steps if until is None else min(until, settings.steps)
         sums: dict[str, float] = {}
-        count, mark = 0, time.monotonic()
+        count, seen, mark = 0, 0, time.monotonic()
         for step, batch in batches(self.step, train, settings, self.device):
             if step >= end:
                 break
@@ -366,13 +383,13 @@ class Trainer:
             self.step = step + 1
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value.item()
-            count += 1
+            count, seen = count + 1, seen + batch.presence.numel()
             if self.step % 20 == 0:
                 figures = {name: round(value / count, 5) for name, value in sums.items()}
-                speed = count * settings.batch * settings.frames / (time.monotonic() - mark)
+                speed = seen / (time.monotonic() - mark)
                 self.log(kind="training", frames_per_second=round(speed), lr=self.rate(step), **figures)
                 say(f"{self.step}/{settings.steps} {figures} {speed:.0f} frames/s")
-                sums, count, mark = {}, 0, time.monotonic()
+                sums, count, seen, mark = {}, 0, 0, time.monotonic()
             if self.step % settings.validate_every == 0 or self.step == settings.steps:
                 figures = validation_figures(fitted(judge_clips(self.average, validation, self.device)))
                 self.log(kind="validation", **figures)

@@ -58,7 +58,7 @@ def test_the_written_model_is_the_best_one_calibrated(paths, settings, tmp_path)
     network, loaded = load_checkpoint(checkpoint.path)
     assert loaded.sha256 == checkpoint.sha256 and checkpoint.path.name.startswith("tiny-1_")
     best = trainer.best_network()
-    torch.testing.assert_close(network.compared.weight, best.compared.weight)
+    torch.testing.assert_close(network.projection.weight, best.projection.weight)
     card = json.loads(checkpoint.path.with_suffix(".json").read_text())
     assert card["sha256"] == checkpoint.sha256 and "all" in card["validation"]
 
