@@ -95,11 +95,13 @@ def answer(
     container: Container | None = None
     unexpected = ""
     outcome: dict[str, Any] = {}
+    images_before = 0
     try:
         call = _read(envelope)
         request = from_wire(kind, call.request)
         container = open_container()
         cold = container.cold_start_seconds()
+        images_before = container.settings.vision_images.count
         with _listener(call.progress, open_queue, call_id) as progress:
             result = work(request, container.store, container.settings, progress)
         wire = [to_wire(part) for part in result] if isinstance(result, list) else to_wire(result)
@@ -117,6 +119,8 @@ def answer(
         "seconds": time.monotonic() - start,
         "cold_start_seconds": cold if container else 0.0,
         "container_id": container.container_id if container else "",
+        # The engines count for the container, which takes one call at a time.
+        "vision_images": container.settings.vision_images.count - images_before if container else 0,
     }
     return {"contract": CONTRACT, **outcome, "usage": usage}
 

@@ -66,7 +66,7 @@ class Spending:
         self._policy: CostPolicy | None = None
         if callable(getattr(backend, "take_reports", None)):
             self._policy = cost_policy(get_settings())
-        #: ``cost_usd``, ``estimated_cost_usd`` and ``gpu_seconds`` of the calls so far; empty without any.
+        #: ``cost_usd``, ``estimated_cost_usd``, ``gpu_seconds`` and ``vision_images`` of the calls so far.
         self.metadata: dict[str, Any] = {}
 
     def expect(self, work: VideoWork) -> None:
@@ -123,6 +123,8 @@ class Spending:
         ]
         self.metadata["cost_usd"] = round(sum(row.cost_usd or 0.0 for row in own), 6)
         self.metadata["gpu_seconds"] = round(sum(one.gpu_seconds for one in charges), 3)
+        if images := sum(one.vision_images for one in charges):
+            self.metadata["vision_images"] = images
         total = sum(row.cost_usd or 0.0 for row in rows)
         self._context.instance.add_run_tags(self._run_id, {COST_TAG: f"{total:.6f}"})
 

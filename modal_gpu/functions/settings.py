@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from modal_gpu.cores import available_cores
 from modal_gpu.ocr.choice import OcrEngineName, OcrKind
 from modal_gpu.ocr.vision_settings import VisionSettings
+from modal_gpu.ocr.vision_tally import ImageTally
 
 if TYPE_CHECKING:
     from modal_gpu.extents.predictor import PairPredictor
@@ -26,6 +27,8 @@ class ComputeSettings:
     ocr_engine: OcrEngineName = "rapidocr"
     #: Holds credentials, so that it never stands in a run's config or in a request.
     vision: VisionSettings = field(default_factory=VisionSettings)
+    #: What Google bills for the functions' images, in this process.
+    vision_images: ImageTally = field(default_factory=ImageTally, compare=False, repr=False)
     #: ``network`` is the trained model; ``strokes`` does without one and is less accurate on hard footage.
     extents_predictor: Literal["strokes", "network"] = "network"
     #: Checkpoint of the network; the shipped one by default.
@@ -60,7 +63,7 @@ class ComputeSettings:
         if self.ocr_engine == "google_vision":
             from modal_gpu.ocr.google_vision import GoogleVisionEngine
 
-            return GoogleVisionEngine(self.vision)
+            return GoogleVisionEngine(self.vision, self.vision_images)
         from modal_gpu.ocr.kept import kept_rapid_ocr
         from modal_gpu.ocr.rapid import FULL_FRAME, STRIP
 

@@ -19,10 +19,7 @@ from modal_gpu.ocr.vision_batches import (
 )
 from modal_gpu.ocr.vision_lines import lines_of_places, words_of
 from modal_gpu.ocr.vision_settings import VisionSettings
-
-#: US dollars for 1000 images of document text detection, after the first 1000 of a month, which are free,
-#: and up to 5 million; https://cloud.google.com/vision/pricing
-USD_A_THOUSAND_IMAGES = 1.50
+from modal_gpu.ocr.vision_tally import ImageTally
 
 #: Pixels of one batch: 75 MB, and as much again for its montage. Montages have room for the bars besides,
 #: so that a batch is one image, whatever the size of its frames.
@@ -32,13 +29,16 @@ _BATCH_PIXELS = 25_000_000
 class GoogleVisionEngine:
     """A :class:`~modal_gpu.ocr.engine.BatchOcrEngine` on one connection."""
 
-    def __init__(self, settings: VisionSettings) -> None:
-        """Connects at the first call. Raises :class:`ConfigurationError` without usable credentials."""
+    def __init__(self, settings: VisionSettings, tally: ImageTally | None = None) -> None:
+        """Connects at the first call. Raises :class:`ConfigurationError` without usable credentials.
+
+        ``tally`` counts the images that Google bills; engines may share one.
+        """
         from modal_gpu.ocr.vision_client import VisionClient
 
         self.settings = settings
         self._montage_limits = MontageLimits(images=settings.montage_images)
-        self._client = VisionClient(settings)
+        self._client = VisionClient(settings, tally)
 
     @property
     def batch_limits(self) -> BatchLimits:
@@ -47,8 +47,8 @@ class GoogleVisionEngine:
 
     @property
     def billed_images(self) -> int:
-        """Images that Google bills so far: montages, and frames sent alone."""
-        return self._client.billed_images
+        """Images that Google bills so far, by the engine's tally: montages, and frames sent alone."""
+        return self._client.tally.count
 
     def recognize(self, image: np.ndarray) -> list[OcrLine]:
         """See :class:`modal_gpu.ocr.engine.OcrEngine`; a batch of one."""

@@ -28,6 +28,7 @@ from tenacity.nap import sleep_using_event
 
 from modal_gpu.errors import ConfigurationError, OcrError, RefusedImageError
 from modal_gpu.ocr.vision_settings import VisionSettings
+from modal_gpu.ocr.vision_tally import ImageTally
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-vision",)
 _LONGEST_WAIT_SECONDS = 30.0
@@ -60,11 +61,13 @@ class _SomeImagesWait(Exception):
 class VisionClient:
     """One channel to the service, for one thread; :meth:`close` may come from another one."""
 
-    def __init__(self, settings: VisionSettings) -> None:
-        """Connects at the first call. Raises :class:`ConfigurationError` without usable credentials."""
+    def __init__(self, settings: VisionSettings, tally: ImageTally | None = None) -> None:
+        """Connects at the first call. Raises :class:`ConfigurationError` without usable credentials.
+
+        ``tally`` counts the images that Vision has answered, which is what Google bills.
+        """
         self.settings = settings
-        #: Images that Vision has answered, which is what Google bills.
-        self.billed_images = 0
+        self.tally = tally or ImageTally()
         self._closed = threading.Event()
         self._client = _open(settings)
         self._context = vision_v1.ImageContext(language_hints=list(settings.language_hints))
@@ -88,7 +91,7 @@ class VisionClient:
                 code, message = response.error.code, response.error.message
                 if not code:
                     answers[index] = response.full_text_annotation
-                    self.billed_images += 1
+                    self.tally.add()
                 elif code in _TRANSIENT_CODES:
                     last[index] = f"{_code_name(code)}: {message}"
                 else:

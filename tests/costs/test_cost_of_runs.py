@@ -12,15 +12,16 @@ from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, CatalogUnavail
 from captionacc_dagster.resources.compute import FanOut
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.spending import charge_abandoned, cost_policy, reserve
+from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.modal_settings import CAPTION_OCR, CROP_AND_INFER, EXTRACT, ModalSettings
+from modal_gpu.ocr.vision_settings import VisionSettings
 from modal_gpu.prices import PriceTable
 from tests.line_fixtures import Clip, Line, failure
-from tests.modal_calls.test_modal_graph import ModalLine, metadata
+from tests.modal_calls.test_modal_graph import USED, ModalLine, metadata
+from tests.vision.stand_in import RapidReader, VisionStandIn
 
 APP, LIST = ModalSettings(_env_file=None), PriceTable()
-#: What the stand-in's containers say they used.
-USAGE = {"gpu": "A10G", "seconds": 1.5, "cold_start_seconds": 0.5}
-CHARGED = {name: actual(name, USAGE, APP, LIST).usd for name in (EXTRACT, CROP_AND_INFER, CAPTION_OCR)}
+CHARGED = {name: actual(name, USED, APP, LIST).usd for name in (EXTRACT, CROP_AND_INFER, CAPTION_OCR)}
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +92,32 @@ def test_what_a_run_used_is_in_the_usage_of_its_tenant(
     }
 
 
+def test_images_of_google_vision_are_counted_and_charged_to_the_call(
+    modal_line: ModalLine, laid_out: VideoRow, postgres_dsn: str
+):
+    """Over real gRPC: two montages of the three captions' strips, two of them in one image."""
+    with VisionStandIn(reader=RapidReader()) as vision:
+        settings = VisionSettings(endpoint=vision.endpoint, montage_images=2)
+        modal_line.settings = ComputeSettings(workers=1, ocr_engine="google_vision", vision=settings)
+        result = modal_line.run("captions", laid_out.video_id)
+    assert result.success, failure(result)
+    images = vision.images_received
+    assert images >= 2
+    text = metadata(result, "caption_ocr")
+    assert text["vision_images"] == images and "vision_images" not in metadata(result, "cropped_chunks")
+    assert text["cost_usd"] == pytest.approx(CHARGED[CAPTION_OCR] + images * 0.0015)
+    rows = modal_line.line.catalog.list_compute_calls(video_id=laid_out.video_id)
+    assert sum(row.usage["vision_images"] for row in rows) == images
+    with psycopg.connect(postgres_dsn) as connection:
+        counted = connection.execute(
+            "select sum((metadata ->> 'vision_images')::int), sum(cost_estimate_usd)::float"
+            " from captionacc.usage_metrics where metric_type = 'container_seconds'"
+            " and metadata ->> 'function' = %s",
+            [CAPTION_OCR],
+        ).fetchone()
+    assert counted == (images, pytest.approx(text["cost_usd"]))
+
+
 def test_beyond_its_videos_limit_nothing_is_called_and_the_refusal_is_recorded(
     modal_line: ModalLine, laid_out: VideoRow
 ):
@@ -144,7 +171,7 @@ def test_a_second_function_is_refused_when_the_first_used_the_limit_up(
 def test_a_call_that_failed_is_charged_as_well(modal_line: ModalLine, laid_out: VideoRow):
     error = {"type": "BadVideoError", "message": "damaged", "retryable": False}
     modal_line.service.on_spawn = lambda call_id, _: modal_line.service.answer(
-        call_id, {"ok": False, "error": error, "usage": USAGE}
+        call_id, {"ok": False, "error": error, "usage": USED}
     )
     result = modal_line.run("captions", laid_out.video_id)
     assert "damaged" in failure(result)

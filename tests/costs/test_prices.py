@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modal_gpu import prices
 from modal_gpu.errors import ConfigurationError
 from modal_gpu.modal_settings import FUNCTIONS, ModalSettings
 from modal_gpu.prices import CPU_CORE_SECOND, GPU_SECOND, MEMORY_GIB_SECOND, PriceTable
@@ -51,11 +50,9 @@ def test_every_gpu_of_the_app_has_a_price():
         assert LIST.gpu(app.function(function).gpu) > 0
 
 
-def test_google_bills_what_its_engine_says():
-    from modal_gpu.ocr.google_vision import USD_A_THOUSAND_IMAGES
-
-    assert prices.VISION_THOUSAND_IMAGES == USD_A_THOUSAND_IMAGES
+def test_google_bills_images_by_the_thousand():
     assert LIST.vision(2000) == 3.0
+    assert PriceTable.from_json('{"vision_thousand_images": 0.6}').vision(500) == 0.3
 
 
 @given(cpu=st.floats(0.1, 64), memory=st.integers(128, 344_064), gpu=st.sampled_from(sorted(GPU_SECOND)))

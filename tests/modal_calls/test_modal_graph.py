@@ -14,9 +14,14 @@ import dagster as dg
 import pytest
 
 from captionacc_dagster.resources.catalog import VideoRow
-from captionacc_dagster.resources.compute import ComputeCall, FannedOutCompute, run_call
-from captionacc_dagster.resources.modal_compute import ModalBackend, ModalCallSettings
+from captionacc_dagster.resources.compute import FannedOutCompute
+from captionacc_dagster.resources.modal_compute import ModalBackend, ModalCallSettings, dashboard_url
+from modal_gpu.contracts import CaptionOcrRequest, CropInferRequest, ExtractRequest
+from modal_gpu.functions.caption_ocr import generate_caption_ocr
+from modal_gpu.functions.crop_infer import crop_and_infer_caption_frame_extents
+from modal_gpu.functions.extract import extract_frames_and_ocr
 from modal_gpu.functions.settings import ComputeSettings
+from modal_gpu.remote import Container, answer
 from tests.line_fixtures import Line, failure, materialized
 from tests.modal_stand_in.service import Service
 
@@ -27,28 +32,45 @@ SETTINGS = ModalCallSettings(
 )
 
 
+FUNCTIONS = {
+    "extract_frames_and_ocr": (ExtractRequest, extract_frames_and_ocr),
+    CROPS: (CropInferRequest, crop_and_infer_caption_frame_extents),
+    "generate_caption_ocr": (CaptionOcrRequest, generate_caption_ocr),
+}
+#: What containers say they used, whatever the clock says.
+USED = {"gpu": "A10G", "seconds": 1.5, "cold_start_seconds": 0.5}
+
+
 class ModalLine:
-    """A line whose compute is Modal's stand-in, with real functions behind it."""
+    """A line whose compute is Modal's stand-in, with what a container does behind it.
+
+    ``settings`` are the containers'; all calls go to one of them, as long as it is warm.
+    """
 
     def __init__(self, line: Line, service: Service) -> None:
         self.line, self.service = line, service
+        self.settings = ComputeSettings(workers=1)
         service.on_spawn = lambda call_id, payload: threading.Thread(
             target=self.work, args=[call_id], daemon=True
         ).start()
 
     def work(self, call_id: str) -> None:
-        """What the container does: the function's real core on the real bucket."""
+        """What the container does: the envelope, the function's real core on the real bucket, progress."""
         payload = self.service.payload(call_id)
         (envelope,) = payload["args"]
-        request = envelope["request"]
-        call = ComputeCall(payload["function"], request["tenant_id"], request["video_id"], request)
-        result = run_call(call, self.line.store, ComputeSettings(workers=1))
-        self.service.succeed(call_id, result, gpu="A10G", seconds=1.5, cold_start_seconds=0.5)
+        kind, work = FUNCTIONS[payload["function"]]
+        container = Container(self.line.store, self.settings, "A10G", "ta-1", lambda: 0.5)
+        reply = answer(
+            envelope, kind, work, lambda: container, lambda name: self.service.Queue.from_name(name), call_id
+        )
+        self.service.answer(call_id, reply | {"usage": reply["usage"] | USED})
 
     def run(self, job: str, video_id: str, *assets: str) -> Any:
         # As ComputeResource does: a backend for each run, which knows the run's id.
         def open_compute(context: dg.InitResourceContext) -> FannedOutCompute:
-            backend = ModalBackend(self.line.catalog, SETTINGS, context.run.run_id, client=self.service)
+            backend = ModalBackend(
+                self.line.catalog, SETTINGS, context.run.run_id, log=context.log.info, client=self.service
+            )
             return FannedOutCompute(backend, self.line.store)
 
         self.line.compute = dg.ResourceDefinition(open_compute)
@@ -88,6 +110,11 @@ def test_a_run_pays_each_function_once_and_shows_its_calls(modal_line: ModalLine
     shown = metadata(result, "cropped_chunks")
     assert rows[0].call_id in shown["remote_calls"] and "https://modal.com/id/" in shown["remote_calls"]
     assert (shown["gpu"], shown["container_seconds"], shown["remote_call_count"]) == ("A10G", 1.5, 1)
+    said = [entry.user_message for entry in modal_line.line.instance.all_logs(result.run_id)]
+    crops, text = (row.call_id for row in rows)
+    assert said.index(f"{CROPS} of video {laid_out.video_id} (call {crops}, {dashboard_url(crops)}) started")
+    assert "progress: starting 1/1" in said and "progress: strips 80/80" in said, "the container's own words"
+    assert "progress: captions 3/3" in said and any(text in line for line in said)
 
 
 def test_a_deliberate_second_run_computes_anew(modal_line: ModalLine, laid_out: VideoRow):

@@ -17,6 +17,7 @@ from tests.modal_stand_in import service as stand_in
         ("FunctionCall", "get"),
         ("FunctionCall", "cancel"),
         ("Queue", "from_name"),
+        ("Queue", "put"),
         ("Queue", "get_many"),
     ],
 )

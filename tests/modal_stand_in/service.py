@@ -212,7 +212,7 @@ class FunctionCall:
 
 
 class Queue:
-    """``modal.Queue``: from_name and get_many."""
+    """``modal.Queue``: from_name, put and get_many."""
 
     _service: Service
 
@@ -229,6 +229,17 @@ class Queue:
         client: Any = None,
     ) -> "Queue":
         return cls(name)
+
+    def put(
+        self,
+        v: Any,
+        block: bool = True,
+        timeout: float | None = None,
+        *,
+        partition: str | None = None,
+        partition_ttl: int = 24 * 3600,
+    ) -> None:
+        self._service.say(partition or "", v, name=self._name)
 
     def get_many(
         self, n_values: int, block: bool = True, timeout: float | None = None, *, partition: str | None = None
