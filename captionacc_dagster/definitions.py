@@ -11,6 +11,7 @@ from captionacc_dagster.assets.reconciliation import reconciliation_report
 from captionacc_dagster.jobs import caption_text_job, captions_job, layout_job, reconciliation_job, upkeep
 from captionacc_dagster.resources.factories import CatalogResource, ComputeResource, ObjectStoreResource
 from captionacc_dagster.sensors.alerts import alerts
+from captionacc_dagster.sensors.backfills import backfills
 from captionacc_dagster.sensors.caption_ocr_requests import caption_ocr_requests
 from captionacc_dagster.sensors.layout_approvals import layout_approvals
 from captionacc_dagster.sensors.new_videos import new_videos
@@ -31,7 +32,15 @@ defs = dg.Definitions(
     asset_checks=checks.ALL,
     jobs=[layout_job, captions_job, caption_text_job, reconciliation_job],
     schedules=[upkeep],
-    sensors=[new_videos, layout_approvals, caption_ocr_requests, run_outcomes, priority_aging, alerts],
+    sensors=[
+        new_videos,
+        layout_approvals,
+        caption_ocr_requests,
+        backfills,
+        run_outcomes,
+        priority_aging,
+        alerts,
+    ],
     resources={
         "catalog": CatalogResource(),
         "object_store": ObjectStoreResource(),

@@ -7,6 +7,7 @@ import dagster as dg
 from dagster._core.storage.dagster_run import RunRecord
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, RUN_KEY_TAG, WILL_RETRY_TAG
 
+from captionacc_dagster.assets.versions import BACKFILL_TAG
 from captionacc_dagster.resources.catalog import (
     STAGES,
     Catalog,
@@ -64,6 +65,10 @@ def settle_run(catalog: Catalog, run: dg.DagsterRun, message: str, error_type: s
         except CaptionAccError as error:
             log(f"{stage} of video {video_id} had ended already: {error}")
     _settle_requests(catalog, video_id, run, message, log)
+    backfill_id = run.tags.get(BACKFILL_TAG)
+    if backfill_id and video.boundaries_last_run_id not in _same_work(run):
+        # It never began, so that the row does not tell.
+        catalog.end_backfill_video(backfill_id, video_id, message)
     return ended
 
 

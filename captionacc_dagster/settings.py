@@ -204,6 +204,14 @@ class Settings(BaseSettings):
         description="runs of one tenant and stage that wait in Dagster's queue",
     )
 
+    backfill_queue: int = Field(
+        20,
+        alias="CAPTIONACC_BACKFILL_QUEUE",
+        ge=1,
+        le=1000,
+        description="videos of backfills that are handed to Dagster at once",
+    )
+
     # Dagster UI
     host: str = Field("127.0.0.1", alias="CAPTIONACC_HOST")
     port: int = Field(3000, alias="CAPTIONACC_PORT", ge=1, le=65535)

@@ -117,7 +117,9 @@ class Line:
             self.tenant_id, keys.video_id, keys.video, path.stat().st_size, path.name
         )
 
-    def run(self, job: str, video_id: str, *assets: str) -> dg.ExecuteInProcessResult:
+    def run(
+        self, job: str, video_id: str, *assets: str, tags: Mapping[str, str] | None = None
+    ) -> dg.ExecuteInProcessResult:
         """The real job of the real definitions, in this process; only ``assets`` when some are named."""
         with_resources = dg.Definitions(
             assets=defs.assets,
@@ -131,6 +133,7 @@ class Line:
             instance=self.instance,
             raise_on_error=False,
             asset_selection=[dg.AssetKey(name) for name in assets] or None,
+            tags=dict(tags or {}),
         )
 
     def row(self, video_id: str) -> VideoRow:

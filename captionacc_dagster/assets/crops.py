@@ -9,7 +9,7 @@ import dagster as dg
 from captionacc_dagster.assets.external import OWNERS, layout_approval, source_video
 from captionacc_dagster.assets.stage import run_selects, will_retry, working_on
 from captionacc_dagster.assets.usage import call_metadata, record_processing, spending
-from captionacc_dagster.assets.versions import current_version
+from captionacc_dagster.assets.versions import current_version, unchanged
 from captionacc_dagster.costs import VideoWork
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.progress import log_steps
@@ -71,6 +71,9 @@ def crop_and_infer_caption_frame_extents(
     compute: dg.ResourceParam[Compute],
 ) -> Iterator[dg.MaterializeResult]:
     """One compute call. New chunks go under a new version, which becomes the video's when all is there."""
+    if (as_they_were := unchanged(context, catalog)) is not None:
+        yield from as_they_were
+        return
     selected = frozenset(key.to_user_string() for key in context.selected_asset_keys)
     function = "crop_and_infer_caption_frame_extents"
     with working_on("boundaries", context, catalog) as video:

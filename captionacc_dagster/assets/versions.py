@@ -1,6 +1,29 @@
-"""Which cropped frames a video's readers use."""
+"""Which cropped frames and which extents model a video is on, and whether a backfill has anything to do."""
 
-from captionacc_dagster.resources.catalog import Catalog, CroppedFramesVersion, VideoRow, WrongStateError
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.storage.tags import BACKFILL_ID_TAG
+
+from captionacc_dagster.assets.stage import run_selects
+from captionacc_dagster.resources.catalog import (
+    STAGES,
+    Catalog,
+    CroppedFramesVersion,
+    VideoRow,
+    WrongStateError,
+)
+from captionacc_dagster.settings import Settings, get_settings
+from modal_gpu.errors import CaptionAccError
+from modal_gpu.extents.checkpoint import shipped
+from modal_gpu.modal_settings import modal_settings
+
+#: The backfill of the catalogue that a run belongs to.
+BACKFILL_TAG = "captionacc/backfill"
+#: ``true``: a run of a backfill makes everything anew, also what is on the model in use.
+AGAIN_TAG = "captionacc/again"
+#: The asset whose model a backfill is about.
+EXTENTS = "caption_frame_extents_db"
 
 
 def current_version(catalog: Catalog, video: VideoRow) -> CroppedFramesVersion:
@@ -15,4 +38,91 @@ def current_version(catalog: Catalog, video: VideoRow) -> CroppedFramesVersion:
             return version
     raise WrongStateError(
         f"video {video.video_id} has no cropped frames yet: materialize cropped_chunks as well"
+    )
+
+
+def model_in_use(settings: Settings) -> str:
+    """The version of the extents model that new results name, such as ``extents-2``.
+
+    On Modal it is the deployment's, as this process's environment has it. Raises
+    :class:`~modal_gpu.extents.checkpoint.CheckpointError` without a shipped model.
+    """
+    chosen = modal_settings() if settings.modal_enabled else settings
+    if chosen.extents_predictor == "strokes":
+        from modal_gpu.extents.strokes import StrokePredictor
+
+        return StrokePredictor().model_version
+    file = Path(chosen.extents_model) if chosen.extents_model else shipped()
+    return file.stem.rpartition("_")[0]
+
+
+def unchanged(context: dg.AssetExecutionContext, catalog: Catalog) -> list[dg.MaterializeResult] | None:
+    """What a backfill's run reports for a video with which there is nothing to do; ``None``: there is.
+
+    Only for backfills of the extents: a video that is on the model in use, with all that follows made by
+    the present code, stays as it is. What the step would make is reported again as it was last, because
+    Dagster takes a partition of which nothing is reported for a failed one.
+    """
+    tags = context.run.tags
+    is_backfill = BACKFILL_TAG in tags or BACKFILL_ID_TAG in tags
+    if not is_backfill or tags.get(AGAIN_TAG) == "true" or not run_selects(context, EXTENTS):
+        return None
+    try:
+        reason = _nothing_to_do(context, catalog)
+    except CaptionAccError as error:
+        # The step meets the same error, and tries again if it may pass.
+        context.log.warning(f"whether there is anything to do is not known: {error}")
+        return None
+    if reason is None:
+        return None
+    context.log.info(f"nothing to do for video {context.partition_key}: {reason}")
+    return [_as_it_was(context, key, reason) for key in sorted(context.selected_asset_keys)]
+
+
+def _nothing_to_do(context: dg.AssetExecutionContext, catalog: Catalog) -> str | None:
+    run, video = context.run, catalog.get_video(context.partition_key)
+    began = video.boundaries_last_run_id in {run.run_id, run.parent_run_id, run.root_run_id} - {None}
+    if began or video.deleted_at is not None or any(video.stage(stage).run_id for stage in STAGES):
+        return None
+    if backfill_id := run.tags.get(BACKFILL_TAG):
+        item = catalog.get_backfill_video(backfill_id, video.video_id)
+        if item is not None and item.status == "cancelled":
+            return "the backfill was cancelled"
+    if any(video.stage(stage).status not in ("annotate", "done") for stage in ("boundaries", "text")):
+        return None
+    made_by = catalog.current_inference_run(video.video_id)
+    model = model_in_use(get_settings())
+    if made_by is None or made_by.model_version != model or _stale(context):
+        return None
+    return f"it is on {model} already"
+
+
+def _stale(context: dg.AssetExecutionContext) -> list[str]:
+    """What the run is to make, the extents apart, and was last made by other code than the present."""
+    graph = context.job_def.asset_layer.asset_graph
+    stale = []
+    for key in graph.materializable_asset_keys:
+        if not run_selects(context, key.to_user_string()) or key == dg.AssetKey(EXTENTS):
+            continue
+        last = _last(context, key)
+        made_by = (last.tags or {}).get("dagster/code_version") if last else None
+        if made_by is not None and made_by != graph.get(key).code_version:
+            stale.append(key.to_user_string())
+    return stale
+
+
+def _last(context: dg.AssetExecutionContext, key: dg.AssetKey) -> dg.AssetMaterialization | None:
+    records = context.instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=key, asset_partitions=[context.partition_key]), limit=1
+    ).records
+    return records[0].asset_materialization if records else None
+
+
+def _as_it_was(context: dg.AssetExecutionContext, key: dg.AssetKey, reason: str) -> dg.MaterializeResult:
+    last = _last(context, key)
+    version = (last.tags or {}).get("dagster/data_version") if last else None
+    return dg.MaterializeResult(
+        asset_key=key,
+        metadata={**(last.metadata if last else {}), "unchanged": dg.MetadataValue.text(reason)},
+        data_version=dg.DataVersion(version) if version else None,
     )

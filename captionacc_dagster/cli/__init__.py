@@ -11,7 +11,7 @@ from modal_gpu.errors import CaptionAccError
 
 # Commands register themselves on the app; the order here is the order in the help.
 from captionacc_dagster.cli import run, videos, layout, captions, webhook, metrics  # noqa: F401  isort: skip
-from captionacc_dagster.cli import deployment, cost, model, upkeep, system  # noqa: F401  isort: skip
+from captionacc_dagster.cli import deployment, cost, model, backfill, upkeep, system  # noqa: F401  isort: skip
 
 
 def _say(message: str) -> None:

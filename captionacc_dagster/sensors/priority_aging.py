@@ -21,6 +21,7 @@ from captionacc_dagster.sensors.tags import (
     WAITING_SINCE,
     RunTags,
     age_boost,
+    busy_tenants,
     found_work,
 )
 from modal_gpu.errors import CaptionAccError
@@ -51,7 +52,7 @@ def priority_aging(
     now = datetime.now(UTC)
     at_work = instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES), limit=LOOKED_AT)
     tagged = _with_found_tags(queued, RunTags(catalog, instance, lambda: now), catalog, context)
-    changes = changed_tags(tagged, {run.tags.get(TENANT, "") for run in at_work}, now, age_boost())
+    changes = changed_tags(tagged, busy_tenants(at_work), now, age_boost())
     for run_id, tags in changes[:BATCH]:
         instance.add_run_tags(run_id, tags)
     left = f", {len(changes) - BATCH} more at the next tick" if len(changes) > BATCH else ""

@@ -1,6 +1,6 @@
 """Tags that every run of a video carries: the run queue sorts and limits by them, people filter by them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,6 +17,7 @@ TENANT = "captionacc/tenant"
 VIDEO = "captionacc/video"
 #: The tenant and the job, ``{tenant}/layout``: what the limit of a tenant's runs at work counts by. A queued
 #: run that waits for its pool takes a place of this limit from those behind it, not of other jobs'.
+#: All backfills count as one, ``backfill``, so that they never have every slot.
 TENANT_JOB = "captionacc/tenant-job"
 TIER = "captionacc/tier"
 #: What asked for the run: a sensor, the webhook, a command, a person in the UI.
@@ -92,7 +93,7 @@ class RunTags:
         return {
             TENANT: work.tenant_id,
             VIDEO: work.video_id,
-            TENANT_JOB: f"{work.tenant_id}/{work.job}",
+            TENANT_JOB: "backfill" if work.event == "backfill" else f"{work.tenant_id}/{work.job}",
             TIER: tenant.tier,
             PRIORITY: str(claim.priority(self.now(), age_boost())),
             AGE_BOOSTING: "on" if work.age_boosting else "off",
@@ -115,7 +116,12 @@ class RunTags:
     def _busy_tenants(self) -> set[str]:
         statuses = [dg.DagsterRunStatus.QUEUED, *IN_PROGRESS_RUN_STATUSES]
         runs = self.instance.get_runs(dg.RunsFilter(statuses=statuses), limit=_MOST_RUNS)
-        return {run.tags[TENANT] for run in runs if TENANT in run.tags}
+        return busy_tenants(runs)
+
+
+def busy_tenants(runs: Iterable[dg.DagsterRun]) -> set[str]:
+    """Tenants of the runs, but for backfills: what nobody waits for takes no tenant's turn."""
+    return {run.tags[TENANT] for run in runs if TENANT in run.tags and run.tags.get(EVENT) != "backfill"}
 
 
 def found_work(run: dg.DagsterRun, catalog: Catalog, queued_at: datetime) -> Work:

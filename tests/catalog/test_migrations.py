@@ -134,7 +134,7 @@ def test_every_table_denies_by_default_and_functions_are_not_public(postgres_dsn
         "select relname, relrowsecurity from pg_class"
         " where relnamespace = 'captionacc'::regnamespace and relkind = 'r'",
     )
-    assert len(tables) == 15
+    assert len(tables) == 17
     assert all(protected for _, protected in tables)
     reading = {"current_tenant_id", "is_tenant_owner", "is_platform_admin"}
     actions = {

@@ -1,0 +1,225 @@
+"""``backfill``: bring finished videos onto a newer extents model."""
+
+import getpass
+import shlex
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from captionacc_dagster.cli.app import Parts, app, console, parts
+from captionacc_dagster.resources.catalog import Backfill, BackfillChoice
+from modal_gpu.errors import CaptionAccError, ConfigurationError
+
+#: What ``--where`` takes, and how it is said in the help.
+CONDITIONS = {
+    "tenant": "a tenant's id",
+    "video": "id, start of an id, or file name",
+    "model-version": "the model it is on now, such as extents-1",
+    "status": "ready, or reviewed; reviewed ones only when asked for",
+    "uploaded-before": "a day or a time (UTC): 2026-11-01T12:00",
+    "uploaded-after": "the same",
+}
+_STATUSES = ("ready", "reviewed")
+#: Why a video is not chosen, and what there is to do about it.
+_ADVICE = {
+    "on this model": "nothing to do",
+    "reviewed": "people are through with them; --where status=reviewed chooses such",
+    "failed": "`captionacc retry` them: that makes their captions with the model in use",
+    "in work": "a run works on them; ask again later",
+    "in a backfill": "asked for already; see --list",
+    "not processed yet": "their first run uses the model in use",
+    "beyond the limit": "ask again when these are done",
+}
+#: Failed videos that the list shows.
+_SHOWN = 10
+
+
+class ConditionError(CaptionAccError):
+    """A ``--where`` that is none."""
+
+
+_HELP = """Bring finished videos onto a newer extents model, behind all other work; people's edits stay.
+
+It only says what would be done, unless with --apply. --where takes:
+
+\b
+""" + "\n".join(f"  {name + '=…':17}{meaning}" for name, meaning in CONDITIONS.items())
+
+
+@app.command(help=_HELP)
+def backfill(
+    model_version: Annotated[
+        str | None, typer.Option(help="the extents model to be on; the one in use when not given")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="which videos, see above; of one name any may hold, of different names all must",
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="so many at most, the newest first")] = None,
+    apply: Annotated[bool, typer.Option("--apply/--dry-run", help="ask for it, or only say what")] = False,
+    show: Annotated[bool, typer.Option("--list", help="say how the last backfills are doing")] = False,
+    cancel: Annotated[
+        str | None, typer.Option(metavar="BACKFILL", help="ask for no more of a backfill's videos")
+    ] = None,
+) -> None:
+    here = parts()
+    if show:
+        _show(here, here.catalog.list_backfills())
+        return
+    if cancel is not None:
+        chosen = _find(here, cancel)
+        count = here.catalog.cancel_backfill(chosen.backfill_id)
+        console.print(f"Backfill {chosen.backfill_id}: {count} videos are not asked for any more.")
+        return
+    from captionacc_dagster.assets.versions import model_in_use
+
+    in_use = model_in_use(here.settings)
+    if model_version not in (None, in_use):
+        raise ConfigurationError(
+            f"the functions use the model {in_use}, so a backfill cannot lead to {model_version}: set "
+            "EXTENTS_MODEL to its file (on Modal: and deploy), for this command and for the platform"
+        )
+    conditions = read_conditions(here, where or [])
+    choice = here.catalog.request_backfill(
+        str(uuid.uuid4()), in_use, conditions, getpass.getuser(), limit=limit, dry_run=not apply
+    )
+    _report(choice, in_use)
+    if choice.backfill_id:
+        console.print(
+            f"Backfill {choice.backfill_id} is asked for. A running platform takes "
+            f"{here.settings.backfill_queue} at a time, behind all other work; "
+            "`captionacc backfill --list` says how it is doing.",
+            highlight=False,
+        )
+    elif choice.chosen:
+        console.print(
+            f"Nothing was asked for; `{_again(model_version, where, limit)}` does it.",
+            highlight=False,
+            markup=False,
+        )
+
+
+def read_conditions(here: Parts, given: Sequence[str]) -> dict[str, list[str]]:
+    """``NAME=VALUE`` as the catalogue takes them. Raises :class:`ConditionError` for one that is none."""
+    conditions: dict[str, list[str]] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        name, value = name.strip(), value.strip()
+        if name not in CONDITIONS or not sign or not value:
+            known = ", ".join(f"{known}=…" for known in CONDITIONS)
+            raise ConditionError(f"--where {text!r} is not one of {known}")
+        conditions.setdefault(name.replace("-", "_"), []).append(_value(here, name, value))
+    return conditions
+
+
+def _value(here: Parts, name: str, value: str) -> str:
+    if name == "status" and value not in _STATUSES:
+        raise ConditionError(f"--where status={value}: the status is one of {', '.join(_STATUSES)}")
+    if name == "tenant":
+        try:
+            return here.catalog.get_tenant(str(uuid.UUID(value))).tenant_id
+        except ValueError:
+            raise ConditionError(f"--where tenant={value}: give the tenant's id, a UUID") from None
+    if name == "video":
+        return here.find_video(value).video_id
+    if name.startswith("uploaded-"):
+        return _moment(name, value)
+    return value
+
+
+def _moment(name: str, value: str) -> str:
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise ConditionError(
+            f"--where {name}={value}: give a day or a time such as 2026-11-01 or 2026-11-01T12:00"
+        ) from None
+    if moment.time() == time(0) and len(value) == len(date.min.isoformat()):
+        moment = datetime.combine(moment.date(), time(0), UTC)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
+
+
+def _report(choice: BackfillChoice, model: str) -> None:
+    seen = choice.chosen + sum(choice.skipped.values())
+    console.print(
+        f"{choice.chosen} of {seen} videos are chosen for {model}"
+        + (": " + _models(choice.former_models) if choice.chosen else "."),
+        highlight=False,
+    )
+    if choice.sample:
+        table = Table(box=None, pad_edge=False)
+        for heading in ("video", "file", "on", "tenant"):
+            table.add_column(heading)
+        for video in choice.sample:
+            name, former = escape(video["display_path"]), video["model_version"] or "?"
+            table.add_row(video["video_id"], name, former, video["tenant_id"])
+        if choice.chosen > len(choice.sample):
+            table.add_row("…", f"and {choice.chosen - len(choice.sample)} more", "", "")
+        console.print(table, highlight=False)
+    if choice.skipped:
+        table = Table(box=None, pad_edge=False)
+        for heading in ("not chosen", "why", ""):
+            table.add_column(heading)
+        for reason, count in sorted(choice.skipped.items(), key=lambda item: -item[1]):
+            table.add_row(str(count), reason, _ADVICE.get(reason, ""))
+        console.print(table, highlight=False)
+
+
+def _models(former: dict[str, int]) -> str:
+    return ", ".join(f"{count} on {model or 'an unknown model'}" for model, count in sorted(former.items()))
+
+
+def _again(model_version: str | None, where: Sequence[str] | None, limit: int | None) -> str:
+    """The same command with ``--apply``."""
+    words = ["captionacc", "backfill"]
+    words += ["--model-version", model_version] if model_version else []
+    words += [word for text in where or () for word in ("--where", text)]
+    words += ["--limit", str(limit)] if limit else []
+    return shlex.join([*words, "--apply"])
+
+
+def _find(here: Parts, name: str) -> Backfill:
+    rows = [row for row in here.catalog.list_backfills(1000) if row.backfill_id.startswith(name.lower())]
+    if len(rows) != 1:
+        raise ConditionError(
+            f"{len(rows) or 'no'} backfills begin with {name!r}; `captionacc backfill --list` shows them"
+        )
+    return rows[0]
+
+
+def _show(here: Parts, backfills: Sequence[Backfill]) -> None:
+    if not backfills:
+        console.print("No backfill was asked for.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("backfill", "asked for", "by", "model", "where"):
+        table.add_column(heading)
+    counted = ("waiting", "handed_out", "done", "skipped", "failed", "cancelled")
+    for heading in counted:
+        table.add_column(heading.replace("_", " "), justify="right")
+    for row in backfills:
+        chosen_by = ", ".join(f"{k.replace('_', '-')}={v}" for k, vs in row.conditions.items() for v in vs)
+        table.add_row(
+            row.backfill_id[:8],
+            f"{row.created_at:%Y-%m-%d %H:%M}",
+            escape(row.requested_by),
+            row.model_version,
+            escape(chosen_by),
+            *(str(getattr(row, name)) for name in counted),
+        )
+    console.print(table, highlight=False)
+    for row in backfills:
+        for video in here.catalog.list_backfill_videos(row.backfill_id, status="failed", limit=_SHOWN):
+            console.print(
+                f"failed in {row.backfill_id[:8]}: {video.video_id}: {video.detail}",
+                highlight=False,
+                markup=False,
+            )

@@ -1,0 +1,76 @@
+"""``backfills``: videos chosen for a newer extents model are done a few at a time, behind all else."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from captionacc_dagster.assets.versions import BACKFILL_TAG, EXTENTS
+from captionacc_dagster.jobs import captions_job
+from captionacc_dagster.partitions import videos
+from captionacc_dagster.priority import BACKFILL
+from captionacc_dagster.resources.catalog import BackfillClaim, Catalog
+from captionacc_dagster.sensors.claims import BATCH, CLAIM_SECONDS
+from captionacc_dagster.sensors.tags import RunTags, Work
+from captionacc_dagster.settings import get_settings
+
+#: A run may wait behind others for days; after that long (three months) no run will ever begin.
+MAX_CLAIMS = 10_000
+#: The frames are cropped already; their extents and what follows from them are made anew.
+ASSETS = (EXTENTS, "captions_db", "caption_ocr", "subtitles")
+
+
+@dg.sensor(
+    job=captions_job,
+    minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Requests runs, with the lowest priority and a few at a time, for videos that `captionacc backfill` "
+        "chose for a newer extents model; notes how those asked for have ended."
+    ),
+)
+def backfills(context: dg.SensorEvaluationContext, catalog: dg.ResourceParam[Catalog]) -> dg.SensorResult:
+    """One run for each chosen video; a tick costs what is handed out, not what waits."""
+    at_once = get_settings().backfill_queue
+    claimed = catalog.claim_backfill_videos(
+        BATCH, restart_after_seconds=CLAIM_SECONDS, max_unstarted=MAX_CLAIMS, at_once=at_once
+    )
+    if not claimed:
+        return dg.SensorResult(
+            skip_reason=f"no video of a backfill is to be asked for ({at_once} at once at most)"
+        )
+    return dg.SensorResult(
+        dynamic_partitions_requests=[videos.build_add_request([claim.video_id for claim in claimed])],
+        run_requests=backfill_run_requests(claimed, RunTags(catalog, context.instance)),
+    )
+
+
+def backfill_run_requests(claims: Sequence[BackfillClaim], tags: RunTags) -> list[dg.RunRequest]:
+    """A run for each chosen video, in the order of the claims, which have the tenants in turn."""
+    return [
+        dg.RunRequest(
+            run_key=backfill_run_key(claim),
+            partition_key=claim.video_id,
+            asset_selection=[dg.AssetKey(name) for name in ASSETS],
+            tags=run_tags | {BACKFILL_TAG: claim.backfill_id},
+        )
+        for claim, run_tags in zip(claims, tags.of([_work(claim) for claim in claims]), strict=True)
+    ]
+
+
+def backfill_run_key(claim: BackfillClaim) -> str:
+    """A backfill asks for each of its videos once; what failed is chosen anew by another one."""
+    return f"backfill/{claim.backfill_id}/{claim.video_id}"
+
+
+def _work(claim: BackfillClaim) -> Work:
+    return Work(
+        job=captions_job.name,
+        tenant_id=claim.tenant_id,
+        video_id=claim.video_id,
+        event="backfill",
+        trigger="backfills",
+        size_bytes=claim.size_bytes,
+        waiting_since=claim.created_at,
+        age_boosting=False,
+        override=BACKFILL,
+    )
