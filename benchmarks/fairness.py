@@ -1,6 +1,6 @@
 """What a flood of one tenant costs another, and when a cheap tenant's old video overtakes a fresh one.
 
-    python -m benchmarks.fairness [--videos 1000] [--slots 4] [--patience 50]
+    python -m benchmarks.fairness [--videos 1000] [--slots 4] [--patience 15]
 
 The catalogue, its claims, the sensors, Dagster's storage, its queue daemon and its limits are the real
 ones; only the runs are not: a launched run is at work until the simulation ends it, one at a time, so
@@ -81,6 +81,8 @@ class Platform:
     def claim_all(self) -> None:
         """Everything into the queue at once, with its whole priority: no turns, no aging."""
         claimed = self.catalog.claim_new_videos(10_000)
+        if not claimed:
+            return
         requests = layout_run_requests(claimed, RunTags(self.catalog, self.queue.instance), "new_videos")
         by_upload = {video.video_id: number for number, video in enumerate(claimed)}
         requests.sort(key=lambda request: by_upload[request.partition_key])
@@ -163,7 +165,7 @@ def wait_in_flood(
     most = 0
     for _ in range(2 * slots):
         scheme.fill(platform)
-        most = max(most, len(platform.queue.queued))
+        most = max(most, platform.queue.queue_length)
         platform.launch()
         platform.end_one()
     scheme.fill(platform)
@@ -235,7 +237,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--videos", type=int, default=1000, help="of the flood")
     parser.add_argument("--slots", type=int, default=4, help="runs at work at once")
-    parser.add_argument("--patience", type=int, default=50, help="launches after which a wait is long")
+    parser.add_argument("--patience", type=int, default=15, help="launches after which a wait is long")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     options = parser.parse_args()
     warnings.simplefilter("ignore")

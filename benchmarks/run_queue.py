@@ -23,6 +23,7 @@ from dagster._core.remote_origin import (
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
+from dagster._core.storage.tags import RUN_KEY_TAG
 from dagster._core.test_utils import create_test_daemon_workspace_context
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
@@ -37,8 +38,6 @@ _CODE = RepositoryPythonOrigin(sys.executable, ModuleCodePointer(DEFINITIONS_MOD
 _REPOSITORY = RemoteRepositoryOrigin(
     InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name=DEFINITIONS_MODULE)), "__repository__"
 )
-
-_NOT_STARTED = dg.DagsterRunStatus.NOT_STARTED
 
 
 class NotingLauncher(RunLauncher, ConfigurableClass):
@@ -90,25 +89,26 @@ class RunQueue:
     def submit(self, job: str, requests: Sequence[dg.RunRequest]) -> list[str]:
         """Put runs into the queue, as the sensor daemon does; gives their ids."""
         run_ids = []
+        keys = [request.run_key for request in requests if request.run_key]
+        known = self.instance.get_runs(dg.RunsFilter(tags={RUN_KEY_TAG: keys})) if keys else []
+        seen = {run.tags[RUN_KEY_TAG] for run in known}
         for request in requests:
             tags = {**request.tags, "dagster/partition": request.partition_key or ""}
             if request.run_key:
-                tags["dagster/run_key"] = request.run_key
-                if self.instance.get_run_ids(
-                    dg.RunsFilter(tags={"dagster/run_key": request.run_key}), limit=1
-                ):
+                if request.run_key in seen:
                     continue
-            run = self.instance.add_run(
-                self._template(job)._replace(run_id=str(uuid.uuid4()), tags=tags, status=_NOT_STARTED)
+                seen.add(request.run_key)
+                tags[RUN_KEY_TAG] = request.run_key
+            run = self._template(job)._replace(
+                run_id=str(uuid.uuid4()), tags=tags, status=dg.DagsterRunStatus.QUEUED
             )
-            _report(self.instance, run, DagsterEventType.PIPELINE_ENQUEUED)
-            run_ids.append(run.run_id)
+            run_ids.append(self.instance.add_run(run).run_id)
         return run_ids
 
     def clear(self) -> None:
         """Forget every run."""
-        for run_id in self.instance.get_run_ids():
-            self.instance.delete_run(run_id)
+        self.instance.run_storage.wipe()
+        self._templates.clear()
         self.launched.clear()
 
     def _template(self, job: str) -> dg.DagsterRun:
@@ -142,6 +142,11 @@ class RunQueue:
             self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]), ascending=True)
         )
 
+    @property
+    def queue_length(self) -> int:
+        """How many runs wait."""
+        return self.instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]))
+
     def end(self, run_id: str) -> None:
         """The run has done its work."""
         _report(self.instance, self.run(run_id), DagsterEventType.PIPELINE_SUCCESS)
@@ -152,6 +157,19 @@ class RunQueue:
         return run
 
 
+def _one_file_for_all_runs(folder: Path) -> dict[str, Any]:
+    """Storage in SQLite. Dagster's default has a database for each run: the slowest part of all."""
+    classes = {
+        "run_storage": ("dagster._core.storage.runs", "SqliteRunStorage"),
+        "event_log_storage": ("dagster._core.storage.event_log", "ConsolidatedSqliteEventLogStorage"),
+        "schedule_storage": ("dagster._core.storage.schedules", "SqliteScheduleStorage"),
+    }
+    return {
+        part: {"module": module, "class": name, "config": {"base_dir": str(folder / part)}}
+        for part, (module, name) in classes.items()
+    }
+
+
 @contextmanager
 def run_queue(settings: Settings | None = None) -> Iterator[RunQueue]:
     """A queue with the platform's dagster.yaml and pools, in a folder that is removed afterwards."""
@@ -160,6 +178,7 @@ def run_queue(settings: Settings | None = None) -> Iterator[RunQueue]:
     folder = Path(tempfile.mkdtemp(prefix="captionacc-queue-", dir=memory if memory.is_dir() else None))
     config = yaml.safe_load(dagster_yaml(settings or Settings()))
     config["run_launcher"] = {"module": __name__, "class": NotingLauncher.__name__}
+    config |= _one_file_for_all_runs(folder)
     (folder / "dagster.yaml").write_text(yaml.safe_dump(config))
     try:
         with ExitStack() as stack:
