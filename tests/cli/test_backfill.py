@@ -1,0 +1,144 @@
+"""``captionacc backfill``: what it chooses and says, and that nothing but named conditions gets through."""
+
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+
+from captionacc_dagster.assets.versions import model_in_use
+from captionacc_dagster.cli.backfill import CONDITIONS, ConditionError, _moment
+from captionacc_dagster.resources.catalog import VideoRow
+from captionacc_dagster.settings import Settings
+from modal_gpu.extents.checkpoint import shipped
+from tests.cli.conftest import Captionacc
+from tests.line_fixtures import Line
+
+MODEL = shipped().stem.rpartition("_")[0]
+
+
+@pytest.fixture
+def outdated(finished: VideoRow, postgres_dsn: str) -> VideoRow:
+    """The clip with everything made, by a former model."""
+    with psycopg.connect(postgres_dsn) as database:
+        database.execute(
+            "update captionacc.caption_frame_extents_inference_runs set model_version = 'extents-0'"
+        )
+    return finished
+
+
+def test_by_default_it_only_says_what_it_would_choose(captionacc: Captionacc, line: Line, outdated):
+    said = captionacc("backfill", "--model-version", MODEL, "--where", "model-version=extents-0")
+    assert said.code == 0
+    assert f"1 of 1 videos are chosen for {MODEL}: 1 on extents-0" in said.text
+    assert outdated.video_id in said.text and "harbour.mp4" in said.text
+    again = f"captionacc backfill --model-version {MODEL} --where model-version=extents-0 --apply"
+    assert f"Nothing was asked for; `{again}` does it." in said.text
+    assert line.catalog.list_backfills() == []
+
+
+def test_with_apply_it_asks_once_and_the_list_says_how_it_is_doing(captionacc, line: Line, outdated):
+    assert "No backfill was asked for." in captionacc("backfill", "--list").text
+    said = captionacc("backfill", "--where", f"video={outdated.video_id[:8]}", "--apply")
+    (row,) = line.catalog.list_backfills()
+    assert said.code == 0 and f"Backfill {row.backfill_id} is asked for" in said.text
+    assert (row.model_version, row.conditions) == (MODEL, {"video": [outdated.video_id]})
+    assert line.catalog.list_backfill_videos(row.backfill_id)[0].video_id == outdated.video_id
+
+    again = captionacc("backfill", "--apply")
+    assert again.code == 0 and "0 of 1 videos are chosen" in again.text
+    assert "1 in a backfill asked for already" in again.text and "Nothing was asked for" not in again.text
+    assert len(line.catalog.list_backfills()) == 1
+
+    line.catalog.claim_backfill_videos()
+    line.catalog.end_backfill_video(row.backfill_id, outdated.video_id, "no luck [today]")
+    listed = captionacc("backfill", "--list")
+    assert f"video={outdated.video_id} 0 0 0 0 1 0" in listed.text
+    assert f"failed in {row.backfill_id[:8]}: {outdated.video_id}: no luck [today]" in listed.text
+
+
+def test_what_is_on_the_model_is_not_chosen(captionacc: Captionacc, finished: VideoRow):
+    said = captionacc("backfill", "--apply")
+    assert said.code == 0 and f"0 of 1 videos are chosen for {MODEL}." in said.text
+    assert "1 on this model nothing to do" in said.text
+
+
+def test_reviewed_videos_are_chosen_only_by_name(captionacc: Captionacc, line: Line, outdated: VideoRow):
+    line.catalog.complete_review(outdated.video_id, "text")
+    said = captionacc("backfill")
+    assert "0 of 1 videos" in said.text and "--where status=reviewed chooses such" in said.text
+    assert "1 of 1 videos" in captionacc("backfill", "--where", "status=reviewed").text
+
+
+def test_a_model_that_the_functions_do_not_use_is_refused(captionacc: Captionacc, outdated: VideoRow):
+    said = captionacc("backfill", "--model-version", "extents-99", "--apply")
+    assert said.code == 1
+    assert f"error: the functions use the model {MODEL}, so a backfill cannot lead to extents-99" in said.text
+    assert "EXTENTS_MODEL" in said.text
+
+
+def test_a_backfill_is_cancelled_by_the_start_of_its_id(captionacc: Captionacc, line: Line, outdated):
+    captionacc("backfill", "--apply")
+    (row,) = line.catalog.list_backfills()
+    said = captionacc("backfill", "--cancel", row.backfill_id[:8])
+    assert said.code == 0 and f"Backfill {row.backfill_id}: 1 videos are not asked for any more" in said.text
+    assert line.catalog.claim_backfill_videos() == []
+    wrong = captionacc("backfill", "--cancel", "zzz")
+    assert wrong.code == 1 and "no backfills begin with 'zzz'" in wrong.text
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("1=1", "--where '1=1' is not one of tenant=…, video=…"),
+        ("tenant", "--where 'tenant' is not one of"),
+        ("status=", "--where 'status=' is not one of"),
+        ("status=done", "the status is one of ready, reviewed"),
+        ("tenant=acme", "give the tenant's id, a UUID"),
+        ("tenant=11111111-1111-4111-8111-111111111111", "is not in the catalogue"),
+        ("video=nothing.mp4", "no video 'nothing.mp4'"),
+        ("uploaded-before=last week", "give a day or a time such as 2026-11-01"),
+        ("model-version='; drop table captionacc.videos; --", "0 of 0 videos are chosen"),
+    ],
+)
+def test_a_condition_that_is_none_is_one_sentence(captionacc, line: Line, outdated, where, message):
+    said = captionacc("backfill", "--where", where, "--apply")
+    assert said.code == ("drop table" not in where) and message in said.text
+    assert line.catalog.list_backfills() == [] and line.row(outdated.video_id) == outdated
+
+
+def test_the_help_names_every_condition(captionacc: Captionacc):
+    said = captionacc("backfill", "--help")
+    assert said.code == 0 and all(f"{name}=…" in said.text for name in CONDITIONS)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("2026-11-01", datetime(2026, 11, 1, tzinfo=UTC)),
+        ("2026-11-01T12:30", datetime(2026, 11, 1, 12, 30, tzinfo=UTC)),
+        ("2026-11-01T00:00+02:00", datetime(2026, 10, 31, 22, tzinfo=UTC)),
+    ],
+)
+def test_times_are_in_utc_unless_they_say_otherwise(given: str, meant: datetime):
+    assert datetime.fromisoformat(_moment("uploaded-before", given)) == meant
+
+
+def test_a_day_that_is_none_is_refused():
+    with pytest.raises(ConditionError):
+        _moment("uploaded-before", "2026-13-01")
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, MODEL),
+        ({"EXTENTS_PREDICTOR": "strokes"}, "strokes-1"),
+        ({"EXTENTS_MODEL": "extents-7_0123abcd.safetensors"}, "extents-7"),
+        ({"EXTENTS_MODEL": "/models/korean_v2_0123abcd.safetensors"}, "korean_v2"),
+        ({"MODAL_ENABLED": "true", "EXTENTS_MODEL": "extents-8_0123abcd.safetensors"}, "extents-8"),
+    ],
+)
+def test_the_model_in_use_is_what_the_settings_name(environment, expected, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert model_in_use(Settings()) == expected
