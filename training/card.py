@@ -69,7 +69,8 @@ def _table(scores: dict[str, dict[str, dict]]) -> list[str]:
         *(f"{name}: {what}" for name in names for what in ("caption F1", "pair accuracy")),
     ]
     rows = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    for case, first in scores[names[0]].items():
+    for case in sorted(scores[names[0]], key=lambda case: case.startswith("script:")):
+        first = scores[names[0]][case]
         cells = [case, str(first["captions"])]
         for name in names:
             cells += [f"{scores[name][case]['caption_f1']:.3f}", f"{scores[name][case]['pair_accuracy']:.4f}"]

@@ -45,7 +45,7 @@ class TrainingSettings:
 
     clips: int = 3185
     validation: int = 104
-    steps: int = 12_000
+    steps: int = 11_200
     batch: int = 3
     frames: int = 36
     width: int = 224
