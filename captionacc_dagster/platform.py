@@ -56,6 +56,8 @@ run_monitoring:
   start_timeout_seconds: 180
   cancel_timeout_seconds: 120
   max_runtime_seconds: 43200
+  # A killed run leaves its pool's slot taken; without this for ever.
+  free_slots_after_run_end_seconds: 10
 # A killed run process is started again once; failed steps are the assets' own matter.
 run_retries:
   enabled: true
