@@ -5,11 +5,17 @@ read from them; so do the runs themselves. What goes is the bulk: log lines, ste
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from modal_gpu.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import psycopg
 
 _log = logging.getLogger(__name__)
 
@@ -19,17 +25,27 @@ SHORTEST_DAYS = 1
 
 # Run-status sensors read on from the last event that they saw, which is far younger. In PostgreSQL only:
 # SQLite has a file a run.
-_TRIM = """
-delete from event_logs where id in (
-    select e.id from event_logs e join runs r on r.run_id = e.run_id
+_OLD = """
+    from event_logs e join runs r on r.run_id = e.run_id
     where e.timestamp < %(before)s and e.asset_key is null
         and coalesce(e.dagster_event_type, '') not in (
             'PIPELINE_SUCCESS', 'PIPELINE_FAILURE', 'PIPELINE_CANCELED', 'ASSET_CHECK_EVALUATION'
         )
         and r.status in ('SUCCESS', 'FAILURE', 'CANCELED')
-    limit %(batch)s
-)
 """
+_COUNT = f"select count(*) {_OLD}"
+_TRIM = f"delete from event_logs where id in (select e.id {_OLD} limit %(batch)s)"
+
+
+def can_trim(instance: dg.DagsterInstance) -> bool:
+    """Whether events can be trimmed: Dagster's storage is PostgreSQL."""
+    return _url(instance) is not None
+
+
+def count_events(instance: dg.DagsterInstance, older_than_days: float) -> int:
+    """How many events :func:`trim_events` would remove. Raises :class:`ConfigurationError` as it does."""
+    with _database(instance, older_than_days) as (database, before):
+        return database.execute(_COUNT, {"before": before}).fetchone()[0]
 
 
 def trim_events(instance: dg.DagsterInstance, older_than_days: float, batch: int = BATCH) -> int:
@@ -38,19 +54,36 @@ def trim_events(instance: dg.DagsterInstance, older_than_days: float, batch: int
     How a run ended stays. Raises :class:`ConfigurationError` when Dagster's storage is not PostgreSQL, or
     for less than a day.
     """
-    import psycopg
-
-    if older_than_days < SHORTEST_DAYS:
-        raise ConfigurationError(f"events of the last {SHORTEST_DAYS} day are not removed")
-    url = getattr(instance.event_log_storage, "postgres_url", None)
-    if url is None:
-        raise ConfigurationError("only events in PostgreSQL can be trimmed; see deploy/dagster.yaml")
-    before = (datetime.now(UTC) - timedelta(days=older_than_days)).replace(tzinfo=None)
     removed = 0
-    dsn = url.replace("postgresql+psycopg2://", "postgresql://", 1)
-    with psycopg.connect(dsn, autocommit=True) as database:
+    with _database(instance, older_than_days) as (database, before):
         while True:
             count = database.execute(_TRIM, {"before": before, "batch": batch}).rowcount
             removed += count
             if count < batch:
                 return removed
+
+
+def _url(instance: dg.DagsterInstance) -> str | None:
+    return getattr(instance.event_log_storage, "postgres_url", None)
+
+
+@contextmanager
+def _database(
+    instance: dg.DagsterInstance, older_than_days: float
+) -> Iterator[tuple["psycopg.Connection", datetime]]:
+    """Dagster's database, and the time before which events are old."""
+    import psycopg
+
+    if older_than_days < SHORTEST_DAYS:
+        raise ConfigurationError(f"events of the last {SHORTEST_DAYS} day are not removed")
+    url = _url(instance)
+    if url is None:
+        raise ConfigurationError("only events in PostgreSQL can be trimmed; see deploy/dagster.yaml")
+    before = (datetime.now(UTC) - timedelta(days=older_than_days)).replace(tzinfo=None)
+    dsn = url.replace("postgresql+psycopg2://", "postgresql://", 1)
+    try:
+        with psycopg.connect(dsn, autocommit=True) as database:
+            yield database, before
+    except psycopg.OperationalError as error:
+        # Its message may hold an address.
+        raise ConfigurationError(f"Dagster's database does not answer ({type(error).__name__})") from None

@@ -238,6 +238,16 @@ class Settings(BaseSettings):
         7, alias="CAPTIONACC_DELETED_DAYS", ge=0, description="objects of deleted videos"
     )
 
+    outcome_days: float = Field(
+        90, alias="CAPTIONACC_OUTCOME_DAYS", ge=1, description="how stages ended, and ended backfills"
+    )
+    event_days: float = Field(
+        60,
+        alias="CAPTIONACC_EVENT_DAYS",
+        ge=1,
+        description="step-by-step events of Dagster's runs, where they are in PostgreSQL",
+    )
+
     # What operators see and are told
     log_format: Literal["text", "json"] = Field(
         "text", alias="CAPTIONACC_LOG_FORMAT", description="of runs' lines on their standard output"

@@ -27,6 +27,7 @@ from captionacc_dagster.resources.catalog import (
     CroppedFramesVersion,
     VideoRow,
 )
+from captionacc_dagster.retention import can_trim, count_events, trim_events
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
@@ -37,11 +38,13 @@ Kind = Literal[
     "failed version",
     "archived version",
     "orphaned call",
+    "uncharged call",
     "temporary folder",
     "deleted video",
     "partition without a row",
     "row without a partition",
     "objects without a row",
+    "old records",
 ]
 
 #: Cases of a kind that one upkeep sees to; the next one goes on.
@@ -51,6 +54,8 @@ FEW = 20
 _PAGE = 1000
 #: A call belongs to nobody when its run is over for so long.
 CALL_GRACE = timedelta(minutes=10)
+#: One that ended so long ago is not charged by its own run any more.
+CHARGE_GRACE = timedelta(minutes=10)
 #: Names of this platform's temporary folders, as :mod:`tempfile` makes them.
 _TEMPORARY = re.compile(r"captionacc-(model-)?[a-z0-9_]{8}")
 _OBJECT = re.compile(r"[0-9a-f-]{36}/(?:client|server)/videos/([0-9a-f-]{36})/")
@@ -67,6 +72,10 @@ class UpkeepPolicy:
     temporary_days: float = 2
     #: An upload is in the bucket before it is in the catalogue.
     unknown_days: float = 1
+    #: How stages ended, and ended backfills.
+    outcome_days: float = 90
+    #: Step-by-step events of Dagster's runs, where they are in PostgreSQL.
+    event_days: float = 60
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,11 @@ class UpkeepReport:
 
 @dataclass
 class Upkeep:
-    """One pass. ``cancel_abandoned`` tells the compute backend of calls to cancel, where there is one."""
+    """One pass.
+
+    ``cancel_abandoned`` tells the compute backend of calls to cancel, where there is one; ``charge`` writes
+    what a remote call has cost that no run has charged.
+    """
 
     catalog: Catalog
     object_store: ObjectStore
@@ -111,6 +124,7 @@ class Upkeep:
     apply: bool = False
     remove_unknown_objects: bool = False
     cancel_abandoned: Callable[[Callable[[str], bool]], list[ComputeCallRow]] | None = None
+    charge: Callable[[ComputeCallRow], object] | None = None
     temporary_folder: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
 
     def run(self) -> UpkeepReport:
@@ -122,9 +136,11 @@ class Upkeep:
             *self._versions("failed", self.policy.failed_days),
             *self._versions("archived", self.policy.archived_days),
             *self._calls(),
+            *self._charges(),
             *self._temporary_folders(),
             *self._deleted_videos(),
             *self._partitions_and_rows(),
+            *self._old_records(),
         ]
         return UpkeepReport(self.apply, findings, time.monotonic() - started)
 
@@ -194,16 +210,30 @@ class Upkeep:
             if call.status == "cancelled" or not self._is_alive(call.run_id)
         }
         delivered: set[str] = set()
+        undelivered: set[str] = set()
         if self.apply and calls:
             if self.cancel_abandoned is not None:
-                delivered = {call.id for call in self.cancel_abandoned(self._is_alive)}
+                told = self.cancel_abandoned(self._is_alive)
+                delivered = {c.id for c in told if c.call_id is None or c.cancel_delivered_at is not None}
+                # One that the backend could not be told of stays for the next time.
+                undelivered = {call.id for call in told} - delivered
             for call in calls.values():
-                if call.is_open and call.id not in delivered:
+                if call.is_open and call.id not in delivered | undelivered:
                     self.catalog.cancel_compute_call(call.id, message="its run has ended")
         for call in calls.values():
             what = "cancellation to deliver" if call.status == "cancelled" else "its run has ended"
-            done = self.apply and (call.id in delivered or call.status != "cancelled")
+            settled = call.id in delivered or call.status != "cancelled"
+            done = self.apply and settled and call.id not in undelivered
             yield Finding("orphaned call", call.video_id, f"{call.function_name}, {what}", done)
+
+    def _charges(self) -> Iterator[Finding]:
+        """Remote calls that ended after their run had died: nobody else will charge them."""
+        if self.charge is None:
+            return
+        seconds = CHARGE_GRACE.total_seconds()
+        for call in self.catalog.uncharged_compute_calls(older_than_seconds=seconds, limit=BATCH):
+            detail = f"{call.function_name}, {call.status} {call.finished_at:%Y-%m-%d %H:%M}"
+            yield self._finding("uncharged call", call.video_id, detail, lambda call=call: self.charge(call))
 
     def _is_alive(self, run_id: str) -> bool:
         """Whether a run works, waits, or is about to be started again."""
@@ -280,6 +310,26 @@ class Upkeep:
         while page:
             yield from page
             page = self.catalog.list_videos(_PAGE, include_deleted=True, before=page[-1])
+
+    def _old_records(self) -> Iterator[Finding]:
+        """What nobody reads any more: outcomes of stages, ended backfills, events of Dagster's runs."""
+        catalog, seconds = self.catalog, self.policy.outcome_days * 86_400
+        if count := catalog.count_stage_outcomes(seconds):
+            detail = f"{count:,} older than {self.policy.outcome_days:g} days"
+            yield self._finding(
+                "old records", "stage outcomes", detail, lambda: catalog.purge_stage_outcomes(seconds)
+            )
+        if count := catalog.purge_backfills(seconds, dry_run=True):
+            detail = f"{count:,} ended, older than {self.policy.outcome_days:g} days"
+            yield self._finding("old records", "backfills", detail, lambda: catalog.purge_backfills(seconds))
+        days = self.policy.event_days
+        if can_trim(self.instance) and (count := count_events(self.instance, days)):
+            yield self._finding(
+                "old records",
+                "events of runs",
+                f"{count:,} older than {days:g} days",
+                lambda: trim_events(self.instance, days),
+            )
 
     def _unknown_objects(self, rows: dict[str, VideoRow]) -> Iterator[Finding]:
         """Objects in a video's place that the catalogue does not have, by video."""

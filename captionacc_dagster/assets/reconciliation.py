@@ -7,6 +7,7 @@ from captionacc_dagster.assets.external import OWNERS
 from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.resources.factories import modal_backend
 from captionacc_dagster.settings import get_settings
+from captionacc_dagster.spending import charge, cost_policy
 from captionacc_dagster.upkeep import Upkeep, UpkeepPolicy, UpkeepReport
 from modal_gpu.storage import ObjectStore
 
@@ -30,7 +31,8 @@ class ReconciliationConfig(dg.Config):
     description=(
         "Clears away what nobody needs any more, and compares the catalogue, the bucket and the partitions: "
         "expired leases, objects of failed and archived versions and of deleted videos, orphaned calls, "
-        "temporary folders. Materialized by hand it only reports, unless its config says otherwise."
+        "temporary folders, old records; charges calls that nobody has charged. "
+        "Materialized by hand it only reports, unless its config says otherwise."
     ),
 )
 def reconciliation_report(
@@ -69,10 +71,16 @@ def make_upkeep(
         catalog,
         object_store,
         instance,
-        UpkeepPolicy(archived_days=settings.archived_days, deleted_days=settings.deleted_days),
+        UpkeepPolicy(
+            archived_days=settings.archived_days,
+            deleted_days=settings.deleted_days,
+            outcome_days=settings.outcome_days,
+            event_days=settings.event_days,
+        ),
         apply=apply,
         remove_unknown_objects=remove_unknown_objects,
         cancel_abandoned=backend.cancel_abandoned if backend else None,
+        charge=lambda call: charge(catalog, cost_policy(settings), [call]),
     )
 
 

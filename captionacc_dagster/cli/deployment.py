@@ -10,10 +10,14 @@ from captionacc_dagster.settings import Settings
 
 
 def use_dagster_home(settings: Settings) -> None:
-    """Dagster's home of this process: the deployment's own, untouched, or the embedded platform's."""
+    """Dagster's home of this process: the one that is there, untouched, or a new one.
+
+    Its configuration, and limits of pools that an operator has changed, stay as they are.
+    """
     from captionacc_dagster.platform import prepare_dagster_home
 
-    if os.environ.get("DAGSTER_HOME") and (settings.dagster_home / "dagster.yaml").exists():
+    if (settings.dagster_home / "dagster.yaml").exists():
+        os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
         return
     prepare_dagster_home(settings)
 

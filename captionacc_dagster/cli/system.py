@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from captionacc_dagster.cli.app import app, console, parts
+from captionacc_dagster.cli.deployment import use_dagster_home
 from captionacc_dagster.cli.findings import Finding, report
 from captionacc_dagster.settings import Settings
 from modal_gpu.errors import CaptionAccError
@@ -117,9 +118,10 @@ def _ocr(settings: Settings) -> tuple[bool, str, str]:
 
 
 def _dagster(settings: Settings) -> tuple[bool, str, str]:
-    from captionacc_dagster.platform import daemon_is_alive, prepare_dagster_home
+    from captionacc_dagster.platform import daemon_is_alive
 
-    home = prepare_dagster_home(settings)
+    use_dagster_home(settings)
+    home = settings.dagster_home
     running = "its daemon is running" if daemon_is_alive() else "its daemon is not running (`captionacc up`)"
     return True, f"home {home}; {running}", ""
 

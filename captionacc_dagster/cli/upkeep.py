@@ -6,6 +6,7 @@ import typer
 from rich.table import Table
 
 from captionacc_dagster.cli.app import app, console, parts
+from captionacc_dagster.cli.deployment import use_dagster_home
 
 
 @app.command()
@@ -19,10 +20,9 @@ def upkeep(
     import dagster as dg
 
     from captionacc_dagster.assets.reconciliation import make_upkeep
-    from captionacc_dagster.platform import prepare_dagster_home
 
     here = parts()
-    prepare_dagster_home(here.settings)
+    use_dagster_home(here.settings)
     with dg.DagsterInstance.get() as instance:
         report = make_upkeep(
             here.catalog,

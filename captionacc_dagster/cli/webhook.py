@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from captionacc_dagster.cli.app import Parts, app, console, parts
+from captionacc_dagster.cli.deployment import use_dagster_home
 from captionacc_dagster.settings import SettingsError
 
 
@@ -64,9 +65,7 @@ def _starter(here: Parts):
 
     @contextmanager
     def opened():
-        from captionacc_dagster.platform import prepare_dagster_home
-
-        prepare_dagster_home(here.settings)
+        use_dagster_home(here.settings)
         import dagster as dg
 
         from captionacc_dagster.starter import RunStarter, launch_over_http

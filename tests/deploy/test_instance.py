@@ -13,7 +13,7 @@ from dagster_aws.s3 import S3ComputeLogManager
 from dagster_postgres import PostgresEventLogStorage
 
 from captionacc_dagster.platform import POOL_LIMITS
-from captionacc_dagster.retention import trim_events
+from captionacc_dagster.retention import can_trim, count_events, trim_events
 from captionacc_dagster.settings import get_settings
 from modal_gpu.errors import ConfigurationError
 from tests.deploy.conftest import DEPLOY
@@ -131,9 +131,11 @@ class TestTrimming:
             connection.execute("update event_logs set timestamp = timestamp - interval '90 days'")
         fresh = dg.materialize([thing], instance=instance)
         before = len(instance.all_logs(old.run_id))
+        counted = count_events(instance, older_than_days=60)
         removed = trim_events(instance, older_than_days=60, batch=3)
         left = instance.all_logs(old.run_id)
-        assert removed == before - len(left) > 5
+        assert counted == removed == before - len(left) > 5
+        assert can_trim(instance)
         kinds = {entry.dagster_event.event_type_value for entry in left}
         assert (
             kinds
@@ -159,4 +161,5 @@ class TestTrimming:
             dg.DagsterInstance.local_temp(str(tmp_path)) as sqlite,
             pytest.raises(ConfigurationError, match="PostgreSQL"),
         ):
+            assert not can_trim(sqlite)
             trim_events(sqlite, older_than_days=60)

@@ -12,7 +12,9 @@ import psycopg
 import pytest
 
 from captionacc_dagster.assets.reconciliation import reconciliation_report
-from captionacc_dagster.resources.catalog import VideoRow
+from captionacc_dagster.resources.catalog import ComputeCallRow, VideoRow
+from captionacc_dagster.settings import get_settings
+from captionacc_dagster.spending import charge, cost_policy
 from captionacc_dagster.upkeep import Upkeep, UpkeepPolicy, UpkeepReport
 from tests.line_fixtures import Line
 
@@ -34,7 +36,8 @@ def keep_up(line: Line, folder: Path) -> Callable[..., UpkeepReport]:
 
     def run(**options) -> UpkeepReport:
         usual = {"policy": POLICY, "temporary_folder": folder}
-        return Upkeep(line.catalog, line.store, line.instance, **{**usual, **options}).run()
+        instance = options.pop("instance", line.instance)
+        return Upkeep(line.catalog, line.store, instance, **{**usual, **options}).run()
 
     return run
 
@@ -152,6 +155,89 @@ def test_the_compute_backend_is_told_of_calls_to_cancel(line: Line, keep_up, dat
 
     assert [f.done for f in keep_up(apply=True, cancel_abandoned=cancel).findings] == [True]
     assert asked == [False]
+
+
+def test_a_cancellation_that_the_backend_did_not_take_is_not_done(line: Line, keep_up, database):
+    video = register(line)
+    waiter = str(uuid.uuid4())
+    call = line.catalog.open_compute_call(video.video_id, "gone", "extract", "one", waiter)
+    line.catalog.assign_compute_call(call.id, waiter, "fc-1")
+    database.execute("update captionacc.compute_calls set created_at = now() - interval '1 hour'")
+
+    def refuse(_: Callable[[str], bool]):
+        return [line.catalog.cancel_compute_call(call.id)]
+
+    assert [f.done for f in keep_up(apply=True, cancel_abandoned=refuse).findings] == [False]
+    assert [row.id for row in line.catalog.undelivered_compute_cancellations()] == [call.id]
+
+    def take(_: Callable[[str], bool]):
+        return [line.catalog.confirm_compute_call_cancelled(call.id)]
+
+    (finding,) = keep_up(apply=True, cancel_abandoned=take).findings
+    assert finding.done and finding.detail == "extract, cancellation to deliver"
+
+
+def test_calls_that_ended_after_their_run_had_died_are_charged_once(line: Line, keep_up, database):
+    video = register(line)
+    waiter = str(uuid.uuid4())
+    call = line.catalog.open_compute_call(
+        video.video_id, "gone", "generate_caption_ocr", "one", waiter, backend="modal"
+    )
+    line.catalog.assign_compute_call(call.id, waiter, "fc-1")
+    usage = {"gpu": "T4", "seconds": 100.0, "cold_start_seconds": 0.0}
+    line.catalog.finish_compute_call(call.id, waiter, {}, usage)
+    policy = cost_policy(get_settings())
+
+    def pay(row: ComputeCallRow) -> None:
+        charge(line.catalog, policy, [row])
+
+    assert keep_up(charge=pay).findings == [], "its own run may be about to charge it"
+    database.execute("update captionacc.compute_calls set finished_at = now() - interval '1 hour'")
+    both(keep_up, "uncharged call", charge=pay)
+    cost = line.catalog.get_compute_call(call.id).cost_usd
+    assert cost and cost > 0
+    assert line.catalog.tenant_costs(line.tenant_id).month_spent_usd == pytest.approx(cost)
+
+
+def test_old_outcomes_and_ended_backfills_go_and_others_stay(
+    line: Line, finished: VideoRow, keep_up, database
+):
+    line.catalog.begin_stage(finished.video_id, "text", "run-1")
+    line.catalog.fail_stage(finished.video_id, "text", "run-1", "no luck")
+    for model in ("extents-8", "extents-9"):
+        line.catalog.retry_stage(finished.video_id, "text") if model == "extents-8" else None
+        backfill_id = str(uuid.uuid4())
+        line.catalog.request_backfill(backfill_id, model, {}, "ann", dry_run=False)
+        if model == "extents-8":
+            line.catalog.cancel_backfill(backfill_id)
+    assert keep_up(apply=True).findings == []
+    database.execute("update captionacc.stage_outcomes set occurred_at = now() - interval '91 days'")
+    database.execute("update captionacc.backfills set created_at = now() - interval '91 days'")
+    dry, _ = both(keep_up, "old records")
+    assert [(f.subject, f.detail) for f in dry.findings] == [
+        ("stage outcomes", "1 older than 90 days"),
+        ("backfills", "1 ended, older than 90 days"),
+    ]
+    assert [row.model_version for row in line.catalog.list_backfills()] == ["extents-9"]
+
+
+def test_old_events_of_runs_go_where_dagster_keeps_them_in_postgresql(line: Line, keep_up, empty_dsn, folder):
+    storage = {"postgres": {"postgres_url": empty_dsn.replace("postgresql://", "postgresql+psycopg2://", 1)}}
+    with dg.DagsterInstance.local_temp(str(folder), overrides={"storage": storage}) as instance:
+
+        @dg.asset
+        def thing(context) -> None:
+            context.log.info("bulk")
+
+        run = dg.materialize([thing], instance=instance)
+        assert keep_up(instance=instance).findings == []
+        with psycopg.connect(empty_dsn) as database:
+            database.execute("update event_logs set timestamp = timestamp - interval '61 days'")
+        before = len(instance.all_logs(run.run_id))
+        dry, _ = both(keep_up, "old records", instance=instance)
+        left = instance.all_logs(run.run_id)
+        assert dry.findings[0].detail == f"{before - len(left)} older than 60 days"
+        assert instance.get_latest_materialization_event(thing.key).run_id == run.run_id
 
 
 def test_a_deleted_video_goes_with_its_objects_and_then_its_partition(line: Line, keep_up):

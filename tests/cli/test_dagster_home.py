@@ -1,0 +1,51 @@
+"""Commands beside a platform use the Dagster home that is there, and change nothing of it."""
+
+import dagster as dg
+import pytest
+
+from captionacc_dagster.platform import POOL_LIMITS, prepare_dagster_home
+from captionacc_dagster.settings import get_settings
+from tests.cli.conftest import Captionacc
+
+
+@pytest.fixture
+def served(monkeypatch) -> list[str]:
+    """Servers and listeners return at once; gives which of them were reached."""
+    reached: list[str] = []
+    monkeypatch.setenv("CAPTIONACC_WEBHOOK_SECRET", "a secret of the tests")
+    monkeypatch.setattr("uvicorn.run", lambda *_, **__: reached.append("serve"))
+    monkeypatch.setattr(
+        "captionacc_dagster.realtime.PostgresListener.run", lambda *_: reached.append("listen")
+    )
+    return reached
+
+
+@pytest.mark.parametrize(
+    ("is_given", "commands"),
+    [(True, ["webhook", "listen", "metrics"]), (False, ["webhook", "upkeep", "doctor"])],
+    ids=["DAGSTER_HOME", "embedded"],
+)
+def test_a_limit_that_an_operator_changed_stays(
+    captionacc: Captionacc, served, tmp_path, monkeypatch, is_given: bool, commands: list[str]
+):
+    get_settings.cache_clear()
+    home = tmp_path / "home" / "dagster"
+    if is_given:
+        home = tmp_path / "deployment"
+        monkeypatch.setenv("DAGSTER_HOME", str(home))
+    prepare_dagster_home(get_settings())
+    configuration = home / "dagster.yaml"
+    configuration.write_text(configuration.read_text() + "# an operator's note\n")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.event_log_storage.set_concurrency_slots("extract", 7)
+
+    for command in commands:
+        if not is_given:
+            monkeypatch.delenv("DAGSTER_HOME", raising=False)
+        assert captionacc(command).code == 0, command
+
+    assert len(served) == (3 if is_given else 1)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        limits = {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()}
+    assert limits == POOL_LIMITS | {"extract": 7}
+    assert "an operator's note" in configuration.read_text()
