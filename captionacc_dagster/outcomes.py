@@ -183,11 +183,21 @@ def _verdict(
         return None
     if run.status == dg.DagsterRunStatus.CANCELED:
         return CANCELLED, "Cancelled"
-    if will_be_retried(run):
-        retry = run.tags.get(AUTO_RETRY_RUN_ID_TAG)
-        next_run = instance.get_run_by_id(retry) if retry else None
-        if next_run is None and now - ended_at < RETRIED_BY_THEN:
-            return None
-        if next_run is not None and not next_run.is_finished:
-            return None
+    if _goes_on(instance, run, ended_at, now):
+        return None
     return "The run ended before it was done; retry it to go on.", "RunFailed"
+
+
+def _goes_on(instance: dg.DagsterInstance, run: dg.DagsterRun, ended_at: datetime, now: datetime) -> bool:
+    """Whether Dagster started the run again, or will: the retry may have died before it began the stage."""
+    while will_be_retried(run):
+        retry = run.tags.get(AUTO_RETRY_RUN_ID_TAG)
+        record = instance.get_run_record_by_id(retry) if retry else None
+        if record is None:
+            return now - ended_at < RETRIED_BY_THEN
+        run = record.dagster_run
+        if not run.is_finished:
+            return True
+        ended_at = datetime.fromtimestamp(record.end_time, UTC) if record.end_time else ended_at
+    # Its own end is settled by its event.
+    return now - ended_at < SETTLED_BY_THEN

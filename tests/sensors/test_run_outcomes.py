@@ -310,6 +310,27 @@ class TestLostRuns:
         world.tick()
         assert world.row(video).layout_status == "error"
 
+    def test_a_retry_that_died_before_it_began_and_is_repeated_itself_is_no_error(self, world: World):
+        """The row still names the first run; the third one is on its way."""
+        video, first = world.working()
+        second, third = (
+            world.queue.submit("layout", [dg.RunRequest(partition_key=video.video_id)])[0] for _ in range(2)
+        )
+        for run_id, retry in ((first, second), (second, third)):
+            world.instance.add_run_tags(run_id, {"dagster/auto_retry_run_id": retry})
+            world.fail(run_id)
+        world.later(timedelta(minutes=5))
+        assert "0 stages" in world.tick()
+        assert (world.row(video).layout_status, world.row(video).layout_run_id) == ("wait", first)
+
+        # Once the last one has died as well, nobody goes on.
+        world.instance.add_run_tags(third, {"dagster/max_retries": "0"})
+        world._cursor = json.dumps({"failures": 10**9, "cancellations": 10**9, "missing": {}})
+        world.fail(third)
+        world.later(timedelta(minutes=2))
+        assert "1 stages" in world.tick()
+        assert world.row(video).layout_status == "error"
+
     def test_a_row_of_a_lost_instance_is_settled_after_an_hour(self, world: World):
         video = world.video()
         world.catalog.begin_stage(video.video_id, "layout", str(uuid.uuid4()))
