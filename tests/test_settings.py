@@ -1,16 +1,20 @@
 """Settings from the environment and ``.env``: names, defaults, refusals, and secrets that stay hidden."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import AliasChoices, ValidationError
 
 from captionacc_dagster.platform import storage_settings
 from captionacc_dagster.resources.catalog import LOCAL_AUTO_APPROVE_CONFIDENCE
 from captionacc_dagster.settings import Settings
 
 SECRET = "s3cret-value"
+REPOSITORY = Path(__file__).resolve().parents[1]
+#: Read by Dagster, and by the deployment of the Modal app, which docs/modal.md lists.
+OTHERS = {"DAGSTER_HOME", "MODAL_APP_NAME", "MODAL_ENVIRONMENT"}
 
 
 @pytest.fixture(autouse=True)
@@ -120,3 +124,31 @@ def test_secrets_are_not_shown_and_reach_the_client(monkeypatch):
         assert SECRET not in shown
     assert storage.secret_access_key == SECRET
     assert settings.database_url.get_secret_value().endswith("@db/captions")
+
+
+def test_every_variable_is_in_the_settings_table_and_no_other():
+    names = set()
+    for field in Settings.model_fields.values():
+        alias = field.validation_alias or field.alias
+        names |= set(alias.choices) if isinstance(alias, AliasChoices) else {alias}
+    page = (REPOSITORY / "docs" / "settings.md").read_text()
+    rows = re.findall(r"^\| (`[A-Z][^|]*) \|", page, re.MULTILINE)
+    shown = [name for row in rows for name in re.findall(r"`([A-Z_0-9]+)`", row)]
+    assert len(shown) == len(set(shown))
+    assert set(shown) - OTHERS == names
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", *sorted(f"docs/{p.name}" for p in (REPOSITORY / "docs").glob("*.md"))]
+)
+def test_links_between_pages_lead_somewhere(page: str):
+    text = re.sub(r"```.*?```", "", (REPOSITORY / page).read_text(), flags=re.DOTALL)
+    links = [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if not target.startswith("http")]
+    broken = [link for link in links if not ((REPOSITORY / page).parent / link.split("#")[0]).exists()]
+    assert broken == []
+
+
+def test_the_readme_leads_to_every_page():
+    links = set(re.findall(r"\]\(([^)\s]+)\)", (REPOSITORY / "README.md").read_text()))
+    pages = {f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md")}
+    assert links >= pages | {"deploy/README.md", "benchmarks/RESULTS.md"}
