@@ -52,8 +52,7 @@ def working_on(stage: str | None, context: dg.AssetExecutionContext, catalog: Ca
 
 def will_retry(context: dg.AssetExecutionContext, error: BaseException) -> bool:
     """Whether :func:`working_on` tries again after an error."""
-    may_pass = isinstance(error, CaptionAccError) and error.retryable
-    return may_pass and context.retry_number < _retries(context).most
+    return _retries(context).tries_again(error, context.retry_number + 1)
 
 
 def _retries(context: dg.AssetExecutionContext) -> Retries:

@@ -10,6 +10,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 
 from captionacc_dagster.assets import captions as captions_assets
 from captionacc_dagster.resources.catalog import VideoRow
+from modal_gpu.databases.captions import read_captions
 from modal_gpu.errors import BadVideoError, OcrError, StorageError
 from tests.line_fixtures import Clip, Line, failure, materialized
 
@@ -170,12 +171,16 @@ def test_a_layout_run_that_loses_its_lock_stops_before_it_writes(
 ):
     video_id, held = line.upload(clip.path).video_id, line.catalog.lease
     before = line.stored(video_id)
-    monkeypatch.setattr(line.catalog, "lease", lambda video, name, owner: held(video, name, owner, 1))
+    monkeypatch.setattr(
+        line.catalog, "lease", lambda video, name, owner: held(video, name, owner, 1, wait_seconds=0.1)
+    )
     line.compute.before["extract"] = lambda _: steal(postgres_dsn, "layout")
     result = line.run("layout", video_id)
-    assert not result.success and "nothing more is written" in failure(result)
+    # Its further tries find the lock with somebody else.
+    assert not result.success and "is locked by ann" in failure(result)
+    assert line.compute.names == ["extract"]
     assert line.stored(video_id) == before
-    assert line.row(video_id).layout_error_details["error_type"] == "LockLostError"
+    assert line.row(video_id).layout_error_details["error_type"] == "LockHeldError"
 
 
 def test_a_lost_lease_writes_nothing(
@@ -186,7 +191,7 @@ def test_a_lost_lease_writes_nothing(
     held, merge = line.catalog.lease, captions_assets.merge_extents
 
     def short_lease(video_id, name, owner):
-        return held(video_id, name, owner, 1)
+        return held(video_id, name, owner, 1, wait_seconds=0.1)
 
     def robbed(*arguments):
         steal(postgres_dsn, "captions")
@@ -195,13 +200,40 @@ def test_a_lost_lease_writes_nothing(
     monkeypatch.setattr(line.catalog, "lease", short_lease)
     monkeypatch.setattr(captions_assets, "merge_extents", robbed)
     result = line.run("captions", finished.video_id, "captions_db")
-    assert not result.success
-    assert "captions.db" in failure(result) and "nothing more is written" in failure(result)
+    assert not result.success and "captions.db" in failure(result)
     assert line.stored(finished.video_id) == before
     row = line.row(finished.video_id)
-    assert row.boundaries_error_details["error_type"] == "LockLostError"
+    # Its further tries wait for whoever has the lock.
+    assert row.boundaries_error_details["error_type"] == "LockHeldError"
     (lock,) = line.catalog.list_locks()
     assert lock.owner == "ann"
+
+
+def test_a_lease_that_ran_out_is_taken_again(
+    line: Line, finished: VideoRow, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+):
+    """As after a pause of the machine, or of the database, that was longer than the lease."""
+    expected = read_captions(line.store.get(line.keys(finished.video_id).captions_db))
+    merge, merges = captions_assets.merge_extents, []
+
+    def paused(*arguments):
+        merges.append(arguments)
+        if len(merges) == 1:
+            steal(postgres_dsn, "captions")
+            with psycopg.connect(postgres_dsn) as connection:
+                connection.execute(
+                    "update captionacc.video_database_state set lock_expires_at = now() where lock_owner = 'ann'"
+                )
+        return merge(*arguments)
+
+    held = line.catalog.lease
+    monkeypatch.setattr(line.catalog, "lease", lambda video, name, owner: held(video, name, owner, 1))
+    monkeypatch.setattr(captions_assets, "merge_extents", paused)
+    result = line.run("captions", finished.video_id, "captions_db")
+    assert result.success, failure(result)
+    assert len(merges) == 2
+    assert read_captions(line.store.get(line.keys(finished.video_id).captions_db)) == expected
+    assert line.catalog.list_locks() == []
 
 
 def test_a_database_that_somebody_edits_is_waited_for(line: Line, finished: VideoRow, monkeypatch):

@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captionacc_dagster.definitions import defs
+from captionacc_dagster.resources.catalog import LockHeldError, LockLostError
 from captionacc_dagster.retries import DEFAULT, RETRIES, Retries, retries_of
+from modal_gpu.errors import BadVideoError, RemoteTimeoutError, StorageError
 
 
 @pytest.mark.parametrize(
@@ -24,6 +26,22 @@ def test_a_wait_is_never_negative_nor_longer_than_the_longest_and_its_chance(tri
 
 def test_waits_that_began_together_do_not_end_together():
     assert len({round(DEFAULT.delay(1), 6) for _ in range(20)}) > 10
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [
+        (StorageError("503"), 3),
+        (LockHeldError("ann has it"), 3),
+        (LockLostError("the lease ran out"), 3),
+        (RemoteTimeoutError("30 minutes"), 2),
+        (BadVideoError("no video"), 1),
+        (ZeroDivisionError(), 1),
+    ],
+)
+def test_errors_that_may_pass_are_tried_again_and_time_outs_once(error, tries):
+    again = [DEFAULT.tries_again(error, number) for number in range(1, 5)]
+    assert again == [number < tries for number in range(1, 5)]
 
 
 def test_each_policy_belongs_to_an_op_that_is_there():
