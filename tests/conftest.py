@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.catalog_fixtures", "tests.line_fixtures", "tests.storage_fixtures"]
+pytest_plugins = [
+    "tests.catalog_fixtures",
+    "tests.line_fixtures",
+    "tests.storage_fixtures",
+    "tests.faults.table",
+]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("CAPTIONACC_TEST_DATA", REPOSITORY.parent / "shared" / "data")).resolve()

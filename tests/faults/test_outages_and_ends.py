@@ -1,0 +1,320 @@
+"""What a run works with goes away, or somebody ends it; the video ends like an undisturbed one.
+
+One platform, on S3 over HTTP. Every test has a video that its run holds at a step until the test has
+done what it does; they are all on their way before the first test looks.
+"""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import dagster as dg
+import psycopg
+import pytest
+from dagster_graphql import DagsterGraphQLClient
+
+from captionacc_dagster.resources.compute import ComputeCall, run_call
+from modal_gpu.functions.settings import ComputeSettings
+from tests.faults.disturbed_platform import (
+    Platform,
+    code_server,
+    free_port,
+    kill_daemon,
+    make_clip,
+    run_process,
+    running_platform,
+    start_daemon,
+)
+from tests.faults.injection import Fault
+from tests.faults.line_cut import CuttableLine, cut
+from tests.faults.table import Healed, Tell
+from tests.faults.test_killed_runs import CAPTIONS, CROPS, LAYOUT, TEXT
+from tests.modal_stand_in.service import Service
+from tests.storage_fixtures import ACCESS_KEY, SECRET_KEY, S3Server
+
+pytestmark = [pytest.mark.faults, pytest.mark.e2e, pytest.mark.xdist_group("faults-outages")]
+
+Kind = dg.DagsterEventType
+
+#: Where the run of each test's video is held.
+HELD = {
+    "store": Fault(CROPS, "put chunk", when="before", nth=2, do="hold"),
+    "connections": Fault(CROPS, "activate_cropped_frames_version", when="before", do="hold"),
+    "database": Fault(CAPTIONS, "finish_boundaries", when="before", do="hold"),
+    "pause": Fault(CAPTIONS, "take_lock", do="hold"),
+    "cancel": Fault(CROPS, "put chunk", do="hold"),
+    "daemon": Fault(LAYOUT, "put full frame", do="hold"),
+    "machine": Fault(TEXT, "put captions.db", when="before", do="hold"),
+}
+
+
+class Outages:
+    """The platform, its lines to the world, and a video for each test."""
+
+    def __init__(self, platform: Platform, s3_line: CuttableLine, service: Service) -> None:
+        self.platform, self.s3_line, self.service = platform, s3_line, service
+        self.undisturbed = platform.upload()
+        self.videos = {name: platform.upload(fault) for name, fault in HELD.items()}
+        self.videos["silent"] = platform.upload(modal=True, silent=True)
+        self.videos["late"] = platform.upload(modal=True)
+
+    def held(self, name: str) -> str:
+        """The video of a test, once its run is where it waits."""
+        self.platform.wait_fired(self.videos[name])
+        return self.videos[name]
+
+    def run_of(self, video_id: str) -> dg.DagsterRun:
+        return self.platform.runs(video_id)[-1]
+
+    def wait_event(self, video_id: str, kind: Kind) -> None:
+        self.platform.until(f"{kind.value} of {video_id}", lambda: self.platform.events(video_id, kind))
+
+    def healed(self, name: str, since: float, tell: Tell, fault: str, by: str) -> None:
+        """The video ended like the undisturbed one, and nothing is left over; a row for the table."""
+        platform, video_id = self.platform, self.videos[name]
+        platform.wait_settled(video_id)
+        seconds = time.time() - since
+        platform.wait_settled(self.undisturbed)
+        assert platform.published(video_id) == platform.published(self.undisturbed)
+        assert platform.left_over(video_id) == []
+        held = HELD.get(name)
+        where = (held.asset, f"{held.when} {held.step}") if held else (CROPS, "its call")
+        tell(Healed(fault, *where, by, seconds))
+
+
+class Containers:
+    """Works on the calls that Modal's stand-in took, as containers do, with the functions' real core."""
+
+    def __init__(self, platform: Platform, service: Service) -> None:
+        self.platform, self.service = platform, service
+        #: Takes a call over by giving true; otherwise it is worked on and answered.
+        self.instead: Callable[[str, dict], bool] = lambda call_id, request: False
+        self._seen: set[str] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work_on_what_comes, daemon=True)
+
+    def work(self, call_id: str) -> None:
+        """The whole work of a call, its answer last."""
+        payload = self.service.payload(call_id)
+        request = payload["args"][0]["request"]
+        call = ComputeCall(payload["function"], request["tenant_id"], request["video_id"], request)
+        settings = ComputeSettings(workers=1, extents_predictor="strokes")
+        self.service.succeed(call_id, run_call(call, self.platform.store, settings))
+
+    def calls(self, video_id: str, function: str) -> list[str]:
+        """The calls for a video, oldest first."""
+        payloads = {call_id: self.service.payload(call_id) for call_id in self.service.spawned}
+        return [
+            call_id
+            for call_id, payload in payloads.items()
+            if payload["function"] == function and payload["args"][0]["request"]["video_id"] == video_id
+        ]
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            self._thread.join(60)
+
+    def _work_on_what_comes(self) -> None:
+        while not self._stop.wait(0.05):
+            for call_id in self.service.spawned:
+                if call_id in self._seen:
+                    continue
+                self._seen.add(call_id)
+                payload = self.service.payload(call_id)
+                if not self.instead(payload["function"], {**payload["args"][0]["request"], "id": call_id}):
+                    self.work(call_id)
+
+
+@pytest.fixture(scope="module")
+def outages(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outages]:
+    address = urlsplit(s3_server.endpoint)
+    bucket = s3_server.make_settings().url
+    with CuttableLine((address.hostname, address.port)) as s3_line, ExitStack() as stack:
+        environment = {
+            "CAPTIONACC_STORAGE_URL": bucket,
+            "WASABI_ENDPOINT_URL": f"http://127.0.0.1:{s3_line.port}",
+            "WASABI_ACCESS_KEY_READWRITE": ACCESS_KEY,
+            "WASABI_SECRET_KEY_READWRITE": SECRET_KEY,
+            # Runs that are held take a place.
+            "CAPTIONACC_MAX_RUNS": "10",
+            "CAPTIONACC_TENANT_RUNS": "10",
+        }
+        clip = make_clip(tmp_path_factory.mktemp("clip"))
+        platform = stack.enter_context(running_platform(clip, environment=environment))
+        platform.instance.event_log_storage.set_concurrency_slots("crop_and_infer", 10)
+        yield Outages(platform, s3_line, Service(platform.plans.modal_folder))
+
+
+@pytest.fixture(scope="module")
+def containers(outages: Outages) -> Iterator[Containers]:
+    containers = Containers(outages.platform, outages.service)
+    late = outages.videos["late"]
+
+    def times_out(function: str, request: dict) -> bool:
+        first = function == CROPS and request["video_id"] == late and request["version"] == 1
+        if first:
+            outages.service.end(request["id"], "FunctionTimeoutError", "Task's current input hit its timeout")
+        return first
+
+    containers.instead = times_out
+    with containers.at_work():
+        yield containers
+
+
+def test_a_modal_that_is_silent_gives_its_result_to_the_next_try(
+    outages: Outages, containers: Containers, tell: Tell
+):
+    """The wait times out, and the call returns late: nothing is paid twice."""
+    platform, video_id = outages.platform, outages.videos["silent"]
+    outages.wait_event(video_id, Kind.STEP_UP_FOR_RETRY)
+    since = time.time()
+    platform.plans.end_silence(video_id)
+    outages.healed("silent", since, tell, "no answer from Modal, then late", "the next try took the result")
+    assert len(containers.calls(video_id, LAYOUT)) == len(containers.calls(video_id, CROPS)) == 1
+
+
+def test_a_call_that_times_out_and_returns_late_changes_nothing(
+    outages: Outages, containers: Containers, tell: Tell
+):
+    platform, video_id = outages.platform, outages.videos["late"]
+    platform.until("the second call", lambda: len(containers.calls(video_id, CROPS)) == 2)
+    since = time.time()
+    platform.wait_settled(video_id)
+    # The container of the first call went on all the time, and publishes only now.
+    containers.work(containers.calls(video_id, CROPS)[0])
+    versions = platform.catalog.list_cropped_frames_versions(video_id)
+    assert sorted((v.version, v.status) for v in versions) == [(1, "failed"), (2, "active")]
+    outages.healed("late", since, tell, "call timed out, returned late", "the next try called again")
+    assert platform.row(video_id).current_cropped_frames_version == 2
+
+
+def test_a_run_that_was_paused_for_longer_than_its_lease_takes_it_again(outages: Outages, tell: Tell):
+    platform, video_id = outages.platform, outages.held("pause")
+    process = run_process(platform, outages.run_of(video_id).run_id)
+    since = time.time()
+    process.suspend()
+    platform.plans.let_go(video_id)
+    platform.until("the end of the lease", lambda: not _locks(platform, video_id))
+    process.resume()
+    outages.healed("pause", since, tell, "process paused (SIGSTOP)", "the asset's next try")
+    assert platform.events(video_id, Kind.STEP_UP_FOR_RETRY)
+
+
+def _locks(platform: Platform, video_id: str) -> list:
+    return [lock for lock in platform.catalog.list_locks() if lock.video_id == video_id]
+
+
+def test_a_bucket_that_goes_away_is_tried_again(outages: Outages, tell: Tell):
+    platform, video_id = outages.platform, outages.held("store")
+    since = time.time()
+    with cut(outages.s3_line):
+        platform.plans.let_go(video_id)
+        outages.wait_event(video_id, Kind.STEP_UP_FOR_RETRY)
+    outages.healed("store", since, tell, "object store down", "the asset's next try")
+
+
+def test_connections_that_break_are_made_anew(outages: Outages, tell: Tell):
+    platform, video_id = outages.platform, outages.held("connections")
+    since = time.time()
+    with psycopg.connect(platform.postgres.dsn("postgres"), autocommit=True) as connection:
+        broken = connection.execute(
+            "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = 'captionacc'"
+        ).fetchone()[0]
+    assert broken
+    platform.plans.let_go(video_id)
+    outages.healed("connections", since, tell, "database connections cut", "a new connection")
+
+
+def test_a_database_that_goes_away_is_tried_again(outages: Outages, tell: Tell):
+    platform, video_id = outages.platform, outages.held("database")
+    since = time.time()
+    platform.postgres.stop()
+    try:
+        platform.plans.let_go(video_id)
+        # Dagster's own storage is another one here.
+        outages.wait_event(video_id, Kind.STEP_UP_FOR_RETRY)
+    finally:
+        platform.postgres.ensure_running()
+    outages.healed("database", since, tell, "database down", "the asset's next try")
+
+
+@pytest.fixture(scope="module")
+def graphql(outages: Outages) -> Iterator[DagsterGraphQLClient]:
+    """A real web server's API."""
+    port = free_port()
+    command = [Path(sys.executable).parent / "dagster-webserver", "--empty-workspace", "-p", str(port)]
+    log = outages.platform.services.log_folder / "dagster-webserver.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen([*map(str, command)], stdout=output, stderr=subprocess.STDOUT)
+    try:
+        outages.platform.until("the web server", lambda: process.poll() is None and _answers(port))
+        yield DagsterGraphQLClient("127.0.0.1", port_number=port)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _answers(port: int) -> bool:
+    import httpx
+
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/server_info", trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
+def test_a_run_that_is_terminated_is_cancelled_and_retried_by_a_person(
+    outages: Outages, graphql: DagsterGraphQLClient, tell: Tell
+):
+    platform, video_id = outages.platform, outages.held("cancel")
+    run = outages.run_of(video_id)
+    graphql.terminate_run(run.run_id)
+    platform.plans.let_go(video_id)
+    platform.until("the row's word", lambda: platform.row(video_id).error)
+    details = platform.row(video_id).boundaries_error_details
+    assert (details["error_type"], details["run_id"]) == ("Cancelled", run.run_id)
+    platform.until(
+        "the run's end",
+        lambda: platform.instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.CANCELED,
+    )
+    since = time.time()
+    platform.catalog.retry_stage(video_id, "boundaries")
+    outages.healed("cancel", since, tell, "terminated (GraphQL)", "a person's retry")
+    assert platform.instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.CANCELED
+
+
+def test_a_daemon_that_is_killed_and_started_again_goes_on(outages: Outages, tell: Tell):
+    """The run is not disturbed: its code server waits for it."""
+    platform, video_id = outages.platform, outages.held("daemon")
+    since = time.time()
+    kill_daemon(platform)
+    platform.plans.let_go(video_id)
+    start_daemon(platform)
+    outages.healed("daemon", since, tell, "daemon killed, started again", "the run went on")
+    assert len(platform.runs(video_id)) == 2
+
+
+def test_after_a_reboot_what_was_at_work_is_started_again(outages: Outages, tell: Tell):
+    """Daemon, code server and run end at once; nobody tells Dagster of the run's end."""
+    platform, video_id = outages.platform, outages.held("machine")
+    run = outages.run_of(video_id)
+    process = run_process(platform, run.run_id)
+    since = time.time()
+    for one in (code_server(process), process):
+        one.kill()
+    kill_daemon(platform)
+    assert platform.instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.STARTED
+    start_daemon(platform)
+    outages.healed("machine", since, tell, "daemon, server, run killed", "the missing process was noticed")
+    ended = platform.events(video_id, Kind.RUN_FAILURE)
+    assert any("The process of this run is gone" in message for message in ended)
