@@ -38,6 +38,8 @@ def test_a_limit_that_an_operator_changed_stays(
     configuration.write_text(configuration.read_text() + "# an operator's note\n")
     with dg.DagsterInstance.from_config(str(home)) as instance:
         instance.event_log_storage.set_concurrency_slots("extract", 7)
+        # A run waits for a code server that does not answer.
+        assert instance.get_concurrency_config().run_queue_config.max_user_code_failure_retries == 10
 
     for command in commands:
         if not is_given:

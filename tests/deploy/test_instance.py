@@ -99,6 +99,8 @@ def test_a_run_leaves_its_events_in_postgres_and_its_output_in_the_bucket(instan
     assert isinstance(instance.compute_log_manager, S3ComputeLogManager)
     assert isinstance(instance.run_coordinator, QueuedRunCoordinator)
     assert instance.run_coordinator.dequeue_interval_seconds == 2
+    queue = instance.get_concurrency_config().run_queue_config
+    assert (queue.max_user_code_failure_retries, queue.user_code_failure_retry_delay) == (10, 30)
     assert (instance.run_retries_enabled, instance.run_monitoring_enabled) == (True, True)
     assert instance.run_monitoring_max_resume_run_attempts == 0
     result = spoken.execute_in_process(instance=instance)
