@@ -44,8 +44,12 @@ QUICK = {"DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1"}
 QUICK_YAML = {
     "poll_interval_seconds: 10": "poll_interval_seconds: 2",
     "free_slots_after_run_end_seconds: 10": "free_slots_after_run_end_seconds: 1",
+    # Several runs start at once; one after the other takes seconds each.
+    "dequeue_interval_seconds: 1": (
+        "dequeue_interval_seconds: 1\n  dequeue_use_threads: true\n  dequeue_num_workers: 3"
+    ),
 }
-_LONG_SECONDS = 100
+_LONG_SECONDS = 300
 #: Of this machine's environment, nothing may reach the platform.
 _FOREIGN = ("CAPTIONACC_", "WASABI_", "AWS_", "DAGSTER", "MODAL_", "SUPABASE_", "OCR_", "EXTENTS_")
 _CAPTIONS = (
@@ -244,8 +248,10 @@ def running_platform(
     webserver: bool = False,
 ) -> Iterator[Platform]:
     """A platform in a new home; ``configure`` changes its ``dagster.yaml``. Nothing is left of it."""
-    # Not under pytest's own folder: that one takes back every permission given on it.
-    home = Path(tempfile.mkdtemp(prefix="captionacc-faults-"))
+    # Not under pytest's own folder: that one takes back every permission given on it. In memory where
+    # there is such a place: a slow disk is no fault to try here.
+    memory = Path("/dev/shm")
+    home = Path(tempfile.mkdtemp(prefix="captionacc-faults-", dir=memory if memory.is_dir() else None))
     postgres = EmbeddedPostgres(home, settings={"fsync": "off"})
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(_FOREIGN)]:

@@ -10,14 +10,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import dagster as dg
+import httpx
 import psycopg
 import pytest
 from dagster_graphql import DagsterGraphQLClient
 
+from captionacc_dagster.resources.catalog import LockInfo
 from captionacc_dagster.resources.compute import ComputeCall, run_call
 from modal_gpu.functions.settings import ComputeSettings
 from tests.faults.disturbed_platform import (
@@ -41,32 +44,29 @@ pytestmark = [pytest.mark.faults, pytest.mark.e2e, pytest.mark.xdist_group("faul
 
 Kind = dg.DagsterEventType
 
-#: Where the run of each test's video is held.
-HELD = {
-    "store": Fault(CROPS, "put chunk", when="before", nth=2, do="hold"),
-    "connections": Fault(CROPS, "activate_cropped_frames_version", when="before", do="hold"),
-    "database": Fault(CAPTIONS, "finish_boundaries", when="before", do="hold"),
-    "pause": Fault(CAPTIONS, "take_lock", do="hold"),
-    "cancel": Fault(CROPS, "put chunk", do="hold"),
-    "daemon": Fault(LAYOUT, "put full frame", do="hold"),
-    "machine": Fault(TEXT, "put captions.db", when="before", do="hold"),
-}
+
+def disturbs(fault: Fault | None = None, **modal: bool) -> Callable[[Callable], Callable]:
+    """Names what a test does its harm to: a video whose run is held at a step, or that is on Modal."""
+
+    def mark(test: Callable) -> Callable:
+        test.disturbs = fault, modal
+        return test
+
+    return mark
 
 
 class Outages:
-    """The platform, its lines to the world, and a video for each test."""
+    """The platform, its line to the bucket, and a video for each of ``tests``."""
 
-    def __init__(self, platform: Platform, s3_line: CuttableLine, service: Service) -> None:
-        self.platform, self.s3_line, self.service = platform, s3_line, service
+    def __init__(self, platform: Platform, s3_line: CuttableLine, tests: list[Callable]) -> None:
+        self.platform, self.s3_line = platform, s3_line
+        self.service = Service(platform.plans.modal_folder)
         self.undisturbed = platform.upload()
-        self.videos = {name: platform.upload(fault) for name, fault in HELD.items()}
-        self.videos["silent"] = platform.upload(modal=True, silent=True)
-        self.videos["late"] = platform.upload(modal=True)
-
-    def held(self, name: str) -> str:
-        """The video of a test, once its run is where it waits."""
-        self.platform.wait_fired(self.videos[name])
-        return self.videos[name]
+        self.faults = {test.__name__: test.disturbs[0] for test in tests}
+        self.videos = {
+            test.__name__: platform.upload(*filter(None, test.disturbs[:1]), **test.disturbs[1])
+            for test in tests
+        }
 
     def run_of(self, video_id: str) -> dg.DagsterRun:
         return self.platform.runs(video_id)[-1]
@@ -74,17 +74,42 @@ class Outages:
     def wait_event(self, video_id: str, kind: Kind) -> None:
         self.platform.until(f"{kind.value} of {video_id}", lambda: self.platform.events(video_id, kind))
 
-    def healed(self, name: str, since: float, tell: Tell, fault: str, by: str) -> None:
-        """The video ended like the undisturbed one, and nothing is left over; a row for the table."""
-        platform, video_id = self.platform, self.videos[name]
+    def healed(self, test: str, since: float, fault: str, by: str) -> Healed:
+        """The video ended like the undisturbed one, and nothing is left over; the table's row."""
+        platform, video_id = self.platform, self.videos[test]
         platform.wait_settled(video_id)
         seconds = time.time() - since
         platform.wait_settled(self.undisturbed)
         assert platform.published(video_id) == platform.published(self.undisturbed)
         assert platform.left_over(video_id) == []
-        held = HELD.get(name)
+        held = self.faults[test]
         where = (held.asset, f"{held.when} {held.step}") if held else (CROPS, "its call")
-        tell(Healed(fault, *where, by, seconds))
+        return Healed(fault, *where, by, seconds)
+
+
+@dataclass
+class Disturbed:
+    """What one test works with."""
+
+    outages: Outages
+    test: str
+    tell: Tell
+
+    @property
+    def video_id(self) -> str:
+        return self.outages.videos[self.test]
+
+    def healed(self, since: float, fault: str, by: str) -> None:
+        self.tell(self.outages.healed(self.test, since, fault, by))
+
+
+@pytest.fixture
+def disturbed(request: pytest.FixtureRequest, outages: Outages, tell: Tell) -> Disturbed:
+    """The test's video, held at its step."""
+    disturbed = Disturbed(outages, request.node.originalname, tell)
+    if outages.faults[disturbed.test]:
+        outages.platform.wait_fired(disturbed.video_id)
+    return disturbed
 
 
 class Containers:
@@ -136,7 +161,10 @@ class Containers:
 
 
 @pytest.fixture(scope="module")
-def outages(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outages]:
+def outages(
+    request: pytest.FixtureRequest, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Outages]:
+    chosen = [item.function for item in request.session.items if item.path == request.path]
     address = urlsplit(s3_server.endpoint)
     bucket = s3_server.make_settings().url
     with CuttableLine((address.hostname, address.port)) as s3_line, ExitStack() as stack:
@@ -152,13 +180,13 @@ def outages(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> It
         clip = make_clip(tmp_path_factory.mktemp("clip"))
         platform = stack.enter_context(running_platform(clip, environment=environment))
         platform.instance.event_log_storage.set_concurrency_slots("crop_and_infer", 10)
-        yield Outages(platform, s3_line, Service(platform.plans.modal_folder))
+        yield Outages(platform, s3_line, chosen)
 
 
 @pytest.fixture(scope="module")
 def containers(outages: Outages) -> Iterator[Containers]:
     containers = Containers(outages.platform, outages.service)
-    late = outages.videos["late"]
+    late = outages.videos.get(test_a_call_that_times_out_and_returns_late_changes_nothing.__name__)
 
     def times_out(function: str, request: dict) -> bool:
         first = function == CROPS and request["video_id"] == late and request["version"] == 1
@@ -171,22 +199,24 @@ def containers(outages: Outages) -> Iterator[Containers]:
         yield containers
 
 
+@disturbs(modal=True, silent=True)
 def test_a_modal_that_is_silent_gives_its_result_to_the_next_try(
-    outages: Outages, containers: Containers, tell: Tell
+    disturbed: Disturbed, outages: Outages, containers: Containers
 ):
     """The wait times out, and the call returns late: nothing is paid twice."""
-    platform, video_id = outages.platform, outages.videos["silent"]
+    video_id = disturbed.video_id
     outages.wait_event(video_id, Kind.STEP_UP_FOR_RETRY)
     since = time.time()
-    platform.plans.end_silence(video_id)
-    outages.healed("silent", since, tell, "no answer from Modal, then late", "the next try took the result")
+    outages.platform.plans.end_silence(video_id)
+    disturbed.healed(since, "no answer from Modal, late", "the next try took the result")
     assert len(containers.calls(video_id, LAYOUT)) == len(containers.calls(video_id, CROPS)) == 1
 
 
+@disturbs(modal=True)
 def test_a_call_that_times_out_and_returns_late_changes_nothing(
-    outages: Outages, containers: Containers, tell: Tell
+    disturbed: Disturbed, outages: Outages, containers: Containers
 ):
-    platform, video_id = outages.platform, outages.videos["late"]
+    platform, video_id = outages.platform, disturbed.video_id
     platform.until("the second call", lambda: len(containers.calls(video_id, CROPS)) == 2)
     since = time.time()
     platform.wait_settled(video_id)
@@ -194,49 +224,55 @@ def test_a_call_that_times_out_and_returns_late_changes_nothing(
     containers.work(containers.calls(video_id, CROPS)[0])
     versions = platform.catalog.list_cropped_frames_versions(video_id)
     assert sorted((v.version, v.status) for v in versions) == [(1, "failed"), (2, "active")]
-    outages.healed("late", since, tell, "call timed out, returned late", "the next try called again")
+    disturbed.healed(since, "call timed out, returned late", "the next try called again")
     assert platform.row(video_id).current_cropped_frames_version == 2
 
 
-def test_a_run_that_was_paused_for_longer_than_its_lease_takes_it_again(outages: Outages, tell: Tell):
-    platform, video_id = outages.platform, outages.held("pause")
+@disturbs(Fault(CAPTIONS, "take_lock", do="hold"))
+def test_a_run_that_was_paused_for_longer_than_its_lease_takes_it_again(
+    disturbed: Disturbed, outages: Outages
+):
+    platform, video_id = outages.platform, disturbed.video_id
     process = run_process(platform, outages.run_of(video_id).run_id)
     since = time.time()
     process.suspend()
     platform.plans.let_go(video_id)
     platform.until("the end of the lease", lambda: not _locks(platform, video_id))
     process.resume()
-    outages.healed("pause", since, tell, "process paused (SIGSTOP)", "the asset's next try")
+    disturbed.healed(since, "process paused (SIGSTOP)", "the asset's next try")
     assert platform.events(video_id, Kind.STEP_UP_FOR_RETRY)
 
 
-def _locks(platform: Platform, video_id: str) -> list:
+def _locks(platform: Platform, video_id: str) -> list[LockInfo]:
     return [lock for lock in platform.catalog.list_locks() if lock.video_id == video_id]
 
 
-def test_a_bucket_that_goes_away_is_tried_again(outages: Outages, tell: Tell):
-    platform, video_id = outages.platform, outages.held("store")
+@disturbs(Fault(CROPS, "put chunk", when="before", nth=2, do="hold"))
+def test_a_bucket_that_goes_away_is_tried_again(disturbed: Disturbed, outages: Outages):
+    platform, video_id = outages.platform, disturbed.video_id
     since = time.time()
     with cut(outages.s3_line):
         platform.plans.let_go(video_id)
         outages.wait_event(video_id, Kind.STEP_UP_FOR_RETRY)
-    outages.healed("store", since, tell, "object store down", "the asset's next try")
+    disturbed.healed(since, "object store down", "the asset's next try")
 
 
-def test_connections_that_break_are_made_anew(outages: Outages, tell: Tell):
-    platform, video_id = outages.platform, outages.held("connections")
+@disturbs(Fault(CROPS, "activate_cropped_frames_version", when="before", do="hold"))
+def test_connections_that_break_are_made_anew(disturbed: Disturbed, outages: Outages):
+    platform = outages.platform
     since = time.time()
     with psycopg.connect(platform.postgres.dsn("postgres"), autocommit=True) as connection:
         broken = connection.execute(
             "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = 'captionacc'"
         ).fetchone()[0]
     assert broken
-    platform.plans.let_go(video_id)
-    outages.healed("connections", since, tell, "database connections cut", "a new connection")
+    platform.plans.let_go(disturbed.video_id)
+    disturbed.healed(since, "database connections cut", "a new connection")
 
 
-def test_a_database_that_goes_away_is_tried_again(outages: Outages, tell: Tell):
-    platform, video_id = outages.platform, outages.held("database")
+@disturbs(Fault(CAPTIONS, "finish_boundaries", when="before", do="hold"))
+def test_a_database_that_goes_away_is_tried_again(disturbed: Disturbed, outages: Outages):
+    platform, video_id = outages.platform, disturbed.video_id
     since = time.time()
     platform.postgres.stop()
     try:
@@ -245,7 +281,7 @@ def test_a_database_that_goes_away_is_tried_again(outages: Outages, tell: Tell):
         outages.wait_event(video_id, Kind.STEP_UP_FOR_RETRY)
     finally:
         platform.postgres.ensure_running()
-    outages.healed("database", since, tell, "database down", "the asset's next try")
+    disturbed.healed(since, "database down", "the asset's next try")
 
 
 @pytest.fixture(scope="module")
@@ -265,56 +301,55 @@ def graphql(outages: Outages) -> Iterator[DagsterGraphQLClient]:
 
 
 def _answers(port: int) -> bool:
-    import httpx
-
     try:
         return httpx.get(f"http://127.0.0.1:{port}/server_info", trust_env=False).is_success
     except httpx.TransportError:
         return False
 
 
+@disturbs(Fault(CROPS, "put chunk", do="hold"))
 def test_a_run_that_is_terminated_is_cancelled_and_retried_by_a_person(
-    outages: Outages, graphql: DagsterGraphQLClient, tell: Tell
+    disturbed: Disturbed, outages: Outages, graphql: DagsterGraphQLClient
 ):
-    platform, video_id = outages.platform, outages.held("cancel")
-    run = outages.run_of(video_id)
-    graphql.terminate_run(run.run_id)
+    platform, video_id = outages.platform, disturbed.video_id
+    run_id = outages.run_of(video_id).run_id
+    graphql.terminate_run(run_id)
     platform.plans.let_go(video_id)
     platform.until("the row's word", lambda: platform.row(video_id).error)
     details = platform.row(video_id).boundaries_error_details
-    assert (details["error_type"], details["run_id"]) == ("Cancelled", run.run_id)
-    platform.until(
-        "the run's end",
-        lambda: platform.instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.CANCELED,
-    )
+    assert (details["error_type"], details["run_id"]) == ("Cancelled", run_id)
+    platform.until("the run's end", lambda: outages.run_of(video_id).is_finished)
+    assert outages.run_of(video_id).status == dg.DagsterRunStatus.CANCELED
     since = time.time()
     platform.catalog.retry_stage(video_id, "boundaries")
-    outages.healed("cancel", since, tell, "terminated (GraphQL)", "a person's retry")
-    assert platform.instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.CANCELED
+    disturbed.healed(since, "terminated (GraphQL)", "a person's retry")
+    assert platform.instance.get_run_by_id(run_id).status == dg.DagsterRunStatus.CANCELED
 
 
-def test_a_daemon_that_is_killed_and_started_again_goes_on(outages: Outages, tell: Tell):
+@disturbs(Fault(LAYOUT, "put full frame", do="hold"))
+def test_a_daemon_that_is_killed_and_started_again_goes_on(disturbed: Disturbed, outages: Outages):
     """The run is not disturbed: its code server waits for it."""
-    platform, video_id = outages.platform, outages.held("daemon")
+    platform, video_id = outages.platform, disturbed.video_id
     since = time.time()
     kill_daemon(platform)
     platform.plans.let_go(video_id)
     start_daemon(platform)
-    outages.healed("daemon", since, tell, "daemon killed, started again", "the run went on")
+    disturbed.healed(since, "daemon killed, started again", "the run went on")
     assert len(platform.runs(video_id)) == 2
 
 
-def test_after_a_reboot_what_was_at_work_is_started_again(outages: Outages, tell: Tell):
+@disturbs(Fault(TEXT, "put captions.db", when="before", do="hold"))
+def test_after_a_reboot_what_was_at_work_is_started_again(disturbed: Disturbed, outages: Outages):
     """Daemon, code server and run end at once; nobody tells Dagster of the run's end."""
-    platform, video_id = outages.platform, outages.held("machine")
+    platform, video_id = outages.platform, disturbed.video_id
     run = outages.run_of(video_id)
     process = run_process(platform, run.run_id)
     since = time.time()
+    kill_daemon(platform)
     for one in (code_server(process), process):
         one.kill()
-    kill_daemon(platform)
     assert platform.instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.STARTED
     start_daemon(platform)
-    outages.healed("machine", since, tell, "daemon, server, run killed", "the missing process was noticed")
+    disturbed.healed(since, "daemon, server and run killed", "the missing process was noticed")
     ended = platform.events(video_id, Kind.RUN_FAILURE)
     assert any("The process of this run is gone" in message for message in ended)
