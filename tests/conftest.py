@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# Idle threads of torch wait instead of spinning: two test processes share the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 pytest_plugins = [
     "tests.catalog_fixtures",
     "tests.line_fixtures",

@@ -1,10 +1,9 @@
 """Divided work publishes what undivided work does; the first call that fails ends the others."""
 
-import gzip
 import hashlib
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,35 +32,16 @@ from modal_gpu.contracts import (
 )
 from modal_gpu.databases.sqlite_file import read_database
 from modal_gpu.errors import BadVideoError, ContractError, OcrError, RemoteInterruptedError
-from modal_gpu.extents.predictor import PairBatch
+from modal_gpu.extents.checkpoint import shipped, verify
 from modal_gpu.frame_index import SEGMENT_ALIGNMENT, chunks, segment_starts
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.keys import VideoKeys
 from modal_gpu.ocr.engine import Box, OcrLine
 from modal_gpu.storage import ObjectStore
+from tests.compute.child import child_work
 
 FRAMES = 6000
 CROP = CropRegion(0, 0.5, 1, 1)
-
-
-class BrightnessPredictor:
-    """What the network is like from outside: a result depends on a few frames around it and on samples."""
-
-    model_version, model_sha256, margin = "brightness-1", "0" * 64, 32
-
-    def predict(self, frames, hints, first_index: int = 0) -> Iterator[PairBatch]:
-        assert first_index % 32 == 0 and len(hints.samples) >= 16
-        strips = np.array([frame.luma.mean() for frame in frames])
-        for begin in range(0, len(strips), 32):
-            block = (first_index + begin) // 512 * 512 + 256
-            near = sorted(hints.samples, key=lambda sample: abs(sample.index - block))[:5]
-            static = np.mean([sample.luma.mean() for sample in near])
-            values = strips[max(0, begin - 3) : begin + 32 + 3] - static
-            smooth = np.convolve(values, np.ones(3) / 3, "same")
-            own = slice(min(begin, 3), min(begin, 3) + len(strips[begin : begin + 32]))
-            presence = 1 / (1 + np.exp(-smooth[own]))
-            same = np.exp(-np.abs(np.diff(smooth, prepend=smooth[:1]))[own] / 4)
-            yield PairBatch(first_index + begin, presence.astype(np.float32), same.astype(np.float32))
 
 
 class BandReader:
@@ -72,10 +52,7 @@ class BandReader:
 
 
 class Settings(ComputeSettings):
-    """The installation of these tests."""
-
-    def predictor(self):
-        return BrightnessPredictor()
+    """The installation of these tests: the predictor that is the default, and a quick reader."""
 
     def open_ocr(self, kind: str) -> BandReader:
         return BandReader()
@@ -92,20 +69,32 @@ class InThisProcess:
         return run_call(call, self.store, Settings(workers=1), progress)
 
 
+WORDS = ("the", "boat", "turns", "home", "light", "evening", "harbour", "silent", "gulls", "far", "last")
+
+
+def draw_caption(picture: np.ndarray, number: int) -> None:
+    """Two words, white with a dark rim, centred in the lower half; others for each number."""
+    text = " ".join(np.random.default_rng(number).choice(WORDS, 2))
+    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
+    place = ((picture.shape[1] - width) // 2, 41)
+    for level, thickness in ((0, 3), (255, 1)):
+        cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, level, thickness, cv2.LINE_AA)
+
+
 @pytest.fixture(scope="module")
 def ten_minutes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten minutes at 12 pictures a second with a caption every four seconds, on a picture that drifts."""
     path = tmp_path_factory.mktemp("long") / "ten-minutes.mp4"
-    rng = np.random.default_rng(7)
-    noise = rng.integers(0, 60, (48, 256)).astype(np.uint8)
+    noise = np.random.default_rng(7).integers(0, 255, (48, 1024)).astype(np.uint8)
+    background = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 3), None, 10, 120, cv2.NORM_MINMAX)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=12, options={"preset": "ultrafast", "g": "60"})
         stream.width, stream.height, stream.pix_fmt = 128, 48, "yuv420p"
         for number in range(FRAMES * 12 // 10):
-            picture = noise[:, number // 6 % 128 :][:, :128].copy()
+            picture = background[:, number // 6 % 800 :][:, :128].copy()
             caption, within = divmod(number, 48)
             if within >= 7 + caption % 5:
-                cv2.putText(picture, str(caption), (10, 42), cv2.FONT_HERSHEY_SIMPLEX, 0.6, 235, 2)
+                draw_caption(picture, caption)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="gray8")))
         container.mux(stream.encode(None))
     return path
@@ -177,10 +166,15 @@ def test_ten_minutes_in_four_segments_give_what_they_give_in_one(ten_minutes: Pa
     for name in whole:
         assert divided[name] == whole[name], name
     assert divided_results == results
-    pairs = whole["server/videos/video/caption_frame_extents_v1.db.gz"]["pair_results"]
+    extents = whole["server/videos/video/caption_frame_extents_v1.db.gz"]
+    (run,) = map(dict, extents["run_metadata"])
+    shipped_model = verify(shipped())
+    assert (run["model_version"], run["model_sha256"]) == (shipped_model.version, shipped_model.sha256)
+    pairs = [dict(pair) for pair in extents["pair_results"]]
     assert len(pairs) == FRAMES - 1
-    changes = [dict(pair)["change_seconds"] for pair in pairs]
-    assert sum(seconds is not None for seconds in changes) > 200
+    # It told the 150 captions apart, so that there was something to be equal.
+    assert sum(pair["forward_predicted_label"] == "empty_valid" for pair in pairs) > 120
+    assert sum(pair["change_seconds"] is not None for pair in pairs) > 240
 
 
 def test_a_short_video_is_one_call_and_no_part_is_left(ten_minutes: Path, store: ObjectStore):
@@ -333,32 +327,17 @@ def test_batches_are_all_items_in_order_none_too_long(items: list[int], size: in
     assert all(0 < len(batch) <= size for batch in found)
 
 
-# Processes of their own. What they do is at module level, so that they find it.
-
-
-def _work(what: str, progress: Progress) -> Any:
-    progress("strips", 1, 2)
-    if what == "typed":
-        raise BadVideoError("the file is not a video")
-    if what == "bug":
-        raise KeyError("nobody thought of it")
-    if what == "dies":
-        import os
-
-        os._exit(3)
-    if what == "forever":
-        threading.Event().wait()
-    return {"gzip": gzip.compress(b"x")[:2].hex()}
+# Processes of their own.
 
 
 def test_a_process_of_its_own_gives_its_result_progress_and_errors():
     steps = []
-    result = run_in_child(partial(_work, "result"), "video v", lambda *step: steps.append(step))
+    result = run_in_child(partial(child_work, "result"), "video v", lambda *step: steps.append(step))
     assert (result, steps) == ({"gzip": "1f8b"}, [("strips", 1, 2)])
     with pytest.raises(BadVideoError, match="not a video"):
-        run_in_child(partial(_work, "typed"), "video v", lambda *_: None)
+        run_in_child(partial(child_work, "typed"), "video v", lambda *_: None)
     with pytest.raises(RemoteInterruptedError, match=r"video v: its process died \(exit status 3\)"):
-        run_in_child(partial(_work, "dies"), "video v", lambda *_: None)
+        run_in_child(partial(child_work, "dies"), "video v", lambda *_: None)
 
 
 def test_a_process_ends_when_its_caller_does_not_want_it_any_more():
@@ -366,6 +345,6 @@ def test_a_process_ends_when_its_caller_does_not_want_it_any_more():
         raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        run_in_child(partial(_work, "forever"), "video v", lost)
+        run_in_child(partial(child_work, "forever"), "video v", lost)
     with pytest.raises(RuntimeError, match="KeyError"):
-        run_in_child(partial(_work, "bug"), "video v", lambda *_: None)
+        run_in_child(partial(child_work, "bug"), "video v", lambda *_: None)

@@ -128,8 +128,13 @@ def test_the_whole_line_gives_what_the_local_backend_gives(
 
 
 def test_the_model_and_the_engine_are_loaded_once_a_container(
-    container: ObjectStore, uploaded: VideoKeys, shipped_model, monkeypatch: pytest.MonkeyPatch
+    container: ObjectStore,
+    keys: VideoKeys,
+    plain_clip: Clip,
+    shipped_model,
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    container.upload(plain_clip.path, keys.video, "video/mp4")
     monkeypatch.setattr(
         modal_app, "settings", ModalSettings(MODAL_EXTRACT_CPU=1, EXTENTS_PREDICTOR="network")
     )
@@ -137,14 +142,12 @@ def test_the_model_and_the_engine_are_loaded_once_a_container(
     load, engine = checkpoint.load_checkpoint, kept.RapidOcrEngine
     monkeypatch.setattr(checkpoint, "load_checkpoint", lambda path: loads.append(path.name) or load(path))
     monkeypatch.setattr(kept, "RapidOcrEngine", lambda s: loads.append("engine") or engine(s))
-    extract = ExtractRequest(
-        uploaded.tenant_id, uploaded.video_id, uploaded.video, outputs=frozenset({"raw_ocr_db"})
-    )
+    extract = ExtractRequest(keys.tenant_id, keys.video_id, keys.video, outputs=frozenset({"raw_ocr_db"}))
     for _ in range(2):
         result_of(modal_app.extract_frames_and_ocr.local(call_of(extract)))
     assert loads == ["engine"]
     crop = CropInferRequest(
-        uploaded.tenant_id, uploaded.video_id, uploaded.video, CropRegion(0.05, 0.7, 0.95, 0.97), 1, "run",
+        keys.tenant_id, keys.video_id, keys.video, CropRegion(0.05, 0.7, 0.95, 0.97), 1, "run",
         outputs=frozenset({"caption_frame_extents_db"}),
     )  # fmt: skip
     for _ in range(2):
