@@ -178,6 +178,8 @@ def run_queue(settings: Settings | None = None) -> Iterator[RunQueue]:
     folder = Path(tempfile.mkdtemp(prefix="captionacc-queue-", dir=memory if memory.is_dir() else None))
     config = yaml.safe_load(dagster_yaml(settings or Settings()))
     config["run_launcher"] = {"module": __name__, "class": NotingLauncher.__name__}
+    # Launches in threads, which cost nothing here, would begin in any order.
+    config["run_queue"]["dequeue_use_threads"] = False
     config |= _one_file_for_all_runs(folder)
     (folder / "dagster.yaml").write_text(yaml.safe_dump(config))
     try:

@@ -47,6 +47,9 @@ concurrency:
           applyLimitPerUniqueValue: true
 run_queue:
   dequeue_interval_seconds: 1
+  # Launching a run waits until its process has loaded the code; one after another, cores would idle.
+  dequeue_use_threads: true
+  dequeue_num_workers: 4
   # A code server that restarts, or is too busy to answer, is no reason for a run to fail.
   max_user_code_failure_retries: 10
   user_code_failure_retry_delay: 30
