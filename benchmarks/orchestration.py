@@ -1,0 +1,217 @@
+"""A platform of its own for a measurement: a home, PostgreSQL, Dagster's real processes over definitions."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import dagster as dg
+import psutil
+import psycopg
+import yaml
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+
+from captionacc_dagster.platform import POOL_LIMITS, dagster_yaml
+from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
+from captionacc_dagster.settings import Settings
+
+Storage = Literal["sqlite", "postgres"]
+_REPOSITORY = "__repository__"
+
+
+@dataclass
+class Orchestra:
+    """A running daemon with its instance. Everything of it lies in ``home``."""
+
+    home: Path
+    settings: Settings
+    server: EmbeddedPostgres
+    instance: dg.DagsterInstance
+    module: str
+    processes: dict[str, subprocess.Popen] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    _templates: dict[str, dg.DagsterRun] = field(default_factory=dict)
+
+    def enqueue(self, definitions: dg.Definitions, job: str, tags: Sequence[Mapping[str, str]]) -> list[str]:
+        """Runs of a job put into Dagster's queue at once, as a sensor's requests are; gives their ids."""
+        if job not in self._templates:
+            self._templates[job] = self.instance.create_run_for_job(
+                definitions.resolve_job_def(job),
+                remote_job_origin=self._remote_origin(job),
+                job_code_origin=JobPythonOrigin(
+                    job, RepositoryPythonOrigin(sys.executable, ModuleCodePointer(self.module, "defs"))
+                ),
+            )
+        template = self._templates[job]
+        runs = [
+            template._replace(run_id=str(uuid.uuid4()), tags=dict(each), status=dg.DagsterRunStatus.QUEUED)
+            for each in tags
+        ]
+        return [self.instance.add_run(run).run_id for run in runs]
+
+    def _remote_origin(self, job: str) -> RemoteJobOrigin:
+        target = LoadableTargetOrigin(
+            executable_path=sys.executable, module_name=self.module, working_directory=str(Path.cwd())
+        )
+        location = ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name=self.module)
+        return RemoteJobOrigin(RemoteRepositoryOrigin(location, _REPOSITORY), job)
+
+    def start(self, name: str, *command: str) -> None:
+        """One of Dagster's programs, which writes into ``home/logs``."""
+        (self.home / "logs").mkdir(exist_ok=True)
+        with (self.home / "logs" / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [Path(sys.executable).parent / command[0], *command[1:]],
+                env=dict(self.environment),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def wait_for(self, run_ids: Sequence[str], seconds: float = 600) -> list[dg.RunRecord]:
+        """The runs' records as soon as all have ended. Raises when one failed, or the time is over."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            records = list(self.instance.get_run_records(dg.RunsFilter(run_ids=list(run_ids))))
+            if all(record.dagster_run.is_finished for record in records):
+                bad = [r.dagster_run for r in records if r.dagster_run.status != dg.DagsterRunStatus.SUCCESS]
+                if bad:
+                    said = [
+                        entry.message or str(entry.dagster_event)
+                        for entry in self.instance.all_logs(bad[0].run_id)
+                    ][-3:]
+                    raise RuntimeError(
+                        f"{len(bad)} runs did not succeed; one's last words: {' | '.join(said)}"
+                    )
+                return records
+            self.check()
+            time.sleep(0.25)
+        raise TimeoutError(f"runs did not end within {seconds:.0f} s: see {self.home}/logs")
+
+    def check(self) -> None:
+        """Raises when a process has ended."""
+        for name, process in self.processes.items():
+            if process.poll() is not None:
+                raise RuntimeError(f"{name} ended: see {self.home}/logs/{name}.log")
+
+    def cpu_seconds(self) -> float:
+        """CPU seconds of all processes of this platform until now, also of those that have ended."""
+        pids = [process.pid for process in self.processes.values()]
+        if status_pid := self.server.status().pid:
+            pids.append(status_pid)
+        return sum(_tree_seconds(pid) for pid in pids)
+
+    @property
+    def dagster_in_postgres(self) -> bool:
+        """Whether Dagster's own storage is the database ``dagster``, else files."""
+        return "postgres_url" in (self.home / "dagster" / "dagster.yaml").read_text()
+
+    def database_bytes(self, database: str) -> int:
+        """Size of a database of the embedded server."""
+        with psycopg.connect(self.server.ensure_running(database)) as connection:
+            return connection.execute("select pg_database_size(current_database())").fetchone()[0]
+
+
+def _tree_seconds(pid: int) -> float:
+    seconds = 0.0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        for process in [root, *root.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                seconds += times.user + times.system + times.children_user + times.children_system
+    return seconds
+
+
+def _storage(server: EmbeddedPostgres) -> dict[str, Any]:
+    url = server.ensure_running("dagster").replace("postgresql://", "postgresql+psycopg2://", 1)
+    return {"storage": {"postgres": {"postgres_url": url}}}
+
+
+@contextlib.contextmanager
+def orchestra(
+    module: str,
+    *,
+    storage: Storage = "postgres",
+    runs: int = 2,
+    webserver_port: int | None = None,
+    daemon: bool = True,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Iterator[Orchestra]:
+    """The platform's own dagster.yaml, catalogue and pools, and the daemon over ``module``'s definitions.
+
+    ``environment`` is given to all processes as well. All is stopped, and the home removed if all went well.
+    """
+    keep = False
+    home = folder or Path(tempfile.mkdtemp(prefix="captionacc-orchestra-"))
+    values = {
+        "CAPTIONACC_HOME": str(home),
+        "DAGSTER_HOME": str(home / "dagster"),
+        "CAPTIONACC_MAX_RUNS": str(runs),
+        "PYTHONWARNINGS": "ignore",
+        # Other work on the machine may make everything slow, but nothing wrong.
+        "DAGSTER_GRPC_TIMEOUT_SECONDS": "300",
+        **(environment or {}),
+    }
+    os.environ.update(values)
+    # Without its compiled files Python takes twice as long to start.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    settings = Settings()
+    server = EmbeddedPostgres(home)
+    dagster_home = home / "dagster"
+    dagster_home.mkdir(parents=True, exist_ok=True)
+    config = yaml.safe_load(dagster_yaml(settings))
+    config.pop("storage", None)
+    server.ensure_running()
+    if storage == "postgres":
+        config |= _storage(server)
+    (dagster_home / "dagster.yaml").write_text(yaml.safe_dump(config))
+    try:
+        with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
+            instance.get_runs_count()
+            for pool, limit in POOL_LIMITS.items():
+                instance.event_log_storage.set_concurrency_slots(pool, limit)
+            platform = Orchestra(home, settings, server, instance, module, environment=dict(os.environ))
+            try:
+                if daemon:
+                    platform.start("dagster-daemon", "dagster-daemon", "run", "-m", module)
+                if webserver_port:
+                    platform.start(
+                        "dagster-webserver",
+                        *("dagster-webserver", "-m", module, "-h", "127.0.0.1", "-p", str(webserver_port)),
+                    )
+                yield platform
+            except BaseException:
+                keep = True
+                print(f"what is left is in {home}", file=sys.stderr)
+                raise
+            finally:
+                for process in platform.processes.values():
+                    process.terminate()
+                for process in platform.processes.values():
+                    try:
+                        process.wait(timeout=30)
+                    except subprocess.TimeoutExpired:
+                        process.kill()
+                        process.wait()
+    finally:
+        server.stop()
+        if folder is None and not keep:
+            shutil.rmtree(home, ignore_errors=True)

@@ -1,0 +1,128 @@
+"""What a run costs that does nothing: by executor, by storage, and one run for many videos.
+
+    python -m benchmarks.overhead [--runs 20] [--singles 5] [--slots 2]
+
+The daemon, its queue, the code server, the platform's definitions and the run processes are the real
+ones; only the asset does nothing. The sensors tick meanwhile, as they do in production. CPU seconds are
+those of all processes, PostgreSQL's included, and say more than the wall on a machine that has other work.
+"""
+
+import argparse
+import json
+import statistics
+import time
+import uuid
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.orchestration import Orchestra, Storage, orchestra
+from benchmarks.overhead_definitions import defs
+from modal_gpu.cores import available_cores
+
+MODULE = "benchmarks.overhead_definitions"
+EXECUTORS = ("in_process", "multiprocess")
+
+
+def singles(platform: Orchestra, executor: str, number: int) -> dict[str, float]:
+    """Medians of runs that have the platform to themselves: until the first step, and until the end."""
+    until_start, until_end = [], []
+    for _ in range(number + 1):
+        ids = platform.enqueue(defs, executor, [{"dagster/partition": _video(platform)}])
+        (record,) = platform.wait_for(ids)
+        asked = record.create_timestamp.timestamp()
+        until_start.append((record.start_time or 0) - asked)
+        until_end.append((record.end_time or 0) - asked)
+    # The first one also waits for the daemon's start.
+    return {
+        "start_s": statistics.median(until_start[1:]),
+        "end_s": statistics.median(until_end[1:]),
+    }
+
+
+def many(platform: Orchestra, executor: str, number: int) -> dict[str, float]:
+    """Runs a minute, and CPU seconds a run, of runs that were queued at once."""
+    tags = [{"dagster/partition": _video(platform)} for _ in range(number)]
+    cpu, started = platform.cpu_seconds(), time.monotonic()
+    platform.wait_for(platform.enqueue(defs, executor, tags))
+    wall = time.monotonic() - started
+    return {"a_minute": 60 * number / wall, "cpu_s": (platform.cpu_seconds() - cpu) / number}
+
+
+def together(platform: Orchestra, executor: str, number: int) -> dict[str, float]:
+    """The same number of videos in one run."""
+    keys = [str(uuid.uuid4()) for _ in range(number)]
+    platform.instance.add_dynamic_partitions("videos", keys)
+    tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+    cpu, started = platform.cpu_seconds(), time.monotonic()
+    platform.wait_for(platform.enqueue(defs, executor, [tags]))
+    wall = time.monotonic() - started
+    return {"a_minute": 60 * number / wall, "cpu_s": (platform.cpu_seconds() - cpu) / number, "end_s": wall}
+
+
+def _video(platform: Orchestra) -> str:
+    key = str(uuid.uuid4())
+    platform.instance.add_dynamic_partitions("videos", [key])
+    return key
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=20, help="queued at once")
+    parser.add_argument("--singles", type=int, default=5, help="one after another")
+    parser.add_argument("--slots", type=int, default=2, help="runs at work at once")
+    parser.add_argument(
+        "--storage", nargs="*", choices=("sqlite", "postgres"), default=["sqlite", "postgres"]
+    )
+    parser.add_argument("--executors", nargs="*", choices=EXECUTORS, default=list(EXECUTORS))
+    parser.add_argument("--json", type=Path, help="also write the figures there")
+    options = parser.parse_args()
+    table = Table(
+        "storage", "videos", "executor", "to its start s", "to its end s", "videos a minute", "CPU s a video"
+    )
+    figures = []
+    for storage in options.storage:
+        with orchestra(MODULE, storage=storage, runs=options.slots) as platform:
+            for executor in options.executors:
+                alone = singles(platform, executor, options.singles)
+                queued = many(platform, executor, options.runs)
+                batch = together(platform, executor, options.runs)
+                _rows(table, storage, executor, options.runs, alone, queued, batch)
+                figures.append(
+                    {
+                        "storage": storage,
+                        "executor": executor,
+                        "alone": alone,
+                        "queued": queued,
+                        "batch": batch,
+                    }
+                )
+    console = Console(width=120)
+    console.print(f"{options.slots} runs at work at once on {available_cores()} cores")
+    console.print(table)
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2))
+
+
+def _rows(table: Table, storage: Storage, executor: str, runs: int, alone, queued, batch) -> None:
+    def shown(value: float) -> str:
+        return f"{value:.2f}"
+
+    table.add_row(
+        storage, "one a run", executor, shown(alone["start_s"]), shown(alone["end_s"]),
+        f"{queued['a_minute']:.0f}", shown(queued["cpu_s"]),
+    )  # fmt: skip
+    table.add_row(
+        storage,
+        f"{runs} a run",
+        executor,
+        "",
+        shown(batch["end_s"]),
+        f"{batch['a_minute']:.0f}",
+        shown(batch["cpu_s"]),
+    )
+
+
+if __name__ == "__main__":
+    main()
