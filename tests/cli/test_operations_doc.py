@@ -1,0 +1,109 @@
+"""docs/operations.md and docs/automation.md: commands exist with their options, queries run on a catalogue."""
+
+import copy
+import re
+import shlex
+from pathlib import Path
+
+import click
+import psycopg
+import pytest
+import typer.main
+from dagster._cli import create_dagster_cli
+from dagster._daemon.cli import create_dagster_daemon_cli
+
+from captionacc_dagster.cli import app as captionacc_app
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = (DOCS / "operations.md").read_text()
+TOOLS = {
+    "captionacc": typer.main.get_command(captionacc_app),
+    "dagster": create_dagster_cli(),
+    "dagster-daemon": create_dagster_daemon_cli(),
+}
+
+
+def commands(text: str) -> list[str]:
+    """Commands of these tools, in blocks and inside sentences."""
+    found = [
+        line.partition(" #")[0].strip()
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        for line in block.splitlines()
+    ]
+    found += re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    return list(dict.fromkeys(c for c in found if re.match(rf"({'|'.join(TOOLS)}) \S", c)))
+
+
+def queries(text: str) -> list[str]:
+    """Statements of the blocks, and queries inside sentences."""
+    blocks = "".join(re.findall(r"```sql\n(.*?)```", text, re.DOTALL))
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    found = [statement.strip() for statement in blocks.split(";")] + re.findall(r"`(select [^`]+)`", prose)
+    return [statement for statement in found if statement]
+
+
+def parse(command: str) -> str:
+    """Parse a command as its tool does, without running it. Raises ``click.UsageError`` for what it has not."""
+    tool, *rest = shlex.split(command)
+    current: click.Command = TOOLS[tool]
+    context = click.Context(current, info_name=tool)
+    while isinstance(current, click.Group):
+        context = click.Context(current, parent=context, info_name=rest[0])
+        found = current.get_command(context, rest[0])
+        if found is None:
+            raise click.UsageError(f"{tool} has no command {rest[0]}")
+        current, rest = found, rest[1:]
+    # Without looking at files: those of a deployment are not here.
+    current = copy.copy(current)
+    current.params = [copy.copy(parameter) for parameter in current.params]
+    for parameter in current.params:
+        if isinstance(parameter.type, click.Path):
+            parameter.type = click.STRING
+    current.make_context(current.name, rest, parent=context)
+    return f"{tool} {current.name}"
+
+
+@pytest.mark.parametrize("command", commands(PAGE + (DOCS / "automation.md").read_text()))
+def test_a_command_of_the_pages_exists_with_its_options(command: str):
+    parse(command)
+
+
+@pytest.mark.parametrize("query", queries(PAGE))
+def test_a_query_of_the_page_runs_on_a_catalogue(query: str, postgres_dsn: str):
+    # A number in place of the one that the reader is to give: of no process.
+    with psycopg.connect(postgres_dsn) as connection:
+        connection.execute(query.replace("PID", "0"))
+
+
+def test_the_page_has_the_commands_and_queries_that_matter():
+    named = {parse(command) for command in commands(PAGE)}
+    assert named >= {
+        *(
+            "captionacc status",
+            "captionacc doctor",
+            "captionacc retry",
+            "captionacc trim",
+            "captionacc upkeep",
+        ),
+        *("dagster get", "dagster set", "dagster list", "dagster start", "dagster-daemon liveness-check"),
+    }
+    assert len(queries(PAGE)) >= 8
+
+
+@pytest.mark.parametrize(
+    "command", ["captionacc trim --days 3", "dagster sensor begin new_videos", "captionacc upkeep --force"]
+)
+def test_an_invented_command_would_be_noticed(command: str):
+    with pytest.raises(click.UsageError):
+        parse(command)
+
+
+def test_every_alert_that_can_be_told_has_its_heading():
+    headings = re.findall(r"^### (.+)$", PAGE, re.MULTILINE)
+    assert len(headings) >= 10
+    for link in re.findall(r"\(#([a-z0-9-]+)\)", PAGE):
+        known = {
+            re.sub(r"[^a-z0-9 -]", "", h.lower()).replace(" ", "-")
+            for h in re.findall(r"^#+ (.+)$", PAGE, re.M)
+        }
+        assert link in known
