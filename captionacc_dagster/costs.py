@@ -17,24 +17,21 @@ from modal_gpu.frame_index import INDEX_RATE, frame_count, full_frame_indices
 from modal_gpu.modal_settings import CAPTION_OCR, CROP_AND_INFER, EXTRACT, FUNCTIONS, ModalSettings
 from modal_gpu.prices import PriceTable
 
-# Measured on 2 virtual CPU cores on 2026-11-21 with the clip en90 (90 s, 1280 × 720, 30 full frames, 30
-# captions); benchmarks/RESULTS.md has the wall times. A core-second is one core for one second.
+# CPU seconds as `python -m benchmarks.core_seconds $CLIPS/en90.mp4` measured them on 2026-11-21, on 2 virtual
+# cores with other work beside it, which makes them larger rather than smaller: 90 s, 1280 × 720, 30 full
+# frames, 30 captions, the shipped models. A core-second is one core for one second.
 
-#: Decoding, a second of video at 1280 × 720: 3.15 s on both cores for 90 s. It grows with the pixels.
-DECODE_CORE_SECONDS = 0.070
-#: RapidOCR, a full frame: 12.7 to 13.4 core-seconds of the whole function, less decoding, for 30 frames.
-#: The engine brings larger frames to one size.
-FRAME_OCR_CORE_SECONDS = 0.25
-#: Cropping, VP9 chunks and pairs, a second of video at 1280 × 720, decoding included: 14.1 to 15.5
-#: core-seconds for 90 s. It grows with the pixels.
-CROP_CORE_SECONDS = 0.17
-#: RapidOCR and chunk reading, a caption: 4.53 s on both cores for 30.
-CAPTION_CORE_SECONDS = 0.30
+#: Decoding, a second of video at 1280 × 720. It grows with the pixels.
+DECODE_CORE_SECONDS = 0.091
+#: RapidOCR, a full frame: the whole function less decoding. The engine brings larger frames to one size.
+FRAME_OCR_CORE_SECONDS = 0.21
+#: Decoding, cropping, VP9 chunks, and pairs by the extents network, a second of video at 1280 × 720;
+#: with the strokes it is as much. It grows with the pixels. The pairs are taken as if the cores judged them, not a GPU.
+CROP_CORE_SECONDS = 0.205
+#: RapidOCR and chunk reading, a caption.
+CAPTION_CORE_SECONDS = 0.18
 #: Captions of talking video: 30 in 90 s of en90, 28 in 80 s of zh80.
 CAPTIONS_A_MINUTE = 21
-#: The extents network, a second of video (10 pairs): 26.8 core-seconds of a run with it, less 14.1 with the
-#: strokes. On a GPU it was not measured: it is taken as if the container's cores did it.
-NETWORK_CORE_SECONDS = 0.14
 
 # Assumed, since nothing has run on Modal yet.
 
@@ -109,7 +106,7 @@ def estimate(
     is_waited_for = function == EXTRACT and calls > 1  # its first call tells how long the video is
     abreast = calls - 1 if is_waited_for else calls
     containers = max(1, min(abreast, fan_out.max_parallel, own.max_containers))
-    busy = _core_seconds(function, work, app) / own.workers * MARGIN
+    busy = _core_seconds(function, work) / own.workers * MARGIN
     seconds = busy + containers * (COLD_START_SECONDS + app.scaledown_seconds) if calls else 0.0
     rounds = math.ceil(abreast / containers) + is_waited_for
     images = _vision_images(function, work, app, calls)
@@ -140,14 +137,13 @@ def _calls(function: str, work: VideoWork, fan_out: FanOut) -> int:
     return max(1, math.ceil(frame_count(work.seconds) / fan_out.segment_frames))
 
 
-def _core_seconds(function: str, work: VideoWork, app: ModalSettings) -> float:
+def _core_seconds(function: str, work: VideoWork) -> float:
     scale = max(1.0, work.width * work.height / _BASE_PIXELS)
     if function == EXTRACT:
         frames = len(full_frame_indices(frame_count(work.seconds)))
         return work.seconds * DECODE_CORE_SECONDS * scale + frames * FRAME_OCR_CORE_SECONDS
     if function == CROP_AND_INFER:
-        network = NETWORK_CORE_SECONDS if app.extents_predictor == "network" else 0.0
-        return work.seconds * (CROP_CORE_SECONDS * scale + network)
+        return work.seconds * CROP_CORE_SECONDS * scale
     return work.caption_count * CAPTION_CORE_SECONDS
 
 
