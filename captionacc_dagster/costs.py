@@ -25,8 +25,9 @@ from modal_gpu.prices import PriceTable
 DECODE_CORE_SECONDS = 0.091
 #: RapidOCR, a full frame: the whole function less decoding. The engine brings larger frames to one size.
 FRAME_OCR_CORE_SECONDS = 0.21
-#: Decoding, cropping, VP9 chunks, and pairs by the extents network, a second of video at 1280 × 720;
-#: with the strokes it is as much. It grows with the pixels. The pairs are taken as if the cores judged them, not a GPU.
+#: Decoding, cropping, VP9 chunks, and pairs by the extents network, a second of video at 1280 × 720; with the
+#: strokes it is as much. It grows with the pixels. The pairs are taken as if the cores judged them, not
+#: the GPU.
 CROP_CORE_SECONDS = 0.205
 #: RapidOCR and chunk reading, a caption.
 CAPTION_CORE_SECONDS = 0.18
