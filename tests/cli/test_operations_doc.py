@@ -1,4 +1,4 @@
-"""docs/operations.md and docs/automation.md: commands exist with their options, queries run on a catalogue."""
+"""docs/operations.md and automation.md: commands exist with their options, queries run on a catalogue."""
 
 import copy
 import re
@@ -43,7 +43,7 @@ def queries(text: str) -> list[str]:
 
 
 def parse(command: str) -> str:
-    """Parse a command as its tool does, without running it. Raises ``click.UsageError`` for what it has not."""
+    """Parse a command as its tool does, without running it; ``click.UsageError`` for what it has not."""
     tool, *rest = shlex.split(command)
     current: click.Command = TOOLS[tool]
     context = click.Context(current, info_name=tool)
@@ -98,12 +98,7 @@ def test_an_invented_command_would_be_noticed(command: str):
         parse(command)
 
 
-def test_every_alert_that_can_be_told_has_its_heading():
-    headings = re.findall(r"^### (.+)$", PAGE, re.MULTILINE)
-    assert len(headings) >= 10
-    for link in re.findall(r"\(#([a-z0-9-]+)\)", PAGE):
-        known = {
-            re.sub(r"[^a-z0-9 -]", "", h.lower()).replace(" ", "-")
-            for h in re.findall(r"^#+ (.+)$", PAGE, re.M)
-        }
-        assert link in known
+def test_links_inside_the_page_lead_somewhere():
+    headings = re.findall(r"^#+ (.+)$", PAGE, re.MULTILINE)
+    known = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\(#([a-z0-9-]+)\)", PAGE)) <= known
