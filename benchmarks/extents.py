@@ -33,9 +33,8 @@ from modal_gpu.extents.predictor import (
 )
 from modal_gpu.extents.strokes import StrokePredictor
 from training.clips import Clip
+from training.scoring import matched
 
-#: A caption is right when both ends are within so many 10 Hz frames.
-TOLERANCE = 1
 #: 10 Hz frames of a rendered test clip: long enough to tell a logo from a caption.
 TEST_FRAMES = 192
 
@@ -117,24 +116,6 @@ class Score:
             "label_f1": {label: self.label_f1(label) for label in LABELS},
             "pairs_per_second": self.pairs / self.seconds if self.seconds else None,
         }
-
-
-def matched(truth: Sequence[tuple[int, int]], found: Sequence[tuple[int, int]], count: int) -> int:
-    """How many captions have both ends within :data:`TOLERANCE` frames, one to one, both sorted.
-
-    An end at the clip's own end is right only there.
-    """
-    right, place = 0, 0
-    for start, end in truth:
-        while place < len(found) and found[place][0] < start - TOLERANCE:
-            place += 1
-        for other in range(place, len(found)):
-            if found[other][0] > start + TOLERANCE:
-                break
-            if abs(found[other][1] - end) <= TOLERANCE:
-                right, place = right + 1, other + 1
-                break
-    return right
 
 
 def clip_truth(clip: Clip) -> Truth:

@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from modal_gpu.extents.checkpoint import Checkpoint, save_checkpoint
+from modal_gpu.extents.decoder import decode
 from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings, Outputs
-from modal_gpu.extents.predictor import LABELS, label_probabilities
+from modal_gpu.extents.predictor import LABELS, predictions
 from modal_gpu.extents.working_scale import LINE_HEIGHT
 from training.clips import Clip
 from training.dataset import (
@@ -35,6 +36,7 @@ from training.dataset import (
     sized,
     whole_window,
 )
+from training.scoring import matched
 
 DEFAULT_CACHE = Path(".captionacc/training")
 
@@ -201,6 +203,7 @@ def validation_figures(judged: list[ClipLogits]) -> dict[str, float]:
     presence_loss, same_loss, right, pairs = [], [], 0.0, 0.0
     found = np.zeros(2)
     called = 0.0
+    captions = np.zeros(3)  # of the truth, decoded, right
     for clip in judged:
         window = clip.window
         presence_loss.append(
@@ -213,19 +216,35 @@ def validation_figures(judged: list[ClipLogits]) -> dict[str, float]:
         different = (weight == 1) & (window.same < 0.5)
         found += different.sum(), (different & (clip.same < 0)).sum()
         called += ((weight == 1) & (clip.same < 0)).sum()
-        probabilities = label_probabilities(_logistic(clip.presence), _logistic(clip.same)[1:])
+        predicted = predictions(_logistic(clip.presence), _logistic(clip.same)[1:])
+        probabilities = predicted.forward
+        extents = [(extent.start, extent.end) for extent in decode(predicted)]
+        wanted = _extents(window)
+        captions += len(wanted), len(extents), matched(wanted, extents, len(window.presence))
         truth = pair_labels(window)
         clear = (window.presence_weight[1:] > 0.5) & (window.presence_weight[:-1] > 0.5)
         right += (probabilities.argmax(axis=1) == truth)[clear].sum()
         pairs += clear.sum()
     return {
+        "caption_f1": float(2 * captions[2] / max(captions[0] + captions[1], 1)),
         "loss": float(np.mean(presence_loss) + np.mean(same_loss)),
         "presence_loss": float(np.mean(presence_loss)),
         "same_loss": float(np.mean(same_loss)),
-        "pair_accuracy": right / max(pairs, 1),
+        "pair_accuracy": float(right / max(pairs, 1)),
         "different_recall": float(found[1] / max(found[0], 1)),
         "different_precision": float(found[1] / max(called, 1)),
     }
+
+
+def _extents(window: Window) -> list[tuple[int, int]]:
+    """The captions' frames, half-open."""
+    present = window.presence > 0.5
+    begins = present & np.concatenate([[True], ~present[:-1] | (window.same[1:] < 0.5)])
+    starts = np.flatnonzero(begins).tolist()
+    stops = [*starts[1:], len(present)] if starts else []
+    return [
+        (start, start + int(present[start:stop].sum())) for start, stop in zip(starts, stops, strict=True)
+    ]
 
 
 def _logistic(x: np.ndarray) -> np.ndarray:
@@ -394,8 +413,10 @@ class Trainer:
                 figures = validation_figures(fitted(judge_clips(self.average, validation, self.device)))
                 self.log(kind="validation", **figures)
                 say(f"validation at {self.step}: {figures}")
-                if figures["loss"] < self.best:
-                    self.best = figures["loss"]
+                # Captions are what counts; the loss is mostly that of hardly visible frames.
+                score = 1 - figures["caption_f1"] + 0.01 * figures["loss"]
+                if score < self.best:
+                    self.best = score
                     torch.save(self.average.state_dict(), self.folder / "best.part")
                     (self.folder / "best.part").replace(self.folder / "best.pt")
                 self.save()
@@ -416,7 +437,7 @@ class Trainer:
                 ours[name].copy_(value)
 
     def best_network(self) -> ExtentsNetwork:
-        """The weights with the least validation loss, on the training device."""
+        """The weights that found most captions of the validation clips, on the training device."""
         network = ExtentsNetwork(self.settings.network).to(self.device)
         network.load_state_dict(
             torch.load(self.folder / "best.pt", map_location=self.device, weights_only=True)
@@ -454,7 +475,7 @@ def main(
     backgrounds: Annotated[Path, typer.Option(help="Folder of footage without captions.", exists=True)],
     cache: Annotated[Path, typer.Option(help="Where clips and runs are kept.")] = DEFAULT_CACHE,
     run: Annotated[str, typer.Option(help="Name of the run; the same name goes on with it.")] = "default",
-    version: Annotated[str, typer.Option(help="Version of the model.")] = "extents-2",
+    version: Annotated[str, typer.Option(help="Version of the model.")] = "extents-3",
     models: Annotated[Path | None, typer.Option(help="Where the model is written; the run's folder.")] = None,
     clips: Annotated[int, typer.Option(help="Training clips.")] = TrainingSettings.clips,
     steps: Annotated[int, typer.Option(help="Optimizer steps.")] = TrainingSettings.steps,
@@ -476,7 +497,10 @@ def main(
     train = store.generate("train", settings.clips, workers, say_made)
     trainer = Trainer(settings, cache.resolve() / "runs" / run, device)
     trainer.run(train, validation, say=typer.echo)
-    command = f"python -m training.train --clips {clips} --steps {steps} --batch {batch} --version {version}"
+    command = (
+        f"python -m training.train --backgrounds FOLDER --clips {clips} --steps {steps} --batch {batch} "
+        f"--version {version}"
+    )
     checkpoint = finish(trainer, validation, version, models or trainer.folder, command)
     typer.echo(f"written: {checkpoint.path}")
 

@@ -7,6 +7,7 @@ same one stands on, or a new one follows without a gap.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from modal_gpu.extents.predictor import REVERSED_COLUMNS, PairPredictions
@@ -32,19 +33,20 @@ class DecoderSettings:
     One caption follows another where the share of 'different' in what 'same' and 'different' have
     together peaks: at ``sure_change`` two frames or more from other borders (a cross-fade looks like a
     caption of one frame between two others), otherwise :data:`SPREAD` frames or more from them, where the
-    peak and its two neighbours come to ``least_change``. Well under one half, since a caption cut in two
-    is mended after OCR, where both halves have one text, while two captions taken for one are lost.
+    peak and its two neighbours come to ``least_change`` more than is usual around them. Far under one
+    half, since a caption cut in two is mended after OCR, where both halves have one text, while two
+    captions taken for one are lost; the network says 0.00 wherever nothing changes.
     """
 
     floor: float = 0.02
-    border_penalty: float = 0.4
-    least_change: float = 0.4
+    border_penalty: float = 0.8
+    least_change: float = 0.08
     sure_change: float = 0.8
     least_different: float = 0.1
 
 
 #: For the stroke predictor, which is never sure of a change.
-STROKES = DecoderSettings(least_change=0.27, sure_change=0.27)
+STROKES = DecoderSettings(border_penalty=0.4, least_change=0.27, sure_change=0.27)
 
 
 def settings_for(model_version: str) -> DecoderSettings:
@@ -54,6 +56,8 @@ def settings_for(model_version: str) -> DecoderSettings:
 
 #: Frames within which unsure changes are one.
 SPREAD = 3
+#: Pairs on either side that a peak is compared with.
+_AROUND = 6
 
 
 def fuse(predictions: PairPredictions) -> NDArray[np.float64]:
@@ -133,6 +137,13 @@ def _follows(
     follows = np.zeros(len(share), bool)
     taken = visible[:-1] != visible[1:]
     candidates = np.flatnonzero((mass >= settings.least_change) & (share >= settings.least_change / 3))
+    # What is as large all around is doubt, not a change: their lower quartile, of caption frames alone.
+    padded = np.pad(np.where(inside, share, np.inf), _AROUND, constant_values=np.inf)
+    near = np.sort(sliding_window_view(padded, 2 * _AROUND + 1)[candidates], axis=1)
+    quartile = np.maximum(np.isfinite(near).sum(axis=1) - 1, 0) // 4
+    doubt = near[np.arange(len(near)), quartile]
+    doubt[~np.isfinite(doubt)] = 0
+    candidates = candidates[mass[candidates] - 3 * doubt >= settings.least_change]
     # Of equal ones the middle.
     height = share + 1e-3 * mass
     for pair in candidates[np.argsort(-height[candidates], kind="stable")].tolist():

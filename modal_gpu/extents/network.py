@@ -66,7 +66,8 @@ class _Residual(nn.Module):
         self.body = _convolution(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(x) + x
+        body = self.body(x)
+        return body + x if torch.is_grad_enabled() else body.add_(x)
 
 
 class ExtentsNetwork(nn.Module):
@@ -143,27 +144,36 @@ class ExtentsNetwork(nn.Module):
             """(B · n, channels, h, w) in channels-last order, without a copy."""
             return x.flatten(0, 1).permute(0, 3, 1, 2)
 
-        steps = (compared[:, 1:] - compared[:, :-1]).abs()  # steps[i]: i to i + 1
+        steps = _difference(compared[:, 1:], compared[:, :-1])  # steps[i]: i to i + 1
         motion = torch.cat([at(steps, -1), at(steps, 0)], dim=4)
-        mixed = flat(features[:, begin:last, :, :, : s.mix]) + self.text_motion(flat(motion))
-        hinted = self.text_hints(hints[:, : s.hints])
-        mixed = mixed.unflatten(0, (batch, last - begin)) + hinted[:, None]
+        mixed = self.text_motion(flat(motion))
+        mixed += flat(features[:, begin:last, :, :, : s.mix])
+        mixed = mixed.unflatten(0, (batch, last - begin))
+        mixed += self.text_hints(hints[:, : s.hints])[:, None]
         text = self.text_body(F.relu(self.text_norm(mixed.flatten(0, 1)), inplace=True))
         text_logit = self.text_out(text).view(batch, last - begin, rows, columns)
         text = text.permute(0, 2, 3, 1).unflatten(0, (batch, last - begin))
 
-        means = compared[:, :-2] + compared[:, 1:-1] + compared[:, 2:]  # means[i]: i to i + 2
-        means = (means[:, 3:] - means[:, :-3]).abs() * (1 / 3)  # means[i]: frames i … i + 2 against i + 3 …
-        differences = [
-            at(steps, one, first)
-            if other - one == 1
-            else (at(compared, other, first) - at(compared, one, first)).abs()
-            for one, other in _PAIRS
-        ]
-        differences.append(at(means, -3, first))
+        means = compared[:, :-2] + compared[:, 1:-1]
+        means += compared[:, 2:]
+        means *= 1 / 3  # means[i]: i to i + 2
         here = text[:, first - begin :]
         previous = text[:, : last - first] if begin < first else torch.cat([text[:, :1], text[:, :-1]], dim=1)
-        change = self.change_body(self.change_mix(flat(torch.cat([*differences, previous, here], dim=4))))
+        pairs = [(at(compared, other, first), at(compared, one, first)) for one, other in _PAIRS]
+        # Frames i … i + 2 against i - 3 … i - 1.
+        pairs.append((at(means, 0, first), at(means, -3, first)))
+        if torch.is_grad_enabled():
+            together = torch.cat([*((a - b).abs() for a, b in pairs), previous, here], dim=4)
+        else:
+            # Each is written where it belongs: what this costs is memory traffic.
+            channels = len(pairs) * s.compared
+            together = features.new_empty(batch, last - first, rows, columns, channels + 2 * s.head)
+            for place, (a, b) in enumerate(pairs):
+                torch.sub(a, b, out=together[..., place * s.compared : (place + 1) * s.compared])
+            together[..., :channels].abs_()
+            together[..., channels : channels + s.head] = previous
+            together[..., channels + s.head :] = here
+        change = self.change_body(self.change_mix(flat(together)))
         change_logit = self.change_out(change).view(batch, last - first, rows, columns)
         change = change.permute(0, 2, 3, 1).unflatten(0, (batch, last - first))
 
@@ -191,6 +201,12 @@ class ExtentsNetwork(nn.Module):
         return Outputs(logits[:, 0], logits[:, 1], text, change)
 
 
+def _difference(one: Tensor, other: Tensor) -> Tensor:
+    """|one − other|."""
+    difference = one - other
+    return difference.abs() if torch.is_grad_enabled() else difference.abs_()
+
+
 def with_ends(pooled: Tensor, before: int = REACH, after: int = REACH) -> Tensor:
     """Pooled values (B, T, channels) with the first and the last one repeated beyond the ends."""
     first, last = pooled[:, :1].expand(-1, before, -1), pooled[:, -1:].expand(-1, after, -1)
@@ -211,6 +227,22 @@ def _pool(logit: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
     return area, torch.cat([content, figures * 0.5], dim=2)
 
 
+class _ConvolutionRelu(nn.Module):
+    """A convolution and its ReLU as one operation of oneDNN; for inference on a CPU."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.convolution = convolution
+
+    def forward(self, x: Tensor) -> Tensor:
+        c = self.convolution
+        if x.device.type != "cpu":
+            return F.relu(c(x), inplace=True)
+        return torch.ops.mkldnn._convolution_pointwise(
+            x, c.weight, c.bias, c.padding, c.stride, c.dilation, c.groups, "relu", [], ""
+        )
+
+
 def fused(network: ExtentsNetwork) -> ExtentsNetwork:
     """The network for inference, batch normalisation folded into the convolutions, in place."""
     network.eval()
@@ -229,4 +261,9 @@ def fused(network: ExtentsNetwork) -> ExtentsNetwork:
     bias = network.projection.bias.data
     bias[:mix] = bias[:mix] * factor + norm.bias.data - norm.running_mean * factor
     network.text_norm = nn.Identity()
+    if torch.backends.mkldnn.is_available():
+        for module in list(network.modules()):
+            for name, child in list(module.named_children()):
+                if isinstance(child, nn.Sequential) and isinstance(child[0], nn.Conv2d):
+                    setattr(module, name, _ConvolutionRelu(child[0]))
     return network.to(memory_format=torch.channels_last)

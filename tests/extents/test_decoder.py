@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from modal_gpu.extents.decoder import decode
+from modal_gpu.extents.decoder import STROKES, DecoderSettings, decode
 from modal_gpu.extents.predictor import REVERSED_COLUMNS, PairPredictions, predictions
 
 SURE = 0.97
@@ -38,8 +38,8 @@ def clean(captions, count, sure=SURE):
     return predictions(presence, same)
 
 
-def ranges(result):
-    return [(extent.start, extent.end) for extent in decode(result)]
+def ranges(result, settings=None):
+    return [(extent.start, extent.end) for extent in decode(result, settings)]
 
 
 @given(timelines())
@@ -89,15 +89,24 @@ def test_one_bad_pair_away_from_the_ends_changes_nothing(timeline, data):
     assert ranges(result) == captions
 
 
+@pytest.mark.parametrize(("settings", "seen"), [(DecoderSettings(), 0.1), (STROKES, 0.7)])
 @given(timelines(least=4), st.data())
-def test_one_direction_that_sees_a_change_is_outvoted(timeline, data):
+def test_one_direction_that_sees_a_change_is_outvoted(settings, seen, timeline, data):
     captions, count = timeline
     result = clean(captions, count)
     inside = [i for start, end in captions for i in range(start, end - 1)]
     assume(inside)
     pair = data.draw(st.sampled_from(inside))
-    result.forward[pair] = np.float32([0.3, 0.7, 0, 0, 0])
-    assert ranges(result) == captions
+    result.forward[pair] = np.float32([1 - seen, seen, 0, 0, 0])
+    assert ranges(result, settings) == captions
+
+
+def test_a_doubt_that_stands_out_is_a_change_and_one_among_others_is_not():
+    result = clean([(2, 30)], 35, sure=0.999)
+    result.forward[14] = result.backward[14] = np.float32([0.85, 0.15, 0, 0, 0])
+    assert ranges(result) == [(2, 15), (15, 30)]
+    result.forward[2:29] = result.backward[2:29] = np.float32([0.85, 0.15, 0, 0, 0])
+    assert ranges(result) == [(2, 30)]
 
 
 @pytest.mark.parametrize("at", [0, 5, 9])

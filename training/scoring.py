@@ -1,0 +1,24 @@
+"""How well extents fit the truth, for choosing weights and for the benchmarks."""
+
+from collections.abc import Sequence
+
+#: Frames that either end may be off.
+TOLERANCE = 1
+
+
+def matched(truth: Sequence[tuple[int, int]], found: Sequence[tuple[int, int]], count: int) -> int:
+    """How many captions have both ends within :data:`TOLERANCE` frames, one to one, both sorted.
+
+    An end at the clip's own end is right only there.
+    """
+    right, place = 0, 0
+    for start, end in truth:
+        while place < len(found) and found[place][0] < start - TOLERANCE:
+            place += 1
+        for other in range(place, len(found)):
+            if found[other][0] > start + TOLERANCE:
+                break
+            if abs(found[other][1] - end) <= TOLERANCE:
+                right, place = right + 1, other + 1
+                break
+    return right
