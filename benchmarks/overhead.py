@@ -1,6 +1,6 @@
 """What a run costs that does nothing: by executor, by storage, and one run for many videos.
 
-    python -m benchmarks.overhead [--runs 20] [--singles 5] [--slots 2]
+    python -m benchmarks.overhead [--runs 20] [--singles 5] [--slots 2] [--fork]
 
 The daemon, its queue, the code server, the platform's definitions and the run processes are the real
 ones; only the asset does nothing. The sensors tick meanwhile, as they do in production. CPU seconds are
@@ -9,7 +9,9 @@ those of all processes, PostgreSQL's included, and say more than the wall on a m
 
 import argparse
 import json
+import os
 import statistics
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -18,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.orchestration import Orchestra, Storage, orchestra
-from benchmarks.overhead_definitions import defs
+from benchmarks.overhead_definitions import FORK, defs
 from modal_gpu.cores import available_cores
 
 MODULE = "benchmarks.overhead_definitions"
@@ -77,7 +79,10 @@ def main() -> None:
     )
     parser.add_argument("--executors", nargs="*", choices=EXECUTORS, default=list(EXECUTORS))
     parser.add_argument("--json", type=Path, help="also write the figures there")
+    parser.add_argument("--fork", action="store_true", help="run processes are forked: an experiment")
     options = parser.parse_args()
+    if options.fork:
+        os.environ[FORK] = "1"
     table = Table(
         "storage", "videos", "executor", "to its start s", "to its end s", "videos a minute", "CPU s a video"
     )
@@ -85,19 +90,13 @@ def main() -> None:
     for storage in options.storage:
         with orchestra(MODULE, storage=storage, runs=options.slots) as platform:
             for executor in options.executors:
-                alone = singles(platform, executor, options.singles)
-                queued = many(platform, executor, options.runs)
-                batch = together(platform, executor, options.runs)
-                _rows(table, storage, executor, options.runs, alone, queued, batch)
-                figures.append(
-                    {
-                        "storage": storage,
-                        "executor": executor,
-                        "alone": alone,
-                        "queued": queued,
-                        "batch": batch,
-                    }
-                )
+                measured = {}
+                for part, measure in (("alone", singles), ("queued", many), ("batch", together)):
+                    number = options.singles if part == "alone" else options.runs
+                    measured[part] = measure(platform, executor, number)
+                    print(storage, executor, part, measured[part], file=sys.stderr, flush=True)
+                _rows(table, storage, executor, options.runs, **measured)
+                figures.append({"storage": storage, "executor": executor, **measured})
     console = Console(width=120)
     console.print(f"{options.slots} runs at work at once on {available_cores()} cores")
     console.print(table)
