@@ -162,17 +162,8 @@ class ExtentsNetwork(nn.Module):
         pairs = [(at(compared, other, first), at(compared, one, first)) for one, other in _PAIRS]
         # Frames i … i + 2 against i - 3 … i - 1.
         pairs.append((at(means, 0, first), at(means, -3, first)))
-        if torch.is_grad_enabled():
-            together = torch.cat([*((a - b).abs() for a, b in pairs), previous, here], dim=4)
-        else:
-            # Each is written where it belongs: what this costs is memory traffic.
-            channels = len(pairs) * s.compared
-            together = features.new_empty(batch, last - first, rows, columns, channels + 2 * s.head)
-            for place, (a, b) in enumerate(pairs):
-                torch.sub(a, b, out=together[..., place * s.compared : (place + 1) * s.compared])
-            together[..., :channels].abs_()
-            together[..., channels : channels + s.head] = previous
-            together[..., channels + s.head :] = here
+        differences = [_difference(a, b) for a, b in pairs]
+        together = torch.cat([*differences, previous, here], dim=4)
         change = self.change_body(self.change_mix(flat(together)))
         change_logit = self.change_out(change).view(batch, last - first, rows, columns)
         change = change.permute(0, 2, 3, 1).unflatten(0, (batch, last - first))
@@ -218,7 +209,8 @@ def _pool(logit: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
     cells = logit.flatten(2)
     area = cells.sigmoid().sum(dim=2)
     attention = (cells * 0.5).softmax(dim=2)
-    content = torch.einsum("btn,btnc->btc", attention, features.flatten(2, 3))
+    # A product and a sum: as a matrix product this shape is slow on a CPU.
+    content = (attention[..., None] * features.flatten(2, 3)).sum(dim=2)
     # A character covers several cells: their mean is steadier than the strongest one.
     smooth = F.avg_pool2d(logit, 3, stride=2, padding=1).flatten(2)
     figures = torch.stack(
