@@ -1,6 +1,9 @@
 """However a run ends, its video's row says so. On the catalogue and Dagster's own run storage and queue."""
 
 import json
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -369,6 +372,37 @@ class TestProcesses:
         assert run.status == dg.DagsterRunStatus.FAILURE
         assert run.tags["dagster/will_retry"] == "true"
         assert world.row(video).layout_status == "wait"
+
+    def test_a_process_that_died_unseen_by_its_server_is_gone(
+        self, world: World, default_launcher, monkeypatch
+    ):
+        """Its server could not tell Dagster's database, and still lists the run."""
+        monkeypatch.setattr(run_outcomes_module, "GONE_AFTER", timedelta(0))
+        monkeypatch.setattr(run_processes, "_has", lambda server, run_id: True)
+        _, run_id = world.working(**{".dagster/grpc_info": self.GONE})
+        assert "0 without their process" in world.tick(), (
+            "a process that did not tell its number is believed in"
+        )
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+            world.instance.report_engine_event(
+                f"Started process for run (pid: {process.pid}).", world.queue.run(run_id)
+            )
+            assert "0 without their process" in world.tick()
+            process.kill()
+            # Nobody has collected it yet.
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            assert "1 without their process" in world.tick()
+        assert world.queue.run(run_id).status == dg.DagsterRunStatus.FAILURE
+
+    def test_a_server_on_another_machine_is_believed(self, world: World, default_launcher, monkeypatch):
+        monkeypatch.setattr(run_outcomes_module, "GONE_AFTER", timedelta(0))
+        monkeypatch.setattr(run_processes, "_has", lambda server, run_id: True)
+        # An address of the range for documentation.
+        _, run_id = world.working(**{".dagster/grpc_info": json.dumps({"host": "192.0.2.1", "port": 4000})})
+        world.instance.report_engine_event(
+            "Started process for run (pid: 999999999).", world.queue.run(run_id)
+        )
+        assert "0 without their process" in world.tick()
 
     def test_one_that_was_being_cancelled_is_cancelled(self, world: World, default_launcher, monkeypatch):
         monkeypatch.setattr(run_outcomes_module, "GONE_AFTER", timedelta(0))
