@@ -196,6 +196,7 @@ def orchestra(
                     platform.start(
                         "dagster-webserver",
                         *("dagster-webserver", "-m", module, "-h", "127.0.0.1", "-p", str(webserver_port)),
+                        *("--db-statement-timeout", "120000"),
                     )
                 yield platform
             except BaseException:

@@ -1,6 +1,7 @@
 """What a run costs that does nothing: by executor, by storage, and one run for many videos.
 
     python -m benchmarks.overhead [--runs 20] [--singles 5] [--slots 2] [--fork]
+    python -m benchmarks.overhead --parts
 
 The daemon, its queue, the code server, the platform's definitions and the run processes are the real
 ones; only the asset does nothing. The sensors tick meanwhile, as they do in production. CPU seconds are
@@ -11,6 +12,7 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
 import time
 import uuid
@@ -24,6 +26,28 @@ from benchmarks.overhead_definitions import FORK, defs
 from modal_gpu.cores import available_cores
 
 MODULE = "benchmarks.overhead_definitions"
+#: CPU seconds of what a run's process does, one after the other, as JSON on its standard output.
+_PARTS = """
+import json, tempfile, time
+marks = [("interpreter", time.process_time())]
+def mark(name): marks.append((name, time.process_time()))
+import dagster as dg
+mark("import of Dagster")
+from captionacc_dagster import definitions
+mark("import of the platform")
+from benchmarks.overhead_definitions import defs
+job = defs.resolve_job_def("in_process")
+mark("the job")
+with dg.DagsterInstance.local_temp(tempfile.mkdtemp()) as instance:
+    instance.add_dynamic_partitions("videos", ["a", "b"])
+    mark("a new SQLite storage")
+    job.execute_in_process(partition_key="a", instance=instance)
+    mark("a run")
+    job.execute_in_process(partition_key="b", instance=instance)
+    mark("a second run in the same process")
+before = [0.0] + [at for _, at in marks]
+print(json.dumps({name: at - past for (name, at), past in zip(marks, before)}))
+"""
 EXECUTORS = ("in_process", "multiprocess")
 
 
@@ -63,6 +87,16 @@ def together(platform: Orchestra, executor: str, number: int) -> dict[str, float
     return {"a_minute": 60 * number / wall, "cpu_s": (platform.cpu_seconds() - cpu) / number, "end_s": wall}
 
 
+def parts(rounds: int) -> dict[str, float]:
+    """Median CPU seconds of each part of a run's process; other work on the machine hardly changes them."""
+    command = [sys.executable, "-W", "ignore", "-c", _PARTS]
+    found = []
+    for _ in range(rounds):
+        answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        found.append(json.loads(answer.splitlines()[-1]))
+    return {name: statistics.median(each[name] for each in found) for name in found[0]}
+
+
 def _video(platform: Orchestra) -> str:
     key = str(uuid.uuid4())
     platform.instance.add_dynamic_partitions("videos", [key])
@@ -80,7 +114,14 @@ def main() -> None:
     parser.add_argument("--executors", nargs="*", choices=EXECUTORS, default=list(EXECUTORS))
     parser.add_argument("--json", type=Path, help="also write the figures there")
     parser.add_argument("--fork", action="store_true", help="run processes are forked: an experiment")
+    parser.add_argument("--parts", action="store_true", help="CPU seconds of a run's process, and no more")
     options = parser.parse_args()
+    if options.parts:
+        table = Table("part of a run's process", "CPU s")
+        for name, seconds in parts(options.singles).items():
+            table.add_row(name, f"{seconds:.2f}")
+        Console(width=110).print(table)
+        return
     if options.fork:
         os.environ[FORK] = "1"
     table = Table(

@@ -11,7 +11,9 @@ import argparse
 import json
 import socket
 import statistics
+import sys
 import time
+import urllib.error
 import urllib.request
 import uuid
 from datetime import UTC, datetime
@@ -35,9 +37,7 @@ PAGES = {
     "asset page": """
         query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
             partitionStats { numMaterialized numPartitions numFailed numMaterializing }
-            assetMaterializations(limit: 1) { runId timestamp partition metadataEntries { label } }
-            latestMaterializationByPartition(partitions: []) { runId }
-            freshnessInfo { currentLagMinutes } } } }""",
+            assetMaterializations(limit: 1) { runId timestamp partition metadataEntries { label } } } } }""",
     "partitions tab": """
         query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
             partitionKeysByDimension { name partitionKeys }
@@ -120,8 +120,11 @@ def ask(port: int, query: str, variables: dict) -> tuple[float, int]:
         f"http://127.0.0.1:{port}/graphql", body, {"Content-Type": "application/json"}
     )
     started = time.monotonic()
-    with urllib.request.urlopen(request, timeout=300) as answer:
-        data = answer.read()
+    try:
+        with urllib.request.urlopen(request, timeout=300) as answer:
+            data = answer.read()
+    except urllib.error.HTTPError as error:
+        raise RuntimeError(f"{error}: {error.read()[:2000].decode()}") from None
     seconds = time.monotonic() - started
     if b'"errors"' in data[:200] or b"PythonError" in data[:400]:
         raise RuntimeError(data[:2000].decode())
@@ -191,6 +194,7 @@ def main() -> None:
                 first, size = ask(port, query, used)
                 times = [ask(port, query, used)[0] for _ in range(options.rounds)]
                 measured[page] = {"first": first, "median": statistics.median(times), "bytes": size}
+                print(count, page, measured[page], file=sys.stderr, flush=True)
             measured["tick"] = statistics.median(tick(platform, 10) for _ in range(options.rounds))
             figures.append(measured)
         _show(console, figures)
