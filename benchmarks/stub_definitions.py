@@ -42,8 +42,9 @@ class CannedCompute:
 
     def extract(self, request: ExtractRequest, progress: Progress = no_progress) -> ExtractResult:
         keys = VideoKeys(request.tenant_id, request.video_id)
-        for info in self._bucket.list(self._template.full_frames_prefix):
-            self._copy(info.key, keys)
+        for prefix in (self._template.full_frames_prefix, self._template.thumbnails_prefix):
+            for info in self._bucket.list(prefix):
+                self._copy(info.key, keys)
         for key in (self._template.raw_ocr_db, self._template.layout_db):
             self._copy(key, keys)
         result = from_wire(ExtractResult, self._results["extract"])
