@@ -89,13 +89,13 @@ def report_metadata(report: UpkeepReport) -> dict[str, dg.MetadataValue]:
     rows = [
         (
             finding.kind,
-            finding.subject,
-            finding.detail,
+            # In one column: the UI gives the table little room.
+            f"{finding.subject}: {finding.detail}",
             finding.error or ("done" if finding.done else "left" if report.applied else "would be done"),
         )
         for finding in report.findings[:SHOWN]
     ]
-    table = previews.markdown_table(("what", "which", "detail", "outcome"), rows) if rows else "All in order."
+    table = previews.markdown_table(("what", "which", "outcome"), rows) if rows else "All in order."
     left = len(report.findings) - SHOWN
     return {
         "report": dg.MetadataValue.md(table + (f"\n\n… and {left} more" if left > 0 else "")),

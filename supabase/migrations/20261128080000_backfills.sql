@@ -97,9 +97,16 @@ language sql stable
 set search_path = captionacc, pg_temp
 as $$
     with matching as (
-        select v.*, _extents_model(v.id, v.current_cropped_frames_version) as extents_model,
+        select v.id, v.tenant_id, v.display_path, v.uploaded_at, v.boundaries_status, v.boundaries_run_id,
+            v.text_run_id, v.current_cropped_frames_version, i.model_version as extents_model,
             (v.boundaries_status = 'done' or v.text_status = 'done') as is_reviewed
         from videos v
+        -- As _extents_model has it, for all of them at once.
+        left join (
+            select distinct on (video_id, cropped_frames_version) video_id, cropped_frames_version, model_version
+            from caption_frame_extents_inference_runs
+            order by video_id, cropped_frames_version, completed_at desc, created_at desc
+        ) i on i.video_id = v.id and i.cropped_frames_version = v.current_cropped_frames_version
         where v.deleted_at is null
             and (not p_conditions ? 'tenant' or v.tenant_id in (
                 select t::uuid from jsonb_array_elements_text(p_conditions -> 'tenant') t))
@@ -297,12 +304,17 @@ begin
     room := least(p_at_once - handed_out, p_limit - cardinality(picked));
     if room > 0 then
         for item in
-            select b as chosen, v as video, f.model_version from backfill_videos b
+            -- The next ones by the index first, whatever the planner knows of the tables' sizes.
+            select b as chosen, v as video, f.model_version from (
+                select * from backfill_videos
+                where status = 'queued' and requested_at is null
+                order by turn, backfill_id, video_id
+                limit room + 200
+                for update skip locked
+            ) n
+            join backfill_videos b on b.backfill_id = n.backfill_id and b.video_id = n.video_id
             join videos v on v.id = b.video_id join backfills f on f.id = b.backfill_id
-            where b.status = 'queued' and b.requested_at is null
             order by b.turn, b.backfill_id, b.video_id
-            limit room + 200
-            for update of b skip locked
         loop
             exit when room = 0;
             -- Somebody works on it: its turn comes later.
