@@ -44,6 +44,7 @@ QUICK = {"DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1"}
 QUICK_YAML = {
     "poll_interval_seconds: 10": "poll_interval_seconds: 2",
     "free_slots_after_run_end_seconds: 10": "free_slots_after_run_end_seconds: 1",
+    "user_code_failure_retry_delay: 30": "user_code_failure_retry_delay: 2",
     # Several runs start at once; one after the other takes seconds each.
     "dequeue_interval_seconds: 1": (
         "dequeue_interval_seconds: 1\n  dequeue_use_threads: true\n  dequeue_num_workers: 3"
@@ -245,9 +246,13 @@ def running_platform(
     *,
     environment: dict[str, str] | None = None,
     configure: Callable[[str], str] = lambda text: text,
-    webserver: bool = False,
+    storage: str = "",
 ) -> Iterator[Platform]:
-    """A platform in a new home; ``configure`` changes its ``dagster.yaml``. Nothing is left of it."""
+    """A platform in a new home, of which nothing is left.
+
+    ``configure`` changes its ``dagster.yaml``; ``storage`` is a section of it, with ``{url}`` for a
+    database of the embedded server.
+    """
     # Not under pytest's own folder: that one takes back every permission given on it. In memory where
     # there is such a place: a slow disk is no fault to try here.
     memory = Path("/dev/shm")
@@ -280,12 +285,14 @@ def running_platform(
         # Dagster's home is set by the product; taken back with the rest.
         patch.setenv("DAGSTER_HOME", str(settings.home / "dagster"))
         settings.dagster_home.mkdir(parents=True)
-        (settings.dagster_home / "dagster.yaml").write_text(configure(_quick_yaml(settings)))
+        url = postgres.ensure_running("dagster") if storage else ""
+        own = storage.format(url=url.replace("postgresql:", "postgresql+psycopg2:", 1))
+        (settings.dagster_home / "dagster.yaml").write_text(configure(_quick_yaml(settings)) + own)
         catalog = PostgresCatalog(postgres.dsn())
         try:
             catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME, auto_approve_layout_confidence=0.0)
             with (
-                product.running_services(settings, webserver) as services,
+                product.running_services(settings, webserver=False) as services,
                 dg.DagsterInstance.get() as instance,
             ):
                 store = product.open_object_store(settings)
