@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -22,6 +23,9 @@ from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
 from captionacc_dagster.resources.supabase_catalog import SupabaseCatalog
 from captionacc_dagster.settings import Settings, SettingsError, get_settings
 from modal_gpu.storage import ObjectStore, StorageSettings
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 DEFINITIONS_MODULE = "captionacc_dagster.definitions"
 
@@ -147,7 +151,7 @@ def dagster_yaml(settings: Settings) -> str:
 
 
 def prepare_dagster_home(settings: Settings) -> Path:
-    """Dagster's home with its configuration, database and pool limits; safe to repeat.
+    """Dagster's home with its configuration, database and pool limits (those missing); safe to repeat.
 
     The instance is opened once here, alone: two processes that create its tables at once can break
     each other.
@@ -164,9 +168,18 @@ def prepare_dagster_home(settings: Settings) -> Path:
 
     with dg.DagsterInstance.get() as instance:
         instance.get_runs_count()
-        for pool, limit in POOL_LIMITS.items():
-            instance.event_log_storage.set_concurrency_slots(pool, limit)
+        set_missing_pool_limits(instance)
     return home
+
+
+def set_missing_pool_limits(instance: "dg.DagsterInstance") -> dict[str, int]:
+    """The pools' limits, after setting those that nobody has set."""
+    storage = instance.event_log_storage
+    known = {limit.name: limit.limit for limit in storage.get_pool_limits() if not limit.from_default}
+    for pool, limit in POOL_LIMITS.items():
+        if pool not in known:
+            storage.set_concurrency_slots(pool, limit)
+    return {pool: known.get(pool, limit) for pool, limit in POOL_LIMITS.items()}
 
 
 @dataclass(frozen=True)
@@ -192,7 +205,13 @@ def running_services(settings: Settings, webserver: bool) -> Iterator[Services]:
     if webserver:
         address = ["-h", settings.host, "-p", str(settings.port)]
         commands["dagster-webserver"] = [scripts / "dagster-webserver", "-m", DEFINITIONS_MODULE, *address]
-    environment = {**os.environ, "DAGSTER_HOME": str(home), "CAPTIONACC_HOME": str(settings.home)}
+    # Idle threads of PyTorch and OpenCV wait instead of spinning: several runs share the cores.
+    environment = {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        **os.environ,
+        "DAGSTER_HOME": str(home),
+        "CAPTIONACC_HOME": str(settings.home),
+    }
     processes: dict[str, subprocess.Popen] = {}
     try:
         for name, command in commands.items():

@@ -31,7 +31,7 @@ def prepare(
     """Prepare a deployment, or one that was upgraded: catalogue, Dagster's tables, pools. Safe to repeat."""
     import dagster as dg
 
-    from captionacc_dagster.platform import POOL_LIMITS, database_dsn
+    from captionacc_dagster.platform import database_dsn, set_missing_pool_limits
     from captionacc_dagster.resources.migrations import migrate
 
     here = parts()
@@ -43,12 +43,7 @@ def prepare(
         # Alone: processes that make the tables at the same time can break each other.
         instance.get_runs_count()
         instance.upgrade()
-        storage = instance.event_log_storage
-        known = {pool.name: pool.limit for pool in storage.get_pool_limits()}
-        for pool, limit in POOL_LIMITS.items():
-            if pool not in known:
-                storage.set_concurrency_slots(pool, limit)
-        limits = ", ".join(f"{pool} {known.get(pool, limit)}" for pool, limit in POOL_LIMITS.items())
+        limits = ", ".join(f"{pool} {limit}" for pool, limit in set_missing_pool_limits(instance).items())
         console.print(f"Dagster: tables up to date, pools {limits}", highlight=False)
     if tenant:
         row = here.catalog.ensure_tenant(str(settings.tenant_id), tenant)

@@ -34,13 +34,14 @@ def test_a_limit_that_an_operator_changed_stays(
         home = tmp_path / "deployment"
         monkeypatch.setenv("DAGSTER_HOME", str(home))
     prepare_dagster_home(get_settings())
-    configuration = home / "dagster.yaml"
-    configuration.write_text(configuration.read_text() + "# an operator's note\n")
     with dg.DagsterInstance.from_config(str(home)) as instance:
         instance.event_log_storage.set_concurrency_slots("extract", 7)
         # A run waits for a code server that does not answer.
         assert instance.get_concurrency_config().run_queue_config.max_user_code_failure_retries == 10
 
+    prepare_dagster_home(get_settings())  # as up and ingest do, which write their own file again
+    configuration = home / "dagster.yaml"
+    configuration.write_text(configuration.read_text() + "# an operator's note\n")
     for command in commands:
         if not is_given:
             monkeypatch.delenv("DAGSTER_HOME", raising=False)
