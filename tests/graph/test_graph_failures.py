@@ -222,7 +222,8 @@ def test_a_lease_that_ran_out_is_taken_again(
             steal(postgres_dsn, "captions")
             with psycopg.connect(postgres_dsn) as connection:
                 connection.execute(
-                    "update captionacc.video_database_state set lock_expires_at = now() where lock_owner = 'ann'"
+                    "update captionacc.video_database_state set lock_expires_at = now() "
+                    "where lock_owner = 'ann'"
                 )
         return merge(*arguments)
 
