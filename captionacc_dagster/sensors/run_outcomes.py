@@ -4,6 +4,7 @@ An asset's body writes the errors that it sees. A killed process sees nothing, a
 run outside any body, a run that waits in the queue can be cancelled or fail to start. One tick
 
 * reads the ends of runs that are new to it, failed and cancelled ones, and settles their rows;
+* sees to it that Dagster starts again those of which it says that it will;
 * ends runs that were cancelled in the catalogue (in the web app, or with their video);
 * reports runs whose process is gone, which Dagster then starts again;
 * compares the rows that are in work with Dagster's runs, for ends that nobody reported.
@@ -18,7 +19,7 @@ from typing import Self
 import dagster as dg
 from dagster._core.errors import DagsterError
 from dagster._core.event_api import RunStatusChangeRecordsFilter
-from dagster._core.storage.tags import WILL_RETRY_TAG
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 
 from captionacc_dagster.outcomes import (
     CANCELLED,
@@ -34,18 +35,23 @@ from captionacc_dagster.run_processes import runs_without_process
 BATCH = 100
 #: A process has to be missing for so long: a code server may be starting.
 GONE_AFTER = timedelta(seconds=20)
+#: Dagster starts a run again within seconds; after that long it is told once more, so often in all.
+RETRY_AFTER = timedelta(seconds=30)
+MOST_FAILURES_TOLD = 3
 
 
 @dataclass(frozen=True)
 class Cursor:
     """The last failure and cancellation that were read, by their numbers in the event log.
 
-    ``missing``: since when the process of a run is missing.
+    ``missing``: since when the process of a run is missing. ``awaited``: since when a failed run is to
+    be started again.
     """
 
     failures: int = 0
     cancellations: int = 0
     missing: dict[str, str] = field(default_factory=dict)
+    awaited: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, text: str | None) -> Self:
@@ -66,45 +72,101 @@ class Cursor:
 def run_outcomes(context: dg.SensorEvaluationContext, catalog: dg.ResourceParam[Catalog]) -> dg.SensorResult:
     """Costs the ends of runs since the last tick, and the runs that are at work."""
     cursor = Cursor.read(context.cursor)
-    failed, last_failure = _settle_ends(context, catalog, dg.DagsterEventType.RUN_FAILURE, cursor.failures)
-    cancelled, last_cancellation = _settle_ends(
-        context, catalog, dg.DagsterEventType.RUN_CANCELED, cursor.cancellations
-    )
+    awaited, told_again = _see_to_retries(context, catalog, cursor.awaited)
+    failed, last_failure = _settle_failures(context, catalog, cursor.failures, awaited)
+    cancelled, last_cancellation = _settle_cancellations(context, catalog, cursor.cancellations)
     told = _end_cancelled_runs(context, catalog)
     missing, gone = _report_gone_processes(context, cursor.missing)
     lost = settle_lost_runs(catalog, context.instance, context.log.warning)
     return dg.SensorResult(
-        cursor=Cursor(last_failure, last_cancellation, missing).write(),
+        cursor=Cursor(last_failure, last_cancellation, missing, awaited).write(),
         skip_reason=(
             f"{failed} failures and {cancelled} cancellations since the last tick, {told} runs told to end, "
-            f"{gone} without their process, {lost} stages whose run is over or unknown"
+            f"{gone} without their process, {lost} stages whose run is over or unknown, "
+            f"{told_again} retries asked for again"
         ),
     )
 
 
-def _settle_ends(
-    context: dg.SensorEvaluationContext, catalog: Catalog, kind: dg.DagsterEventType, after: int
-) -> tuple[int, int]:
-    """Rows of runs that ended so; gives how many runs, and the number of the last event."""
+def _ends_after(
+    context: dg.SensorEvaluationContext, kind: dg.DagsterEventType, after: int
+) -> tuple[list[tuple[dg.DagsterRun, str]], int, int]:
+    """Runs that ended so and are known, each with the event's message; how many events, the last's number."""
     changes = context.instance.fetch_run_status_changes(
         RunStatusChangeRecordsFilter(event_type=kind, after_storage_id=after), limit=BATCH, ascending=True
     ).records
+    ends = []
     for change in changes:
-        run = context.instance.get_run_by_id(change.event_log_entry.run_id)
-        if run is None or will_be_retried(run):
+        entry = change.event_log_entry
+        if run := context.instance.get_run_by_id(entry.run_id):
+            ends.append((run, (entry.dagster_event.message if entry.dagster_event else "") or ""))
+    return ends, len(changes), changes[-1].storage_id if changes else after
+
+
+def _settle_failures(
+    context: dg.SensorEvaluationContext, catalog: Catalog, after: int, awaited: dict[str, str]
+) -> tuple[int, int]:
+    """Rows of runs that failed for good; the others are put into ``awaited``."""
+    ends, count, last = _ends_after(context, dg.DagsterEventType.RUN_FAILURE, after)
+    for run, message in ends:
+        undecided = context.instance.run_retries_enabled and WILL_RETRY_TAG not in run.tags
+        if will_be_retried(run) or undecided:
+            awaited[run.run_id] = datetime.now(UTC).isoformat()
+        else:
+            _settle_failure(context, catalog, run, message)
+    return count, last
+
+
+def _settle_failure(
+    context: dg.SensorEvaluationContext, catalog: Catalog, run: dg.DagsterRun, message: str
+) -> None:
+    reason = f"The run ended before it was done: {message or 'no reason is known'}"
+    settle_run(catalog, run, reason, "RunFailed", context.log.info)
+
+
+def _settle_cancellations(
+    context: dg.SensorEvaluationContext, catalog: Catalog, after: int
+) -> tuple[int, int]:
+    ends, count, last = _ends_after(context, dg.DagsterEventType.RUN_CANCELED, after)
+    for run, _ in ends:
+        settle_run(catalog, run, CANCELLED, "Cancelled", context.log.info)
+        cancel_calls(catalog, run.run_id)
+    return count, last
+
+
+def _see_to_retries(
+    context: dg.SensorEvaluationContext, catalog: Catalog, awaited: dict[str, str]
+) -> tuple[dict[str, str], int]:
+    """Failed runs that are to be started again: those to look at again, and how many were told of anew.
+
+    Dagster's daemon reads each failure once. When it does so between the event and the change of the run's
+    status, it takes the run for one that goes on, and never comes back to it. So it is given the event again.
+    """
+    now = datetime.now(UTC)
+    still: dict[str, str] = {}
+    told = 0
+    for run_id, since in awaited.items():
+        run = context.instance.get_run_by_id(run_id)
+        if run is None or AUTO_RETRY_RUN_ID_TAG in run.tags:
             continue
-        if kind == dg.DagsterEventType.RUN_CANCELED:
-            settle_run(catalog, run, CANCELLED, "Cancelled", context.log.info)
-            cancel_calls(catalog, run.run_id)
-            continue
-        if context.instance.run_retries_enabled and WILL_RETRY_TAG not in run.tags:
-            # Dagster is just finding out; the comparison of rows with runs settles it in a minute.
-            continue
-        event = change.event_log_entry.dagster_event
-        reason = (event.message if event else "") or "no reason is known"
-        message = f"The run ended before it was done: {reason}"
-        settle_run(catalog, run, message, "RunFailed", context.log.info)
-    return len(changes), changes[-1].storage_id if changes else after
+        if WILL_RETRY_TAG in run.tags and not will_be_retried(run):
+            _settle_failure(context, catalog, run, _last_failure(context.instance, run_id))
+        elif now - datetime.fromisoformat(since) < RETRY_AFTER:
+            still[run_id] = since
+        elif _failures(context.instance, run_id) < MOST_FAILURES_TOLD:
+            # Its own event comes back here, and is awaited like the first.
+            told += 1
+            context.instance.report_run_failed(run, _last_failure(context.instance, run_id))
+    return still, told
+
+
+def _failures(instance: dg.DagsterInstance, run_id: str) -> int:
+    return len(instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE))
+
+
+def _last_failure(instance: dg.DagsterInstance, run_id: str) -> str:
+    told = instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    return (told[-1].dagster_event.message if told and told[-1].dagster_event else "") or ""
 
 
 def _end_cancelled_runs(context: dg.SensorEvaluationContext, catalog: Catalog) -> int:

@@ -168,6 +168,37 @@ class TestFailures:
         world.tick()
         assert world.row(video).layout_status == "error"
 
+    def test_a_failure_that_dagsters_daemon_passed_over_is_told_again(self, world: World, monkeypatch):
+        """It read the event before the run's status had changed, and will not read it again."""
+        video, run_id = world.working()
+        world.fail(run_id)
+        world.tick()
+        assert "0 retries asked for again" in world.tick()
+        monkeypatch.setattr(run_outcomes_module, "RETRY_AFTER", timedelta(0))
+        told = [world.tick() for _ in range(2 * run_outcomes_module.MOST_FAILURES_TOLD)]
+        assert sum("1 retries asked for again" in message for message in told) == 2
+        failures = world.instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE)
+        assert [entry.dagster_event.message for entry in failures] == [KILLED] * 3
+        assert world.queue.run(run_id).tags["dagster/will_retry"] == "true"
+        assert world.row(video).layout_run_id == run_id
+
+    def test_a_run_that_was_started_again_is_left_alone(self, world: World, monkeypatch):
+        _, run_id = world.working()
+        world.fail(run_id)
+        world.tick()
+        monkeypatch.setattr(run_outcomes_module, "RETRY_AFTER", timedelta(0))
+        world.instance.add_run_tags(run_id, {"dagster/auto_retry_run_id": "another"})
+        assert "0 retries asked for again" in world.tick()
+        assert len(world.instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE)) == 1
+
+    def test_a_failure_of_which_dagster_decides_later_is_settled_then(self, world: World):
+        video, run_id = world.working()
+        world.fail(run_id)
+        world.tick()
+        world.instance.add_run_tags(run_id, {"dagster/will_retry": "false"})
+        world.tick()
+        assert world.row(video).layout_status == "error" and KILLED in world.row(video).error
+
     def test_a_run_that_failed_before_it_began_ends_in_the_row(self, world: World, no_retry):
         """Its run key is used up, so no other run would ever come."""
         video, run_id = world.asked_for()
