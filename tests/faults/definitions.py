@@ -28,8 +28,8 @@ __all__ = ["defs"]
 LEASE_SECONDS = 4.0
 #: Five to twenty in the product.
 FIRST_RETRY_SECONDS = 2.0
-#: Twenty in the product.
-GONE_AFTER_SECONDS = 4.0
+#: Twenty and thirty in the product.
+GONE_AFTER_SECONDS = RETRY_AFTER_SECONDS = 4.0
 MODAL = ModalCallSettings(
     poll_seconds=0.1, row_seconds=1.0, spawn_grace_seconds=2.0, unreachable_seconds=1.0, wait_seconds=300
 )
@@ -60,6 +60,7 @@ if injection.FOLDER in os.environ:
     ComputeResource.create_resource = _open_compute
     FunctionCatalog.lease.__defaults__ = (LEASE_SECONDS,)
     run_outcomes.GONE_AFTER = timedelta(seconds=GONE_AFTER_SECONDS)
+    run_outcomes.RETRY_AFTER = timedelta(seconds=RETRY_AFTER_SECONDS)
     retries.DEFAULT = replace(retries.DEFAULT, first_seconds=FIRST_RETRY_SECONDS)
     for _op, _policy in retries.RETRIES.items():
         retries.RETRIES[_op] = replace(_policy, first_seconds=FIRST_RETRY_SECONDS)

@@ -199,6 +199,7 @@ def containers(outages: Outages) -> Iterator[Containers]:
         yield containers
 
 
+@pytest.mark.thorough
 @disturbs(modal=True, silent=True)
 def test_a_modal_that_is_silent_gives_its_result_to_the_next_try(
     disturbed: Disturbed, outages: Outages, containers: Containers
@@ -228,6 +229,7 @@ def test_a_call_that_times_out_and_returns_late_changes_nothing(
     assert platform.row(video_id).current_cropped_frames_version == 2
 
 
+@pytest.mark.thorough
 @disturbs(Fault(CAPTIONS, "take_lock", do="hold"))
 def test_a_run_that_was_paused_for_longer_than_its_lease_takes_it_again(
     disturbed: Disturbed, outages: Outages
@@ -257,6 +259,7 @@ def test_a_bucket_that_goes_away_is_tried_again(disturbed: Disturbed, outages: O
     disturbed.healed(since, "object store down", "the asset's next try")
 
 
+@pytest.mark.thorough
 @disturbs(Fault(CROPS, "activate_cropped_frames_version", when="before", do="hold"))
 def test_connections_that_break_are_made_anew(disturbed: Disturbed, outages: Outages):
     platform = outages.platform
