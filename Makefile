@@ -1,6 +1,8 @@
 # Two commands do everything on a fresh machine with Python 3.11 or newer:
 #   make demo    set up, then turn the sample video into captions
 #   make test    set up, then lint and run the tests
+# And, as CI does after them:
+#   make faults  kill, cut off and restart the platform's processes, and see it heal
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 # Bytecode makes each of Dagster's processes start in half the time.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test dev lint format lock clean
+.PHONY: demo test faults dev lint format lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/captionacc demo
@@ -18,7 +20,12 @@ dev: $(INSTALLED)
 	$(BIN)/captionacc up
 
 test: $(INSTALLED) lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not faults" $(PYTEST_ARGS)
+	@echo "Left out: the fault injection, which make faults runs"
+
+# One after the other: each test runs a whole platform, and some count seconds.
+faults: $(INSTALLED)
+	$(BIN)/python -m pytest -m faults $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
