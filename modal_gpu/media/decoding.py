@@ -2,10 +2,12 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
 import av
 from av.packet import Packet
@@ -23,6 +25,10 @@ _RESTART_SECONDS = 1
 _SEEKABLE_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 #: Seconds that decoding starts before a wanted frame; more where the first frame comes too late.
 _LEAD_SECONDS = (0, 2, 10, 60)
+#: Frames held back: a frame may be made from one that is shown later, as many as codecs reorder.
+_HELD_BACK = 4
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -47,14 +53,46 @@ def presented_frames(
     (Where the container is wrong about its key frames, the first frame may come later:
     :func:`presented_frames_from` makes sure.)
 
-    One pass; memory is a few frames a decoding thread (``threads``, 0 for one a core). Packets
-    that cannot be decoded are counted in ``report`` and skipped. Times strictly ascend: a frame
-    whose time stamp runs backwards is put right after the one before it, and where a clock starts
-    again (joined recordings) the rest follows on. Raises as :func:`probe`
+    One pass (two where there is damage: :func:`repeatable`); memory is a few frames a decoding thread
+    (``threads``, 0 for one a core). Packets that cannot be decoded are counted in ``report`` and skipped.
+    Times strictly ascend: a frame whose time stamp runs backwards is put right after the one before it,
+    and where a clock starts again (joined recordings) the rest follows on. Raises as :func:`probe`
     does, and :class:`NoFramesError` when nothing can be decoded.
     """
     info = info or probe(path)
     report = report if report is not None else DecodeReport()
+    yield from repeatable(lambda count: _presented(path, report, info, start_index, count), report, threads)
+
+
+def repeatable(read: Callable[[int], Iterator[_Item]], report: DecodeReport, threads: int) -> Iterator[_Item]:
+    """What ``read(threads)`` gives, and the same for the same file every time.
+
+    Several threads guess damaged parts of a picture from neighbours that happen to be ready, one thread
+    from the same ones each time. So where ``report`` tells of damage, ``read(1)`` starts anew, and what
+    was given out before the damage is left out. Healthy videos pay nothing, damaged ones a second pass.
+    """
+    if threads == 1:
+        yield from read(1)
+        return
+    given, held = 0, deque[_Item]()
+    for item in read(threads):
+        if report.decoder_met_damage:
+            break
+        held.append(item)
+        if len(held) > _HELD_BACK:
+            given += 1
+            yield held.popleft()
+    if not report.decoder_met_damage:
+        yield from held
+        return
+    held.clear()
+    report.forget()
+    yield from itertools.islice(read(1), given, None)
+
+
+def _presented(
+    path: str | Path, report: DecodeReport, info: VideoInfo, start_index: int, threads: int
+) -> Iterator[PresentedFrame]:
     report.promised_seconds = info.promised_duration
     nominal = 1 / info.average_rate if info.average_rate else Fraction(1, 25)
     last: Fraction | None = None
@@ -137,6 +175,7 @@ def decode_packets(packets: Iterator[Packet], report: DecodeReport) -> Iterator[
             frames = packet.decode()
         except av.FFmpegError:
             report.corrupt_packets += packet.size > 0
+            report.refused_packets += packet.size > 0
             continue
         yield from frames
 

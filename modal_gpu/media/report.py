@@ -13,11 +13,18 @@ class DecodeReport:
     concealed_frames: int = 0
     #: Packets that could not be decoded at all; the last good frame stands in for theirs.
     corrupt_packets: int = 0
+    #: Those of them that the decoder got whole and refused.
+    refused_packets: int = 0
     #: The file holds less than its header promised, or cannot be read to its end.
     ended_early: bool = False
     #: Where the decodable video ends, and where the header says it does, in seconds.
     end_seconds: Fraction | None = None
     promised_seconds: Fraction | None = None
+
+    @property
+    def decoder_met_damage(self) -> bool:
+        """Pictures came out guessed, or not at all: more than a file that ends early."""
+        return self.concealed_frames + self.refused_packets > 0
 
     def forget(self) -> None:
         """Start anew: what was read so far is read again in another way."""

@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 
 from modal_gpu.errors import NoFramesError
 from modal_gpu.frame_index import INDEX_RATE, index_time
-from modal_gpu.media.decoding import PresentedFrame, frames_with_indices, presented_frames
+from modal_gpu.media.decoding import PresentedFrame, frames_with_indices, presented_frames, repeatable
 from modal_gpu.media.probe import VideoInfo
 from modal_gpu.media.report import DecodeReport
 from modal_gpu.media.source import is_cut_off, open_video
@@ -47,6 +47,12 @@ def frames_at(
     if info.container_format in _UNTIMED_FORMATS:
         yield from _read_through(path, indices, info, report, threads)
         return
+    yield from repeatable(lambda count: _frames_at(path, indices, info, report, count), report, threads)
+
+
+def _frames_at(
+    path: str | Path, indices: Sequence[int], info: VideoInfo, report: DecodeReport, threads: int
+) -> Iterator[tuple[int, PresentedFrame]]:
     with open_video(path) as (container, stream):
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
@@ -80,7 +86,7 @@ def _last_good_frame(path: str | Path, index: int, info: VideoInfo) -> Presented
     lead = _DAMAGE_LEAD_SECONDS * INDEX_RATE
     for start_index in [index - lead, 0] if index > lead else [0]:
         best: PresentedFrame | None = None
-        for shown in presented_frames(path, info=info, start_index=start_index):
+        for shown in presented_frames(path, info=info, start_index=start_index, threads=1):
             if shown.seconds > index_time(index):
                 if best is None and start_index == 0:
                     best = shown
@@ -224,6 +230,7 @@ class _SeekingDecoder:
             frames = self._codec.decode(packet)
         except av.FFmpegError:
             self._report.corrupt_packets += packet is not None
+            self._report.refused_packets += packet is not None
             return
         for frame in frames:
             self._report.decoded_frames += 1

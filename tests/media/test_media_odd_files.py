@@ -78,6 +78,21 @@ def test_what_can_be_decoded_is_and_damage_is_told(data_dir: Path, name: str):
         assert full.seconds == seconds[full.index]
 
 
+def test_damaged_parts_are_guessed_the_same_way_every_time(data_dir: Path):
+    path = data_dir / "odd" / "bitflips_mdat.mp4"
+    region = CropRegion(0, 0.78, 1, 1)
+    crops, fulls = [], []
+    for threads in (1, 2, 2):
+        report = DecodeReport()
+        crops.append(
+            b"".join(f.yuv.tobytes() for f in read_cropped_frames(path, region, report, threads=threads))
+        )
+        assert (report.decoded_frames, report.decoder_met_damage) == (200, True)
+        fulls.append([f.image.tobytes() for f in read_full_frames(path, range(0, 80, 9), threads=threads)])
+    assert crops[0] == crops[1] == crops[2]
+    assert fulls[0] == fulls[1] == fulls[2]
+
+
 @pytest.mark.parametrize("name", NO_VIDEOS)
 def test_what_is_no_video_gives_a_clear_error(data_dir: Path, name: str):
     error, message = NO_VIDEOS[name]
