@@ -1,6 +1,6 @@
 """What a run costs that does nothing: by executor, by storage, and one run for many videos.
 
-    python -m benchmarks.overhead [--runs 20] [--singles 5] [--slots 2] [--fork]
+    python -m benchmarks.overhead [--runs 20] [--singles 5] [--slots 2] [--anew]
     python -m benchmarks.overhead --parts
 
 The daemon, its queue, the code server, the platform's definitions and the run processes are the real
@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.orchestration import Orchestra, Storage, orchestra
-from benchmarks.overhead_definitions import FORK, defs
+from benchmarks.overhead_definitions import defs
 from modal_gpu.cores import available_cores
 
 MODULE = "benchmarks.overhead_definitions"
@@ -113,7 +113,7 @@ def main() -> None:
     )
     parser.add_argument("--executors", nargs="*", choices=EXECUTORS, default=list(EXECUTORS))
     parser.add_argument("--json", type=Path, help="also write the figures there")
-    parser.add_argument("--fork", action="store_true", help="run processes are forked: an experiment")
+    parser.add_argument("--anew", action="store_true", help="each run process is started anew, not forked")
     parser.add_argument("--parts", action="store_true", help="CPU seconds of a run's process, and no more")
     options = parser.parse_args()
     if options.parts:
@@ -122,8 +122,7 @@ def main() -> None:
             table.add_row(name, f"{seconds:.2f}")
         Console(width=110).print(table)
         return
-    if options.fork:
-        os.environ[FORK] = "1"
+    os.environ["CAPTIONACC_FORK_RUNS"] = str(not options.anew).lower()
     table = Table(
         "storage", "videos", "executor", "to its start s", "to its end s", "videos a minute", "CPU s a video"
     )

@@ -78,7 +78,8 @@ def differences(matching: Matching) -> Table:
     rows = [(c.start_s, "missed", c.text, "") for c in matching.missed]
     rows += [(c.start_s, "invented", "", c.text) for c in matching.invented]
     for pair in matching.pairs:
-        late = max(abs(pair.start_error_ms), abs(pair.end_error_ms)) > END_TOLERANCE_MS + 1e-6
+        worst = max(abs(pair.start_error_ms), abs(pair.end_error_ms))
+        late = worst > END_TOLERANCE_MS + 1e-6 or pair.iou < FOUND_IOU
         if late or not pair.text_is_exact:
             times = f"start {pair.start_error_ms:+.0f} ms, end {pair.end_error_ms:+.0f} ms" if late else ""
             what = "\n".join(filter(None, [times, "" if pair.text_is_exact else "text"]))

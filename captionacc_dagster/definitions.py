@@ -1,4 +1,4 @@
-"""Everything that Dagster loads, put together; nothing else happens here."""
+"""Everything that Dagster loads, put together."""
 
 import dagster as dg
 
@@ -8,6 +8,7 @@ from captionacc_dagster.assets.crops import crop_and_infer_caption_frame_extents
 from captionacc_dagster.assets.external import layout_approval, source_video
 from captionacc_dagster.assets.layout import extract_frames_and_ocr
 from captionacc_dagster.assets.reconciliation import reconciliation_report
+from captionacc_dagster.forked_runs import fork_runs
 from captionacc_dagster.jobs import caption_text_job, captions_job, layout_job, reconciliation_job, upkeep
 from captionacc_dagster.resources.factories import CatalogResource, ComputeResource, ObjectStoreResource
 from captionacc_dagster.sensors.alerts import alerts
@@ -49,3 +50,5 @@ defs = dg.Definitions(
     # A run works in one process: starting another for each step takes longer than most steps.
     executor=dg.in_process_executor,
 )
+
+fork_runs()

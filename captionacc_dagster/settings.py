@@ -190,6 +190,11 @@ class Settings(BaseSettings):
         ge=0,
         description="runs at work; 0: ten on Modal, else one a worker, at least two",
     )
+    fork_runs: bool = Field(
+        True,
+        alias="CAPTIONACC_FORK_RUNS",
+        description="fork run processes from one that has loaded the code (Linux, default launcher)",
+    )
     tenant_runs: int = Field(
         0,
         alias="CAPTIONACC_TENANT_RUNS",

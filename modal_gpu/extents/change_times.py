@@ -138,8 +138,7 @@ class ChangeLocator:
             return pictures[found.whole.begins].seconds
         if vanishes >= changes:
             return pictures[found.whole.ends].seconds
-        # One caption fades out, then the other one in; or one dissolves into the other.
-        return pictures[(found.leaves.ends + found.comes.begins) // 2].seconds
+        return pictures[found.middle].seconds
 
     def _is_other(self, place: int, than: int) -> bool:
         """Whether another change happens into a frame: further away than one fade, or the other way."""
@@ -185,6 +184,15 @@ class _Change:
     whole: _Transition
     leaves: _Transition
     comes: _Transition
+    #: The first picture that shows more of what comes than of what goes.
+    half: int
+
+    @property
+    def middle(self) -> int:
+        """Where one caption becomes another."""
+        if self.leaves.ends > self.comes.begins:
+            return self.half  # one dissolves into the other
+        return (self.leaves.ends + self.comes.begins) // 2  # one fades out, then the other in
 
 
 def _change(pictures: list[SourcePicture], places: NDArray[np.float64]) -> _Change | None:
@@ -212,7 +220,8 @@ def _change(pictures: list[SourcePicture], places: NDArray[np.float64]) -> _Chan
             _fitted(part.share, seconds) if part.mass >= _LEAST_PART * mass else whole
             for part in (leaving, coming)
         )
-        found = _Change(whole, leaves, comes)
+        half = whole.start + int(np.argmax(both[whole.start : whole.end + 1] > 0.5))
+        found = _Change(whole, leaves, comes, half)
         sides = (
             np.arange(whole.start + 1)[-_SIDE_PICTURES:],
             np.arange(whole.end, len(looks))[:_SIDE_PICTURES],

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from modal_gpu.contracts import CropRegion
-from modal_gpu.extents.change_times import WINDOW, ChangeLocator, picture_size
+from modal_gpu.extents.change_times import WINDOW, ChangeLocator, _change, picture_size
 from modal_gpu.extents.decoder import STROKES, decode
 from modal_gpu.extents.predictor import PairBatch, StripHints, collect
 from modal_gpu.extents.strokes import StrokePredictor
@@ -146,6 +146,22 @@ def test_captions_that_fade_are_placed_within_one_source_frame_mostly_and_always
     errors = [min(abs(at - true) for true in expected) for at in found[changes(labels)]]
     assert np.median(errors) <= float(np.median(np.diff(np.array(times, float)))) + 1e-3
     assert max(errors) <= fade + 1e-3
+
+
+@pytest.mark.parametrize("dissolve", [4, 5, 6])
+def test_of_captions_that_dissolve_the_later_begins_where_there_is_more_of_it(dissolve: int):
+    """Without motion behind them, each at a share of its own of every picture between."""
+    first, second = (
+        with_text(np.full((120, 480), 90, np.uint8), text, 1) for text in ("before that", "what came")
+    )
+    shares = np.clip((np.arange(50) - 20) / dissolve, 0, 1)
+    pictures = [
+        SourceStrip(number / 25, np.round(first * (1 - share) + second * share).astype(np.uint8))
+        for number, share in enumerate(shares)
+    ]
+    places = np.array([strip.seconds * 10 for strip in pictures]) - (20 + dissolve / 2) / 2.5
+    found = _change(pictures, places)
+    assert found.middle == np.argmax(shares > 0.5)
 
 
 def test_the_stroke_predictors_captions_begin_and_end_on_their_source_frames(tmp_path: Path):

@@ -236,6 +236,7 @@ def test_a_run_that_was_paused_for_longer_than_its_lease_takes_it_again(
 ):
     platform, video_id = outages.platform, disturbed.video_id
     process = run_process(platform, outages.run_of(video_id).run_id)
+    assert "multiprocessing.forkserver" in " ".join(process.parent().cmdline())
     since = time.time()
     process.suspend()
     platform.plans.let_go(video_id)
