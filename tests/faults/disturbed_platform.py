@@ -334,6 +334,8 @@ def kill_daemon(platform: Platform) -> None:
     daemon.wait(10)
 
 
-def code_server(run: psutil.Process) -> psutil.Process:
-    """The code server that a run's process belongs to."""
-    return run.parent()
+def servers(run: psutil.Process) -> list[psutil.Process]:
+    """The processes that a run's comes from: the one it was forked from, and Dagster's code server."""
+    lineage = run.parents()
+    server = next(number for number, parent in enumerate(lineage) if "api grpc" in " ".join(parent.cmdline()))
+    return lineage[: server + 1]

@@ -25,12 +25,12 @@ from captionacc_dagster.resources.compute import ComputeCall, run_call
 from modal_gpu.functions.settings import ComputeSettings
 from tests.faults.disturbed_platform import (
     Platform,
-    code_server,
     free_port,
     kill_daemon,
     make_clip,
     run_process,
     running_platform,
+    servers,
     start_daemon,
 )
 from tests.faults.injection import Fault
@@ -350,7 +350,7 @@ def test_after_a_reboot_what_was_at_work_is_started_again(disturbed: Disturbed, 
     process = run_process(platform, run.run_id)
     since = time.time()
     kill_daemon(platform)
-    for one in (code_server(process), process):
+    for one in (*servers(process), process):
         one.kill()
     assert platform.instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.STARTED
     start_daemon(platform)
