@@ -14,8 +14,21 @@ from typing import Any
 
 from captionacc_dagster.settings import SettingsError, get_settings
 
-#: What a run's process would import first.
-_PRELOADED = ["dagster._grpc.impl", "dagster._cli.api", "captionacc_dagster.definitions"]
+#: What a run's process would import first: what it is made of, the platform, and what opens the storage.
+#: Those that a later Dagster lacks are left out.
+_PRELOADED = [
+    "dagster._grpc.impl",
+    "dagster._cli.api",
+    "captionacc_dagster.definitions",
+    "captionacc_dagster.previews",
+    "dagster._core.storage.sqlite_storage",
+    "dagster._daemon.auto_run_reexecution.event_log_consumer",
+    "dagster._utils.test.definitions",
+    "dagster_postgres",
+    "psycopg2",
+    "upath",
+    "PIL.JpegImagePlugin",
+]
 
 
 def fork_runs() -> bool:
