@@ -24,6 +24,8 @@ Log = Callable[[str], None]
 #: The stage that each job begins with.
 FIRST_STAGE: dict[str, Stage] = {"layout": "layout", "captions": "boundaries", "caption_text": "text"}
 
+#: The event by which Dagster's daemon says so.
+_RETRY_FAILED = "Failed to retry run"
 CANCELLED = "The run was cancelled; retry it to go on."
 #: A row whose run ended is settled by the run's own word, or by the event; after that long by comparing.
 SETTLED_BY_THEN = timedelta(minutes=1)
@@ -36,6 +38,22 @@ LOST_AFTER = timedelta(hours=1)
 def will_be_retried(run: dg.DagsterRun) -> bool:
     """Whether Dagster starts the run again, as another run."""
     return run.tags.get(WILL_RETRY_TAG) == "true"
+
+
+def retry_went_wrong(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether Dagster meant to start a failed run again and could not, at that moment.
+
+    Its code server did not answer, or its database. Dagster gives the run up with the first such error and
+    says from then on that it will not retry; told of the failure anew, it decides anew.
+    """
+    if run.tags.get(WILL_RETRY_TAG) != "false":
+        return False
+    told = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    if not any(entry.dagster_event.message == _RETRY_FAILED for entry in told if entry.dagster_event):
+        return False
+    # Dagster may have made the new run and not have put it into the queue.
+    retry = instance.get_run_by_id(run.tags.get(AUTO_RETRY_RUN_ID_TAG, ""))
+    return retry is None or retry.status == dg.DagsterRunStatus.NOT_STARTED
 
 
 def settle_run(catalog: Catalog, run: dg.DagsterRun, message: str, error_type: str, log: Log) -> list[Stage]:
@@ -190,7 +208,7 @@ def _verdict(
 
 def _goes_on(instance: dg.DagsterInstance, run: dg.DagsterRun, ended_at: datetime, now: datetime) -> bool:
     """Whether Dagster started the run again, or will: the retry may have died before it began the stage."""
-    while will_be_retried(run):
+    while will_be_retried(run) or retry_went_wrong(instance, run):
         retry = run.tags.get(AUTO_RETRY_RUN_ID_TAG)
         record = instance.get_run_record_by_id(retry) if retry else None
         if record is None:

@@ -24,6 +24,7 @@ from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 from captionacc_dagster.outcomes import (
     CANCELLED,
     cancel_calls,
+    retry_went_wrong,
     settle_lost_runs,
     settle_run,
     will_be_retried,
@@ -37,7 +38,7 @@ BATCH = 100
 GONE_AFTER = timedelta(seconds=20)
 #: Dagster starts a run again within seconds; after that long it is told once more, so often in all.
 RETRY_AFTER = timedelta(seconds=30)
-MOST_FAILURES_TOLD = 3
+MOST_FAILURES_TOLD = 5
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def _settle_failures(
     ends, count, last = _ends_after(context, dg.DagsterEventType.RUN_FAILURE, after)
     for run, message in ends:
         undecided = context.instance.run_retries_enabled and WILL_RETRY_TAG not in run.tags
-        if will_be_retried(run) or undecided:
+        if will_be_retried(run) or undecided or retry_went_wrong(context.instance, run):
             awaited[run.run_id] = datetime.now(UTC).isoformat()
         else:
             _settle_failure(context, catalog, run, message)
@@ -140,16 +141,20 @@ def _see_to_retries(
     """Failed runs that are to be started again: those to look at again, and how many were told of anew.
 
     Dagster's daemon reads each failure once. When it does so between the event and the change of the run's
-    status, it takes the run for one that goes on, and never comes back to it. So it is given the event again.
+    status, it takes the run for one that goes on, and never comes back to it; nor does it when it failed to
+    start the run again, as when the code server was just starting. So it is given the event again.
     """
     now = datetime.now(UTC)
     still: dict[str, str] = {}
     told = 0
     for run_id, since in awaited.items():
         run = context.instance.get_run_by_id(run_id)
-        if run is None or AUTO_RETRY_RUN_ID_TAG in run.tags:
+        if run is None:
             continue
-        if WILL_RETRY_TAG in run.tags and not will_be_retried(run):
+        went_wrong = retry_went_wrong(context.instance, run)
+        if AUTO_RETRY_RUN_ID_TAG in run.tags and not went_wrong:
+            continue
+        if WILL_RETRY_TAG in run.tags and not will_be_retried(run) and not went_wrong:
             _settle_failure(context, catalog, run, _last_failure(context.instance, run_id))
         elif now - datetime.fromisoformat(since) < RETRY_AFTER:
             still[run_id] = since
@@ -157,6 +162,8 @@ def _see_to_retries(
             # Its own event comes back here, and is awaited like the first.
             told += 1
             context.instance.report_run_failed(run, _last_failure(context.instance, run_id))
+        elif went_wrong:
+            _settle_failure(context, catalog, run, _last_failure(context.instance, run_id))
     return still, told
 
 

@@ -23,6 +23,7 @@ from captionacc_dagster.settings import Settings
 from modal_gpu.contracts import CropRegion
 
 STRIP = CropRegion(0.1, 0.8, 0.9, 0.95)
+NOT_STARTED = dg.DagsterRunStatus.NOT_STARTED
 KILLED = "The process of this run was killed"
 
 
@@ -102,6 +103,11 @@ class World:
     def fail(self, run_id: str, message: str = KILLED) -> None:
         self.instance.report_run_failed(self.queue.run(run_id), message)
 
+    def could_not_retry(self, run_id: str) -> None:
+        """What Dagster's daemon does with an error of its own."""
+        self.instance.report_engine_event("Failed to retry run", self.queue.run(run_id))
+        self.instance.add_run_tags(run_id, {"dagster/will_retry": "false"})
+
     def later(self, by: timedelta) -> None:
         """Moves what the catalogue and Dagster noted back in time."""
         with psycopg.connect(self._dsn) as connection:
@@ -176,11 +182,41 @@ class TestFailures:
         assert "0 retries asked for again" in world.tick()
         monkeypatch.setattr(run_outcomes_module, "RETRY_AFTER", timedelta(0))
         told = [world.tick() for _ in range(2 * run_outcomes_module.MOST_FAILURES_TOLD)]
-        assert sum("1 retries asked for again" in message for message in told) == 2
+        assert sum("1 retries asked for again" in message for message in told) == 4
         failures = world.instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE)
-        assert [entry.dagster_event.message for entry in failures] == [KILLED] * 3
+        assert [entry.dagster_event.message for entry in failures] == [KILLED] * 5
         assert world.queue.run(run_id).tags["dagster/will_retry"] == "true"
         assert world.row(video).layout_run_id == run_id
+
+    @pytest.mark.parametrize("made", [False, True], ids=["no-run", "run-not-queued"])
+    def test_a_retry_that_dagster_could_not_start_is_asked_for_again(
+        self, world: World, monkeypatch, made: bool
+    ):
+        """As its daemon leaves a run when the code server does not answer, or the database."""
+        video, run_id = world.working()
+        world.fail(run_id)
+        if made:
+            again = str(uuid.uuid4())
+            world.instance.add_run(world.queue.run(run_id)._replace(run_id=again, status=NOT_STARTED))
+            world.instance.add_run_tags(run_id, {"dagster/auto_retry_run_id": again})
+        world.could_not_retry(run_id)
+        world.tick()
+        world.later(run_outcomes_module.RETRY_AFTER + timedelta(minutes=1))
+        assert "0 retries asked for again" in world.tick()
+        assert world.row(video).layout_run_id == run_id
+        monkeypatch.setattr(run_outcomes_module, "RETRY_AFTER", timedelta(0))
+        assert "1 retries asked for again" in world.tick()
+        # Dagster's own decision, made anew.
+        assert world.queue.run(run_id).tags["dagster/will_retry"] == "true"
+
+    def test_a_retry_that_dagster_never_can_start_ends_in_the_row(self, world: World, monkeypatch):
+        video, run_id = world.working()
+        world.fail(run_id)
+        monkeypatch.setattr(run_outcomes_module, "RETRY_AFTER", timedelta(0))
+        for _ in range(2 * run_outcomes_module.MOST_FAILURES_TOLD):
+            world.could_not_retry(run_id)
+            world.tick()
+        assert world.row(video).layout_status == "error" and KILLED in world.row(video).error
 
     def test_a_run_that_was_started_again_is_left_alone(self, world: World, monkeypatch):
         _, run_id = world.working()
