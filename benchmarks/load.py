@@ -101,7 +101,7 @@ def wait(
     """Wall seconds until every row is through. Raises for a row that ended in an error."""
     started, told = time.monotonic(), 0.0
     while True:
-        rows = [catalog.get_video(video_id) for video_id in ids]
+        rows = catalog.list_videos(len(ids))
         failed = [
             row for row in rows if "error" in (row.layout_status, row.boundaries_status, row.text_status)
         ]

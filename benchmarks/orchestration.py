@@ -26,7 +26,7 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from captionacc_dagster.platform import POOL_LIMITS, dagster_yaml
+from captionacc_dagster.platform import POOL_LIMITS, SERVICE_ENVIRONMENT, dagster_yaml
 from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.settings import Settings
 
@@ -162,6 +162,7 @@ def orchestra(
     keep = False
     home = folder or Path(tempfile.mkdtemp(prefix="captionacc-orchestra-"))
     values = {
+        **SERVICE_ENVIRONMENT,
         "CAPTIONACC_HOME": str(home),
         "DAGSTER_HOME": str(home / "dagster"),
         "CAPTIONACC_MAX_RUNS": str(runs),

@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     import dagster as dg
 
 DEFINITIONS_MODULE = "captionacc_dagster.definitions"
+#: Of Dagster's processes, unless set otherwise.
+SERVICE_ENVIRONMENT = {
+    # Idle threads of PyTorch and OpenCV wait instead of spinning: several runs share the cores.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # Threads of the code server. A launch and a sensor's tick take one each for seconds; by default there are
+    # four more than cores, so that few are left to say that the server is alive, and it would be replaced.
+    "DAGSTER_GRPC_MAX_WORKERS": "32",
+}
 
 #: Runs of each pool that may work at once (dagster.yaml can only hold one default for all).
 POOL_LIMITS = {"extract": 5, "crop_and_infer": 2, "caption_ocr": 10}
@@ -205,9 +213,8 @@ def running_services(settings: Settings, webserver: bool) -> Iterator[Services]:
     if webserver:
         address = ["-h", settings.host, "-p", str(settings.port)]
         commands["dagster-webserver"] = [scripts / "dagster-webserver", "-m", DEFINITIONS_MODULE, *address]
-    # Idle threads of PyTorch and OpenCV wait instead of spinning: several runs share the cores.
     environment = {
-        "OMP_WAIT_POLICY": "PASSIVE",
+        **SERVICE_ENVIRONMENT,
         **os.environ,
         "DAGSTER_HOME": str(home),
         "CAPTIONACC_HOME": str(settings.home),

@@ -45,10 +45,6 @@ QUICK_YAML = {
     "poll_interval_seconds: 10": "poll_interval_seconds: 2",
     "free_slots_after_run_end_seconds: 10": "free_slots_after_run_end_seconds: 1",
     "user_code_failure_retry_delay: 30": "user_code_failure_retry_delay: 2",
-    # Several runs start at once; one after the other takes seconds each.
-    "dequeue_interval_seconds: 1": (
-        "dequeue_interval_seconds: 1\n  dequeue_use_threads: true\n  dequeue_num_workers: 3"
-    ),
 }
 _LONG_SECONDS = 300
 #: Of this machine's environment, nothing may reach the platform.
