@@ -9,7 +9,9 @@ launchers, Kubernetes' and Docker's, start their runs without it.
 
 import functools
 import multiprocessing
+import multiprocessing.context
 import sys
+import threading
 from typing import Any
 
 from captionacc_dagster.settings import SettingsError, get_settings
@@ -30,6 +32,33 @@ _PRELOADED = [
     "PIL.JpegImagePlugin",
 ]
 
+#: Dagster's thread in a run's process that waits to be told to end, and how long its end may take.
+_WAITING_THREAD = "termination-handler"
+_THREAD_SECONDS = 10
+
+
+class RunProcess(multiprocessing.context.ForkServerProcess):
+    """A forked process that ends only after Dagster's waiting thread has.
+
+    Forked processes end at once, threads and all. At its end a run wakes that thread, which takes the lock
+    of an event that the code server shares. Killed while it holds it, it would leave the code server waiting
+    for the lock for ever, and with it every launch: about once in a thousand runs, when it was tried.
+    """
+
+    def run(self) -> None:
+        try:
+            super().run()
+        finally:
+            for thread in threading.enumerate():
+                if thread.name == _WAITING_THREAD:
+                    thread.join(_THREAD_SECONDS)
+
+
+class RunContext(multiprocessing.context.ForkServerContext):
+    """Python's fork server, for :class:`RunProcess`."""
+
+    Process = RunProcess
+
 
 def fork_runs() -> bool:
     """From now on this process, if it is Dagster's code server, forks its runs. False where it is not one.
@@ -47,7 +76,7 @@ def fork_runs() -> bool:
     @functools.wraps(start_run)
     def start_forked(self: Any, request: Any, context: Any) -> Any:
         if hasattr(self, "_mp_ctx") and _wanted():
-            self._mp_ctx = multiprocessing.get_context("forkserver")
+            self._mp_ctx = RunContext()
         return start_run(self, request, context)
 
     multiprocessing.set_forkserver_preload(_PRELOADED)

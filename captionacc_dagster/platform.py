@@ -33,7 +33,7 @@ SERVICE_ENVIRONMENT = {
     # Idle threads of PyTorch and OpenCV wait instead of spinning: several runs share the cores.
     "OMP_WAIT_POLICY": "PASSIVE",
     # Threads of the code server. A launch and a sensor's tick take one each for seconds; by default there are
-    # four more than cores, so that few are left to say that the server is alive, and it would be replaced.
+    # four more than cores, so that they would wait for each other.
     "DAGSTER_GRPC_MAX_WORKERS": "32",
 }
 

@@ -3,13 +3,15 @@
 import multiprocessing
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
 from dagster._grpc import server
+from dagster._utils import start_termination_thread
 
 from captionacc_dagster import forked_runs
-from captionacc_dagster.forked_runs import fork_runs
+from captionacc_dagster.forked_runs import RunContext, fork_runs
 from captionacc_dagster.settings import get_settings
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="runs are forked on Linux only")
@@ -54,6 +56,27 @@ def test_the_code_server_is_as_this_dagster_has_it():
     names = server.DagsterApiServer.StartRun.__code__.co_names
     wrapped = getattr(server.DagsterApiServer.StartRun, "__wrapped__", None)
     assert "_mp_ctx" in (wrapped.__code__.co_names if wrapped else names)
+
+
+def _a_run(event) -> None:
+    """What the process of a run does with the event by which its code server would end it."""
+    done = threading.Event()
+    start_termination_thread(event, done)
+    done.set()
+    event.set()
+
+
+@linux
+def test_a_run_that_ends_leaves_nothing_locked():
+    """Without the wait for its thread each of these leaves its event locked, and a code server waiting."""
+    context = RunContext()
+    for _ in range(5):
+        event = context.Event()
+        process = context.Process(target=_a_run, args=[event])
+        process.start()
+        process.join(60)
+        assert process.exitcode == 0
+        assert event._cond.acquire(timeout=5)
 
 
 @linux
