@@ -146,7 +146,8 @@ def main() -> None:
 
 def _rows(table: Table, storage: Storage, executor: str, runs: int, alone, queued, batch) -> None:
     def shown(value: float) -> str:
-        return f"{value:.2f}"
+        # A code server that is replaced meanwhile takes its runs' figures along.
+        return f"{value:.2f}" if value > 0 else "–"
 
     table.add_row(
         storage, "one a run", executor, shown(alone["start_s"]), shown(alone["end_s"]),
