@@ -91,7 +91,7 @@ class Score:
         wanted = truth.extents()
         self.truth += len(wanted)
         self.found += len(extents)
-        self.right += matched(wanted, extents, len(truth.owner))
+        self.right += matched(wanted, extents)
 
     @property
     def pair_accuracy(self) -> float:

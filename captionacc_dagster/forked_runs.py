@@ -41,8 +41,9 @@ class RunProcess(multiprocessing.context.ForkServerProcess):
     """A forked process that ends only after Dagster's waiting thread has.
 
     Forked processes end at once, threads and all. At its end a run wakes that thread, which takes the lock
-    of an event that the code server shares. Killed while it holds it, it would leave the code server waiting
-    for the lock for ever, and with it every launch: about once in a thousand runs, when it was tried.
+    of an event that the code server shares. Without the wait it is killed while it holds the lock, and a code
+    server that asks whether the run can be cancelled, before it has seen its end, waits for ever, and with it
+    every launch.
     """
 
     def run(self) -> None:

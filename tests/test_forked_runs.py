@@ -51,6 +51,11 @@ def test_a_dagster_that_starts_runs_in_another_way_is_left_alone(start_run):
     assert start_run(SimpleNamespace()) == "its own"
 
 
+def test_elsewhere_runs_start_as_dagster_has_it(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert not fork_runs()
+
+
 def test_the_code_server_is_as_this_dagster_has_it():
     """After an update of Dagster that fails here, ``fork_runs`` does nothing any more."""
     names = server.DagsterApiServer.StartRun.__code__.co_names

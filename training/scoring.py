@@ -6,11 +6,8 @@ from collections.abc import Sequence
 TOLERANCE = 1
 
 
-def matched(truth: Sequence[tuple[int, int]], found: Sequence[tuple[int, int]], count: int) -> int:
-    """How many captions have both ends within :data:`TOLERANCE` frames, one to one, both sorted.
-
-    An end at the clip's own end is right only there.
-    """
+def matched(truth: Sequence[tuple[int, int]], found: Sequence[tuple[int, int]]) -> int:
+    """How many captions have both ends within :data:`TOLERANCE` frames, one to one, both sorted."""
     right, place = 0, 0
     for start, end in truth:
         while place < len(found) and found[place][0] < start - TOLERANCE:

@@ -220,7 +220,7 @@ def validation_figures(judged: list[ClipLogits]) -> dict[str, float]:
         probabilities = predicted.forward
         extents = [(extent.start, extent.end) for extent in decode(predicted)]
         wanted = _extents(window)
-        captions += len(wanted), len(extents), matched(wanted, extents, len(window.presence))
+        captions += len(wanted), len(extents), matched(wanted, extents)
         truth = pair_labels(window)
         clear = (window.presence_weight[1:] > 0.5) & (window.presence_weight[:-1] > 0.5)
         right += (probabilities.argmax(axis=1) == truth)[clear].sum()

@@ -35,7 +35,7 @@ class DecoderSettings:
     caption of one frame between two others), otherwise :data:`SPREAD` frames or more from them, where the
     peak and its two neighbours come to ``least_change`` more than is usual around them. Far under one
     half, since a caption cut in two is mended after OCR, where both halves have one text, while two
-    captions taken for one are lost; the network says 0.00 wherever nothing changes.
+    captions taken for one are lost; where nothing changes the network is sure of it.
     """
 
     floor: float = 0.02

@@ -1,8 +1,6 @@
 """docs/operations.md and automation.md: commands exist with their options, queries run on a catalogue."""
 
-import copy
 import re
-import shlex
 from pathlib import Path
 
 import click
@@ -13,6 +11,7 @@ from dagster._cli import create_dagster_cli
 from dagster._daemon.cli import create_dagster_daemon_cli
 
 from captionacc_dagster.cli import app as captionacc_app
+from tests import documented_commands
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "operations.md").read_text()
@@ -43,24 +42,7 @@ def queries(text: str) -> list[str]:
 
 
 def parse(command: str) -> str:
-    """Parse a command as its tool does, without running it; ``click.UsageError`` for what it has not."""
-    tool, *rest = shlex.split(command)
-    current: click.Command = TOOLS[tool]
-    context = click.Context(current, info_name=tool)
-    while isinstance(current, click.Group):
-        context = click.Context(current, parent=context, info_name=rest[0])
-        found = current.get_command(context, rest[0])
-        if found is None:
-            raise click.UsageError(f"{tool} has no command {rest[0]}")
-        current, rest = found, rest[1:]
-    # Without looking at files: those of a deployment are not here.
-    current = copy.copy(current)
-    current.params = [copy.copy(parameter) for parameter in current.params]
-    for parameter in current.params:
-        if isinstance(parameter.type, click.Path):
-            parameter.type = click.STRING
-    current.make_context(current.name, rest, parent=context)
-    return f"{tool} {current.name}"
+    return documented_commands.parse(command, TOOLS)
 
 
 @pytest.mark.parametrize("command", commands(PAGE + (DOCS / "automation.md").read_text()))

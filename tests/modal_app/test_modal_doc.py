@@ -1,8 +1,6 @@
 """docs/modal.md: every command exists in the installed tools with these options, every setting is there."""
 
-import copy
 import re
-import shlex
 from pathlib import Path
 
 import click
@@ -13,6 +11,7 @@ from modal.cli.entry_point import entrypoint_cli
 from captionacc_dagster.cli import app as captionacc_app
 from captionacc_dagster.cli.modal_checks import modal_findings
 from modal_gpu.modal_settings import FUNCTIONS, STORAGE_KEYS, ModalSettings
+from tests import documented_commands
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "modal.md").read_text()
 TOOLS = {"modal": entrypoint_cli, "captionacc": typer.main.get_command(captionacc_app)}
@@ -51,27 +50,7 @@ def commands(text: str) -> list[str]:
 
 
 def parse(command: str) -> str:
-    """Parse a command as its tool does, without running it; the name of the command that would run.
-
-    Raises ``click.UsageError`` for a command, an option or a number of arguments that it does not have.
-    """
-    tool, *rest = shlex.split(command)
-    current: click.Command = TOOLS[tool]
-    context = click.Context(current, info_name=tool)
-    while isinstance(current, click.Group) and current.name != "run":
-        context = click.Context(current, parent=context, info_name=rest[0])
-        found = current.get_command(context, rest[0])
-        if found is None:
-            raise click.UsageError(f"{tool} has no command {rest[0]}")
-        current, rest = found, rest[1:]
-    # Without looking at files: those of the examples are not here.
-    current = copy.copy(current)
-    current.params = [copy.copy(parameter) for parameter in current.params]
-    for parameter in current.params:
-        if isinstance(parameter.type, click.Path):
-            parameter.type = click.STRING
-    current.make_context(current.name, rest, parent=context)
-    return f"{tool} {current.name}"
+    return documented_commands.parse(command, TOOLS, ends_at=("run",))
 
 
 @pytest.mark.parametrize("command", commands(PAGE))
