@@ -60,6 +60,32 @@ def _convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> n
     )
 
 
+class _Joint(nn.Sequential):
+    """A 1 × 1 convolution over parts as if their channels stood side by side; then norm and ReLU."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(*_convolution(inputs, outputs, 1))
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        """(n, outputs, h, w) of parts (B, T, h, w, channels), n = B · T."""
+        return self[2](self[1](_flat(_joint(parts, self[0]))))
+
+
+def _joint(parts: list[Tensor], convolution: nn.Conv2d) -> Tensor:
+    """(B, T, h, w, outputs): products of each part, added up, since joining the parts takes longer."""
+    weights = convolution.weight.flatten(1).split([part.shape[-1] for part in parts], dim=1)
+    rows = [part.reshape(-1, part.shape[-1]) for part in parts]
+    total = F.linear(rows[0], weights[0], convolution.bias)
+    for row, weight in zip(rows[1:], weights[1:], strict=True):
+        total.addmm_(row, weight.t())
+    return total.view(*parts[0].shape[:-1], -1)
+
+
+def _flat(x: Tensor) -> Tensor:
+    """(B, T, h, w, channels) as (B · T, channels, h, w) in channels-last order, without a copy."""
+    return x.flatten(0, 1).permute(0, 3, 1, 2)
+
+
 class _Residual(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -94,7 +120,7 @@ class ExtentsNetwork(nn.Module):
         self.text_norm = nn.BatchNorm2d(s.mix)
         self.text_body = _convolution(s.mix, s.head)
         self.text_out = nn.Conv2d(s.head, 1, 1)
-        self.change_mix = _convolution((len(_PAIRS) + 1) * s.compared + 2 * s.head, s.mix, 1)
+        self.change_mix = _Joint((len(_PAIRS) + 1) * s.compared + 2 * s.head, s.mix)
         self.change_body = _convolution(s.mix, s.head)
         self.change_out = nn.Conv2d(s.head, 1, 1)
         pooled = 2 * (s.head + 4) + 1 + s.compared
@@ -125,7 +151,7 @@ class ExtentsNetwork(nn.Module):
         the first and last ones stand in for those beyond them. ``hints`` (B, 4, h, w).
         """
         s = self.settings
-        batch, time, rows, columns, _ = features.shape
+        batch, time = features.shape[:2]
         last = time if last is None else last
         begin = max(0, first - 1)  # the change into the first frame needs the text of the one before
         low, high = max(0, begin - HALO), min(time, last + HALO)
@@ -140,33 +166,30 @@ class ExtentsNetwork(nn.Module):
             """``x``, whose axis 1 begins HALO before ``begin``, ``by`` after each frame of [start, last)."""
             return x[:, HALO + start - begin + by : HALO + last - begin + by]
 
-        def flat(x: Tensor) -> Tensor:
-            """(B · n, channels, h, w) in channels-last order, without a copy."""
-            return x.flatten(0, 1).permute(0, 3, 1, 2)
-
         steps = _difference(compared[:, 1:], compared[:, :-1])  # steps[i]: i to i + 1
-        motion = torch.cat([at(steps, -1), at(steps, 0)], dim=4)
-        mixed = self.text_motion(flat(motion))
-        mixed += flat(features[:, begin:last, :, :, : s.mix])
-        mixed = mixed.unflatten(0, (batch, last - begin))
-        mixed += self.text_hints(hints[:, : s.hints])[:, None]
-        text = self.text_body(F.relu(self.text_norm(mixed.flatten(0, 1)), inplace=True))
-        text_logit = self.text_out(text).view(batch, last - begin, rows, columns)
+        mixed = _joint([at(steps, -1), at(steps, 0)], self.text_motion)
+        mixed += features[:, begin:last, :, :, : s.mix]
+        mixed += self.text_hints(hints[:, : s.hints]).permute(0, 2, 3, 1)[:, None]
+        text = self.text_body(F.relu(self.text_norm(_flat(mixed)), inplace=True))
         text = text.permute(0, 2, 3, 1).unflatten(0, (batch, last - begin))
+        text_logit = _joint([text], self.text_out)[..., 0]
 
         means = compared[:, :-2] + compared[:, 1:-1]
         means += compared[:, 2:]
         means *= 1 / 3  # means[i]: i to i + 2
         here = text[:, first - begin :]
         previous = text[:, : last - first] if begin < first else torch.cat([text[:, :1], text[:, :-1]], dim=1)
-        pairs = [(at(compared, other, first), at(compared, one, first)) for one, other in _PAIRS]
+        differences = [
+            at(steps, one, first)
+            if other == one + 1
+            else _difference(at(compared, other, first), at(compared, one, first))
+            for one, other in _PAIRS
+        ]
         # Frames i … i + 2 against i - 3 … i - 1.
-        pairs.append((at(means, 0, first), at(means, -3, first)))
-        differences = [_difference(a, b) for a, b in pairs]
-        together = torch.cat([*differences, previous, here], dim=4)
-        change = self.change_body(self.change_mix(flat(together)))
-        change_logit = self.change_out(change).view(batch, last - first, rows, columns)
+        differences.append(_difference(at(means, 0, first), at(means, -3, first)))
+        change = self.change_body(self.change_mix([*differences, previous, here]))
         change = change.permute(0, 2, 3, 1).unflatten(0, (batch, last - first))
+        change_logit = _joint([change], self.change_out)[..., 0]
 
         area, text_pool = _pool(text_logit, text)
         change_area, change_pool = _pool(change_logit, change)
@@ -256,6 +279,6 @@ def fused(network: ExtentsNetwork) -> ExtentsNetwork:
     if torch.backends.mkldnn.is_available():
         for module in list(network.modules()):
             for name, child in list(module.named_children()):
-                if isinstance(child, nn.Sequential) and isinstance(child[0], nn.Conv2d):
+                if type(child) is nn.Sequential and isinstance(child[0], nn.Conv2d):  # a _Joint is none
                     setattr(module, name, _ConvolutionRelu(child[0]))
     return network.to(memory_format=torch.channels_last)

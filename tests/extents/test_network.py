@@ -5,6 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 from rendered_strips import Strip, hints, render
 
 from modal_gpu.extents.network import HALO, REACH, ExtentsNetwork, NetworkSettings, fused
@@ -103,6 +106,13 @@ def test_only_frames_nearby_and_the_reference_matter(strips):
     inside, outside = slice(context, 80 - context), slice(10 + context, 90 - context)
     torch.testing.assert_close(part.same[0, inside], whole.same[0, outside], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(part.presence[0, inside], whole.presence[0, outside], atol=1e-4, rtol=1e-4)
+
+
+@given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 33), st.integers(1, 3), st.integers(1, 3))))
+def test_the_reference_picture_is_the_median(pictures):
+    median = np.median(pictures, axis=0).astype(np.uint8)
+    np.testing.assert_array_equal(reference_picture(pictures), median)
+    assert reference_picture(pictures).dtype == np.uint8
 
 
 @pytest.fixture(scope="module")
