@@ -11,8 +11,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from modal_gpu.extents.network_predictor import FEWEST_SAMPLES, REFERENCE_STRIPS
 from modal_gpu.extents.predictor import FractionBox, Observation, StripHints
-from modal_gpu.extents.working_scale import LINE_HEIGHT, MULTIPLE, STRIDE, hint_planes, padded
+from modal_gpu.extents.working_scale import (
+    LINE_HEIGHT,
+    MULTIPLE,
+    STRIDE,
+    hint_planes,
+    padded,
+    reference_picture,
+)
 from training.clips import CASES, FRAMES, Clip, make_clip
 from training.fonts import Split, missing
 from training.footage import Footage
@@ -45,10 +53,17 @@ SLOW_CASES = (
 #: captions differ least, or that were taken for text without being it.
 FIRST_CLIPS = EVEN_CLIPS + 70 * len(SLOW_CASES)
 FINE_CASES = ("numbered", "one_character", "shared_prefix", "numbered", "one_character", "jitter", "credits")
+#: From here on the cases in which captions come, go or change by little in each frame.
+LATE_CLIPS = FIRST_CLIPS + 65 * len(FINE_CASES)
+LATE_CASES = ("slow_fade", "karaoke", "slow_fade", "jitter", "credits", "fade", "slow_fade", "low_bitrate")
+#: Frames of a long clip: by the median of so many, what stays is known from the clip itself.
+LONG_FRAMES = 192
 
 
 def case_of(split: Split, number: int) -> str:
     """The case that a split's clip shows."""
+    if split == "train" and number >= LATE_CLIPS:
+        return LATE_CASES[number % len(LATE_CASES)]
     if split == "train" and number >= FIRST_CLIPS:
         return FINE_CASES[number % len(FINE_CASES)]
     if split == "train" and number >= EVEN_CLIPS:
@@ -79,11 +94,19 @@ class ClipStore:
         return Footage(self.backgrounds, self.cache / "footage")
 
     def generate(
-        self, split: Split, count: int, workers: int = 2, progress: Callable[[int, int], None] | None = None
+        self,
+        split: Split,
+        count: int,
+        workers: int = 2,
+        progress: Callable[[int, int], None] | None = None,
+        first: int = 0,
     ) -> list[Path]:
-        """Make the clips that are not there; a later call goes on where an earlier one was stopped."""
-        paths = self.paths(split, count)
-        todo = [number for number, path in enumerate(paths) if not path.exists()]
+        """Make those of ``count`` clips from number ``first`` on that are not there.
+
+        A later call goes on where an earlier one was stopped.
+        """
+        paths = self.paths(split, first + count)[first:]
+        todo = [number for number, path in enumerate(paths, first) if not path.exists()]
         if not todo:
             return paths
         if absent := missing():
@@ -265,9 +288,18 @@ def window(clip: Clip, first: int, frames: int, left: int, width: int, small_cha
     )
 
 
+def stored_clip(path: Path, strips: int = REFERENCE_STRIPS) -> Clip:
+    """A stored clip; a long one with the reference picture that a predictor who knows no more makes of it."""
+    clip = Clip.load(path)
+    if len(clip.luma) < LONG_FRAMES:
+        return clip
+    places = np.unique(np.linspace(0, len(clip.luma) - 1, strips).round().astype(int))
+    return replace(clip, reference=reference_picture([clip.luma[place] for place in places]))
+
+
 def random_window(rng: np.random.Generator, path: Path, frames: int, width: int) -> Window:
     """A window ``width`` columns wide somewhere in a stored clip."""
-    clip = Clip.load(path)
+    clip = stored_clip(path, int(rng.integers(FEWEST_SAMPLES, REFERENCE_STRIPS + 1)))
     first = int(rng.integers(0, len(clip.luma) - frames + 1))
     whole = clip.luma.shape[2]
     left = int(rng.integers(0, max(0, whole - width) // MULTIPLE + 1)) * MULTIPLE
@@ -280,7 +312,7 @@ def changing_window(rng: np.random.Generator, path: Path, frames: int, width: in
 
     Small changes count as much as large ones.
     """
-    clip = Clip.load(path)
+    clip = stored_clip(path, int(rng.integers(FEWEST_SAMPLES, REFERENCE_STRIPS + 1)))
     owner = clip.owner.astype(int)
     follows = 1 + np.flatnonzero((owner[1:] != owner[:-1]) & (owner[1:] >= 0) & (owner[:-1] >= 0))
     first = int(rng.integers(0, len(owner) - frames + 1))

@@ -7,7 +7,7 @@ CPU with the same number of threads). Everything is kept under ``--cache``.
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated
@@ -23,10 +23,10 @@ from modal_gpu.extents.decoder import decode
 from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings, Outputs
 from modal_gpu.extents.predictor import LABELS, predictions
 from modal_gpu.extents.working_scale import LINE_HEIGHT
-from training.clips import Clip
 from training.dataset import (
     DATA_VERSION,
     FIRST_CLIPS,
+    LONG_FRAMES,
     SLOW_CASES,
     ClipStore,
     Window,
@@ -34,6 +34,7 @@ from training.dataset import (
     changing_window,
     random_window,
     sized,
+    stored_clip,
     whole_window,
 )
 from training.scoring import matched
@@ -43,11 +44,14 @@ DEFAULT_CACHE = Path(".captionacc/training")
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What decides the weights, with the data. ``clips`` and ``validation`` are numbers of clips."""
+    """What decides the weights, with the data. ``clips`` and ``validation`` are numbers of clips.
+
+    There are as many long clips for validation as short ones.
+    """
 
     clips: int = 3185
     validation: int = 104
-    steps: int = 11_200
+    steps: int = 17_200
     batch: int = 3
     frames: int = 36
     width: int = 224
@@ -66,11 +70,17 @@ class TrainingSettings:
     second_rate: float = 1.2e-3
     second_batch: int = 2
     second_width: int = 416
+    #: From here on ``long_clips`` too, whose reference picture is their own: what near-identical captions
+    #: share stays in it.
+    third_from: int = 11_200
+    third_rate: float = 6e-4
+    long_clips: int = 695
+    long_share: float = 0.5
     text_weight: float = 0.5
     change_weight: float = 1.0
     seed: int = 1
     save_every: int = 100
-    validate_every: int = 1000
+    validate_every: int = 2000
     network: NetworkSettings = field(default_factory=NetworkSettings)
 
 
@@ -107,12 +117,17 @@ _GROUP = 4
 
 
 def batches(
-    first: int, paths: list[Path], settings: TrainingSettings, device: torch.device
+    first: int,
+    paths: list[Path],
+    settings: TrainingSettings,
+    device: torch.device,
+    long_paths: Sequence[Path] = (),
 ) -> Iterator[tuple[int, Batch]]:
     """The batches from step ``first`` on; each depends on its step and the seed alone."""
     every = paths
     for group in range(first // _GROUP, -(-settings.steps // _GROUP)):
         second = group * _GROUP >= settings.second_from
+        third = group * _GROUP >= settings.third_from and long_paths
         paths = every if second else every[:FIRST_CLIPS]
         slow = [path for number, path in enumerate(paths) if case_of("train", number) in SLOW_CASES] or paths
         batch = settings.second_batch if second else settings.batch
@@ -123,11 +138,13 @@ def batches(
             epoch, place = divmod(number, len(paths))
             order = np.random.default_rng([settings.seed, 1, epoch]).permutation(len(paths))
             rng = np.random.default_rng([settings.seed, 2, number])
-            if group * _GROUP >= settings.focus_from and rng.random() < settings.focused_share:
-                path = slow[int(rng.integers(len(slow)))]
-                windows.append(changing_window(rng, path, settings.frames, width))
-                continue
-            windows.append(random_window(rng, paths[order[place]], settings.frames, width))
+            focused = group * _GROUP >= settings.focus_from and rng.random() < settings.focused_share
+            make = changing_window if focused else random_window
+            if third and rng.random() < settings.long_share:
+                path = long_paths[int(rng.integers(len(long_paths)))]
+            else:
+                path = slow[int(rng.integers(len(slow)))] if focused else paths[order[place]]
+            windows.append(make(rng, path, settings.frames, width))
         windows.sort(key=lambda window: window.strips.shape[1])
         for place in range(_GROUP):
             step = group * _GROUP + place
@@ -185,7 +202,7 @@ def judge_clips(network: ExtentsNetwork, paths: list[Path], device: torch.device
     network.eval()
     judged = []
     for path in paths:
-        clip = Clip.load(path)
+        clip = stored_clip(path)
         window = whole_window(clip)
         batch = Batch.of([window], device)
         outputs = network(batch.strips, batch.reference, batch.hints)
@@ -360,12 +377,16 @@ class Trainer:
             file.write(json.dumps({"step": self.step, **values}) + "\n")
 
     def rate(self, step: int) -> float:
-        """Learning rate of either cycle: linear warm-up over 3 % of its steps, then half a cosine to 1 %."""
+        """Learning rate of each cycle: linear warm-up over 3 % of its steps, then half a cosine to 1 %."""
         settings = self.settings
-        peak, steps = settings.learning_rate, min(settings.steps, settings.second_from)
-        if step >= settings.second_from:
-            step -= settings.second_from
-            peak, steps = settings.second_rate, settings.steps - settings.second_from
+        cycles = (
+            (0, settings.learning_rate),
+            (settings.second_from, settings.second_rate),
+            (settings.third_from, settings.third_rate),
+        )
+        begin, peak = next(cycle for cycle in reversed(cycles) if step >= cycle[0])
+        end = min([settings.steps, *(start for start, _ in cycles if start > begin)])
+        step, steps = step - begin, end - begin
         warm = max(1, round(0.03 * steps))
         if step < warm:
             return peak * (step + 1) / warm
@@ -378,13 +399,14 @@ class Trainer:
         validation: list[Path],
         until: int | None = None,
         say: Callable[[str], None] = print,
+        long_clips: Sequence[Path] = (),
     ) -> None:
         """Train up to the last step, or up to ``until``."""
         settings = self.settings
         end = settings.steps if until is None else min(until, settings.steps)
         sums: dict[str, float] = {}
         count, seen, mark = 0, 0, time.monotonic()
-        for step, batch in batches(self.step, train, settings, self.device):
+        for step, batch in batches(self.step, train, settings, self.device, long_clips):
             if step >= end:
                 break
             self.network.train()
@@ -475,7 +497,7 @@ def main(
     backgrounds: Annotated[Path, typer.Option(help="Folder of footage without captions.", exists=True)],
     cache: Annotated[Path, typer.Option(help="Where clips and runs are kept.")] = DEFAULT_CACHE,
     run: Annotated[str, typer.Option(help="Name of the run; the same name goes on with it.")] = "default",
-    version: Annotated[str, typer.Option(help="Version of the model.")] = "extents-3",
+    version: Annotated[str, typer.Option(help="Version of the model.")] = "extents-4",
     models: Annotated[Path | None, typer.Option(help="Where the model is written; the run's folder.")] = None,
     clips: Annotated[int, typer.Option(help="Training clips.")] = TrainingSettings.clips,
     steps: Annotated[int, typer.Option(help="Optimizer steps.")] = TrainingSettings.steps,
@@ -495,8 +517,11 @@ def main(
 
     validation = store.generate("validation", settings.validation, workers, say_made)
     train = store.generate("train", settings.clips, workers, say_made)
+    long_store = replace(store, frames=LONG_FRAMES)
+    validation += long_store.generate("validation", settings.validation, workers, say_made)
+    long_clips = long_store.generate("train", settings.long_clips, workers, say_made, first=FIRST_CLIPS)
     trainer = Trainer(settings, cache.resolve() / "runs" / run, device)
-    trainer.run(train, validation, say=typer.echo)
+    trainer.run(train, validation, say=typer.echo, long_clips=long_clips)
     command = (
         f"python -m training.train --backgrounds FOLDER --clips {clips} --steps {steps} --batch {batch} "
         f"--version {version}"

@@ -8,7 +8,8 @@ import torch
 
 from modal_gpu.extents.checkpoint import load_checkpoint
 from modal_gpu.extents.network import NetworkSettings
-from training.clips import make_clip
+from training.clips import Clip, make_clip
+from training.dataset import stored_clip
 from training.train import Trainer, TrainingSettings, calibrate, finish, judge_clips, validation_figures
 
 TINY = NetworkSettings(stem=4, width=8, blocks=1, compared=4, head=4, temporal=8)
@@ -27,22 +28,58 @@ def paths(footage, tmp_path_factory):
 @pytest.fixture
 def settings():
     return TrainingSettings(
-        steps=9, batch=2, frames=8, width=96, save_every=2, validate_every=9, network=TINY
+        steps=12,
+        batch=2,
+        frames=8,
+        width=96,
+        focus_from=2,
+        second_from=4,
+        second_width=128,
+        third_from=8,
+        save_every=2,
+        validate_every=9,
+        network=TINY,
     )
 
 
 def test_an_interrupted_run_ends_with_the_same_weights(paths, settings, tmp_path):
     device = torch.device("cpu")
     whole = Trainer(settings, tmp_path / "whole", device)
-    whole.run(paths, paths[:2], say=lambda _: None)
-    Trainer(settings, tmp_path / "parts", device).run(paths, paths[:2], until=5, say=lambda _: None)
+    arguments = {"train": paths, "validation": paths[:2], "long_clips": paths[2:], "say": lambda _: None}
+    whole.run(**arguments)
+    for until in (5, 9):
+        part = Trainer(settings, tmp_path / "parts", device)
+        part.run(**arguments, until=until)
+        assert part.step == until
     resumed = Trainer(settings, tmp_path / "parts", device)
-    assert resumed.step == 5
-    resumed.run(paths, paths[:2], say=lambda _: None)
+    assert resumed.step == 9
+    resumed.run(**arguments)
     for name, value in whole.network.state_dict().items():
         torch.testing.assert_close(resumed.network.state_dict()[name], value, rtol=0, atol=0)
     kinds = [json.loads(line)["kind"] for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert "validation" in kinds
+
+
+def test_each_cycle_begins_at_its_own_rate_and_ends_at_a_hundredth(tmp_path):
+    settings = TrainingSettings(network=TINY)
+    rate = Trainer(settings, tmp_path, torch.device("cpu")).rate
+    starts = (0, settings.second_from, settings.third_from)
+    ends = (settings.second_from, settings.third_from, settings.steps)
+    peaks = (settings.learning_rate, settings.second_rate, settings.third_rate)
+    for start, end, peak in zip(starts, ends, peaks, strict=True):
+        rates = [rate(step) for step in range(start, end)]
+        assert max(rates) == pytest.approx(peak)
+        assert rates[0] < 0.02 * peak and rates[-1] == pytest.approx(0.01 * peak, rel=0.01)
+
+
+def test_a_long_clip_has_its_own_reference_picture(paths, monkeypatch):
+    """As the predictor makes it of a video of which no other strips are stored."""
+    clip = Clip.load(paths[0])
+    assert (stored_clip(paths[0]).reference == clip.reference).all()
+    monkeypatch.setattr("training.dataset.LONG_FRAMES", len(clip.luma))
+    np.testing.assert_array_equal(
+        stored_clip(paths[0], strips=3).reference, np.median(clip.luma[[0, 8, 15]], axis=0).astype(np.uint8)
+    )
 
 
 def test_a_run_with_other_settings_is_not_continued(paths, settings, tmp_path):
