@@ -183,7 +183,8 @@ def on_rendered(
             mine = scores[name]
             score(
                 predictor,
-                clip.luma,
+                # As the pipeline gives them, at the video's own scale.
+                clip.luma if clip.source is None else clip.source,
                 hints,
                 truth,
                 [mine["all"], mine[clip.case], mine[f"script:{clip.script}"]],
@@ -287,7 +288,7 @@ def main(
         typer.Option(help="Folder with backgrounds/ and clips/.", envvar="CAPTIONACC_TEST_DATA", exists=True),
     ],
     model: Annotated[Path | None, typer.Option(help="A model file; the shipped one by default.")] = None,
-    clips: Annotated[int, typer.Option(help="Rendered clips of the test split; 26 cases in turn.")] = 104,
+    clips: Annotated[int, typer.Option(help="Rendered clips of the test split; 26 cases in turn.")] = 416,
     cache: Annotated[Path, typer.Option(help="Where rendered clips are kept.")] = Path(
         ".captionacc/training"
     ),

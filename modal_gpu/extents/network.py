@@ -72,12 +72,16 @@ class _Joint(nn.Sequential):
 
 
 def _joint(parts: list[Tensor], convolution: nn.Conv2d) -> Tensor:
-    """(B, T, h, w, outputs): products of each part, added up, since joining the parts takes longer."""
-    weights = convolution.weight.flatten(1).split([part.shape[-1] for part in parts], dim=1)
+    """The 1 × 1 ``convolution`` of parts (B, T, h, w, channels) as if joined: (B, T, h, w, outputs)."""
+    weight = convolution.weight.flatten(1)
+    if parts[0].device.type != "cpu":  # one sum, in half precision too
+        return F.linear(torch.cat(parts, dim=-1), weight, convolution.bias)
+    # A CPU takes longer to join them than to add up the products of each.
+    weights = weight.split([part.shape[-1] for part in parts], dim=1)
     rows = [part.reshape(-1, part.shape[-1]) for part in parts]
     total = F.linear(rows[0], weights[0], convolution.bias)
-    for row, weight in zip(rows[1:], weights[1:], strict=True):
-        total.addmm_(row, weight.t())
+    for row, piece in zip(rows[1:], weights[1:], strict=True):
+        total.addmm_(row, piece.t())
     return total.view(*parts[0].shape[:-1], -1)
 
 
