@@ -11,7 +11,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -32,11 +32,8 @@ from modal_gpu.extents.predictor import (
     collect,
 )
 from modal_gpu.extents.strokes import StrokePredictor
-from training.clips import Clip
+from training.clips import LONG_FRAMES, Clip
 from training.scoring import matched
-
-#: 10 Hz frames of a rendered test clip: long enough to tell a logo from a caption.
-TEST_FRAMES = 192
 
 
 @dataclass(frozen=True)
@@ -171,7 +168,10 @@ def score(
 
 
 def on_rendered(
-    predictors: dict[str, PairPredictor], paths: Sequence[Path], with_hints: bool = True
+    predictors: dict[str, PairPredictor],
+    paths: Sequence[Path],
+    with_hints: bool = True,
+    least_change: float | None = None,
 ) -> dict[str, dict[str, Score]]:
     """Scores by predictor and hard case, ``all`` among them, and by script as ``script:name``."""
     scores: dict[str, dict[str, Score]] = {name: defaultdict(Score) for name in predictors}
@@ -181,13 +181,16 @@ def on_rendered(
         hints = clip_hints(clip) if with_hints else StripHints(clip.hints.line_height)
         for name, predictor in predictors.items():
             mine = scores[name]
+            settings = settings_for(predictor.model_version)
+            if least_change is not None:
+                settings = replace(settings, least_change=least_change)
             score(
                 predictor,
-                # As the pipeline gives them, at the video's own scale.
-                clip.luma if clip.source is None else clip.source,
+                clip.source,  # as the pipeline gives them, at the video's own scale
                 hints,
                 truth,
                 [mine["all"], mine[clip.case], mine[f"script:{clip.script}"]],
+                settings,
             )
     return scores
 
@@ -297,6 +300,10 @@ def main(
     hints: Annotated[
         bool, typer.Option(help="Rendered clips: the layout's hints beyond line height.")
     ] = True,
+    least_change: Annotated[
+        float | None,
+        typer.Option(help="Rendered clips: least change believed, not the predictors' own."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Caption F1 with both ends within one 10 Hz frame, pair accuracy and F1 of the labels."""
@@ -312,9 +319,9 @@ def main(
         raise typer.Exit(1) from None
     if baseline:
         predictors["strokes"] = StrokePredictor()
-    store = ClipStore(cache.resolve(), (data / "backgrounds").resolve(), TEST_FRAMES, keep_source=True)
+    store = ClipStore(cache.resolve(), (data / "backgrounds").resolve(), LONG_FRAMES, keep_source=True)
     paths = store.generate(split, clips)
-    rendered = on_rendered(predictors, paths, hints)
+    rendered = on_rendered(predictors, paths, hints, least_change)
     real: dict[str, dict[str, Score]] = {name: defaultdict(Score) for name in predictors}
     for video in sorted((data / "clips").glob("*.mp4")):
         clip = real_clip(video, cache / "real")

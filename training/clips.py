@@ -53,8 +53,8 @@ CASES = (
 )
 #: Cases whose captions are like each other through the whole video.
 _SERIES = ("one_character", "shared_prefix", "numbered")
-#: 10 Hz frames a clip.
-FRAMES = 64
+#: 10 Hz frames a clip, and a long one, whose own median tells what stays, such as a logo, from captions.
+FRAMES, LONG_FRAMES = 64, 192
 #: From this opacity on a fading caption counts as shown; fainter, it can hardly be read.
 VISIBLE = 0.2
 

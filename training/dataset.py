@@ -17,11 +17,12 @@ from modal_gpu.extents.working_scale import (
     LINE_HEIGHT,
     MULTIPLE,
     STRIDE,
+    evenly_spread,
     hint_planes,
     padded,
     reference_picture,
 )
-from training.clips import CASES, FRAMES, Clip, make_clip
+from training.clips import CASES, FRAMES, LONG_FRAMES, Clip, make_clip
 from training.fonts import Split, missing
 from training.footage import Footage
 
@@ -53,11 +54,9 @@ SLOW_CASES = (
 #: captions differ least, or that were taken for text without being it.
 FIRST_CLIPS = EVEN_CLIPS + 70 * len(SLOW_CASES)
 FINE_CASES = ("numbered", "one_character", "shared_prefix", "numbered", "one_character", "jitter", "credits")
-#: From here on the cases in which captions come, go or change by little in each frame.
+#: From here on those whose ends are hard to see, or in which much else moves.
 LATE_CLIPS = FIRST_CLIPS + 65 * len(FINE_CASES)
 LATE_CASES = ("slow_fade", "karaoke", "slow_fade", "jitter", "credits", "fade", "slow_fade", "low_bitrate")
-#: Frames of a long clip: by the median of so many, what stays is known from the clip itself.
-LONG_FRAMES = 192
 
 
 def case_of(split: Split, number: int) -> str:
@@ -82,9 +81,8 @@ class ClipStore:
     keep_source: bool = False
 
     def path(self, split: Split, number: int) -> Path:
-        return (
-            self.cache / f"clips-{DATA_VERSION}-{LINE_HEIGHT}px-{self.frames}" / split / f"{number:06d}.npz"
-        )
+        kind = f"clips-{DATA_VERSION}-{LINE_HEIGHT}px-{self.frames}" + ("-source" if self.keep_source else "")
+        return self.cache / kind / split / f"{number:06d}.npz"
 
     def paths(self, split: Split, count: int) -> list[Path]:
         return [self.path(split, number) for number in range(count)]
@@ -293,8 +291,7 @@ def stored_clip(path: Path, strips: int = REFERENCE_STRIPS) -> Clip:
     clip = Clip.load(path)
     if len(clip.luma) < LONG_FRAMES:
         return clip
-    places = np.unique(np.linspace(0, len(clip.luma) - 1, strips).round().astype(int))
-    return replace(clip, reference=reference_picture([clip.luma[place] for place in places]))
+    return replace(clip, reference=reference_picture(evenly_spread(clip.luma, strips)))
 
 
 def random_window(rng: np.random.Generator, path: Path, frames: int, width: int) -> Window:

@@ -23,10 +23,10 @@ from modal_gpu.extents.decoder import decode
 from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings, Outputs
 from modal_gpu.extents.predictor import LABELS, predictions
 from modal_gpu.extents.working_scale import LINE_HEIGHT
+from training.clips import LONG_FRAMES
 from training.dataset import (
     DATA_VERSION,
     FIRST_CLIPS,
-    LONG_FRAMES,
     SLOW_CASES,
     ClipStore,
     Window,
@@ -127,7 +127,7 @@ def batches(
     every = paths
     for group in range(first // _GROUP, -(-settings.steps // _GROUP)):
         second = group * _GROUP >= settings.second_from
-        third = group * _GROUP >= settings.third_from and long_paths
+        third = group * _GROUP >= settings.third_from and bool(long_paths)
         paths = every if second else every[:FIRST_CLIPS]
         slow = [path for number, path in enumerate(paths) if case_of("train", number) in SLOW_CASES] or paths
         batch = settings.second_batch if second else settings.batch

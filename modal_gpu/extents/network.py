@@ -60,7 +60,7 @@ def _convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> n
     )
 
 
-class _Joint(nn.Sequential):
+class _PointwiseBlock(nn.Sequential):
     """A 1 × 1 convolution over parts as if their channels stood side by side; then norm and ReLU."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -68,10 +68,10 @@ class _Joint(nn.Sequential):
 
     def forward(self, parts: list[Tensor]) -> Tensor:
         """(n, outputs, h, w) of parts (B, T, h, w, channels), n = B · T."""
-        return self[2](self[1](_flat(_joint(parts, self[0]))))
+        return self[2](self[1](_flat(_pointwise(parts, self[0]))))
 
 
-def _joint(parts: list[Tensor], convolution: nn.Conv2d) -> Tensor:
+def _pointwise(parts: list[Tensor], convolution: nn.Conv2d) -> Tensor:
     """The 1 × 1 ``convolution`` of parts (B, T, h, w, channels) as if joined: (B, T, h, w, outputs)."""
     weight = convolution.weight.flatten(1)
     if parts[0].device.type != "cpu":  # one sum, in half precision too
@@ -124,7 +124,7 @@ class ExtentsNetwork(nn.Module):
         self.text_norm = nn.BatchNorm2d(s.mix)
         self.text_body = _convolution(s.mix, s.head)
         self.text_out = nn.Conv2d(s.head, 1, 1)
-        self.change_mix = _Joint((len(_PAIRS) + 1) * s.compared + 2 * s.head, s.mix)
+        self.change_mix = _PointwiseBlock((len(_PAIRS) + 1) * s.compared + 2 * s.head, s.mix)
         self.change_body = _convolution(s.mix, s.head)
         self.change_out = nn.Conv2d(s.head, 1, 1)
         pooled = 2 * (s.head + 4) + 1 + s.compared
@@ -171,12 +171,12 @@ class ExtentsNetwork(nn.Module):
             return x[:, HALO + start - begin + by : HALO + last - begin + by]
 
         steps = _difference(compared[:, 1:], compared[:, :-1])  # steps[i]: i to i + 1
-        mixed = _joint([at(steps, -1), at(steps, 0)], self.text_motion)
+        mixed = _pointwise([at(steps, -1), at(steps, 0)], self.text_motion)
         mixed += features[:, begin:last, :, :, : s.mix]
         mixed += self.text_hints(hints[:, : s.hints]).permute(0, 2, 3, 1)[:, None]
         text = self.text_body(F.relu(self.text_norm(_flat(mixed)), inplace=True))
         text = text.permute(0, 2, 3, 1).unflatten(0, (batch, last - begin))
-        text_logit = _joint([text], self.text_out)[..., 0]
+        text_logit = _pointwise([text], self.text_out)[..., 0]
 
         means = compared[:, :-2] + compared[:, 1:-1]
         means += compared[:, 2:]
@@ -193,7 +193,7 @@ class ExtentsNetwork(nn.Module):
         differences.append(_difference(at(means, 0, first), at(means, -3, first)))
         change = self.change_body(self.change_mix([*differences, previous, here]))
         change = change.permute(0, 2, 3, 1).unflatten(0, (batch, last - first))
-        change_logit = _joint([change], self.change_out)[..., 0]
+        change_logit = _pointwise([change], self.change_out)[..., 0]
 
         area, text_pool = _pool(text_logit, text)
         change_area, change_pool = _pool(change_logit, change)
@@ -283,6 +283,8 @@ def fused(network: ExtentsNetwork) -> ExtentsNetwork:
     if torch.backends.mkldnn.is_available():
         for module in list(network.modules()):
             for name, child in list(module.named_children()):
-                if type(child) is nn.Sequential and isinstance(child[0], nn.Conv2d):  # a _Joint is none
+                if type(child) is nn.Sequential and isinstance(
+                    child[0], nn.Conv2d
+                ):  # a _PointwiseBlock takes parts
                     setattr(module, name, _ConvolutionRelu(child[0]))
     return network.to(memory_format=torch.channels_last)

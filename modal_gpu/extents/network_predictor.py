@@ -16,7 +16,14 @@ from torch import Tensor
 
 from modal_gpu.extents.network import HALO, REACH, ExtentsNetwork, fused, with_ends
 from modal_gpu.extents.predictor import PairBatch, SampledStrip, StripFrame, StripHints
-from modal_gpu.extents.working_scale import hint_planes, padded, reference_picture, scaled, working_size
+from modal_gpu.extents.working_scale import (
+    evenly_spread,
+    hint_planes,
+    padded,
+    reference_picture,
+    scaled,
+    working_size,
+)
 
 #: Frames that go through the network together.
 BATCH = 32
@@ -124,8 +131,7 @@ def _with_references(
             # The block's own strips, which a part of the video does not share: such videos are short.
             rest = strips.take(BLOCK - len(batch)) if len(batch) == BATCH else []
             whole = batch + rest
-            places = np.unique(np.linspace(0, len(whole) - 1, REFERENCE_STRIPS).round().astype(int))
-            reference = reference_picture([whole[place] for place in places])
+            reference = reference_picture(evenly_spread(whole, REFERENCE_STRIPS))
             for begin in range(0, len(whole), BATCH):
                 yield whole[begin : begin + BATCH], reference
             continue

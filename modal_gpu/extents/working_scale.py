@@ -70,6 +70,12 @@ def reference_picture(strips: Sequence[Image]) -> Image:
     return low + (high - low) // 2
 
 
+def evenly_spread(strips: Sequence[Image], count: int) -> list[Image]:
+    """``count`` of the strips from the first to the last, all of them where there are fewer."""
+    places = np.unique(np.linspace(0, len(strips) - 1, count).round().astype(int))
+    return [strips[place] for place in places]
+
+
 def hint_planes(size: tuple[int, int], hints: StripHints) -> NDArray[np.float32]:
     """The layout's hints for every cell of a padded strip whose unpadded size is ``size``.
 
