@@ -6,6 +6,7 @@ between frames around each pair, cell by cell; both maps are pooled by their str
 that one changed character counts, and a short temporal network judges the pooled values.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -141,30 +142,33 @@ class ExtentsNetwork(nn.Module):
 
         Both hold luma from 0 to 255.
         """
-        both = torch.stack([strips, reference.expand_as(strips)], dim=3).to(self.text_out.weight.dtype)
-        if self.scale != 1:
-            both = both * self.scale
-        return self.projection(self.encoder(both.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+        if isinstance(self.encoder[0], _Stem):
+            halved = self.encoder[0](strips, reference)
+        else:
+            both = torch.stack([strips, reference.expand_as(strips)], dim=3).to(self.text_out.weight.dtype)
+            halved = self.encoder[0]((both * self.scale).permute(0, 3, 1, 2))
+        return self.projection(self.encoder[1:](halved)).permute(0, 2, 3, 1)
 
     def maps(
-        self, features: Tensor, hints: Tensor, first: int = 0, last: int | None = None
+        self, features: Sequence[Tensor], hints: Tensor, first: int = 0, last: int | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Pooled values (B, n, channels) and text and change logits (B, n, h, w) of frames [first, last).
 
-        ``features`` (B, T, h, w, c) hold the :data:`HALO` frames around these as far as there are any;
-        the first and last ones stand in for those beyond them. ``hints`` (B, 4, h, w).
+        ``features`` (B, T, h, w, c), one or more stretches of time, hold the :data:`HALO` frames around
+        these as far as there are any; the first and last ones stand in for those beyond them.
+        ``hints`` (B, 4, h, w).
         """
         s = self.settings
-        batch, time = features.shape[:2]
+        batch, time = len(hints), sum(part.shape[1] for part in features)
         last = time if last is None else last
         begin = max(0, first - 1)  # the change into the first frame needs the text of the one before
-        low, high = max(0, begin - HALO), min(time, last + HALO)
-        compared = features[:, low:high, :, :, s.mix :]
-        before, after = HALO - (begin - low), HALO - (high - last)
+        before, after = max(0, HALO - begin), max(0, last + HALO - time)
+        parts = [part[..., s.mix :] for part in features]
         compared = torch.cat(
-            [compared[:, :1].expand(-1, before, -1, -1, -1), compared,
-             compared[:, -1:].expand(-1, after, -1, -1, -1)], dim=1,
+            [parts[0][:, :1].expand(-1, before, -1, -1, -1), *parts,
+             parts[-1][:, -1:].expand(-1, after, -1, -1, -1)], dim=1,
         )  # fmt: skip
+        compared = compared[:, begin - HALO + before : last + HALO + before]
 
         def at(x: Tensor, by: int, start: int = begin) -> Tensor:
             """``x``, whose axis 1 begins HALO before ``begin``, ``by`` after each frame of [start, last)."""
@@ -172,10 +176,14 @@ class ExtentsNetwork(nn.Module):
 
         steps = _difference(compared[:, 1:], compared[:, :-1])  # steps[i]: i to i + 1
         mixed = _pointwise([at(steps, -1), at(steps, 0)], self.text_motion)
-        mixed += features[:, begin:last, :, :, : s.mix]
-        mixed += self.text_hints(hints[:, : s.hints]).permute(0, 2, 3, 1)[:, None]
+        passed = -begin
+        for part in features:
+            own = slice(max(0, passed), max(0, min(last - begin, passed + part.shape[1])))
+            mixed[:, own] += part[:, own.start - passed : own.stop - passed, :, :, : s.mix]
+            passed += part.shape[1]
+        mixed += _pointwise([hints[:, : s.hints].permute(0, 2, 3, 1)], self.text_hints)[:, None]
         text = self.text_body(F.relu(self.text_norm(_flat(mixed)), inplace=True))
-        text = text.permute(0, 2, 3, 1).unflatten(0, (batch, last - begin))
+        text = text.permute(0, 2, 3, 1).unflatten(0, (batch, last - begin))[..., : s.head]
         text_logit = _pointwise([text], self.text_out)[..., 0]
 
         means = compared[:, :-2] + compared[:, 1:-1]
@@ -192,7 +200,7 @@ class ExtentsNetwork(nn.Module):
         # Frames i … i + 2 against i - 3 … i - 1.
         differences.append(_difference(at(means, 0, first), at(means, -3, first)))
         change = self.change_body(self.change_mix([*differences, previous, here]))
-        change = change.permute(0, 2, 3, 1).unflatten(0, (batch, last - first))
+        change = change.permute(0, 2, 3, 1).unflatten(0, (batch, last - first))[..., : s.head]
         change_logit = _pointwise([change], self.change_out)[..., 0]
 
         area, text_pool = _pool(text_logit, text)
@@ -214,7 +222,7 @@ class ExtentsNetwork(nn.Module):
         batch, time, height, width = strips.shape
         references = reference[:, None].expand(batch, time, height, width)
         features = self.encode(strips.flatten(0, 1), references.flatten(0, 1))
-        pooled, text, change = self.maps(features.unflatten(0, (batch, time)), hints)
+        pooled, text, change = self.maps([features.unflatten(0, (batch, time))], hints)
         logits = self.judge(with_ends(pooled))
         return Outputs(logits[:, 0], logits[:, 1], text, change)
 
@@ -247,23 +255,72 @@ def _pool(logit: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _ConvolutionRelu(nn.Module):
-    """A convolution and its ReLU as one operation of oneDNN; for inference on a CPU."""
+    """A convolution and its ReLU as one operation of oneDNN; for inference on a CPU.
+
+    Gives channels beyond the convolution's own, zeros, up to a multiple of 8: oneDNN's vectors.
+    """
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
+        room = -convolution.out_channels % 8
+        convolution.weight.data = F.pad(convolution.weight.data, (0, 0, 0, 0, 0, 0, 0, room))
+        convolution.bias.data = F.pad(convolution.bias.data, (0, room))
         self.convolution = convolution
 
     def forward(self, x: Tensor) -> Tensor:
         c = self.convolution
-        if x.device.type != "cpu":
-            return F.relu(c(x), inplace=True)
         return torch.ops.mkldnn._convolution_pointwise(
             x, c.weight, c.bias, c.padding, c.stride, c.dilation, c.groups, "relu", [], ""
         )
 
 
-def fused(network: ExtentsNetwork) -> ExtentsNetwork:
-    """The network for inference, batch normalisation folded into the convolutions, in place."""
+class _Stem(nn.Module):
+    """The encoder's first convolution, 3 × 3 in steps of 2, for inference on a CPU.
+
+    Four neighbouring pixels are the channels of one, from which and from the one to its left come two
+    pixels of the outcome: with one or two input channels oneDNN takes several times as long. What the
+    reference picture adds is computed once for all strips.
+    """
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        outputs = convolution.out_channels
+        weight = convolution.weight.data.new_zeros(2, 2, outputs, 4, 3, 2)  # of strip and reference
+        for which in range(2):
+            kernel = convolution.weight.data[:, which]  # (outputs, 3, 3)
+            weight[which, 0, :, 3, :, 0] = kernel[..., 0]
+            weight[which, 0, :, :2, :, 1] = kernel[..., 1:].transpose(1, 2)
+            weight[which, 1, :, 1:, :, 1] = kernel.transpose(1, 2)
+        self.outputs = outputs
+        self.strip_weight, self.reference_weight = (
+            w.flatten(0, 1).contiguous(memory_format=torch.channels_last) for w in weight
+        )
+        self.bias = convolution.bias.data.repeat(2)
+
+    def forward(self, strips: Tensor, references: Tensor) -> Tensor:
+        """(n, outputs, H / 2, W / 2), channels last, of strips (n, H, W) and references (n or 1, H, W)."""
+        about = self._fours(references)
+        added = F.conv2d(about, self.reference_weight, self.bias, (2, 1), (1, 0))
+        halved = torch.ops.mkldnn._convolution_pointwise.binary(
+            self._fours(strips), added.expand(len(strips), -1, -1, -1), self.strip_weight, None,
+            [1, 0], [2, 1], [1, 1], 1, "add", 1.0, "relu", [], "",
+        )  # fmt: skip
+        return _flat(halved.permute(0, 2, 3, 1).unflatten(3, (2, self.outputs)).flatten(2, 3)[:, None])
+
+    def _fours(self, pictures: Tensor) -> Tensor:
+        """(n, 4, H, W / 4 + 1), channels last: each row in fours, after one four of zeros."""
+        count, height, width = pictures.shape
+        room = torch.empty(count, height, width + 4, dtype=self.bias.dtype)
+        room[:, :, :4] = 0
+        room[:, :, 4:] = pictures
+        return room.unflatten(2, (-1, 4)).permute(0, 3, 1, 2)
+
+
+def fused(network: ExtentsNetwork, device: torch.device | None = None) -> ExtentsNetwork:
+    """The network for inference, batch normalisation folded into the convolutions, in place.
+
+    On a CPU, the default, convolutions are those of oneDNN.
+    """
     network.eval()
     for module in network.modules():
         if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
@@ -280,7 +337,8 @@ def fused(network: ExtentsNetwork) -> ExtentsNetwork:
     bias = network.projection.bias.data
     bias[:mix] = bias[:mix] * factor + norm.bias.data - norm.running_mean * factor
     network.text_norm = nn.Identity()
-    if torch.backends.mkldnn.is_available():
+    if (device is None or device.type == "cpu") and torch.backends.mkldnn.is_available():
+        network.encoder[0] = _Stem(network.encoder[0][0])
         for module in list(network.modules()):
             for name, child in list(module.named_children()):
                 if type(child) is nn.Sequential and isinstance(
