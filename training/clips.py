@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from modal_gpu.extents.predictor import FractionBox, StripHints
 from modal_gpu.extents.working_scale import reference_picture, scaled, working_size
 from training.fonts import FontFace, Split, faces
-from training.footage import Footage, Picture, shot
+from training.footage import Footage, Picture, shot, varied_shot
 from training.texts import Random, numbered, one_character_changed, random_script, split_of, text
 
 #: What each clip is made to show; the rest of it is drawn at random.
@@ -285,6 +285,11 @@ class _Plan:
     grain: float
     jitter: float
     texts: list[str] = field(default_factory=list)
+    #: Backgrounds that look like none of the footage, and many cuts between them.
+    varied: bool = False
+
+    def shot(self, footage: Footage) -> Picture:
+        return (varied_shot if self.varied else shot)(self.rng, footage, self.split, self.height, self.width)
 
     @property
     def strip(self) -> tuple[int, int]:
@@ -633,8 +638,9 @@ class _Scenery:
 
 def _scenery(plan: _Plan, footage: Footage, seconds: float) -> _Scenery:
     rng, case = plan.rng, plan.case
-    count = int(rng.integers(2, 5)) if case == "scene_cut" else int(rng.choice([0, 0, 0, 1, 2]))
-    shots = [shot(rng, footage, plan.split, plan.height, plan.width) for _ in range(count + 1)]
+    usual = [0, 1, 2, 4, 8] if plan.varied else [0, 0, 0, 1, 2]
+    count = int(rng.integers(2, 5)) if case == "scene_cut" else int(rng.choice(usual))
+    shots = [plan.shot(footage) for _ in range(count + 1)]
     cuts = sorted(float(round(t * plan.rate) / plan.rate) for t in rng.uniform(0, seconds, count))
     bright = case == "white_on_white"
     bar = None
@@ -647,11 +653,21 @@ def _scenery(plan: _Plan, footage: Footage, seconds: float) -> _Scenery:
 
 
 def make_clip(
-    seed: int, split: Split, case: str, footage: Footage, frames: int = FRAMES, keep_source: bool = False
+    seed: int,
+    split: Split,
+    case: str,
+    footage: Footage,
+    frames: int = FRAMES,
+    keep_source: bool = False,
+    varied: bool = False,
 ) -> Clip:
-    """The clip of this seed; the same arguments give the same clip."""
+    """The clip of this seed; the same arguments give the same clip.
+
+    ``varied``: before backgrounds that look like none of the footage.
+    """
     rng = np.random.default_rng([seed, CASES.index(case), ("train", "validation", "test").index(split)])
     plan = _plan(rng, split, case)
+    plan.varied = varied
     seconds = frames / 10
     events = _events(plan, seconds)
     scenery = _scenery(plan, footage, seconds)
@@ -802,7 +818,7 @@ def _reference(
     if len(strips) == 15:
         return reference_picture(strips)
     elsewhere = _chance(rng, 0.7)
-    shots = [shot(rng, footage, plan.split, plan.height, plan.width) for _ in range(5)] if elsewhere else []
+    shots = [plan.shot(footage) for _ in range(5)] if elsewhere else []
     captioned = float(rng.choice([0.2, 0.5, 0.8, 0.95])) if plan.case != "empty" else 0.0
     layers = []
     if captioned and plan.texts and plan.case in _SERIES and _chance(rng, 0.6):

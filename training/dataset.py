@@ -57,10 +57,38 @@ FINE_CASES = ("numbered", "one_character", "shared_prefix", "numbered", "one_cha
 #: From here on those whose ends are hard to see, or in which much else moves.
 LATE_CLIPS = FIRST_CLIPS + 65 * len(FINE_CASES)
 LATE_CASES = ("slow_fade", "karaoke", "slow_fade", "jitter", "credits", "fade", "slow_fade", "low_bitrate")
+#: From here on before backgrounds that look like none of the footage.
+VARIED_CLIPS = LATE_CLIPS + 30 * len(LATE_CASES)
+VARIED_CASES = (
+    "numbered",
+    "scene_cut",
+    "one_character",
+    "slow_fade",
+    "low_bitrate",
+    "plain",
+    "karaoke",
+    "numbered",
+    "shared_prefix",
+    "credits",
+    "fade",
+    "one_character",
+    "slow_fade",
+    "jitter",
+    "no_gap",
+)
+#: The same of the validation clips, of all cases.
+VARIED_VALIDATION = 208
+
+
+def is_varied(split: Split, number: int) -> bool:
+    """Whether a clip has backgrounds that look like none of the footage; none of the test split has."""
+    return number >= {"train": VARIED_CLIPS, "validation": VARIED_VALIDATION}.get(split, number + 1)
 
 
 def case_of(split: Split, number: int) -> str:
     """The case that a split's clip shows."""
+    if split == "train" and is_varied(split, number):
+        return VARIED_CASES[number % len(VARIED_CASES)]
     if split == "train" and number >= LATE_CLIPS:
         return LATE_CASES[number % len(LATE_CASES)]
     if split == "train" and number >= FIRST_CLIPS:
@@ -133,7 +161,10 @@ def _calm() -> None:
 
 def _make(store: ClipStore, split: Split, number: int) -> int:
     case = case_of(split, number)
-    clip = make_clip(_FIRST_SEED[split] + number, split, case, store.footage, store.frames, store.keep_source)
+    varied = is_varied(split, number)
+    clip = make_clip(
+        _FIRST_SEED[split] + number, split, case, store.footage, store.frames, store.keep_source, varied
+    )
     clip.save(store.path(split, number))
     return number
 

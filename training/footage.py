@@ -122,16 +122,71 @@ def shot(rng: Random, footage: Footage, split: Split, height: int, width: int) -
     return _made_up(rng, height, width)
 
 
+def varied_shot(rng: Random, footage: Footage, split: Split, height: int, width: int) -> Picture:
+    """A take that looks like none of the material: other sizes, turned, negative, faster, one before another.
+
+    There is little footage without captions; seen as it is alone, a network learns it by heart.
+    """
+    chance = rng.random()
+    if chance < 0.35:
+        return _behind(rng, *(_turned(rng, footage, split, height, width) for _ in range(2)), height, width)
+    if chance < 0.45:
+        one, other = (_turned(rng, footage, split, height, width) for _ in range(2))
+        share = float(rng.uniform(0.3, 0.7))
+        return lambda seconds: cv2.addWeighted(one(seconds), share, other(seconds), 1 - share, 0)
+    return _turned(rng, footage, split, height, width)
+
+
+def _turned(rng: Random, footage: Footage, split: Split, height: int, width: int) -> Picture:
+    """A take at any size and speed, perhaps upside down or negative."""
+    kind, upside_down, negative = rng.random(), rng.random() < 0.3, rng.random() < 0.2
+    if kind < 0.6:
+        luma, rate = footage.load(_one(rng, VIDEOS[split]))
+        faster = rate * float(np.exp(rng.uniform(np.log(0.4), np.log(5))))
+        taken = _moving(rng, luma, faster, height, width, least=0.15)
+    elif kind < 0.85:
+        still = footage.load(_one(rng, STILLS[split])[1])[0][0]
+        taken = _panning(rng, still.T if rng.random() < 0.4 else still, height, width, least=0.15)
+    else:
+        taken = _made_up(rng, height, width)
+
+    def picture(seconds: float) -> np.ndarray:
+        made = taken(seconds)
+        made = 251 - made if negative else made
+        return np.ascontiguousarray(made[::-1]) if upside_down else made
+
+    return picture
+
+
+def _behind(rng: Random, front: Picture, back: Picture, height: int, width: int) -> Picture:
+    """``back``, before which shapes full of ``front`` pass."""
+    shapes = cv2.GaussianBlur(
+        rng.normal(0, 1, (2 * height, 3 * width)).astype(np.float32), (0, 0), height * rng.uniform(0.2, 0.8)
+    )
+    shapes = shapes / shapes.std() - float(rng.uniform(-0.5, 1.2))
+    softness, speed = float(rng.uniform(4, 40)), rng.normal(0, 1, 2) * (1.5 * height, 0.2 * height)
+
+    def picture(seconds: float) -> np.ndarray:
+        moved = np.roll(shapes, (int(speed[1] * seconds), int(speed[0] * seconds)), (0, 1))
+        share = np.clip(moved[:height, :width] * softness + 0.5, 0, 1)
+        return (share * front(seconds) + (1 - share) * back(seconds) + 0.5).astype(np.uint8)
+
+    return picture
+
+
 def _one(rng: Random, items: Sequence):
     return items[int(rng.integers(len(items)))]
 
 
 def _window(
-    rng: Random, frame: tuple[int, int], height: int, width: int
+    rng: Random, frame: tuple[int, int], height: int, width: int, least: float
 ) -> tuple[float, float, float, float]:
-    """left, top, width, height of a window of the strip's shape in a frame, mostly in its lower part."""
+    """left, top, width, height of a window of the strip's shape in a frame, mostly in its lower part.
+
+    It has ``least`` of the frame's width or more.
+    """
     rows, columns = frame
-    across = columns * rng.uniform(0.55, 1.0)
+    across = columns * rng.uniform(least, 1.0)
     down = across * height / width
     if down > rows:
         across, down = across * rows / down, rows
@@ -147,8 +202,10 @@ def _tone(rng: Random) -> np.ndarray:
     return np.clip(16 + 219 * level, 16, 235).astype(np.uint8)
 
 
-def _moving(rng: Random, luma: np.ndarray, rate: float, height: int, width: int) -> Picture:
-    left, top, across, down = _window(rng, luma.shape[1:], height, width)
+def _moving(
+    rng: Random, luma: np.ndarray, rate: float, height: int, width: int, least: float = 0.55
+) -> Picture:
+    left, top, across, down = _window(rng, luma.shape[1:], height, width, least)
     first, speed, mirrored = rng.uniform(0, len(luma)), rng.uniform(0.6, 1.5), rng.random() < 0.5
     table = _tone(rng)
     rows = slice(int(top), max(int(top) + 2, int(top + down)))
@@ -164,8 +221,8 @@ def _moving(rng: Random, luma: np.ndarray, rate: float, height: int, width: int)
     return picture
 
 
-def _panning(rng: Random, photograph: np.ndarray, height: int, width: int) -> Picture:
-    left, top, across, _ = _window(rng, photograph.shape, height, width)
+def _panning(rng: Random, photograph: np.ndarray, height: int, width: int, least: float = 0.55) -> Picture:
+    left, top, across, _ = _window(rng, photograph.shape, height, width, least)
     speed = across * rng.choice([0.0, 0.02, 0.08, 0.25]) * rng.normal(0, 1, 2) * (1, 0.3)
     zoom, mirrored, table = rng.normal(0, 0.02), rng.random() < 0.5, _tone(rng)
     image = np.ascontiguousarray(photograph[:, ::-1] if mirrored else photograph)

@@ -28,6 +28,8 @@ from training.dataset import (
     DATA_VERSION,
     FIRST_CLIPS,
     SLOW_CASES,
+    VARIED_CLIPS,
+    VARIED_VALIDATION,
     ClipStore,
     Window,
     case_of,
@@ -46,12 +48,12 @@ DEFAULT_CACHE = Path(".captionacc/training")
 class TrainingSettings:
     """What decides the weights, with the data. ``clips`` and ``validation`` are numbers of clips.
 
-    There are as many long clips for validation as short ones.
+    There are as many long clips for validation as short ones, and as many with varied backgrounds.
     """
 
     clips: int = 3185
     validation: int = 104
-    steps: int = 17_200
+    steps: int = 21_700
     batch: int = 3
     frames: int = 36
     width: int = 224
@@ -70,12 +72,17 @@ class TrainingSettings:
     second_rate: float = 1.2e-3
     second_batch: int = 2
     second_width: int = 416
-    #: From here on ``long_clips`` too, whose reference picture is their own: what near-identical captions
+    #: From here on long clips too, whose reference picture is their own: what near-identical captions
     #: share stays in it.
     third_from: int = 11_200
     third_rate: float = 6e-4
-    long_clips: int = 695
     long_share: float = 0.5
+    #: From here on ``varied_clips`` too, long ones before backgrounds that look like none of the footage:
+    #: of what little footage there is, how it changes behind a caption was learnt by heart.
+    fourth_from: int = 17_200
+    fourth_rate: float = 6e-4
+    varied_clips: int = 760
+    fourth_long_share: float = 0.7
     text_weight: float = 0.5
     change_weight: float = 1.0
     seed: int = 1
@@ -128,6 +135,9 @@ def batches(
     for group in range(first // _GROUP, -(-settings.steps // _GROUP)):
         second = group * _GROUP >= settings.second_from
         third = group * _GROUP >= settings.third_from and bool(long_paths)
+        fourth = group * _GROUP >= settings.fourth_from
+        known = long_paths if fourth else long_paths[: VARIED_CLIPS - FIRST_CLIPS]
+        long_share = settings.fourth_long_share if fourth else settings.long_share
         paths = every if second else every[:FIRST_CLIPS]
         slow = [path for number, path in enumerate(paths) if case_of("train", number) in SLOW_CASES] or paths
         batch = settings.second_batch if second else settings.batch
@@ -140,8 +150,8 @@ def batches(
             rng = np.random.default_rng([settings.seed, 2, number])
             focused = group * _GROUP >= settings.focus_from and rng.random() < settings.focused_share
             make = changing_window if focused else random_window
-            if third and rng.random() < settings.long_share:
-                path = long_paths[int(rng.integers(len(long_paths)))]
+            if third and rng.random() < long_share:
+                path = known[int(rng.integers(len(known)))]
             else:
                 path = slow[int(rng.integers(len(slow)))] if focused else paths[order[place]]
             windows.append(make(rng, path, settings.frames, width))
@@ -383,6 +393,7 @@ class Trainer:
             (0, settings.learning_rate),
             (settings.second_from, settings.second_rate),
             (settings.third_from, settings.third_rate),
+            (settings.fourth_from, settings.fourth_rate),
         )
         begin, peak = next(cycle for cycle in reversed(cycles) if step >= cycle[0])
         end = min([settings.steps, *(start for start, _ in cycles if start > begin)])
@@ -497,7 +508,7 @@ def main(
     backgrounds: Annotated[Path, typer.Option(help="Folder of footage without captions.", exists=True)],
     cache: Annotated[Path, typer.Option(help="Where clips and runs are kept.")] = DEFAULT_CACHE,
     run: Annotated[str, typer.Option(help="Name of the run; the same name goes on with it.")] = "default",
-    version: Annotated[str, typer.Option(help="Version of the model.")] = "extents-4",
+    version: Annotated[str, typer.Option(help="Version of the model.")] = "extents-5",
     models: Annotated[Path | None, typer.Option(help="Where the model is written; the run's folder.")] = None,
     clips: Annotated[int, typer.Option(help="Training clips.")] = TrainingSettings.clips,
     steps: Annotated[int, typer.Option(help="Optimizer steps.")] = TrainingSettings.steps,
@@ -518,8 +529,10 @@ def main(
     validation = store.generate("validation", settings.validation, workers, say_made)
     train = store.generate("train", settings.clips, workers, say_made)
     long_store = replace(store, frames=LONG_FRAMES)
-    validation += long_store.generate("validation", settings.validation, workers, say_made)
-    long_clips = long_store.generate("train", settings.long_clips, workers, say_made, first=FIRST_CLIPS)
+    for first in (0, VARIED_VALIDATION):
+        validation += long_store.generate("validation", settings.validation, workers, say_made, first)
+    last = VARIED_CLIPS + settings.varied_clips
+    long_clips = long_store.generate("train", last - FIRST_CLIPS, workers, say_made, FIRST_CLIPS)
     trainer = Trainer(settings, cache.resolve() / "runs" / run, device)
     trainer.run(train, validation, say=typer.echo, long_clips=long_clips)
     command = (

@@ -244,8 +244,8 @@ def _pool(logit: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
     cells = logit.flatten(2)
     area = cells.sigmoid().sum(dim=2)
     attention = (cells * 0.5).softmax(dim=2)
-    # A product and a sum: as a matrix product this shape is slow on a CPU.
-    content = (attention[..., None] * features.flatten(2, 3)).sum(dim=2)
+    content = torch.bmm(attention.flatten(0, 1)[:, None], features.flatten(0, 1).flatten(1, 2))
+    content = content.view(*cells.shape[:2], -1)
     # A character covers several cells: their mean is steadier than the strongest one.
     smooth = F.avg_pool2d(logit, 3, stride=2, padding=1).flatten(2)
     figures = torch.stack(
