@@ -2,7 +2,8 @@
 
 Rendered clips of the test split (footage, fonts and texts that training never saw), a row for each
 hard case, and the real clips with their truth. Each predictor sees the strips once; captions come
-from its pair probabilities through the same decoder.
+from its pair probabilities through the same decoder. How exactly the source frame of each start and
+end is found is measured on clips that keep all of them.
 """
 
 import itertools
@@ -21,7 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from modal_gpu.contracts import CropRegion
+from modal_gpu.databases.captions import captions_from_extents
 from modal_gpu.errors import CaptionAccError
+from modal_gpu.extents.change_times import ChangeLocator
 from modal_gpu.extents.decoder import DecoderSettings, decode, settings_for
 from modal_gpu.extents.predictor import (
     LABELS,
@@ -32,6 +35,7 @@ from modal_gpu.extents.predictor import (
     collect,
 )
 from modal_gpu.extents.strokes import StrokePredictor
+from modal_gpu.frame_index import INDEX_RATE
 from training.clips import LONG_FRAMES, Clip
 from training.scoring import matched
 
@@ -195,6 +199,85 @@ def on_rendered(
     return scores
 
 
+# --- source frames ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """One source frame, as the pipeline gives it."""
+
+    seconds: float
+    luma: np.ndarray
+
+
+@dataclass(frozen=True)
+class _SourcedStrip(Strip):
+    source: tuple[_Shown, ...]
+
+
+@dataclass
+class TimeErrors:
+    """How far starts and ends of captions lie from their source frames.
+
+    Of captions whose ends are within one 10 Hz frame; a clip's own first and last moment do not count.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    #: The same in source frames of the clip.
+    frames: list[float] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, object]:
+        milliseconds = 1000 * np.array(self.seconds or [np.nan])
+        return {
+            "ends": len(self.seconds),
+            "median_ms": float(np.median(milliseconds)),
+            "p95_ms": float(np.quantile(milliseconds, 0.95)),
+            "within_a_source_frame": float((np.array(self.frames or [np.nan]) <= 1.01).mean()),
+        }
+
+
+def time_errors(predictor: PairPredictor, clip: Clip, scores: Sequence[TimeErrors]) -> None:
+    """Place the captions of a clip with its source frames, and add how far off they are."""
+    shown, count = clip.shown, len(clip.luma)
+
+    def frames() -> Iterator[_SourcedStrip]:
+        for index, luma in enumerate(clip.source):
+            new = shown.between((index - 1) / INDEX_RATE, index / INDEX_RATE)
+            pictures = tuple(_Shown(k / shown.rate, shown.luma[k]) for k in new)
+            yield _SourcedStrip(index, luma, pictures)
+
+    locator = ChangeLocator()
+    batches = []
+    for batch in predictor.predict(locator.watched(frames()), clip_hints(clip)):
+        batches.append(batch)
+        locator.add(batch)
+    extents = decode(collect(batches), settings_for(predictor.model_version))
+    placed = captions_from_extents(extents, count, count / INDEX_RATE, locator.finish()[1:])
+    for start, end in clip_truth(clip).extents():
+        for caption in placed:
+            if abs(caption.start_index - start) > 1 or abs(caption.end_index - end) > 1:
+                continue
+            begins, ends = shown.span(int(clip.owner[start]))
+            errors = [abs(caption.start_seconds - begins)] if start > 0 else []
+            errors += [abs(caption.end_seconds - ends)] if end < count else []
+            for each in scores:
+                each.seconds += errors
+                each.frames += [error * shown.rate for error in errors]
+            break
+
+
+def on_source_frames(
+    predictors: dict[str, PairPredictor], paths: Sequence[Path]
+) -> dict[str, dict[str, TimeErrors]]:
+    """Errors by predictor and hard case, ``all`` among them."""
+    errors: dict[str, dict[str, TimeErrors]] = {name: defaultdict(TimeErrors) for name in predictors}
+    for path in paths:
+        clip = Clip.load(path)
+        for name, predictor in predictors.items():
+            time_errors(predictor, clip, [errors[name]["all"], errors[name][clip.case]])
+    return errors
+
+
 # --- real clips -------------------------------------------------------------------------------------
 
 
@@ -285,6 +368,26 @@ def _table(title: str, scores: dict[str, dict[str, Score]], rows: Sequence[str])
     return table
 
 
+def _times_table(errors: dict[str, dict[str, TimeErrors]]) -> Table:
+    table = Table(title="starts and ends at source frames", title_justify="left")
+    table.add_column("case")
+    for name in errors:
+        for figure in ("ends", "median", "p95", "within a source frame"):
+            table.add_column(f"{name}: {figure}", justify="right")
+    for row in next(iter(errors.values())):
+        cells = [row]
+        for by_case in errors.values():
+            figures = by_case[row].to_json()
+            cells += [
+                str(figures["ends"]),
+                f"{figures['median_ms']:.0f} ms",
+                f"{figures['p95_ms']:.0f} ms",
+                f"{figures['within_a_source_frame']:.1%}",
+            ]
+        table.add_row(*cells, end_section=row == "all")
+    return table
+
+
 def main(
     data: Annotated[
         Path,
@@ -292,6 +395,9 @@ def main(
     ],
     model: Annotated[Path | None, typer.Option(help="A model file; the shipped one by default.")] = None,
     clips: Annotated[int, typer.Option(help="Rendered clips of the test split; 26 cases in turn.")] = 416,
+    timed: Annotated[
+        int, typer.Option(help="Rendered clips whose starts and ends are placed on source frames.")
+    ] = 104,
     cache: Annotated[Path, typer.Option(help="Where rendered clips are kept.")] = Path(
         ".captionacc/training"
     ),
@@ -322,6 +428,7 @@ def main(
     store = ClipStore(cache.resolve(), (data / "backgrounds").resolve(), LONG_FRAMES, keep_source=True)
     paths = store.generate(split, clips)
     rendered = on_rendered(predictors, paths, hints, least_change)
+    times = on_source_frames(predictors, replace(store, keep_shown=True).generate(split, timed))
     real: dict[str, dict[str, Score]] = {name: defaultdict(Score) for name in predictors}
     for video in sorted((data / "clips").glob("*.mp4")):
         clip = real_clip(video, cache / "real")
@@ -332,13 +439,15 @@ def main(
             kind: {
                 name: {case: s.to_json() for case, s in by_case.items()} for name, by_case in scores.items()
             }
-            for kind, scores in (("rendered", rendered), ("real", real))
+            for kind, scores in (("rendered", rendered), ("real", real), ("times", times))
         }
         print(json.dumps(report))
         return
     cases = [row for row in next(iter(rendered.values())) if row != "all" and not row.startswith("script:")]
     scripts = sorted(row for row in next(iter(rendered.values())) if row.startswith("script:"))
     console.print(_table(f"{len(paths)} rendered clips, {split} split", rendered, ["all", *cases, *scripts]))
+    if timed:
+        console.print(_times_table(times))
     console.print(_table("real clips", real, sorted(next(iter(real.values())))))
     for name, by_case in rendered.items():
         console.print(f"{name}: {by_case['all'].to_json()['label_f1']}")

@@ -52,6 +52,9 @@ def markdown(card: dict, results: dict | None) -> str:
         for kind, title in (("rendered", "Test clips"), ("real", "Real clips")):
             lines += ["", f"## {title}", ""]
             lines += _table(results[kind])
+            if kind == "rendered" and results["times"]["network"]:
+                lines += ["", "Starts and ends, on clips that keep every source frame:", ""]
+                lines += _times_table(results["times"]["network"])
         lines += [
             "",
             "Caption F1 counts captions with both ends within one 10 Hz frame. "
@@ -75,6 +78,18 @@ def _table(scores: dict[str, dict[str, dict]]) -> list[str]:
         for name in names:
             cells += [f"{scores[name][case]['caption_f1']:.3f}", f"{scores[name][case]['pair_accuracy']:.4f}"]
         rows.append("| " + " | ".join(cells) + " |")
+    return rows
+
+
+def _times_table(errors: dict[str, dict]) -> list[str]:
+    rows = ["| case | starts and ends | median error | 95 % within | within a source frame |"]
+    rows.append("|" + " --- |" * 5)
+    for case, figures in errors.items():
+        if figures["ends"]:
+            rows.append(
+                f"| {case} | {figures['ends']} | {figures['median_ms']:.0f} ms | {figures['p95_ms']:.0f} ms "
+                f"| {figures['within_a_source_frame']:.1%} |"
+            )
     return rows
 
 

@@ -6,6 +6,8 @@ shows, how opaque it is, and where its strokes are.
 """
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from modal_gpu.extents.change_times import picture_size
 from modal_gpu.extents.predictor import FractionBox, StripHints
 from modal_gpu.extents.working_scale import reference_picture, scaled, working_size
 from training.fonts import FontFace, Split, faces
@@ -82,6 +85,8 @@ class Clip:
     texts: tuple[str, ...] = ()
     #: The strips at the video's own scale, uint8 (frames, H, W), where they are kept.
     source: NDArray[np.uint8] | None = None
+    #: Every source frame, where they are kept.
+    shown: "SourceFrames | None" = None
 
     def save(self, path: Path) -> None:
         meta = {
@@ -94,6 +99,9 @@ class Clip:
         }
         partial = path.with_suffix(".part")
         source = {} if self.source is None else {"source": self.source}
+        if self.shown is not None:
+            source |= {"shown_luma": self.shown.luma, "shown_owner": self.shown.owner}
+            source |= {"shown_rate": np.array(self.shown.rate)}
         with partial.open("wb") as file:
             np.savez(
                 file,
@@ -117,7 +125,33 @@ class Clip:
             meta["texts"] = tuple(meta["texts"])
             names = ("luma", "reference", "owner", "opacity", "glyphs", "source")
             arrays = {name: data[name] for name in names if name in data}
+            if "shown_luma" in data:
+                rate = float(data["shown_rate"])
+                arrays["shown"] = SourceFrames(data["shown_luma"], data["shown_owner"], rate)
         return cls(**arrays, hints=StripHints(**hints), **meta)
+
+
+@dataclass(frozen=True)
+class SourceFrames:
+    """All source frames of a clip, ``rate`` a second from 0 s on.
+
+    ``luma`` uint8 (n, h, w): small pictures of them, as the pipeline takes them to place changes;
+    ``owner`` int8 (n,): the caption that each shows, however faint; the more opaque one of two; -1 for none.
+    """
+
+    luma: NDArray[np.uint8]
+    owner: NDArray[np.int8]
+    rate: float
+
+    def between(self, first: float, last: float) -> range:
+        """Those shown after ``first`` until ``last``, in seconds."""
+        ends = (math.floor(at * self.rate + 1e-6) + 1 for at in (first, last))
+        return range(*(min(max(0, end), len(self.owner)) for end in ends))
+
+    def span(self, caption: int) -> tuple[float, float]:
+        """When a caption begins and when it is gone, in seconds."""
+        own = np.flatnonzero(self.owner == caption)
+        return float(own[0] / self.rate), float((own[-1] + 1) / self.rate)
 
 
 # --- layers -----------------------------------------------------------------------------------------
@@ -659,10 +693,12 @@ def make_clip(
     footage: Footage,
     frames: int = FRAMES,
     keep_source: bool = False,
+    keep_shown: bool = False,
     varied: bool = False,
 ) -> Clip:
     """The clip of this seed; the same arguments give the same clip.
 
+    ``keep_source``, ``keep_shown``: with its strips at the video's own scale, with every source frame.
     ``varied``: before backgrounds that look like none of the footage.
     """
     rng = np.random.default_rng([seed, CASES.index(case), ("train", "validation", "test").index(split)])
@@ -675,7 +711,9 @@ def make_clip(
 
     # At i / 10 s the last source frame shown by then; a clip starts anywhere in its video.
     wanted = [int(i / 10 * plan.rate + 1e-6) for i in range(frames)]
-    strips = _through_codec(plan, scenery, extras, events, wanted)
+    every = range(max(wanted) + 1) if keep_shown else wanted
+    decoded = dict(zip(every, _through_codec(plan, scenery, extras, events, every), strict=True))
+    strips = [decoded[k] for k in wanted]
 
     hints = _hints(plan, extras)
     size = working_size(plan.height, plan.width, hints.line_height)
@@ -703,15 +741,25 @@ def make_clip(
         seed=seed,
         texts=tuple(plan.texts),
         source=np.stack(strips) if keep_source else None,
+        shown=_shown(plan, events, list(decoded.values()), hints.line_height) if keep_shown else None,
     )
 
 
-def _owners(events: list[Event], seconds: list[float]) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
-    """The most opaque caption of each time, if it can be seen."""
+def _shown(plan: _Plan, events: list[Event], strips: list[np.ndarray], line_height: float) -> SourceFrames:
+    height, width = picture_size(plan.height, plan.width, line_height)
+    small = [cv2.resize(strip, (width, height), interpolation=cv2.INTER_AREA) for strip in strips]
+    owner, _ = _owners(events, [k / plan.rate for k in range(len(strips))], 1e-6)
+    return SourceFrames(np.stack(small), owner, plan.rate)
+
+
+def _owners(
+    events: list[Event], seconds: list[float], visible: float = VISIBLE
+) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
+    """The most opaque caption of each time, if it is as opaque as ``visible``, and how opaque it is."""
     owner, opacity = np.full(len(seconds), -1, np.int8), np.zeros(len(seconds), np.uint8)
     for place, moment in enumerate(seconds):
         opacities = [event.opacity(moment) for event in events]
-        if opacities and max(opacities) >= VISIBLE:
+        if opacities and max(opacities) >= visible:
             owner[place] = int(np.argmax(opacities))
             opacity[place] = round(255 * max(opacities))
     return owner, opacity
@@ -761,7 +809,7 @@ def _composed(
 
 
 def _through_codec(
-    plan: _Plan, scenery: _Scenery, extras: _Distractors, events: list[Event], wanted: list[int]
+    plan: _Plan, scenery: _Scenery, extras: _Distractors, events: list[Event], wanted: Sequence[int]
 ) -> list[np.ndarray]:
     """The ``wanted`` source frames' luma after H.264; every source frame is drawn and encoded."""
     noise = plan.rng.normal(0, 1, plan.strip).astype(np.float32)

@@ -105,11 +105,13 @@ class ClipStore:
     cache: Path
     backgrounds: Path
     frames: int = FRAMES
-    #: Keep the strips at the video's own scale too.
+    #: Keep the strips at the video's own scale too, and every source frame.
     keep_source: bool = False
+    keep_shown: bool = False
 
     def path(self, split: Split, number: int) -> Path:
-        kind = f"clips-{DATA_VERSION}-{LINE_HEIGHT}px-{self.frames}" + ("-source" if self.keep_source else "")
+        kind = f"clips-{DATA_VERSION}-{LINE_HEIGHT}px-{self.frames}"
+        kind += "-source" * self.keep_source + "-shown" * self.keep_shown
         return self.cache / kind / split / f"{number:06d}.npz"
 
     def paths(self, split: Split, count: int) -> list[Path]:
@@ -161,9 +163,15 @@ def _calm() -> None:
 
 def _make(store: ClipStore, split: Split, number: int) -> int:
     case = case_of(split, number)
-    varied = is_varied(split, number)
     clip = make_clip(
-        _FIRST_SEED[split] + number, split, case, store.footage, store.frames, store.keep_source, varied
+        _FIRST_SEED[split] + number,
+        split,
+        case,
+        store.footage,
+        store.frames,
+        store.keep_source,
+        store.keep_shown,
+        is_varied(split, number),
     )
     clip.save(store.path(split, number))
     return number

@@ -81,7 +81,7 @@ class TrainingSettings:
     #: of what little footage there is, how it changes behind a caption was learnt by heart.
     fourth_from: int = 17_200
     fourth_rate: float = 6e-4
-    varied_clips: int = 760
+    varied_clips: int = 600
     fourth_long_share: float = 0.7
     text_weight: float = 0.5
     change_weight: float = 1.0

@@ -1,14 +1,16 @@
 """Rendered clips: the same for a seed, labelled as their script says, splits that share nothing."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from modal_gpu.extents.predictor import LABELS
+from benchmarks.extents import TimeErrors, clip_truth, time_errors
+from modal_gpu.extents.predictor import LABELS, PairBatch
 from training import clips, texts
 from training.clips import CASES, Clip, make_clip
-from training.dataset import whole_window, window
+from training.dataset import VARIED_CLIPS, is_varied, whole_window, window
 from training.fonts import SPLITS, faces
 from training.footage import STILLS, VIDEOS
 from training.train import pair_labels
@@ -34,6 +36,23 @@ def test_every_case_renders_consistent_labels(footage, case):
     rows, columns = made.strips.shape[1] // 4, made.strips.shape[2] // 4
     assert made.text.shape == made.change.shape == (16, rows, columns)
     assert made.hints.shape == (4, rows, columns)
+
+
+def test_varied_backgrounds_change_what_is_behind_the_captions_only(footage):
+    plain, varied, again = (
+        make_clip(5, "train", "plain", footage, frames=16, keep_source=True, varied=each)
+        for each in (False, True, True)
+    )
+    np.testing.assert_array_equal(varied.source, again.source)
+    np.testing.assert_array_equal(varied.owner, plain.owner)
+    assert varied.texts == plain.texts
+    empty = plain.owner < 0
+    assert empty.any() and (varied.source[empty] != plain.source[empty]).mean() > 0.5
+
+
+def test_no_clip_of_the_test_split_is_varied():
+    assert is_varied("train", VARIED_CLIPS) and not is_varied("train", VARIED_CLIPS - 1)
+    assert not is_varied("test", 10**6)
 
 
 def test_a_scripted_timeline_gives_the_labels_that_it_says(footage, monkeypatch):
@@ -93,12 +112,57 @@ def test_a_window_beside_the_text_shows_no_caption_and_no_change():
 
 
 def test_stored_clips_are_read_back_as_they_were(footage, tmp_path):
-    clip = make_clip(5, "test", "logo", footage, frames=8, keep_source=True)
+    clip = make_clip(5, "test", "logo", footage, frames=8, keep_source=True, keep_shown=True)
     clip.save(tmp_path / "clip.npz")
     again = Clip.load(tmp_path / "clip.npz")
+    np.testing.assert_array_equal(clip.shown.luma, again.shown.luma)
+    np.testing.assert_array_equal(clip.shown.owner, again.shown.owner)
+    assert again.shown.rate == clip.shown.rate
     for name in ("luma", "reference", "owner", "opacity", "glyphs", "source"):
         np.testing.assert_array_equal(getattr(clip, name), getattr(again, name))
     assert again.hints == clip.hints and (again.case, again.texts) == (clip.case, clip.texts)
+
+
+def test_source_frames_are_shared_out_to_the_strips_that_show_them(footage):
+    clip = make_clip(5, "train", "no_gap", footage, frames=16, keep_shown=True)
+    shown = clip.shown
+    parts = [shown.between((index - 1) / 10, index / 10) for index in range(16)]
+    assert [k for part in parts for k in part] == list(range(len(shown.owner)))
+    # The last one of each strip's is the one that the strip shows.
+    visible = [k for k, part in enumerate(parts) if clip.owner[k] >= 0]
+    assert visible
+    assert [shown.owner[parts[k][-1]] for k in visible] == [clip.owner[k] for k in visible]
+
+
+class _Knowing:
+    """Says of each pair what the clip's script says."""
+
+    model_version, model_sha256, margin = "knowing-1", "0" * 64, None
+
+    def __init__(self, clip: Clip) -> None:
+        self.owner = clip.owner.astype(int)
+
+    def predict(self, frames, hints, first_index=0):
+        count = len(list(frames))
+        same = np.concatenate([[1], self.owner[1:] == self.owner[:-1]])
+        yield PairBatch(0, (self.owner[:count] >= 0).astype(np.float32), same.astype(np.float32))
+
+
+def test_errors_of_starts_and_ends_are_measured_against_the_script(footage):
+    clip = make_clip(5, "train", "plain", footage, frames=48, keep_source=True, keep_shown=True)
+    measured = TimeErrors()
+    time_errors(_Knowing(clip), clip, [measured])
+    inside = sum((start > 0) + (end < 48) for start, end in clip_truth(clip).extents())
+    assert len(measured.seconds) == inside > 2
+    figures = measured.to_json()
+    assert figures["median_ms"] < 1 and figures["within_a_source_frame"] >= 0.75
+    # A script that says half a second later makes every error half a second.
+    late = replace(
+        clip, shown=replace(clip.shown, owner=np.roll(clip.shown.owner, round(clip.shown.rate / 2)))
+    )
+    moved = TimeErrors()
+    time_errors(_Knowing(clip), late, [moved])
+    assert abs(moved.to_json()["median_ms"] - 500) < 60
 
 
 def test_splits_share_no_footage_no_font_and_no_text():
