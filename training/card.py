@@ -17,7 +17,8 @@ Rendered clips only: captions by a scripted timeline over moving footage, photog
 source frame through x264 and its decoder, 10 Hz strips taken as the pipeline takes them. Footage: Big
 Buck Bunny (Blender Foundation, CC BY 3.0), Intel sample videos (CC BY 4.0), imageio's cockatoo;
 photographs from the scikit-image and scikit-learn wheels. Fonts from Debian. Nine scripts. The splits
-share no footage, no font file and no text; a seed gives the same clips."""
+share no footage, no font file and no text; a seed gives the same clips. Some training clips, and no test
+clip, have the same footage at other sizes and speeds, turned, negative or one before the other."""
 
 _LIMITS = """\
 * Luma only: captions that differ from their background in colour alone are not seen.

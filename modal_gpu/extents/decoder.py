@@ -40,7 +40,7 @@ class DecoderSettings:
 
     floor: float = 0.02
     border_penalty: float = 0.8
-    least_change: float = 0.12
+    least_change: float = 0.2
     sure_change: float = 0.8
     least_different: float = 0.1
 

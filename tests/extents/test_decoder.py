@@ -103,9 +103,9 @@ def test_one_direction_that_sees_a_change_is_outvoted(settings, seen, timeline, 
 
 def test_a_doubt_that_stands_out_is_a_change_and_one_among_others_is_not():
     result = clean([(2, 30)], 35, sure=0.999)
-    result.forward[14] = result.backward[14] = np.float32([0.85, 0.15, 0, 0, 0])
+    result.forward[14] = result.backward[14] = np.float32([0.75, 0.25, 0, 0, 0])
     assert ranges(result) == [(2, 15), (15, 30)]
-    result.forward[2:29] = result.backward[2:29] = np.float32([0.85, 0.15, 0, 0, 0])
+    result.forward[2:29] = result.backward[2:29] = np.float32([0.75, 0.25, 0, 0, 0])
     assert ranges(result) == [(2, 30)]
 
 
