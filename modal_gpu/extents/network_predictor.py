@@ -126,8 +126,8 @@ class NetworkPredictor:
 def _keep_freed_memory() -> None:
     """Tell glibc to keep what a batch frees for the next one, up to 256 MB, in this process.
 
-    It would give blocks of many megabytes back to the system each time, and half of the time that a
-    convolution takes would go into pages fetched anew. Other C libraries are left as they are.
+    It would give blocks of many megabytes back to the system each time, and a third of the encoder's time
+    would go into pages fetched anew. Other C libraries are left as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
