@@ -36,6 +36,7 @@ from modal_gpu.extents.predictor import (
 )
 from modal_gpu.extents.strokes import StrokePredictor
 from modal_gpu.frame_index import INDEX_RATE
+from modal_gpu.media.frames import SourceStrip
 from training.clips import LONG_FRAMES, Clip
 from training.scoring import matched
 
@@ -203,16 +204,8 @@ def on_rendered(
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """One source frame, as the pipeline gives it."""
-
-    seconds: float
-    luma: np.ndarray
-
-
-@dataclass(frozen=True)
 class _SourcedStrip(Strip):
-    source: tuple[_Shown, ...]
+    source: tuple[SourceStrip, ...]
 
 
 @dataclass
@@ -243,7 +236,7 @@ def time_errors(predictor: PairPredictor, clip: Clip, scores: Sequence[TimeError
     def frames() -> Iterator[_SourcedStrip]:
         for index, luma in enumerate(clip.source):
             new = shown.between((index - 1) / INDEX_RATE, index / INDEX_RATE)
-            pictures = tuple(_Shown(k / shown.rate, shown.luma[k]) for k in new)
+            pictures = tuple(SourceStrip(k / shown.rate, shown.luma[k]) for k in new)
             yield _SourcedStrip(index, luma, pictures)
 
     locator = ChangeLocator()

@@ -136,13 +136,15 @@ def test_a_part_with_its_margin_is_judged_as_in_the_whole_video(long_video, star
     np.testing.assert_array_equal(presence, whole.presence[start:stop])
 
 
-def test_folding_batch_normalisation_keeps_the_answers():
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_folding_batch_normalisation_keeps_the_answers(device):
+    """What is folded for a GPU computes on a CPU too, by convolutions that both have."""
     made = network()
     strips, reference = torch.randint(16, 235, (1, 20, 32, 64)), torch.randint(16, 235, (1, 32, 64))
     planes = torch.zeros(1, 4, 8, 16)
     with torch.inference_mode():
         before = made(strips, reference, planes)
-        after = fused(made)(strips, reference, planes)
+        after = fused(made, torch.device(device))(strips, reference, planes)
     torch.testing.assert_close(after.same, before.same, atol=1e-3, rtol=1e-3)
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in made.modules())
 
