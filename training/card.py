@@ -39,7 +39,7 @@ def markdown(card: dict, results: dict | None) -> str:
         f"sha256 `{card['sha256']}` · {card['date']} · {card['parameters']:,} parameters · "
         f"data version {card['data_version']}",
         "",
-        f"Made by `{card['command']}`; settings:",
+        f"Made by `{card['command']}`, {card['training_minutes']} minutes of steps and validation; settings:",
         "",
         "```json",
         json.dumps(card["settings"]),

@@ -48,10 +48,11 @@ SLOW_CASES = (
     "box",
     "scene_cut",
 )
+#: Those in which captions are hard to see.
+FAINT_CASES = ("slow_fade", "low_bitrate")
 
-
-#: Training clips up to here are all that the first cycle of training sees; then come those whose
-#: captions differ least, or that were taken for text without being it.
+#: From here on long training clips: first of those cases whose captions differ least, or that were taken
+#: for text without being it.
 FIRST_CLIPS = EVEN_CLIPS + 70 * len(SLOW_CASES)
 FINE_CASES = ("numbered", "one_character", "shared_prefix", "numbered", "one_character", "jitter", "credits")
 #: From here on those whose ends are hard to see, or in which much else moves.
@@ -293,10 +294,9 @@ def window(clip: Clip, first: int, frames: int, left: int, width: int, small_cha
     owner = clip.owner[times].astype(int)
     before = clip.owner[np.maximum(np.arange(first, first + frames) - 1, 0)].astype(int)
     ink = half.sum(axis=(1, 2))
-    opacity = clip.opacity[times] / 255.0
     presence = (ink[owner] >= _LEAST_INK).astype(np.float32)
-    # Hardly visible text, and slivers of it, teach little.
-    presence_weight = np.where(owner < 0, 1.0, np.clip(opacity / 0.35, 0.15, 1.0))
+    # Slivers of text teach little.
+    presence_weight = np.ones(len(owner), np.float32)
     presence_weight[(owner >= 0) & (ink[owner] > 0.5) & (ink[owner] < _LEAST_INK)] = 0
 
     changed = {(a, b): np.abs(half[a] - half[b]) for a, b in set(zip(before, owner, strict=True)) if a != b}
@@ -317,7 +317,7 @@ def window(clip: Clip, first: int, frames: int, left: int, width: int, small_cha
         reference=padded(clip.reference[:, columns]),
         hints=planes.astype(np.float32),
         presence=presence,
-        presence_weight=presence_weight.astype(np.float32),
+        presence_weight=presence_weight,
         same=same,
         same_weight=same_weight.astype(np.float32),
         text=text.astype(np.float32),

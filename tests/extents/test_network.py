@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from rendered_strips import Strip, hints, render
 
-from modal_gpu.extents.network import HALO, REACH, ExtentsNetwork, NetworkSettings, fused
+from modal_gpu.extents.network import HALO, REACH, ExtentsNetwork, NetworkSettings, folded, fused
 from modal_gpu.extents.network_predictor import BATCH, BLOCK, FEWEST_SAMPLES, NetworkPredictor
 from modal_gpu.extents.predictor import Observation, SampledStrip, StripHints, collect
 from modal_gpu.extents.working_scale import (
@@ -146,7 +146,17 @@ def test_folding_batch_normalisation_keeps_the_answers(device):
         before = made(strips, reference, planes)
         after = fused(made, torch.device(device))(strips, reference, planes)
     torch.testing.assert_close(after.same, before.same, atol=1e-3, rtol=1e-3)
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in made.modules())
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded(made).modules())
+
+
+def test_a_folded_network_can_be_trained_further_and_folded_again():
+    made = folded(network())
+    strips, reference = torch.randint(16, 235, (1, 20, 32, 64)), torch.randint(16, 235, (1, 32, 64))
+    outputs = made(strips, reference, torch.zeros(1, 4, 8, 16))
+    outputs.same.sum().backward()
+    assert made.encoder[0][0].bias.grad.abs().sum() > 0 and made.text_hints.weight.requires_grad
+    again = folded(made).state_dict()
+    assert all((again[name] == value).all() for name, value in made.state_dict().items())
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, REACH, BATCH, BATCH + 1, 3 * BATCH])

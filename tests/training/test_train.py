@@ -10,7 +10,17 @@ from modal_gpu.extents.checkpoint import load_checkpoint
 from modal_gpu.extents.network import NetworkSettings
 from training.clips import Clip, make_clip
 from training.dataset import stored_clip
-from training.train import Trainer, TrainingSettings, calibrate, finish, judge_clips, validation_figures
+from training.train import (
+    Clips,
+    Cycle,
+    Trainer,
+    TrainingSettings,
+    calibrate,
+    finish,
+    judge_clips,
+    train_in_processes,
+    validation_figures,
+)
 
 TINY = NetworkSettings(stem=4, width=8, blocks=1, compared=4, head=4, temporal=8)
 
@@ -27,49 +37,61 @@ def paths(footage, tmp_path_factory):
 
 @pytest.fixture
 def settings():
-    return TrainingSettings(
-        steps=12,
-        batch=2,
-        frames=8,
-        width=96,
-        focus_from=2,
-        second_from=4,
-        second_width=128,
-        third_from=8,
-        save_every=2,
-        validate_every=9,
-        network=TINY,
+    cycles = (
+        Cycle(8, 3e-3, batch=2, frames=8, width=96, focused_share=0.5),
+        Cycle(
+            8, 1e-3, batch=2, frames=8, width=128, long_frames=12, long_width=96, faint_share=0.5, folded=True
+        ),
     )
+    return TrainingSettings(cycles, save_every=2, validate_every=10, network=TINY)
 
 
 def test_an_interrupted_run_ends_with_the_same_weights(paths, settings, tmp_path):
     device = torch.device("cpu")
     whole = Trainer(settings, tmp_path / "whole", device)
-    arguments = {"train": paths, "validation": paths[:2], "long_clips": paths[2:], "say": lambda _: None}
-    whole.run(**arguments)
-    for until in (5, 9):
+    clips = Clips(paths, paths[:2], paths[2:])
+    whole.run(clips)
+    for until in (5, 8, 11):
         part = Trainer(settings, tmp_path / "parts", device)
-        part.run(**arguments, until=until)
+        part.run(clips, until)
         assert part.step == until
     resumed = Trainer(settings, tmp_path / "parts", device)
-    assert resumed.step == 9
-    resumed.run(**arguments)
+    assert resumed.step == 11
+    resumed.run(clips)
     for name, value in whole.network.state_dict().items():
         torch.testing.assert_close(resumed.network.state_dict()[name], value, rtol=0, atol=0)
     kinds = [json.loads(line)["kind"] for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert "validation" in kinds
 
 
+def test_processes_share_the_windows_and_an_interrupted_run_ends_the_same_way(paths, settings, tmp_path):
+    clips = Clips(paths, paths[:2], paths[2:])
+    train_in_processes(2, settings, tmp_path / "whole", clips)
+    for until in (10, None):
+        train_in_processes(2, settings, tmp_path / "parts", clips, until)
+    one, other = (Trainer(settings, tmp_path / name, torch.device("cpu")) for name in ("whole", "parts"))
+    assert one.step == settings.steps
+    for name, value in one.network.state_dict().items():
+        torch.testing.assert_close(other.network.state_dict()[name], value, rtol=0, atol=0)
+
+
 def test_each_cycle_begins_at_its_own_rate_and_ends_at_a_hundredth(tmp_path):
     settings = TrainingSettings(network=TINY)
     rate = Trainer(settings, tmp_path, torch.device("cpu")).rate
-    starts = (0, settings.second_from, settings.third_from)
-    ends = (settings.second_from, settings.third_from, settings.steps)
-    peaks = (settings.learning_rate, settings.second_rate, settings.third_rate)
-    for start, end, peak in zip(starts, ends, peaks, strict=True):
-        rates = [rate(step) for step in range(start, end)]
-        assert max(rates) == pytest.approx(peak)
-        assert rates[0] < 0.02 * peak and rates[-1] == pytest.approx(0.01 * peak, rel=0.01)
+    begin = 0
+    for cycle in settings.cycles:
+        rates = [rate(step) for step in range(begin, begin + cycle.steps)]
+        assert max(rates) == pytest.approx(cycle.rate)
+        assert rates[0] < 0.02 * cycle.rate and rates[-1] == pytest.approx(0.01 * cycle.rate, rel=0.01)
+        begin += cycle.steps
+
+
+def test_a_shorter_training_keeps_its_cycles_shares():
+    settings = TrainingSettings(network=TINY)
+    half = settings.shortened(settings.steps // 2)
+    for cycle, whole in zip(half.cycles, settings.cycles, strict=True):
+        assert cycle.steps == pytest.approx(whole.steps / 2, abs=2)
+    assert min(cycle.steps for cycle in settings.shortened(1).cycles) > 0
 
 
 def test_a_long_clip_has_its_own_reference_picture(paths, monkeypatch):
@@ -85,12 +107,12 @@ def test_a_long_clip_has_its_own_reference_picture(paths, monkeypatch):
 def test_a_run_with_other_settings_is_not_continued(paths, settings, tmp_path):
     Trainer(settings, tmp_path, torch.device("cpu")).save()
     with pytest.raises(Exception, match="other settings"):
-        Trainer(TrainingSettings(steps=10, network=TINY), tmp_path, torch.device("cpu"))
+        Trainer(TrainingSettings(network=TINY), tmp_path, torch.device("cpu"))
 
 
 def test_the_written_model_is_the_best_one_calibrated(paths, settings, tmp_path):
     trainer = Trainer(settings, tmp_path / "run", torch.device("cpu"))
-    trainer.run(paths, paths[:2], say=lambda _: None)
+    trainer.run(Clips(paths, paths[:2]))
     checkpoint = finish(trainer, paths, "tiny-1", tmp_path / "models", "python -m training.train")
     network, loaded = load_checkpoint(checkpoint.path)
     assert loaded.sha256 == checkpoint.sha256 and checkpoint.path.name.startswith("tiny-1_")
