@@ -37,7 +37,7 @@ from modal_gpu.extents.predictor import (
 from modal_gpu.extents.strokes import StrokePredictor
 from modal_gpu.frame_index import INDEX_RATE
 from modal_gpu.media.frames import SourceStrip
-from training.clips import LONG_FRAMES, Clip
+from training.clip import LONG_FRAMES, Clip
 from training.scoring import matched
 
 

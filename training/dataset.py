@@ -22,9 +22,11 @@ from modal_gpu.extents.working_scale import (
     padded,
     reference_picture,
 )
-from training.clips import CASES, FRAMES, LONG_FRAMES, Clip, make_clip
+from training.clip import FRAMES, LONG_FRAMES, Clip
 from training.fonts import Split, missing
 from training.footage import Footage
+from training.rendering import make_clip
+from training.timeline import CASES
 
 #: Raised when the renderer changes, so that clips made before are not used again.
 DATA_VERSION = 3

@@ -26,7 +26,7 @@ from modal_gpu.extents.decoder import decode
 from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings, Outputs, folded
 from modal_gpu.extents.predictor import LABELS, predictions
 from modal_gpu.extents.working_scale import LINE_HEIGHT
-from training.clips import LONG_FRAMES
+from training.clip import LONG_FRAMES
 from training.dataset import (
     DATA_VERSION,
     FAINT_CASES,

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from benchmarks.extents import TimeErrors, clip_truth, time_errors
-from modal_gpu.extents.predictor import LABELS, PairBatch
-from training import clips, texts
-from training.clips import CASES, Clip, make_clip
+from modal_gpu.extents.predictor import LABELS, PairBatch, StripHints
+from training import rendering, texts, timeline
+from training.clip import Clip
 from training.dataset import VARIED_CLIPS, is_varied, whole_window, window
 from training.fonts import SPLITS, faces
 from training.footage import STILLS, VIDEOS
+from training.rendering import make_clip
+from training.timeline import CASES
 from training.train import pair_labels
 
 
@@ -57,7 +59,7 @@ def test_no_clip_of_the_test_split_is_varied():
 
 def test_a_scripted_timeline_gives_the_labels_that_it_says(footage, monkeypatch):
     """At 25 frames a second: nothing, then two captions without a gap, nothing again."""
-    plan = clips._plan
+    plan = timeline.random_plan
     times = [(0.40, 1.00, 0.0, 0.0), (1.00, 1.48, 0.0, 0.0)]
     contents = ["A first caption", "Another one here"]
 
@@ -66,9 +68,9 @@ def test_a_scripted_timeline_gives_the_labels_that_it_says(footage, monkeypatch)
         made.rate, made.script = 25.0, "latin"
         return made
 
-    monkeypatch.setattr(clips, "_plan", scripted)
-    monkeypatch.setattr(clips, "_times", lambda plan, seconds: times)
-    monkeypatch.setattr(clips, "_contents", lambda plan, count: contents)
+    monkeypatch.setattr(rendering, "random_plan", scripted)
+    monkeypatch.setattr(timeline, "_times", lambda plan, seconds: times)
+    monkeypatch.setattr(timeline, "_contents", lambda plan, count: contents)
     clip = make_clip(8, "train", "plain", footage, frames=20)
     assert clip.owner.tolist() == [-1] * 4 + [0] * 6 + [1] * 5 + [-1] * 5
     made = whole_window(clip)
@@ -80,8 +82,8 @@ def test_a_scripted_timeline_gives_the_labels_that_it_says(footage, monkeypatch)
 
 
 def test_a_fading_caption_is_shown_from_where_it_can_be_seen(footage, monkeypatch):
-    monkeypatch.setattr(clips, "_times", lambda plan, seconds: [(0.2, 1.8, 1.0, 0.4)])
-    monkeypatch.setattr(clips, "_contents", lambda plan, count: ["Fading in slowly"])
+    monkeypatch.setattr(timeline, "_times", lambda plan, seconds: [(0.2, 1.8, 1.0, 0.4)])
+    monkeypatch.setattr(timeline, "_contents", lambda plan, count: ["Fading in slowly"])
     clip = make_clip(2, "train", "slow_fade", footage, frames=24)
     shown = np.flatnonzero(clip.owner >= 0)
     assert shown[0] in (4, 5) and shown[-1] in (16, 17)  # a fifth of its opacity can be seen
@@ -98,7 +100,7 @@ def test_a_window_beside_the_text_shows_no_caption_and_no_change():
         owner=np.array([0, 0, 1, 1], np.int8),
         opacity=np.full(4, 255, np.uint8),
         glyphs=glyphs,
-        hints=clips.StripHints(line_height=0.8),
+        hints=StripHints(line_height=0.8),
         case="plain",
         script="latin",
         split="train",

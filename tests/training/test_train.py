@@ -8,8 +8,9 @@ import torch
 
 from modal_gpu.extents.checkpoint import load_checkpoint
 from modal_gpu.extents.network import NetworkSettings
-from training.clips import Clip, make_clip
+from training.clip import Clip
 from training.dataset import stored_clip
+from training.rendering import make_clip
 from training.train import (
     Clips,
     Cycle,
