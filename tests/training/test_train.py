@@ -16,9 +16,11 @@ from training.train import (
     Cycle,
     Trainer,
     TrainingSettings,
+    batches,
     calibrate,
     finish,
     judge_clips,
+    losses,
     train_in_processes,
     validation_figures,
 )
@@ -65,15 +67,23 @@ def test_an_interrupted_run_ends_with_the_same_weights(paths, settings, tmp_path
     assert "validation" in kinds
 
 
-def test_processes_share_the_windows_and_an_interrupted_run_ends_the_same_way(paths, settings, tmp_path):
-    clips = Clips(paths, paths[:2], paths[2:])
-    train_in_processes(2, settings, tmp_path / "whole", clips)
-    for until in (10, None):
-        train_in_processes(2, settings, tmp_path / "parts", clips, until)
-    one, other = (Trainer(settings, tmp_path / name, torch.device("cpu")) for name in ("whole", "parts"))
-    assert one.step == settings.steps
-    for name, value in one.network.state_dict().items():
-        torch.testing.assert_close(other.network.state_dict()[name], value, rtol=0, atol=0)
+def test_processes_share_the_windows_of_a_step_and_average_their_gradients(paths, settings, tmp_path):
+    clips, device = Clips(paths, paths[:2], paths[2:]), torch.device("cpu")
+    train_in_processes(2, settings, tmp_path / "two", clips, until=1)
+    two = Trainer(settings, tmp_path / "two", device)
+    assert two.step == 1
+
+    one = Trainer(settings, tmp_path / "one", device)
+    one.network.train()
+    for rank in range(2):
+        step, batch = next(batches(0, clips.short, clips.long, settings, device, rank, processes=2))
+        outputs = one.network(batch.strips, batch.reference, batch.hints)
+        (losses(outputs, batch, settings, settings.cycles[0].different_weight)["total"] / 2).backward()
+    torch.nn.utils.clip_grad_norm_(one.network.parameters(), 2.0)
+    one.optimizer.param_groups[0]["lr"] = one.rate(step)
+    one.optimizer.step()
+    for expected, found in zip(one.network.parameters(), two.network.parameters(), strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 def test_each_cycle_begins_at_its_own_rate_and_ends_at_a_hundredth(tmp_path):
