@@ -19,9 +19,8 @@ demo: $(INSTALLED)
 dev: $(INSTALLED)
 	$(BIN)/captionacc up
 
-# Three at a time on two cores: many tests wait for processes that they started.
 test: $(INSTALLED) lint
-	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not faults" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not faults" $(PYTEST_ARGS)
 	@echo "Left out: the fault injection, which make faults runs"
 
 # One after the other: each test runs a whole platform, and some count seconds.
