@@ -1,7 +1,7 @@
 """``python -m training.train``: make the clips that are missing, train, write the model and its card.
 
 Interrupted, the same command goes on from the last checkpoint and ends with the same weights (on a
-CPU with the same number of threads). Everything is kept under ``--cache``.
+CPU with the same number of processes). Everything is kept under ``--cache``.
 """
 
 import copy
