@@ -55,10 +55,10 @@ FAINT_CASES = ("slow_fade", "low_bitrate")
 
 #: From here on long training clips: first of those cases whose captions differ least, or that were taken
 #: for text without being it.
-FIRST_CLIPS = EVEN_CLIPS + 70 * len(SLOW_CASES)
+LONG_CLIPS = EVEN_CLIPS + 70 * len(SLOW_CASES)
 FINE_CASES = ("numbered", "one_character", "shared_prefix", "numbered", "one_character", "jitter", "credits")
 #: From here on those whose ends are hard to see, or in which much else moves.
-LATE_CLIPS = FIRST_CLIPS + 65 * len(FINE_CASES)
+LATE_CLIPS = LONG_CLIPS + 65 * len(FINE_CASES)
 LATE_CASES = ("slow_fade", "karaoke", "slow_fade", "jitter", "credits", "fade", "slow_fade", "low_bitrate")
 #: From here on before backgrounds that look like none of the footage.
 VARIED_CLIPS = LATE_CLIPS + 30 * len(LATE_CASES)
@@ -94,7 +94,7 @@ def case_of(split: Split, number: int) -> str:
         return VARIED_CASES[number % len(VARIED_CASES)]
     if split == "train" and number >= LATE_CLIPS:
         return LATE_CASES[number % len(LATE_CASES)]
-    if split == "train" and number >= FIRST_CLIPS:
+    if split == "train" and number >= LONG_CLIPS:
         return FINE_CASES[number % len(FINE_CASES)]
     if split == "train" and number >= EVEN_CLIPS:
         return SLOW_CASES[number % len(SLOW_CASES)]

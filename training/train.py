@@ -9,12 +9,11 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import typer
 from torch import Tensor, distributed
@@ -22,188 +21,15 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from modal_gpu.extents.checkpoint import Checkpoint, save_checkpoint
-from modal_gpu.extents.decoder import decode
 from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings, Outputs, folded
-from modal_gpu.extents.predictor import LABELS, predictions
 from modal_gpu.extents.working_scale import LINE_HEIGHT
+from training.batches import Batch, Clips, batches
 from training.clip import LONG_FRAMES
-from training.dataset import (
-    DATA_VERSION,
-    FAINT_CASES,
-    FIRST_CLIPS,
-    SLOW_CASES,
-    VARIED_CLIPS,
-    VARIED_VALIDATION,
-    ClipStore,
-    Window,
-    case_of,
-    changing_window,
-    random_window,
-    sized,
-    stored_clip,
-    whole_window,
-)
-from training.scoring import matched
+from training.dataset import DATA_VERSION, LONG_CLIPS, VARIED_CLIPS, VARIED_VALIDATION, ClipStore
+from training.schedule import TrainingSettings
+from training.validation import calibrate, fitted, judge_clips, validation_figures
 
 DEFAULT_CACHE = Path(".captionacc/training")
-#: Steps whose windows are drawn together.
-GROUP = 4
-
-
-@dataclass(frozen=True)
-class Cycle:
-    """Steps over which the learning rate falls from ``rate`` to a hundredth of it, and what they learn from.
-
-    ``batch`` windows of ``frames`` frames and ``width`` columns a step; every other group of steps has
-    ``long_frames`` and ``long_width`` instead, if there are any: a slow fade is longer than the others.
-    ``steps`` come in whole groups (:data:`GROUP`).
-    """
-
-    steps: int
-    rate: float
-    batch: int
-    frames: int
-    width: int
-    long_frames: int = 0
-    long_width: int = 0
-    #: Windows from long clips, whose reference picture is their own: what near-identical captions share
-    #: stays in it.
-    long_share: float = 0.5
-    #: Windows from clips of the slow cases, in which one caption follows another.
-    focused_share: float = 0.0
-    #: Of the long windows, those from clips of the faint cases.
-    faint_share: float = 0.0
-    #: How much a pair of different captions counts beside one of the same.
-    different_weight: float = 3.0
-    #: Whether batch normalisation has become part of the convolutions, which makes steps shorter.
-    folded: bool = False
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """What decides the weights, with the data.
-
-    ``clips``, ``varied_clips`` and ``validation`` are numbers of clips. There are as many long clips for
-    validation as short ones, and as many with varied backgrounds.
-    """
-
-    #: First narrow windows, since they are quick; then wide ones, in which a small change is as easily
-    #: overlooked as in a whole frame.
-    cycles: tuple[Cycle, ...] = (
-        Cycle(3000, 3e-3, batch=4, frames=36, width=224, long_share=0.4, focused_share=0.3),
-        Cycle(
-            11_000, 1e-3, batch=2, frames=36, width=416, long_frames=64, long_width=240, long_share=0.7,
-            focused_share=0.6, faint_share=0.3, different_weight=6.0, folded=True,
-        ),
-    )  # fmt: skip
-    clips: int = FIRST_CLIPS
-    varied_clips: int = 600
-    validation: int = 104
-    weight_decay: float = 0.01
-    averaging: float = 0.995
-    smoothing: float = 0.01
-    text_weight: float = 0.5
-    change_weight: float = 1.0
-    seed: int = 1
-    save_every: int = 100
-    validate_every: int = 7000
-    network: NetworkSettings = field(default_factory=NetworkSettings)
-
-    def __post_init__(self) -> None:
-        if any(cycle.steps % GROUP for cycle in self.cycles):
-            raise ValueError(f"the steps of a cycle come in groups of {GROUP}")
-
-    @property
-    def steps(self) -> int:
-        return sum(cycle.steps for cycle in self.cycles)
-
-    def cycle(self, step: int) -> tuple[int, Cycle]:
-        """The first step of the cycle that ``step`` is part of, and the cycle."""
-        begin = 0
-        for cycle in self.cycles:
-            if step < begin + cycle.steps:
-                break
-            begin += cycle.steps
-        return begin, cycle
-
-    def shortened(self, steps: int) -> "TrainingSettings":
-        """The same with about ``steps`` steps, each cycle with its share."""
-        share = steps / self.steps / GROUP
-        cycles = [replace(cycle, steps=GROUP * max(1, round(cycle.steps * share))) for cycle in self.cycles]
-        return replace(self, cycles=tuple(cycles))
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Windows of one size, stacked; the fields of :class:`~training.dataset.Window` as tensors."""
-
-    strips: Tensor
-    reference: Tensor
-    hints: Tensor
-    presence: Tensor
-    presence_weight: Tensor
-    same: Tensor
-    same_weight: Tensor
-    text: Tensor
-    change: Tensor
-
-    @classmethod
-    def of(cls, windows: list[Window], device: torch.device) -> "Batch":
-        height = max(window.strips.shape[1] for window in windows)
-        width = max(window.strips.shape[2] for window in windows)
-        fitted = [sized(window, height, width) for window in windows]
-        stacked = {
-            field.name: torch.from_numpy(np.stack([getattr(window, field.name) for window in fitted])).to(
-                device
-            )
-            for field in fields(cls)
-        }
-        return cls(**stacked)
-
-
-def batches(
-    first: int,
-    clips: Sequence[Path],
-    long_clips: Sequence[Path],
-    settings: TrainingSettings,
-    device: torch.device,
-    rank: int = 0,
-    processes: int = 1,
-) -> Iterator[tuple[int, Batch]]:
-    """The batches from step ``first`` on; each depends on its step, the seed and the processes alone.
-
-    Process ``rank`` gets its share of each step's windows.
-    """
-    slow = _of_cases(clips, SLOW_CASES)
-    faint = _of_cases([*clips, *long_clips], FAINT_CASES)
-    for group in range(first // GROUP, settings.steps // GROUP):
-        _, cycle = settings.cycle(group * GROUP)
-        is_long = cycle.long_frames and group % 2
-        frames, width = (cycle.long_frames, cycle.long_width) if is_long else (cycle.frames, cycle.width)
-        windows = []
-        for number in range(rank, GROUP * cycle.batch, processes):
-            rng = np.random.default_rng([settings.seed, group, number])
-            focused = rng.random() < cycle.focused_share
-            if is_long and rng.random() < cycle.faint_share:
-                paths = faint
-            elif rng.random() < cycle.long_share and long_clips:
-                paths = long_clips
-            else:
-                paths = slow if focused else clips
-            make = changing_window if focused else random_window
-            windows.append(make(rng, paths[int(rng.integers(len(paths)))], frames, width))
-        # Clips of about one height in a batch.
-        windows.sort(key=lambda window: window.strips.shape[1])
-        size = len(windows) // GROUP
-        for place in range(GROUP):
-            step = group * GROUP + place
-            if first <= step:
-                yield step, Batch.of(windows[place * size : (place + 1) * size], device)
-
-
-def _of_cases(paths: Sequence[Path], cases: Collection[str]) -> Sequence[Path]:
-    """Those of training clips that show one of the cases, or all if none does."""
-    return [path for path in paths if case_of("train", int(path.stem)) in cases] or paths
 
 
 def losses(
@@ -238,160 +64,6 @@ def losses(
         + settings.change_weight * parts["change"]
     )
     return parts
-
-
-@dataclass(frozen=True)
-class Clips:
-    """Files of clips for training, short and long ones, and for validation."""
-
-    short: list[Path]
-    validation: list[Path]
-    long: list[Path] = field(default_factory=list)
-
-
-@dataclass
-class ClipLogits:
-    """A clip's logits and labels as numpy float32 (T,)."""
-
-    case: str
-    presence: np.ndarray
-    same: np.ndarray
-    window: Window
-
-
-@torch.inference_mode()
-def judge_clips(network: ExtentsNetwork, paths: list[Path], device: torch.device) -> list[ClipLogits]:
-    """Whole clips through the network in evaluation mode."""
-    network.eval()
-    judged = []
-    for path in paths:
-        clip = stored_clip(path)
-        window = whole_window(clip)
-        batch = Batch.of([window], device)
-        outputs = network(batch.strips, batch.reference, batch.hints)
-        presence, same = (x[0].float().cpu().numpy() for x in (outputs.presence, outputs.same))
-        judged.append(ClipLogits(clip.case, presence, same, window))
-    return judged
-
-
-def validation_figures(judged: list[ClipLogits]) -> dict[str, float]:
-    """Loss and accuracies over all frames and pairs that have a label."""
-
-    def entropy(logit: np.ndarray, target: np.ndarray) -> np.ndarray:
-        return np.logaddexp(0, logit) - logit * target
-
-    presence_loss, same_loss, right, pairs = [], [], 0.0, 0.0
-    found = np.zeros(2)
-    called = 0.0
-    captions = np.zeros(3)  # of the truth, decoded, right
-    for clip in judged:
-        window = clip.window
-        presence_loss.append(
-            np.average(entropy(clip.presence, window.presence), weights=window.presence_weight)
-        )
-        weight = window.same_weight.copy()
-        weight[0] = 0
-        if weight.sum():
-            same_loss.append(np.average(entropy(clip.same, window.same), weights=weight + 1e-9))
-        different = (weight == 1) & (window.same < 0.5)
-        found += different.sum(), (different & (clip.same < 0)).sum()
-        called += ((weight == 1) & (clip.same < 0)).sum()
-        predicted = predictions(_logistic(clip.presence), _logistic(clip.same)[1:])
-        probabilities = predicted.forward
-        extents = [(extent.start, extent.end) for extent in decode(predicted)]
-        wanted = _extents(window)
-        captions += len(wanted), len(extents), matched(wanted, extents)
-        truth = pair_labels(window)
-        clear = (window.presence_weight[1:] > 0.5) & (window.presence_weight[:-1] > 0.5)
-        right += (probabilities.argmax(axis=1) == truth)[clear].sum()
-        pairs += clear.sum()
-    return {
-        "caption_f1": float(2 * captions[2] / max(captions[0] + captions[1], 1)),
-        "loss": float(np.mean(presence_loss) + np.mean(same_loss)),
-        "presence_loss": float(np.mean(presence_loss)),
-        "same_loss": float(np.mean(same_loss)),
-        "pair_accuracy": float(right / max(pairs, 1)),
-        "different_recall": float(found[1] / max(found[0], 1)),
-        "different_precision": float(found[1] / max(called, 1)),
-    }
-
-
-def _extents(window: Window) -> list[tuple[int, int]]:
-    """The captions' frames, half-open."""
-    present = window.presence > 0.5
-    begins = present & np.concatenate([[True], ~present[:-1] | (window.same[1:] < 0.5)])
-    starts = np.flatnonzero(begins).tolist()
-    stops = [*starts[1:], len(present)] if starts else []
-    return [
-        (start, start + int(present[start:stop].sum())) for start, stop in zip(starts, stops, strict=True)
-    ]
-
-
-def _logistic(x: np.ndarray) -> np.ndarray:
-    return (1 / (1 + np.exp(-x))).astype(np.float32)
-
-
-def pair_labels(window: Window) -> np.ndarray:
-    """Column of the true label of each pair, int (T − 1,)."""
-    before, after = window.presence[:-1] > 0.5, window.presence[1:] > 0.5
-    names = np.where(
-        before & after,
-        np.where(window.same[1:] > 0.5, "same", "different"),
-        np.where(before, "valid_empty", np.where(after, "empty_valid", "empty_empty")),
-    )
-    return np.array([LABELS.index(name) for name in names])
-
-
-def _platt(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Scale and bias that make logits ``x`` fit targets ``y`` under weights ``w`` best."""
-    design = np.stack([x, np.ones_like(x)], axis=1)
-    prior = np.array([1.0, 0.0])
-
-    def loss(fitted: np.ndarray) -> float:
-        z = design @ fitted
-        return float((w * (np.logaddexp(0, z) - y * z)).sum() + 5e-4 * ((fitted - prior) ** 2).sum())
-
-    fitted = prior.copy()
-    for _ in range(50):
-        p = np.exp(-np.logaddexp(0, -(design @ fitted)))
-        gradient = design.T @ (w * (p - y)) + 1e-3 * (fitted - prior)
-        hessian = (design * (w * p * (1 - p))[:, None]).T @ design + 1e-3 * np.eye(2)
-        step, size = np.linalg.solve(hessian, gradient), 1.0
-        # Far from the optimum, where probabilities are 0 or 1, a whole Newton step overshoots.
-        while size > 1e-9 and loss(fitted - size * step) > loss(fitted):
-            size /= 2
-        fitted = fitted - size * step
-    return fitted
-
-
-def _fits(judged: list[ClipLogits]) -> dict[str, np.ndarray]:
-    """Scale and bias that make each output's logits fit the labels best (Platt scaling)."""
-    fits = {}
-    for name, weight_name in (("presence", "presence_weight"), ("same", "same_weight")):
-        logits, targets, weights = [], [], []
-        for clip in judged:
-            from_second = slice(0 if name == "presence" else 1, None)
-            logits.append(getattr(clip, name)[from_second])
-            targets.append(getattr(clip.window, name)[from_second])
-            weights.append(getattr(clip.window, weight_name)[from_second])
-        x, y, w = (np.concatenate(parts).astype(np.float64) for parts in (logits, targets, weights))
-        fits[name] = _platt(x, y, w)
-    return fits
-
-
-def fitted(judged: list[ClipLogits]) -> list[ClipLogits]:
-    """The same with calibrated logits, by which weights of the training loss are taken out again."""
-    (a, b), (c, d) = (fit for fit in _fits(judged).values())
-    return [replace(clip, presence=a * clip.presence + b, same=c * clip.same + d) for clip in judged]
-
-
-def calibrate(network: ExtentsNetwork, judged: list[ClipLogits]) -> None:
-    """Write scale and bias of both outputs, fitted on validation clips, into the network."""
-    for row, fit in enumerate(_fits(judged).values()):
-        old = network.calibration[row].double().cpu().numpy()
-        # The logits already went through the old scale and bias.
-        new = (fit[0] * old[0], fit[0] * old[1] + fit[1])
-        network.calibration[row] = torch.tensor(new, dtype=network.calibration.dtype)
 
 
 class Trainer:
@@ -476,7 +148,7 @@ class Trainer:
         end = settings.steps if until is None else min(until, settings.steps)
         sums: dict[str, float] = {}
         count, seen, mark = 0, 0, time.monotonic()
-        drawn = batches(self.step, clips.short, clips.long, settings, self.device, self.rank, self.processes)
+        drawn = batches(self.step, clips, settings, self.device, self.rank, self.processes)
         for step, batch in drawn:
             if step >= end:
                 break
@@ -629,7 +301,7 @@ def main(
     for first in (0, VARIED_VALIDATION):
         validation += long_store.generate("validation", settings.validation, processes, say_made, first)
     last = VARIED_CLIPS + settings.varied_clips
-    long_clips = long_store.generate("train", last - FIRST_CLIPS, processes, say_made, FIRST_CLIPS)
+    long_clips = long_store.generate("train", last - LONG_CLIPS, processes, say_made, LONG_CLIPS)
     folder = cache.resolve() / "runs" / run
     files = Clips(train, validation, long_clips)
     if device.type == "cpu" and processes > 1:

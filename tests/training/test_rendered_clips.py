@@ -15,7 +15,7 @@ from training.fonts import SPLITS, faces
 from training.footage import STILLS, VIDEOS
 from training.rendering import make_clip
 from training.timeline import CASES
-from training.train import pair_labels
+from training.validation import pair_labels
 
 
 def test_a_seed_gives_the_same_clip_and_another_seed_another_one(footage):

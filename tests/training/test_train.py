@@ -6,24 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from modal_gpu.extents.checkpoint import load_checkpoint
+from modal_gpu.extents.checkpoint import load_checkpoint, shipped
 from modal_gpu.extents.network import NetworkSettings
+from training.batches import Clips, batches
+from training.card import markdown
 from training.clip import Clip
 from training.dataset import stored_clip
 from training.rendering import make_clip
-from training.train import (
-    Clips,
-    Cycle,
-    Trainer,
-    TrainingSettings,
-    batches,
-    calibrate,
-    finish,
-    judge_clips,
-    losses,
-    train_in_processes,
-    validation_figures,
-)
+from training.schedule import Cycle, TrainingSettings
+from training.train import Trainer, finish, losses, train_in_processes
+from training.validation import calibrate, judge_clips, validation_figures
 
 TINY = NetworkSettings(stem=4, width=8, blocks=1, compared=4, head=4, temporal=8)
 
@@ -76,7 +68,7 @@ def test_processes_share_the_windows_of_a_step_and_average_their_gradients(paths
     one = Trainer(settings, tmp_path / "one", device)
     one.network.train()
     for rank in range(2):
-        step, batch = next(batches(0, clips.short, clips.long, settings, device, rank, processes=2))
+        step, batch = next(batches(0, clips, settings, device, rank, processes=2))
         outputs = one.network(batch.strips, batch.reference, batch.hints)
         (losses(outputs, batch, settings, settings.cycles[0].different_weight)["total"] / 2).backward()
     torch.nn.utils.clip_grad_norm_(one.network.parameters(), 2.0)
@@ -143,3 +135,10 @@ def test_calibration_lowers_the_loss_of_overconfident_logits(paths, settings):
     calibrate(network, judge_clips(network, paths, torch.device("cpu")))
     after = validation_figures(judge_clips(network, paths, torch.device("cpu")))["loss"]
     assert np.isfinite(after) and after < before
+
+
+def test_the_shipped_model_has_the_card_that_its_figures_give():
+    """But for what was measured, which the benchmark prints."""
+    written = shipped().with_suffix(".md").read_text()
+    made = markdown(json.loads(shipped().with_suffix(".json").read_text()), None)
+    assert set(made.splitlines()) <= set(written.splitlines())

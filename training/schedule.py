@@ -1,0 +1,92 @@
+"""What a training run is made of: cycles of steps, and all else that decides the weights."""
+
+from dataclasses import dataclass, field, replace
+
+from modal_gpu.extents.network import NetworkSettings
+from training.dataset import LONG_CLIPS
+
+#: Steps whose windows are drawn together.
+GROUP = 4
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """Steps over which the learning rate falls from ``rate`` to a hundredth of it, and what they learn from.
+
+    ``batch`` windows of ``frames`` frames and ``width`` columns a step; every other group of steps has
+    ``long_frames`` and ``long_width`` instead, if there are any: a slow fade is longer than the others.
+    ``steps`` come in whole groups (:data:`GROUP`).
+    """
+
+    steps: int
+    rate: float
+    batch: int
+    frames: int
+    width: int
+    long_frames: int = 0
+    long_width: int = 0
+    #: Windows from long clips, whose reference picture is their own: what near-identical captions share
+    #: stays in it.
+    long_share: float = 0.5
+    #: Windows from clips of the slow cases, in which one caption follows another.
+    focused_share: float = 0.0
+    #: Of the long windows, those from clips of the faint cases.
+    faint_share: float = 0.0
+    #: How much a pair of different captions counts beside one of the same.
+    different_weight: float = 3.0
+    #: Whether batch normalisation has become part of the convolutions, which makes steps shorter.
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What decides the weights, with the data.
+
+    ``clips``, ``varied_clips`` and ``validation`` are numbers of clips. There are as many long clips for
+    validation as short ones, and as many with varied backgrounds.
+    """
+
+    #: First narrow windows, since they are quick; then wide ones, in which a small change is as easily
+    #: overlooked as in a whole frame.
+    cycles: tuple[Cycle, ...] = (
+        Cycle(3000, 3e-3, batch=4, frames=36, width=224, long_share=0.4, focused_share=0.3),
+        Cycle(
+            11_000, 1e-3, batch=2, frames=36, width=416, long_frames=64, long_width=240, long_share=0.7,
+            focused_share=0.6, faint_share=0.3, different_weight=6.0, folded=True,
+        ),
+    )  # fmt: skip
+    clips: int = LONG_CLIPS
+    varied_clips: int = 600
+    validation: int = 104
+    weight_decay: float = 0.01
+    averaging: float = 0.995
+    smoothing: float = 0.01
+    text_weight: float = 0.5
+    change_weight: float = 1.0
+    seed: int = 1
+    save_every: int = 100
+    validate_every: int = 7000
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+
+    def __post_init__(self) -> None:
+        if any(cycle.steps % GROUP for cycle in self.cycles):
+            raise ValueError(f"the steps of a cycle come in groups of {GROUP}")
+
+    @property
+    def steps(self) -> int:
+        return sum(cycle.steps for cycle in self.cycles)
+
+    def cycle(self, step: int) -> tuple[int, Cycle]:
+        """The first step of the cycle that ``step`` is part of, and the cycle."""
+        begin = 0
+        for cycle in self.cycles:
+            if step < begin + cycle.steps:
+                break
+            begin += cycle.steps
+        return begin, cycle
+
+    def shortened(self, steps: int) -> "TrainingSettings":
+        """The same with about ``steps`` steps, each cycle with its share."""
+        share = steps / self.steps / GROUP
+        cycles = [replace(cycle, steps=GROUP * max(1, round(cycle.steps * share))) for cycle in self.cycles]
+        return replace(self, cycles=tuple(cycles))
