@@ -38,25 +38,37 @@ class Cycle:
     folded: bool = False
 
 
+#: From nothing. First narrow windows, since they are quick; then wide ones, in which a small change is as
+#: easily overlooked as in a whole frame.
+FULL = (
+    Cycle(3000, 3e-3, batch=4, frames=36, width=224, long_share=0.4, focused_share=0.3),
+    Cycle(
+        11_000, 1e-3, batch=2, frames=36, width=416, long_frames=64, long_width=240, long_share=0.7,
+        focused_share=0.6, faint_share=0.3, different_weight=6.0, folded=True,
+    ),
+)  # fmt: skip
+#: From a model.
+FURTHER = (
+    Cycle(
+        6000, 5e-4, batch=2, frames=36, width=416, long_frames=64, long_width=240, long_share=0.7,
+        focused_share=0.6, faint_share=0.25, different_weight=6.0, folded=True,
+    ),
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class TrainingSettings:
     """What decides the weights, with the data.
 
     ``clips``, ``varied_clips`` and ``validation`` are numbers of clips. There are as many long clips for
-    validation as short ones, and as many with varied backgrounds.
+    validation as short ones, and as many with varied backgrounds. ``start`` is the name of the model file
+    that the run goes on from, if it does.
     """
 
-    #: First narrow windows, since they are quick; then wide ones, in which a small change is as easily
-    #: overlooked as in a whole frame.
-    cycles: tuple[Cycle, ...] = (
-        Cycle(3000, 3e-3, batch=4, frames=36, width=224, long_share=0.4, focused_share=0.3),
-        Cycle(
-            11_000, 1e-3, batch=2, frames=36, width=416, long_frames=64, long_width=240, long_share=0.7,
-            focused_share=0.6, faint_share=0.3, different_weight=6.0, folded=True,
-        ),
-    )  # fmt: skip
+    cycles: tuple[Cycle, ...] = FULL
+    start: str | None = None
     clips: int = LONG_CLIPS
-    varied_clips: int = 600
+    varied_clips: int = 1000
     validation: int = 104
     weight_decay: float = 0.01
     averaging: float = 0.995

@@ -20,16 +20,18 @@ from torch import Tensor, distributed
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from modal_gpu.extents.checkpoint import Checkpoint, save_checkpoint
+from modal_gpu.extents.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings, Outputs, folded
 from modal_gpu.extents.working_scale import LINE_HEIGHT
 from training.batches import Batch, Clips, batches
 from training.clip import LONG_FRAMES
 from training.dataset import DATA_VERSION, LONG_CLIPS, VARIED_CLIPS, VARIED_VALIDATION, ClipStore
-from training.schedule import TrainingSettings
-from training.validation import calibrate, fitted, judge_clips, validation_figures
+from training.schedule import FURTHER, TrainingSettings
+from training.validation import calibrate, fitted, judge_clips, shortfall, validation_figures
 
 DEFAULT_CACHE = Path(".captionacc/training")
+#: Of a run that goes on from a model: the shares of its weights that are tried.
+SHARES = (0.25, 0.5, 0.75, 1.0)
 
 
 def losses(
@@ -73,7 +75,13 @@ class Trainer:
     windows; only the first one validates and writes.
     """
 
-    def __init__(self, settings: TrainingSettings, folder: Path, device: torch.device) -> None:
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        folder: Path,
+        device: torch.device,
+        start: ExtentsNetwork | None = None,
+    ) -> None:
         self.settings, self.folder, self.device = settings, folder, device
         self.rank, self.processes = 0, 1
         if distributed.is_initialized():
@@ -83,7 +91,14 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(settings.seed)
         self.step, self.best, self.seconds = 0, float("inf"), 0.0
-        self._take(ExtentsNetwork(settings.network).to(device, memory_format=torch.channels_last))
+        network = ExtentsNetwork(settings.network)
+        if start is not None:
+            # But for the calibration: losses are of logits as the weights make them.
+            network.load_state_dict({**start.state_dict(), "calibration": network.calibration})
+        network.to(device, memory_format=torch.channels_last)
+        #: What the run goes on from.
+        self.start = None if start is None else copy.deepcopy(network)
+        self._take(network)
         self._resume()
 
     def _take(self, network: ExtentsNetwork) -> None:
@@ -185,10 +200,8 @@ class Trainer:
                     torch.set_num_threads(1)
                 self.log(kind="validation", **figures)
                 say(f"validation at {self.step}: {figures}")
-                # Captions are what counts; the loss is mostly that of hardly visible frames.
-                score = 1 - figures["caption_f1"] + 0.01 * figures["loss"]
-                if score < self.best:
-                    self.best = score
+                if shortfall(figures) < self.best:
+                    self.best = shortfall(figures)
                     best = {"settings": asdict(self.average.settings), "model": self.average.state_dict()}
                     torch.save(best, self.folder / "best.part")
                     (self.folder / "best.part").replace(self.folder / "best.pt")
@@ -219,14 +232,19 @@ class Trainer:
 
 
 def train_in_processes(
-    processes: int, settings: TrainingSettings, folder: Path, clips: Clips, until: int | None = None
+    processes: int,
+    settings: TrainingSettings,
+    folder: Path,
+    clips: Clips,
+    until: int | None = None,
+    start: ExtentsNetwork | None = None,
 ) -> None:
     """Train on a CPU in several processes of one thread each: quicker than one of several threads.
 
     Most of the time goes into small operations, which hardly gain from threads.
     """
     with tempfile.TemporaryDirectory() as meeting:
-        arguments = (processes, f"file://{meeting}/processes", settings, folder, clips, until)
+        arguments = (processes, f"file://{meeting}/processes", settings, folder, clips, until, start)
         torch.multiprocessing.spawn(_train_in_one, arguments, nprocs=processes)
 
 
@@ -238,18 +256,39 @@ def _train_in_one(
     folder: Path,
     clips: Clips,
     until: int | None,
+    start: ExtentsNetwork | None,
 ) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=processes)
     try:
-        Trainer(settings, folder, torch.device("cpu")).run(clips, until)
+        Trainer(settings, folder, torch.device("cpu"), start).run(clips, until)
     finally:
         distributed.destroy_process_group()
 
 
+def mean_of(one: ExtentsNetwork, other: ExtentsNetwork, share: float) -> ExtentsNetwork:
+    """The network whose weights are means of two networks' weights, ``share`` of them those of ``other``."""
+    if one.settings.normalised != other.settings.normalised:
+        one, other = folded(one), folded(other)
+    mean, weights = copy.deepcopy(one), other.state_dict()
+    mean.load_state_dict({name: value.lerp(weights[name], share) for name, value in one.state_dict().items()})
+    return mean
+
+
 def finish(trainer: Trainer, validation: list[Path], version: str, models: Path, command: str) -> Checkpoint:
-    """Calibrate the best weights, write them and their card into ``models``."""
-    network = trainer.best_network()
+    """Calibrate the best weights, write them and their card into ``models``.
+
+    Of a run that goes on from a model, the weights are the best of several means of the model's and the
+    run's: often better than either (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
+    """
+    network, means = trainer.best_network(), {}
+    if trainer.start is not None:
+        networks = {share: mean_of(trainer.start, network, share) for share in SHARES}
+        for share, mean in networks.items():
+            figures = validation_figures(fitted(judge_clips(mean, validation, trainer.device)))
+            means[share] = figures
+            trainer.log(kind="mean", share=share, **figures)
+        network = networks[min(means, key=lambda share: shortfall(means[share]))]
     calibrate(network, judge_clips(network, validation, trainer.device))
     judged = judge_clips(network, validation, trainer.device)
     checkpoint = save_checkpoint(network, version, models)
@@ -268,6 +307,7 @@ def finish(trainer: Trainer, validation: list[Path], version: str, models: Path,
         "data_version": DATA_VERSION,
         "line_height": LINE_HEIGHT,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "means_caption_f1": {share: figures["caption_f1"] for share, figures in means.items()},
         "validation": {"all": validation_figures(judged), **by_case},
     }
     checkpoint.path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
@@ -279,6 +319,7 @@ def main(
     cache: Annotated[Path, typer.Option(help="Where clips and runs are kept.")] = DEFAULT_CACHE,
     run: Annotated[str, typer.Option(help="Name of the run; the same name goes on with it.")] = "default",
     version: Annotated[str, typer.Option(help="Version of the model.")] = "extents-6",
+    start: Annotated[Path | None, typer.Option(help="Go on from this model, in less time.")] = None,
     models: Annotated[Path | None, typer.Option(help="Where the model is written; the run's folder.")] = None,
     clips: Annotated[int, typer.Option(help="Short training clips.")] = TrainingSettings.clips,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps; each cycle has its share.")] = None,
@@ -286,7 +327,10 @@ def main(
 ) -> None:
     """Make what clips are missing, train, and write the model with its card."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    settings = replace(TrainingSettings(), clips=clips)
+    settings, network = replace(TrainingSettings(), clips=clips), None
+    if start is not None:
+        network, _ = load_checkpoint(start)
+        settings = replace(settings, cycles=FURTHER, start=start.name, network=network.settings)
     if steps is not None:
         settings = settings.shortened(steps)
     store = ClipStore(cache.resolve(), backgrounds.resolve())
@@ -305,14 +349,14 @@ def main(
     folder = cache.resolve() / "runs" / run
     files = Clips(train, validation, long_clips)
     if device.type == "cpu" and processes > 1:
-        train_in_processes(processes, settings, folder, files)
-        trainer = Trainer(settings, folder, device)
+        train_in_processes(processes, settings, folder, files, start=network)
+        trainer = Trainer(settings, folder, device, network)
     else:
-        trainer = Trainer(settings, folder, device)
+        trainer = Trainer(settings, folder, device, network)
         trainer.run(files)
     command = (
         f"python -m training.train --backgrounds FOLDER --clips {clips} --steps {settings.steps} "
-        f"--version {version}"
+        f"--version {version}" + (f" --start {start.name}" if start else "")
     )
     checkpoint = finish(trainer, validation, version, models or trainer.folder, command)
     typer.echo(f"written: {checkpoint.path}")

@@ -1,21 +1,22 @@
 """Training: an interrupted run ends as an uninterrupted one; the written model is what was trained."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from modal_gpu.extents.checkpoint import load_checkpoint, shipped
-from modal_gpu.extents.network import NetworkSettings
+from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings, folded
 from training.batches import Clips, batches
 from training.card import markdown
 from training.clip import Clip
 from training.dataset import stored_clip
 from training.rendering import make_clip
 from training.schedule import Cycle, TrainingSettings
-from training.train import Trainer, finish, losses, train_in_processes
-from training.validation import calibrate, judge_clips, validation_figures
+from training.train import SHARES, Trainer, finish, losses, mean_of, train_in_processes
+from training.validation import calibrate, judge_clips, shortfall, validation_figures
 
 TINY = NetworkSettings(stem=4, width=8, blocks=1, compared=4, head=4, temporal=8)
 
@@ -125,10 +126,40 @@ def test_the_written_model_is_the_best_one_calibrated(paths, settings, tmp_path)
     assert card["sha256"] == checkpoint.sha256 and "all" in card["validation"]
 
 
+def test_a_run_goes_on_from_a_model_and_ends_at_the_best_of_the_means_of_both(paths, settings, tmp_path):
+    torch.manual_seed(5)
+    model = ExtentsNetwork(TINY).eval()
+    model.calibration[:] = torch.tensor([[2.0, 1.0], [3.0, -1.0]])
+    settings = replace(settings, cycles=settings.cycles[1:], start="tiny-0")
+    trainer = Trainer(settings, tmp_path / "run", torch.device("cpu"), model)
+    for clip, expected in zip(
+        *(judge_clips(x, paths, trainer.device) for x in (trainer.network, model)), strict=True
+    ):
+        np.testing.assert_allclose(2 * clip.presence + 1, expected.presence, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(3 * clip.same - 1, expected.same, rtol=1e-4, atol=1e-4)
+    trainer.run(Clips(paths, paths))
+
+    checkpoint = finish(trainer, paths, "tiny-1", tmp_path / "models", "python -m training.train")
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    means = {line["share"]: shortfall(line) for line in log if line["kind"] == "mean"}
+    assert tuple(means) == SHARES
+    written, best = load_checkpoint(checkpoint.path)[0], trainer.best_network()
+    expected = mean_of(folded(model), best, min(means, key=means.get))
+    for name, value in expected.named_parameters():
+        torch.testing.assert_close(written.state_dict()[name], value)
+
+
+def test_the_mean_of_two_networks_lies_between_them():
+    torch.manual_seed(0)
+    one, other = ExtentsNetwork(TINY).eval(), ExtentsNetwork(TINY).eval()
+    mean = mean_of(one, folded(other), 0.25)  # folds the one too
+    for name, value in folded(one).named_parameters():
+        expected = 0.75 * value + 0.25 * folded(other).state_dict()[name]
+        torch.testing.assert_close(mean.state_dict()[name], expected)
+
+
 def test_calibration_lowers_the_loss_of_overconfident_logits(paths, settings):
     torch.manual_seed(0)
-    from modal_gpu.extents.network import ExtentsNetwork
-
     network = ExtentsNetwork(TINY)
     network.calibration[:] = torch.tensor([[40.0, 3.0], [40.0, -3.0]])
     before = validation_figures(judge_clips(network, paths, torch.device("cpu")))["loss"]
