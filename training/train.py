@@ -30,8 +30,6 @@ from training.schedule import FURTHER, TrainingSettings
 from training.validation import calibrate, fitted, judge_clips, shortfall, validation_figures
 
 DEFAULT_CACHE = Path(".captionacc/training")
-#: Of a run that goes on from a model: the shares of its weights that are tried.
-SHARES = (0.25, 0.5, 0.75, 1.0)
 
 
 def losses(
@@ -266,29 +264,24 @@ def _train_in_one(
         distributed.destroy_process_group()
 
 
-def mean_of(one: ExtentsNetwork, other: ExtentsNetwork, share: float) -> ExtentsNetwork:
-    """The network whose weights are means of two networks' weights, ``share`` of them those of ``other``."""
+def mean_of(one: ExtentsNetwork, other: ExtentsNetwork) -> ExtentsNetwork:
+    """The network whose weights are the means of two networks' weights, folded if one of them is."""
     if one.settings.normalised != other.settings.normalised:
         one, other = folded(one), folded(other)
     mean, weights = copy.deepcopy(one), other.state_dict()
-    mean.load_state_dict({name: value.lerp(weights[name], share) for name, value in one.state_dict().items()})
+    mean.load_state_dict({name: value.lerp(weights[name], 0.5) for name, value in one.state_dict().items()})
     return mean
 
 
 def finish(trainer: Trainer, validation: list[Path], version: str, models: Path, command: str) -> Checkpoint:
     """Calibrate the best weights, write them and their card into ``models``.
 
-    Of a run that goes on from a model, the weights are the best of several means of the model's and the
-    run's: often better than either (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
+    Of a run that goes on from a model, the weights are the mean of the model's and the run's: on footage that
+    neither saw it is better than both (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
     """
-    network, means = trainer.best_network(), {}
+    network = trainer.best_network()
     if trainer.start is not None:
-        networks = {share: mean_of(trainer.start, network, share) for share in SHARES}
-        for share, mean in networks.items():
-            figures = validation_figures(fitted(judge_clips(mean, validation, trainer.device)))
-            means[share] = figures
-            trainer.log(kind="mean", share=share, **figures)
-        network = networks[min(means, key=lambda share: shortfall(means[share]))]
+        network = mean_of(trainer.start, network)
     calibrate(network, judge_clips(network, validation, trainer.device))
     judged = judge_clips(network, validation, trainer.device)
     checkpoint = save_checkpoint(network, version, models)
@@ -307,7 +300,6 @@ def finish(trainer: Trainer, validation: list[Path], version: str, models: Path,
         "data_version": DATA_VERSION,
         "line_height": LINE_HEIGHT,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "means_caption_f1": {share: figures["caption_f1"] for share, figures in means.items()},
         "validation": {"all": validation_figures(judged), **by_case},
     }
     checkpoint.path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
@@ -322,12 +314,13 @@ def main(
     start: Annotated[Path | None, typer.Option(help="Go on from this model, in less time.")] = None,
     models: Annotated[Path | None, typer.Option(help="Where the model is written; the run's folder.")] = None,
     clips: Annotated[int, typer.Option(help="Short training clips.")] = TrainingSettings.clips,
+    seed: Annotated[int, typer.Option(help="Of the first weights and the windows.")] = TrainingSettings.seed,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps; each cycle has its share.")] = None,
     processes: Annotated[int, typer.Option(help="Processes that make clips and, on a CPU, train.")] = 2,
 ) -> None:
     """Make what clips are missing, train, and write the model with its card."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    settings, network = replace(TrainingSettings(), clips=clips), None
+    settings, network = replace(TrainingSettings(), clips=clips, seed=seed), None
     if start is not None:
         network, _ = load_checkpoint(start)
         settings = replace(settings, cycles=FURTHER, start=start.name, network=network.settings)
@@ -355,8 +348,8 @@ def main(
         trainer = Trainer(settings, folder, device, network)
         trainer.run(files)
     command = (
-        f"python -m training.train --backgrounds FOLDER --clips {clips} --steps {settings.steps} "
-        f"--version {version}" + (f" --start {start.name}" if start else "")
+        f"python -m training.train --backgrounds FOLDER --clips {clips} --seed {seed} "
+        f"--steps {settings.steps} --version {version}" + (f" --start {start.name}" if start else "")
     )
     checkpoint = finish(trainer, validation, version, models or trainer.folder, command)
     typer.echo(f"written: {checkpoint.path}")

@@ -15,8 +15,8 @@ from training.clip import Clip
 from training.dataset import stored_clip
 from training.rendering import make_clip
 from training.schedule import Cycle, TrainingSettings
-from training.train import SHARES, Trainer, finish, losses, mean_of, train_in_processes
-from training.validation import calibrate, judge_clips, shortfall, validation_figures
+from training.train import Trainer, finish, losses, mean_of, train_in_processes
+from training.validation import calibrate, judge_clips, validation_figures
 
 TINY = NetworkSettings(stem=4, width=8, blocks=1, compared=4, head=4, temporal=8)
 
@@ -126,7 +126,7 @@ def test_the_written_model_is_the_best_one_calibrated(paths, settings, tmp_path)
     assert card["sha256"] == checkpoint.sha256 and "all" in card["validation"]
 
 
-def test_a_run_goes_on_from_a_model_and_ends_at_the_best_of_the_means_of_both(paths, settings, tmp_path):
+def test_a_run_goes_on_from_a_model_and_ends_at_the_mean_of_both(paths, settings, tmp_path):
     torch.manual_seed(5)
     model = ExtentsNetwork(TINY).eval()
     model.calibration[:] = torch.tensor([[2.0, 1.0], [3.0, -1.0]])
@@ -140,21 +140,18 @@ def test_a_run_goes_on_from_a_model_and_ends_at_the_best_of_the_means_of_both(pa
     trainer.run(Clips(paths, paths))
 
     checkpoint = finish(trainer, paths, "tiny-1", tmp_path / "models", "python -m training.train")
-    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    means = {line["share"]: shortfall(line) for line in log if line["kind"] == "mean"}
-    assert tuple(means) == SHARES
-    written, best = load_checkpoint(checkpoint.path)[0], trainer.best_network()
-    expected = mean_of(folded(model), best, min(means, key=means.get))
+    written = load_checkpoint(checkpoint.path)[0]
+    expected = mean_of(model, trainer.best_network())
     for name, value in expected.named_parameters():
         torch.testing.assert_close(written.state_dict()[name], value)
 
 
-def test_the_mean_of_two_networks_lies_between_them():
+def test_the_mean_of_two_networks_lies_half_way():
     torch.manual_seed(0)
     one, other = ExtentsNetwork(TINY).eval(), ExtentsNetwork(TINY).eval()
-    mean = mean_of(one, folded(other), 0.25)  # folds the one too
+    mean = mean_of(one, folded(other))  # folds the one too
     for name, value in folded(one).named_parameters():
-        expected = 0.75 * value + 0.25 * folded(other).state_dict()[name]
+        expected = 0.5 * value + 0.5 * folded(other).state_dict()[name]
         torch.testing.assert_close(mean.state_dict()[name], expected)
 
 
