@@ -51,7 +51,7 @@ FULL = (
 FURTHER = (
     Cycle(
         6000, 5e-4, batch=2, frames=36, width=416, long_frames=64, long_width=240, long_share=0.7,
-        focused_share=0.6, faint_share=0.25, different_weight=6.0, folded=True,
+        focused_share=0.6, faint_share=0.4, different_weight=6.0, folded=True,
     ),
 )  # fmt: skip
 
