@@ -220,10 +220,8 @@ class EmbeddedPostgres:
         self.home.mkdir(parents=True, exist_ok=True)
         user = self._server_user()
         for folder in (self.root, self.socket_directory):
-            with contextlib.suppress(FileExistsError):
-                folder.mkdir(mode=0o700)
-                if os.geteuid() == 0:
-                    os.chown(folder, user.pw_uid, user.pw_gid)
+            if not os.path.lexists(folder):
+                _make_private(folder, user)
             # lstat: in /tmp anybody may have put a link of this name.
             found = folder.lstat()
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != user.pw_uid:
@@ -419,6 +417,20 @@ def _user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"user id {uid}"
+
+
+def _make_private(folder: Path, user: pwd.struct_passwd) -> None:
+    """Make a folder that is the user's alone from the moment it has its name; one that is there stays."""
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))  # mode 0700
+    try:
+        if os.geteuid() == 0:
+            os.chown(fresh, user.pw_uid, user.pw_gid)
+        # Fails where somebody else's has anything in it by now; an empty one is as good as this one.
+        fresh.rename(folder)
+    except OSError:
+        fresh.rmdir()
+        if not os.path.lexists(folder):
+            raise
 
 
 def _let_pass(user: pwd.struct_passwd, path: Path) -> None:

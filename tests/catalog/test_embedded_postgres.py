@@ -16,6 +16,7 @@ import psutil
 import psycopg
 import pytest
 
+from captionacc_dagster.resources import embedded_postgres
 from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
 from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
 
@@ -58,6 +59,21 @@ def start(home: Path, after: str = "") -> subprocess.Popen[str]:
 def scalar(dsn: str, query: str):
     with psycopg.connect(dsn) as connection:
         return connection.execute(query).fetchone()[0]
+
+
+def test_a_folder_has_its_name_only_when_it_is_the_users(tmp_path, monkeypatch):
+    """As root it is given away first: another process that finds it would take it for somebody else's."""
+    folder, user, seen = tmp_path / "postgres", pwd.getpwuid(os.geteuid()), []
+    chown = os.chown
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", lambda *given: (seen.append(folder.exists()), chown(*given)))
+    embedded_postgres._make_private(folder, user)
+    assert seen == [False] and folder.stat().st_mode & 0o777 == 0o700
+
+    (folder / "lock").touch()
+    embedded_postgres._make_private(folder, user)
+    assert (folder / "lock").exists(), "another process was quicker"
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_two_processes_that_start_at_once_share_one_server_which_outlives_them(new_home):

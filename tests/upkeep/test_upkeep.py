@@ -204,11 +204,11 @@ def test_old_outcomes_and_ended_backfills_go_and_others_stay(
 ):
     line.catalog.begin_stage(finished.video_id, "text", "run-1")
     line.catalog.fail_stage(finished.video_id, "text", "run-1", "no luck")
-    for model in ("extents-8", "extents-9"):
-        line.catalog.retry_stage(finished.video_id, "text") if model == "extents-8" else None
+    for model in ("extents-98", "extents-99"):
+        line.catalog.retry_stage(finished.video_id, "text") if model == "extents-98" else None
         backfill_id = str(uuid.uuid4())
         line.catalog.request_backfill(backfill_id, model, {}, "ann", dry_run=False)
-        if model == "extents-8":
+        if model == "extents-98":
             line.catalog.cancel_backfill(backfill_id)
     assert keep_up(apply=True).findings == []
     database.execute("update captionacc.stage_outcomes set occurred_at = now() - interval '91 days'")
@@ -218,7 +218,7 @@ def test_old_outcomes_and_ended_backfills_go_and_others_stay(
         ("stage outcomes", "1 older than 90 days"),
         ("backfills", "1 ended, older than 90 days"),
     ]
-    assert [row.model_version for row in line.catalog.list_backfills()] == ["extents-9"]
+    assert [row.model_version for row in line.catalog.list_backfills()] == ["extents-99"]
 
 
 def test_old_events_of_runs_go_where_dagster_keeps_them_in_postgresql(line: Line, keep_up, empty_dsn, folder):
