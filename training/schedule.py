@@ -36,24 +36,24 @@ class Cycle:
     different_weight: float = 3.0
     #: Whether batch normalisation has become part of the convolutions, which makes steps shorter.
     folded: bool = False
+    #: Whether the cycle comes to the mean of the weights before and after.
+    averaged: bool = False
 
 
-#: From nothing. First narrow windows, since they are quick; then wide ones, in which a small change is as
-#: easily overlooked as in a whole frame.
-FULL = (
-    Cycle(3000, 3e-3, batch=4, frames=36, width=224, long_share=0.4, focused_share=0.3),
-    Cycle(
-        11_000, 1e-3, batch=2, frames=36, width=416, long_frames=64, long_width=240, long_share=0.7,
-        focused_share=0.6, faint_share=0.3, different_weight=6.0, folded=True,
-    ),
+#: Wide windows, in which a small change is as easily overlooked as in a whole frame.
+_WIDE = Cycle(
+    20_000, 1e-3, batch=2, frames=36, width=416, long_frames=64, long_width=240, long_share=0.7,
+    focused_share=0.6, faint_share=0.3, different_weight=6.0, folded=True,
 )  # fmt: skip
 #: From a model.
-FURTHER = (
-    Cycle(
-        6000, 5e-4, batch=2, frames=36, width=416, long_frames=64, long_width=240, long_share=0.7,
-        focused_share=0.6, faint_share=0.4, different_weight=6.0, folded=True,
-    ),
-)  # fmt: skip
+FURTHER = (replace(_WIDE, steps=6000, rate=5e-4, faint_share=0.4, averaged=True),)
+#: From nothing. First narrow windows, since they are quick.
+FULL = (
+    Cycle(3000, 3e-3, batch=4, frames=36, width=224, long_share=0.4, focused_share=0.3),
+    _WIDE,
+    *FURTHER,
+    *FURTHER,
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,6 @@ class TrainingSettings:
     change_weight: float = 1.0
     seed: int = 1
     save_every: int = 100
-    validate_every: int = 7000
     network: NetworkSettings = field(default_factory=NetworkSettings)
 
     def __post_init__(self) -> None:

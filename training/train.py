@@ -26,6 +26,7 @@ from modal_gpu.extents.working_scale import LINE_HEIGHT
 from training.batches import Batch, Clips, batches
 from training.clip import LONG_FRAMES
 from training.dataset import DATA_VERSION, LONG_CLIPS, VARIED_CLIPS, VARIED_VALIDATION, ClipStore
+from training.optimizer import MuonAndAdamW
 from training.schedule import FURTHER, TrainingSettings
 from training.validation import calibrate, fitted, judge_clips, shortfall, validation_figures
 
@@ -93,21 +94,27 @@ class Trainer:
         if start is not None:
             # But for the calibration: losses are of logits as the weights make them.
             network.load_state_dict({**start.state_dict(), "calibration": network.calibration})
-        network.to(device, memory_format=torch.channels_last)
-        #: What the run goes on from.
-        self.start = None if start is None else copy.deepcopy(network)
-        self._take(network)
+        self._take(network.to(device, memory_format=torch.channels_last))
         self._resume()
 
     def _take(self, network: ExtentsNetwork) -> None:
-        """Train ``network`` from here on; of several processes', that of the first."""
+        """Train ``network`` from here on, a cycle; of several processes', that of the first."""
         self.network = network
+        #: The network as the cycle began with it, and its weights averaged over the last steps.
+        self.before, self.average = copy.deepcopy(network), copy.deepcopy(network)
+        network.mixed_precision = _multiplies_bfloat16(self.device)
         #: What a step calls; of several processes it averages the gradients.
         self.model = network if self.processes == 1 else DistributedDataParallel(network)
-        self.average = copy.deepcopy(network)
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(), weight_decay=self.settings.weight_decay, fused=True
-        )
+        self.optimizer = MuonAndAdamW(network, self.settings.weight_decay)
+
+    def outcome(self) -> ExtentsNetwork:
+        """What the cycle so far comes to.
+
+        With a mean of the weights before and after, since on footage that neither saw it is better than both
+        (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
+        """
+        _, cycle = self.settings.cycle(self.step - 1)
+        return mean_of(self.before, self.average) if cycle.averaged else self.average
 
     def _resume(self) -> None:
         path = self.folder / "state.pt"
@@ -119,6 +126,7 @@ class Trainer:
         if state["folded"]:
             self._take(folded(self.network))
         self.network.load_state_dict(state["network"])
+        self.before.load_state_dict(state["before"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
@@ -129,6 +137,7 @@ class Trainer:
         state = {
             "settings": json.dumps(asdict(self.settings), sort_keys=True),
             "network": self.network.state_dict(),
+            "before": self.before.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "folded": not self.network.settings.normalised,
@@ -165,18 +174,16 @@ class Trainer:
         for step, batch in drawn:
             if step >= end:
                 break
-            _, cycle = settings.cycle(step)
-            if cycle.folded and self.network.settings.normalised:
-                self._take(folded(self.average))
+            begin, cycle = settings.cycle(step)
+            if step == begin and step > 0:
+                came = self.outcome()
+                self._take(folded(came) if cycle.folded and came.settings.normalised else came)
             self.network.train()
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.rate(step)
             outputs = self.model(batch.strips, batch.reference, batch.hints)
             parts = losses(outputs, batch, settings, cycle.different_weight)
-            self.optimizer.zero_grad(set_to_none=True)
             parts["total"].backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
-            self.optimizer.step()
+            self.optimizer.step(self.rate(step))
             self._average(step)
             self.step, self.seconds = step + 1, time.monotonic() - started
             for name, value in parts.items():
@@ -190,25 +197,30 @@ class Trainer:
                 self.log(kind="training", frames_per_second=round(speed), lr=self.rate(step), **figures)
                 say(f"{self.step}/{settings.steps} {figures} {speed:.0f} frames/s")
                 sums, count, seen, mark = {}, 0, 0, time.monotonic()
-            if self.step % settings.validate_every == 0 or self.step == settings.steps:
-                if self.processes > 1:  # the others wait
-                    torch.set_num_threads(self.processes)
-                figures = validation_figures(fitted(judge_clips(self.average, clips.validation, self.device)))
-                if self.processes > 1:
-                    torch.set_num_threads(1)
-                self.log(kind="validation", **figures)
-                say(f"validation at {self.step}: {figures}")
-                if shortfall(figures) < self.best:
-                    self.best = shortfall(figures)
-                    best = {"settings": asdict(self.average.settings), "model": self.average.state_dict()}
-                    torch.save(best, self.folder / "best.part")
-                    (self.folder / "best.part").replace(self.folder / "best.pt")
+            if self.step == begin + cycle.steps:
+                self._validate(clips.validation, say)
                 self.seconds = time.monotonic() - started
                 self.save()
                 mark = time.monotonic()
             elif self.step % settings.save_every == 0:
                 self.save()
         self.save()
+
+    def _validate(self, paths: list[Path], say: Callable[[str], None]) -> None:
+        """Judge what the cycle came to, and keep it if it is the best so far."""
+        network = self.outcome()
+        if self.processes > 1:  # the others wait
+            torch.set_num_threads(self.processes)
+        figures = validation_figures(fitted(judge_clips(network, paths, self.device)))
+        if self.processes > 1:
+            torch.set_num_threads(1)
+        self.log(kind="validation", **figures)
+        say(f"validation at {self.step}: {figures}")
+        if shortfall(figures) < self.best:
+            self.best = shortfall(figures)
+            best = {"settings": asdict(network.settings), "model": network.state_dict()}
+            torch.save(best, self.folder / "best.part")
+            (self.folder / "best.part").replace(self.folder / "best.pt")
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
@@ -264,24 +276,23 @@ def _train_in_one(
         distributed.destroy_process_group()
 
 
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies matrices of bfloat16 in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu.get_capabilities().get("amx_bf16", False)
+
+
 def mean_of(one: ExtentsNetwork, other: ExtentsNetwork) -> ExtentsNetwork:
-    """The network whose weights are the means of two networks' weights, folded if one of them is."""
-    if one.settings.normalised != other.settings.normalised:
-        one, other = folded(one), folded(other)
-    mean, weights = copy.deepcopy(one), other.state_dict()
-    mean.load_state_dict({name: value.lerp(weights[name], 0.5) for name, value in one.state_dict().items()})
+    """The network, folded, whose weights are the means of two networks' weights."""
+    mean, weights = folded(one), folded(other).state_dict()
+    mean.load_state_dict({name: value.lerp(weights[name], 0.5) for name, value in mean.state_dict().items()})
     return mean
 
 
 def finish(trainer: Trainer, validation: list[Path], version: str, models: Path, command: str) -> Checkpoint:
-    """Calibrate the best weights, write them and their card into ``models``.
-
-    Of a run that goes on from a model, the weights are the mean of the model's and the run's: on footage that
-    neither saw it is better than both (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
-    """
+    """Calibrate the best weights, write them and their card into ``models``."""
     network = trainer.best_network()
-    if trainer.start is not None:
-        network = mean_of(trainer.start, network)
     calibrate(network, judge_clips(network, validation, trainer.device))
     judged = judge_clips(network, validation, trainer.device)
     checkpoint = save_checkpoint(network, version, models)

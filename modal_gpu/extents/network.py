@@ -74,7 +74,7 @@ class _PointwiseBlock(nn.Sequential):
 
     def forward(self, parts: list[Tensor]) -> Tensor:
         """(n, outputs, h, w) of parts (B, T, h, w, channels), n = B · T."""
-        return self[2](self[1](_flat(_pointwise(parts, self[0]))))
+        return _relu(self[1](_flat(_pointwise(parts, self[0]))))
 
 
 def _pointwise(parts: list[Tensor], convolution: nn.Conv2d) -> Tensor:
@@ -89,6 +89,16 @@ def _pointwise(parts: list[Tensor], convolution: nn.Conv2d) -> Tensor:
     for row, piece in zip(rows[1:], weights[1:], strict=True):
         total.addmm_(row, piece.t())
     return total.view(*parts[0].shape[:-1], -1)
+
+
+def _channels(x: Tensor, count: int) -> Tensor:
+    """The first ``count`` of the last axis: :class:`_ConvolutionRelu` gives more."""
+    return x if x.shape[-1] == count else x[..., :count]
+
+
+def _relu(x: Tensor) -> Tensor:
+    """ReLU, in place where no gradient is wanted: one through a view changed in place takes much longer."""
+    return x.relu() if torch.is_grad_enabled() else x.relu_()
 
 
 def _flat(x: Tensor) -> Tensor:
@@ -118,6 +128,8 @@ class ExtentsNetwork(nn.Module):
         self.settings = s = settings or NetworkSettings()
         #: What pixel values are multiplied by; :func:`fused` makes it part of the first weights.
         self.scale = 1 / 64
+        #: For training: 3 × 3 convolutions in bfloat16; differences between frames stay in float32.
+        self.mixed_precision = False
         normalised = s.normalised
         self.encoder = nn.Sequential(
             _convolution(2, s.stem, normalised, stride=2),
@@ -149,11 +161,17 @@ class ExtentsNetwork(nn.Module):
         Both hold luma from 0 to 255.
         """
         if isinstance(self.encoder[0], _Stem):
-            halved = self.encoder[0](strips, reference)
+            encoded = self.encoder[1:](self.encoder[0](strips, reference))
         else:
             both = torch.stack([strips, reference.expand_as(strips)], dim=3).to(self.text_out.weight.dtype)
-            halved = self.encoder[0]((both * self.scale).permute(0, 3, 1, 2))
-        return self.projection(self.encoder[1:](halved)).permute(0, 2, 3, 1)
+            encoded = self._convolved(self.encoder, (both * self.scale).permute(0, 3, 1, 2))
+        return self.projection(encoded).permute(0, 2, 3, 1)
+
+    def _convolved(self, layers: nn.Sequential, x: Tensor) -> Tensor:
+        if not self.mixed_precision:
+            return layers(x)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return layers(x).float()
 
     def maps(
         self, features: Sequence[Tensor], hints: Tensor, first: int = 0, last: int | None = None
@@ -169,7 +187,7 @@ class ExtentsNetwork(nn.Module):
         last = time if last is None else last
         begin = max(0, first - 1)  # the change into the first frame needs the text of the one before
         before, after = max(0, HALO - begin), max(0, last + HALO - time)
-        parts = [part[..., s.mix :] for part in features]
+        alone, parts = zip(*(part.split([s.mix, s.compared], dim=-1) for part in features), strict=True)
         compared = torch.cat(
             [parts[0][:, :1].expand(-1, before, -1, -1, -1), *parts,
              parts[-1][:, -1:].expand(-1, after, -1, -1, -1)], dim=1,
@@ -182,14 +200,17 @@ class ExtentsNetwork(nn.Module):
 
         steps = _difference(compared[:, 1:], compared[:, :-1])  # steps[i]: i to i + 1
         mixed = _pointwise([at(steps, -1), at(steps, 0)], self.text_motion)
-        passed = -begin
-        for part in features:
-            own = slice(max(0, passed), max(0, min(last - begin, passed + part.shape[1])))
-            mixed[:, own] += part[:, own.start - passed : own.stop - passed, :, :, : s.mix]
-            passed += part.shape[1]
+        if len(alone) == 1:
+            mixed += alone[0][:, begin:last]
+        else:  # without joining them first
+            passed = -begin
+            for part in alone:
+                own = slice(max(0, passed), max(0, min(last - begin, passed + part.shape[1])))
+                mixed[:, own] += part[:, own.start - passed : own.stop - passed]
+                passed += part.shape[1]
         mixed += _pointwise([hints[:, : s.hints].permute(0, 2, 3, 1)], self.text_hints)[:, None]
-        text = self.text_body(F.relu(self.text_norm(_flat(mixed)), inplace=True))
-        text = text.permute(0, 2, 3, 1).unflatten(0, (batch, last - begin))[..., : s.head]
+        text = self._convolved(self.text_body, _relu(self.text_norm(_flat(mixed))))
+        text = _channels(text.permute(0, 2, 3, 1).unflatten(0, (batch, last - begin)), s.head)
         text_logit = _pointwise([text], self.text_out)[..., 0]
 
         means = compared[:, :-2] + compared[:, 1:-1]
@@ -205,8 +226,8 @@ class ExtentsNetwork(nn.Module):
         ]
         # Frames i … i + 2 against i - 3 … i - 1.
         differences.append(_difference(at(means, 0, first), at(means, -3, first)))
-        change = self.change_body(self.change_mix([*differences, previous, here]))
-        change = change.permute(0, 2, 3, 1).unflatten(0, (batch, last - first))[..., : s.head]
+        change = self._convolved(self.change_body, self.change_mix([*differences, previous, here]))
+        change = _channels(change.permute(0, 2, 3, 1).unflatten(0, (batch, last - first)), s.head)
         change_logit = _pointwise([change], self.change_out)[..., 0]
 
         area, text_pool = _pool(text_logit, text)

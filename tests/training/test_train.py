@@ -1,5 +1,6 @@
 """Training: an interrupted run ends as an uninterrupted one; the written model is what was trained."""
 
+import copy
 import json
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from training.batches import Clips, batches
 from training.card import markdown
 from training.clip import Clip
 from training.dataset import stored_clip
+from training.optimizer import MuonAndAdamW
 from training.rendering import make_clip
 from training.schedule import Cycle, TrainingSettings
 from training.train import Trainer, finish, losses, mean_of, train_in_processes
@@ -38,8 +40,9 @@ def settings():
         Cycle(
             8, 1e-3, batch=2, frames=8, width=128, long_frames=12, long_width=96, faint_share=0.5, folded=True
         ),
+        Cycle(4, 1e-3, batch=2, frames=8, width=96, folded=True, averaged=True),
     )
-    return TrainingSettings(cycles, save_every=2, validate_every=10, network=TINY)
+    return TrainingSettings(cycles, save_every=2, network=TINY)
 
 
 def test_an_interrupted_run_ends_with_the_same_weights(paths, settings, tmp_path):
@@ -47,17 +50,19 @@ def test_an_interrupted_run_ends_with_the_same_weights(paths, settings, tmp_path
     whole = Trainer(settings, tmp_path / "whole", device)
     clips = Clips(paths, paths[:2], paths[2:])
     whole.run(clips)
-    for until in (5, 8, 11):
+    for until in (5, 8, 11, 16, 17):
         part = Trainer(settings, tmp_path / "parts", device)
         part.run(clips, until)
         assert part.step == until
     resumed = Trainer(settings, tmp_path / "parts", device)
-    assert resumed.step == 11
+    assert resumed.step == 17
     resumed.run(clips)
-    for name, value in whole.network.state_dict().items():
-        torch.testing.assert_close(resumed.network.state_dict()[name], value, rtol=0, atol=0)
-    kinds = [json.loads(line)["kind"] for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
-    assert "validation" in kinds
+    for kind in ("network", "before", "average"):
+        found = getattr(resumed, kind).state_dict()
+        for name, value in getattr(whole, kind).state_dict().items():
+            torch.testing.assert_close(found[name], value, rtol=0, atol=0)
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "validation"] == [8, 16, 20]
 
 
 def test_processes_share_the_windows_of_a_step_and_average_their_gradients(paths, settings, tmp_path):
@@ -73,8 +78,7 @@ def test_processes_share_the_windows_of_a_step_and_average_their_gradients(paths
         outputs = one.network(batch.strips, batch.reference, batch.hints)
         (losses(outputs, batch, settings, settings.cycles[0].different_weight)["total"] / 2).backward()
     torch.nn.utils.clip_grad_norm_(one.network.parameters(), 2.0)
-    one.optimizer.param_groups[0]["lr"] = one.rate(step)
-    one.optimizer.step()
+    one.optimizer.step(one.rate(step))
     for expected, found in zip(one.network.parameters(), two.network.parameters(), strict=True):
         torch.testing.assert_close(found, expected)
 
@@ -126,30 +130,57 @@ def test_the_written_model_is_the_best_one_calibrated(paths, settings, tmp_path)
     assert card["sha256"] == checkpoint.sha256 and "all" in card["validation"]
 
 
-def test_a_run_goes_on_from_a_model_and_ends_at_the_mean_of_both(paths, settings, tmp_path):
+def test_a_run_goes_on_from_a_model(paths, settings, tmp_path):
     torch.manual_seed(5)
     model = ExtentsNetwork(TINY).eval()
     model.calibration[:] = torch.tensor([[2.0, 1.0], [3.0, -1.0]])
-    settings = replace(settings, cycles=settings.cycles[1:], start="tiny-0")
-    trainer = Trainer(settings, tmp_path / "run", torch.device("cpu"), model)
+    trainer = Trainer(replace(settings, start="tiny-0"), tmp_path / "run", torch.device("cpu"), model)
     for clip, expected in zip(
         *(judge_clips(x, paths, trainer.device) for x in (trainer.network, model)), strict=True
     ):
         np.testing.assert_allclose(2 * clip.presence + 1, expected.presence, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(3 * clip.same - 1, expected.same, rtol=1e-4, atol=1e-4)
-    trainer.run(Clips(paths, paths))
 
-    checkpoint = finish(trainer, paths, "tiny-1", tmp_path / "models", "python -m training.train")
-    written = load_checkpoint(checkpoint.path)[0]
-    expected = mean_of(model, trainer.best_network())
-    for name, value in expected.named_parameters():
-        torch.testing.assert_close(written.state_dict()[name], value)
+
+def test_an_averaged_cycle_comes_to_the_mean_of_before_and_after_and_the_next_begins_there(
+    paths, settings, tmp_path
+):
+    began = folded(ExtentsNetwork(TINY).eval())
+    settings = replace(settings, cycles=settings.cycles[-1:] * 2, network=began.settings)
+    trainer = Trainer(settings, tmp_path, torch.device("cpu"), began)
+    trainer.run(Clips(paths, paths[:1]), until=4)
+    expected = mean_of(began, trainer.average).state_dict()
+    best = trainer.best_network().state_dict()  # of one validation
+    trainer.run(Clips(paths, paths[:1]), until=5)
+    for name, value in expected.items():
+        torch.testing.assert_close(best[name], value)
+        torch.testing.assert_close(trainer.before.state_dict()[name], value)
+
+
+def test_kernels_and_all_else_each_have_their_optimizer():
+    network = ExtentsNetwork(TINY).to(memory_format=torch.channels_last)
+    before = copy.deepcopy(network.state_dict())
+    for parameter in network.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    MuonAndAdamW(network, weight_decay=0.0).step(0.01)
+    assert all(parameter.grad is None for parameter in network.parameters())
+    kernel = network.encoder[1][0].weight
+    moved = (kernel.detach() - before["encoder.1.0.weight"]).flatten(1)
+    # Muon's steps are nearly orthogonal: singular values of about one size, as long as AdamW's steps.
+    sizes = torch.linalg.svdvals(moved)
+    assert sizes.max() < 2 * sizes.min()
+    assert moved.square().mean().sqrt() == pytest.approx(0.2 * 0.01, rel=0.3)
+    # AdamW's first step has the same length everywhere.
+    torch.testing.assert_close(
+        (network.text_out.weight - before["text_out.weight"]).abs(),
+        torch.full_like(network.text_out.weight, 0.01),
+    )
 
 
 def test_the_mean_of_two_networks_lies_half_way():
     torch.manual_seed(0)
     one, other = ExtentsNetwork(TINY).eval(), ExtentsNetwork(TINY).eval()
-    mean = mean_of(one, folded(other))  # folds the one too
+    mean = mean_of(one, folded(other))
     for name, value in folded(one).named_parameters():
         expected = 0.5 * value + 0.5 * folded(other).state_dict()[name]
         torch.testing.assert_close(mean.state_dict()[name], expected)
