@@ -42,11 +42,11 @@ class Cycle:
 
 #: Wide windows, in which a small change is as easily overlooked as in a whole frame.
 _WIDE = Cycle(
-    20_000, 1e-3, batch=2, frames=36, width=416, long_frames=64, long_width=240, long_share=0.7,
+    18_000, 1e-3, batch=2, frames=36, width=416, long_frames=64, long_width=240, long_share=0.7,
     focused_share=0.6, faint_share=0.3, different_weight=6.0, folded=True,
 )  # fmt: skip
 #: From a model.
-FURTHER = (replace(_WIDE, steps=6000, rate=5e-4, faint_share=0.4, averaged=True),)
+FURTHER = (replace(_WIDE, steps=6000, rate=4e-4, faint_share=0.4, averaged=True),)
 #: From nothing. First narrow windows, since they are quick.
 FULL = (
     Cycle(3000, 3e-3, batch=4, frames=36, width=224, long_share=0.4, focused_share=0.3),

@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from modal_gpu.extents.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings, Outputs, folded
+from modal_gpu.extents.network_predictor import keep_freed_memory
 from modal_gpu.extents.working_scale import LINE_HEIGHT
 from training.batches import Batch, Clips, batches
 from training.clip import LONG_FRAMES
@@ -269,6 +270,7 @@ def _train_in_one(
     start: ExtentsNetwork | None,
 ) -> None:
     torch.set_num_threads(1)
+    keep_freed_memory()
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=processes)
     try:
         Trainer(settings, folder, torch.device("cpu"), start).run(clips, until)

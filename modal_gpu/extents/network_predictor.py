@@ -62,7 +62,7 @@ class NetworkPredictor:
         if self.device.type == "cuda":
             self.dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
         if self.device.type == "cpu":
-            _keep_freed_memory()
+            keep_freed_memory()
         self._network = fused(network, self.device).to(self.device, self.dtype)
 
     def predict(
@@ -123,7 +123,7 @@ class NetworkPredictor:
         return PairBatch(index, presence, same)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Tell glibc to keep what a batch frees for the next one, up to 256 MB, in this process.
 
     It would give blocks of many megabytes back to the system each time, and a third of the encoder's time
