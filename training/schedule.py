@@ -42,7 +42,7 @@ class Cycle:
 
 #: Wide windows, in which a small change is as easily overlooked as in a whole frame.
 _WIDE = Cycle(
-    18_000, 1e-3, batch=2, frames=36, width=416, long_frames=64, long_width=240, long_share=0.7,
+    15_000, 1e-3, batch=2, frames=36, width=416, long_frames=64, long_width=240, long_share=0.7,
     focused_share=0.6, faint_share=0.3, different_weight=6.0, folded=True,
 )  # fmt: skip
 #: From a model.
