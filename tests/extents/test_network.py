@@ -149,6 +149,21 @@ def test_folding_batch_normalisation_keeps_the_answers(device):
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded(made).modules())
 
 
+def test_mixed_precision_changes_logits_a_little_and_keeps_them_and_gradients_in_float32():
+    plain, mixed = network(), network()
+    mixed.mixed_precision = True
+    strips, reference = torch.rand(1, 20, 32, 64) * 255, torch.rand(1, 32, 64) * 255
+    planes = torch.zeros(1, 4, 8, 16)
+    expected, found = (each(strips, reference, planes) for each in (plain, mixed))
+    for name in ("presence", "same", "text", "change"):
+        logits = getattr(found, name)
+        assert logits.dtype == torch.float32
+        torch.testing.assert_close(logits, getattr(expected, name), rtol=0.05, atol=0.05)
+    assert not torch.equal(found.text, expected.text)
+    found.text.sum().backward()
+    assert mixed.encoder[0][0].weight.grad.dtype == torch.float32
+
+
 def test_a_folded_network_can_be_trained_further_and_folded_again():
     made = folded(network())
     strips, reference = torch.randint(16, 235, (1, 20, 32, 64)), torch.randint(16, 235, (1, 32, 64))
