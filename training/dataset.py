@@ -159,6 +159,18 @@ class ClipStore:
         return paths
 
 
+def validation_clips(
+    store: ClipStore, count: int, workers: int = 2, progress: Callable[[int, int], None] | None = None
+) -> list[Path]:
+    """``count`` short validation clips, as many long ones, and as many long ones with varied backgrounds."""
+    long_store = replace(store, frames=LONG_FRAMES)
+    return [
+        *store.generate("validation", count, workers, progress),
+        *long_store.generate("validation", count, workers, progress),
+        *long_store.generate("validation", count, workers, progress, VARIED_VALIDATION),
+    ]
+
+
 def _calm() -> None:
     os.nice(5)
     cv2.setNumThreads(1)

@@ -52,7 +52,6 @@ FULL = (
     Cycle(3000, 3e-3, batch=4, frames=36, width=224, long_share=0.4, focused_share=0.3),
     _WIDE,
     *FURTHER,
-    *FURTHER,
 )
 
 

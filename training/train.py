@@ -26,10 +26,10 @@ from modal_gpu.extents.network_predictor import keep_freed_memory
 from modal_gpu.extents.working_scale import LINE_HEIGHT
 from training.batches import Batch, Clips, batches
 from training.clip import LONG_FRAMES
-from training.dataset import DATA_VERSION, LONG_CLIPS, VARIED_CLIPS, VARIED_VALIDATION, ClipStore
+from training.dataset import DATA_VERSION, LONG_CLIPS, VARIED_CLIPS, ClipStore, validation_clips
 from training.optimizer import MuonAndAdamW
 from training.schedule import FURTHER, TrainingSettings
-from training.validation import calibrate, fitted, judge_clips, shortfall, validation_figures
+from training.validation import by_case, calibrate, fitted, judge_clips, shortfall, validation_figures
 
 DEFAULT_CACHE = Path(".captionacc/training")
 
@@ -298,11 +298,6 @@ def finish(trainer: Trainer, validation: list[Path], version: str, models: Path,
     calibrate(network, judge_clips(network, validation, trainer.device))
     judged = judge_clips(network, validation, trainer.device)
     checkpoint = save_checkpoint(network, version, models)
-    by_case = {
-        case: validation_figures([clip for clip in judged if clip.case == case])
-        for case in sorted({clip.case for clip in judged})
-        if case != "empty"
-    }
     card = {
         "version": version,
         "sha256": checkpoint.sha256,
@@ -313,7 +308,7 @@ def finish(trainer: Trainer, validation: list[Path], version: str, models: Path,
         "data_version": DATA_VERSION,
         "line_height": LINE_HEIGHT,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "validation": {"all": validation_figures(judged), **by_case},
+        "validation": {"all": validation_figures(judged), **by_case(judged)},
     }
     checkpoint.path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
     return checkpoint
@@ -345,11 +340,9 @@ def main(
         if done % 50 == 0 or done == of:
             typer.echo(f"clips: {done}/{of}")
 
-    validation = store.generate("validation", settings.validation, processes, say_made)
+    validation = validation_clips(store, settings.validation, processes, say_made)
     train = store.generate("train", settings.clips, processes, say_made)
     long_store = replace(store, frames=LONG_FRAMES)
-    for first in (0, VARIED_VALIDATION):
-        validation += long_store.generate("validation", settings.validation, processes, say_made, first)
     last = VARIED_CLIPS + settings.varied_clips
     long_clips = long_store.generate("train", last - LONG_CLIPS, processes, say_made, LONG_CLIPS)
     folder = cache.resolve() / "runs" / run

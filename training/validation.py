@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from modal_gpu.extents.decoder import decode
+from modal_gpu.extents.decoder import DecoderSettings, decode
 from modal_gpu.extents.network import ExtentsNetwork
 from modal_gpu.extents.predictor import LABELS, predictions
 from training.batches import Batch
@@ -39,7 +39,7 @@ def judge_clips(network: ExtentsNetwork, paths: list[Path], device: torch.device
     return judged
 
 
-def validation_figures(judged: list[ClipLogits]) -> dict[str, float]:
+def validation_figures(judged: list[ClipLogits], settings: DecoderSettings | None = None) -> dict[str, float]:
     """Loss and accuracies over all frames and pairs that have a label."""
 
     def entropy(logit: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -63,7 +63,7 @@ def validation_figures(judged: list[ClipLogits]) -> dict[str, float]:
         called += ((weight == 1) & (clip.same < 0)).sum()
         predicted = predictions(_logistic(clip.presence), _logistic(clip.same)[1:])
         probabilities = predicted.forward
-        extents = [(extent.start, extent.end) for extent in decode(predicted)]
+        extents = [(extent.start, extent.end) for extent in decode(predicted, settings)]
         wanted = _extents(window)
         captions += len(wanted), len(extents), matched(wanted, extents)
         truth = pair_labels(window)
@@ -78,6 +78,14 @@ def validation_figures(judged: list[ClipLogits]) -> dict[str, float]:
         "pair_accuracy": float(right / max(pairs, 1)),
         "different_recall": float(found[1] / max(found[0], 1)),
         "different_precision": float(found[1] / max(called, 1)),
+    }
+
+
+def by_case(judged: list[ClipLogits], settings: DecoderSettings | None = None) -> dict[str, dict[str, float]]:
+    """:func:`validation_figures` of the clips of each case that has captions."""
+    return {
+        case: validation_figures([clip for clip in judged if clip.case == case], settings)
+        for case in sorted({clip.case for clip in judged} - {"empty"})
     }
 
 
