@@ -33,15 +33,13 @@ _LIMITS = """\
 
 def markdown(card: dict, results: dict | None) -> str:
     """The card's text; ``results`` are the benchmark's, by kind of clip, predictor and case."""
-    spent = card.get("training_minutes")  # not of models before extents-6
-    minutes = "" if spent is None else f", {spent} minutes of steps and validation"
     lines = [
         f"# Caption frame extents model {card['version']}",
         "",
         f"sha256 `{card['sha256']}` · {card['date']} · {card['parameters']:,} parameters · "
         f"data version {card['data_version']}",
         "",
-        f"Made by `{card['command']}`{minutes}; settings:",
+        f"Made by `{card['command']}`, {card['training_minutes']} minutes of steps and validation; settings:",
         "",
         "```json",
         json.dumps(card["settings"]),

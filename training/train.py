@@ -318,7 +318,7 @@ def main(
     backgrounds: Annotated[Path, typer.Option(help="Folder of footage without captions.", exists=True)],
     cache: Annotated[Path, typer.Option(help="Where clips and runs are kept.")] = DEFAULT_CACHE,
     run: Annotated[str, typer.Option(help="Name of the run; the same name goes on with it.")] = "default",
-    version: Annotated[str, typer.Option(help="Version of the model.")] = "extents-10",
+    version: Annotated[str, typer.Option(help="Version of the model.")] = "extents-11",
     start: Annotated[Path | None, typer.Option(help="Go on from this model, in less time.")] = None,
     models: Annotated[Path | None, typer.Option(help="Where the model is written; the run's folder.")] = None,
     clips: Annotated[int, typer.Option(help="Short training clips.")] = TrainingSettings.clips,
