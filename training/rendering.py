@@ -25,6 +25,10 @@ from training.timeline import CASES, SERIES, Event, Plan, chance, random_events,
 
 #: From this opacity on a fading caption counts as shown; fainter, it can hardly be read.
 VISIBLE = 0.2
+#: CV_CPU_AVX_512F of OpenCV, which its Python module does not name.
+_AVX_512F = 13
+#: With AVX-512 the x264 in PyAV's wheel now and then encodes the same pictures otherwise.
+_X264 = "log-level=none" + ":asm=avx2" * cv2.checkHardwareSupport(_AVX_512F)
 
 
 def make_clip(
@@ -161,7 +165,7 @@ def _through_codec(
         "preset": plan.preset,
         "crf": str(plan.crf),
         "threads": "1",
-        "x264-params": "log-level=none",
+        "x264-params": _X264,
     }
     encoder.thread_count = 1
     decoder = av.CodecContext.create("h264", "r")
