@@ -29,7 +29,7 @@ from training.rendering import make_clip
 from training.timeline import CASES
 
 #: Raised when the renderer changes, so that clips made before are not used again.
-DATA_VERSION = 3
+DATA_VERSION = 4
 #: First seed of each split.
 _FIRST_SEED: dict[Split, int] = {"train": 0, "validation": 10_000_000, "test": 20_000_000}
 

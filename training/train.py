@@ -109,10 +109,10 @@ class Trainer:
         self.optimizer = MuonAndAdamW(network, self.settings.weight_decay)
 
     def outcome(self) -> ExtentsNetwork:
-        """What the cycle so far comes to.
+        """What the cycle so far comes to; of an averaged one, the mean of the weights before and after.
 
-        With a mean of the weights before and after, since on footage that neither saw it is better than both
-        (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
+        On footage that neither saw the mean is better than both (Wortsman et al., "Robust fine-tuning of
+        zero-shot models", 2022).
         """
         _, cycle = self.settings.cycle(self.step - 1)
         return mean_of(self.before, self.average) if cycle.averaged else self.average
@@ -330,7 +330,7 @@ def main(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     settings, network = replace(TrainingSettings(), clips=clips, seed=seed), None
     if start is not None:
-        network, _ = load_checkpoint(start)
+        network = folded(load_checkpoint(start)[0])
         settings = replace(settings, cycles=FURTHER, start=start.name, network=network.settings)
     if steps is not None:
         settings = settings.shortened(steps)

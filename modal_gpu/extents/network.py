@@ -168,6 +168,7 @@ class ExtentsNetwork(nn.Module):
         return self.projection(encoded).permute(0, 2, 3, 1)
 
     def _convolved(self, layers: nn.Sequential, x: Tensor) -> Tensor:
+        """What ``layers`` make of ``x``; always in its own precision, however they compute."""
         if not self.mixed_precision:
             return layers(x)
         with torch.autocast(x.device.type, torch.bfloat16):
@@ -202,7 +203,7 @@ class ExtentsNetwork(nn.Module):
         mixed = _pointwise([at(steps, -1), at(steps, 0)], self.text_motion)
         if len(alone) == 1:
             mixed += alone[0][:, begin:last]
-        else:  # without joining them first
+        else:  # of several, each to its frames: joining them would copy all
             passed = -begin
             for part in alone:
                 own = slice(max(0, passed), max(0, min(last - begin, passed + part.shape[1])))
