@@ -136,15 +136,15 @@ def _composed(
     seconds: float,
     noise: np.ndarray,
 ) -> np.ndarray:
-    """One picture, float32 (height, width)."""
+    """One picture, float32 (height, width); ``noise`` is twice as high and wide."""
     frame = scenery(seconds)
     extras.onto(frame, seconds)
     for event in events:
         if (opacity := event.opacity(seconds)) > 0:
             event.layer.onto(frame, opacity, event.progress(seconds))
     if plan.grain:
-        shift = int(seconds * 7919) % noise.shape[0], int(seconds * 104729) % noise.shape[1]
-        frame += plan.grain * np.roll(noise, shift, (0, 1))
+        down, right = -int(seconds * 7919) % plan.height, -int(seconds * 104729) % plan.width
+        frame += plan.grain * noise[down : down + plan.height, right : right + plan.width]
     if plan.jitter:
         phase = np.array([seconds * 37.1, seconds * 29.3])
         dx, dy = plan.jitter * np.sin(phase) * np.cos(phase * 1.7 + 1)
@@ -157,9 +157,10 @@ def _through_codec(
     plan: Plan, scenery: Scenery, extras: Distractors, events: list[Event], wanted: Sequence[int]
 ) -> list[np.ndarray]:
     """The ``wanted`` source frames' luma after H.264; every source frame is drawn and encoded."""
-    noise = plan.rng.normal(0, 1, plan.strip).astype(np.float32)
+    # Twice, so that a moved stretch of it is a view.
+    noise = np.tile(plan.rng.normal(0, 1, plan.strip).astype(np.float32), (2, 2))
     encoder = av.CodecContext.create("libx264", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = plan.width, plan.height, "yuv420p"
+    encoder.width, encoder.height, encoder.pix_fmt = plan.width, plan.height, "gray"
     encoder.time_base = Fraction(1, 30000)
     encoder.options = {
         "preset": plan.preset,
@@ -170,7 +171,6 @@ def _through_codec(
     encoder.thread_count = 1
     decoder = av.CodecContext.create("h264", "r")
     decoder.thread_count = 1
-    chroma = np.full((plan.height // 2, plan.width), 128, np.uint8)
     needed, found, count = set(wanted), {}, 0
 
     def take(packets) -> None:
@@ -189,7 +189,7 @@ def _through_codec(
             later = _composed(plan, scenery, extras, events, (k + 0.5) / plan.rate, noise)
             frame[1::2] = later[1::2]
         luma = np.clip(frame + 0.5, 16, 235).astype(np.uint8)
-        picture = av.VideoFrame.from_ndarray(np.concatenate([luma, chroma]), format="yuv420p")
+        picture = av.VideoFrame.from_ndarray(luma, format="gray")
         picture.pts = round(k * 30000 / plan.rate)
         take(encoder.encode(picture))
     take(encoder.encode(None))

@@ -42,16 +42,16 @@ class Cycle:
 
 #: Wide windows, in which a small change is as easily overlooked as in a whole frame.
 _WIDE = Cycle(
-    15_000, 1e-3, batch=2, frames=36, width=416, long_frames=64, long_width=240, long_share=0.7,
+    11_000, 1e-3, batch=2, frames=36, width=416, long_frames=64, long_width=240, long_share=0.7,
     focused_share=0.6, faint_share=0.3, different_weight=6.0, folded=True,
 )  # fmt: skip
 #: From a model.
-FURTHER = (replace(_WIDE, steps=6000, rate=4e-4, faint_share=0.4, averaged=True),)
-#: From nothing. First narrow windows, since they are quick.
+FURTHER = (replace(_WIDE, steps=5000, rate=4e-4, faint_share=0.5, averaged=True),)
+#: From nothing. First narrow windows, since they are quick; what comes last is a mean over several cycles.
 FULL = (
     Cycle(3000, 3e-3, batch=4, frames=36, width=224, long_share=0.4, focused_share=0.3),
     _WIDE,
-    *FURTHER,
+    *FURTHER * 3,
 )
 
 
