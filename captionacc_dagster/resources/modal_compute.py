@@ -342,6 +342,8 @@ class _Attempt:
         handle = self.backend.client.FunctionCall.from_id(self.row.call_id)
         begun = answered = looked = time.monotonic()
         quick = 0
+        # A quick container may have said more by now: whoever listens hears the beginning all the same.
+        self._pass_on(self._step)
         while True:
             self._tell()
             asked = time.monotonic()
@@ -391,8 +393,12 @@ class _Attempt:
                 steps.append(step)
         if steps and self._step == (STARTING, 0, 1):
             steps.insert(0, (STARTING, 1, 1))
+        self._pass_on(*steps or [self._step])
+
+    def _pass_on(self, *steps: tuple[str, int, int]) -> None:
+        """Tell the listener; one that stops the call has it cancelled."""
         try:
-            for step in steps or [self._step]:
+            for step in steps:
                 self._step = step
                 self.progress(*step)
         except CaptionAccError as error:

@@ -96,6 +96,16 @@ class TestOneCall:
         assert set(steps[4:]) <= {("reading", 80, 80)}
         assert service.cancelled == []
 
+    def test_what_a_quick_container_says_comes_after_the_beginning(self, waiting: Waiting, service: Service):
+        def at_once(call_id: str, _: dict) -> None:
+            service.say(waiting.row().id, {"call_id": call_id}, {"stage": "reading", "done": 80, "total": 80})
+            service.succeed(call_id, RESULT)
+
+        service.on_spawn = at_once
+        heard = []
+        waiting.start(progress=lambda *step: heard.append(step)).result(10)
+        assert list(dict.fromkeys(heard)) == [(STARTING, 0, 1), (STARTING, 1, 1), ("reading", 80, 80)]
+
     @pytest.mark.parametrize("fault", [MODAL.NotFoundError("no such queue"), unreached])
     def test_a_queue_that_is_not_there_fails_nothing(self, waiting, service, fault):
         service.faults["queue"] = [fault] * 50
