@@ -396,14 +396,20 @@ def _socket_directory(root: Path) -> Path:
 
 
 def _service_user() -> pwd.struct_passwd:
+    """The system user that servers of root's run as, made when missing."""
     with contextlib.suppress(KeyError):
         return pwd.getpwnam(_OWNER)
     if useradd := shutil.which("useradd"):
-        subprocess.run(
-            [useradd, "--system", "--no-create-home", "--home-dir", "/nonexistent",
-             "--shell", shutil.which("nologin") or "/bin/false", _OWNER],
-            capture_output=True, check=False,
-        )  # fmt: skip
+        # Two at a time give the name two ids, one of which is lost again.
+        with Path("/etc/passwd").open() as users:
+            fcntl.flock(users, fcntl.LOCK_EX)
+            with contextlib.suppress(KeyError):
+                return pwd.getpwnam(_OWNER)
+            subprocess.run(
+                [useradd, "--system", "--no-create-home", "--home-dir", "/nonexistent",
+                 "--shell", shutil.which("nologin") or "/bin/false", _OWNER],
+                capture_output=True, check=False,
+            )  # fmt: skip
     for name in (_OWNER, "nobody"):
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)

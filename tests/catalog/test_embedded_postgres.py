@@ -8,8 +8,10 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -74,6 +76,34 @@ def test_a_folder_has_its_name_only_when_it_is_the_users(tmp_path, monkeypatch):
     embedded_postgres._make_private(folder, user)
     assert (folder / "lock").exists(), "another process was quicker"
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_the_user_of_roots_servers_is_made_once(monkeypatch):
+    """Two useradds at a time each wrote the name, with an id of its own, and one was lost."""
+    made, second, start, looked = {}, threading.Event(), threading.Barrier(2), set()
+
+    def useradd(command: list[str], **_) -> None:
+        if made.setdefault("by", threading.get_ident()) != threading.get_ident():
+            second.set()
+        second.wait(0.3)
+        made["user"] = (command[-1], threading.get_ident())
+
+    def user(name: str) -> tuple[str, int]:
+        if (me := threading.get_ident()) not in looked:
+            looked.add(me)
+            start.wait(5)
+            raise KeyError(name)
+        if "user" not in made:
+            raise KeyError(name)
+        return made["user"]
+
+    monkeypatch.setattr(embedded_postgres.shutil, "which", lambda name: f"/usr/sbin/{name}")
+    monkeypatch.setattr(embedded_postgres.subprocess, "run", useradd)
+    monkeypatch.setattr(embedded_postgres.pwd, "getpwnam", user)
+    with ThreadPoolExecutor(2) as processes:
+        both = [processes.submit(embedded_postgres._service_user) for _ in range(2)]
+        assert both[0].result(5) == both[1].result(5) == made["user"]
+    assert not second.is_set()
 
 
 def test_two_processes_that_start_at_once_share_one_server_which_outlives_them(new_home):
