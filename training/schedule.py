@@ -47,11 +47,11 @@ _WIDE = Cycle(
 )  # fmt: skip
 #: From a model.
 FURTHER = (replace(_WIDE, steps=5000, rate=4e-4, faint_share=0.5, averaged=True),)
-#: From nothing. First narrow windows, since they are quick; what comes last is a mean over several cycles.
+#: From nothing. First narrow windows, since they are quick; what comes last is a mean over two cycles.
 FULL = (
     Cycle(3000, 3e-3, batch=4, frames=36, width=224, long_share=0.4, focused_share=0.3),
     _WIDE,
-    *FURTHER * 3,
+    *FURTHER * 2,
 )
 
 
