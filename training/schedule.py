@@ -47,7 +47,7 @@ _WIDE = Cycle(
 )  # fmt: skip
 #: From a model.
 FURTHER = (replace(_WIDE, steps=5000, rate=4e-4, faint_share=0.5, averaged=True),)
-#: From nothing. First narrow windows, since they are quick; what comes last is a mean over two cycles.
+#: From nothing. First narrow windows, since they are quick.
 FULL = (
     Cycle(3000, 3e-3, batch=4, frames=36, width=224, long_share=0.4, focused_share=0.3),
     _WIDE,

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import modal
 import pytest
 
 from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, TenantRow
@@ -19,6 +20,11 @@ from tests.modal_stand_in.service import Service
 EXTRACT = "extract_frames_and_ocr"
 RESULT = {"frame_count": 80, "text": "こんにちは"}
 QUICK = {"poll_seconds": 0.02, "row_seconds": 0.05, "spawn_grace_seconds": 0.3, "unreachable_seconds": 0.2}
+
+
+def unreached(*_: object) -> None:
+    """A fault: nobody answers."""
+    raise modal.exception.ConnectionError("[Errno 111] Connection refused")
 
 
 @pytest.fixture
