@@ -2,6 +2,7 @@
 #   make demo    set up, then turn the sample video into captions
 #   make test    set up, then lint and run the tests
 # And, as CI does after them:
+#   make test-system  the tests that need a program or a right beside Python; fails where one is missing
 #   make faults  kill, cut off and restart the platform's processes, and see it heal
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 # Bytecode makes each of Dagster's processes start in half the time.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test faults dev lint format lock clean
+.PHONY: demo test test-system faults dev lint format lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/captionacc demo
@@ -22,6 +23,9 @@ dev: $(INSTALLED)
 test: $(INSTALLED) lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not faults" $(PYTEST_ARGS)
 	@echo "Left out: the fault injection, which make faults runs"
+
+test-system: $(INSTALLED)
+	$(BIN)/python -m pytest -m system --every-system-part $(PYTEST_ARGS)
 
 # One after the other: each test runs a whole platform, and some count seconds.
 faults: $(INSTALLED)

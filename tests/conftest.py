@@ -1,4 +1,8 @@
-"""Fixtures that every part of the test-suite shares."""
+"""Fixtures that every part of the test-suite shares.
+
+A test that needs a part of the machine beside Python (a program such as ``npm``, root) is marked
+``@pytest.mark.system("npm")``: where the part is missing, the test is left out and the summary says so.
+"""
 
 import os
 from pathlib import Path
@@ -18,32 +22,12 @@ pytest_plugins = [
     "tests.line_fixtures",
     "tests.storage_fixtures",
     "tests.faults.table",
+    "tests.left_out",
+    "pytester",
 ]
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-DATA_DIR = Path(os.environ.get("CAPTIONACC_TEST_DATA", REPOSITORY.parent / "shared" / "data")).resolve()
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without the shared footage, leave out the tests that need it, and say so in one line."""
-    if DATA_DIR.is_dir():
-        return
-    needing = [item for item in items if item.get_closest_marker("data")]
-    if needing:
-        config.hook.pytest_deselected(items=needing)
-        items[:] = [item for item in items if item not in needing]
-        config.stash[_LEFT_OUT] = len(needing)
-
-
-_LEFT_OUT = pytest.StashKey[int]()
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
-    if left_out := config.stash.get(_LEFT_OUT, 0):
-        terminalreporter.write_line(
-            f"{left_out} tests that need the shared footage were left out: {DATA_DIR} is not there "
-            "(set CAPTIONACC_TEST_DATA)."
-        )
     outcomes = sorted(
         value
         for status in ("passed", "failed")
@@ -61,4 +45,6 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The shared footage; only for tests marked ``data``."""
+    from tests.left_out import DATA_DIR  # A plugin: pytest has to import it first.
+
     return DATA_DIR

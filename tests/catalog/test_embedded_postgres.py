@@ -136,7 +136,7 @@ def test_it_is_durable_private_and_reachable_by_its_socket_only(home):
     assert ":" not in dsn.removeprefix("postgresql:")  # neither password nor port
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+@pytest.mark.system("root")  # Only root may become another user.
 def test_another_user_of_the_machine_gets_neither_files_nor_connection(home):
     server = EmbeddedPostgres(home)
     server.ensure_running()

@@ -1,0 +1,87 @@
+"""Leave out the tests that this machine lacks something for, and say which in one line; a pytest plugin.
+
+A test marked ``system("npm", …)`` needs each named part of the machine: an executable on ``PATH``, or a name
+of :data:`SPECIAL_PARTS`. ``pytest --every-system-part`` fails where one is missing instead of leaving it out.
+A test marked ``data`` needs the shared footage.
+"""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DATA_DIR = Path(os.environ.get("CAPTIONACC_TEST_DATA", REPOSITORY.parent / "shared" / "data")).resolve()
+
+#: Parts that are no executable, and how each is found.
+SPECIAL_PARTS: dict[str, Callable[[], bool]] = {
+    "root": lambda: os.geteuid() == 0,
+}
+
+_REASONS = pytest.StashKey[Counter]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--every-system-part",
+        action="store_true",
+        help="fail where a part of the machine is missing that a test needs; else leave the test out",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_REASONS] = Counter()
+
+
+@pytest.hookimpl(trylast=True)  # After the choice by -m and -k, so that only what was asked for is counted.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    reasons = {item: reason for item in items if (reason := _reason(item))}
+    if not reasons:
+        return
+    if config.getoption("--every-system-part"):
+        raise pytest.UsageError("; ".join(_lines(Counter(reasons.values()), "need")))
+    config.hook.pytest_deselected(items=list(reasons))
+    items[:] = [item for item in items if item not in reasons]
+    config.stash[_REASONS].update(reasons.values())
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a process of pytest-xdist: report to the one that prints."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["left_out"] = dict(session.config.stash[_REASONS])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error) -> None:
+    """From a process of pytest-xdist. Each collects all tests, so the counts are the same."""
+    reasons = getattr(node, "workeroutput", {}).get("left_out", {})
+    node.config.stash[_REASONS] |= Counter(reasons)
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    for line in _lines(config.stash[_REASONS], "left out that need"):
+        terminalreporter.write_line(line)
+
+
+def missing_parts(item: pytest.Item) -> Iterator[str]:
+    """Parts of the machine that the test needs and that are not there."""
+    for mark in item.iter_markers("system"):
+        for part in mark.args:
+            if not SPECIAL_PARTS.get(part, lambda part=part: shutil.which(part) is not None)():
+                yield part
+
+
+def _reason(item: pytest.Item) -> str:
+    """What a test lacks; empty where it can run."""
+    if parts := sorted(set(missing_parts(item))):
+        return f"{' and '.join(parts)}, which this machine does not have (make test-system runs them)"
+    if item.get_closest_marker("data") and not DATA_DIR.is_dir():
+        return f"the shared footage: {DATA_DIR} is not there (set CAPTIONACC_TEST_DATA)"
+    return ""
+
+
+def _lines(reasons: Counter, verb: str) -> list[str]:
+    return [f"{count} tests {verb} {reason}" for reason, count in sorted(reasons.items())]

@@ -1,0 +1,57 @@
+"""What a machine lacks is never left out silently: one line a reason, with pytest-xdist and without."""
+
+import pytest
+
+TESTS = """
+import pytest
+
+@pytest.mark.system("no-such-program-here")
+@pytest.mark.parametrize("n", range(3))
+def test_of_a_program(n): ...
+
+@pytest.mark.system("python3", "no-such-program-here", "nor-this")
+def test_of_two_programs(): ...
+
+@pytest.mark.system("sh")
+def test_of_a_shell(): ...
+
+@pytest.mark.data
+def test_of_footage(): ...
+"""
+
+LINES = [
+    "1 tests left out that need no-such-program-here and nor-this, which this machine does not have*",
+    "3 tests left out that need no-such-program-here, which this machine does not have (make test-system*",
+    "1 tests left out that need the shared footage: * is not there (set CAPTIONACC_TEST_DATA)",
+]
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest):
+    """Runs :data:`TESTS` in a process of its own, without the shared footage."""
+    monkeypatch.setenv("CAPTIONACC_TEST_DATA", str(pytester.path / "no-footage"))
+    monkeypatch.setenv("PYTHONPATH", str(request.config.rootpath))
+    pytester.makeini("[pytest]\nmarkers =\n    system: x\n    data: x\n")
+    pytester.makepyfile(TESTS)
+    return lambda *options: pytester.runpytest_subprocess("-p", "tests.left_out", *options)
+
+
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_each_reason_is_one_line(run, processes):
+    result = run("-n", processes)
+    assert result.ret == 0
+    assert result.parseoutcomes()["passed"] == 1
+    result.stdout.fnmatch_lines(LINES)
+
+
+def test_only_what_was_asked_for_counts(run):
+    result = run("-m", "data")
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    result.stdout.no_fnmatch_line("*no-such-program-here*")
+    result.stdout.fnmatch_lines(LINES[-1:])
+
+
+def test_where_every_part_is_asked_for_a_missing_one_is_an_error(run):
+    result = run("-m", "system", "--every-system-part")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*3 tests need no-such-program-here, which*"])
