@@ -25,6 +25,7 @@ def metrics(
 
     from captionacc_dagster.health import platform_sensors
     from captionacc_dagster.metrics import PlatformCollector, create_app, health
+    from captionacc_dagster.ports import require_free_port
 
     here = parts()
     settings = here.settings
@@ -32,6 +33,7 @@ def metrics(
     sensors = platform_sensors()
     silent = settings.alert_silent_minutes * 60
     host, port = host or settings.host, port or settings.metrics_port
+    require_free_port(host, port, "CAPTIONACC_METRICS_PORT")
     with dg.DagsterInstance.get() as instance:
         collector = PlatformCollector(here.catalog, instance, sensors)
         application = create_app(collector, lambda: health(here.catalog, instance, sensors, silent))

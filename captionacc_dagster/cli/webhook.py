@@ -18,12 +18,15 @@ def webhook(
     """Serve the webhook that Supabase calls for each new video (needs a running Dagster web server)."""
     import uvicorn
 
+    from captionacc_dagster.ports import require_free_port
     from captionacc_dagster.webhook import create_app
 
     here = parts()
     secret = here.settings.webhook_secret
     if secret is None or not secret.get_secret_value():
         raise SettingsError("CAPTIONACC_WEBHOOK_SECRET is not set: set it here and in Supabase's webhook")
+    host, port = host or here.settings.host, port or here.settings.webhook_port
+    require_free_port(host, port, "CAPTIONACC_WEBHOOK_PORT")
     with _starter(here) as starter:
         application = create_app(
             starter,
@@ -31,7 +34,6 @@ def webhook(
             schema=here.settings.catalogue_schema,
             requests_a_minute=here.settings.webhook_requests_a_minute,
         )
-        host, port = host or here.settings.host, port or here.settings.webhook_port
         console.print(f"Webhook on http://{host}:{port}/webhooks/supabase/videos", highlight=False)
         uvicorn.run(application, host=host, port=port, log_level="warning", server_header=False)
 

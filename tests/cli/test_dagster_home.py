@@ -1,5 +1,8 @@
 """Commands beside a platform use the Dagster home that is there, and change nothing of it."""
 
+import socket
+from contextlib import closing
+
 import dagster as dg
 import pytest
 
@@ -13,6 +16,9 @@ def served(monkeypatch) -> list[str]:
     """Servers and listeners return at once; gives which of them were reached."""
     reached: list[str] = []
     monkeypatch.setenv("CAPTIONACC_WEBHOOK_SECRET", "a secret of the tests")
+    for name in ("CAPTIONACC_WEBHOOK_PORT", "CAPTIONACC_METRICS_PORT"):
+        with closing(socket.create_server(("127.0.0.1", 0))) as free:
+            monkeypatch.setenv(name, str(free.getsockname()[1]))
     monkeypatch.setattr("uvicorn.run", lambda *_, **__: reached.append("serve"))
     monkeypatch.setattr(
         "captionacc_dagster.realtime.PostgresListener.run", lambda *_: reached.append("listen")
@@ -52,3 +58,14 @@ def test_a_limit_that_an_operator_changed_stays(
         limits = {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()}
     assert limits == POOL_LIMITS | {"extract": 7}
     assert "an operator's note" in configuration.read_text()
+
+
+@pytest.mark.parametrize("command", ["webhook", "metrics"])
+def test_a_server_on_a_taken_port_says_so_before_it_starts(captionacc, served, monkeypatch, command: str):
+    setting = f"CAPTIONACC_{command.upper()}_PORT"
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        port = other.getsockname()[1]
+        monkeypatch.setenv(setting, str(port))
+        said = captionacc(command)
+    assert said.code == 1 and f"error: port {port} ({setting}) is taken by `" in said.text
+    assert served == []
