@@ -1,5 +1,6 @@
 """Fonts of the training captions, from Debian packages, by script; each font file is in one split only."""
 
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,12 @@ from PIL import ImageFont
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
-FONT_FOLDERS = (Path("/usr/share/fonts"),)
+#: Where fonts are searched, with subfolders; several are separated as in ``PATH``, and empty means nowhere.
+FONT_FOLDERS = tuple(
+    Path(folder)
+    for folder in os.environ.get("CAPTIONACC_FONT_FOLDERS", "/usr/share/fonts").split(os.pathsep)
+    if folder
+)
 #: What to install where fonts are missing (also in README.md).
 DEBIAN_PACKAGES = (
     "fonts-dejavu fonts-liberation fonts-noto-core fonts-noto-cjk fonts-roboto-unhinted fonts-open-sans "
@@ -69,9 +75,11 @@ _TABLE: dict[Split, tuple[tuple[str, tuple[str, ...], int], ...]] = {
 
 @dataclass(frozen=True)
 class FontFace:
-    """A font file (a name, found anywhere under :data:`FONT_FOLDERS`) and its index in a collection."""
+    """A font file (a name, found anywhere under :data:`FONT_FOLDERS`), what it is to write, and its index
+    in a collection."""
 
     file: str
+    script: str
     index: int = 0
 
     def load(self, size: float) -> ImageFont.FreeTypeFont:
@@ -79,7 +87,8 @@ class FontFace:
         path = _installed().get(self.file)
         if path is None:
             raise FileNotFoundError(
-                f"font {self.file} is not under {FONT_FOLDERS[0]}; run: apt-get install {DEBIAN_PACKAGES}"
+                f"font {self.file} is not under {os.pathsep.join(map(str, FONT_FOLDERS)) or 'any folder'} "
+                f"(CAPTIONACC_FONT_FOLDERS); run: apt-get install {DEBIAN_PACKAGES}"
             )
         return ImageFont.truetype(str(path), size, index=self.index)
 
@@ -97,7 +106,7 @@ def _installed() -> dict[str, Path]:
 def faces(split: Split, script: str) -> tuple[FontFace, ...]:
     """The split's faces for a script, in a fixed order."""
     return tuple(
-        FontFace(name, index)
+        FontFace(name, script, index)
         for names, scripts, index in _TABLE[split]
         if script in scripts
         for name in names.split()

@@ -1,11 +1,15 @@
 """Small footage made in the test, so that clips can be rendered without the shared data."""
 
+import importlib.util
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import ImageFont
 
 from training import fonts
 from training.footage import STILLS, VIDEOS, Footage, _store
@@ -26,13 +30,36 @@ def footage(tmp_path_factory) -> Footage:
     return made
 
 
-@pytest.fixture(autouse=True)
-def any_installed_font(monkeypatch):
-    """Where the training fonts are not installed, a font that comes with Pillow stands in for all."""
-    if fonts.missing():
-        from PIL import ImageFont
+#: Packages of the ``dev`` extra that bring fonts, by script. Noto Sans CJK has Latin, Cyrillic and Greek too.
+PACKAGE_OF_SCRIPT = {
+    "arabic": "fontpkg_noto_sans_arabic",
+    "devanagari": "fontpkg_noto_sans_devanagari",
+    "thai": "fontpkg_noto_sans_thai",
+}
+PACKAGE_OF_OTHERS = "noto_cjk_sans_jp_regular"
 
-        monkeypatch.setattr(fonts.FontFace, "load", lambda self, size: ImageFont.load_default(size))
+
+@cache
+def font_file(script: str) -> Path:
+    """A font for a script, out of a pinned package."""
+    (folder,) = importlib.util.find_spec(
+        PACKAGE_OF_SCRIPT.get(script, PACKAGE_OF_OTHERS)
+    ).submodule_search_locations
+    (file,) = (path for path in Path(folder).rglob("*") if path.suffix in (".otf", ".ttf"))
+    return file
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fonts_of_packages() -> Iterator[None]:
+    """No font of the system is read, so that clips are the same on every machine.
+
+    Of the session, and started without being asked for: fixtures of the session render clips.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            fonts.FontFace, "load", lambda self, size: ImageFont.truetype(str(font_file(self.script)), size)
+        )
+        yield
 
 
 @pytest.fixture(autouse=True)
