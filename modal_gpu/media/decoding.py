@@ -9,12 +9,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
-import av
 from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from modal_gpu import frame_index
 from modal_gpu.errors import NoFramesError
+from modal_gpu.media import pyav
 from modal_gpu.media.probe import VideoInfo, frame_pts, probe
 from modal_gpu.media.report import DecodeReport
 from modal_gpu.media.source import is_cut_off, open_video
@@ -100,15 +101,14 @@ def _presented(
     with open_video(path) as (container, stream):
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
-        packets = container.demux(stream)
         key_pts: int | None = None
-        if start_index > 0:
-            container.seek(info.pts_at(start_index), stream=stream)
-            packets = container.demux(stream)
+        seeked = start_index > 0 and pyav.seek(container, info.pts_at(start_index), stream)
+        packets = pyav.demux(container, stream, report)
+        if seeked:
             key = next((packet for packet in packets if packet.is_keyframe or not packet.size), None)
             if key is not None:
                 key_pts, packets = key.pts, itertools.chain([key], packets)
-        for frame in decode_packets(packets, report):
+        for frame in decode_packets(packets, stream, report):
             pts = frame_pts(frame)
             if key_pts is not None and pts is not None and pts < key_pts:
                 continue  # shown before the key frame: made from the group before, which was not decoded
@@ -159,25 +159,22 @@ def presented_frames_from(
     yield from presented_frames(path, report, info=info, threads=threads)
 
 
-def decode_packets(packets: Iterator[Packet], report: DecodeReport) -> Iterator[VideoFrame]:
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError:
-            report.ended_early = True  # the demuxer cannot go on
-            return
-        if packet is None:
-            return
+def decode_packets(
+    packets: Iterable[Packet], stream: VideoStream, report: DecodeReport
+) -> Iterator[VideoFrame]:
+    """The frames of a stream's packets; ``report`` counts those that cannot be decoded."""
+    for packet in packets:
         if is_cut_off(packet):
             report.corrupt_packets += 1
             continue
-        try:
-            frames = packet.decode()
-        except av.FFmpegError:
+        frames = pyav.decode(stream, packet)
+        if frames is None:
             report.corrupt_packets += packet.size > 0
             report.refused_packets += packet.size > 0
             continue
         yield from frames
+    # Where the demuxer could not go on, the decoder still holds frames.
+    yield from pyav.decode(stream, None) or ()
 
 
 def frames_with_indices(

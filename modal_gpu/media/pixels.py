@@ -7,6 +7,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from modal_gpu.media.geometry import Orientation
+from modal_gpu.media.pyav import guarded
 
 # ISO/IEC 23091-2 matrix coefficients, as frames carry them, to swscale's names.
 _MATRICES = {
@@ -36,7 +37,8 @@ def matrix_coefficients(frame: VideoFrame) -> int:
 def upright_rgb(frame: VideoFrame, size: tuple[int, int], orientation: Orientation) -> np.ndarray:
     """RGB uint8 (H, W, 3), scaled to the stored ``size`` with square pixels, then stood upright."""
     width, height = size
-    rgb = frame.reformat(
+    rgb = _converted(
+        frame,
         width=width,
         height=height,
         format="rgb24",
@@ -59,7 +61,8 @@ def yuv420_crop(
         full_range = frame.format.name == "yuvj420p" or frame.color_range == ColorRange.JPEG
     else:
         matrix = _MATRICES[matrix_coefficients(frame)]
-        frame = frame.reformat(
+        frame = _converted(
+            frame,
             width=size[0],
             height=size[1],
             format="yuv420p",
@@ -122,10 +125,14 @@ def _luma_plane(frame: VideoFrame) -> tuple[np.ndarray, int]:
     if planar and frame.format.components[0].bits == 8:
         return plane_view(frame, 0), 0
     if planar and name.endswith("le"):
-        buffer = frame.planes[0]
-        samples = np.frombuffer(buffer, np.uint16).reshape(-1, buffer.line_size // 2)
-        return samples[: buffer.height, : buffer.width], frame.format.components[0].bits - 8
-    return plane_view(frame.reformat(format="gray"), 0), 0
+        return _plane(frame, 0, np.uint16), frame.format.components[0].bits - 8
+    return plane_view(_converted(frame, format="gray"), 0), 0
+
+
+def _converted(frame: VideoFrame, **to: object) -> VideoFrame:
+    """``frame`` in another size or format. Raises :class:`BadVideoError` for one that cannot be scaled."""
+    with guarded(f"a frame of {frame.width}×{frame.height} pixels ({frame.format.name}) cannot be converted"):
+        return frame.reformat(**to)
 
 
 def limited_luma(rgb: np.ndarray, matrix: int) -> np.ndarray:
@@ -139,8 +146,14 @@ def limited_luma(rgb: np.ndarray, matrix: int) -> np.ndarray:
 
 def plane_view(frame: VideoFrame, plane: int) -> np.ndarray:
     """One 8-bit plane as a view (rows, columns), valid while the frame lives."""
+    return _plane(frame, plane, np.uint8)
+
+
+def _plane(frame: VideoFrame, plane: int, kind: type[np.uint8 | np.uint16]) -> np.ndarray:
     buffer = frame.planes[plane]
-    return np.frombuffer(buffer, np.uint8).reshape(-1, buffer.line_size)[: buffer.height, : buffer.width]
+    samples = np.frombuffer(buffer, kind)
+    rows = samples.reshape(-1, abs(buffer.line_size) // samples.itemsize)[: buffer.height, : buffer.width]
+    return rows if buffer.line_size > 0 else rows[::-1]  # raw pictures in AVI are stored from the bottom up
 
 
 def yuv420_to_rgb(yuv: np.ndarray, matrix: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What a video file is, found out without decoding more than its first frame."""
 
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,17 +14,22 @@ from av.video.stream import VideoStream
 from modal_gpu import frame_index
 from modal_gpu.contracts import MIN_CROP_PIXELS
 from modal_gpu.errors import BadVideoError, NoFramesError
+from modal_gpu.media import pyav
 from modal_gpu.media.geometry import Orientation, square_pixel_size
 from modal_gpu.media.pixels import matrix_coefficients
-from modal_gpu.media.source import is_broadcast, open_video
+from modal_gpu.media.source import MAX_FRAME_PIXELS, is_broadcast, open_video
 
 #: Longer is a broken time stamp rather than footage.
 MAX_DURATION_SECONDS = 48 * 3600
+#: Pixels a side, square ones, that a frame may have: JPEG holds no more than 65,500, and no camera as many.
+MAX_FRAME_SIDE = 16_384
 #: A file that holds this much less than its header promised has ended early.
 _EARLY_SECONDS = Fraction(1, 2)
 
 _DEFAULT_FRAME_SECONDS = Fraction(1, 25)
 _TAIL_SECONDS = (4, 64)
+#: Matroska's statistics tag, such as 00:00:08.040000000.
+_CLOCK = re.compile(r"([0-9]{1,5}):([0-9]{1,2}):([0-9]{1,2}(?:\.[0-9]{1,9})?)")
 
 
 @dataclass(frozen=True)
@@ -84,18 +89,18 @@ def probe(path: str | Path) -> VideoInfo:
     """
     with open_video(path) as (container, stream):
         frame, start_pts = _first_frame(container, stream)
-        time_base = stream.time_base
+        time_base = pyav.time_base(stream)
         coded_size = (frame.width, frame.height)
         sample_aspect = stream.sample_aspect_ratio or Fraction(1)
         square_size = square_pixel_size(*coded_size, sample_aspect)
-        matrix = frame.side_data.get("DISPLAYMATRIX")
-        orientation = Orientation.from_display_matrix(bytes(matrix) if matrix is not None else None)
+        orientation = Orientation.from_display_matrix(pyav.display_matrix(frame))
         width, height = orientation.size(*square_size)
         if min(width, height) < MIN_CROP_PIXELS:
             raise BadVideoError(
                 f"the video's frames are {width}×{height} pixels, too small to hold captions "
                 f"(at least {MIN_CROP_PIXELS}×{MIN_CROP_PIXELS})"
             )
+        _check_size(square_size)
         promised = _promised_duration(container, stream, start_pts)
         end_pts = _end_pts(container, stream, promised, start_pts)
         duration = max((end_pts - start_pts) * time_base, time_base)
@@ -109,10 +114,10 @@ def probe(path: str | Path) -> VideoInfo:
             height=height,
             rotation=orientation.rotation,
             codec=stream.codec_context.name,
-            bitrate=stream.codec_context.bit_rate or container.bit_rate or 0,
+            bitrate=pyav.bit_rate(stream, container),
             duration=duration,
             index_count=frame_index.frame_count(duration),
-            average_rate=stream.average_rate or None,
+            average_rate=pyav.average_rate(stream),
             pixel_format=frame.format.name,
             has_audio=bool(container.streams.audio),
             container_format=container.format.name,
@@ -127,6 +132,16 @@ def probe(path: str | Path) -> VideoInfo:
         )
 
 
+def _check_size(size: tuple[int, int]) -> None:
+    """Refuse frames that cannot be kept as pictures; ``size`` is that with square pixels."""
+    width, height = size
+    if max(size) > MAX_FRAME_SIDE or width * height > MAX_FRAME_PIXELS:
+        raise BadVideoError(
+            f"the video's frames are {width}×{height} pixels; at most {MAX_FRAME_SIDE} a side and "
+            f"{MAX_FRAME_PIXELS // 2**20} megapixels are accepted: scale it down"
+        )
+
+
 def _first_frame(container: InputContainer, stream: VideoStream) -> tuple[VideoFrame, int]:
     """The first frame that decodes, and the time stamp of the first that is to be presented.
 
@@ -134,16 +149,15 @@ def _first_frame(container: InputContainer, stream: VideoStream) -> tuple[VideoF
     """
     stream.thread_type = "SLICE"  # frame threads would decode ahead
     packets = damaged = 0
-    for packet in _packets(container, stream):
+    for packet in pyav.demux(container, stream):
         packets += packet.size > 0
-        try:
-            frames = packet.decode()
-        except av.FFmpegError:
+        frames = pyav.decode(stream, packet)
+        if frames is None:
             # Recordings cut out of a broadcast begin anywhere: nothing is presented before a key frame.
             damaged += not is_broadcast(container)
             continue
         for frame in frames:
-            candidates = [frame_pts(frame), stream.start_time if damaged else None]
+            candidates = [frame_pts(frame), pyav.ticks(stream.start_time) if damaged else None]
             return frame, min((pts for pts in candidates if pts is not None), default=0)
     what = f"none of its {packets} packets can be decoded" if packets else "its video stream is empty"
     raise NoFramesError(f"the video has no frames: {what}")
@@ -151,40 +165,35 @@ def _first_frame(container: InputContainer, stream: VideoStream) -> tuple[VideoF
 
 def frame_pts(frame: VideoFrame) -> int | None:
     """A decoded frame's presentation time stamp, as well as it is known."""
-    return frame.pts if frame.pts is not None else frame.dts
-
-
-def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-    """Packets until the end, or until the demuxer cannot go on."""
-    try:
-        yield from container.demux(stream)
-    except av.FFmpegError:
-        return
+    return pyav.ticks(frame.pts if frame.pts is not None else frame.dts)
 
 
 def frame_seconds(stream: VideoStream) -> Fraction:
     """Nominal seconds a frame, for frames that do not say how long they last."""
-    return 1 / stream.average_rate if stream.average_rate else _DEFAULT_FRAME_SECONDS
+    rate = pyav.average_rate(stream)
+    return 1 / rate if rate else _DEFAULT_FRAME_SECONDS
 
 
 def _promised_duration(container: InputContainer, stream: VideoStream, start_pts: int) -> Fraction | None:
-    if stream.duration:
-        start = stream.start_time if stream.start_time is not None else start_pts
-        return (start + stream.duration - start_pts) * stream.time_base
+    if (length := pyav.length(stream.duration)) is not None:
+        start = pyav.ticks(stream.start_time)
+        return ((start if start is not None else start_pts) + length - start_pts) * stream.time_base
     end: Fraction | None = None
     if tagged := _clock_seconds(stream.metadata.get("DURATION", "")):
         end = tagged  # Matroska's statistics tag: when the track ends on the container's clock
-    elif container.duration and len(container.streams) == 1 and "matroska" in container.format.name:
-        end = Fraction(container.duration, av.time_base)
+    elif len(container.streams) == 1 and "matroska" in container.format.name:
+        end = _container_seconds(container)
     return end - start_pts * stream.time_base if end is not None else None
 
 
+def _container_seconds(container: InputContainer) -> Fraction | None:
+    length = pyav.length(container.duration)
+    return Fraction(length, av.time_base) if length is not None else None
+
+
 def _clock_seconds(text: str) -> Fraction | None:
-    try:
-        hours, minutes, seconds = text.split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds.strip())
-    except ValueError:
-        return None
+    found = _CLOCK.fullmatch(text.strip())
+    return int(found[1]) * 3600 + int(found[2]) * 60 + Fraction(found[3]) if found else None
 
 
 def _end_pts(
@@ -192,18 +201,16 @@ def _end_pts(
 ) -> int:
     """End of the last presented frame that the file holds, from its last packets, without decoding."""
     known = promised
-    if known is None and container.duration:
-        known = Fraction(container.duration, av.time_base)
+    if known is None:
+        known = _container_seconds(container)
     attempts = [
         start_pts + (known - tail) // stream.time_base for tail in _TAIL_SECONDS if known and known > tail
     ]
     frame_ticks = max(1, round(frame_seconds(stream) / stream.time_base))
     for seek_pts in [*attempts, None]:
-        try:
-            container.seek(start_pts if seek_pts is None else seek_pts, stream=stream)
-        except av.FFmpegError:
+        if not pyav.seek(container, start_pts if seek_pts is None else seek_pts, stream):
             continue
-        ends = (_packet_end(packet, frame_ticks) for packet in _packets(container, stream))
+        ends = (_packet_end(packet, frame_ticks) for packet in pyav.demux(container, stream))
         end_pts = max((end for end in ends if end is not None), default=start_pts)
         if end_pts > start_pts:
             return end_pts
@@ -211,7 +218,7 @@ def _end_pts(
 
 
 def _packet_end(packet: Packet, frame_ticks: int) -> int | None:
-    pts = packet.pts if packet.pts is not None else packet.dts
+    pts = pyav.ticks(packet.pts if packet.pts is not None else packet.dts)
     if pts is None or packet.is_discard or packet.is_corrupt or not packet.size:
         return None
-    return pts + (packet.duration or frame_ticks)
+    return pts + (pyav.length(packet.duration) or frame_ticks)

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
@@ -19,6 +18,7 @@ from av.video.stream import VideoStream
 
 from modal_gpu.errors import NoFramesError
 from modal_gpu.frame_index import INDEX_RATE, index_time
+from modal_gpu.media import pyav
 from modal_gpu.media.decoding import PresentedFrame, frames_with_indices, presented_frames, repeatable
 from modal_gpu.media.probe import VideoInfo
 from modal_gpu.media.report import DecodeReport
@@ -114,7 +114,7 @@ class _SeekingDecoder:
         self._container, self._stream, self._info, self._report = container, stream, info, report
         self._codec = stream.codec_context
         self._skips = self._codec.name in _SKIPPABLE_CODECS
-        self._packets = container.demux(stream)
+        self._packets = pyav.demux(container, stream, report)
         self._ended = False
         self._seekable = True
         self._last_dts: int | None = None
@@ -188,30 +188,31 @@ class _SeekingDecoder:
         ahead = (limit - position) * self._info.time_base
         if not self._seekable or ahead < _NEAR_SECONDS:
             return False
-        index = self._stream.index_entries
-        if len(index) > 1:
-            entry = index.search_timestamp(limit)
-            if entry >= 0:
-                return index[entry].timestamp > position
+        key = self._indexed_key(limit)
+        if key is not None:
+            return key > position
         return ahead > _NEAR_SECONDS_UNINDEXED
 
-    def _seek(self, pts: int) -> None:
+    def _indexed_key(self, limit: int) -> int | None:
+        """Time stamp of the last key frame at or before ``limit``, where the container's index tells it."""
         try:
-            self._container.seek(pts, stream=self._stream)
-        except av.FFmpegError:
+            index = self._stream.index_entries
+            entry = index.search_timestamp(limit) if len(index) > 1 else -1
+            return index[entry].timestamp if entry >= 0 else None
+        except pyav.PYAV_ERRORS:
+            return None
+
+    def _seek(self, pts: int) -> None:
+        if not pyav.seek(self._container, pts, self._stream):
             self._seekable = False  # go on reading where we are
             return
-        self._packets = self._container.demux(self._stream)
+        self._packets = pyav.demux(self._container, self._stream, self._report)
         self._ended = False
         self._last_dts = self._key_pts = None
         self._queue.clear()
 
     def _next_packet(self) -> Packet | None:
-        try:
-            packet = next(self._packets, None)
-        except av.FFmpegError:
-            self._report.ended_early = True
-            return None
+        packet = next(self._packets, None)
         # The demuxer's last packet is empty: it would flush the decoder.
         return packet if packet is not None and packet.size else None
 
@@ -226,9 +227,8 @@ class _SeekingDecoder:
         self._decode(packet)
 
     def _decode(self, packet: Packet | None) -> None:
-        try:
-            frames = self._codec.decode(packet)
-        except av.FFmpegError:
+        frames = pyav.decode(self._codec, packet)
+        if frames is None:
             self._report.corrupt_packets += packet is not None
             self._report.refused_packets += packet is not None
             return

@@ -11,6 +11,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from modal_gpu.errors import BadVideoError, NoFramesError, NotAVideoError, NoVideoStreamError
+from modal_gpu.media.pyav import PYAV_ERRORS
 
 #: Decoders refuse larger frames before they allocate them (headers lie).
 MAX_FRAME_PIXELS = 8192 * 8192
@@ -37,7 +38,7 @@ def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]
     """The file's container and its video stream: the default one, else the largest; never cover art.
 
     Raises ``FileNotFoundError``, :class:`NotAVideoError`, :class:`NoVideoStreamError`, or
-    :class:`NoFramesError` for a header alone.
+    :class:`NoFramesError` for a header alone or a codec without a decoder.
     """
     path = Path(path)
     if not path.is_file():
@@ -45,7 +46,7 @@ def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]
     try:
         # Absolute, so that a name with a colon is not taken for a protocol.
         container = av.open(str(path.absolute()), options=dict(_OPEN_OPTIONS), metadata_errors="replace")
-    except av.FFmpegError:
+    except PYAV_ERRORS:
         raise _unreadable(path) from None
     with container:
         footage = [stream for stream in container.streams.video if not stream.disposition & _NOT_FOOTAGE]
@@ -53,7 +54,13 @@ def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]
             kinds = sorted({stream.type for stream in container.streams})
             found = f"it holds only {', '.join(kinds)}" if kinds else "it holds no stream at all"
             raise NoVideoStreamError(f"the file has no video stream: {found}")
-        yield container, max(footage, key=_preference)
+        decodable = [stream for stream in footage if stream.codec_context is not None]
+        if not decodable:
+            raise NoFramesError(
+                "the video has no frames: its codec is not known here; convert the file, "
+                "for example to H.264 in MP4"
+            )
+        yield container, max(decodable, key=_preference)
 
 
 def is_broadcast(container: InputContainer) -> bool:
