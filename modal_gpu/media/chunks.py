@@ -14,7 +14,6 @@ from fractions import Fraction
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
 
@@ -23,6 +22,7 @@ from modal_gpu.frame_index import CHUNK_MEMBERS, INDEX_RATE, SEGMENT_ALIGNMENT, 
 from modal_gpu.media.frames import CroppedFrame
 from modal_gpu.media.geometry import Orientation
 from modal_gpu.media.pixels import matrix_coefficients, yuv420_crop
+from modal_gpu.media.pyav import PYAV_ERRORS, decode
 
 _TIME_BASE = Fraction(1, 1000)  # WebM's
 _TICKS = 1000 // INDEX_RATE
@@ -214,10 +214,16 @@ class _ChunkDecoder:
         self._ref, self._expected = ref, expected
         self._frames: list[tuple[np.ndarray, int]] = []
         try:
-            self._container: InputContainer = av.open(io.BytesIO(data), format="matroska")
-            packets = list(self._container.demux(video=0))
-        except (av.FFmpegError, IndexError):
+            # Closed at once: an open container and its streams hold each other, and so the decoder, until
+            # the garbage collector comes.
+            with av.open(io.BytesIO(data), format="matroska") as container:
+                packets = list(container.demux(video=0))
+                self._codec = container.streams.video[0].codec_context
+        except PYAV_ERRORS:
             raise self._damaged("is not a readable WebM file") from None
+        if self._codec is None:
+            raise self._damaged("is of an unknown codec")
+        self._codec.thread_count = 1  # several chunks are open at once, each with few pixels
         self._packets = iter(packets)
         found = sum(packet.size > 0 for packet in packets)
         if found != expected:
@@ -229,29 +235,34 @@ class _ChunkDecoder:
             packet = next(self._packets, None)
             if packet is None:
                 raise self._damaged(f"gives {len(self._frames)} frames instead of {self._expected}")
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                raise self._damaged(f"cannot be decoded at frame {len(self._frames)}") from None
+            frames = decode(self._codec, packet)
+            if frames is None:
+                raise self._damaged(f"cannot be decoded at frame {len(self._frames)}")
             for frame in frames:
+                if frame.width % 2 or frame.height % 2:
+                    raise self._damaged(f"holds frames of {frame.width}×{frame.height} pixels")
                 whole = (0, 0, frame.width, frame.height)
                 yuv = yuv420_crop(frame, (frame.width, frame.height), Orientation(), whole)
                 self._frames.append((yuv, matrix_coefficients(frame)))
         return self._frames[position]
 
     def _damaged(self, what: str) -> DamagedChunkError:
-        return DamagedChunkError(
-            f"chunk {self._ref.first_index} of level {self._ref.level} {what}; "
-            "make a new cropped-frames version"
-        )
+        return _damaged(self._ref, what)
+
+
+def _damaged(ref: ChunkRef, what: str) -> DamagedChunkError:
+    return DamagedChunkError(
+        f"chunk {ref.first_index} of level {ref.level} {what}; make a new cropped-frames version"
+    )
 
 
 class ChunkReader:
     """Frames of one cropped-frames version, by index.
 
     ``fetch`` gives a chunk's bytes (its errors pass through); ``frame_count`` is the number of
-    indices stored. At most ``cached_chunks`` chunks are kept in memory, decoded as far as needed;
-    an ascending read needs two of each level, lest it fetches some again.
+    indices stored. At most ``cached_chunks`` chunks are kept in memory, decoded as far as needed by no
+    thread of their own; a decoder ends when its chunk is evicted. An ascending read needs two of each
+    level, lest it fetches some again.
     """
 
     def __init__(
@@ -261,6 +272,7 @@ class ChunkReader:
             raise ValueError(f"a cropped-frames version has at least one frame, not {frame_count}")
         self._fetch, self._frame_count, self._cached_chunks = fetch, frame_count, max(1, cached_chunks)
         self._chunks: OrderedDict[ChunkRef, _ChunkDecoder] = OrderedDict()
+        self._shape: tuple[int, ...] | None = None
 
     def frames(self, start: int, end: int) -> Iterator[tuple[int, np.ndarray]]:
         """``(index, RGB uint8 (h, w, 3))`` for ``[start, end)``, ascending.
@@ -281,6 +293,9 @@ class ChunkReader:
                 raise IndexError(f"frame index {index} is not in [0, {self._frame_count})")
             ref, position = locate(index)
             yuv, matrix = self._chunk(ref).frame(position)
+            self._shape = self._shape or yuv.shape
+            if yuv.shape != self._shape:
+                raise _damaged(ref, "holds frames of another size than those before")
             yield CroppedFrame(index, yuv, index / INDEX_RATE, matrix)
 
     def _chunk(self, ref: ChunkRef) -> _ChunkDecoder:
