@@ -132,7 +132,7 @@ def open_catalog(settings: Settings | None = None) -> Catalog:
     catalog = _postgres_catalog(dsn, settings.catalogue_schema)
     if settings.database_url:
         return catalog
-    migrate(dsn)
+    migrate(dsn, schema=settings.catalogue_schema)
     policy = settings.auto_approve_layout
     tenant = catalog.ensure_tenant(
         str(settings.tenant_id), LOCAL_TENANT_NAME, auto_approve_layout_confidence=policy

@@ -16,15 +16,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import psycopg
+from psycopg import sql
 
 from captionacc_dagster.resources.catalog import CatalogError
 from captionacc_dagster.resources.postgres_errors import connect
+from captionacc_dagster.resources.schema_names import DEFAULT_SCHEMA, work_channel
 from modal_gpu.errors import CaptionAccError, InvalidIdError
 from modal_gpu.keys import canonical_uuid
 
 _log = logging.getLogger(__name__)
 
-CHANNEL = "captionacc_work"
 #: Given the stage that waits and the video; called for one hint at a time.
 OnWork = Callable[[Literal["layout", "boundaries"], str], None]
 
@@ -61,20 +62,21 @@ def handle(on_work: OnWork, stage: object, video_id: object) -> None:
 
 @dataclass
 class PostgresListener:
-    """``LISTEN captionacc_work`` on a connection of its own. Needs a session: no transaction pooler."""
+    """``LISTEN {schema}_work`` on a connection of its own. Needs a session: no transaction pooler."""
 
     dsn: str
     on_work: OnWork
     backoff: Backoff = field(default_factory=Backoff)
     #: Set while a connection listens.
     listening: threading.Event = field(default_factory=threading.Event)
+    schema: str = DEFAULT_SCHEMA
 
     def run(self, stop: threading.Event) -> None:
         """Listen until ``stop`` is set; looks at it once a second."""
         while not stop.is_set():
             try:
                 with connect(self.dsn) as connection:
-                    connection.execute(f"listen {CHANNEL}")
+                    connection.execute(sql.SQL("listen {}").format(sql.Identifier(work_channel(self.schema))))
                     self.backoff.reset()
                     self.listening.set()
                     self._listen(connection, stop)
@@ -127,7 +129,7 @@ class SupabaseListener:
     url: str
     key: str = field(repr=False)
     on_work: OnWork
-    schema: str = "captionacc"
+    schema: str = DEFAULT_SCHEMA
     backoff: Backoff = field(default_factory=Backoff)
     check_seconds: float = 5.0
     listening: threading.Event = field(default_factory=threading.Event)

@@ -14,6 +14,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from captionacc_dagster.resources.catalog import LOCAL_AUTO_APPROVE_CONFIDENCE, LOCAL_TENANT_ID
+from captionacc_dagster.resources.schema_names import DEFAULT_SCHEMA, check_schema_name
 from modal_gpu.cores import available_cores
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.ocr.choice import OcrEngineName
@@ -46,10 +47,9 @@ class Settings(BaseSettings):
     )
     supabase_service_role_key: SecretStr | None = Field(None, alias="SUPABASE_SERVICE_ROLE_KEY")
     catalogue_schema: str = Field(
-        "captionacc",
+        DEFAULT_SCHEMA,
         alias="CAPTIONACC_SCHEMA",
-        pattern=r"^[a-z_][a-z0-9_]{0,62}$",
-        description="the catalogue's schema in its database",
+        description="the catalogue's schema in its database, its own and no other's",
     )
 
     # Object storage. The WASABI_ names are those that existing deployments use.
@@ -279,6 +279,11 @@ class Settings(BaseSettings):
     alert_repeat_minutes: float = Field(
         240, alias="CAPTIONACC_ALERT_REPEAT_MINUTES", ge=1, description="until what goes on is told again"
     )
+
+    @field_validator("catalogue_schema")
+    @classmethod
+    def _schema(cls, schema: str) -> str:
+        return check_schema_name(schema)
 
     @field_validator("home")
     @classmethod

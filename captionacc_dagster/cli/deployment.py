@@ -36,7 +36,7 @@ def prepare(
 
     here = parts()
     settings = here.settings
-    applied = migrate(database_dsn(settings))
+    applied = migrate(database_dsn(settings), schema=settings.catalogue_schema)
     console.print(f"catalogue: {', '.join(applied) or 'up to date'}", highlight=False)
     use_dagster_home(settings)
     with dg.DagsterInstance.get() as instance:

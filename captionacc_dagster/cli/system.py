@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,16 +20,29 @@ from modal_gpu.errors import CaptionAccError
 
 
 @app.command(name="migrate")
-def migrate_command() -> None:
-    """Bring the catalogue's schema up to date; does nothing when it is."""
+def migrate_command(
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            help="write the files into this folder instead, for `supabase db push`", file_okay=False
+        ),
+    ] = None,
+) -> None:
+    """Bring the catalogue's schema (CAPTIONACC_SCHEMA) up to date; does nothing when it is."""
     from captionacc_dagster.platform import database_dsn
-    from captionacc_dagster.resources.migrations import migrate
+    from captionacc_dagster.resources.migrations import migrate, write_migrations
 
-    applied = migrate(database_dsn(parts().settings))
+    settings = parts().settings
+    schema = settings.catalogue_schema
+    if write is not None:
+        new = write_migrations(write, schema)
+        console.print(f"{len(new)} new files for the schema {schema} in {write}", highlight=False)
+        return
+    applied = migrate(database_dsn(settings), schema=schema)
     for name in applied:
         console.print(f"applied {name}", highlight=False)
     if not applied:
-        console.print("The catalogue is up to date.")
+        console.print(f"The catalogue in the schema {schema} is up to date.", highlight=False)
 
 
 @app.command()
@@ -70,7 +84,7 @@ def _catalogue(settings: Settings) -> tuple[bool, str, str]:
     if settings.supabase_url:
         kind = f"Supabase at {settings.supabase_url}, schema {settings.catalogue_schema}"
     elif settings.database_url:
-        kind = "PostgreSQL at CAPTIONACC_DATABASE_URL"
+        kind = f"PostgreSQL at CAPTIONACC_DATABASE_URL, schema {settings.catalogue_schema}"
     else:
         kind = f"PostgreSQL embedded in {settings.home / 'postgres'}"
     count = len(open_catalog(settings).list_videos(limit=1000))

@@ -56,7 +56,7 @@ def listen() -> None:
             key = settings.supabase_service_role_key.get_secret_value()
             listener = SupabaseListener(settings.supabase_url, key, start, settings.catalogue_schema)
         else:
-            listener = PostgresListener(database_dsn(settings), start)
+            listener = PostgresListener(database_dsn(settings), start, schema=settings.catalogue_schema)
         console.print("Listening for new videos and approvals; Ctrl-C ends it.")
         listener.run(threading.Event())
 

@@ -28,6 +28,7 @@ from captionacc_dagster.resources.postgres_errors import (
     shown,
     unavailable,
 )
+from captionacc_dagster.resources.schema_names import DEFAULT_SCHEMA, not_migrated
 
 # The pool warns of every failed attempt in the database's words; callers get an error of their own.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
@@ -58,7 +59,7 @@ class PostgresCatalog(FunctionCatalog):
         self,
         dsn: str,
         *,
-        schema: str = "captionacc",
+        schema: str = DEFAULT_SCHEMA,
         max_connections: int = 4,
         statement_timeout_seconds: float = 15,
         connect_timeout_seconds: float = 10,
@@ -134,13 +135,21 @@ class PostgresCatalog(FunctionCatalog):
         if isinstance(error, _UNAVAILABLE):
             return unavailable(error, self._parameters)
         if error.sqlstate in _NOT_MIGRATED:
-            return CatalogError(
-                f"the database has not the catalogue that this version needs ({plain_reason(error)}): "
-                "run `captionacc migrate`"
-            )
+            return CatalogError(not_migrated(self._schema, plain_reason(error), self._other_catalogues()))
         if isinstance(error, (psycopg.errors.CheckViolation, psycopg.DataError)):
             return InvalidArgumentError(f"the catalogue refused a value: {plain_reason(error)}")
         return CatalogError(f"the catalogue's database refused: {plain_reason(error)}")
+
+    def _other_catalogues(self) -> list[str]:
+        """Schemas of this database that hold a catalogue, without this one's; for an error's advice."""
+        with contextlib.suppress(psycopg.Error, CatalogError), connect(self._dsn) as connection:
+            rows = connection.execute(
+                "select schemaname from pg_tables where tablename = 'video_database_state'"
+                " and schemaname <> %s order by 1",
+                [self._schema],
+            )
+            return [schema for (schema,) in rows]
+        return []
 
     def _call(self, function: str, **arguments: Any) -> list[Row]:
         named = sql.SQL(", ").join(

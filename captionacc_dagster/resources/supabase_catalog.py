@@ -28,6 +28,7 @@ from captionacc_dagster.resources.catalog import (
     InvalidArgumentError,
 )
 from captionacc_dagster.resources.function_catalog import REPEATABLE, AnyOf, FunctionCatalog, Row, Where
+from captionacc_dagster.resources.schema_names import DEFAULT_SCHEMA, not_migrated
 
 if TYPE_CHECKING:
     from postgrest import APIError
@@ -72,7 +73,7 @@ class SupabaseCatalog(FunctionCatalog):
         url: str,
         key: str,
         *,
-        schema: str = "captionacc",
+        schema: str = DEFAULT_SCHEMA,
         timeout_seconds: float = 20,
         connect_timeout_seconds: float = 5,
         retry_pause_seconds: float = 0.25,
@@ -231,18 +232,16 @@ class SupabaseCatalog(FunctionCatalog):
             )
         if code == "PGRST106":
             return CatalogError(
-                f"the Supabase project at {self._url} does not expose the schema {self._schema!r}: add it "
-                "under Settings, API, Exposed schemas, or set CAPTIONACC_SCHEMA"
+                f"the Supabase project at {self._url} does not expose the schema {self._schema!r} "
+                f"({reason}): migrate it and add it under Settings, API, Exposed schemas, or set "
+                "CAPTIONACC_SCHEMA"
             )
         if code == "42501":
             return CatalogError(
                 f"the key may not do this ({reason}): set SUPABASE_SERVICE_ROLE_KEY to the service-role key"
             )
         if code in _NOT_MIGRATED:
-            return CatalogError(
-                f"the database has not the catalogue that this version needs ({reason}): "
-                "run `captionacc migrate`"
-            )
+            return CatalogError(not_migrated(self._schema, reason))
         if code.startswith(("22", "23514")):
             return InvalidArgumentError(f"the catalogue refused a value: {reason}")
         if code.isdigit() and len(code) == 3:

@@ -301,6 +301,29 @@ class TestInstallation:
         second = captionacc("migrate")
         assert second.code == 0 and "up to date" in second.text
 
+    def test_a_schema_of_another_name_is_migrated_used_and_written(
+        self, captionacc, empty_dsn: str, monkeypatch, tmp_path: Path
+    ):
+        monkeypatch.setenv("CAPTIONACC_DATABASE_URL", empty_dsn)
+        monkeypatch.setenv("CAPTIONACC_SCHEMA", "captionacc_production")
+        early = captionacc("status")
+        assert (
+            early.code == 1 and "captionacc migrate" in early.text and "captionacc_production" in early.text
+        )
+        assert captionacc("migrate").output.count("applied ") == len(load_migrations())
+        status = captionacc("status")
+        assert status.code == 0 and "No videos yet" in status.text
+        written = captionacc("migrate", "--write", tmp_path / "supabase")
+        assert written.code == 0 and f"{len(load_migrations())} new files" in written.text
+        assert len(list((tmp_path / "supabase").glob("*_captionacc_production_*.sql"))) == len(
+            load_migrations()
+        )
+
+    def test_a_schema_that_is_not_ours_to_have_is_one_sentence(self, captionacc, monkeypatch):
+        monkeypatch.setenv("CAPTIONACC_SCHEMA", "auth")
+        said = captionacc("migrate")
+        assert said.code == 1 and "CAPTIONACC_SCHEMA" in said.text and "Supabase's own" in said.text
+
     def test_the_doctor_finds_a_working_installation_well(self, captionacc: Captionacc, line: Line, finished):
         said = captionacc("doctor")
         assert said.code == 0, said.text
