@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from modal_gpu.errors import ContractError, InvalidCropRegionError
+from modal_gpu.errors import ContractError, InvalidCropRegionError, InvalidKeyError
 from modal_gpu.frame_index import SEGMENT_ALIGNMENT
+from modal_gpu.keys import check_tenant_key
 
 _CONFIG = ConfigDict(extra="forbid")
 
@@ -117,6 +118,9 @@ class ExtractRequest:
     outputs: frozenset[ExtractOutput] = frozenset({"full_frames", "raw_ocr_db", "layout_db"})
     segment: FrameRange | None = None
 
+    def __post_init__(self) -> None:
+        _check_video_key(self)
+
 
 @dataclass(frozen=True, config=_CONFIG)
 class ExtractResult:
@@ -163,6 +167,9 @@ class CropInferRequest:
     #: Number of 10 Hz indices as far as it is known, by which the work is divided; 0: unknown.
     frame_count: Count = 0
     segment: FrameRange | None = None
+
+    def __post_init__(self) -> None:
+        _check_video_key(self)
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -223,6 +230,15 @@ class CaptionOcrResult:
     frame_count: Count
     caption_id: int = 0
     error: str = ""
+
+
+def _check_video_key(request: "ExtractRequest | CropInferRequest") -> None:
+    """Refuse a video that is not in the tenant's own prefix; :class:`ContractError`."""
+    try:
+        check_tenant_key(request.video_key, request.tenant_id.lower())
+    except InvalidKeyError as error:
+        # Pydantic would wrap the original, which is a ValueError.
+        raise ContractError(str(error)) from None
 
 
 class Progress(Protocol):

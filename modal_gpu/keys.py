@@ -5,11 +5,17 @@
 tenant's prefix.
 """
 
+import re
 import uuid
 from dataclasses import dataclass
 
-from modal_gpu.errors import InvalidIdError
+from modal_gpu.errors import InvalidIdError, InvalidKeyError
 from modal_gpu.frame_index import ChunkRef
+
+#: Bytes of a key in UTF-8. S3 takes 1,024 with the store's own prefix.
+MAX_KEY_BYTES = 900
+#: Backslashes, control characters, ends of lines, bidirectional overrides, half surrogates.
+_NOT_IN_A_KEY = re.compile(r"[\\\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def canonical_uuid(value: str | uuid.UUID, what: str = "id") -> str:
@@ -23,6 +29,28 @@ def canonical_uuid(value: str | uuid.UUID, what: str = "id") -> str:
         example = "123e4567-e89b-12d3-a456-426614174000"
         raise InvalidIdError(f"{what} {text[:80]!r} is not a UUID such as {example}")
     return canonical
+
+
+def check_key(key: str) -> str:
+    """Give the key itself where it is one, by the rule of ``captionacc.is_storage_key`` in SQL.
+
+    At most 900 bytes in UTF-8; no empty, ``.`` or ``..`` part; no backslash, control character, end of
+    a line, bidirectional override or half surrogate. Raises :class:`InvalidKeyError`.
+    """
+    if any(part in ("", ".", "..") for part in key.split("/")) or _NOT_IN_A_KEY.search(key):
+        raise InvalidKeyError(f"{key[:200]!r} is not a storage key such as 'folder/name.ext'")
+    if (size := len(key.encode())) > MAX_KEY_BYTES:
+        raise InvalidKeyError(
+            f"a storage key of {size} bytes is too long: {key[:60]!r}… (at most {MAX_KEY_BYTES})"
+        )
+    return key
+
+
+def check_tenant_key(key: str, tenant_id: str) -> str:
+    """Give the key where it lies in the tenant's prefix. Raises :class:`InvalidKeyError`."""
+    if not check_key(key).startswith(f"{tenant_id}/"):
+        raise InvalidKeyError(f"{key[:200]!r} is not inside the prefix of tenant {tenant_id}")
+    return key
 
 
 @dataclass(frozen=True)

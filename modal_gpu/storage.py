@@ -35,6 +35,7 @@ from modal_gpu.errors import (
     StorageError,
     StorageUrlError,
 )
+from modal_gpu.keys import check_key
 
 #: Small objects in flight at once in ``put_many`` and ``get_many``.
 CONCURRENCY = 16
@@ -79,9 +80,9 @@ class ObjectInfo:
 class ObjectStore:
     """Objects under keys. Safe to share between threads; pickling it carries its settings.
 
-    Every method raises :class:`InvalidKeyError` for a key with a leading or trailing slash, an
-    empty, ``.`` or ``..`` part or a control character, :class:`ObjectNotFoundError` for an absent
-    object, and :class:`StorageError` for everything else that goes wrong on the store's side.
+    Every method raises :class:`InvalidKeyError` for a key that :func:`~modal_gpu.keys.check_key` refuses,
+    :class:`ObjectNotFoundError` for an absent object, and :class:`StorageError` for everything else that
+    goes wrong on the store's side.
     """
 
     def __init__(self, settings: StorageSettings) -> None:
@@ -325,14 +326,6 @@ def _url_error(url: str) -> StorageUrlError:
         f"a storage URL is file:///absolute/folder or s3://bucket[/prefix]; this one has {scheme}, or lacks "
         "the rest. Keys and endpoint are settings of their own."
     )
-
-
-def check_key(key: str) -> str:
-    """The key itself, or :class:`InvalidKeyError`: no empty, ``.`` or ``..`` part, no control character."""
-    parts = key.split("/")
-    if any(part in ("", ".", "..") for part in parts) or not key.isprintable() or "\\" in key:
-        raise InvalidKeyError(f"{key[:200]!r} is not a storage key such as 'folder/name.ext'")
-    return key
 
 
 def _check_prefix(prefix: str) -> None:

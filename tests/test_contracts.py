@@ -30,9 +30,9 @@ REGION = CropRegion(0.1, 0.75, 0.9, 0.95)
 
 MESSAGES: list[Any] = [
     REGION,
-    ExtractRequest(T, V, "k.mp4", frozenset({"layout_db"})),
+    ExtractRequest(T, V, f"{T}/k.mp4", frozenset({"layout_db"})),
     ExtractResult(900, 90.0, 1280, 720, "h264", 0, 41, 1, 3.5, "f/", "o", "l", 30, "cut off", {"ocr": 2.5}),
-    CropInferRequest(T, V, "k.mp4", REGION, 2, "run-1"),
+    CropInferRequest(T, V, f"{T}/k.mp4", REGION, 2, "run-1"),
     CropInferResult(2, 900, {"same": 850, "different": 3}, 4.5, "e", "p/", 30, 10_000, "v1"),
     CaptionOcrRequest(T, V, 2, REGION, 900, [CaptionRange(1, 0, 10), CaptionRange(2, 10, 11)]),
     CaptionOcrResult("two\nlines – 字幕", 0.875, 10, 1),
@@ -44,6 +44,21 @@ each_message = pytest.mark.parametrize("message", MESSAGES, ids=lambda message: 
 def test_a_message_is_the_same_after_json(message: Any) -> None:
     wire = json.loads(json.dumps(to_wire(message), allow_nan=False))
     assert from_wire(type(message), wire) == message
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["v.mp4", f"{V}/v.mp4", f"{T}/../{V}/v.mp4", f"{T}/a\\b", f"{T}/a\nb", f"{T}/" + "x" * 900, f"{T}/"],
+)
+def test_a_request_takes_no_video_outside_its_tenants_prefix(key: str) -> None:
+    extract = to_wire(ExtractRequest(T, V, f"{T}/v.mp4")) | {"video_key": key}
+    crop = to_wire(CropInferRequest(T, V, f"{T}/v.mp4", REGION, 2, "run-1")) | {"video_key": key}
+    for kind, wire in ((ExtractRequest, extract), (CropInferRequest, crop)):
+        with pytest.raises(ContractError, match=r"prefix|storage key") as refused:
+            from_wire(kind, wire)
+        assert "\n" not in str(refused.value)
+    with pytest.raises(ContractError):
+        ExtractRequest(T, V, key)
 
 
 @each_message

@@ -242,6 +242,7 @@ class VideoRow(_Row):
     display_path: str
     storage_key: str
     size_bytes: int
+    content_sha256: str | None
     uploaded_at: datetime | None
     created_at: datetime
     updated_at: datetime
@@ -703,8 +704,23 @@ class Catalog(Protocol):
         *,
         uploaded: bool = True,
         uploaded_by_user_id: str | None = None,
+        content_sha256: str | None = None,
+        again: bool = False,
     ) -> VideoRow:
-        """Tell the catalogue of an upload; repeating it is harmless."""
+        """Tell the catalogue of an upload; repeating it is harmless.
+
+        With the file's ``content_sha256`` (64 lower-case hexadecimal digits), and unless ``again``, the
+        answer is the tenant's video of the same file where there is one: a row of another ``video_id``, and
+        none is made. ``display_path`` is kept as the catalogue cleans names: NFC, without control characters.
+        """
+        ...
+
+    def find_content(self, tenant_id: str, content_sha256: str) -> VideoRow | None:
+        """The tenant's video of this very file: one that has not failed, then the newest."""
+        ...
+
+    def find_videos(self, name: str, limit: int = 100) -> list[VideoRow]:
+        """Videos of this name, or whose id starts with it; newest first, deleted ones left out."""
         ...
 
     def get_video(self, video_id: str) -> VideoRow:
@@ -723,7 +739,13 @@ class Catalog(Protocol):
         """Newest first. ``in_work``: a run works on a stage. ``before``: the last row of the former page."""
         ...
 
-    def soft_delete_video(self, video_id: str) -> VideoRow: ...
+    def rename_video(self, video_id: str, name: str) -> VideoRow:
+        """Change the name that people see. Raises :class:`InvalidArgumentError` for an unusable one."""
+        ...
+
+    def soft_delete_video(self, video_id: str) -> VideoRow:
+        """Take a video out of all processing; the run that works on it is ended."""
+        ...
 
     # Asking for work; each row is handed out once, and again when no run began it in time. Tenants take
     # turns; of one, at most ``tenant_limit`` wait for their runs.

@@ -5,6 +5,7 @@ rows of a table. Values go in as Python has them; rows come out with Python valu
 which :class:`~captionacc_dagster.resources.catalog.VideoRow` and its like take alike.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -51,10 +52,11 @@ from captionacc_dagster.resources.catalog import (
 )
 from captionacc_dagster.resources.leases import RenewedLease, hold_lease
 from modal_gpu.contracts import CropRegion, to_wire
-from modal_gpu.keys import canonical_uuid
+from modal_gpu.keys import canonical_uuid, check_key
 
 Row = dict[str, Any]
 
+_HALF_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _REJECTIONS = "caption_frame_extents_inference_rejections"
 
 #: Functions whose second call with the same arguments changes nothing and answers as the first did, so
@@ -64,6 +66,9 @@ REPEATABLE = frozenset(
         "ensure_tenant",
         "set_auto_approve",
         "register_video",
+        "find_content",
+        "find_videos",
+        "rename_video",
         "soft_delete_video",
         "begin_stage",
         "fail_stage",
@@ -208,19 +213,37 @@ class FunctionCatalog(ABC):
         *,
         uploaded: bool = True,
         uploaded_by_user_id: str | None = None,
+        content_sha256: str | None = None,
+        again: bool = False,
     ) -> VideoRow:
         return VideoRow.from_row(
             self._call_one(
                 "register_video",
                 tenant_id=canonical_uuid(tenant_id, "tenant id"),
                 video_id=_video_id(video_id),
-                storage_key=storage_key,
+                storage_key=check_key(storage_key),
                 size_bytes=size_bytes,
-                display_path=display_path,
+                display_path=_storable(display_path),
                 uploaded=uploaded,
                 uploaded_by_user_id=uploaded_by_user_id,
+                content_sha256=content_sha256,
+                again=again,
             )
         )
+
+    def find_content(self, tenant_id: str, content_sha256: str) -> VideoRow | None:
+        key = canonical_uuid(tenant_id, "tenant id")
+        rows = self._call("find_content", tenant_id=key, sha256=content_sha256)
+        return VideoRow.from_row(rows[0]) if rows else None
+
+    def find_videos(self, name: str, limit: int = 100) -> list[VideoRow]:
+        return [
+            VideoRow.from_row(row) for row in self._call("find_videos", name=_storable(name), limit=limit)
+        ]
+
+    def rename_video(self, video_id: str, name: str) -> VideoRow:
+        row = self._call_one("rename_video", video_id=_video_id(video_id), name=_storable(name))
+        return VideoRow.from_row(row)
 
     def get_video(self, video_id: str) -> VideoRow:
         key = _video_id(video_id)
@@ -467,7 +490,7 @@ class FunctionCatalog(ABC):
                 cropped_frames_version=version,
                 run_id=run_id,
                 model_version=model_version,
-                storage_key=storage_key,
+                storage_key=check_key(storage_key),
                 total_pairs=total_pairs,
                 processing_time_seconds=float(processing_time_seconds),
                 started_at=started_at,
@@ -1148,8 +1171,8 @@ def _region(region: CropRegion | None) -> Row | None:
 
 
 def _storable(text: str) -> str:
-    """Text that PostgreSQL takes: without NUL, and without half surrogates (from undecodable file names)."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+    """Text that PostgreSQL takes: without NUL, U+FFFD for half surrogates (undecodable bytes of names)."""
+    return _HALF_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\0", ""))
 
 
 def _storable_json(value: Any) -> Any:

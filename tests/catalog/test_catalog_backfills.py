@@ -31,7 +31,7 @@ def label(catalog: Catalog, video: VideoRow, model: str, run_id: str = "crop-run
         video.current_cropped_frames_version or 1,
         run_id,
         model_version=model,
-        storage_key="k",
+        storage_key=f"{video.tenant_id}/k",
         total_pairs=1,
         processing_time_seconds=1,
         started_at=moment,

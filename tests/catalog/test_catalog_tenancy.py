@@ -362,7 +362,7 @@ class TestVersionsUpkeep:
             1,
             "run",
             model_version="net-1",
-            storage_key="k",
+            storage_key=f"{video.tenant_id}/k",
             total_pairs=79,
             processing_time_seconds=1,
             started_at=video.created_at,

@@ -145,7 +145,7 @@ class World:
             1,
             "run",
             model_version="net",
-            storage_key="k",
+            storage_key=f"{tenant}/k",
             total_pairs=1,
             processing_time_seconds=1,
             started_at=video.created_at,

@@ -17,9 +17,8 @@ from modal_gpu.modal_container import ColdStart, storage_of
 from modal_gpu.remote import Container, ProgressAddress, QueueProgress, answer, call_of, without_secrets
 from modal_gpu.storage import ObjectStore
 
-REQUEST = ExtractRequest(
-    "00000000-0000-4000-8000-000000000001", "11111111-1111-4111-8111-111111111111", "v.mp4"
-)
+TENANT = "00000000-0000-4000-8000-000000000001"
+REQUEST = ExtractRequest(TENANT, "11111111-1111-4111-8111-111111111111", f"{TENANT}/v.mp4")
 RESULT = ExtractResult(80, 8.0, 640, 360, "h264", 0, 3, 0, 1.5, "frames/", "ocr", "layout")
 SECRET = "wJalrXUtnFEMI-the-secret"
 KEYS = {"WASABI_ACCESS_KEY_READWRITE": "AK", "WASABI_SECRET_KEY_READWRITE": SECRET}
@@ -220,7 +219,7 @@ def test_a_cancelled_call_leaves_no_file_behind(container: Container, tmp_path: 
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    container.store.put("v.mp4", b"not long", "video/mp4")
+    container.store.put(REQUEST.video_key, b"not long", "video/mp4")
     held = []
 
     def work(request, store, settings, progress):

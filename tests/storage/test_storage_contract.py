@@ -164,7 +164,10 @@ def test_deleting_twice_is_no_error(store: ObjectStore) -> None:
     assert store.delete_prefix("a/") == 0
 
 
-BAD_KEYS = ["", "/a", "a/", "a//b", "../a", "a/../b", "a/.", "a\nb", "a\x00b", "a\\..\\b", "."]
+BAD_KEYS = [
+    *("", "/a", "a/", "a//b", "../a", "a/../b", "a/.", "a\nb", "a\x00b", "a\\..\\b", "."),
+    *("a\x85b", "a\u202eb", "a\udce9b", "x" * 901, "字" * 301),
+]
 
 
 def test_a_key_that_could_leave_its_folder_is_refused_everywhere(store: ObjectStore, tmp_path: Path) -> None:
