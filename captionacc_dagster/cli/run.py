@@ -59,7 +59,8 @@ def demo(
 @app.command()
 def up() -> None:
     """Run the platform: catalogue, sensors, queue and Dagster's web interface, until Ctrl-C."""
-    from captionacc_dagster.platform import daemon_is_alive, prepare_dagster_home, running_services
+    from captionacc_dagster.platform import prepare_dagster_home
+    from captionacc_dagster.services import daemon_is_alive, running_services
 
     here = parts()
     here.catalog.list_videos(limit=1)

@@ -132,7 +132,7 @@ def _ocr(settings: Settings) -> tuple[bool, str, str]:
 
 
 def _dagster(settings: Settings) -> tuple[bool, str, str]:
-    from captionacc_dagster.platform import daemon_is_alive
+    from captionacc_dagster.services import daemon_is_alive
 
     use_dagster_home(settings)
     home = settings.dagster_home

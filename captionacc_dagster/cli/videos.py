@@ -123,12 +123,8 @@ def upload(here: Parts, files: list[Path]) -> list[VideoRow]:
 
 def process(here: Parts, rows: list[VideoRow]) -> list[VideoRow]:
     """Wait for videos, with the platform's own processes when nobody else runs them."""
-    from captionacc_dagster.platform import (
-        daemon_is_alive,
-        prepare_dagster_home,
-        running_services,
-        wait_for_runs,
-    )
+    from captionacc_dagster.platform import prepare_dagster_home
+    from captionacc_dagster.services import daemon_is_alive, running_services, wait_for_runs
 
     prepare_dagster_home(here.settings)
     services = nullcontext() if daemon_is_alive() else running_services(here.settings, webserver=False)

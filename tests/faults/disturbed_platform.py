@@ -27,6 +27,7 @@ import psutil
 import pytest
 
 from captionacc_dagster import platform as product
+from captionacc_dagster import services as platform_services
 from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, LOCAL_TENANT_NAME, STAGES, VideoRow
 from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.migrations import migrate
@@ -73,7 +74,7 @@ class Platform:
     store: ObjectStore
     plans: Plans
     instance: dg.DagsterInstance
-    services: product.Services
+    services: platform_services.Services
     postgres: EmbeddedPostgres
     clip: Path
     uploaded: dict[str, float] = field(default_factory=dict)
@@ -274,7 +275,7 @@ def running_platform(
         for name, value in chosen.items():
             patch.setenv(name, value)
         patch.chdir(home)
-        patch.setattr(product, "DEFINITIONS_MODULE", DEFINITIONS)
+        patch.setattr(platform_services, "DEFINITIONS_MODULE", DEFINITIONS)
         get_settings.cache_clear()
         settings = Settings(_env_file=None)
         migrate(postgres.dsn())
@@ -288,7 +289,7 @@ def running_platform(
         try:
             catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME, auto_approve_layout_confidence=0.0)
             with (
-                product.running_services(settings, webserver=False) as services,
+                platform_services.running_services(settings, webserver=False) as services,
                 dg.DagsterInstance.get() as instance,
             ):
                 store = product.open_object_store(settings)
