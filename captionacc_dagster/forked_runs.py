@@ -14,6 +14,7 @@ import sys
 import threading
 from typing import Any
 
+from captionacc_dagster.orphans import RUN_SECONDS, end_without_daemon
 from captionacc_dagster.settings import SettingsError, get_settings
 
 #: What a run's process would import first: what it is made of, the platform, and what opens the storage.
@@ -47,6 +48,7 @@ class RunProcess(multiprocessing.context.ForkServerProcess):
     """
 
     def run(self) -> None:
+        end_without_daemon(RUN_SECONDS)
         try:
             super().run()
         finally:

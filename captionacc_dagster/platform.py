@@ -3,7 +3,11 @@
 Every process opens them for itself: commands, sensors in the code server, and each run.
 """
 
+import errno
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -150,18 +154,33 @@ def prepare_dagster_home(settings: Settings) -> Path:
     """
     home = settings.dagster_home
     home.mkdir(parents=True, exist_ok=True)
-    config = home / "dagster.yaml"
-    text = dagster_yaml(settings)
-    if not config.exists() or config.read_text().startswith(_DAGSTER_YAML.splitlines()[0]):
-        config.write_text(text)
     os.environ["DAGSTER_HOME"] = str(home)
 
     import dagster as dg
 
-    with dg.DagsterInstance.get() as instance:
-        instance.get_runs_count()
-        set_missing_pool_limits(instance)
+    with _alone(home):
+        config = home / "dagster.yaml"
+        text = dagster_yaml(settings)
+        if not config.exists() or config.read_text().startswith(_DAGSTER_YAML.splitlines()[0]):
+            config.write_text(text)
+        with dg.DagsterInstance.get() as instance:
+            instance.get_runs_count()
+            set_missing_pool_limits(instance)
     return home
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """One process at a time; also where the folder cannot be written, whose files are there already then."""
+    with ExitStack() as stack:
+        try:
+            lock = stack.enter_context((home / "prepare.lock").open("a"))
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+        else:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def set_missing_pool_limits(instance: "dg.DagsterInstance") -> dict[str, int]:

@@ -10,7 +10,7 @@ from captionacc_dagster.cli.app import app, console
 from modal_gpu.errors import CaptionAccError
 
 # Commands register themselves on the app; the order here is the order in the help.
-from captionacc_dagster.cli import run, videos, layout, captions, webhook, metrics  # noqa: F401  isort: skip
+from captionacc_dagster.cli import run, up, videos, layout, captions, webhook, metrics  # noqa: F401  isort: skip
 from captionacc_dagster.cli import deployment, cost, model, backfill, upkeep, system  # noqa: F401  isort: skip
 
 
@@ -25,6 +25,9 @@ def main() -> None:
     # Set for both: a shell starts background commands with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    # As does a closed terminal, except under nohup.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
         app()
     except CaptionAccError as error:

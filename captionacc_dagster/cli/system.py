@@ -132,11 +132,14 @@ def _ocr(settings: Settings) -> tuple[bool, str, str]:
 
 
 def _dagster(settings: Settings) -> tuple[bool, str, str]:
-    from captionacc_dagster.services import daemon_is_alive
+    from captionacc_dagster.daemon_keeper import find_runner
 
     use_dagster_home(settings)
     home = settings.dagster_home
-    running = "its daemon is running" if daemon_is_alive() else "its daemon is not running (`captionacc up`)"
+    runner = find_runner(settings)
+    running = (
+        f"its daemon is run by {runner.what}" if runner else "its daemon is not running (`captionacc up`)"
+    )
     return True, f"home {home}; {running}", ""
 
 

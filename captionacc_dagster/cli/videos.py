@@ -1,9 +1,9 @@
 """``ingest`` and ``status``: videos in, and how they are doing."""
 
 import uuid
-from contextlib import nullcontext
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -13,18 +13,18 @@ from rich.table import Table
 from captionacc_dagster.cli.app import Parts, app, console, parts
 from captionacc_dagster.cli.watch import state_of, watch
 from captionacc_dagster.resources.catalog import STAGES, VideoRow
+from captionacc_dagster.role_lock import ServiceError
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.keys import VideoKeys
+
+if TYPE_CHECKING:
+    from captionacc_dagster.daemon_keeper import DaemonKeeper
 
 Video = Annotated[str, typer.Argument(metavar="VIDEO", help="id, start of an id, or file name")]
 
 
 class InputFileError(CaptionAccError):
     """A file given on the command line cannot be uploaded."""
-
-
-class ServiceError(CaptionAccError):
-    """One of the platform's own processes ended."""
 
 
 @app.command()
@@ -123,22 +123,49 @@ def upload(here: Parts, files: list[Path]) -> list[VideoRow]:
 
 def process(here: Parts, rows: list[VideoRow]) -> list[VideoRow]:
     """Wait for videos, with the platform's own processes when nobody else runs them."""
+    from captionacc_dagster.daemon_keeper import DaemonKeeper
     from captionacc_dagster.platform import prepare_dagster_home
-    from captionacc_dagster.services import daemon_is_alive, running_services, wait_for_runs
 
     prepare_dagster_home(here.settings)
-    services = nullcontext() if daemon_is_alive() else running_services(here.settings, webserver=False)
-    with services as own:
+    try:
+        with DaemonKeeper(here.settings, say) as daemon:
+            return _follow(here, rows, daemon)
+    except (KeyboardInterrupt, ServiceError):
+        _say_how_to_go_on(here, rows)
+        raise
 
-        def check() -> None:
-            if own is not None and (name := own.ended()):
-                raise ServiceError(f"{name} ended; see {own.log_folder / name}.log")
 
-        rows = watch(here, rows, check)
-        if own is not None:
+def _follow(here: Parts, rows: list[VideoRow], daemon: "DaemonKeeper") -> list[VideoRow]:
+    from captionacc_dagster.services import wait_for_runs
+
+    try:
+        rows = watch(here, rows, daemon.check)
+        if daemon.own is not None:
             # The runs end a little after the rows are ready: their last checks are still to come.
-            wait_for_runs({row.video_id for row in rows}, check)
+            wait_for_runs({row.video_id for row in rows}, daemon.check)
         return rows
+    except KeyboardInterrupt:
+        say("Stopping…")
+        raise
+
+
+def say(sentence: str) -> None:
+    """Print a sentence that may hold anything that people type."""
+    console.print(sentence, highlight=False, markup=False)
+
+
+def _say_how_to_go_on(here: Parts, rows: list[VideoRow]) -> None:
+    """What becomes of videos that a command waits for no longer."""
+    with suppress(CaptionAccError):  # a catalogue that is gone is no reason to keep silent
+        rows = [here.catalog.get_video(row.video_id) for row in rows]
+    left = [row.display_path or row.video_id for row in rows if state_of(row) == "working"]
+    if not left:
+        return
+    names = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
+    say(
+        f"{names}: registered, and nothing is lost. `captionacc up` goes on with the work, as does the "
+        "next `captionacc ingest`; `captionacc status` says how it is doing."
+    )
 
 
 def report(row: VideoRow) -> None:

@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -44,42 +46,47 @@ def captionacc(home: Path, tmp_path: Path) -> Iterator[Command]:
     """The installed command; in the end it stops what keeps running, and nothing does."""
     prefixes = ("CAPTIONACC_", "WASABI_", "AWS_", "DAGSTER", "MODAL_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
-    environment |= {"CAPTIONACC_HOME": str(home), "COLUMNS": "200"}
+    environment |= {"CAPTIONACC_HOME": str(home), "COLUMNS": "300"}
 
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, **settings: object) -> subprocess.CompletedProcess[str]:
         command = [Path(sys.executable).parent / "captionacc", *map(str, arguments)]
         done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240
+            command,
+            cwd=tmp_path,
+            env=environment | {name: str(value) for name, value in settings.items()},
+            capture_output=True,
+            text=True,
+            timeout=240,
         )
         assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
         return done
 
     yield run
     assert run("stop").returncode == 0
-    left = processes_of(home)
-    # Dagster's code server ends by itself some seconds after its daemon; the tests do not wait for it.
-    for process, command in left.items():
-        if "dagster api grpc" in command:
-            process.terminate()
-    assert [command for command in left.values() if "dagster api grpc" not in command] == []
+    assert processes_of(home) == {}
 
 
-def test_a_video_and_a_text_file_go_through_the_platform(
+def test_a_video_and_then_a_text_file_go_through_the_platform(
     captionacc: Command, clip: Clip, home: Path, tmp_path: Path
 ):
+    """Two commands, one right after the other, as in a shell's loop."""
     text = tmp_path / "notes.mp4"
     text.write_text("This is not a video.\n" * 100)
 
-    done = captionacc("ingest", clip.path, text)
+    def logs() -> str:
+        return "\n".join(log.read_text()[-3000:] for log in (home / "logs").glob("*.log"))
 
-    logs = "\n".join(log.read_text()[-3000:] for log in (home / "logs").glob("*.log"))
-    assert done.returncode == 1, done.stdout + done.stderr + logs
-    assert "✓ harbour.mp4: 3 captions" in done.stdout, done.stdout + logs
-    assert "✗ notes.mp4: layout: the file is not a video" in done.stdout, done.stdout + logs
+    done = captionacc("ingest", clip.path)
+    assert done.returncode == 0, done.stdout + done.stderr + logs()
+    assert "✓ harbour.mp4: 3 captions" in done.stdout, done.stdout + logs()
     # The command runs the daemon for as long as it waits; only the database stays, for the next one.
     running = processes_of(home).values()
-    assert any("postgres" in command for command in running)
-    assert not any("dagster-daemon" in command for command in running)
+    assert running and all("postgres" in command for command in running), running
+
+    done = captionacc("ingest", text)
+    assert done.returncode == 1, done.stdout + done.stderr + logs()
+    assert "✗ notes.mp4: layout: the file is not a video" in done.stdout, done.stdout + logs()
+    assert all("postgres" in command for command in processes_of(home).values())
 
     srt = tmp_path / "out.srt"
     assert captionacc("export", "harbour.mp4", "--output", srt).returncode == 0
@@ -87,3 +94,14 @@ def test_a_video_and_a_text_file_go_through_the_platform(
     assert (quality.found, quality.invented, quality.exact_text) == (3, 0, 3)
     listed = captionacc("status").stdout
     assert "harbour.mp4" in listed and "error" in listed
+
+
+def test_up_on_a_taken_port_says_who_has_it_before_it_starts_anything(captionacc: Command, home: Path):
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        port = other.getsockname()[1]
+        done = captionacc("up", CAPTIONACC_PORT=port)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"error: port {port} (CAPTIONACC_PORT) is taken by `")
+    assert f"(process {os.getpid()}): end it, or set CAPTIONACC_PORT to another port" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+    assert processes_of(home) == {} and not (home / "postgres").exists()

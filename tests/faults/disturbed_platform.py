@@ -315,13 +315,8 @@ def _end_processes(home: Path) -> None:
 
 def start_daemon(platform: Platform) -> subprocess.Popen:
     """Another daemon in the place of one that ended, as a supervisor starts it."""
-    old = platform.services.processes["dagster-daemon"]
-    with (platform.services.log_folder / "dagster-daemon.log").open("ab") as log:
-        new = subprocess.Popen(
-            old.args, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
-        )
-    platform.services.processes["dagster-daemon"] = new
-    return new
+    platform.services.start_daemon(platform.services.daemon_lock)
+    return platform.services.processes["dagster-daemon"]
 
 
 def kill_daemon(platform: Platform) -> None:

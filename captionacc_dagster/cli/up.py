@@ -1,0 +1,137 @@
+"""``up`` and ``stop``: the platform's services on this machine."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
+
+import psutil
+from rich.markup import escape
+from rich.panel import Panel
+
+from captionacc_dagster.cli.app import app, console, parts
+from captionacc_dagster.cli.videos import say
+from captionacc_dagster.role_lock import RoleLock, ServiceError
+from captionacc_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from captionacc_dagster.daemon_keeper import Runner
+    from captionacc_dagster.services import Services
+
+
+@app.command()
+def up() -> None:
+    """Run the platform: catalogue, sensors, queue and Dagster's web interface, until Ctrl-C."""
+    from captionacc_dagster.daemon_keeper import DaemonKeeper
+    from captionacc_dagster.platform import prepare_dagster_home
+    from captionacc_dagster.ports import require_free_port
+    from captionacc_dagster.services import WEB_SERVER, Services, web_lock
+
+    here = parts()
+    settings = here.settings
+    address = f"http://{_in_url(settings.host)}:{settings.port}"
+    with ExitStack() as stack:
+        _take(web_lock(settings), settings, address, stack)
+        require_free_port(settings.host, settings.port, "CAPTIONACC_PORT")
+        here.catalog.list_videos(limit=1)
+        prepare_dagster_home(settings)
+        services = Services(settings)
+        stack.callback(services.stop)
+        try:
+            daemon = stack.enter_context(DaemonKeeper(settings, say))
+            with console.status("Starting…"):
+                services.start_webserver()
+                _wait_until_up(services, address, daemon.check)
+            _say_that_it_is_up(services, address, daemon.other)
+            while services.ended() is None:
+                daemon.check()
+                time.sleep(0.5)
+        except KeyboardInterrupt:
+            say("Stopping…")
+            return
+        raise services.error(WEB_SERVER)
+
+
+def _take(role: RoleLock, settings: Settings, address: str, stack: ExitStack) -> None:
+    """Take the role of the home's web server until the end, or say who has it."""
+    if role.take(address):
+        stack.callback(role.release)
+        return
+    holder = role.holder()
+    at = f" at {holder.address}" if holder and holder.address else ""
+    raise ServiceError(
+        f"the platform in {settings.home} is up already{at}, by {holder or 'another command'}: use that one, "
+        "or end it with `captionacc stop`"
+    )
+
+
+def _wait_until_up(
+    services: "Services", address: str, check: Callable[[], None], timeout: float = 120
+) -> None:
+    """Wait until the web server that was started here, and no other, answers at the address."""
+    import httpx
+
+    from captionacc_dagster.ports import listens, require_free_port
+    from captionacc_dagster.services import WEB_SERVER
+
+    settings, server = services.settings, services.processes[WEB_SERVER]
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        check()
+        if services.ended():
+            # Somebody may have taken the port since it was looked at.
+            require_free_port(settings.host, settings.port, "CAPTIONACC_PORT")
+            raise services.error(WEB_SERVER)
+        with suppress(httpx.TransportError, psutil.NoSuchProcess):
+            is_ours = listens(psutil.Process(server.pid), settings.port)
+            if is_ours and httpx.get(f"{_reachable(address)}/server_info", timeout=5).is_success:
+                return
+        time.sleep(0.2)
+    raise ServiceError(f"the web interface at {address} did not answer within {timeout:.0f} s")
+
+
+def _say_that_it_is_up(services: "Services", address: str, other: "Runner | None") -> None:
+    daemon = f"daemon       {escape(other.what)}; after its end, this command's own\n" if other else ""
+    console.print(
+        Panel.fit(
+            f"Dagster UI   {address}/assets\n"
+            f"state        {services.settings.home}\n"
+            f"logs         {services.log_folder}\n"
+            f"{daemon}\n"
+            "Bring videos in from another terminal: captionacc ingest FILE…\n"
+            "Ctrl-C stops everything; nothing is lost.",
+            title="CaptionA.cc is up",
+        ),
+        highlight=False,
+    )
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _reachable(address: str) -> str:
+    """The address for a client on this machine: a server on every address is asked on the nearest."""
+    return address.replace("://0.0.0.0:", "://127.0.0.1:").replace("://[::]:", "://[::1]:")
+
+
+@app.command()
+def stop() -> None:
+    """End what runs in this home: `up`, waiting `ingest`s, and the embedded PostgreSQL server.
+
+    Nothing is lost: what was at work goes on with the next `up` or `ingest`.
+    """
+    from captionacc_dagster.daemon_keeper import find_runner
+    from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
+    from captionacc_dagster.services import end_holders
+
+    settings = parts().settings
+    for holder in end_holders(settings):
+        say(f"Ended {holder}.")
+    if runner := find_runner(settings):
+        raise ServiceError(f"{runner.what} still runs the daemon of this home; end it first")
+    if settings.database_url:
+        say("The catalogue is not the embedded one; nothing to stop there.")
+        return
+    EmbeddedPostgres(settings.home).stop()
+    say("The embedded PostgreSQL server is stopped.")
