@@ -81,7 +81,7 @@ class RunStarter:
             return self._as_it_is(row, layout_run_key(row), row.layout_status, row.layout_run_id)
 
         def give_back() -> bool:
-            return self.catalog.return_claim(video_id, video.layout_attempts)
+            return self.catalog.return_claims("layout", {video_id: video.layout_attempts}) > 0
 
         if not self.object_store.exists(video.storage_key):
             # The sensor waits for it, and gives it up when it never comes.
@@ -102,7 +102,7 @@ class RunStarter:
             return self._as_it_is(row, run_key, row.boundaries_status, row.boundaries_run_id)
 
         def give_back() -> bool:
-            return self.catalog.return_layout_approval(video_id, approval.attempt)
+            return self.catalog.return_claims("boundaries", {video_id: approval.attempt}) > 0
 
         (request,) = captions_run_requests([approval], RunTags(self.catalog, self.instance), _TRIGGER)
         event = approval_event(approval)

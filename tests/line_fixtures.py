@@ -136,6 +136,41 @@ class Line:
             tags=dict(tags or {}),
         )
 
+    def tick(self, sensor: dg.SensorDefinition) -> dg.SensorResult:
+        """One evaluation of a sensor, and what Dagster's daemon makes of its result."""
+        with dg.build_sensor_context(instance=self.instance, resources=dict(self.resources)) as context:
+            result = sensor(context)
+        self.apply(sensor, result)
+        return result
+
+    def apply(self, sensor: dg.SensorDefinition, result: dg.SensorResult) -> list[str]:
+        """The partitions, events and runs of a result, in the daemon's order; ids of the new runs."""
+        for event in result.asset_events:
+            self.instance.report_runless_asset_event(event)
+        for request in result.dynamic_partitions_requests or []:
+            self.instance.add_dynamic_partitions(request.partitions_def_name, request.partition_keys)
+        made = []
+        for request in result.run_requests or []:
+            assert self.instance.has_dynamic_partition("videos", request.partition_key)
+            if not self.instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": request.run_key})):
+                made.append(self.queue(sensor, request))
+        return made
+
+    def queue(self, sensor: dg.SensorDefinition, request: dg.RunRequest) -> str:
+        """A run of a request that Dagster has taken; its id."""
+        run = dg.DagsterRun(
+            job_name=sensor.job_name,
+            run_id=str(uuid.uuid4()),
+            status=dg.DagsterRunStatus.STARTING,
+            tags={
+                **request.tags,
+                "dagster/run_key": request.run_key,
+                "dagster/sensor_name": sensor.name,
+                "dagster/partition": request.partition_key,
+            },
+        )
+        return self.instance.add_run(run).run_id
+
     def row(self, video_id: str) -> VideoRow:
         return self.catalog.get_video(video_id)
 

@@ -29,6 +29,8 @@ AUTO_APPROVED_BY = "auto"
 
 Stage = Literal["layout", "boundaries", "text"]
 StageStatus = Literal["wait", "annotate", "done", "error"]
+#: What is claimed: a stage of a video, a request for caption OCR, or a video of a backfill.
+ClaimKind = Literal["layout", "boundaries", "text", "request", "backfill"]
 DatabaseName = Literal["layout", "captions"]
 STAGES: tuple[Stage, ...] = typing.get_args(Stage)
 
@@ -927,17 +929,27 @@ class Catalog(Protocol):
         """As :meth:`claim_new_videos`; ``None`` when the video is not to be claimed, now or at all."""
         ...
 
-    def return_claim(self, video_id: str, attempt: int) -> bool:
-        """No run was made of a claim: the next claim may have it at once, as the same attempt."""
-        ...
-
     def claim_layout_approval(
         self, video_id: str, *, restart_after_seconds: float = 3600
     ) -> LayoutApproval | None:
         """As :meth:`pending_layout_approvals`, for one video."""
         ...
 
-    def return_layout_approval(self, video_id: str, attempt: int) -> bool: ...
+    def return_claims(
+        self,
+        kind: ClaimKind,
+        claims: Mapping[str, int | str],
+        *,
+        restart_after_seconds: float = 3600,
+        again_after_seconds: float = 0,
+    ) -> int:
+        """Give claims back of which no run was made; how many there were.
+
+        ``claims`` maps ids of videos to the attempt claimed; of kind ``request`` ids of requests to theirs,
+        of kind ``backfill`` videos to the backfill. The next claim has them after ``again_after_seconds``,
+        as the same attempt; ``restart_after_seconds`` is that of the claim. What a run began stays as it is.
+        """
+        ...
 
     # Rejections
     def record_rejection(

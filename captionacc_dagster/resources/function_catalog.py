@@ -22,6 +22,7 @@ from captionacc_dagster.resources.catalog import (
     BackfillClaim,
     BackfillVideo,
     CaptionOcrRequest,
+    ClaimKind,
     ComputeCallRow,
     CostLine,
     CroppedFramesVersion,
@@ -84,8 +85,7 @@ REPEATABLE = frozenset(
         "set_tenant_limits",
         "set_tenant_tier",
         "set_demo",
-        "return_claim",
-        "return_layout_approval",
+        "return_claims",
         "acknowledge_rejection",
         "request_caption_ocr",
         "begin_caption_ocr_request",
@@ -608,9 +608,6 @@ class FunctionCatalog(ABC):
         )
         return VideoRow.from_row(rows[0]) if rows else None
 
-    def return_claim(self, video_id: str, attempt: int) -> bool:
-        return self._call_value("return_claim", video_id=_video_id(video_id), attempt=attempt)
-
     def claim_layout_approval(
         self, video_id: str, *, restart_after_seconds: float = 3600
     ) -> LayoutApproval | None:
@@ -621,8 +618,21 @@ class FunctionCatalog(ABC):
         )
         return LayoutApproval.from_row(rows[0]) if rows else None
 
-    def return_layout_approval(self, video_id: str, attempt: int) -> bool:
-        return self._call_value("return_layout_approval", video_id=_video_id(video_id), attempt=attempt)
+    def return_claims(
+        self,
+        kind: ClaimKind,
+        claims: Mapping[str, int | str],
+        *,
+        restart_after_seconds: float = 3600,
+        again_after_seconds: float = 0,
+    ) -> int:
+        return self._call_value(
+            "return_claims",
+            kind=kind,
+            claims=dict(claims),
+            restart_after_seconds=float(restart_after_seconds),
+            again_after_seconds=float(again_after_seconds),
+        )
 
     # -- rejections --------------------------------------------------------------------------
 

@@ -6,10 +6,9 @@ import dagster as dg
 
 from captionacc_dagster.assets.versions import BACKFILL_TAG, EXTENTS
 from captionacc_dagster.jobs import captions_job
-from captionacc_dagster.partitions import videos
 from captionacc_dagster.priority import BACKFILL
 from captionacc_dagster.resources.catalog import BackfillClaim, Catalog
-from captionacc_dagster.sensors.claims import BATCH, CLAIM_SECONDS
+from captionacc_dagster.sensors.claims import BATCH, CLAIM_SECONDS, Claim, handed_out, tick_result
 from captionacc_dagster.sensors.tags import RunTags, Work
 from captionacc_dagster.settings import get_settings
 
@@ -31,17 +30,19 @@ ASSETS = (EXTENTS, "captions_db", "caption_ocr", "subtitles")
 def backfills(context: dg.SensorEvaluationContext, catalog: dg.ResourceParam[Catalog]) -> dg.SensorResult:
     """One run for each chosen video; a tick costs what is handed out, not what waits."""
     at_once = get_settings().backfill_queue
-    claimed = catalog.claim_backfill_videos(
-        BATCH, restart_after_seconds=CLAIM_SECONDS, max_unstarted=MAX_CLAIMS, at_once=at_once
-    )
-    if not claimed:
-        return dg.SensorResult(
-            skip_reason=f"no video of a backfill is to be asked for ({at_once} at once at most)"
+    with handed_out("backfills", catalog, context.instance) as handed:
+        claimed = catalog.claim_backfill_videos(
+            BATCH, restart_after_seconds=CLAIM_SECONDS, max_unstarted=MAX_CLAIMS, at_once=at_once
         )
-    return dg.SensorResult(
-        dynamic_partitions_requests=[videos.build_add_request([claim.video_id for claim in claimed])],
-        run_requests=backfill_run_requests(claimed, RunTags(catalog, context.instance)),
-    )
+        handed.take(
+            Claim("backfill", claim.video_id, claim.backfill_id, backfill_run_key(claim)) for claim in claimed
+        )
+        return tick_result(
+            context,
+            handed,
+            backfill_run_requests(claimed, RunTags(catalog, context.instance)),
+            seen=f"no video of a backfill is to be asked for, {at_once} at once at most",
+        )
 
 
 def backfill_run_requests(claims: Sequence[BackfillClaim], tags: RunTags) -> list[dg.RunRequest]:

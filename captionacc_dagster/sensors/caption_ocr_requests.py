@@ -12,7 +12,16 @@ import dagster as dg
 from captionacc_dagster.jobs import caption_text_job
 from captionacc_dagster.priority import round_robin
 from captionacc_dagster.resources.catalog import CaptionOcrRequest, Catalog, VideoRow
-from captionacc_dagster.sensors.claims import BATCH, claim_limits
+from captionacc_dagster.sensors.claims import (
+    BATCH,
+    Claim,
+    Handed,
+    Refused,
+    claim_limits,
+    handed_out,
+    one_by_one,
+    tick_result,
+)
 from captionacc_dagster.sensors.tags import RunTags, Work
 
 #: A request of a video that is being read is looked at again so soon, and for a day.
@@ -33,31 +42,52 @@ def caption_ocr_requests(
     context: dg.SensorEvaluationContext, catalog: dg.ResourceParam[Catalog]
 ) -> dg.SensorResult:
     """One run for each attempt at the text of one crop-region version."""
+    with handed_out("caption_ocr_requests", catalog, context.instance) as handed:
+        works, busy, refused = _claimed_works(catalog, handed)
+        in_turn = round_robin(works, lambda work: work[1].tenant_id)
+        tags = RunTags(catalog, context.instance).of([work for _, work in in_turn]) if works else []
+        return tick_result(
+            context,
+            handed,
+            [
+                dg.RunRequest(run_key=run_key, partition_key=work.video_id, tags=run_tags)
+                for (run_key, work), run_tags in zip(in_turn, tags, strict=True)
+            ],
+            seen=f"{busy} videos with requests are being read" if busy else "no caption waits for its text",
+            refused=refused,
+        )
+
+
+def _claimed_works(catalog: Catalog, handed: Handed) -> tuple[list[tuple[str, Work]], int, Refused | None]:
+    """Runs to ask for by their keys, how many videos with requests are being read, and what is refused."""
     waiting = catalog.pending_text(BATCH, **claim_limits())
+    handed.take(Claim("text", row.video_id, row.text_attempts, text_run_key(row)) for row in waiting)
     asked = catalog.claim_caption_ocr_requests(
         BATCH, **claim_limits() | {"restart_after_seconds": REQUEST_SECONDS, "max_unstarted": REQUEST_CLAIMS}
     )
+    grouped = _by_video(asked)
+    handed.take(
+        Claim("request", request.id, request.attempts, requests_run_key(requests), REQUEST_SECONDS)
+        for requests in grouped
+        for request in requests
+    )
     due = {video.video_id for video in waiting}
     works = [(text_run_key(video), _text_work(video)) for video in waiting]
+    rows, refused = one_by_one(
+        handed, grouped, requests_run_key, lambda requests: catalog.get_video(requests[0].video_id)
+    )
     busy = 0
     # Whoever reads a video's text takes its requests along, one that is due as well.
-    for requests in _by_video(asked):
-        video = catalog.get_video(requests[0].video_id)
+    for requests, video in rows:
+        run_key = requests_run_key(requests)
         if video.text_run_id is not None:
             busy += 1
-        elif video.video_id not in due:
-            works.append((requests_run_key(requests), _requests_work(video, requests)))
-    if not works:
-        seen = f"{busy} videos with requests are being read" if busy else "no caption waits for its text"
-        return dg.SensorResult(skip_reason=f"{seen} (claims at most {BATCH} a tick)")
-    in_turn = round_robin(works, lambda work: work[1].tenant_id)
-    tags = RunTags(catalog, context.instance).of([work for _, work in in_turn])
-    return dg.SensorResult(
-        run_requests=[
-            dg.RunRequest(run_key=run_key, partition_key=work.video_id, tags=run_tags)
-            for (run_key, work), run_tags in zip(in_turn, tags, strict=True)
-        ]
-    )
+            handed.drop(run_key)
+        elif video.video_id in due:
+            handed.drop(run_key)
+        else:
+            works.append((run_key, _requests_work(video, requests)))
+    return works, busy, refused
 
 
 def _by_video(asked: Sequence[CaptionOcrRequest]) -> list[list[CaptionOcrRequest]]:

@@ -6,10 +6,9 @@ import dagster as dg
 
 from captionacc_dagster.assets.external import layout_approval
 from captionacc_dagster.jobs import captions_job
-from captionacc_dagster.partitions import videos
 from captionacc_dagster.priority import round_robin
 from captionacc_dagster.resources.catalog import Catalog, LayoutApproval
-from captionacc_dagster.sensors.claims import BATCH, claim_limits
+from captionacc_dagster.sensors.claims import BATCH, Claim, claim_limits, handed_out, one_by_one, tick_result
 from captionacc_dagster.sensors.tags import RunTags, Work
 
 
@@ -26,14 +25,24 @@ def layout_approvals(
     context: dg.SensorEvaluationContext, catalog: dg.ResourceParam[Catalog]
 ) -> dg.SensorResult:
     """One run for each version of a video's crop region and each attempt at it."""
-    approvals = catalog.pending_layout_approvals(BATCH, **claim_limits())
-    if not approvals:
-        return dg.SensorResult(skip_reason=f"no approval waits for its run (claims at most {BATCH} a tick)")
-    return dg.SensorResult(
-        dynamic_partitions_requests=[videos.build_add_request([approval.video_id for approval in approvals])],
-        asset_events=[approval_event(approval) for approval in approvals],
-        run_requests=captions_run_requests(approvals, RunTags(catalog, context.instance), "layout_approvals"),
-    )
+    with handed_out("layout_approvals", catalog, context.instance) as handed:
+        approvals = catalog.pending_layout_approvals(BATCH, **claim_limits())
+        handed.take(map(captions_claim, approvals))
+        ready, refused = one_by_one(handed, approvals, captions_run_key, approval_event)
+        tags = RunTags(catalog, context.instance)
+        return tick_result(
+            context,
+            handed,
+            captions_run_requests([approval for approval, _ in ready], tags, "layout_approvals"),
+            [event for _, event in ready],
+            seen="no approval waits for its run",
+            refused=refused,
+        )
+
+
+def captions_claim(approval: LayoutApproval) -> Claim:
+    """What ``pending_layout_approvals`` handed out."""
+    return Claim("boundaries", approval.video_id, approval.attempt, captions_run_key(approval))
 
 
 def captions_run_requests(

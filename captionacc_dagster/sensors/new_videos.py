@@ -7,11 +7,19 @@ import dagster as dg
 
 from captionacc_dagster.assets.external import source_video
 from captionacc_dagster.jobs import layout_job
-from captionacc_dagster.partitions import videos
 from captionacc_dagster.priority import round_robin
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
-from captionacc_dagster.sensors.claims import BATCH, claim_limits
+from captionacc_dagster.sensors.claims import (
+    BATCH,
+    Claim,
+    Handed,
+    claim_limits,
+    handed_out,
+    one_by_one,
+    tick_result,
+)
 from captionacc_dagster.sensors.tags import RunTags, Work
+from modal_gpu.errors import ObjectNotFoundError
 from modal_gpu.storage import ObjectStore
 
 #: How long a row waits for its object.
@@ -33,26 +41,43 @@ def new_videos(
     object_store: dg.ResourceParam[ObjectStore],
 ) -> dg.SensorResult:
     """Each tick costs what is new: the claim is one indexed query however many videos there are."""
-    ready: list[VideoRow] = []
-    events: list[dg.AssetMaterialization] = []
-    claimed = catalog.claim_new_videos(BATCH, **claim_limits())
-    for video in claimed:
-        if not object_store.exists(video.storage_key):
-            # Not requested, so the claim runs out and it is looked at again; not for ever.
-            if datetime.now(UTC) - video.created_at > GIVE_UP_AFTER:
-                message = f"there is no video at {video.storage_key}: upload it again"
-                catalog.fail_stage(video.video_id, "layout", "new_videos", message, "ObjectNotFoundError")
-            continue
-        ready.append(video)
-        events.append(upload_event(video, object_store))
-    if not ready:
-        seen = f"{len(claimed)} claimed, none of which has its object yet" if claimed else "no new video"
-        return dg.SensorResult(skip_reason=f"{seen} (claims at most {BATCH} a tick)")
-    return dg.SensorResult(
-        dynamic_partitions_requests=[videos.build_add_request([video.video_id for video in ready])],
-        asset_events=events,
-        run_requests=layout_run_requests(ready, RunTags(catalog, context.instance), "new_videos"),
-    )
+    with handed_out("new_videos", catalog, context.instance) as handed:
+        claimed = catalog.claim_new_videos(BATCH, **claim_limits())
+        handed.take(map(layout_claim, claimed))
+        looked, refused = one_by_one(
+            handed, claimed, layout_run_key, lambda video: _look(video, catalog, object_store, handed)
+        )
+        ready = [video for video, event in looked if event is not None]
+        missing = len(looked) - len(ready)
+        return tick_result(
+            context,
+            handed,
+            layout_run_requests(ready, RunTags(catalog, context.instance), "new_videos"),
+            [event for _, event in looked if event is not None],
+            seen=f"{missing} claimed, none of which has its object yet" if missing else "no new video",
+            refused=refused,
+        )
+
+
+def _look(
+    video: VideoRow, catalog: Catalog, object_store: ObjectStore, handed: Handed
+) -> dg.AssetMaterialization | None:
+    """The upload as the UI shows it; ``None`` while the object is not there, which is waited for a day."""
+    try:
+        return upload_event(video, object_store)
+    except ObjectNotFoundError:
+        if datetime.now(UTC) - video.created_at > GIVE_UP_AFTER:
+            message = f"there is no video at {video.storage_key}: upload it again"
+            catalog.fail_stage(video.video_id, "layout", "new_videos", message, "ObjectNotFoundError")
+            handed.drop(layout_run_key(video))
+        else:
+            handed.leave(layout_run_key(video))
+        return None
+
+
+def layout_claim(video: VideoRow) -> Claim:
+    """What ``claim_new_videos`` handed out."""
+    return Claim("layout", video.video_id, video.layout_attempts, layout_run_key(video))
 
 
 def layout_run_requests(ready: Sequence[VideoRow], tags: RunTags, trigger: str) -> list[dg.RunRequest]:
@@ -85,7 +110,10 @@ def _layout_work(video: VideoRow, trigger: str) -> Work:
 
 
 def upload_event(video: VideoRow, object_store: ObjectStore) -> dg.AssetMaterialization:
-    """What the UI shows of the upload; its data version is the object's own tag."""
+    """What the UI shows of the upload; its data version is the object's own tag.
+
+    Raises :class:`ObjectNotFoundError` before the object is there, and :class:`StorageError`.
+    """
     info = object_store.head(video.storage_key)
     return dg.AssetMaterialization(
         asset_key=source_video.key,

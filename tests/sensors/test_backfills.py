@@ -23,11 +23,8 @@ UI_BACKFILL = {"dagster/backfill": "abcdefgh"}
 
 @pytest.fixture
 def tick(line: Line) -> Callable[..., dg.SensorResult]:
-    def evaluate(sensor: dg.SensorDefinition = backfills) -> dg.SensorResult:
-        with dg.build_sensor_context(instance=line.instance, resources=dict(line.resources)) as context:
-            return sensor(context)
-
-    return evaluate
+    """One evaluation of a sensor, and what the daemon makes of it."""
+    return lambda sensor=backfills: line.tick(sensor)
 
 
 @pytest.fixture
