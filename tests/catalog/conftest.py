@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable, Iterator
 
+import httpx
 import psycopg
 import pytest
 
@@ -11,6 +12,7 @@ from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
 from captionacc_dagster.resources.supabase_catalog import SupabaseCatalog
 from modal_gpu.contracts import CropRegion
+from tests.catalog.world import World
 from tests.catalog_fixtures import MIGRATED
 from tests.postgrest.server import PostgrestServer, make_key
 
@@ -114,3 +116,26 @@ class Videos:
 @pytest.fixture
 def videos(catalog: Catalog, tenant: TenantRow, make_outcome) -> Videos:
     return Videos(catalog, tenant, make_outcome)
+
+
+@pytest.fixture
+def world(catalog: PostgresCatalog, videos: Videos, database: psycopg.Connection) -> Iterator[World]:
+    yield World(catalog, videos, database)
+
+
+@pytest.fixture
+def act(postgrest: PostgrestServer) -> Iterator[Callable[..., httpx.Response]]:
+    """Calls an action with a user's token, as supabase-js does."""
+    with httpx.Client(base_url=f"{postgrest.url}/rest/v1", timeout=30) as client:
+
+        def call(user: str | None, action: str, **arguments) -> httpx.Response:
+            token = make_key("authenticated", user) if user else make_key("anon")
+            headers = {
+                "apikey": make_key("anon"),
+                "authorization": f"Bearer {token}",
+                "content-profile": "captionacc",
+            }
+            named = {f"p_{name}": value for name, value in arguments.items()}
+            return client.post(f"/rpc/app_{action}", json=named, headers=headers)
+
+        yield call
