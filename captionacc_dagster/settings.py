@@ -244,7 +244,13 @@ class Settings(BaseSettings):
     )
 
     outcome_days: float = Field(
-        90, alias="CAPTIONACC_OUTCOME_DAYS", ge=1, description="how stages ended, and ended backfills"
+        90,
+        alias="CAPTIONACC_OUTCOME_DAYS",
+        ge=1,
+        description="how stages ended, and ended backfills and requests",
+    )
+    audit_days: float = Field(
+        365, alias="CAPTIONACC_AUDIT_DAYS", ge=30, le=30_000, description="the log of what people did"
     )
     event_days: float = Field(
         60,

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -72,8 +73,10 @@ class UpkeepPolicy:
     temporary_days: float = 2
     #: An upload is in the bucket before it is in the catalogue.
     unknown_days: float = 1
-    #: How stages ended, and ended backfills.
+    #: How stages ended, ended backfills and requests.
     outcome_days: float = 90
+    #: What people did or were refused.
+    audit_days: float = 365
     #: Step-by-step events of Dagster's runs, where they are in PostgreSQL.
     event_days: float = 60
 
@@ -312,16 +315,22 @@ class Upkeep:
             page = self.catalog.list_videos(_PAGE, include_deleted=True, before=page[-1])
 
     def _old_records(self) -> Iterator[Finding]:
-        """What nobody reads any more: outcomes of stages, ended backfills, events of Dagster's runs."""
+        """What nobody reads any more: what ended long ago, the old audit log, events of Dagster's runs."""
         catalog, seconds = self.catalog, self.policy.outcome_days * 86_400
         if count := catalog.count_stage_outcomes(seconds):
             detail = f"{count:,} older than {self.policy.outcome_days:g} days"
             yield self._finding(
                 "old records", "stage outcomes", detail, lambda: catalog.purge_stage_outcomes(seconds)
             )
-        if count := catalog.purge_backfills(seconds, dry_run=True):
-            detail = f"{count:,} ended, older than {self.policy.outcome_days:g} days"
-            yield self._finding("old records", "backfills", detail, lambda: catalog.purge_backfills(seconds))
+        for subject, purge, kept_days in (
+            ("backfills", catalog.purge_backfills, self.policy.outcome_days),
+            ("requests", catalog.purge_requests, self.policy.outcome_days),
+            ("audit log", catalog.purge_audit_log, self.policy.audit_days),
+        ):
+            action = partial(purge, kept_days * 86_400)
+            if count := action(dry_run=True):
+                detail = f"{count:,} older than {kept_days:g} days"
+                yield self._finding("old records", subject, detail, action)
         days = self.policy.event_days
         if can_trim(self.instance) and (count := count_events(self.instance, days)):
             yield self._finding(

@@ -75,6 +75,7 @@ def make_upkeep(
             archived_days=settings.archived_days,
             deleted_days=settings.deleted_days,
             outcome_days=settings.outcome_days,
+            audit_days=settings.audit_days,
             event_days=settings.event_days,
         ),
         apply=apply,

@@ -1067,6 +1067,15 @@ class Catalog(Protocol):
         """Remove ended ones that are older, or only count them."""
         ...
 
+    def purge_requests(self, older_than_seconds: float, *, dry_run: bool = False) -> int:
+        """Remove ended requests for text, cancellations carried out and rejections taken note of, or only
+        count them; those of the last day stay."""
+        ...
+
+    def purge_audit_log(self, older_than_seconds: float, *, dry_run: bool = False) -> int:
+        """Remove old rows of the audit log, or only count them; those of the last 30 days stay."""
+        ...
+
     def current_inference_run(self, video_id: str) -> InferenceRun | None:
         """What made the extents that readers use now."""
         ...

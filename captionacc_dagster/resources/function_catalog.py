@@ -125,6 +125,8 @@ REPEATABLE = frozenset(
         "cancel_backfill",
         "list_backfills",
         "purge_backfills",
+        "purge_requests",
+        "purge_audit_log",
         "count_stage_outcomes",
     }
 )
@@ -995,6 +997,16 @@ class FunctionCatalog(ABC):
     def purge_backfills(self, older_than_seconds: float, *, dry_run: bool = False) -> int:
         return self._call_value(
             "purge_backfills", older_than_seconds=float(older_than_seconds), dry_run=dry_run
+        )
+
+    def purge_requests(self, older_than_seconds: float, *, dry_run: bool = False) -> int:
+        return self._call_value(
+            "purge_requests", older_than_seconds=float(older_than_seconds), dry_run=dry_run
+        )
+
+    def purge_audit_log(self, older_than_seconds: float, *, dry_run: bool = False) -> int:
+        return self._call_value(
+            "purge_audit_log", older_than_seconds=float(older_than_seconds), dry_run=dry_run
         )
 
     def current_inference_run(self, video_id: str) -> InferenceRun | None:

@@ -2,6 +2,8 @@
 
 import json
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -115,9 +117,21 @@ class World:
         own = {"access_tiers": "id", "tenants": "id", "videos": "id", "user_profiles": "user_id"}
         return (own | {"backfills": "id"}).get(table, "video_id")
 
+    @contextmanager
+    def asking(self, asker: str) -> Iterator[psycopg.Connection]:
+        """The connection with an asker's rights, as the API gives them; nothing that is done stays."""
+        role, user = ASKERS[asker]
+        with self.database.transaction(force_rollback=True):
+            # Foreign keys and triggers have no say in who may do what.
+            self.database.execute("set local session_replication_role = replica")
+            self.database.execute(
+                "select set_config('request.jwt.claims', %s, true), set_config('role', %s, true)",
+                [json.dumps({"sub": user, "role": role} if user else {"role": role}), role],
+            )
+            yield self.database
+
     def attempt(self, table: str, asker: str, statement: str) -> str:
         """What comes of it: the rows seen or changed, "-" when it is refused. Nothing of it stays."""
-        role, user = ASKERS[asker]
         column, name = sql.Identifier(self.telling_column(table)), sql.Identifier("captionacc", table)
         queries = {
             "select": sql.SQL("select {0}::text from {1}").format(column, name),
@@ -130,13 +144,7 @@ class World:
             "delete": sql.SQL("delete from {1} returning {0}::text").format(column, name),
         }
         parameters = [json.dumps(self._fresh_row(table))] if statement == "insert" else None
-        with self.database.transaction(force_rollback=True):
-            # Foreign keys and triggers have no say in who may do what.
-            self.database.execute("set local session_replication_role = replica")
-            self.database.execute(
-                "select set_config('request.jwt.claims', %s, true), set_config('role', %s, true)",
-                [json.dumps({"sub": user, "role": role} if user else {"role": role}), role],
-            )
+        with self.asking(asker):
             try:
                 with self.database.transaction():
                     rows = [text for (text,) in self.database.execute(queries[statement], parameters)]

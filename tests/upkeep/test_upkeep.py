@@ -216,9 +216,31 @@ def test_old_outcomes_and_ended_backfills_go_and_others_stay(
     dry, _ = both(keep_up, "old records")
     assert [(f.subject, f.detail) for f in dry.findings] == [
         ("stage outcomes", "1 older than 90 days"),
-        ("backfills", "1 ended, older than 90 days"),
+        ("backfills", "1 older than 90 days"),
     ]
     assert [row.model_version for row in line.catalog.list_backfills()] == ["extents-99"]
+
+
+def test_old_requests_and_the_old_audit_log_go_and_others_stay(
+    line: Line, finished: VideoRow, keep_up, database
+):
+    for _ in range(2):
+        line.catalog.request_caption_ocr(finished.video_id)
+        database.execute(
+            "update captionacc.caption_ocr_requests set status = 'cancelled', finished_at = coalesce("
+            "finished_at - interval '91 days', now())"
+        )
+        line.catalog.set_user_profile(str(uuid.uuid4()), line.tenant_id)
+    database.execute(
+        "update captionacc.security_audit_log set occurred_at = now() - interval '366 days'"
+        " where id = (select min(id) from captionacc.security_audit_log)"
+    )
+    dry, _ = both(keep_up, "old records")
+    assert [(f.subject, f.detail) for f in dry.findings] == [
+        ("requests", "1 older than 90 days"),
+        ("audit log", "1 older than 365 days"),
+    ]
+    assert [line.catalog.purge_requests(86_400), line.catalog.purge_audit_log(30 * 86_400)] == [0, 0]
 
 
 def test_old_events_of_runs_go_where_dagster_keeps_them_in_postgresql(line: Line, keep_up, empty_dsn, folder):
