@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
+from captionacc_dagster.homes import make_home, make_private
 from captionacc_dagster.resources.catalog import LOCAL_TENANT_NAME, Catalog
 from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.migrations import migrate
@@ -87,7 +88,10 @@ def storage_settings(settings: Settings) -> StorageSettings:
 
 def open_object_store(settings: Settings | None = None) -> ObjectStore:
     """The bucket, or the folder that stands for one."""
-    return ObjectStore(storage_settings(settings or get_settings()))
+    settings = settings or get_settings()
+    if settings.has_embedded_bucket:
+        make_private(settings.home / "bucket")
+    return ObjectStore(storage_settings(settings))
 
 
 def database_dsn(settings: Settings | None = None) -> str:
@@ -153,7 +157,8 @@ def prepare_dagster_home(settings: Settings) -> Path:
     each other.
     """
     home = settings.dagster_home
-    home.mkdir(parents=True, exist_ok=True)
+    make_home(settings.home)
+    make_private(home)
     os.environ["DAGSTER_HOME"] = str(home)
 
     import dagster as dg

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 
 import psutil
 
+from captionacc_dagster.homes import make_private
 from captionacc_dagster.orphans import DAEMON_LOCK
 from captionacc_dagster.platform import prepare_dagster_home
 from captionacc_dagster.role_lock import Holder, RoleLock, ServiceError
@@ -75,7 +76,7 @@ class Services:
         self._start(WEB_SERVER, ["dagster_webserver", "-m", DEFINITIONS_MODULE, *address])
 
     def _start(self, name: str, module: list[str], lock: int = -1) -> None:
-        self.log_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self.log_folder)
         environment = {
             **SERVICE_ENVIRONMENT,
             **os.environ,

@@ -308,6 +308,16 @@ class Settings(BaseSettings):
         return Path(os.environ.get("DAGSTER_HOME") or self.home / "dagster")
 
     @property
+    def has_embedded_catalogue(self) -> bool:
+        """Whether the catalogue is the PostgreSQL of the home."""
+        return self.database_url is None and not self.supabase_url
+
+    @property
+    def has_embedded_bucket(self) -> bool:
+        """Whether the bytes are in a folder of the home."""
+        return not self.storage_url and not self.storage_bucket
+
+    @property
     def effective_storage_url(self) -> str:
         """Where the bytes are: the URL given, the bucket given, or a folder in the home."""
         if self.storage_url:

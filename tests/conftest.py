@@ -4,7 +4,10 @@ A test that needs a part of the machine beside Python (a program such as ``npm``
 ``@pytest.mark.system("npm")``: where the part is missing, the test is left out and the summary says so.
 """
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -16,6 +19,9 @@ hypothesis.settings.load_profile("tests")
 
 # Idle threads of torch wait instead of spinning: two test processes share the cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Homes that tests make are not for this machine's user to be told of.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="captionacc-tests-state-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 pytest_plugins = [
     "tests.catalog_fixtures",

@@ -15,7 +15,7 @@ from captionacc_dagster.cli import deployment, cost, model, backfill, upkeep, sy
 
 
 def _say(message: str) -> None:
-    console.print(f"[bold red]error:[/] {escape(message)}", highlight=False)
+    console.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
 
 
 def main() -> None:

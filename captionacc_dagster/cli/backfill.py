@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from captionacc_dagster.cli.app import Parts, app, console, parts
+from captionacc_dagster.cli.app import Parts, Use, app, console, parts
 from captionacc_dagster.resources.catalog import Backfill, BackfillChoice
 from modal_gpu.errors import CaptionAccError, ConfigurationError
 
@@ -70,7 +70,7 @@ def backfill(
         str | None, typer.Option(metavar="BACKFILL", help="ask for no more of a backfill's videos")
     ] = None,
 ) -> None:
-    here = parts()
+    here = parts(Use.WRITE if apply or cancel is not None else Use.READ)
     if show:
         _show(here, here.catalog.list_backfills())
         return

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from captionacc_dagster.cli.app import app, console, parts
+from captionacc_dagster.cli.app import Parts, Use, app, console, parts
 from captionacc_dagster.costs import ASSUMED_SIZE, Estimate, VideoWork, estimates
 from captionacc_dagster.resources.catalog import CostLine, InvalidArgumentError
 from captionacc_dagster.resources.compute import FanOut
@@ -92,11 +92,12 @@ def limit(
 
     `off` is no limit; `default` is the tier's for a tenant, and the installation's for a tier.
     """
-    here = parts()
+    changes = video_usd is not None or month_usd is not None
+    here = parts(Use.WRITE if changes else Use.READ)
     if tenant is not None and tier is not None:
         raise InvalidArgumentError("give --tenant or --tier, not both")
     if tier is not None:
-        _limit_tier(tier, video_usd, month_usd, as_json)
+        _limit_tier(here, tier, video_usd, month_usd, as_json)
         return
     tenant = tenant or str(here.settings.tenant_id)
     row = here.catalog.get_tenant(tenant)
@@ -125,8 +126,8 @@ def limit(
     console.print(table, highlight=False)
 
 
-def _limit_tier(tier: str, video_usd: str | None, month_usd: str | None, as_json: bool) -> None:
-    catalog = parts().catalog
+def _limit_tier(here: Parts, tier: str, video_usd: str | None, month_usd: str | None, as_json: bool) -> None:
+    catalog = here.catalog
     rows = {row.tier: row for row in catalog.list_access_tiers()}
     if tier not in rows:
         raise InvalidArgumentError(f"tier {tier!r} does not exist; there are {', '.join(rows)}")

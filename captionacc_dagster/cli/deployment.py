@@ -5,17 +5,21 @@ from typing import Annotated
 
 import typer
 
-from captionacc_dagster.cli.app import app, console, parts
+from captionacc_dagster.cli.app import Use, app, console, parts
+from captionacc_dagster.homes import require_home
 from captionacc_dagster.settings import Settings
 
 
-def use_dagster_home(settings: Settings) -> None:
-    """Dagster's home of this process: the one that is there, untouched, or a new one.
+def use_dagster_home(settings: Settings, *, make: bool = False) -> None:
+    """Dagster's home of this process: the one that is there, untouched, or, with ``make``, a new one.
 
-    Its configuration, and limits of pools that an operator has changed, stay as they are.
+    Its configuration, and limits of pools that an operator has changed, stay as they are. Raises
+    :class:`NoHomeError` where there is none to be used.
     """
     from captionacc_dagster.platform import prepare_dagster_home
 
+    if not make and settings.dagster_home.parent == settings.home:
+        require_home(settings.home)
     if (settings.dagster_home / "dagster.yaml").exists():
         os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
         return
@@ -34,11 +38,12 @@ def prepare(
     from captionacc_dagster.platform import database_dsn, set_missing_pool_limits
     from captionacc_dagster.resources.migrations import migrate
 
-    here = parts()
+    here = parts(Use.MAKE)
     settings = here.settings
+    here.open_home()
     applied = migrate(database_dsn(settings), schema=settings.catalogue_schema)
     console.print(f"catalogue: {', '.join(applied) or 'up to date'}", highlight=False)
-    use_dagster_home(settings)
+    use_dagster_home(settings, make=True)
     with dg.DagsterInstance.get() as instance:
         # Alone: processes that make the tables at the same time can break each other.
         instance.get_runs_count()
@@ -59,7 +64,7 @@ def trim(
 
     from captionacc_dagster.retention import trim_events
 
-    here = parts()
+    here = parts(Use.WRITE)
     use_dagster_home(here.settings)
     with dg.DagsterInstance.get() as instance:
         removed = trim_events(instance, older_than_days)

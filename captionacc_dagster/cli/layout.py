@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from captionacc_dagster.cli.app import app, console, parts
+from captionacc_dagster.cli.app import Use, app, console, parts
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.contracts import CropRegion
@@ -71,7 +71,7 @@ def approve(video: Video) -> None:
 
 
 def _approve(name: str, crop: CropRegion | None) -> None:
-    here = parts()
+    here = parts(Use.WRITE)
     row = here.find_video(name)
     if crop is None:
         keys = VideoKeys(row.tenant_id, row.video_id)

@@ -29,11 +29,11 @@ def metrics(
 
     here = parts()
     settings = here.settings
-    use_dagster_home(settings)
     sensors = platform_sensors()
     silent = settings.alert_silent_minutes * 60
     host, port = host or settings.host, port or settings.metrics_port
     require_free_port(host, port, "CAPTIONACC_METRICS_PORT")
+    use_dagster_home(settings)
     with dg.DagsterInstance.get() as instance:
         collector = PlatformCollector(here.catalog, instance, sensors)
         application = create_app(collector, lambda: health(here.catalog, instance, sensors, silent))

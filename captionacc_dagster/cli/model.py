@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from captionacc_dagster.cli.app import app, console, parts
+from captionacc_dagster.homes import make_home
 from modal_gpu.errors import CaptionAccError, ConfigurationError, RemoteUnavailableError
 from modal_gpu.extents.checkpoint import Checkpoint, CheckpointError
 from modal_gpu.modal_models import FolderModels, ModelStore, VolumeModels, add_model, verify_models
@@ -135,6 +136,8 @@ def _store(modal: bool | None, folder: Path | None, *, is_made: bool = False) ->
     if folder is not None and modal:
         raise ConfigurationError("give --modal or --folder, not both")
     if folder is not None or not (settings.modal_enabled if modal is None else modal):
+        if folder is None and is_made:
+            make_home(settings.home)
         yield FolderModels(folder or settings.home / "models")
         return
     client = importlib.import_module("modal")

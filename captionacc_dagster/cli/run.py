@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from captionacc_dagster.cli.app import app, console, parts
+from captionacc_dagster.cli.app import Use, app, console, parts
 from captionacc_dagster.cli.captions import captions_table, load_captions
 from captionacc_dagster.cli.videos import process, report, upload
 from captionacc_dagster.cli.watch import state_of
@@ -21,8 +21,9 @@ def demo(
     """Make a sample video and turn it into captions, on this machine alone."""
     from captionacc_dagster.sample import make_sample
 
-    here = parts()
+    here = parts(Use.MAKE)
     started = time.monotonic()
+    here.open_home()
     folder = folder or here.settings.home / "demo"
     folder.mkdir(parents=True, exist_ok=True)
     video, truth = folder / "sample.mp4", folder / "sample.truth.srt"

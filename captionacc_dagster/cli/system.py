@@ -4,7 +4,6 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +11,11 @@ from typing import Annotated
 
 import typer
 
-from captionacc_dagster.cli.app import app, console, parts
+from captionacc_dagster.cli.app import Use, app, console, parts
 from captionacc_dagster.cli.deployment import use_dagster_home
 from captionacc_dagster.cli.findings import Finding, report
+from captionacc_dagster.disk import disk_places, little_space
+from captionacc_dagster.homes import is_home, known_homes
 from captionacc_dagster.settings import Settings
 from modal_gpu.errors import CaptionAccError
 
@@ -32,12 +33,14 @@ def migrate_command(
     from captionacc_dagster.platform import database_dsn
     from captionacc_dagster.resources.migrations import migrate, write_migrations
 
-    settings = parts().settings
+    here = parts(Use.MAKE)
+    settings = here.settings
     schema = settings.catalogue_schema
     if write is not None:
         new = write_migrations(write, schema)
         console.print(f"{len(new)} new files for the schema {schema} in {write}", highlight=False)
         return
+    here.open_home()
     applied = migrate(database_dsn(settings), schema=schema)
     for name in applied:
         console.print(f"applied {name}", highlight=False)
@@ -87,13 +90,23 @@ def _catalogue(settings: Settings) -> tuple[bool, str, str]:
         kind = f"PostgreSQL at CAPTIONACC_DATABASE_URL, schema {settings.catalogue_schema}"
     else:
         kind = f"PostgreSQL embedded in {settings.home / 'postgres'}"
+    if settings.has_embedded_catalogue and not is_home(settings.home):
+        return True, f"{kind}; {_no_home(settings)}", ""
     count = len(open_catalog(settings).list_videos(limit=1000))
     return True, f"{kind}, {count if count < 1000 else '1000 or more'} videos", ""
+
+
+def _no_home(settings: Settings) -> str:
+    known = known_homes(settings.home)
+    others = f" (known: {', '.join(map(str, known[:3]))})" if known else ""
+    return f"there is no home yet{others}, `captionacc ingest FILE` makes one"
 
 
 def _bytes(settings: Settings) -> tuple[bool, str, str]:
     from captionacc_dagster.platform import open_object_store
 
+    if settings.has_embedded_bucket and not is_home(settings.home):
+        return True, f"{settings.effective_storage_url}; {_no_home(settings)}", ""
     store = open_object_store(settings)
     key = f"doctor/{os.getpid()}"
     store.put(key, b"ok", "text/plain")
@@ -134,8 +147,10 @@ def _ocr(settings: Settings) -> tuple[bool, str, str]:
 def _dagster(settings: Settings) -> tuple[bool, str, str]:
     from captionacc_dagster.daemon_keeper import find_runner
 
-    use_dagster_home(settings)
     home = settings.dagster_home
+    if not (home / "dagster.yaml").exists():
+        return True, f"home {home}; not there yet: `captionacc up` makes it", ""
+    use_dagster_home(settings)
     runner = find_runner(settings)
     running = (
         f"its daemon is run by {runner.what}" if runner else "its daemon is not running (`captionacc up`)"
@@ -144,13 +159,9 @@ def _dagster(settings: Settings) -> tuple[bool, str, str]:
 
 
 def _disk(settings: Settings) -> tuple[bool, str, str]:
-    settings.home.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(settings.home).free / 1e9
-    return (
-        free > 2,
-        f"{free:.0f} GB free in {settings.home}",
-        "less than 2 GB: make room or move CAPTIONACC_HOME",
-    )
+    places = disk_places(settings)
+    shown = ", ".join(f"{place.free / 1e9:.0f} GB free in {place.folder}" for place in places)
+    return not any(place.is_little for place in places), shown, little_space(places) or ""
 
 
 def _modal(settings: Settings) -> tuple[bool, str, str]:

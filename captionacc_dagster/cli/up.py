@@ -9,9 +9,10 @@ import psutil
 from rich.markup import escape
 from rich.panel import Panel
 
-from captionacc_dagster.cli.app import app, console, parts
+from captionacc_dagster.cli.app import Use, app, console, parts
 from captionacc_dagster.cli.videos import say
-from captionacc_dagster.role_lock import RoleLock, ServiceError
+from captionacc_dagster.homes import require_home
+from captionacc_dagster.role_lock import Holder, ServiceError
 from captionacc_dagster.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,12 +28,18 @@ def up() -> None:
     from captionacc_dagster.ports import require_free_port
     from captionacc_dagster.services import WEB_SERVER, Services, web_lock
 
-    here = parts()
+    here = parts(Use.MAKE)
+    here.is_home_named = True  # once it is up
     settings = here.settings
     address = f"http://{_in_url(settings.host)}:{settings.port}"
     with ExitStack() as stack:
-        _take(web_lock(settings), settings, address, stack)
+        _refuse_a_second(web_lock(settings).holder(), settings)
         require_free_port(settings.host, settings.port, "CAPTIONACC_PORT")
+        here.open_home()
+        role = web_lock(settings)
+        if not role.take(address):
+            _refuse_a_second(role.holder() or Holder(), settings)
+        stack.callback(role.release)
         here.catalog.list_videos(limit=1)
         prepare_dagster_home(settings)
         services = Services(settings)
@@ -52,16 +59,14 @@ def up() -> None:
         raise services.error(WEB_SERVER)
 
 
-def _take(role: RoleLock, settings: Settings, address: str, stack: ExitStack) -> None:
-    """Take the role of the home's web server until the end, or say who has it."""
-    if role.take(address):
-        stack.callback(role.release)
+def _refuse_a_second(holder: Holder | None, settings: Settings) -> None:
+    """Say who serves this home already, if anybody does."""
+    if holder is None:
         return
-    holder = role.holder()
-    at = f" at {holder.address}" if holder and holder.address else ""
+    at = f" at {holder.address}" if holder.address else ""
     raise ServiceError(
-        f"the platform in {settings.home} is up already{at}, by {holder or 'another command'}: use that one, "
-        "or end it with `captionacc stop`"
+        f"the platform in {settings.home} is up already{at}, by {holder}: use that one, or end it with "
+        "`captionacc stop`"
     )
 
 
@@ -126,11 +131,13 @@ def stop() -> None:
     from captionacc_dagster.services import end_holders
 
     settings = parts().settings
+    if settings.has_embedded_catalogue:
+        require_home(settings.home)
     for holder in end_holders(settings):
         say(f"Ended {holder}.")
     if runner := find_runner(settings):
         raise ServiceError(f"{runner.what} still runs the daemon of this home; end it first")
-    if settings.database_url:
+    if not settings.has_embedded_catalogue:
         say("The catalogue is not the embedded one; nothing to stop there.")
         return
     EmbeddedPostgres(settings.home).stop()

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from captionacc_dagster.cli.app import app, console, parts
+from captionacc_dagster.cli.app import Use, app, console, parts
 from captionacc_dagster.cli.deployment import use_dagster_home
 
 
@@ -21,7 +21,7 @@ def upkeep(
 
     from captionacc_dagster.assets.reconciliation import make_upkeep
 
-    here = parts()
+    here = parts(Use.WRITE if apply else Use.READ)
     use_dagster_home(here.settings)
     with dg.DagsterInstance.get() as instance:
         report = make_upkeep(

@@ -10,8 +10,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
-from captionacc_dagster.cli.app import Parts, app, console, parts
+from captionacc_dagster.cli.app import Parts, Use, app, console, notes, parts
 from captionacc_dagster.cli.watch import state_of, watch
+from captionacc_dagster.disk import disk_places, little_space
 from captionacc_dagster.resources.catalog import STAGES, VideoRow
 from captionacc_dagster.role_lock import ServiceError
 from modal_gpu.errors import CaptionAccError
@@ -37,7 +38,9 @@ def ingest(
     The sensors of a running platform (`captionacc up`) take them from there. When none is running,
     this command runs it for as long as it waits.
     """
-    here = parts()
+    here = parts(Use.MAKE)
+    if warning := little_space(disk_places(here.settings), sum(_size(file) for file in files)):
+        notes.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
     rows = upload(here, files)
     if not wait:
         for row in rows:
@@ -81,7 +84,7 @@ def status(video: Annotated[str | None, typer.Argument(metavar="[VIDEO]")] = Non
 @app.command()
 def retry(video: Video) -> None:
     """Try a failed stage of a video again."""
-    here = parts()
+    here = parts(Use.WRITE)
     row = here.find_video(video)
     failed = [stage for stage in STAGES if row.stage(stage).status == "error"]
     if not failed:
@@ -94,6 +97,12 @@ def retry(video: Video) -> None:
         highlight=False,
         markup=False,
     )
+
+
+def _size(file: Path) -> int:
+    with suppress(OSError):
+        return file.stat().st_size
+    return 0
 
 
 def upload(here: Parts, files: list[Path]) -> list[VideoRow]:
@@ -151,7 +160,7 @@ def _follow(here: Parts, rows: list[VideoRow], daemon: "DaemonKeeper") -> list[V
 
 def say(sentence: str) -> None:
     """Print a sentence that may hold anything that people type."""
-    console.print(sentence, highlight=False, markup=False)
+    console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 def _say_how_to_go_on(here: Parts, rows: list[VideoRow]) -> None:

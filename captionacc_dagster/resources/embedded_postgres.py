@@ -31,6 +31,7 @@ import psutil
 import psycopg
 from psycopg import sql
 
+from captionacc_dagster.homes import make_home
 from modal_gpu.errors import CaptionAccError
 
 #: Wheels that hold PostgreSQL's binaries, first choice first. Data folders fit both.
@@ -206,6 +207,9 @@ class EmbeddedPostgres:
     def _exclusive(self) -> Iterator[None]:
         """One starter or stopper at a time; the kernel frees the lock of a killed holder."""
         self._make_folders()
+        if os.geteuid() == 0:
+            for path in (self.root, _binaries()):
+                _let_pass(self._server_user(), path)
         descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if os.geteuid() == 0:
@@ -217,7 +221,7 @@ class EmbeddedPostgres:
             os.close(descriptor)
 
     def _make_folders(self) -> None:
-        self.home.mkdir(parents=True, exist_ok=True)
+        make_home(self.home)
         user = self._server_user()
         for folder in (self.root, self.socket_directory):
             if not os.path.lexists(folder):
@@ -249,9 +253,6 @@ class EmbeddedPostgres:
 
     def _start(self) -> None:
         user = self._server_user()
-        if os.geteuid() == 0:
-            for path in (self.root, _binaries()):
-                _let_pass(user, path)
         if not (self.data_directory / "PG_VERSION").exists():
             self._initialise()
         version = (self.data_directory / "PG_VERSION").read_text().strip()

@@ -18,6 +18,7 @@ import psutil
 import psycopg
 import pytest
 
+from captionacc_dagster.homes import make_home
 from captionacc_dagster.resources import embedded_postgres
 from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
 from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
@@ -255,6 +256,7 @@ def test_long_and_odd_paths_work_and_the_folder_may_be_moved_there(home, name):
     finally:
         server.stop()
         (moved / "postgres").rename(home / "postgres")
+        moved.rmdir()
         if not server.socket_directory.is_relative_to(home):
             shutil.rmtree(server.socket_directory)
 
@@ -277,6 +279,19 @@ def test_a_link_that_somebody_put_in_place_of_the_socket_folder_is_refused(new_h
     server.socket_directory.symlink_to(tmp_path)
     with pytest.raises(EmbeddedPostgresError, match="belongs to"):
         server.ensure_running()
+
+
+def test_it_starts_and_stops_in_a_home_that_was_closed_to_others(home):
+    """As root its user passes by an access list, which a change of the folder's mode takes back."""
+    server = EmbeddedPostgres(home)
+    server.ensure_running()
+    home.chmod(0o755)
+    make_home(home)
+    assert stat.S_IMODE(home.stat().st_mode) & ~stat.S_IXGRP == 0o700
+    assert server.stop()
+    home.chmod(0o755)
+    assert scalar(server.ensure_running(), "select 1") == 1
+    assert stat.S_IMODE(home.stat().st_mode) & ~stat.S_IXGRP == 0o700
 
 
 def test_a_server_that_cannot_start_shows_its_log(home):

@@ -1,0 +1,205 @@
+"""Commands that read make no home and say where one is; those that write say which one they write to."""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+from captionacc_dagster import cli as command_line
+from captionacc_dagster.cli.app import app
+from captionacc_dagster.homes import known_homes, make_home, require_home
+from tests.cli.conftest import Captionacc
+from tests.line_fixtures import Clip
+
+#: Every command, as it is called on what another has made before; none of them may make a home.
+MAKE_NONE = {
+    "backfill": ["--list"],
+    "backfill --apply": ["--apply"],
+    "captions": ["a.mp4"],
+    "cost": [],
+    "cost limit": [],
+    "cost limit --month-usd": ["--month-usd", "5"],
+    "export": ["a.mp4"],
+    "layout approve": ["a.mp4"],
+    "layout set": ["a.mp4", "--left=0", "--top=0.7", "--right=1", "--bottom=1"],
+    "layout show": ["a.mp4"],
+    "listen": [],
+    "metrics": [],
+    "retry": ["a.mp4"],
+    "status": [],
+    "status VIDEO": ["a.mp4"],
+    "stop": [],
+    "trim": [],
+    "upkeep": [],
+    "upkeep --apply": ["--apply"],
+    "webhook": [],
+}
+#: These have something to say without a home, and make none either.
+NEED_NONE = {"cost estimate": ["--minutes", "5"], "doctor": [], "model list": [], "model verify": []}
+#: These make one.
+MAKE = {"demo", "ingest", "migrate", "model import-wandb", "model upload", "prepare", "up"}
+
+
+def _all_commands() -> set[str]:
+    group = typer.main.get_command(app)
+    names = set()
+    for name, command in group.commands.items():
+        inner = getattr(command, "commands", None)
+        names |= {f"{name} {one}" for one in inner} if inner else {name}
+        if inner and command.invoke_without_command:
+            names.add(name)
+    return names
+
+
+@pytest.fixture
+def nowhere(captionacc: Captionacc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Captionacc:
+    """The command line in a folder without a home, everything embedded."""
+    for name in ("CAPTIONACC_HOME", "CAPTIONACC_DATABASE_URL", "CAPTIONACC_STORAGE_URL"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("CAPTIONACC_WEBHOOK_SECRET", "a secret of the tests")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    folder = tmp_path / "videos" / "new"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    return captionacc
+
+
+def test_every_command_is_looked_at_here():
+    without_options = {
+        name
+        for name in MAKE_NONE
+        if not any(word.startswith("--") or word.isupper() for word in name.split())
+    }
+    assert _all_commands() == without_options | set(NEED_NONE) | MAKE
+    assert command_line.main is not None
+
+
+@pytest.mark.parametrize("name", MAKE_NONE)
+def test_a_command_without_a_home_makes_none_and_says_which_it_looked_for(nowhere: Captionacc, name: str):
+    words = [word for word in name.split() if not word.startswith("--") and not word.isupper()]
+    said = nowhere(*words, *MAKE_NONE[name])
+    assert said.code == 1
+    assert f"error: there is no home at {Path.cwd() / '.captionacc'}" in said.text
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize("name", NEED_NONE)
+def test_what_needs_no_home_makes_none_either(nowhere: Captionacc, name: str):
+    said = nowhere(*name.split(), *NEED_NONE[name])
+    assert said.code == 0, said.text
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_the_doctor_says_that_there_is_no_home(nowhere: Captionacc):
+    text = nowhere("doctor").text
+    assert text.count("there is no home yet, `captionacc ingest FILE` makes one") == 2
+    assert "✗" not in text
+
+
+def test_the_homes_above_and_those_that_this_user_made_are_named(nowhere: Captionacc, tmp_path: Path):
+    above, made, gone = (tmp_path / name for name in ("videos/.captionacc", "films/.captionacc", "gone"))
+    for home in (above, made, gone):
+        make_home(home)
+    for home in (above, made):
+        (home / "dagster").mkdir()
+        (home / "dagster" / "dagster.yaml").touch()
+    said = nowhere("status")
+    assert said.code == 1
+    assert f"Known: {above}, {made}; work from there, or set CAPTIONACC_HOME to it." in said.text
+    assert f"(known: {above}, {made})" in nowhere("doctor").text
+
+
+def test_a_home_without_what_the_settings_look_for_in_it_is_none(nowhere: Captionacc, tmp_path: Path):
+    """As after a database URL was left out."""
+    home = Path.cwd() / ".captionacc"
+    (home / "bucket").mkdir(parents=True)
+    said = nowhere("status")
+    assert said.code == 1 and f"there is no postgres in the home {home}" in said.text
+    assert [entry.name for entry in home.iterdir()] == ["bucket"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_named"),
+    [
+        (["ingest", "--no-wait", "{clip}"], True),
+        (["retry", "{video}"], True),
+        (["layout", "approve", "{video}"], True),
+        (["cost", "limit", "--month-usd", "5"], True),
+        (["backfill", "--apply"], True),
+        (["migrate"], True),
+        (["status"], False),
+        (["captions", "{video}"], False),
+        (["layout", "show", "{video}"], False),
+        (["cost"], False),
+        (["cost", "limit"], False),
+        (["backfill"], False),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_command_that_writes_names_its_home(
+    captionacc: Captionacc, finished, clip: Clip, tmp_path: Path, arguments: list[str], is_named: bool
+):
+    given = [word.format(clip=clip.path, video=finished.video_id) for word in arguments]
+    said = captionacc(*given)
+    assert said.code == 0, said.text
+    named = f"Home: {tmp_path / 'home'} (catalogue by CAPTIONACC_DATABASE_URL, bucket file://"
+    assert (named in said.errors) is is_named
+    assert "Home:" not in said.output
+
+
+class TestPrivacy:
+    """What is in a home is its owner's alone."""
+
+    def test_a_new_home_and_what_commands_make_in_it(self, captionacc, clip: Clip, tmp_path, monkeypatch):
+        former = os.umask(0o022)
+        try:
+            monkeypatch.delenv("CAPTIONACC_STORAGE_URL")
+            assert captionacc("ingest", "--no-wait", clip.path).code == 0
+        finally:
+            os.umask(former)
+        home = tmp_path / "home"
+        assert {name: _mode(home / name) for name in (".", "bucket")} == {".": 0o700, "bucket": 0o700}
+
+    @pytest.mark.parametrize(
+        ("make", "mode"),
+        [
+            (lambda home: (home / "bucket").mkdir(), 0o700),
+            (lambda home: None, 0o700),
+            (lambda home: (home / "thesis.txt").touch(), 0o755),
+        ],
+        ids=["ours", "empty", "not only ours"],
+    )
+    def test_a_home_of_a_former_version_is_closed(self, tmp_path: Path, make: Callable, mode: int):
+        home = tmp_path / "home"
+        home.mkdir()
+        home.chmod(0o755)
+        make(home)
+        make_home(home)
+        assert _mode(home) == mode
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_register_keeps_the_newest_homes_and_any_name(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    homes = [tmp_path / name for name in ("one", "two words", "фильмы", os.fsdecode(b"\xff"))]
+    for home in [*homes, homes[0]]:
+        make_home(home)
+        (home / "bucket").mkdir(exist_ok=True)
+    assert known_homes(tmp_path / "other") == [homes[0], homes[3], homes[2], homes[1]]
+    require_home(homes[0])
+
+
+@pytest.mark.parametrize("state", ["file", "missing HOME"])
+def test_a_register_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch, state: str):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file") if state == "file" else "")
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    make_home(tmp_path / "home")
+    assert known_homes(tmp_path / "other") == []
