@@ -30,6 +30,7 @@ from modal_gpu.functions.extract import extract_frames_and_ocr
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
+from modal_gpu.timeline import Timeline
 
 
 @dataclass
@@ -38,6 +39,7 @@ class PipelineRun:
 
     captions: list[Caption]
     duration: float
+    timeline: Timeline
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -86,12 +88,13 @@ def run(video: Path, work: Path, settings: ComputeSettings | None = None) -> Pip
 
     captions = apply_readings(captions, read_texts(captions, recognize))
     lap("caption OCR")
-    return PipelineRun(captions, facts.duration, seconds)
+    return PipelineRun(captions, facts.duration, Timeline.from_rows(facts.time_spans), seconds)
 
 
 def run_pipeline(video: Path, work: Path) -> list[TimedCaption]:
     """Captions of a video, as subtitles show them."""
+    done = run(video, work)
     return [
         TimedCaption(start / 1000, end / 1000, caption.best_text)
-        for start, end, caption in shown(run(video, work).captions)
+        for start, end, caption in shown(done.captions, done.timeline)
     ]

@@ -145,6 +145,8 @@ class ExtractResult:
     full_frame_count: Count = 0
     #: What could not be decoded, in words; empty for a healthy file.
     damage: str = ""
+    #: Rows of the video's :class:`~modal_gpu.timeline.Timeline`.
+    time_spans: list[tuple[Count, float, bool]] = field(default_factory=list)
     #: Seconds spent a stage, for the run's metadata and the benchmarks.
     stage_seconds: dict[str, Seconds] = field(default_factory=dict)
 
@@ -189,6 +191,9 @@ class CropInferResult:
     total_size_bytes: Count = 0
     model_version: str = ""
     damage: str = ""
+    #: Of the whole video, as in :class:`ExtractResult`; a duration of 0: from a container that did not tell.
+    duration: Seconds = 0.0
+    time_spans: list[tuple[Count, float, bool]] = field(default_factory=list)
     stage_seconds: dict[str, Seconds] = field(default_factory=dict)
 
 

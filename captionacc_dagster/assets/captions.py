@@ -182,11 +182,11 @@ def subtitles(
     with working_on(stage, context, catalog) as video:
         keys = VideoKeys(video.tenant_id, video.video_id)
         captions = read_captions(object_store.get(keys.captions_db))
-        object_store.put(keys.srt, to_srt(captions).encode(), "application/x-subrip")
-        object_store.put(keys.vtt, to_vtt(captions).encode(), "text/vtt")
+        object_store.put(keys.srt, to_srt(captions, video.timeline).encode(), "application/x-subrip")
+        object_store.put(keys.vtt, to_vtt(captions, video.timeline).encode(), "text/vtt")
         if stage is not None:
             finish_text(context, catalog, video, captions)
-    cues = shown(captions)
+    cues = shown(captions, video.timeline)
     rows = [
         (f"{previews.clock(start / 1000)} - {previews.clock(end / 1000)}", caption.best_text)
         for start, end, caption in cues[:100]
@@ -263,7 +263,7 @@ def _image_table(
             previews.markdown_image(previews.strip_jpeg(image), f"caption {caption.id}"),
             caption.ocr_text or "",
             "" if caption.ocr_confidence is None else f"{caption.ocr_confidence:.2f}",
-            previews.clock(caption.start_seconds),
+            previews.clock(video.timeline.start(caption.start_seconds, caption.start_index)),
         )
         for caption, image in zip(chosen, images, strict=True)
     ]

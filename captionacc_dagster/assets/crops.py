@@ -23,6 +23,7 @@ from captionacc_dagster.resources.compute import Compute
 from modal_gpu.contracts import CropInferRequest, CropInferResult, CropRegion
 from modal_gpu.errors import RemoteUnavailableError
 from modal_gpu.extents.checkpoint import shipped
+from modal_gpu.timeline import Timeline
 
 #: Change it when the outputs of the same video would differ; the UI then shows what is stale.
 CROPS_VERSION = "vp9-1"
@@ -88,6 +89,15 @@ def crop_and_infer_caption_frame_extents(
             else:
                 result = _current_version(context, catalog, compute, video, selected)
         record_processing(catalog, video, function, result.processing_duration_seconds)
+        if result.duration:
+            catalog.record_times(
+                video.video_id,
+                "boundaries",
+                context.run.run_id,
+                frame_count=result.frame_count,
+                duration_seconds=result.duration,
+                timeline=Timeline.from_rows(result.time_spans),
+            )
         if result.damage:
             context.log.warning(f"video {video.video_id}: {result.damage}")
         if "caption_frame_extents_db" in selected:

@@ -23,6 +23,7 @@ from modal_gpu.functions.layout import rebuild_layout
 from modal_gpu.keys import VideoKeys
 from modal_gpu.ocr.engine import FrameOcr
 from modal_gpu.storage import ObjectStore
+from modal_gpu.timeline import Timeline
 
 #: Change it when the outputs of the same video would differ; the UI then shows what is stale.
 FRAMES_VERSION = "1"
@@ -105,6 +106,14 @@ def extract_frames_and_ocr(
                 )
                 result = compute.extract(request, _while_held(lease, log_steps(context.log.info)))
                 record_processing(catalog, video, function, result.processing_duration_seconds)
+                catalog.record_times(
+                    video.video_id,
+                    "layout",
+                    context.run.run_id,
+                    frame_count=result.frame_count,
+                    duration_seconds=result.duration,
+                    timeline=Timeline.from_rows(result.time_spans),
+                )
             catalog.bump_database_version(lease.token)
         if result is not None and result.damage:
             context.log.warning(f"video {video.video_id}: {result.damage}")
@@ -180,6 +189,7 @@ def _materializations(
                 "contact_sheet": _contact_sheet(object_store, keys, result, frames),
                 "frames": result.full_frame_count,
                 "duration_seconds": round(result.duration, 3),
+                "start_offset_seconds": Timeline.from_rows(result.time_spans).start_offset_seconds,
                 "width": result.frame_width,
                 "height": result.frame_height,
                 "codec": result.video_codec,

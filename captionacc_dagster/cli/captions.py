@@ -17,6 +17,7 @@ from modal_gpu.captions.subtitles import shown, to_rows, to_srt, to_vtt
 from modal_gpu.databases.captions import Caption, read_captions
 from modal_gpu.errors import CaptionAccError, ObjectNotFoundError
 from modal_gpu.keys import VideoKeys
+from modal_gpu.timeline import Timeline
 
 
 class CaptionsMissingError(CaptionAccError):
@@ -42,14 +43,14 @@ def load_captions(here: Parts, row: VideoRow) -> list[Caption]:
         ) from None
 
 
-def captions_table(captions: list[Caption]) -> Table:
+def captions_table(captions: list[Caption], timeline: Timeline) -> Table:
     """Start, end, text and how sure each is."""
     table = Table(box=None, pad_edge=False)
     table.add_column("start", justify="right", no_wrap=True)
     table.add_column("end", justify="right", no_wrap=True)
     table.add_column("text", overflow="fold")
     table.add_column("sure", justify="right")
-    for start, end, caption in shown(captions):
+    for start, end, caption in shown(captions, timeline):
         sure = "person" if caption.text is not None else f"{caption.ocr_confidence or 0:.2f}"
         table.add_row(clock(start / 1000), clock(end / 1000), caption.best_text.replace("\n", " / "), sure)
     return table
@@ -59,9 +60,10 @@ def captions_table(captions: list[Caption]) -> Table:
 def captions(video: Video) -> None:
     """Show a video's captions with their times."""
     here = parts()
-    found = load_captions(here, here.find_video(video))
-    if shown(found):
-        console.print(captions_table(found), highlight=False, markup=False)
+    row = here.find_video(video)
+    found = load_captions(here, row)
+    if shown(found, row.timeline):
+        console.print(captions_table(found, row.timeline), highlight=False, markup=False)
     else:
         console.print("This video has no captions.")
 
@@ -76,11 +78,12 @@ def export(
 ) -> None:
     """Write a video's captions as SubRip, WebVTT or JSON."""
     here = parts()
-    found = load_captions(here, here.find_video(video))
+    row = here.find_video(video)
+    found = load_captions(here, row)
     if format is SubtitleFormat.json:
-        text = json.dumps(to_rows(found), ensure_ascii=False, indent=2) + "\n"
+        text = json.dumps(to_rows(found, row.timeline), ensure_ascii=False, indent=2) + "\n"
     else:
-        text = {"srt": to_srt, "vtt": to_vtt}[format](found)
+        text = {"srt": to_srt, "vtt": to_vtt}[format](found, row.timeline)
     if output is None:
         sys.stdout.write(text)
     else:

@@ -41,7 +41,7 @@ def demo(
     for key, name in ((keys.srt, "sample.srt"), (keys.vtt, "sample.vtt")):
         here.object_store.download(key, folder / name)
     captions = load_captions(here, row)
-    console.print(captions_table(captions))
+    console.print(captions_table(captions, row.timeline))
     console.print(
         f"{len(captions)} captions in {time.monotonic() - started:.0f} s. "
         f"Subtitles: {folder / 'sample.srt'} and {folder / 'sample.vtt'}",

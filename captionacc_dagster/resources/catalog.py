@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol, Self
 
 from modal_gpu.contracts import CropRegion
 from modal_gpu.errors import CaptionAccError, InvalidCropRegionError
+from modal_gpu.timeline import Timeline
 
 #: The one tenant of the embedded platform.
 LOCAL_TENANT_ID = "00000000-0000-4000-8000-00000000cacc"
@@ -131,6 +132,8 @@ def _convert(value: Any, kind: Any) -> Any:
     kinds = typing.get_args(kind) or (kind,)
     if CropRegion in kinds:
         return CropRegion(**value)
+    if Timeline in kinds:
+        return Timeline.from_rows(value)
     if datetime in kinds:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
         return moment.astimezone(UTC)
@@ -259,6 +262,7 @@ class VideoRow(_Row):
     ocr_box_count: int | None
     failed_ocr_count: int | None
     damage: str
+    timeline: Timeline = dataclasses.field(metadata={"column": "time_spans"})
 
     layout_status: StageStatus
     layout_error_details: dict[str, Any] | None
@@ -799,6 +803,19 @@ class Catalog(Protocol):
     def retry_stage(self, video_id: str, stage: Stage) -> VideoRow: ...
 
     def complete_review(self, video_id: str, stage: Literal["boundaries", "text"]) -> VideoRow: ...
+
+    def record_times(
+        self,
+        video_id: str,
+        stage: Stage,
+        run_id: str,
+        *,
+        frame_count: int,
+        duration_seconds: float,
+        timeline: Timeline,
+    ) -> VideoRow:
+        """How long the video is and how players show its times, from the run that read it last."""
+        ...
 
     def finish_layout(self, video_id: str, run_id: str, outcome: LayoutOutcome) -> VideoRow:
         """Ready for a person, or approved at once where the tenant's policy says so."""

@@ -54,6 +54,7 @@ from captionacc_dagster.resources.catalog import (
 from captionacc_dagster.resources.leases import RenewedLease, hold_lease
 from modal_gpu.contracts import CropRegion, to_wire
 from modal_gpu.keys import canonical_uuid, check_key
+from modal_gpu.timeline import Timeline
 
 Row = dict[str, Any]
 
@@ -76,6 +77,7 @@ REPEATABLE = frozenset(
         "complete_review",
         "approve_layout",
         "activate_cropped_frames_version",
+        "record_times",
         "fail_cropped_frames_version",
         "record_inference_run",
         "renew_lock",
@@ -378,6 +380,28 @@ class FunctionCatalog(ABC):
 
     def complete_review(self, video_id: str, stage: Literal["boundaries", "text"]) -> VideoRow:
         return VideoRow.from_row(self._call_one("complete_review", video_id=_video_id(video_id), stage=stage))
+
+    def record_times(
+        self,
+        video_id: str,
+        stage: Stage,
+        run_id: str,
+        *,
+        frame_count: int,
+        duration_seconds: float,
+        timeline: Timeline,
+    ) -> VideoRow:
+        return VideoRow.from_row(
+            self._call_one(
+                "record_times",
+                video_id=_video_id(video_id),
+                stage=stage,
+                run_id=run_id,
+                frame_count=frame_count,
+                duration_seconds=float(duration_seconds),
+                time_spans=timeline.rows(),
+            )
+        )
 
     def finish_layout(self, video_id: str, run_id: str, outcome: LayoutOutcome) -> VideoRow:
         arguments = {name: getattr(outcome, name) for name in asdict(outcome)}

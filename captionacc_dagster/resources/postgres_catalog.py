@@ -193,7 +193,7 @@ def _order(column: str) -> sql.Composable:
 
 
 def _adapted(value: Any) -> Any:
-    if isinstance(value, list):
+    if isinstance(value, list) and not any(isinstance(item, tuple) for item in value):
         # Ids; as text, so that PostgreSQL takes them for whatever integers the function wants.
         return f"{{{','.join(map(str, value))}}}"
-    return Jsonb(value) if isinstance(value, dict) else value
+    return Jsonb(value) if isinstance(value, dict | list) else value

@@ -1,4 +1,4 @@
-"""Captions as subtitle files: SRT, WebVTT and rows for JSON."""
+"""Captions as subtitle files: SRT, WebVTT and rows for JSON. Times are those that a player shows."""
 
 from collections.abc import Iterable
 from html import escape
@@ -7,44 +7,58 @@ from typing import Any
 import pysubs2
 
 from modal_gpu.databases.captions import Caption
+from modal_gpu.timeline import Timeline
+
+#: Of a video whose index axis is a player's.
+UNCHANGED = Timeline()
 
 
-def shown(captions: Iterable[Caption]) -> list[tuple[int, int, Caption]]:
-    """Captions that viewers see, by start, with start and end in milliseconds.
+def shown(captions: Iterable[Caption], timeline: Timeline = UNCHANGED) -> list[tuple[int, int, Caption]]:
+    """Captions that viewers see, by start, with start and end in milliseconds as a player counts them.
 
     Ends are cut where the next caption starts; a caption that is left without time is dropped.
     """
-    visible = sorted((c for c in captions if c.is_shown), key=lambda c: (c.start_seconds, c.end_seconds))
+    visible = sorted(
+        (
+            (
+                round(timeline.start(caption.start_seconds, caption.start_index) * 1000),
+                round(timeline.end(caption.end_seconds, caption.end_index) * 1000),
+                caption,
+            )
+            for caption in captions
+            if caption.is_shown
+        ),
+        key=lambda cue: cue[:2],
+    )
     cues = []
-    for place, caption in enumerate(visible):
-        start, end = round(caption.start_seconds * 1000), round(caption.end_seconds * 1000)
+    for place, (start, end, caption) in enumerate(visible):
         if place + 1 < len(visible):
-            end = min(end, round(visible[place + 1].start_seconds * 1000))
+            end = min(end, visible[place + 1][0])
         if start < end:
             cues.append((start, end, caption))
     return cues
 
 
-def to_srt(captions: Iterable[Caption]) -> str:
+def to_srt(captions: Iterable[Caption], timeline: Timeline = UNCHANGED) -> str:
     """SubRip text with line feeds; encode it as UTF-8."""
-    return _file(captions, markup=False).to_string("srt", keep_ssa_tags=True)
+    return _file(captions, timeline, markup=False).to_string("srt", keep_ssa_tags=True)
 
 
-def to_vtt(captions: Iterable[Caption]) -> str:
+def to_vtt(captions: Iterable[Caption], timeline: Timeline = UNCHANGED) -> str:
     """WebVTT text with line feeds; ``&``, ``<`` and ``>`` are escaped, as its cue text demands."""
-    return _file(captions, markup=True).to_string("vtt", keep_ssa_tags=True)
+    return _file(captions, timeline, markup=True).to_string("vtt", keep_ssa_tags=True)
 
 
-def _file(captions: Iterable[Caption], markup: bool) -> pysubs2.SSAFile:
+def _file(captions: Iterable[Caption], timeline: Timeline, markup: bool) -> pysubs2.SSAFile:
     # Written with keep_ssa_tags: without it text in braces would be taken for styling and vanish.
     file = pysubs2.SSAFile()
-    for start, end, caption in shown(captions):
+    for start, end, caption in shown(captions, timeline):
         text = "\n".join(line.strip() for line in caption.best_text.splitlines() if line.strip())
         file.append(pysubs2.SSAEvent(start, end, escape(text, quote=False) if markup else text))
     return file
 
 
-def to_rows(captions: Iterable[Caption]) -> list[dict[str, Any]]:
+def to_rows(captions: Iterable[Caption], timeline: Timeline = UNCHANGED) -> list[dict[str, Any]]:
     """JSON-able rows of what viewers see; frames half-open, seconds to the millisecond."""
     return [
         {
@@ -59,5 +73,5 @@ def to_rows(captions: Iterable[Caption]) -> list[dict[str, Any]]:
             "extents_confidence": caption.confidence,
             "state": caption.state,
         }
-        for start, end, caption in shown(captions)
+        for start, end, caption in shown(captions, timeline)
     ]

@@ -240,6 +240,8 @@ def merge_extents(
     other predicted captions vanish.
     """
     changes = np.full(max(0, frame_count - 1), np.nan) if change_seconds is None else change_seconds
+    # A length from elsewhere never takes captions away that frames show.
+    duration = max(duration, (frame_count - 1) / INDEX_RATE)
     kept = sorted((c for c in existing if c.belongs_to_person), key=lambda c: c.start_index)
     machine = sorted((c for c in existing if not c.belongs_to_person), key=lambda c: c.start_index)
     pieces = [

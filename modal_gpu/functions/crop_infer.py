@@ -116,6 +116,8 @@ def crop_and_infer_caption_frame_extents(
         total_size_bytes=size,
         model_version=predictor.model_version,
         damage=report.describe(),
+        duration=float(info.duration),
+        time_spans=info.timeline.rows(),
         stage_seconds=watch.seconds,
     )
 

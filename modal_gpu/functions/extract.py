@@ -74,6 +74,7 @@ def extract_frames_and_ocr(
         layout_db_key=keys.layout_db,
         full_frame_count=len(indices),
         damage=report.describe(),
+        time_spans=info.timeline.rows(),
         stage_seconds=watch.seconds,
     )
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
+from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -16,12 +17,11 @@ from av.video.stream import VideoStream
 from modal_gpu import frame_index
 from modal_gpu.errors import NoFramesError
 from modal_gpu.media import pyav
+from modal_gpu.media.clock import RESTART_SECONDS, ClockReader
 from modal_gpu.media.probe import VideoInfo, frame_pts, probe
 from modal_gpu.media.report import DecodeReport
 from modal_gpu.media.source import is_cut_off, open_video
 
-#: A time stamp that falls back by more than this is a clock that started again.
-_RESTART_SECONDS = 1
 #: Containers that tell when packets are shown and where key frames are, on one clock.
 _SEEKABLE_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 #: Seconds that decoding starts before a wanted frame; more where the first frame comes too late.
@@ -34,7 +34,7 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True)
 class PresentedFrame:
-    """A decoded source frame and when it is shown, in seconds after the first presented frame."""
+    """A decoded source frame and when it is shown, in seconds on the index axis."""
 
     seconds: Fraction
     duration: Fraction
@@ -56,8 +56,8 @@ def presented_frames(
 
     One pass (two where there is damage: :func:`repeatable`); memory is a few frames a decoding thread
     (``threads``, 0 for one a core). Packets that cannot be decoded are counted in ``report`` and skipped.
-    Times strictly ascend: a frame whose time stamp runs backwards is put right after the one before it,
-    and where a clock starts again (joined recordings) the rest follows on. Raises as :func:`probe`
+    Times are those of ``info.clock`` and strictly ascend: a frame whose time stamp runs backwards, or is far
+    ahead of the next one's, is put right after the one before it. Raises as :func:`probe`
     does, and :class:`NoFramesError` when nothing can be decoded.
     """
     info = info or probe(path)
@@ -95,39 +95,75 @@ def _presented(
     path: str | Path, report: DecodeReport, info: VideoInfo, start_index: int, threads: int
 ) -> Iterator[PresentedFrame]:
     report.promised_seconds = info.promised_duration
-    nominal = 1 / info.average_rate if info.average_rate else Fraction(1, 25)
-    last: Fraction | None = None
-    end = shift = Fraction(0)
+    report.left_out_gaps, report.left_out_seconds = info.clock.left_out()
+    start_index = start_index if info.clock.ascends else 0
+    end: Fraction | None = None
     with open_video(path) as (container, stream):
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
-        key_pts: int | None = None
-        seeked = start_index > 0 and pyav.seek(container, info.pts_at(start_index), stream)
-        packets = pyav.demux(container, stream, report)
-        if seeked:
-            key = next((packet for packet in packets if packet.is_keyframe or not packet.size), None)
-            if key is not None:
-                key_pts, packets = key.pts, itertools.chain([key], packets)
-        for frame in decode_packets(packets, stream, report):
-            pts = frame_pts(frame)
-            if key_pts is not None and pts is not None and pts < key_pts:
-                continue  # shown before the key frame: made from the group before, which was not decoded
-            seconds = info.seconds(pts) + shift if pts is not None else end
-            if last is not None and seconds < last - _RESTART_SECONDS:
-                shift += end - seconds
-                seconds = end
-            elif last is not None and seconds <= last:
-                seconds = last + info.time_base
-            last = seconds
-            duration = frame.duration * info.time_base if frame.duration else nominal
-            end = seconds + duration
+        packets, key_pts = _packets_from(start_index, container, stream, info, report)
+        frames = _after(key_pts, decode_packets(packets, stream, report))
+        for shown in _ascending(frames, info, begins=start_index == 0):
+            end = shown.seconds + shown.duration
             report.decoded_frames += 1
-            report.concealed_frames += frame.is_corrupt
-            yield PresentedFrame(seconds, duration, frame)
+            report.concealed_frames += shown.frame.is_corrupt
+            yield shown
     report.end_seconds = end
     report.ended_early = report.ended_early or info.ended_early
-    if last is None and start_index == 0:
+    if end is None and start_index == 0:
         raise NoFramesError("the video has no frames that can be decoded")
+
+
+def _packets_from(
+    start_index: int, container: InputContainer, stream: VideoStream, info: VideoInfo, report: DecodeReport
+) -> tuple[Iterator[Packet], int | None]:
+    """Packets from the key frame at or before an index on, and that one's time stamp after a seek."""
+    seeked = start_index > 0 and pyav.seek(container, info.clock.pts_at(start_index), stream)
+    packets = pyav.demux(container, stream, report)
+    if not seeked:
+        return packets, None
+    key = next((packet for packet in packets if packet.is_keyframe or not packet.size), None)
+    return (packets, None) if key is None else (itertools.chain([key], packets), key.pts)
+
+
+def _after(key_pts: int | None, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+    """Without frames shown before the key frame: made from the group before, which was not decoded."""
+    for frame in frames:
+        pts = frame_pts(frame)
+        if key_pts is None or pts is None or pts >= key_pts:
+            yield frame
+
+
+def _ascending(frames: Iterator[VideoFrame], info: VideoInfo, *, begins: bool) -> Iterator[PresentedFrame]:
+    """The frames with their times; ``begins``: the first one is the video's."""
+    clock = ClockReader(info.clock)
+    nominal = 1 / info.average_rate if info.average_rate else Fraction(1, 25)
+    last: Fraction | None = None
+    end = Fraction(0)
+
+    def stamped() -> Iterator[tuple[VideoFrame, Fraction | None]]:
+        for frame in frames:
+            pts = frame_pts(frame)
+            yield frame, None if pts is None else clock.seconds(pts)
+
+    for (frame, seconds), (_, following) in _with_next(stamped()):
+        seconds = end if seconds is None else seconds
+        earliest = Fraction(0) if last is None else last + info.time_base
+        near = earliest - RESTART_SECONDS
+        is_ahead = following is not None and near <= following < seconds - RESTART_SECONDS
+        if (last is not None or begins) and (is_ahead or seconds < earliest):
+            seconds = earliest
+        last = seconds
+        duration = frame.duration * info.time_base if frame.duration else nominal
+        end = seconds + duration
+        yield PresentedFrame(seconds, duration, frame)
+
+
+_NO_FRAME = (None, None)
+
+
+def _with_next(items: Iterator[_Item]) -> Iterator[tuple[_Item, _Item]]:
+    return itertools.pairwise(itertools.chain(items, [_NO_FRAME]))
 
 
 def presented_frames_from(
@@ -143,7 +179,7 @@ def presented_frames_from(
     Only what comes after a key frame near by is decoded, where the container's times and key frames can
     be relied on; elsewhere everything before is decoded and thrown away.
     """
-    if info.container_format in _SEEKABLE_FORMATS:
+    if info.container_format in _SEEKABLE_FORMATS and info.clock.ascends:
         for lead in _LEAD_SECONDS:
             start_index = first_index - lead * frame_index.INDEX_RATE
             if start_index <= 0:
@@ -182,19 +218,17 @@ def frames_with_indices(
 ) -> Iterator[tuple[PresentedFrame, range]]:
     """Each frame with the 10 Hz indices at which it is shown: none for a frame between two indices.
 
-    The ranges follow each other without a gap from ``first_index`` to ``index_count``, or to the end of
-    the last frame where that is later. ``frames`` begin at or before ``first_index``, or are the whole
-    video's.
+    The ranges follow each other without a gap from ``first_index`` to ``index_count``; none goes beyond.
+    ``frames`` begin at or before ``first_index``, or are the whole video's.
     """
     shown: PresentedFrame | None = None
     index = first_index
     for frame in frames:
         if shown is not None:
             # Indices before this frame's time; its own moment belongs to it.
-            stop = max(index, math.ceil(frame.seconds * frame_index.INDEX_RATE))
+            stop = max(index, min(index_count, math.ceil(frame.seconds * frame_index.INDEX_RATE)))
             yield shown, range(index, stop)
             index = stop
         shown = frame
     if shown is not None:
-        stop = max(index_count, frame_index.frame_count(shown.seconds + shown.duration), index)
-        yield shown, range(index, stop)
+        yield shown, range(index, max(index_count, index))

@@ -1,6 +1,6 @@
 """Frames selected by presentation time: crops at 10 Hz in one pass, or full frames here and there.
 
-Index ``i`` is the last frame whose presentation time, counted from the first presented frame, is
+Index ``i`` is the last frame whose presentation time on the index axis (:mod:`modal_gpu.media.clock`) is
 at or before ``i / 10`` s. Damage never moves an index: the last good frame stands in for a missing
 stretch (before the first good frame, that one does).
 """
@@ -56,7 +56,7 @@ class CroppedFrame:
 
     index: int
     yuv: np.ndarray
-    #: When the source frame is shown, in seconds after the first presented frame.
+    #: When the source frame is shown, in seconds on the index axis.
     seconds: float
     #: YCbCr matrix coefficients (ISO/IEC 23091-2).
     matrix: int
@@ -87,10 +87,9 @@ def read_cropped_frames(
     """The crop of every frame index in ``[first_index, end_index)``, in one pass with bounded memory.
 
     The rectangle is ``crop.pixels(info.width, info.height)``. Without ``end_index``: to the end of the
-    video, ``info.index_count`` (more only when the video holds more than its container tells). A part
-    has the very frames of the whole. With ``source_size`` (height, width) each frame also has small
-    pictures of that size of the source frames since the one before (from a bit before ``first_index``
-    for the first). Raises as :func:`presented_frames`.
+    video, ``info.index_count``. A part has the very frames of the whole. With ``source_size`` (height,
+    width) each frame also has small pictures of that size of the source frames since the one before (from
+    a bit before ``first_index`` for the first). Raises as :func:`presented_frames`.
     """
     info = info or probe(path)
     rectangle = crop.pixels(info.width, info.height)
@@ -101,7 +100,6 @@ def read_cropped_frames(
         frames = presented_frames_from(path, first_index - 1, report, info=info, threads=threads)
     else:
         frames = presented_frames(path, report, info=info, threads=threads)
-    index_count = info.index_count if end_index is None else min(info.index_count, end_index)
     since: list[SourceStrip] = []
 
     def cropped(index: int, shown: PresentedFrame) -> CroppedFrame:
@@ -119,7 +117,7 @@ def read_cropped_frames(
                 if len(since) > MAX_SOURCE_STRIPS:
                     del since[1::2]
 
-    for shown, indices in frames_with_indices(watched(frames), index_count, first_index):
+    for shown, indices in frames_with_indices(watched(frames), info.index_count, first_index):
         first: CroppedFrame | None = None
         for index in indices:
             if index == end_index:

@@ -1,6 +1,7 @@
-"""What a video file is, found out without decoding more than its first frame."""
+"""What a video file is, found out by reading its packets and decoding no more than its first frame."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -11,13 +12,14 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from modal_gpu import frame_index
 from modal_gpu.contracts import MIN_CROP_PIXELS
 from modal_gpu.errors import BadVideoError, NoFramesError
 from modal_gpu.media import pyav
+from modal_gpu.media.clock import Clock, Stamp, read_clock
 from modal_gpu.media.geometry import Orientation, square_pixel_size
 from modal_gpu.media.pixels import matrix_coefficients
-from modal_gpu.media.source import MAX_FRAME_PIXELS, is_broadcast, open_video
+from modal_gpu.media.source import MAX_FRAME_PIXELS, is_broadcast, is_cut_off, open_video
+from modal_gpu.timeline import Timeline
 
 #: Longer is a broken time stamp rather than footage.
 MAX_DURATION_SECONDS = 48 * 3600
@@ -27,14 +29,15 @@ MAX_FRAME_SIDE = 16_384
 _EARLY_SECONDS = Fraction(1, 2)
 
 _DEFAULT_FRAME_SECONDS = Fraction(1, 25)
-_TAIL_SECONDS = (4, 64)
+#: A frame rate in a header that makes frames longer than this is not believed.
+_LONGEST_FRAME_SECONDS = 1
 #: Matroska's statistics tag, such as 00:00:08.040000000.
 _CLOCK = re.compile(r"([0-9]{1,5}):([0-9]{1,2}):([0-9]{1,2}(?:\.[0-9]{1,9})?)")
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A video's facts. Sizes in pixels; times in seconds after the first presented frame."""
+    """A video's facts. Sizes in pixels; times in seconds on the index axis (:mod:`modal_gpu.media.clock`)."""
 
     #: Upright, with square pixels: display matrix and sample aspect ratio applied.
     width: int
@@ -44,10 +47,8 @@ class VideoInfo:
     codec: str
     #: Bit/s of the video stream, or of the whole file where only that is known; 0 when unknown.
     bitrate: int
-    #: From the first presented frame to the end of the last one that the file really holds.
-    duration: Fraction
-    #: Number of 10 Hz frame indices.
-    index_count: int
+    #: Where each time stamp lies on the index axis, and how long that is.
+    clock: Clock
     average_rate: Fraction | None
     pixel_format: str
     has_audio: bool
@@ -58,38 +59,48 @@ class VideoInfo:
     sample_aspect_ratio: Fraction
     orientation: Orientation
     time_base: Fraction
-    #: Presentation time stamp of the first presented frame, in ``time_base`` units.
-    start_pts: int
     #: YCbCr matrix coefficients (ISO/IEC 23091-2) of the first frame.
     matrix: int
     #: What the header says the duration is; ``None`` when it does not say it for the video stream.
     promised_duration: Fraction | None
 
     @property
+    def duration(self) -> Fraction:
+        """From the first presented frame to the end of the last one that the file really holds."""
+        return self.clock.duration
+
+    @property
+    def index_count(self) -> int:
+        """Number of 10 Hz frame indices, for every stage that reads the file."""
+        return self.clock.index_count
+
+    @property
+    def timeline(self) -> Timeline:
+        """What to add to times on the index axis where they leave the platform."""
+        return self.clock.timeline
+
+    @property
+    def start_pts(self) -> int:
+        """Presentation time stamp of the first presented frame, in ``time_base`` units."""
+        return self.clock.start_pts
+
+    @property
     def ended_early(self) -> bool:
         """The file holds less than its header promised."""
-        return self.promised_duration is not None and self.promised_duration - self.duration > _EARLY_SECONDS
-
-    def seconds(self, pts: int) -> Fraction:
-        """Presentation time of a time stamp, in seconds after the first presented frame."""
-        return (pts - self.start_pts) * self.time_base
-
-    def pts_at(self, index: int) -> int:
-        """The last time stamp at or before a frame index's moment."""
-        return self.start_pts + frame_index.index_time(index) // self.time_base
+        promised, held = self.promised_duration, self.clock.stamped_duration
+        return promised is not None and promised - held > _EARLY_SECONDS
 
 
 def probe(path: str | Path) -> VideoInfo:
     """Facts of the video at ``path``.
 
-    The first frame is decoded, since headers lie about sizes; the last packets are read, since
-    headers lie about durations. Raises ``FileNotFoundError``, :class:`NotAVideoError`,
+    The first frame is decoded, since headers lie about sizes; all packets are read, since headers lie
+    about durations. Raises ``FileNotFoundError``, :class:`NotAVideoError`,
     :class:`NoVideoStreamError`, :class:`NoFramesError`, or :class:`BadVideoError` for frames or a
     duration that no footage has. Each has a one-line message for the uploader.
     """
     with open_video(path) as (container, stream):
-        frame, start_pts = _first_frame(container, stream)
-        time_base = pyav.time_base(stream)
+        frame, clock = _first_frame_and_clock(container, stream)
         coded_size = (frame.width, frame.height)
         sample_aspect = stream.sample_aspect_ratio or Fraction(1)
         square_size = square_pixel_size(*coded_size, sample_aspect)
@@ -101,13 +112,10 @@ def probe(path: str | Path) -> VideoInfo:
                 f"(at least {MIN_CROP_PIXELS}×{MIN_CROP_PIXELS})"
             )
         _check_size(square_size)
-        promised = _promised_duration(container, stream, start_pts)
-        end_pts = _end_pts(container, stream, promised, start_pts)
-        duration = max((end_pts - start_pts) * time_base, time_base)
-        if duration > MAX_DURATION_SECONDS:
+        if clock.duration > MAX_DURATION_SECONDS:
             raise BadVideoError(
-                f"the video claims to last {float(duration) / 3600:.0f} hours; at most "
-                f"{MAX_DURATION_SECONDS // 3600} are accepted, so its time stamps are probably damaged"
+                f"the video lasts {float(clock.duration) / 3600:.0f} hours; at most "
+                f"{MAX_DURATION_SECONDS // 3600} are accepted"
             )
         return VideoInfo(
             width=width,
@@ -115,8 +123,7 @@ def probe(path: str | Path) -> VideoInfo:
             rotation=orientation.rotation,
             codec=stream.codec_context.name,
             bitrate=pyav.bit_rate(stream, container),
-            duration=duration,
-            index_count=frame_index.frame_count(duration),
+            clock=clock,
             average_rate=pyav.average_rate(stream),
             pixel_format=frame.format.name,
             has_audio=bool(container.streams.audio),
@@ -125,10 +132,9 @@ def probe(path: str | Path) -> VideoInfo:
             square_size=square_size,
             sample_aspect_ratio=sample_aspect,
             orientation=orientation,
-            time_base=time_base,
-            start_pts=start_pts,
+            time_base=stream.time_base,
             matrix=matrix_coefficients(frame),
-            promised_duration=promised,
+            promised_duration=_promised_duration(container, stream, clock.start_pts),
         )
 
 
@@ -142,15 +148,56 @@ def _check_size(size: tuple[int, int]) -> None:
         )
 
 
-def _first_frame(container: InputContainer, stream: VideoStream) -> tuple[VideoFrame, int]:
+def _first_frame_and_clock(container: InputContainer, stream: VideoStream) -> tuple[VideoFrame, Clock]:
+    """The first frame that decodes, and the clock of all packets, in one pass over the file."""
+    stream.thread_type = "SLICE"  # frame threads would decode ahead
+    time_base = pyav.time_base(stream)
+    nominal = max(1, int(min(frame_seconds(stream), _LONGEST_FRAME_SECONDS) / time_base))
+    packets = pyav.demux(container, stream)
+    opening: list[Stamp] = []
+    frame, start_pts = _first_frame(container, stream, _stamped_into(opening, packets, nominal))
+    leading = int(1 / time_base)
+
+    def stamps() -> Iterator[Stamp]:
+        # What comes before the first frame could not be decoded, or is not to be shown.
+        yield from (stamp for stamp in opening if stamp.pts is None or stamp.pts >= start_pts)
+        following: list[Stamp] = []
+        for _ in _stamped_into(following, packets, nominal):
+            while following:
+                stamp = following.pop()
+                if stamp.pts is None or not start_pts - leading <= stamp.pts < start_pts:
+                    yield stamp
+
+    start_time = pyav.ticks(container.start_time)
+    clock = read_clock(
+        stamps(),
+        start_pts,
+        time_base,
+        container_start=None if start_time is None else Fraction(start_time, av.time_base),
+        held=not is_broadcast(container),
+    )
+    return frame, clock
+
+
+def _stamped_into(stamps: list[Stamp], packets: Iterator[Packet], nominal: int) -> Iterator[Packet]:
+    """The packets as they are drawn; ``stamps`` gets those of the ones that a player presents."""
+    for packet in packets:
+        if packet.size > 0 and not packet.is_discard and not is_cut_off(packet):
+            pts, dts = pyav.ticks(packet.pts), pyav.ticks(packet.dts)
+            stamps.append(Stamp(dts, pts, pyav.length(packet.duration) or nominal))
+        yield packet
+
+
+def _first_frame(
+    container: InputContainer, stream: VideoStream, packets: Iterator[Packet]
+) -> tuple[VideoFrame, int]:
     """The first frame that decodes, and the time stamp of the first that is to be presented.
 
     The two differ where the file's beginning is damaged: index 0 must not move because of that.
     """
-    stream.thread_type = "SLICE"  # frame threads would decode ahead
-    packets = damaged = 0
-    for packet in pyav.demux(container, stream):
-        packets += packet.size > 0
+    found = damaged = 0
+    for packet in packets:
+        found += packet.size > 0
         frames = pyav.decode(stream, packet)
         if frames is None:
             # Recordings cut out of a broadcast begin anywhere: nothing is presented before a key frame.
@@ -159,7 +206,7 @@ def _first_frame(container: InputContainer, stream: VideoStream) -> tuple[VideoF
         for frame in frames:
             candidates = [frame_pts(frame), pyav.ticks(stream.start_time) if damaged else None]
             return frame, min((pts for pts in candidates if pts is not None), default=0)
-    what = f"none of its {packets} packets can be decoded" if packets else "its video stream is empty"
+    what = f"none of its {found} packets can be decoded" if found else "its video stream is empty"
     raise NoFramesError(f"the video has no frames: {what}")
 
 
@@ -194,31 +241,3 @@ def _container_seconds(container: InputContainer) -> Fraction | None:
 def _clock_seconds(text: str) -> Fraction | None:
     found = _CLOCK.fullmatch(text.strip())
     return int(found[1]) * 3600 + int(found[2]) * 60 + Fraction(found[3]) if found else None
-
-
-def _end_pts(
-    container: InputContainer, stream: VideoStream, promised: Fraction | None, start_pts: int
-) -> int:
-    """End of the last presented frame that the file holds, from its last packets, without decoding."""
-    known = promised
-    if known is None:
-        known = _container_seconds(container)
-    attempts = [
-        start_pts + (known - tail) // stream.time_base for tail in _TAIL_SECONDS if known and known > tail
-    ]
-    frame_ticks = max(1, round(frame_seconds(stream) / stream.time_base))
-    for seek_pts in [*attempts, None]:
-        if not pyav.seek(container, start_pts if seek_pts is None else seek_pts, stream):
-            continue
-        ends = (_packet_end(packet, frame_ticks) for packet in pyav.demux(container, stream))
-        end_pts = max((end for end in ends if end is not None), default=start_pts)
-        if end_pts > start_pts:
-            return end_pts
-    return start_pts + frame_ticks
-
-
-def _packet_end(packet: Packet, frame_ticks: int) -> int | None:
-    pts = pyav.ticks(packet.pts if packet.pts is not None else packet.dts)
-    if pts is None or packet.is_discard or packet.is_corrupt or not packet.size:
-        return None
-    return pts + (pyav.length(packet.duration) or frame_ticks)

@@ -1,4 +1,4 @@
-"""What was damaged in a video, in words."""
+"""What was damaged in a video or left out of it, in words."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,6 +20,9 @@ class DecodeReport:
     #: Where the decodable video ends, and where the header says it does, in seconds.
     end_seconds: Fraction | None = None
     promised_seconds: Fraction | None = None
+    #: Long stretches without a frame that nothing is computed for, and their seconds in all.
+    left_out_gaps: int = 0
+    left_out_seconds: float = 0.0
 
     @property
     def decoder_met_damage(self) -> bool:
@@ -31,7 +34,7 @@ class DecodeReport:
         self.__init__()
 
     def describe(self) -> str:
-        """One line for a person; empty for a healthy file."""
+        """One line for a person; empty for a healthy file without long gaps."""
         parts = []
         if self.corrupt_packets:
             parts.append(
@@ -50,4 +53,7 @@ class DecodeReport:
                 if self.promised_seconds is not None:
                     part += f" of {float(self.promised_seconds):.1f} s"
             parts.append(part)
+        if self.left_out_gaps:
+            gaps = "a gap" if self.left_out_gaps == 1 else f"{self.left_out_gaps} gaps"
+            parts.append(f"{gaps} without frames left out, {self.left_out_seconds:.0f} s")
         return "; ".join(parts)

@@ -26,7 +26,8 @@ from modal_gpu.media.source import is_cut_off, open_video
 
 #: Codecs whose bitstream marks exactly the frames that no other refers to (H.264: nal_ref_idc).
 _SKIPPABLE_CODECS = {"h264"}
-#: Containers whose packets do not tell when their frames are shown: decoded from the beginning.
+#: Containers whose packets do not tell when their frames are shown: decoded from the beginning, as are
+#: joined recordings, in which one time stamp stands for several moments.
 _UNTIMED_FORMATS = {"avi"}
 #: Nearer than this, in seconds, reading on is cheaper than seeking.
 _NEAR_SECONDS = 2
@@ -44,7 +45,7 @@ def frames_at(
     path: str | Path, indices: Sequence[int], info: VideoInfo, report: DecodeReport, threads: int = 0
 ) -> Iterator[tuple[int, PresentedFrame]]:
     """The frame of each of the ascending ``indices``; see the module. Raises :class:`NoFramesError`."""
-    if info.container_format in _UNTIMED_FORMATS:
+    if info.container_format in _UNTIMED_FORMATS or not info.clock.ascends:
         yield from _read_through(path, indices, info, report, threads)
         return
     yield from repeatable(lambda count: _frames_at(path, indices, info, report, count), report, threads)
@@ -61,10 +62,15 @@ def _frames_at(
             if frame is None:
                 yield index, _last_good_frame(path, index, info)
             else:
-                yield index, PresentedFrame(info.seconds(frame.pts), frame.duration * info.time_base, frame)
+                yield index, _presented(frame, info)
     report.promised_seconds = info.promised_duration
+    report.left_out_gaps, report.left_out_seconds = info.clock.left_out()
     report.end_seconds = info.duration
     report.ended_early = report.ended_early or info.ended_early
+
+
+def _presented(frame: VideoFrame, info: VideoInfo) -> PresentedFrame:
+    return PresentedFrame(info.clock.seconds(frame.pts), frame.duration * info.time_base, frame)
 
 
 def _read_through(
@@ -130,7 +136,7 @@ class _SeekingDecoder:
 
     def frames(self, indices: Sequence[int]) -> Iterator[tuple[int, VideoFrame | None]]:
         for index in indices:
-            limit = self._limit = self._info.pts_at(index)
+            limit = self._limit = self._info.clock.pts_at(index)
             yield from self._read_past(limit)
             candidates = [*self._fed, *(packet.pts for packet in self._queue if _can_be_shown(packet))]
             pts = max((pts for pts in candidates if pts <= limit), default=None)

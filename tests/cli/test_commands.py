@@ -12,6 +12,7 @@ from captionacc_dagster.resources.catalog import VideoRow
 from captionacc_dagster.resources.migrations import load_migrations
 from modal_gpu.contracts import CropRegion
 from modal_gpu.databases.captions import read_captions, write_captions
+from modal_gpu.timeline import Timeline
 from tests.cli.conftest import Captionacc
 from tests.line_fixtures import Clip, Line
 
@@ -274,6 +275,25 @@ class TestCaptionsAndExport:
         assert [row["text"] for row in rows][1] == "Only the gulls are still awake."
         assert all(row["start_seconds"] < row["end_seconds"] <= 8 for row in rows)
         assert all(0.8 < row["ocr_confidence"] <= 1 and row["source"] == "ocr" for row in rows)
+
+    def test_every_output_counts_as_players_do(self, captionacc: Captionacc, line: Line, finished: VideoRow):
+        before = json.loads(captionacc("export", finished.video_id, "--format", "json").output)
+        line.catalog.begin_stage(finished.video_id, "layout", "run")
+        late = Timeline.from_rows([(0, 61.5, True)])
+        line.catalog.record_times(
+            finished.video_id, "layout", "run", frame_count=80, duration_seconds=8, timeline=late
+        )
+        line.catalog.release_stage(finished.video_id, "layout", "run")
+        rows = json.loads(captionacc("export", finished.video_id, "--format", "json").output)
+        for row, old in zip(rows, before, strict=True):
+            assert row["start_seconds"] == pytest.approx(old["start_seconds"] + 61.5)
+            assert row["end_seconds"] == pytest.approx(old["end_seconds"] + 61.5)
+            assert (row["start_index"], row["end_index"]) == (old["start_index"], old["end_index"])
+        for format in ("srt", "vtt"):
+            text = captionacc("export", finished.video_id, "--format", format).output
+            cues = pysubs2.SSAFile.from_string(text, format)
+            assert [cue.start for cue in cues] == [round(row["start_seconds"] * 1000) for row in rows]
+        assert "1:06.6" in captionacc("captions", finished.video_id).text  # the third one, from 5.08 s on
 
     def test_an_unknown_format_is_a_usage_error_that_names_the_known(self, captionacc, finished: VideoRow):
         said = captionacc("export", finished.video_id, "--format", "docx")

@@ -214,3 +214,11 @@ def test_only_captions_with_text_that_are_no_gaps_are_shown():
     assert not make_caption(0, 1, ocr_text="x", text="").is_shown
     assert not make_caption(0, 1, ocr_text="x", state="gap").is_shown
     assert not make_caption(0, 1).is_shown
+
+
+def test_a_length_from_elsewhere_takes_no_caption_away():
+    """A row that knows 8 s of a video of 16 s: captions in the second half keep their times."""
+    found = [Extent(20, 40, 0.9), Extent(100, 120, 0.9), Extent(150, 160, 0.9)]
+    captions = captions_from_extents(found, 160, 8.0)
+    assert [caption.start_seconds for caption in captions] == pytest.approx([1.95, 9.95, 14.95])
+    assert [caption.end_seconds for caption in captions] == pytest.approx([3.95, 11.95, 15.9])
