@@ -1,6 +1,6 @@
 """Room on the disks that the platform writes to."""
 
-import shutil
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,13 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from captionacc_dagster.settings import Settings
+from modal_gpu.disk_full import ADVICE
+from modal_gpu.errors import DiskFullError
 
 #: Less than this is little: a long video's frames, its databases and PostgreSQL's log want more.
 LITTLE_BYTES = 2_000_000_000
+#: With less than this, databases that only log what happens cannot go on.
+FULL_BYTES = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ def disk_places(settings: Settings) -> list[Place]:
     by_disk: dict[int, Path] = {}
     for folder in folders:
         by_disk.setdefault(_there(folder).stat().st_dev, folder)
-    return [Place(folder, shutil.disk_usage(_there(folder)).free) for folder in by_disk.values()]
+    return [Place(folder, _free(_there(folder))) for folder in by_disk.values()]
 
 
 def little_space(places: Sequence[Place], needed: int = 0) -> str | None:
@@ -48,6 +52,21 @@ def little_space(places: Sequence[Place], needed: int = 0) -> str | None:
         return None
     shown = ", ".join(f"{place.free / 1e9:.1f} GB in {place.folder}" for place in little)
     return f"little space is left on the disk ({shown}): make room, or move it (CAPTIONACC_HOME, TMPDIR)"
+
+
+def refuse_full_disk(places: Sequence[Place]) -> None:
+    """Raise :class:`DiskFullError` for the first place that has no room for anything."""
+    for place in places:
+        if place.free < FULL_BYTES:
+            raise DiskFullError(
+                f"the disk is full: {place.free / 1e6:.0f} MB left for {place.folder}; {ADVICE}"
+            )
+
+
+def _free(folder: Path) -> int:
+    """Bytes that this user may still write: the reserve of the file system is root's."""
+    found = os.statvfs(folder)
+    return (found.f_bfree if os.geteuid() == 0 else found.f_bavail) * found.f_frsize
 
 
 def _there(folder: Path) -> Path:

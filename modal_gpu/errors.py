@@ -63,6 +63,12 @@ class ObjectNotFoundError(StorageError):
     retryable = False
 
 
+class DiskFullError(StorageError):
+    """A disk has no room; nothing helps but to make some. The message names the folder."""
+
+    retryable = False
+
+
 class StorageUrlError(StorageError):
     """A storage URL of a form that this project does not know."""
 

@@ -6,6 +6,7 @@ Errors name the key and the store in one line and never hold credentials, nor th
 (S3 servers repeat the access key in theirs).
 """
 
+import errno
 import re
 import uuid
 from collections import deque
@@ -28,8 +29,10 @@ from obstore.exceptions import (
 )
 from obstore.store import LocalStore, S3Store
 
+from modal_gpu.disk_full import disk_full
 from modal_gpu.errors import (
     CaptionAccError,
+    DiskFullError,
     InvalidKeyError,
     ObjectNotFoundError,
     StorageError,
@@ -47,6 +50,8 @@ _PARTS_IN_FLIGHT = 4
 _DOWNLOAD_CHUNK = 4 * _MIB
 _DELETE_BATCH = 1_000  # keys of one DeleteObjects request
 
+#: What the library says of a full disk or quota, whose numbers are 28, and 122 or 69.
+_FULL = re.compile(rf"\(os error ({errno.ENOSPC}|{errno.EDQUOT})\)")
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -292,6 +297,8 @@ class ObjectStore:
         status = next(iter(re.findall(r"non-2xx status code: (\d{3})", text)), "")
         if code == "NoSuchBucket":
             return StorageError(f"{what}: there is no such bucket. Create it, or correct its name.")
+        if self._root is not None and (disk_full(error) or _FULL.search(text)):
+            return DiskFullError(f"the disk is full: {what}; make room, then try again")
         if isinstance(error, FileNotFoundError):
             return ObjectNotFoundError(f"{what}: there is no such object")
         if isinstance(error, PermissionDeniedError | UnauthenticatedError) or status in ("401", "403"):

@@ -7,8 +7,11 @@ A test marked ``data`` needs the shared footage.
 
 import os
 import shutil
+import subprocess
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,14 +19,24 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("CAPTIONACC_TEST_DATA", REPOSITORY.parent / "shared" / "data")).resolve()
 
-#: The real Supabase CLI of tests/supabase_cli, which `make test-system` installs from npm.
-SUPABASE_CLI = REPOSITORY / "tests" / "supabase_cli" / "node_modules" / ".bin" / "supabase"
-
 #: Parts that are no executable, and how each is found.
 SPECIAL_PARTS: dict[str, Callable[[], bool]] = {
     "root": lambda: os.geteuid() == 0,
-    "supabase-cli": SUPABASE_CLI.exists,
+    "a small disk": lambda: _mounts(),
 }
+
+
+@cache
+def _mounts() -> bool:
+    """Whether a file system in memory may be mounted here, as root in a container often may not."""
+    with tempfile.TemporaryDirectory() as folder:
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True
+        )
+        if mounted.returncode == 0:
+            subprocess.run(["umount", folder], check=True)
+        return mounted.returncode == 0
+
 
 _REASONS = pytest.StashKey[Counter]()
 

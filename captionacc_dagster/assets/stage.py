@@ -9,6 +9,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from captionacc_dagster.logs import about
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
 from captionacc_dagster.retries import Retries, retries_of
+from modal_gpu.disk_full import disk_full
 from modal_gpu.errors import CaptionAccError
 
 
@@ -44,6 +45,9 @@ def working_on(stage: str | None, context: dg.AssetExecutionContext, catalog: Ca
         _fail(context, catalog, stage, "The run was cancelled; retry it to go on.", "Cancelled")
         raise
     except Exception as error:
+        if full := disk_full(error):
+            _fail(context, catalog, stage, str(full), type(full).__name__)
+            raise dg.Failure(f"video {video_id}: {full}", allow_retries=False) from None
         _fail(context, catalog, stage, f"Unexpected {type(error).__name__}: {error}", type(error).__name__)
         raise
     else:

@@ -7,6 +7,7 @@ import sys
 from rich.markup import escape
 
 from captionacc_dagster.cli.app import app, console
+from modal_gpu.disk_full import disk_full
 from modal_gpu.errors import CaptionAccError
 
 # Commands register themselves on the app; the order here is the order in the help.
@@ -33,8 +34,13 @@ def main() -> None:
     except CaptionAccError as error:
         _say(str(error))
         sys.exit(1)
-    except OSError as error:
-        # A file that cannot be written or read, a full disk.
+    except Exception as error:
+        if full := disk_full(error):
+            _say(str(full))
+            sys.exit(1)
+        if not isinstance(error, OSError):
+            raise
+        # A file that cannot be written or read.
         _say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         sys.exit(1)
     except KeyboardInterrupt:

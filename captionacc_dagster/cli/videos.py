@@ -12,10 +12,10 @@ from rich.table import Table
 
 from captionacc_dagster.cli.app import Parts, Use, app, console, notes, parts
 from captionacc_dagster.cli.watch import state_of, watch
-from captionacc_dagster.disk import disk_places, little_space
+from captionacc_dagster.disk import disk_places, little_space, refuse_full_disk
 from captionacc_dagster.resources.catalog import STAGES, VideoRow
 from captionacc_dagster.role_lock import ServiceError
-from modal_gpu.errors import CaptionAccError
+from modal_gpu.errors import CaptionAccError, DiskFullError
 from modal_gpu.keys import VideoKeys
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def ingest(
     this command runs it for as long as it waits.
     """
     here = parts(Use.MAKE)
+    refuse_full_disk(disk_places(here.settings))
     if warning := little_space(disk_places(here.settings), sum(_size(file) for file in files)):
         notes.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
     rows = upload(here, files)
@@ -139,7 +140,7 @@ def process(here: Parts, rows: list[VideoRow]) -> list[VideoRow]:
     try:
         with DaemonKeeper(here.settings, say) as daemon:
             return _follow(here, rows, daemon)
-    except (KeyboardInterrupt, ServiceError):
+    except (KeyboardInterrupt, ServiceError, DiskFullError):
         _say_how_to_go_on(here, rows)
         raise
 
@@ -147,11 +148,15 @@ def process(here: Parts, rows: list[VideoRow]) -> list[VideoRow]:
 def _follow(here: Parts, rows: list[VideoRow], daemon: "DaemonKeeper") -> list[VideoRow]:
     from captionacc_dagster.services import wait_for_runs
 
+    def check() -> None:
+        daemon.check()
+        refuse_full_disk(disk_places(here.settings))
+
     try:
-        rows = watch(here, rows, daemon.check)
+        rows = watch(here, rows, check)
         if daemon.own is not None:
             # The runs end a little after the rows are ready: their last checks are still to come.
-            wait_for_runs({row.video_id for row in rows}, daemon.check)
+            wait_for_runs({row.video_id for row in rows}, check)
         return rows
     except KeyboardInterrupt:
         say("Stopping…")

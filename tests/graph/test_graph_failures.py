@@ -1,6 +1,7 @@
 """Runs that fail, are cancelled or lose what they worked on: the row says so, readers see nothing of it."""
 
 import contextlib
+import errno
 import threading
 from collections.abc import Callable
 
@@ -55,6 +56,16 @@ def test_an_error_that_does_not_pass_ends_in_the_row_after_three_attempts(line: 
     assert row.layout_error_details["run_id"] == result.run_id
     assert row.layout_error_details["error_type"] == "StorageError"
     assert (row.layout_attempts, row.layout_tries) == (0, 3)
+
+
+def test_a_full_disk_is_one_sentence_and_not_tried_again(line: Line, clip: Clip):
+    video_id = line.upload(clip.path).video_id
+    line.compute.before["extract"] = raising(OSError(errno.ENOSPC, "No space left on device", "/tmp/frames"))
+    result = line.run("layout", video_id)
+    sentence = "the disk is full: /tmp/frames: make room, then try again"
+    assert failure(result) == f"video {video_id}: {sentence}"
+    assert line.compute.names == ["extract"]
+    assert line.row(video_id).layout_error_details["message"] == sentence
 
 
 @pytest.mark.parametrize(
