@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+SUPABASE_CLI := tests/supabase_cli/node_modules/.bin/supabase
 
 # Bytecode makes each of Dagster's processes start in half the time.
 export PYTHONDONTWRITEBYTECODE =
@@ -24,8 +25,13 @@ test: $(INSTALLED) lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not faults" $(PYTEST_ARGS)
 	@echo "Left out: the fault injection, which make faults runs"
 
-test-system: $(INSTALLED)
+test-system: $(INSTALLED) $(SUPABASE_CLI)
 	$(BIN)/python -m pytest -m system --every-system-part $(PYTEST_ARGS)
+
+# Pinned with its checksum; npm needs none of its scripts.
+$(SUPABASE_CLI): tests/supabase_cli/package-lock.json
+	cd tests/supabase_cli && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 # One after the other: each test runs a whole platform, and some count seconds.
 faults: $(INSTALLED)

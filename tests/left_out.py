@@ -19,10 +19,14 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("CAPTIONACC_TEST_DATA", REPOSITORY.parent / "shared" / "data")).resolve()
 
+#: The real Supabase CLI of tests/supabase_cli, which `make test-system` installs from npm.
+SUPABASE_CLI = REPOSITORY / "tests" / "supabase_cli" / "node_modules" / ".bin" / "supabase"
+
 #: Parts that are no executable, and how each is found.
 SPECIAL_PARTS: dict[str, Callable[[], bool]] = {
     "root": lambda: os.geteuid() == 0,
     "a small disk": lambda: _mounts(),
+    "supabase-cli": SUPABASE_CLI.exists,
 }
 
 

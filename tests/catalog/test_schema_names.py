@@ -1,7 +1,6 @@
 """Contract: the catalogue lives in a schema of any name, and several live in one database."""
 
 import re
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,6 @@ import pytest
 from psycopg import sql
 
 from captionacc_dagster.realtime import PostgresListener
-from captionacc_dagster.resources import embedded_postgres
 from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, Catalog, CatalogError
 from captionacc_dagster.resources.migrations import (
     DatabaseTooNewError,
@@ -26,6 +24,7 @@ from captionacc_dagster.resources.schema_names import rendered, work_channel
 from captionacc_dagster.resources.supabase_catalog import SupabaseCatalog
 from captionacc_dagster.settings import Settings
 from tests.catalog.conftest import Videos
+from tests.catalog.schema_dump import dumped
 from tests.postgrest.server import PostgrestServer, make_key
 
 #: As the web app names it, a reserved word, letters and a sign that need quotes, the longest.
@@ -48,18 +47,6 @@ def opened(transport: str, dsn: str, schema: str) -> Iterator[Catalog]:
         )
         yield catalog
         catalog.close()
-
-
-def dumped(dsn: str, schema: str) -> str:
-    """Everything in a schema as SQL, with ``captionacc`` in place of its name."""
-    program = embedded_postgres._binaries() / "pg_dump"
-    command = [program, "--schema-only", "--schema", f'"{schema}"', dsn]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    # pg_dump's own lines: headings with the bare name, and a random word.
-    text = re.sub(r"^(-- Name: |\\(un)?restrict ).*$", "", text, flags=re.MULTILINE)
-    text = text.replace(f'"{schema}"', "captionacc").replace(f"'{schema}'", "'captionacc'")
-    # The server leaves quotes out where a name needs none; a word such as order needs them.
-    return text if schema == "order" else re.sub(rf"\b{re.escape(schema)}\b(?!-)", "captionacc", text)
 
 
 @pytest.mark.parametrize("schema", NAMES)
