@@ -39,7 +39,8 @@ def test_dagster_says_what_it_is_configured_with(execute):
         assert said in done.stdout, said
 
 
-def test_a_deployment_is_prepared_twice_and_its_own_limits_stay(execute, empty_dsn: str):
+def test_a_deployment_is_prepared_twice_and_its_own_limits_stay(execute, deployment, empty_dsn: str):
+    deployment["CAPTIONACC_SCHEMA"] = "captionacc_production"
     first = execute("captionacc", "prepare", "--tenant", "local")
     assert first.returncode == 0, first.stdout + first.stderr
     assert "extract 5, crop_and_infer 2, caption_ocr 10" in " ".join(first.stdout.split())
@@ -50,6 +51,8 @@ def test_a_deployment_is_prepared_twice_and_its_own_limits_stay(execute, empty_d
     assert "catalogue: up to date" in second.stdout
     assert "extract 9, crop_and_infer 2" in " ".join(second.stdout.split())
     with psycopg.connect(empty_dsn) as connection:
+        tenants = connection.execute("select name from captionacc_production.tenants").fetchall()
+        assert tenants == [("local",)]
         rows = connection.execute('select concurrency_key, "limit" from concurrency_limits').fetchall()
     assert dict(rows) == POOL_LIMITS | {"extract": 9}
 
