@@ -11,6 +11,14 @@ class CaptionAccError(Exception):
     #: Whether the same call may succeed later without anybody changing its input.
     retryable = False
 
+    @property
+    def lies_with_service(self) -> bool:
+        """Whether a service or a setting is to blame, and not what was asked for.
+
+        Whoever watches over many videos waits then, and blames none of them.
+        """
+        return self.retryable or isinstance(self, ConfigurationError)
+
 
 class BadVideoError(CaptionAccError):
     """The file cannot be processed as a video, now or ever; the uploader has to act."""
@@ -51,10 +59,29 @@ class DatabaseFileError(CaptionAccError):
     """A SQLite file of this project is missing, damaged, or of an unknown schema version."""
 
 
+class ConfigurationError(CaptionAccError):
+    """A setting asks for something that is not there, or a service refuses this installation.
+
+    Nothing is wrong with the video: whoever runs the installation has to act, and a retry then succeeds.
+    """
+
+
 class StorageError(CaptionAccError):
     """The object store answered with an error that may pass."""
 
     retryable = True
+
+
+class StorageAccessError(StorageError, ConfigurationError):
+    """The store refuses this installation: keys, rights, bucket, region, clock or room."""
+
+    retryable = False
+
+
+class StorageRequestError(StorageError):
+    """The store does not take this request, now or later."""
+
+    retryable = False
 
 
 class ObjectNotFoundError(StorageError):
@@ -63,20 +90,26 @@ class ObjectNotFoundError(StorageError):
     retryable = False
 
 
-class DiskFullError(StorageError):
+class DiskFullError(StorageError, ConfigurationError):
     """A disk has no room; nothing helps but to make some. The message names the folder."""
 
     retryable = False
 
 
-class StorageUrlError(StorageError):
-    """A storage URL of a form that this project does not know."""
+class StorageUrlError(StorageError, ConfigurationError):
+    """A storage URL or endpoint of a form that this project does not know."""
 
     retryable = False
 
 
 class OcrError(CaptionAccError):
     """The OCR engine cannot be loaded or failed on every frame."""
+
+
+class OcrUnavailableError(OcrError):
+    """An OCR service did not answer for as long as it was asked; it may later."""
+
+    retryable = True
 
 
 class RefusedImageError(OcrError):
@@ -87,16 +120,12 @@ class DamagedChunkError(CaptionAccError):
     """A stored chunk of cropped frames that is incomplete or cannot be decoded; the message names it."""
 
 
-class ConfigurationError(CaptionAccError):
-    """A setting asks for something that is not there."""
-
-
 class RemoteCallError(CaptionAccError):
     """A call of a remote function failed there, and would again; the message names the call."""
 
 
 class RemoteTimeoutError(RemoteCallError):
-    """A remote function ran, or was waited for, longer than it may."""
+    """A remote function ran, or was waited for, longer than it may; as long again would end the same way."""
 
 
 class RemoteCancelledError(RemoteCallError):

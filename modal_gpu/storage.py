@@ -6,8 +6,6 @@ Errors name the key and the store in one line and never hold credentials, nor th
 (S3 servers repeat the access key in theirs).
 """
 
-import errno
-import re
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,27 +16,15 @@ from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import (
-    BaseError,
-    InvalidPathError,
-    PermissionDeniedError,
-    UnauthenticatedError,
-)
+from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
-from modal_gpu.disk_full import disk_full
-from modal_gpu.errors import (
-    CaptionAccError,
-    DiskFullError,
-    InvalidKeyError,
-    ObjectNotFoundError,
-    StorageError,
-    StorageUrlError,
-)
+from modal_gpu.errors import InvalidKeyError, ObjectNotFoundError, StorageUrlError
 from modal_gpu.keys import check_key
+from modal_gpu.storage_errors import checked_endpoint, is_refusal, is_storage_trouble, translated
 
 #: Small objects in flight at once in ``put_many`` and ``get_many``.
 CONCURRENCY = 16
@@ -50,8 +36,6 @@ _PARTS_IN_FLIGHT = 4
 _DOWNLOAD_CHUNK = 4 * _MIB
 _DELETE_BATCH = 1_000  # keys of one DeleteObjects request
 
-#: What the library says of a full disk or quota, whose numbers are 28, and 122 or 69.
-_FULL = re.compile(rf"\(os error ({errno.ENOSPC}|{errno.EDQUOT})\)")
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -86,8 +70,10 @@ class ObjectStore:
     """Objects under keys. Safe to share between threads; pickling it carries its settings.
 
     Every method raises :class:`InvalidKeyError` for a key that :func:`~modal_gpu.keys.check_key` refuses,
-    :class:`ObjectNotFoundError` for an absent object, and :class:`StorageError` for everything else that
-    goes wrong on the store's side.
+    :class:`ObjectNotFoundError` for an absent object, :class:`StorageAccessError` where the store refuses
+    this installation, :class:`StorageRequestError` where it never takes the request, and
+    :class:`StorageError` itself for what may pass. Opening raises :class:`StorageUrlError` for an address
+    that no store has.
     """
 
     def __init__(self, settings: StorageSettings) -> None:
@@ -101,7 +87,8 @@ class ObjectStore:
             self.name = f"folder {self._root}"
         elif parts.scheme == "s3" and parts.hostname and not parts.username:
             self._root = None
-            at = f" at {_endpoint(settings).netloc.rpartition('@')[2]}" if settings.endpoint else ""
+            place = checked_endpoint(settings.endpoint, parts.netloc, path_style=True)
+            at = f" at {place.netloc.rpartition('@')[2]}" if place.netloc else ""
             self.name = f"bucket s3://{parts.netloc}{parts.path}{at}"
         else:
             raise _url_error(settings.url)
@@ -126,10 +113,8 @@ class ObjectStore:
         if self._root is not None:
             return LocalStore(self._root, mkdir=True, automatic_cleanup=True)
         settings, parts = self.settings, urlsplit(self.settings.url)
-        bucket, endpoint = parts.netloc, _endpoint(settings)
-        if settings.endpoint and not settings.path_style and not endpoint.netloc.startswith(f"{bucket}."):
-            # The library takes a virtual-hosted endpoint with the bucket already in it.
-            endpoint = endpoint._replace(netloc=f"{bucket}.{endpoint.netloc}")
+        bucket = parts.netloc
+        endpoint = checked_endpoint(settings.endpoint, bucket, path_style=settings.path_style)
         given = {
             "endpoint": endpoint.geturl().rstrip("/"),
             "access_key_id": settings.access_key_id,
@@ -228,7 +213,9 @@ class ObjectStore:
             return
         try:
             next(iter(obstore.list(self._store, chunk_size=1)), None)
-        except PermissionDeniedError:
+        except BaseError as error:
+            if not is_refusal(error):
+                raise
             return  # keys that may not list: nothing to learn
         self._bucket_seen = True
 
@@ -284,46 +271,11 @@ class ObjectStore:
     def _errors(self, action: str, key: str = "") -> Iterator[None]:
         try:
             yield
-        except (BaseError, OSError, ValueError, NotImplementedError) as error:
-            raise self._translated(error, action, key) from None
-
-    def _translated(self, error: Exception, action: str, key: str) -> CaptionAccError:
-        if isinstance(error, CaptionAccError):
-            return error
-        what = f"cannot {action} {key!r} in {self.name}" if key else f"cannot {action} {self.name}"
-        # Only known facts are taken from the text: it holds the server's reply and debugging output.
-        text = str(error)
-        code = next(iter(re.findall(r"<Code>(\w{1,60})</Code>", text)), "")
-        status = next(iter(re.findall(r"non-2xx status code: (\d{3})", text)), "")
-        if code == "NoSuchBucket":
-            return StorageError(f"{what}: there is no such bucket. Create it, or correct its name.")
-        if self._root is not None and (disk_full(error) or _FULL.search(text)):
-            return DiskFullError(f"the disk is full: {what}; make room, then try again")
-        if isinstance(error, FileNotFoundError):
-            return ObjectNotFoundError(f"{what}: there is no such object")
-        if isinstance(error, PermissionDeniedError | UnauthenticatedError) or status in ("401", "403"):
-            reason = f"access was refused ({code or status})" if code or status else "access was refused"
-            return StorageError(f"{what}: {reason}. Check the keys, the region and the permissions.")
-        if isinstance(error, InvalidPathError):
-            return InvalidKeyError(f"{what}: the store does not accept this key")
-        if isinstance(error, OSError) and error.strerror:
-            return StorageError(f"{what}: {error.strerror}")
-        if self._root is not None:
-            reason = next(iter(re.findall(r"(?<=: )[^:\n]*\(os error \d+\)", text)), "")
-            return StorageError(f"{what}: {reason or 'the file system refused it'}")
-        if status:
-            return StorageError(f"{what}: the server answered {status} {code}".rstrip())
-        if "169.254.169.254" in text or "credential" in text.lower():
-            return StorageError(f"{what}: no credentials. Set the access key and the secret key.")
-        if "HTTP error" in text:
-            kind = "timed out" if re.search(r"kind: Timeout|operation timed out", text) else "failed"
-            return StorageError(f"{what}: the connection {kind}. Check the endpoint and the network.")
-        return StorageError(f"{what}: {type(error).__name__}")
-
-
-def _endpoint(settings: StorageSettings) -> SplitResult:
-    endpoint = settings.endpoint or ""
-    return urlsplit(endpoint if "://" in endpoint or not endpoint else f"https://{endpoint}")
+        except BaseException as error:
+            if not is_storage_trouble(error):
+                raise
+            what = f"cannot {action} {key!r} in {self.name}" if key else f"cannot {action} {self.name}"
+            raise translated(error, what, is_folder=self._root is not None) from None
 
 
 def _url_error(url: str) -> StorageUrlError:
