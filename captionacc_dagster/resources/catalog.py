@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any, Literal, Protocol, Self
 
 from modal_gpu.contracts import CropRegion
-from modal_gpu.errors import CaptionAccError, InvalidCropRegionError
+from modal_gpu.errors import CaptionAccError, ConfigurationError, InvalidCropRegionError
 from modal_gpu.timeline import Timeline
 
 #: The one tenant of the embedded platform.
@@ -46,6 +46,10 @@ class CatalogUnavailableError(CatalogError):
     retryable = True
 
 
+class CatalogAccessError(CatalogError, ConfigurationError):
+    """The database refuses this installation: password, right, schema, or no room; a person has to act."""
+
+
 class UnknownVideoError(CatalogError):
     """No video of this id."""
 
@@ -58,10 +62,17 @@ class LockHeldError(CatalogError):
     """Somebody else holds the database's lock."""
 
     retryable = True
+    lies_with_service = False
 
 
 class LockLostError(CatalogError):
-    """The lease ran out and another holder took the lock: what was about to be written must not be."""
+    """The lease ran out and another holder took the lock: what was about to be written must not be.
+
+    The next try waits for the lock and reads again what its holder wrote.
+    """
+
+    retryable = True
+    lies_with_service = False
 
 
 class UnknownTenantError(CatalogError):

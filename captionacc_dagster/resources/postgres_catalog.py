@@ -16,24 +16,24 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from captionacc_dagster.resources.catalog import (
     ERRORS_BY_SQLSTATE,
+    CatalogAccessError,
     CatalogError,
     CatalogUnavailableError,
-    InvalidArgumentError,
 )
 from captionacc_dagster.resources.function_catalog import AnyOf, FunctionCatalog, Row, Where
 from captionacc_dagster.resources.postgres_errors import (
     connect,
     connection_parameters,
+    is_not_migrated,
     plain_reason,
     shown,
-    unavailable,
+    translated,
 )
 from captionacc_dagster.resources.schema_names import DEFAULT_SCHEMA, not_migrated
 
 # The pool warns of every failed attempt in the database's words; callers get an error of their own.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
-_NOT_MIGRATED = ("42883", "42P01", "42703", "3F000")
 _OPERATORS = {
     "eq": "=",
     "lt": "<",
@@ -43,7 +43,6 @@ _OPERATORS = {
     "is": "is",
     "is_not": "is not",
 }
-_UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError)
 
 
 class PostgresCatalog(FunctionCatalog):
@@ -122,23 +121,17 @@ class PostgresCatalog(FunctionCatalog):
             raise CatalogUnavailableError(
                 f"no connection to the catalogue's database became free within {self._connect_timeout:g} s"
             ) from None
-        except psycopg.errors.QueryCanceled:
-            raise CatalogUnavailableError(
-                f"the catalogue's database took longer than {self._statement_timeout:g} s"
-            ) from None
         except psycopg.Error as error:
             raise self._error(error) from None
 
     def _error(self, error: psycopg.Error) -> Exception:
         if kind := ERRORS_BY_SQLSTATE.get(error.sqlstate or ""):
             return kind(plain_reason(error))
-        if isinstance(error, _UNAVAILABLE):
-            return unavailable(error, self._parameters)
-        if error.sqlstate in _NOT_MIGRATED:
-            return CatalogError(not_migrated(self._schema, plain_reason(error), self._other_catalogues()))
-        if isinstance(error, (psycopg.errors.CheckViolation, psycopg.DataError)):
-            return InvalidArgumentError(f"the catalogue refused a value: {plain_reason(error)}")
-        return CatalogError(f"the catalogue's database refused: {plain_reason(error)}")
+        if is_not_migrated(error):
+            return CatalogAccessError(
+                not_migrated(self._schema, plain_reason(error), self._other_catalogues())
+            )
+        return translated(error, self._parameters)
 
     def _other_catalogues(self) -> list[str]:
         """Schemas of this database that hold a catalogue, without this one's; for an error's advice."""

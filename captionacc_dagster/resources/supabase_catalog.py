@@ -23,12 +23,15 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 
 from captionacc_dagster.resources.catalog import (
     ERRORS_BY_SQLSTATE,
+    CatalogAccessError,
     CatalogError,
     CatalogUnavailableError,
-    InvalidArgumentError,
 )
-from captionacc_dagster.resources.function_catalog import REPEATABLE, AnyOf, FunctionCatalog, Row, Where
+from captionacc_dagster.resources.function_catalog import REPEATABLE, AnyOf, FunctionCatalog, Where
+from captionacc_dagster.resources.function_catalog import Row as TableRow
+from captionacc_dagster.resources.postgres_errors import MIGRATE, by_row
 from captionacc_dagster.resources.schema_names import DEFAULT_SCHEMA, not_migrated
+from modal_gpu.error_table import Meaning, Row, look_up
 
 if TYPE_CHECKING:
     from postgrest import APIError
@@ -38,12 +41,6 @@ if TYPE_CHECKING:
 # A line for every request, in every run's log.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
-_NOT_MIGRATED = {"42883", "42P01", "42703", "PGRST202", "PGRST204", "PGRST205"}
-_BAD_KEY = {"401", "PGRST300", "PGRST301", "PGRST302", "PGRST303"}
-#: PostgREST or its database was not reached, or the transaction was rolled back: nothing was done.
-_NOT_DONE = {"PGRST000", "PGRST001", "PGRST002", "PGRST003", "429", "503", "40001", "40P01", "53300"}
-#: The answer was lost on the way; the call may have been done.
-_LOST = {"500", "502", "504", "520", "521", "522", "523", "524", "57P01", "57P02", "57P03"}
 #: Rows that Supabase's API gives at most in one answer, unless a project is set otherwise.
 _MAX_ROWS = 1000
 _ATTEMPTS = 4
@@ -80,7 +77,7 @@ class SupabaseCatalog(FunctionCatalog):
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise CatalogError("SUPABASE_URL should look like https://<project>.supabase.co")
+            raise CatalogAccessError("SUPABASE_URL should look like https://<project>.supabase.co")
         _check_key(key)
         self._url = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/").removesuffix("/rest/v1")
         self._key = key
@@ -130,7 +127,7 @@ class SupabaseCatalog(FunctionCatalog):
                 )
             return self._client
 
-    def _call(self, function: str, **arguments: Any) -> list[Row]:
+    def _call(self, function: str, **arguments: Any) -> list[TableRow]:
         parameters = {f"p_{name}": _plain(value) for name, value in arguments.items()}
         answer = self._send(
             lambda client: client.rpc(function, parameters).execute().data, function in REPEATABLE
@@ -143,15 +140,15 @@ class SupabaseCatalog(FunctionCatalog):
 
     def _claim(
         self, function: str, limit: int, restart_after: float, max_unstarted: int, tenant_limit: int | None
-    ) -> list[Row]:
+    ) -> list[TableRow]:
         # What the API leaves out of its answer would be claimed and lost.
         limit = _MAX_ROWS if _MAX_ROWS < limit <= 10_000 else limit
         return super()._claim(function, limit, restart_after, max_unstarted, tenant_limit)
 
     def _select(
         self, table: str, where: Sequence[Where | AnyOf], order: Sequence[str], limit: int | None = None
-    ) -> list[Row]:
-        rows: list[Row] = []
+    ) -> list[TableRow]:
+        rows: list[TableRow] = []
         while limit is None or len(rows) < limit:
             size = _MAX_ROWS if limit is None else min(_MAX_ROWS, limit - len(rows))
             page = self._send(functools.partial(self._page, table, where, order, len(rows), size), True)
@@ -168,7 +165,7 @@ class SupabaseCatalog(FunctionCatalog):
         offset: int,
         size: int,
         client: "Client",
-    ) -> list[Row]:
+    ) -> list[TableRow]:
         query = client.table(table).select("*")
         for condition in where:
             if isinstance(condition, AnyOf):
@@ -221,40 +218,54 @@ class SupabaseCatalog(FunctionCatalog):
         code, reason = str(error.code or ""), self._said(error)
         if kind := ERRORS_BY_SQLSTATE.get(code):
             return kind(reason)
-        if code in _NOT_DONE or code in _LOST:
-            return _RetryableError(self._unavailable(f"is disturbed ({code}: {reason})"), code in _LOST)
-        if code == "57014":
-            return self._unavailable("stopped a statement that took too long")
-        if code in _BAD_KEY or "invalid api key" in reason.lower():
-            return CatalogError(
-                f"the Supabase project at {self._url} does not take the key ({reason}): set "
-                "SUPABASE_SERVICE_ROLE_KEY to that project's service-role key"
-            )
-        if code == "PGRST106":
-            return CatalogError(
-                f"the Supabase project at {self._url} does not expose the schema {self._schema!r} "
-                f"({reason}): migrate it and add it under Settings, API, Exposed schemas, or set "
-                "CAPTIONACC_SCHEMA"
-            )
-        if code == "42501":
-            return CatalogError(
-                f"the key may not do this ({reason}): set SUPABASE_SERVICE_ROLE_KEY to the service-role key"
-            )
-        if code in _NOT_MIGRATED:
-            return CatalogError(not_migrated(self._schema, reason))
-        if code.startswith(("22", "23514")):
-            return InvalidArgumentError(f"the catalogue refused a value: {reason}")
+        if row := look_up("PostgreSQL", code):
+            return self._by_database(row, code, reason)
+        row = look_up("PostgREST", code, text=reason)
+        if row is None:
+            return CatalogError(f"the catalogue's database refused: {reason}")
+        if row.meaning.passes:
+            unavailable = self._unavailable(f"is disturbed ({code}: {reason})")
+            return _RetryableError(unavailable, row.meaning is Meaning.UNHEARD)
+        if row.meaning.is_operators:
+            return CatalogAccessError(self._what_to_set(row, code, reason))
         if code.isdigit() and len(code) == 3:
             return self._not_supabase(f"HTTP status {code}")
         return CatalogError(f"the catalogue's database refused: {reason}")
+
+    def _what_to_set(self, row: Row, code: str, reason: str) -> str:
+        """The message for an error of the API that a person has to mend."""
+        project = f"the Supabase project at {self._url}"
+        if row.sign == "PGRST106":
+            said = f"does not expose the schema {self._schema!r} ({reason})"
+            return f"{project} {said}: migrate it and {row.advice}"
+        if row.sign.startswith("PGRST2"):
+            return not_migrated(self._schema, reason)
+        if row.advice.endswith("service-role key"):
+            return f"{project} does not take the key ({reason}): {row.advice}"
+        if row.advice.endswith("SUPABASE_URL"):
+            return str(self._not_supabase(f"HTTP status {code}"))
+        return f"{project} does not answer (HTTP status {code}): {row.advice}"
+
+    def _by_database(self, row: Row, code: str, reason: str) -> Exception:
+        """The error for a SQLSTATE, which came from the database behind the API."""
+        if row.advice == MIGRATE:
+            return CatalogAccessError(not_migrated(self._schema, reason))
+        if code == "42501":
+            return CatalogAccessError(
+                f"the key may not do this ({reason}): set SUPABASE_SERVICE_ROLE_KEY to the service-role key"
+            )
+        error = by_row(row, reason)
+        if isinstance(error, CatalogUnavailableError) and row.meaning is not Meaning.SLOW:
+            return _RetryableError(error, row.meaning is Meaning.UNHEARD)
+        return error
 
     def _unavailable(self, what: str) -> CatalogUnavailableError:
         return CatalogUnavailableError(
             f"the Supabase project at {self._url} {what}: check SUPABASE_URL and the project's state"
         )
 
-    def _not_supabase(self, answer: str) -> CatalogError:
-        return CatalogError(
+    def _not_supabase(self, answer: str) -> CatalogAccessError:
+        return CatalogAccessError(
             f"{self._url} does not answer as a Supabase project does ({answer}): check SUPABASE_URL"
         )
 
@@ -270,7 +281,7 @@ class SupabaseCatalog(FunctionCatalog):
 def _check_key(key: str) -> None:
     """Refuse what is certainly no service-role key, before anything is asked with it."""
     if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise CatalogError("SUPABASE_SERVICE_ROLE_KEY is empty or has characters that no key has")
+        raise CatalogAccessError("SUPABASE_SERVICE_ROLE_KEY is empty or has characters that no key has")
     role = "anon" if key.startswith("sb_publishable_") else None
     if key.count(".") == 2:
         payload = key.split(".")[1]
@@ -278,9 +289,11 @@ def _check_key(key: str) -> None:
             claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
             role = claims.get("role")
         except (binascii.Error, ValueError, AttributeError):
-            raise CatalogError("SUPABASE_SERVICE_ROLE_KEY looks like a JWT but cannot be read") from None
+            raise CatalogAccessError(
+                "SUPABASE_SERVICE_ROLE_KEY looks like a JWT but cannot be read"
+            ) from None
     if role in ("anon", "authenticated"):
-        raise CatalogError(
+        raise CatalogAccessError(
             f"SUPABASE_SERVICE_ROLE_KEY holds a key of the role {role}: use the service-role key, which "
             "stays on servers"
         )

@@ -14,7 +14,7 @@ import sqlalchemy
 from captionacc_dagster import disk
 from captionacc_dagster.disk import Place, disk_places, little_space, refuse_full_disk
 from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
-from captionacc_dagster.resources.postgres_errors import unavailable
+from captionacc_dagster.resources.postgres_errors import translated
 from captionacc_dagster.settings import Settings
 from modal_gpu.disk_full import disk_full
 from modal_gpu.errors import DiskFullError, StorageError
@@ -128,7 +128,7 @@ def test_other_errors_are_other_errors(error: Exception):
 
 def test_a_catalogue_whose_disk_is_full_is_not_said_to_be_down():
     full = psycopg.errors.DiskFull('could not extend file "base/1": No space left on device\nHINT: Check it.')
-    assert str(unavailable(full, {})) == (
+    assert str(translated(full, {})) == (
         "the disk of the database is full: make room, then try again (the catalogue's PostgreSQL: could not "
         'extend file "base/1": No space left on device)'
     )
