@@ -34,11 +34,11 @@ INSPECTIONS: dict[str, Inspect] = {}
 
 
 def find_problems(inspect: Inspect, video: VideoRow, store: ObjectStore) -> list[str]:
-    """What one inspection finds. A file that readers cannot read is a finding; a busy store raises."""
+    """What one inspection finds. A file that cannot be read is a finding, a store that refuses raises."""
     try:
         return list(inspect(video, VideoKeys(video.tenant_id, video.video_id), store))
     except CaptionAccError as error:
-        if error.retryable:
+        if error.lies_with_service:
             raise
         return [str(error)]
 

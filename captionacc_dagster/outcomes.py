@@ -11,7 +11,6 @@ from captionacc_dagster.assets.versions import BACKFILL_TAG
 from captionacc_dagster.resources.catalog import (
     STAGES,
     Catalog,
-    CatalogUnavailableError,
     Stage,
     UnknownVideoError,
     VideoRow,
@@ -68,9 +67,9 @@ def settle_run(catalog: Catalog, run: dg.DagsterRun, message: str, error_type: s
         video = catalog.get_video(video_id)
     except UnknownVideoError:
         return []
-    except CatalogUnavailableError:
-        raise
     except CaptionAccError as error:
+        if error.lies_with_service:
+            raise
         log(f"run {run.run_id}: {error}")
         return []
     ended: list[Stage] = []
@@ -78,9 +77,9 @@ def settle_run(catalog: Catalog, run: dg.DagsterRun, message: str, error_type: s
         try:
             catalog.fail_stage(video_id, stage, owner, message, error_type)
             ended.append(stage)
-        except CatalogUnavailableError:
-            raise
         except CaptionAccError as error:
+            if error.lies_with_service:
+                raise
             log(f"{stage} of video {video_id} had ended already: {error}")
     _settle_requests(catalog, video_id, run, message, log)
     backfill_id = run.tags.get(BACKFILL_TAG)
@@ -135,9 +134,9 @@ def _settle_requests(catalog: Catalog, video_id: str, run: dg.DagsterRun, messag
                 catalog.begin_caption_ocr_request(request.id, run.run_id)
             worker = run.run_id if never_began else request.run_id
             catalog.fail_caption_ocr_request(request.id, worker or run.run_id, message)
-        except CatalogUnavailableError:
-            raise
         except CaptionAccError as error:
+            if error.lies_with_service:
+                raise
             log(f"request {request.id} had ended already: {error}")
 
 
@@ -178,9 +177,9 @@ def settle_lost_runs(
             try:
                 catalog.fail_stage(row.video_id, stage, state.run_id, *verdict)
                 ended += 1
-            except CatalogUnavailableError:
-                raise
             except CaptionAccError as error:
+                if error.lies_with_service:
+                    raise
                 log(f"{stage} of video {row.video_id} had ended already: {error}")
     return ended
 

@@ -1,8 +1,9 @@
 """How often an asset tries again after an error that may pass, and how long it waits.
 
-Which errors may pass is said by the error itself (``CaptionAccError.retryable``): an outage, a lock, a
-container that was taken away. So may two more: a lease that ran out before the work was done, and a
-remote call that ran into its time limit. A bad video, an unusable region or a quota ends the run at once.
+Which errors may pass is said by the error itself (``CaptionAccError.retryable``), after the table of
+``modal_gpu.error_table``: an outage, a held lock, a lease that ran out, a container that was taken away. All
+others end the run at once: a bad video, an unusable region, a quota, a wrong key, and a remote call that ran
+into its time limit, since as long again would end the same way and costs as much.
 
 A process that dies is another matter: Dagster starts its run again, once (``run_retries`` in dagster.yaml).
 """
@@ -10,8 +11,7 @@ A process that dies is another matter: Dagster starts its run again, once (``run
 import random
 from dataclasses import dataclass
 
-from captionacc_dagster.resources.catalog import LockLostError
-from modal_gpu.errors import CaptionAccError, RemoteTimeoutError
+from modal_gpu.errors import CaptionAccError
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,6 @@ class Retries:
     """``most`` tries after the first one. The wait doubles each time, up to ``longest_seconds``."""
 
     most: int = 2
-    #: Of them, after a remote call that ran into its time limit: a container that hung is replaced, work
-    #: that takes too long is not paid for a third time.
-    after_timeouts: int = 1
     first_seconds: float = 5.0
     longest_seconds: float = 300.0
     #: Part of the wait that is left to chance, so that what failed together does not come back together.
@@ -29,13 +26,7 @@ class Retries:
 
     def tries_again(self, error: BaseException, tries: int) -> bool:
         """Whether there is another try after an error of the ``tries``-th one, from 1."""
-        if isinstance(error, RemoteTimeoutError):
-            return tries <= self.after_timeouts
-        # Whoever has the lock by now is waited for; what they wrote is read again.
-        may_pass = isinstance(error, LockLostError) or (
-            isinstance(error, CaptionAccError) and error.retryable
-        )
-        return may_pass and tries <= self.most
+        return isinstance(error, CaptionAccError) and error.retryable and tries <= self.most
 
     def delay(self, tries: int, chance: float | None = None) -> float:
         """Seconds to wait after the ``tries``-th try, from 1. ``chance``: in [0, 1), or random."""

@@ -23,7 +23,7 @@ from captionacc_dagster.outcomes import RETRIED_BY_THEN, will_be_retried
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import (
     Catalog,
-    CatalogUnavailableError,
+    CatalogError,
     ComputeCallRow,
     CroppedFramesVersion,
     VideoRow,
@@ -152,9 +152,9 @@ class Upkeep:
             return Finding(kind, subject, detail, done=False)
         try:
             action()
-        except CatalogUnavailableError:
-            raise
         except (CaptionAccError, OSError) as error:
+            if isinstance(error, CatalogError) and error.lies_with_service:
+                raise
             return Finding(kind, subject, detail, done=False, error=str(error))
         return Finding(kind, subject, detail, done=True)
 

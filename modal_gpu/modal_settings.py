@@ -18,6 +18,13 @@ CAPTION_OCR = "generate_caption_ocr"
 #: The functions that the orchestrator calls.
 FUNCTIONS = (EXTRACT, CROP_AND_INFER, CAPTION_OCR)
 
+#: The setting of each function's time-out.
+TIMEOUT_SETTINGS = {
+    EXTRACT: "MODAL_EXTRACT_TIMEOUT",
+    CROP_AND_INFER: "MODAL_CROP_INFER_TIMEOUT",
+    CAPTION_OCR: "MODAL_CAPTION_OCR_TIMEOUT",
+}
+
 STORAGE_SECRET = "wasabi"
 VISION_SECRET = "google-vision"
 #: Keys that the secret ``wasabi`` must hold; endpoint and region are AWS's own without theirs.

@@ -15,13 +15,12 @@ from captionacc_dagster.partitions import videos
 from captionacc_dagster.progress import log_steps
 from captionacc_dagster.resources.catalog import (
     Catalog,
-    CatalogUnavailableError,
     VideoRow,
     WrongStateError,
 )
 from captionacc_dagster.resources.compute import Compute
 from modal_gpu.contracts import CropInferRequest, CropInferResult, CropRegion
-from modal_gpu.errors import RemoteUnavailableError
+from modal_gpu.errors import CaptionAccError, RemoteTimeoutError
 from modal_gpu.extents.checkpoint import shipped
 from modal_gpu.timeline import Timeline
 
@@ -137,9 +136,12 @@ def _new_version(
 def _may_go_on(context: dg.AssetExecutionContext, error: BaseException) -> bool:
     """Whether a later attempt may find the version's calls running, or done, and go on with it.
 
-    So does one after a killed process. Without such calls it is given a new version, and this one fails.
+    So does one after a killed process, and a person's retry after a time-out, which then pays only for the
+    segments that are missing. Without such calls it is given a new version, and this one fails.
     """
-    return will_retry(context, error) or isinstance(error, RemoteUnavailableError | CatalogUnavailableError)
+    if will_retry(context, error) or isinstance(error, RemoteTimeoutError):
+        return True
+    return isinstance(error, CaptionAccError) and error.lies_with_service
 
 
 def _current_version(

@@ -26,7 +26,7 @@ from modal_gpu.contracts import (
     to_wire,
 )
 from modal_gpu.databases.sqlite_file import utc_now
-from modal_gpu.errors import OcrError
+from modal_gpu.errors import OcrError, RemoteTimeoutError
 from modal_gpu.frame_index import segment_starts
 from modal_gpu.functions.merge import merge_crops, merge_extracts
 from modal_gpu.functions.settings import ComputeSettings
@@ -34,6 +34,9 @@ from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
 
 T = TypeVar("T")
+
+#: Errors of one batch of captions that leave the other batches' readings as they are.
+_OF_A_BATCH = (OcrError, RemoteTimeoutError)
 
 #: Stored full frames without which the network cannot judge a part of a video like the whole.
 FEWEST_FULL_FRAMES = 16
@@ -81,7 +84,8 @@ class FanOut:
 class FannedOutCompute:
     """:class:`Compute` over a backend: plans the calls, runs them side by side, merges what they leave.
 
-    The first call that fails ends the others, and its error is raised.
+    The first call that fails ends the others, and its error is raised. One that runs into its time limit
+    leaves those that run: what they make is kept, and a retry pays for what is missing.
     """
 
     backend: Backend
@@ -145,13 +149,13 @@ class FannedOutCompute:
         if len(calls) <= 1:
             calls = [_call("generate_caption_ocr", request)]
             batches = [request.captions]
-        answers = run_calls(self.backend, calls, self.fan_out.max_parallel, progress, tolerated=OcrError)
-        errors = [answer for answer in answers if isinstance(answer, OcrError)]
+        answers = run_calls(self.backend, calls, self.fan_out.max_parallel, progress, tolerated=_OF_A_BATCH)
+        errors = [answer for answer in answers if isinstance(answer, _OF_A_BATCH)]
         if len(errors) == len(answers):
             raise errors[0]
         results: list[CaptionOcrResult] = []
         for batch, answer in zip(batches, answers, strict=True):
-            if isinstance(answer, OcrError):
+            if isinstance(answer, _OF_A_BATCH):
                 results += [
                     CaptionOcrResult("", 0.0, c.end_index - c.start_index, c.caption_id, error=str(answer))
                     for c in batch

@@ -30,10 +30,11 @@ from captionacc_dagster.resources.catalog import (
     WrongStateError,
 )
 from captionacc_dagster.resources.compute import ComputeCall
-from captionacc_dagster.resources.modal_compute_errors import Meaning, meaning
+from captionacc_dagster.resources.modal_compute_errors import UNANSWERED, row_of
 from captionacc_dagster.resources.modal_compute_progress import ProgressReader, step_of
 from captionacc_dagster.resources.modal_compute_wire import incoming, outgoing, request_hash
 from modal_gpu.contracts import Progress, no_progress
+from modal_gpu.error_table import Meaning, Row
 from modal_gpu.errors import (
     CaptionAccError,
     ConfigurationError,
@@ -43,6 +44,7 @@ from modal_gpu.errors import (
     RemoteTimeoutError,
     RemoteUnavailableError,
 )
+from modal_gpu.modal_settings import CAPTION_OCR, TIMEOUT_SETTINGS
 
 _log = logging.getLogger(__name__)
 
@@ -325,15 +327,15 @@ class _Attempt:
             raise
 
     def _not_started(self, error: Exception) -> CaptionAccError:
-        what = meaning(error, self.backend.client.exception, starting=True)
-        if what is Meaning.UNREACHED:
+        row = row_of(error, starting=True)
+        if row.meaning in UNANSWERED:
             # It may have been taken nevertheless: the row stays, and the next attempt looks for it.
             return self._error(
                 RemoteUnavailableError, f"could not be started: Modal is not reached ({_said(error)})"
             )
-        if what is Meaning.CONFIGURATION:
-            return self._failed(ConfigurationError(self._configuration(error)))
-        kind = RemoteInterruptedError if what is Meaning.LOST else RemoteCallError
+        if row.meaning.is_operators:
+            return self._failed(ConfigurationError(self._configuration(error, row)))
+        kind = RemoteInterruptedError if row.meaning is Meaning.LOST else RemoteCallError
         return self._failed(self._error(kind, f"could not be started: {_said(error)}"))
 
     # -- waiting -----------------------------------------------------------------------------
@@ -356,7 +358,7 @@ class _Attempt:
                 if quick >= _QUICK_TIMEOUTS:
                     raise self._failed(self._error(RemoteCallError, f"failed: {_said(error)}")) from error
             except Exception as error:
-                if meaning(error, self.backend.client.exception, starting=False) is not Meaning.UNREACHED:
+                if row_of(error, starting=False).meaning not in UNANSWERED:
                     raise self._ended(error) from error
                 silent = time.monotonic() - answered
                 if silent >= self.settings.unreachable_seconds:
@@ -373,8 +375,9 @@ class _Attempt:
             if now - begun >= self.settings.wait_seconds:
                 error = self._error(
                     RemoteTimeoutError,
-                    f"was not done within {self.settings.wait_seconds:.0f} s, so it was cancelled; a retry "
-                    "waits as long again: look at the app's queue, or raise MODAL_WAIT_SECONDS",
+                    f"was not done within {self.settings.wait_seconds:.0f} s, queueing included, so it was "
+                    "cancelled. It is not repeated by itself: look at the app's queue, or raise "
+                    "MODAL_WAIT_SECONDS, then `captionacc retry`",
                 )
                 self._cancel(error)
                 raise error
@@ -456,20 +459,16 @@ class _Attempt:
 
     def _ended(self, error: Exception) -> CaptionAccError:
         """The error for a call that ended without an answer, written to its row."""
-        what = meaning(error, self.backend.client.exception, starting=False)
-        if what is Meaning.CONFIGURATION:
+        row = row_of(error, starting=False)
+        if row.meaning.is_operators:
             # The call itself goes on; the next attempt finds it.
-            return ConfigurationError(self._configuration(error))
-        if what is Meaning.TIMED_OUT:
-            reason = (
-                "ran longer than the function may; a retry would as well: deploy it with a longer time-out, "
-                "or cut the video into more segments"
-            )
-            return self._failed(self._error(RemoteTimeoutError, reason))
-        if what is Meaning.LOST:
+            return ConfigurationError(self._configuration(error, row))
+        if row.meaning is Meaning.TIME_OUT:
+            return self._failed(self._error(RemoteTimeoutError, _time_out(self.call.function)))
+        if row.meaning is Meaning.LOST:
             lost = f"is lost ({_said(error)}); a retry starts a new one"
             return self._failed(self._error(RemoteInterruptedError, lost))
-        if what is Meaning.STOPPED:
+        if row.meaning is Meaning.STOPPED:
             row = self.catalog.get_compute_call(self.row.id)
             if row.status == "cancelled":
                 return self._was_cancelled(row)
@@ -548,19 +547,26 @@ class _Attempt:
     def _error(self, kind: type[RemoteCallError], what: str) -> Any:
         return kind(f"{self._named()} {what}")
 
-    def _configuration(self, error: Exception) -> str:
+    def _configuration(self, error: Exception, row: Row) -> str:
         app, environment = self.settings.app_name, self.settings.environment
         there = f" in environment {environment}" if environment else ""
-        if isinstance(error, self.backend.client.exception.NotFoundError):
+        if row.sign == "NotFoundError":
             option = f" --env {environment}" if environment else ""
             return (
                 f"{self.call.function} of Modal app {app} is not deployed{there} ({_said(error)}): deploy it "
                 f"there: modal deploy{option} modal_gpu/app.py"
             )
-        return (
-            f"Modal refuses this installation{there} ({_said(error)}): check MODAL_TOKEN_ID and "
-            "MODAL_TOKEN_SECRET, or run `modal token new`"
-        )
+        return f"Modal refuses this installation{there} ({_said(error)}): {row.advice}"
+
+
+def _time_out(function: str) -> str:
+    """What happened, and what to do, for a function's own time-out."""
+    parts = "" if function == CAPTION_OCR else "CAPTIONACC_SEGMENT_FRAMES smaller and "
+    return (
+        "ran longer than the function may. It is not repeated by itself, since as long again would cost as "
+        f"much and end the same way: raise {TIMEOUT_SETTINGS[function]} and deploy, or give a call less work "
+        f"({parts}CAPTIONACC_MAX_PARALLEL above 1), then `captionacc retry`"
+    )
 
 
 def _said(error: BaseException) -> str:

@@ -1,56 +1,25 @@
-"""What Modal's client raises, sorted by what it means for a call."""
+"""What Modal's client raises, looked up in the table of errors."""
 
-from enum import Enum, auto
-from typing import Any
+from modal_gpu.error_table import Meaning, Row, look_up
 
-
-class Meaning(Enum):
-    """What became of a call whose result was asked for, or that was to be started."""
-
-    #: The service was not reached, or is overloaded: nothing is known of the call.
-    UNREACHED = auto()
-    #: No right to ask, or nothing of this name is deployed: a person has to act.
-    CONFIGURATION = auto()
-    #: The function's own time-out.
-    TIMED_OUT = auto()
-    #: The call, or its result, is no longer there; or Modal failed.
-    LOST = auto()
-    #: Modal ended the call: somebody cancelled it, or its container died.
-    STOPPED = auto()
-    #: The function raised something.
-    FAILED = auto()
+#: Nothing is known of the call: Modal was not reached, or is overloaded.
+UNANSWERED = (Meaning.UNREACHED, Meaning.UNHEARD)
+_FAULT = Row("Modal", "", Meaning.FAULT)
+#: Modules whose classes have rows; a function's own errors of the same name have none.
+_CLIENT = ("modal.exception", "grpclib")
 
 
-def meaning(error: Exception, exceptions: Any, *, starting: bool) -> Meaning:
-    """Sort an error. ``exceptions`` is ``modal.exception``; ``starting``: it came when spawning.
+def row_of(error: BaseException, *, starting: bool) -> Row:
+    """The row of an error. ``starting``: it came when the call was to be started.
 
-    A result that is not there yet (the built-in ``TimeoutError`` of ``get``) is no error and not
-    for this function.
+    A result that is not there yet (the built-in ``TimeoutError`` of ``get``) is no error and not for this
+    function. What the table does not know was raised by the function itself.
     """
-    from grpclib.exceptions import GRPCError, StreamTerminatedError
-
-    e = exceptions
-    if isinstance(error, e.FunctionTimeoutError):
-        return Meaning.TIMED_OUT
-    if isinstance(error, e.AuthError | e.PermissionDeniedError | e.VersionError):
-        return Meaning.CONFIGURATION
-    if isinstance(error, e.NotFoundError):
-        return Meaning.CONFIGURATION if starting else Meaning.LOST
-    if isinstance(error, e.OutputExpiredError | e.InternalFailure | e.DataLossError):
-        return Meaning.LOST
-    if isinstance(error, e.RemoteError):
-        return Meaning.STOPPED
-    if isinstance(error, e.ConflictError | e.InvalidError | e.UnimplementedError | e.AlreadyExistsError):
-        return Meaning.FAILED
-    unreached = (
-        e.ConnectionError,
-        e.ServiceError,
-        e.InternalError,
-        e.ResourceExhaustedError,
-        e.ClientClosed,
-        StreamTerminatedError,
-        GRPCError,
-        # A function's own OSError comes as data, so this one is a socket's on this side.
-        OSError,
-    )
-    return Meaning.UNREACHED if isinstance(error, unreached) else Meaning.FAILED
+    families = type(error).__mro__
+    names = [kind.__name__ for kind in families if kind.__module__.startswith(_CLIENT) or kind is OSError]
+    services = ("Modal start", "Modal") if starting else ("Modal",)
+    for name in names:
+        for service in services:
+            if row := look_up(service, name):
+                return look_up(service, name, text=str(error)) or row
+    return _FAULT

@@ -1,7 +1,7 @@
 """Single calls of compute functions, and several of them side by side."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Literal, Protocol
 
 from modal_gpu.contracts import Progress, no_progress
+from modal_gpu.errors import RemoteTimeoutError
 
 FunctionName = Literal[
     "extract_frames_and_ocr", "crop_and_infer_caption_frame_extents", "generate_caption_ocr"
@@ -17,6 +18,7 @@ FunctionName = Literal[
 _HEARTBEAT_SECONDS = 1.0
 
 Step = tuple[str, int, int]
+Errors = type[Exception] | tuple[type[Exception], ...]
 
 
 @dataclass(frozen=True)
@@ -51,20 +53,21 @@ def run_calls(
     max_parallel: int,
     progress: Progress = no_progress,
     *,
-    tolerated: type[Exception] | tuple[type[Exception], ...] = (),
+    tolerated: Errors = (),
 ) -> list[Any]:
     """The results of all calls, in their order, ``max_parallel`` at once; a single one runs right here.
 
     ``progress`` is called in this thread, with sums over the calls. When it raises, or a call does, the
     calls that run are cancelled, those that wait are dropped, and the error is passed on once all have
-    ended. Errors of a ``tolerated`` type stand in the list instead.
+    ended. Errors of a ``tolerated`` type stand in the list instead. After a call that ran into its time
+    limit no other begins, but those that run may end: their results are kept for a retry.
     """
     if len(calls) == 1:
         try:
             return [backend.call(calls[0], progress)]
         except tolerated as error:
             return [error]
-    ended = threading.Event()
+    ended, late = threading.Event(), threading.Event()
     heard: SimpleQueue[tuple[int, Step]] = SimpleQueue()
     tally = _Tally(len(calls))
 
@@ -74,12 +77,15 @@ def run_calls(
                 raise CallsEndedError
             heard.put((place, (stage, done, total)))
 
-        if ended.is_set():
+        if ended.is_set() or late.is_set():
             raise CallsEndedError
         try:
             return backend.call(calls[place], tell)
         except tolerated as error:
             return error
+        except RemoteTimeoutError:
+            late.set()
+            raise
         except BaseException:
             ended.set()  # here, before this thread takes a call that waits
             raise
@@ -94,19 +100,22 @@ def run_calls(
                 done, waiting = wait(waiting, _HEARTBEAT_SECONDS, FIRST_COMPLETED)
                 for step in _drained(heard, tally) or tally.last():
                     progress(*step)
-                _raise_error(done)
+                _raise_error(done, but=RemoteTimeoutError)
         except BaseException:
             ended.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    _raise_error(futures)
     return [future.result() for future in futures]
 
 
-def _raise_error(done: set[Future[Any]]) -> None:
+def _raise_error(
+    done: Iterable[Future[Any]], but: tuple[type[Exception], ...] | type[Exception] = ()
+) -> None:
     """Raise the error that one of ``done`` ended with, unless that only followed from another's."""
     for future in done:
         error = future.exception()
-        if error is not None and not isinstance(error, CallsEndedError):
+        if error is not None and not isinstance(error, CallsEndedError) and not isinstance(error, but):
             raise error
 
 

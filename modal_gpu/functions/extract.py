@@ -8,7 +8,7 @@ import numpy as np
 
 from modal_gpu.contracts import ExtractRequest, ExtractResult, FrameRange, Progress, no_progress
 from modal_gpu.databases.raw_ocr import write_raw_ocr
-from modal_gpu.errors import OcrError
+from modal_gpu.errors import OcrError, OcrUnavailableError
 from modal_gpu.frame_index import full_frame_indices
 from modal_gpu.functions.layout import publish_layout
 from modal_gpu.functions.settings import ComputeSettings
@@ -111,6 +111,8 @@ def _read_frames(
                     for done, frame in enumerate(pool.map(images()), 1):
                         found.append(frame)
                         progress("frames", done, len(indices))
+                except OcrUnavailableError:
+                    raise
                 except OcrError:
                     # All frames of a segment may fail where others do not: that is for the whole to say.
                     segment = request.segment or FrameRange(0)

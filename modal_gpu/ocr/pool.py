@@ -14,7 +14,7 @@ from types import TracebackType
 import numpy as np
 
 from modal_gpu.cores import available_cores
-from modal_gpu.errors import ConfigurationError, OcrError
+from modal_gpu.errors import ConfigurationError, OcrError, OcrUnavailableError
 from modal_gpu.ocr.engine import BatchLimits, BatchOcrEngine, FrameOcr, OcrEngine
 
 #: Images, or batches of them, held for each worker: the one being read and the next.
@@ -40,6 +40,8 @@ class OcrPool:
         """
         self.workers = workers or available_cores()
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="ocr")
+        #: Of the map under way, by all threads.
+        self._unanswered: deque[Exception] = deque()
         self._idle: SimpleQueue[OcrEngine | BatchOcrEngine] = SimpleQueue()
         self._to_close: list[BatchOcrEngine] = []
         self._limits = BatchLimits()
@@ -59,10 +61,12 @@ class OcrPool:
         Images are uint8 RGB of H × W × 3. They are drawn from ``items`` only as workers get free, two a
         worker at most, or two batches of what the engine takes at once. An image on which the engine
         fails gives a frame with status ``failed`` and the message; :class:`OcrError` is raised at the
-        end when that happened to all of them, :class:`ConfigurationError` at once.
+        end when that happened to all of them (:class:`OcrUnavailableError` when a service did not answer
+        for any), :class:`ConfigurationError` at once.
         """
         waiting: deque[Future[list[FrameOcr]]] = deque()
         failed: list[FrameOcr] = []
+        self._unanswered.clear()
         total = 0
         try:
             source = batches(items, self._limits)
@@ -86,7 +90,9 @@ class OcrPool:
             for future in waiting:
                 future.cancel()
         if total and len(failed) == total:
-            raise OcrError(
+            # An outage may be over at the next try; the images are not to blame.
+            kind = OcrUnavailableError if len(self._unanswered) == total else OcrError
+            raise kind(
                 f"OCR failed on all {total} images, first on {failed[0].frame_index}: {failed[0].error}"
             )
 
@@ -95,6 +101,7 @@ class OcrPool:
         try:
             if isinstance(engine, BatchOcrEngine):
                 readings = engine.recognize_batch([image for _, image in batch])
+                self._unanswered.extend(r for r in readings if isinstance(r, OcrUnavailableError))
                 pairs = zip(batch, readings, strict=True)
                 return [
                     _failed(index, reading) if isinstance(reading, Exception) else FrameOcr.of(index, reading)
@@ -104,6 +111,7 @@ class OcrPool:
         except ConfigurationError:
             raise
         except Exception as error:  # any failure of one image is that image's result
+            self._unanswered.extend([error] * len(batch) if isinstance(error, OcrUnavailableError) else [])
             return [_failed(index, error) for index, _ in batch]
         finally:
             self._idle.put(engine)

@@ -26,36 +26,21 @@ from tenacity import (
 )
 from tenacity.nap import sleep_using_event
 
-from modal_gpu.errors import ConfigurationError, OcrError, RefusedImageError
+from modal_gpu.error_table import Meaning, look_up
+from modal_gpu.errors import ConfigurationError, OcrError, OcrUnavailableError, RefusedImageError
 from modal_gpu.ocr.vision_settings import VisionSettings
 from modal_gpu.ocr.vision_tally import ImageTally
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-vision",)
 _LONGEST_WAIT_SECONDS = 30.0
 
-_TRANSIENT = (
-    google_errors.ResourceExhausted,  # quota
-    google_errors.ServiceUnavailable,
-    google_errors.DeadlineExceeded,
-    google_errors.InternalServerError,
-    google_errors.Aborted,
-)
-#: The same as they stand in the response to one image.
-_TRANSIENT_CODES = {
-    code.value[0]
-    for code in (
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.INTERNAL,
-        grpc.StatusCode.ABORTED,
-    )
-}
-_REFUSED = (google_errors.Unauthenticated, google_errors.PermissionDenied)
-
 
 class _SomeImagesWait(Exception):
     """The call went through, but Vision had a passing error for some of its images."""
+
+
+class _CallWaits(Exception):
+    """The call failed with an error that may pass."""
 
 
 class VisionClient:
@@ -77,23 +62,30 @@ class VisionClient:
         """The text of each image of one request (encoded images within the limits), in their order.
 
         Quota and other passing errors, of the call or of single images, are tried again with growing
-        waits; what then still fails has its :class:`OcrError`, and what Vision does not take a
-        :class:`RefusedImageError`. Raises :class:`ConfigurationError` when
-        Vision refuses the credentials.
+        waits, by the table of errors; what then still fails has its :class:`OcrUnavailableError`, and what
+        Vision does not take a :class:`RefusedImageError`. Raises :class:`ConfigurationError` when Vision
+        refuses the credentials.
         """
         answers: list[vision_v1.TextAnnotation | OcrError | None] = [None] * len(images)
         last: dict[int, str] = {}
 
         def attempt() -> None:
             waiting = [index for index, answer in enumerate(answers) if answer is None]
-            responses = self._call([images[index] for index in waiting])
+            try:
+                responses = self._call([images[index] for index in waiting])
+            except google_errors.GoogleAPICallError as error:
+                if _meaning_of(error).passes:
+                    raise _CallWaits(_message(error)) from None
+                raise
             for index, response in zip(waiting, responses, strict=True):
                 code, message = response.error.code, response.error.message
                 if not code:
                     answers[index] = response.full_text_annotation
                     self.tally.add()
-                elif code in _TRANSIENT_CODES:
+                elif _meaning(_code_name(code), message).passes:
                     last[index] = f"{_code_name(code)}: {message}"
+                elif _meaning(_code_name(code), message).is_operators:
+                    raise _refusal(f"{_code_name(code)}: {message}")
                 else:
                     answers[index] = RefusedImageError(f"Google Vision: {_code_name(code)}: {message}")
             if None in answers:
@@ -105,14 +97,11 @@ class VisionClient:
             cause = error.last_attempt.exception()
             for index, answer in enumerate(answers):
                 if answer is None:
-                    why = last.get(index) if isinstance(cause, _SomeImagesWait) else _message(cause)
-                    answers[index] = OcrError(f"Google Vision, after several tries: {why}")
-        except _REFUSED as error:
-            raise ConfigurationError(
-                f"Google Vision refuses the credentials ({_message(error)}): check that the key is valid, "
-                "and that the Cloud Vision API and billing are enabled in its project"
-            ) from None
+                    why = last.get(index) if isinstance(cause, _SomeImagesWait) else cause
+                    answers[index] = OcrUnavailableError(f"Google Vision, after several tries: {why}")
         except google_errors.GoogleAPICallError as error:
+            if _meaning_of(error).is_operators:
+                raise _refusal(_message(error)) from None
             if self._closed.is_set():
                 return [OcrError("Google Vision: the connection was closed") for _ in images]
             if len(images) > 1:
@@ -145,7 +134,7 @@ class VisionClient:
     def _retrying(self) -> Retrying:
         first = self.settings.first_wait_seconds
         return Retrying(
-            retry=retry_if_exception_type((*_TRANSIENT, _SomeImagesWait)),
+            retry=retry_if_exception_type((_CallWaits, _SomeImagesWait)),
             wait=wait_exponential(multiplier=first, max=_LONGEST_WAIT_SECONDS) + wait_random(0, first),
             stop=stop_any(stop_before_delay(self.settings.retry_seconds), stop_when_event_set(self._closed)),
             sleep=sleep_using_event(self._closed),
@@ -206,6 +195,22 @@ def load_credentials(settings: VisionSettings) -> Credentials:
     except (ValueError, auth_errors.GoogleAuthError):
         raise ConfigurationError(f"{where} holds a damaged {kind} key: download it again") from None
     raise ConfigurationError(f"{where} holds no service account's key (nor a user's credentials)")
+
+
+def _meaning_of(error: google_errors.GoogleAPICallError) -> Meaning:
+    code = error.grpc_status_code.name if error.grpc_status_code is not None else str(error.code)
+    return _meaning(code, error.message)
+
+
+def _meaning(code: str, message: str) -> Meaning:
+    row = look_up("gRPC", code, text=message)
+    return row.meaning if row else Meaning.REFUSED
+
+
+def _refusal(reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"Google Vision refuses the credentials ({reason}): {look_up('gRPC', 'PERMISSION_DENIED').advice}"
+    )
 
 
 def _code_name(code: int) -> str:

@@ -31,7 +31,13 @@ from modal_gpu.contracts import (
     to_wire,
 )
 from modal_gpu.databases.sqlite_file import read_database
-from modal_gpu.errors import BadVideoError, ContractError, OcrError, RemoteInterruptedError
+from modal_gpu.errors import (
+    BadVideoError,
+    ContractError,
+    OcrError,
+    RemoteInterruptedError,
+    RemoteTimeoutError,
+)
 from modal_gpu.extents.checkpoint import shipped, verify
 from modal_gpu.frame_index import SEGMENT_ALIGNMENT, chunks, segment_starts
 from modal_gpu.functions.settings import ComputeSettings
@@ -263,6 +269,37 @@ def test_a_call_that_fails_ends_those_that_run_and_those_that_wait():
     assert sorted(backend.ended) == [0, 1]
 
 
+def test_after_a_time_out_those_that_run_may_end_and_no_other_begins():
+    """What they make is paid for: a retry takes it and pays for the rest."""
+    running, begun, done = threading.Barrier(2), [], []
+
+    def act(place: int, progress: Progress) -> int:
+        begun.append(place)
+        running.wait(5)
+        if place == 0:
+            raise RemoteTimeoutError("ran longer than the function may")
+        for step in range(5):
+            progress("strips", step, 10)
+            threading.Event().wait(0.01)
+        done.append(place)
+        return place
+
+    with pytest.raises(RemoteTimeoutError, match="ran longer"):
+        run_calls(Scripted(act), CALLS, 2)
+    assert sorted(begun) == [0, 1] and done == [1]
+
+
+def test_another_error_beside_a_time_out_ends_the_rest():
+    running = threading.Barrier(2)
+
+    def act(place: int, progress: Progress) -> None:
+        running.wait(5)
+        raise RemoteTimeoutError("late") if place == 0 else BadVideoError("the file is not a video")
+
+    with pytest.raises(BadVideoError):
+        run_calls(Scripted(act), CALLS, 2)
+
+
 def test_progress_that_raises_ends_all_calls():
     class LostError(Exception):
         pass
@@ -289,14 +326,15 @@ def ocr_request(count: int) -> CaptionOcrRequest:
 class Reader:
     """A backend that reads captions, but none of the batches that begin with one of ``failing``."""
 
-    def __init__(self, *failing: int) -> None:
+    def __init__(self, *failing: int, error: Exception | None = None) -> None:
         self.failing, self.sizes = failing, []
+        self.error = error or OcrError("the service said no")
 
     def call(self, call: ComputeCall, progress: Progress) -> Any:
         captions = call.request["captions"]
         self.sizes.append(len(captions))
         if captions and captions[0]["caption_id"] in self.failing:
-            raise OcrError("the service said no")
+            raise self.error
         return [
             to_wire(CaptionOcrResult(f"text {c['caption_id']}", 0.9, 1, c["caption_id"])) for c in captions
         ]
@@ -318,6 +356,15 @@ def test_captions_are_read_in_batches_and_come_back_in_order(store: ObjectStore)
     assert FannedOutCompute(backend, store, compute.fan_out).caption_ocr(ocr_request(0)) == []
     assert len(FannedOutCompute(backend, store).caption_ocr(ocr_request(500))) == 500
     assert backend.sizes[-1] == 500
+
+
+def test_a_batch_that_runs_out_of_time_leaves_the_readings_of_the_others(store: ObjectStore):
+    late = RemoteTimeoutError("ran longer than the function may")
+    compute = FannedOutCompute(Reader(0, error=late), store, FanOut(max_parallel=4, captions_a_call=50))
+    results = compute.caption_ocr(ocr_request(100))
+    assert [result.error or "" for result in results] == [str(late)] * 50 + [""] * 50
+    with pytest.raises(RemoteTimeoutError):
+        FannedOutCompute(Reader(0, 50, error=late), store, compute.fan_out).caption_ocr(ocr_request(100))
 
 
 @given(st.lists(st.integers(), max_size=40), st.integers(1, 12))

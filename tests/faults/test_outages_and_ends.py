@@ -218,14 +218,19 @@ def test_a_call_that_times_out_and_returns_late_changes_nothing(
     disturbed: Disturbed, outages: Outages, containers: Containers
 ):
     platform, video_id = outages.platform, disturbed.video_id
-    platform.until("the second call", lambda: len(containers.calls(video_id, CROPS)) == 2)
+    platform.until("the time-out", lambda: platform.row(video_id).boundaries_status == "error")
+    details = platform.row(video_id).boundaries_error_details
+    assert details["error_type"] == "RemoteTimeoutError" and "captionacc retry" in details["message"]
+    assert len(containers.calls(video_id, CROPS)) == 1, "as long again is not paid for by itself"
     since = time.time()
+    platform.catalog.retry_stage(video_id, "boundaries")
+    platform.until("the second call", lambda: len(containers.calls(video_id, CROPS)) == 2)
     platform.wait_settled(video_id)
     # The container of the first call went on all the time, and publishes only now.
     containers.work(containers.calls(video_id, CROPS)[0])
     versions = platform.catalog.list_cropped_frames_versions(video_id)
     assert sorted((v.version, v.status) for v in versions) == [(1, "failed"), (2, "active")]
-    disturbed.healed(since, "call timed out, returned late", "the next try called again")
+    disturbed.healed(since, "call timed out, returned late", "a person's retry called again")
     assert platform.row(video_id).current_cropped_frames_version == 2
 
 

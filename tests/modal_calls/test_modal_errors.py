@@ -17,7 +17,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("end", "kind", "retryable", "advice"),
         [
-            ("FunctionTimeoutError", errors.RemoteTimeoutError, False, "longer time-out"),
+            ("FunctionTimeoutError", errors.RemoteTimeoutError, False, "MODAL_EXTRACT_TIMEOUT"),
             ("InternalFailure", errors.RemoteInterruptedError, True, "a retry starts a new one"),
             ("OutputExpiredError", errors.RemoteInterruptedError, True, "a retry starts a new one"),
             ("RemoteError", errors.RemoteCallError, False, "look at its logs"),

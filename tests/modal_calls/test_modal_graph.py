@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -180,6 +181,78 @@ def test_an_error_of_the_container_ends_in_the_row(modal_line: ModalLine, laid_o
     assert details["error_type"] == "BadVideoError"
     assert modal_line.functions() == [CROPS]
     assert modal_line.versions(laid_out.video_id) == [(1, "failed")]
+
+
+def times_out(modal_line: ModalLine, before: Callable[[], None] = lambda: None) -> Callable:
+    """Let the first call run into its time limit; gives what containers do otherwise."""
+    works = modal_line.service.on_spawn
+
+    def act(call_id: str, payload: dict[str, Any]) -> None:
+        if len(modal_line.service.spawned) > 1:
+            return works(call_id, payload)
+        before()
+        modal_line.service.end(call_id, "FunctionTimeoutError", "Task's current input hit its timeout")
+
+    return act
+
+
+def test_a_time_out_is_paid_once_and_says_what_to_do(modal_line: ModalLine, laid_out: VideoRow):
+    """An hour of a GPU that was not enough is not made two."""
+    modal_line.service.on_spawn = times_out(modal_line)
+    result = modal_line.run("captions", laid_out.video_id)
+    assert not result.success and modal_line.functions() == [CROPS]
+    row = modal_line.line.row(laid_out.video_id)
+    assert (row.boundaries_status, row.boundaries_error_details["error_type"]) == (
+        "error",
+        "RemoteTimeoutError",
+    )
+    for part in ("MODAL_CROP_INFER_TIMEOUT", "CAPTIONACC_SEGMENT_FRAMES", "captionacc retry"):
+        assert part in failure(result) and part in row.boundaries_error_details["message"]
+    modal_line.line.catalog.retry_stage(laid_out.video_id, "boundaries")
+    assert modal_line.run("captions", laid_out.video_id).success
+    assert modal_line.functions() == [CROPS, CROPS, "generate_caption_ocr"]
+    assert modal_line.versions(laid_out.video_id) == [(1, "failed"), (2, "active")]
+
+
+def test_a_retry_after_a_time_out_goes_on_with_the_version_of_which_a_part_is_done(
+    modal_line: ModalLine, laid_out: VideoRow
+):
+    """Of a divided video: the segments that were done in time belong to version 1, and are not paid again."""
+    catalog, video_id = modal_line.line.catalog, laid_out.video_id
+
+    def another_segment() -> None:
+        (call,) = catalog.list_compute_calls(video_id=video_id)
+        row = catalog.open_compute_call(
+            video_id, call.run_id, CROPS, "f" * 64, str(uuid.uuid4()), cropped_frames_version=1
+        )
+        catalog.assign_compute_call(row.id, row.waiter, "fc-segment")
+        catalog.finish_compute_call(row.id, row.waiter, {"value": {}}, USED)
+
+    modal_line.service.on_spawn = times_out(modal_line, another_segment)
+    assert not modal_line.run("captions", video_id).success
+    assert modal_line.versions(video_id) == [(1, "processing")]
+    catalog.retry_stage(video_id, "boundaries")
+    result = modal_line.run("captions", video_id)
+    assert result.success, failure(result)
+    assert modal_line.versions(video_id) == [(1, "active")]
+
+
+@pytest.mark.parametrize("kind", ["StorageAccessError", "ConfigurationError", "CheckpointError"])
+def test_a_container_that_a_service_refuses_is_asked_once(
+    modal_line: ModalLine, laid_out: VideoRow, kind: str
+):
+    """A wrong key in the container costs one call, not three."""
+    error = {
+        "type": kind,
+        "message": "access was refused. Check WASABI_ACCESS_KEY_READWRITE",
+        "retryable": False,
+    }
+    modal_line.service.on_spawn = lambda call_id, _: modal_line.service.answer(
+        call_id, {"ok": False, "error": error}
+    )
+    result = modal_line.run("captions", laid_out.video_id)
+    assert "WASABI_ACCESS_KEY_READWRITE" in failure(result)
+    assert modal_line.functions() == [CROPS]
 
 
 def test_a_retry_after_an_outage_goes_on_with_the_version_and_its_call(

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captionacc_dagster.definitions import defs
-from captionacc_dagster.resources.catalog import LockHeldError, LockLostError
+from captionacc_dagster.resources.catalog import CatalogAccessError, LockHeldError, LockLostError
 from captionacc_dagster.retries import DEFAULT, RETRIES, Retries, retries_of
-from modal_gpu.errors import BadVideoError, RemoteTimeoutError, StorageError
+from modal_gpu.errors import BadVideoError, RemoteTimeoutError, StorageAccessError, StorageError
 
 
 @pytest.mark.parametrize(
@@ -34,12 +34,14 @@ def test_waits_that_began_together_do_not_end_together():
         (StorageError("503"), 3),
         (LockHeldError("ann has it"), 3),
         (LockLostError("the lease ran out"), 3),
-        (RemoteTimeoutError("30 minutes"), 2),
+        (RemoteTimeoutError("30 minutes"), 1),
+        (StorageAccessError("403"), 1),
+        (CatalogAccessError("wrong password"), 1),
         (BadVideoError("no video"), 1),
         (ZeroDivisionError(), 1),
     ],
 )
-def test_errors_that_may_pass_are_tried_again_and_time_outs_once(error, tries):
+def test_errors_that_may_pass_are_tried_again_and_no_others(error, tries):
     again = [DEFAULT.tries_again(error, number) for number in range(1, 5)]
     assert again == [number < tries for number in range(1, 5)]
 
