@@ -130,6 +130,11 @@ class _Blank:
         return _BEARER.sub(rf"\g<1>{BLANK}", text)
 
 
+def blanked(text: str) -> str:
+    """The text without this process's secrets, for what is shown of an error that nobody expected."""
+    return _Blank(_secrets_of(_settings_or_none()))._blank(text)
+
+
 def _settings_or_none() -> Settings | None:
     try:
         return get_settings()

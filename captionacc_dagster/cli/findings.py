@@ -1,6 +1,6 @@
 """What ``captionacc doctor`` found, line by line."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import typer
@@ -18,6 +18,30 @@ class Finding:
     ok: bool
     detail: str
     advice: str = ""
+
+
+def look_safely(
+    what: str, look: Callable[[], tuple[bool, str, str]], explain: Callable[[BaseException], tuple[str, str]]
+) -> Finding:
+    """The finding of one look, whatever goes wrong in it. ``explain`` gives detail and advice of an error.
+
+    Also for what is no ``Exception``: a library in Rust that panics would end the command.
+    """
+    try:
+        return Finding(what, *look())
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        detail, advice = explain(error)
+        return Finding(what, False, detail, advice)
+
+
+def in_one_line(error: BaseException) -> str:
+    """Class and words of an error that nobody expected, without secrets."""
+    from captionacc_dagster.logs import blanked
+
+    words = " ".join(blanked(str(error)).split())[:500]
+    return f"{type(error).__name__}: {words or 'no reason given'}"
 
 
 def report(findings: Iterable[Finding]) -> None:

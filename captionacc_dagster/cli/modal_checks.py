@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from captionacc_dagster.cli.findings import Finding
+from captionacc_dagster.cli.findings import Finding, in_one_line, look_safely
 from modal_gpu.modal_models import VolumeModels, verify_models
 from modal_gpu.modal_settings import (
     FUNCTIONS,
@@ -73,12 +73,8 @@ def modal_findings(client: Any, settings: ModalSettings) -> Iterator[Finding]:
 
 
 def _finding(what: str, look: Look, advice: str) -> Finding:
-    try:
-        return Finding(what, *look(), advice)
-    except Exception as error:
-        # Whatever the client raises is what there is to say; its messages name the object.
-        text = " ".join(str(error).split()) or "no reason given"
-        return Finding(what, False, f"{type(error).__name__}: {text}", advice)
+    # Whatever the client raises is what there is to say; its messages name the object.
+    return look_safely(what, lambda: (*look(), advice), lambda error: (in_one_line(error), advice))
 
 
 def _token(client: Any) -> tuple[bool, str]:

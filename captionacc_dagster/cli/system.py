@@ -6,18 +6,20 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import typer
 
 from captionacc_dagster.cli.app import Use, app, console, parts
 from captionacc_dagster.cli.deployment import use_dagster_home
-from captionacc_dagster.cli.findings import Finding, report
+from captionacc_dagster.cli.findings import in_one_line, look_safely, report
 from captionacc_dagster.disk import disk_places, little_space
 from captionacc_dagster.homes import is_home, known_homes
 from captionacc_dagster.settings import Settings
-from modal_gpu.errors import CaptionAccError
+from modal_gpu.errors import CaptionAccError, ConfigurationError
 
 
 @app.command(name="migrate")
@@ -57,17 +59,33 @@ def doctor(
         from captionacc_dagster.cli.modal_checks import modal_findings
         from modal_gpu.modal_settings import modal_settings
 
-        report(modal_findings(importlib.import_module("modal"), modal_settings()))
+        report(modal_findings(_modal_client(), modal_settings()))
         return
     settings = parts().settings
-    report(_safely(what, look, settings) for what, look in _LOOKS)
+    report(look_safely(what, partial(look, settings), _explained) for what, look in _LOOKS)
 
 
-def _safely(what: str, look: Callable[[Settings], tuple[bool, str, str]], settings: Settings) -> Finding:
+def _modal_client() -> ModuleType:
     try:
-        return Finding(what, *look(settings))
-    except CaptionAccError as error:
-        return Finding(what, False, str(error), "")
+        return importlib.import_module("modal")
+    except ImportError as error:
+        raise ConfigurationError(
+            f"Modal's client cannot be loaded ({error}): pip install modal, as constraints.txt pins it"
+        ) from None
+
+
+def _explained(error: BaseException) -> tuple[str, str]:
+    if isinstance(error, CaptionAccError):
+        return str(error), ""
+    if isinstance(error, ImportError):
+        return (
+            f"a package cannot be loaded: {in_one_line(error)}",
+            "install the project anew: pip install -e .",
+        )
+    return (
+        f"this could not be looked at: {in_one_line(error)}",
+        "a fault of captionacc or of a library: report it with this line",
+    )
 
 
 def _python(settings: Settings) -> tuple[bool, str, str]:

@@ -1,0 +1,111 @@
+"""What the doctor says when something is wrong with it, or with what it looks at: it explains, never dies."""
+
+import types
+
+import obstore
+import pytest
+from obstore.store import S3Store
+
+from captionacc_dagster.cli import system
+from captionacc_dagster.cli.findings import look_safely
+from tests.cli.conftest import Captionacc
+
+SECRET = "hunter2hunter2"
+LOOKS = [what for what, _ in system._LOOKS]
+
+
+def panic(_: object = None) -> None:
+    """A real panic of the store's Rust, which is no ``Exception``."""
+    store = S3Store(
+        "footage", endpoint="http://footage.10.1.2.3", virtual_hosted_style_request=True, region="us-east-1",
+        access_key_id="a", secret_access_key="b", client_options={"allow_http": True},
+    )  # fmt: skip
+    obstore.head(store, "k")
+
+
+def raising(error: BaseException):
+    def look(_: object) -> None:
+        raise error
+
+    return look
+
+
+FAULTS = {
+    "PanicException": panic,
+    "OSError": raising(OSError(5, f"no {SECRET}")),
+    "ImportError": raising(ImportError(f"libGL.so.1 {SECRET}")),
+    "ZeroDivisionError": raising(ZeroDivisionError(SECRET)),
+    "CancelledError": raising(type("CancelledError", (BaseException,), {})(SECRET)),
+}
+
+
+def test_the_panic_is_one_that_no_guard_for_exceptions_catches():
+    with pytest.raises(BaseException) as caught:
+        panic()
+    assert not isinstance(caught.value, Exception)
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"), [*((name, "PanicException") for name in LOOKS), *(("OCR", fault) for fault in FAULTS)]
+)
+def test_a_look_that_fails_is_a_finding_and_the_others_go_on(
+    captionacc: Captionacc, monkeypatch: pytest.MonkeyPatch, name: str, fault: str
+):
+    monkeypatch.setenv("WASABI_SECRET_KEY_READWRITE", SECRET)
+    looks = [(what, FAULTS[fault] if what == name else lambda _: (True, "well", "")) for what in LOOKS]
+    monkeypatch.setattr(system, "_LOOKS", tuple(looks))
+    said = captionacc("doctor")
+    assert said.code == 1
+    assert (said.output.count("✓"), said.output.count("✗")) == (len(LOOKS) - 1, 1)
+    assert f"✗ {name}" in said.text and fault in said.text
+    assert SECRET not in said.output and "Traceback" not in said.output
+
+
+@pytest.mark.parametrize("signal", [KeyboardInterrupt, SystemExit])
+def test_a_person_who_ends_the_doctor_ends_it(signal: type[BaseException]):
+    with pytest.raises(signal):
+        look_safely("x", lambda: raising(signal())(None), lambda error: ("", ""))
+
+
+def test_a_client_of_modal_that_panics_is_a_finding(captionacc: Captionacc, monkeypatch: pytest.MonkeyPatch):
+    client = types.SimpleNamespace(Client=types.SimpleNamespace(from_env=panic))
+    monkeypatch.setattr(system, "_modal_client", lambda: client)
+    said = captionacc("doctor", "--modal")
+    assert said.code == 1 and "✗ token" in said.text and "PanicException" in said.text
+
+
+def test_a_missing_client_of_modal_is_one_sentence(captionacc: Captionacc, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(__import__("sys").modules, "modal", None)
+    said = captionacc("doctor", "--modal")
+    assert said.code == 1 and "error: Modal's client cannot be loaded" in said.text
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "setting"),
+    [
+        ("http://10.1.2.3:9000", "CAPTIONACC_STORAGE_PATH_STYLE=true"),
+        ("http://[::1]:9000", "CAPTIONACC_STORAGE_PATH_STYLE=true"),
+        ("http://minio:99999", "WASABI_ENDPOINT_URL"),
+        ("not a url", "WASABI_ENDPOINT_URL"),
+    ],
+)
+def test_an_endpoint_that_no_bucket_has_is_explained(
+    captionacc: Captionacc, monkeypatch: pytest.MonkeyPatch, endpoint: str, setting: str
+):
+    """Also where the bucket's name stands in the host's name, and that is an IP address."""
+    monkeypatch.setenv("CAPTIONACC_STORAGE_URL", "s3://footage")
+    monkeypatch.setenv("WASABI_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("CAPTIONACC_STORAGE_PATH_STYLE", "false")
+    said = captionacc("doctor")
+    assert said.code == 1 and said.output.count("✗") == 1
+    assert "✗ object store" in said.text and setting in said.text and "panic" not in said.output.lower()
+
+
+@pytest.mark.parametrize("command", ["doctor", "status", "migrate"])
+def test_a_parameter_of_another_client_in_the_database_url_is_named(
+    captionacc: Captionacc, monkeypatch: pytest.MonkeyPatch, command: str
+):
+    monkeypatch.setenv("CAPTIONACC_DATABASE_URL", f"postgresql://me:{SECRET}@127.0.0.1:1/x?pgbouncer=true")
+    said = captionacc(command)
+    assert said.code == 1 and "remove pgbouncer" in said.text and "%-encoded" not in said.text
+    assert SECRET not in said.output
