@@ -18,6 +18,7 @@ from captionacc_dagster.sensors.caption_ocr_requests import caption_ocr_requests
 from captionacc_dagster.sensors.layout_approvals import layout_approvals
 from captionacc_dagster.sensors.new_videos import new_videos
 from captionacc_dagster.sensors.priority_aging import priority_aging
+from captionacc_dagster.sensors.restorations import restorations
 from captionacc_dagster.sensors.run_outcomes import run_outcomes
 
 defs = dg.Definitions(
@@ -40,6 +41,7 @@ defs = dg.Definitions(
         caption_ocr_requests,
         backfills,
         run_outcomes,
+        restorations,
         priority_aging,
         alerts,
     ],

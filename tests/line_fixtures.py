@@ -136,9 +136,11 @@ class Line:
             tags=dict(tags or {}),
         )
 
-    def tick(self, sensor: dg.SensorDefinition) -> dg.SensorResult:
+    def tick(self, sensor: dg.SensorDefinition, cursor: str | None = None) -> dg.SensorResult:
         """One evaluation of a sensor, and what Dagster's daemon makes of its result."""
-        with dg.build_sensor_context(instance=self.instance, resources=dict(self.resources)) as context:
+        with dg.build_sensor_context(
+            instance=self.instance, resources=dict(self.resources), cursor=cursor
+        ) as context:
             result = sensor(context)
         self.apply(sensor, result)
         return result

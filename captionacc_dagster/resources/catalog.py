@@ -360,6 +360,16 @@ class LayoutApproval(_Row):
     display_path: str
     disable_age_boosting: bool
 
+    @classmethod
+    def of(cls, video: VideoRow) -> Self:
+        """The approval that stands in a video's row, which has a crop region."""
+        return cls(
+            **{
+                name: getattr(video, "video_id" if column == "id" else column)
+                for name, column, _ in _columns(cls)
+            }
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class LayoutOutcome:

@@ -1,0 +1,181 @@
+"""What the catalogue says was made of a video and Dagster has lost: its partition, its materializations.
+
+A person deletes a partition, wipes an asset or deletes a run in Dagster's UI. The objects and the rows are
+still there, so nothing is made again: the materialization is reported as its run reported it, or by the
+row where Dagster has lost that run as well.
+"""
+
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from captionacc_dagster.assets.external import layout_approval, source_video
+from captionacc_dagster.partitions import videos
+from captionacc_dagster.resources.catalog import LayoutApproval, Stage, VideoRow
+from captionacc_dagster.sensors.layout_approvals import approval_event
+from captionacc_dagster.sensors.new_videos import upload_event
+from modal_gpu.errors import StorageError
+from modal_gpu.keys import VideoKeys
+from modal_gpu.storage import ObjectStore
+
+_log = logging.getLogger(__name__)
+
+#: A run writes the row first and reports its materializations a moment later.
+SETTLED = timedelta(minutes=5)
+#: What the runs of each stage make.
+MADE_BY: Mapping[Stage, tuple[str, ...]] = {
+    "layout": ("full_frames", "raw_ocr_db", "layout_db"),
+    "boundaries": ("cropped_chunks", "caption_frame_extents_db", "captions_db"),
+    "text": ("caption_ocr", "subtitles"),
+}
+SOURCE, APPROVAL = source_video.key.to_user_string(), layout_approval.key.to_user_string()
+ASSETS = (SOURCE, *MADE_BY["layout"], APPROVAL, *MADE_BY["boundaries"], *MADE_BY["text"])
+
+
+def is_known(video: VideoRow) -> bool:
+    """Whether Dagster has to know the video: a run has begun it, and nobody deleted it."""
+    return video.deleted_at is None and video.layout_tries > 0
+
+
+def made_of(video: VideoRow, now: datetime) -> set[str]:
+    """Names of the assets that are there according to the row, and were reported by now.
+
+    A stage that waits, failed or is worked on is left out: its assets are made again in any case.
+    """
+    if not is_known(video):
+        return set()
+    made = {SOURCE} if _before(video.layout_started_at, now - SETTLED) else set()
+    for stage, assets in MADE_BY.items():
+        state = video.stage(stage)
+        is_made = state.status in ("annotate", "done") and state.run_id is None
+        if is_made and _before(state.finished_at, now - SETTLED):
+            made.update(assets)
+    if video.boundaries_tries > 0 and video.crop_region and _before(video.layout_approved_at, now - SETTLED):
+        made.add(APPROVAL)
+    return made
+
+
+def _before(moment: datetime | None, limit: datetime) -> bool:
+    return moment is not None and moment < limit
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What Dagster does not know of some videos."""
+
+    partitions: list[str]
+    #: Assets of each video, by its id.
+    materializations: Mapping[str, list[str]]
+
+    def __bool__(self) -> bool:
+        return bool(self.partitions or self.materializations)
+
+
+def find_lost(
+    rows: Sequence[VideoRow], partitions: Collection[str], instance: dg.DagsterInstance, now: datetime
+) -> Lost:
+    """Compare rows with Dagster: one indexed query an asset, whatever Dagster knows of other videos."""
+    made = {row.video_id: made_of(row, now) for row in rows}
+    lost: dict[str, list[str]] = {}
+    for asset in ASSETS:
+        wanted = {video_id for video_id, assets in made.items() if asset in assets}
+        if not wanted:
+            continue
+        known = instance.get_latest_storage_id_by_partition(
+            dg.AssetKey(asset), dg.DagsterEventType.ASSET_MATERIALIZATION, wanted
+        )
+        for video_id in sorted(wanted - known.keys()):
+            lost.setdefault(video_id, []).append(asset)
+    return Lost([row.video_id for row in rows if is_known(row) and row.video_id not in partitions], lost)
+
+
+@dataclass
+class Restorer:
+    """Makes the events that bring a video's materializations back."""
+
+    instance: dg.DagsterInstance
+    object_store: ObjectStore
+    _reported: dict[tuple[str, str], dict[str, dg.AssetMaterialization]] = field(default_factory=dict)
+
+    def events(self, video: VideoRow, assets: Iterable[str]) -> Iterator[dg.AssetMaterialization]:
+        """One for each asset; without the upload's while its object cannot be looked at."""
+        for asset in assets:
+            if asset == SOURCE:
+                try:
+                    yield _restored(upload_event(video, self.object_store))
+                except StorageError as error:
+                    _log.warning("the upload of video %s is not brought back: %s", video.video_id, error)
+            elif asset == APPROVAL:
+                yield _restored(approval_event(LayoutApproval.of(video)))
+            else:
+                yield _restored(self._as_reported(video, asset) or by_the_row(video, asset))
+
+    def _as_reported(self, video: VideoRow, asset: str) -> dg.AssetMaterialization | None:
+        stage = next(stage for stage, assets in MADE_BY.items() if asset in assets)
+        run_id = video.stage(stage).last_run_id
+        if run_id is None:
+            return None
+        key = (run_id, video.video_id)
+        if key not in self._reported:
+            self._reported[key] = dict(_reported_by(self.instance, run_id, video.video_id))
+        return self._reported[key].get(asset)
+
+
+def _reported_by(
+    instance: dg.DagsterInstance, run_id: str, partition: str
+) -> Iterator[tuple[str, dg.AssetMaterialization]]:
+    """What a run made of a partition, by asset; a wipe hides it from the asset and leaves it in the run."""
+    records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
+    for record in records:
+        event = record.asset_materialization
+        if event is not None and event.partition == partition:
+            yield event.asset_key.to_user_string(), event
+
+
+def by_the_row(video: VideoRow, asset: str) -> dg.AssetMaterialization:
+    """What the row tells of an asset. Its code's version is not known, so that Dagster may call it stale."""
+    keys, version = VideoKeys(video.tenant_id, video.video_id), video.current_cropped_frames_version
+    facts: dict[str, Any] = {}
+    if asset == "full_frames":
+        uri, facts = keys.full_frames_prefix, {"frames": video.full_frame_count}
+    elif asset == "raw_ocr_db":
+        uri, facts = keys.raw_ocr_db, {"ocr_boxes": video.ocr_box_count}
+    elif asset == "layout_db":
+        uri, facts = keys.layout_db, {"confidence": video.layout_confidence}
+    elif asset == "cropped_chunks":
+        uri = keys.cropped_frames_prefix(version) if version else keys.client_prefix
+        facts = {"version": version}
+    elif asset == "caption_frame_extents_db":
+        uri = keys.caption_frame_extents_db(version) if version else keys.server_prefix
+        facts = {"version": version}
+    elif asset == "subtitles":
+        uri, facts = keys.srt, {"captions": video.text_caption_count}
+    else:
+        uri, facts = keys.captions_db, {"captions": video.caption_count}
+    return dg.AssetMaterialization(
+        asset_key=asset,
+        partition=video.video_id,
+        metadata={
+            "dagster/uri": dg.MetadataValue.path(uri),
+            **{name: value for name, value in facts.items() if value is not None},
+        },
+    )
+
+
+def _restored(event: dg.AssetMaterialization) -> dg.AssetMaterialization:
+    return dg.AssetMaterialization(
+        asset_key=event.asset_key,
+        description=event.description,
+        partition=event.partition,
+        metadata={**event.metadata, "restored": dg.MetadataValue.bool(True)},
+        tags=event.tags,
+    )
+
+
+def known_partitions(instance: dg.DagsterInstance) -> set[str]:
+    """Every partition that Dagster has; 0.3 s where there are 100,000."""
+    return set(instance.get_dynamic_partitions(videos.name))

@@ -1,0 +1,71 @@
+"""``restorations``: what Dagster has lost of a video, and the catalogue still has, is brought back."""
+
+import time
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from captionacc_dagster.partitions import videos
+from captionacc_dagster.resources.catalog import Catalog, UnknownVideoError, VideoRow
+from captionacc_dagster.restoration import Restorer, find_lost, known_partitions
+from modal_gpu.storage import ObjectStore
+
+#: Rows that are compared at once.
+PAGE = 1000
+#: A tick compares page after page for so long, at least one; the next one goes on from there.
+LOOK_SECONDS = 1.0
+#: Materializations that one tick brings back, or a few more; each costs the daemon about 10 ms.
+MOST = 1000
+#: Looking up how they were reported takes so long at most; a tick may take 60 s.
+RESTORE_SECONDS = 15.0
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Compares the catalogue's videos with Dagster's partitions and materializations, the newest first, a "
+        "few thousand a tick, and brings back what was deleted or wiped in the UI."
+    ),
+)
+def restorations(
+    context: dg.SensorEvaluationContext,
+    catalog: dg.ResourceParam[Catalog],
+    object_store: dg.ResourceParam[ObjectStore],
+) -> dg.SensorResult:
+    """A tick's time is bounded, however many videos there are; where it ended is its cursor."""
+    started = time.monotonic()
+    partitions = known_partitions(context.instance)
+    last, compared = _resume(context.cursor, catalog), 0
+    while True:
+        rows = catalog.list_videos(PAGE, before=last)
+        lost = find_lost(rows, partitions, context.instance, datetime.now(UTC))
+        compared += len(rows)
+        if lost or len(rows) < PAGE or time.monotonic() - started > LOOK_SECONDS:
+            break
+        last = rows[-1]
+    events, is_whole = [], True
+    restorer = Restorer(context.instance, object_store)
+    for row in rows:
+        if len(events) >= MOST or time.monotonic() - started > RESTORE_SECONDS:
+            is_whole = False
+            break
+        events += restorer.events(row, lost.materializations.get(row.video_id, ()))
+    if is_whole:
+        # The next page, or the newest again.
+        last = rows[-1] if len(rows) == PAGE else None
+    seen = f"{compared} videos compared, {len(lost.partitions)} partitions and {len(events)} materializations"
+    return dg.SensorResult(
+        skip_reason=f"{seen} brought back",
+        dynamic_partitions_requests=[videos.build_add_request(lost.partitions)] if lost.partitions else [],
+        asset_events=events,
+        cursor=last.video_id if last else "",
+    )
+
+
+def _resume(cursor: str | None, catalog: Catalog) -> VideoRow | None:
+    """The row after which the last tick ended; ``None``: begin with the newest."""
+    try:
+        return catalog.get_video(cursor) if cursor else None
+    except UnknownVideoError:
+        return None

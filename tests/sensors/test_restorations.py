@@ -1,0 +1,144 @@
+"""What a person deleted or wiped in Dagster's UI comes back by the catalogue, on a real instance."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from captionacc_dagster import restoration
+from captionacc_dagster.resources.catalog import VideoRow
+from captionacc_dagster.restoration import APPROVAL, ASSETS, MADE_BY, SOURCE, by_the_row, made_of
+from captionacc_dagster.sensors import restorations as sensor_module
+from captionacc_dagster.sensors.restorations import restorations
+from modal_gpu.errors import StorageError
+from tests.line_fixtures import Clip, Line, failure
+
+NOW = datetime.now(UTC) + timedelta(hours=1)
+
+
+@pytest.fixture
+def tick(line: Line, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dg.SensorResult]:
+    """Ticks that go on from each other's cursor; rows are settled at once."""
+    monkeypatch.setattr(restoration, "SETTLED", timedelta(0))
+    cursors = [""]
+
+    def evaluate() -> dg.SensorResult:
+        result = line.tick(restorations, cursors[-1])
+        cursors.append(result.cursor)
+        return result
+
+    return evaluate
+
+
+def brought_back(result: dg.SensorResult) -> tuple[list[str], list[str]]:
+    """Partitions and names of assets."""
+    partitions = [key for request in result.dynamic_partitions_requests for key in request.partition_keys]
+    return partitions, sorted(event.asset_key.to_user_string() for event in result.asset_events)
+
+
+def latest(line: Line, asset: str, video: VideoRow) -> dg.AssetMaterialization | None:
+    records = line.instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[video.video_id]), limit=1
+    ).records
+    return records[0].asset_materialization if records else None
+
+
+class TestFinishedVideo:
+    def test_a_deleted_partition_and_wiped_assets_come_back(self, line: Line, finished: VideoRow, tick):
+        # This instance never saw the runs, as after the loss of Dagster's database.
+        assert brought_back(tick()) == ([], sorted(ASSETS))
+        assert brought_back(tick()) == ([], [])
+        for asset in ASSETS:
+            assert latest(line, asset, finished).metadata["restored"].value is True
+        assert latest(line, "subtitles", finished).metadata["dagster/uri"].value.endswith("/captions.srt")
+        assert latest(line, "cropped_chunks", finished).metadata["version"].value == 1
+        assert latest(line, SOURCE, finished).tags["dagster/data_version"]
+
+        line.instance.delete_dynamic_partition("videos", finished.video_id)
+        assert brought_back(tick()) == ([finished.video_id], [])
+        assert line.instance.has_dynamic_partition("videos", finished.video_id)
+
+        line.instance.wipe_assets([dg.AssetKey("captions_db"), dg.AssetKey(APPROVAL)])
+        assert latest(line, "captions_db", finished) is None
+        assert brought_back(tick()) == ([], ["captions_db", APPROVAL])
+        assert latest(line, "captions_db", finished).metadata["restored"].value is True
+        assert brought_back(tick()) == ([], [])
+
+    def test_it_is_reported_as_its_run_reported_it(self, line: Line, finished: VideoRow, tick):
+        result = line.run("captions", finished.video_id, "captions_db")
+        assert result.success, failure(result)
+        reported = latest(line, "captions_db", finished)
+        tick()
+        assert latest(line, "captions_db", finished) == reported
+
+        line.instance.wipe_assets([dg.AssetKey("captions_db")])
+        tick()
+        restored = latest(line, "captions_db", finished)
+        assert restored.metadata == {**reported.metadata, "restored": dg.MetadataValue.bool(True)}
+        # Else everything that was made of it would be called stale.
+        for tag in ("dagster/data_version", "dagster/code_version"):
+            assert restored.tags[tag] == reported.tags[tag]
+
+        line.instance.delete_run(result.run_id)
+        assert latest(line, "captions_db", finished) == restored
+        line.instance.wipe_assets([dg.AssetKey("captions_db")])
+        tick()
+        by_row = by_the_row(line.row(finished.video_id), "captions_db").metadata["dagster/uri"]
+        assert latest(line, "captions_db", finished).metadata["dagster/uri"] == by_row
+
+    def test_a_bucket_that_does_not_answer_costs_only_the_upload(self, line, finished, tick, monkeypatch):
+        def down(key: str):
+            raise StorageError("the bucket does not answer")
+
+        monkeypatch.setattr(line.store, "head", down)
+        assert brought_back(tick()) == ([], sorted(set(ASSETS) - {SOURCE}))
+        monkeypatch.undo()
+        monkeypatch.setattr(restoration, "SETTLED", timedelta(0))
+        assert brought_back(tick()) == ([], [SOURCE])
+
+
+def test_pages_go_on_from_each_other_and_begin_again(line: Line, clip: Clip, tick, monkeypatch):
+    monkeypatch.setattr(sensor_module, "PAGE", 2)
+    monkeypatch.setattr(sensor_module, "LOOK_SECONDS", 0.0)
+    rows = [line.upload(clip.path) for _ in range(5)]
+    for row in rows:
+        line.catalog.begin_stage(row.video_id, "layout", "run-1")
+        line.instance.delete_dynamic_partition("videos", row.video_id)
+    back = [brought_back(tick())[0] for _ in range(3)]
+    assert [len(page) for page in back] == [2, 2, 1]
+    assert {key for page in back for key in page} == {row.video_id for row in rows}
+    line.instance.delete_dynamic_partition("videos", rows[-1].video_id)
+    assert brought_back(tick())[0] == [rows[-1].video_id]
+
+
+def test_a_tick_brings_back_only_so_much_and_the_next_one_goes_on(line, clip, tick, monkeypatch):
+    monkeypatch.setattr(sensor_module, "MOST", 1)
+    for _ in range(3):
+        line.catalog.begin_stage(line.upload(clip.path).video_id, "layout", "run-1")
+    assert [brought_back(tick())[1] for _ in range(4)] == [[SOURCE], [SOURCE], [SOURCE], []]
+
+
+LAYOUT, CROPS, TEXT = ({*MADE_BY[stage]} for stage in ("layout", "boundaries", "text"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "made"),
+    [
+        ({}, set(ASSETS)),
+        ({"deleted_at": NOW}, set()),
+        ({"layout_tries": 0}, set()),
+        ({"text_status": "wait"}, set(ASSETS) - TEXT),
+        ({"text_status": "error"}, set(ASSETS) - TEXT),
+        ({"text_run_id": "run-2"}, set(ASSETS) - TEXT),
+        ({"text_finished_at": NOW}, set(ASSETS) - TEXT),
+        ({"boundaries_status": "wait", "text_status": "wait"}, {SOURCE, APPROVAL} | LAYOUT),
+        ({"boundaries_tries": 0, "boundaries_status": "wait", "text_status": "wait"}, {SOURCE} | LAYOUT),
+        ({"layout_status": "wait", "boundaries_status": "wait", "text_status": "wait"}, {SOURCE, APPROVAL}),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_what_a_row_says_was_made(finished: VideoRow, changes: dict, made: set[str]):
+    """A run that has just ended is still to report what it made; what is worked on is made again."""
+    assert made_of(replace(finished, **changes), NOW) == made
