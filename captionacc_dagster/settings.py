@@ -6,6 +6,7 @@ Secrets are :class:`pydantic.SecretStr`; they are unwrapped only where a client 
 
 import os
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 from uuid import UUID
@@ -222,15 +223,15 @@ class Settings(BaseSettings):
     port: int = Field(3000, alias="CAPTIONACC_PORT", ge=1, le=65535)
 
     # Fast paths, both optional: the sensors find the same work a few seconds later.
-    dagster_url: str | None = Field(
-        None,
-        alias="CAPTIONACC_DAGSTER_URL",
-        description="Dagster's web server, which launches runs; the local one when unset",
-    )
     webhook_secret: SecretStr | None = Field(
         None, alias="CAPTIONACC_WEBHOOK_SECRET", description="what Supabase sends as a bearer token"
     )
     webhook_port: int = Field(3001, alias="CAPTIONACC_WEBHOOK_PORT", ge=1, le=65535)
+    webhook_trusted_proxies: str = Field(
+        "",
+        alias="CAPTIONACC_WEBHOOK_TRUSTED_PROXIES",
+        description="addresses and networks, with commas, whose X-Forwarded-For is believed",
+    )
     webhook_requests_a_minute: int = Field(
         300, alias="CAPTIONACC_WEBHOOK_REQUESTS_A_MINUTE", ge=1, description="of one client"
     )
@@ -297,6 +298,12 @@ class Settings(BaseSettings):
         # Runs start in other working directories than the command that launched them.
         return home.expanduser().resolve()
 
+    @field_validator("webhook_trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        # Not "*": whoever may name any client address has no rate limit.
+        return ",".join(str(ip_network(part.strip())) for part in value.split(",") if part.strip())
+
     @field_validator("auto_approve_layout", "video_cost_limit", "month_cost_limit", mode="before")
     @classmethod
     def _off(cls, value: object) -> object:
@@ -325,11 +332,6 @@ class Settings(BaseSettings):
         if self.storage_bucket:
             return f"s3://{self.storage_bucket}"
         return (self.home / "bucket").as_uri()
-
-    @property
-    def effective_dagster_url(self) -> str:
-        """Dagster's web server."""
-        return self.dagster_url or f"http://{self.host}:{self.port}"
 
     @property
     def vision(self) -> VisionSettings:

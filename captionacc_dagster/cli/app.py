@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cached_property
+from typing import Annotated
 from uuid import UUID
 
 import typer
@@ -24,6 +25,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+#: Of every command that serves. Not 0: the port that the system chooses then would be announced nowhere.
+PortOption = Annotated[int | None, typer.Option(help="port to serve on", min=1, max=65535)]
 
 
 class Use(Enum):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from captionacc_dagster.cli.app import app, console, parts
+from captionacc_dagster.cli.app import PortOption, app, console, parts
 from captionacc_dagster.cli.deployment import use_dagster_home
 
 _log = logging.getLogger(__name__)
@@ -17,13 +17,13 @@ WATCH_SECONDS = 60
 @app.command()
 def metrics(
     host: Annotated[str | None, typer.Option(help="address to serve on")] = None,
-    port: Annotated[int | None, typer.Option(help="port to serve on")] = None,
+    port: PortOption = None,
 ) -> None:
     """Serve /metrics for Prometheus, /healthz for the platform and /livez for this process."""
     import dagster as dg
-    import uvicorn
 
     from captionacc_dagster.health import platform_sensors
+    from captionacc_dagster.http_server import serve
     from captionacc_dagster.metrics import PlatformCollector, create_app, health
     from captionacc_dagster.ports import require_free_port
 
@@ -47,7 +47,7 @@ def metrics(
         watch.start()
         console.print(f"Metrics on http://{host}:{port}/metrics, health on /healthz", highlight=False)
         try:
-            uvicorn.run(application, host=host, port=port, log_level="warning", server_header=False)
+            serve(application, host, port)
         finally:
             ended.set()
 

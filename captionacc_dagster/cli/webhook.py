@@ -1,41 +1,44 @@
 """``webhook`` and ``listen``: the two fast paths beside the sensors."""
 
 import threading
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from captionacc_dagster.cli.app import Parts, app, console, parts
+from captionacc_dagster.cli.app import Parts, PortOption, app, console, parts
 from captionacc_dagster.cli.deployment import use_dagster_home
-from captionacc_dagster.settings import SettingsError
+
+if TYPE_CHECKING:
+    from captionacc_dagster.starter import RunStarter
 
 
 @app.command()
 def webhook(
     host: Annotated[str | None, typer.Option(help="address to serve on")] = None,
-    port: Annotated[int | None, typer.Option(help="port to serve on")] = None,
+    port: PortOption = None,
 ) -> None:
-    """Serve the webhook that Supabase calls for each new video (needs a running Dagster web server)."""
-    import uvicorn
-
+    """Serve the webhook that Supabase calls for each new video (needs a running Dagster daemon)."""
+    from captionacc_dagster.http_server import serve
     from captionacc_dagster.ports import require_free_port
-    from captionacc_dagster.webhook import create_app
+    from captionacc_dagster.webhook import create_app, usable_secret
 
     here = parts()
-    secret = here.settings.webhook_secret
-    if secret is None or not secret.get_secret_value():
-        raise SettingsError("CAPTIONACC_WEBHOOK_SECRET is not set: set it here and in Supabase's webhook")
-    host, port = host or here.settings.host, port or here.settings.webhook_port
+    settings = here.settings
+    secret = usable_secret(settings.webhook_secret.get_secret_value() if settings.webhook_secret else None)
+    host, port = host or settings.host, port or settings.webhook_port
     require_free_port(host, port, "CAPTIONACC_WEBHOOK_PORT")
     with _starter(here) as starter:
         application = create_app(
             starter,
-            secret=secret.get_secret_value(),
-            schema=here.settings.catalogue_schema,
-            requests_a_minute=here.settings.webhook_requests_a_minute,
+            secret=secret,
+            schema=settings.catalogue_schema,
+            requests_a_minute=settings.webhook_requests_a_minute,
+            trusted_proxies=[proxy for proxy in settings.webhook_trusted_proxies.split(",") if proxy],
         )
         console.print(f"Webhook on http://{host}:{port}/webhooks/supabase/videos", highlight=False)
-        uvicorn.run(application, host=host, port=port, log_level="warning", server_header=False)
+        serve(application, host, port)
 
 
 @app.command()
@@ -61,19 +64,21 @@ def listen() -> None:
         listener.run(threading.Event())
 
 
-def _starter(here: Parts):
-    """The starter with Dagster's instance open, as a context."""
-    from contextlib import contextmanager
+@contextmanager
+def _starter(here: Parts) -> Iterator["RunStarter"]:
+    """The starter, with Dagster's instance open."""
+    use_dagster_home(here.settings)
+    import dagster as dg
 
-    @contextmanager
-    def opened():
-        use_dagster_home(here.settings)
-        import dagster as dg
+    from captionacc_dagster.dagster_internals.queued_runs import DagsterRunQueue
+    from captionacc_dagster.jobs import captions_job, layout_job
+    from captionacc_dagster.starter import RunStarter
 
-        from captionacc_dagster.starter import RunStarter, launch_over_http
-
-        with dg.DagsterInstance.get() as instance:
-            launch = launch_over_http(here.settings.effective_dagster_url)
-            yield RunStarter(here.catalog, here.object_store, instance, launch)
-
-    return opened()
+    with dg.DagsterInstance.get() as instance:
+        queue = DagsterRunQueue(instance)
+        queue.prepare(layout_job.name, captions_job.name)
+        starter = RunStarter(here.catalog, here.object_store, instance, queue.submit)
+        try:
+            yield starter
+        finally:
+            starter.close()

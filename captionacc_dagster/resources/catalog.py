@@ -280,6 +280,8 @@ class VideoRow(_Row):
     layout_run_id: str | None
     layout_last_run_id: str | None
     layout_attempts: int
+    #: Claims since a run last began the stage, but for those that were given back.
+    layout_unstarted_requests: int
     layout_tries: int
     layout_run_try: int
     layout_requested_at: datetime | None

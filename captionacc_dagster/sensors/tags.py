@@ -68,13 +68,17 @@ class RunTags:
     _tenants: dict[str, TenantRow] = field(default_factory=dict)
 
     def of(self, works: Sequence[Work]) -> list[dict[str, str]]:
-        """The tags of runs that are asked for together, which come after those that are unfinished now."""
+        """The tags of runs that are asked for together, which come after those that are unfinished now.
+
+        Runs that are asked for later through this object come after these as well.
+        """
         tags = [self.whole(work) for work in works]
         queue = [
             Waiting(str(number), work.tenant_id, int(whole[PRIORITY]))
             for number, (work, whole) in enumerate(zip(works, tags, strict=True))
         ]
         priorities = turns(queue, self._busy_tenants)
+        self._busy_tenants.update(work.tenant_id for work in works if work.event != "backfill")
         return [
             whole | {QUEUE_PRIORITY: str(priorities[waiting.run])}
             for whole, waiting in zip(tags, queue, strict=True)

@@ -1,8 +1,10 @@
 """Contract: who may call the webhook, what it takes, and that a video is started once whoever tells of it."""
 
+import json
 import threading
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
@@ -13,37 +15,40 @@ from captionacc_dagster.resources.catalog import CatalogUnavailableError, Limits
 from captionacc_dagster.sensors import claims
 from captionacc_dagster.sensors.layout_approvals import layout_approvals
 from captionacc_dagster.sensors.new_videos import new_videos
-from captionacc_dagster.starter import LaunchError, LaunchUncertainError, RunStarter, launch_over_http
+from captionacc_dagster.settings import SettingsError
+from captionacc_dagster.starter import LaunchError, RunStarter, Started
 from captionacc_dagster.webhook import MAX_BODY_BYTES, RateLimit, create_app
+from modal_gpu.errors import InvalidKeyError, StorageError
 from tests.line_fixtures import Clip, Line
 
 SECRET = "a secret of the tests"
 PATH = "/webhooks/supabase/videos"
 
 
-class Launches:
-    """Stands for Dagster's web server: makes a run with the tags in the instance, as it does."""
+class Submits:
+    """Stands for Dagster's queue: the run is in the instance and on its way. ``error`` comes instead."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance, self.made, self.error = instance, [], None
 
-    def __call__(self, job: str, tags: dict[str, str]) -> str:
+    def __call__(self, job: str, run_id: str, tags: dict[str, str]) -> None:
         if self.error:
             raise self.error
-        run_id = str(uuid.uuid4())
-        self.instance.add_run(dg.DagsterRun(job_name=job, run_id=run_id, tags=tags))
+        status = dg.DagsterRunStatus.STARTING
+        self.instance.add_run(dg.DagsterRun(job_name=job, run_id=run_id, tags=tags, status=status))
         self.made.append((job, tags))
-        return run_id
 
 
 @pytest.fixture
-def launches(line: Line) -> Launches:
-    return Launches(line.instance)
+def launches(line: Line) -> Submits:
+    return Submits(line.instance)
 
 
 @pytest.fixture
-def starter(line: Line, launches: Launches) -> RunStarter:
-    return RunStarter(line.catalog, line.store, line.instance, launches)
+def starter(line: Line, launches: Submits) -> Iterator[RunStarter]:
+    starter = RunStarter(line.catalog, line.store, line.instance, launches)
+    yield starter
+    starter.close()
 
 
 @pytest.fixture
@@ -81,6 +86,11 @@ NOBODY = "11111111-1111-4111-8111-111111111111"
 USUAL = payload(NOBODY, NOBODY)
 
 
+def raw(**changes) -> bytes:
+    """A payload as JSON in ASCII, so that it can hold what no text can."""
+    return json.dumps({**USUAL, **changes}).encode("ascii")
+
+
 class TestDoor:
     @pytest.mark.parametrize("secret", [None, "", "wrong", SECRET + "x", "ä"])
     def test_without_the_secret_nobody_comes_in(self, client, secret):
@@ -88,10 +98,17 @@ class TestDoor:
         answer = client.post(PATH, json=USUAL, headers=headers)
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
 
-    def test_with_no_secret_set_nobody_comes_in_either(self, starter):
-        client = TestClient(create_app(starter, secret=None))
-        for given in (None, "", "None"):
-            assert post(client, USUAL, given).status_code == 401
+    @pytest.mark.parametrize("secret", ["", " ", "\t\n", " abc", "abc ", "a\nb", "a\0b", "\u2003"])
+    def test_a_secret_that_nobody_could_send_is_refused_at_the_start(self, starter, secret):
+        """The server would refuse everyone."""
+        with pytest.raises(SettingsError, match="CAPTIONACC_WEBHOOK_SECRET"):
+            create_app(starter, secret=secret)
+
+    @pytest.mark.parametrize("secret", ["a b", "Schlüssel", "密", "=" * 500])
+    def test_any_other_secret_can_be_sent(self, starter, secret):
+        client = TestClient(create_app(starter, secret=secret))
+        headers = {"authorization": f"Bearer {secret}".encode()}
+        assert client.post(PATH, json={**USUAL, "type": "DELETE"}, headers=headers).status_code == 200
 
     def test_another_scheme_is_no_bearer(self, client):
         answer = client.post(PATH, json=USUAL, headers={"authorization": f"Basic {SECRET}"})
@@ -116,11 +133,23 @@ class TestDoor:
             (b"", "not JSON"),
             (b"{", "not JSON"),
             (b"\xff\xfe", "not JSON"),
-            (b"[" * 20_000, "not JSON"),
+            (b"[" * 20_000, "nested too deeply"),
+            (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, "nested too deeply"),
             (b"[]", "not a JSON object"),
             ({"table": "videos"}, "type is missing"),
             ({"type": "INSERT"}, "table is missing"),
             ({"type": 1, "table": "videos"}, "type is missing"),
+            ({**USUAL, "schema": ["captionacc"]}, "schema is missing"),
+            (raw(type="\ud800"), "type is not plain text"),
+            (raw(table="videos\udfff"), "table is not plain text"),
+            (raw(schema="\ud800"), "schema is not plain text"),
+            (raw(type="INSERT\0"), "type is not plain text"),
+            (raw(table="a\nb"), "table is not plain text"),
+            (raw(record={"id": "\ud800", "tenant_id": NOBODY}), "record.id '\\ud800' is not a UUID"),
+            (raw(record={"id": NOBODY, "tenant_id": "\0"}), "record.tenant_id '\\x00' is not a UUID"),
+            (raw(record={"id": {"a": 1}, "tenant_id": NOBODY}), "is not a UUID"),
+            (raw(record={"id": 10**400, "tenant_id": NOBODY}), "is not a UUID"),
+            (b'{"type":' + b"1" * 5000 + b"}", "not JSON"),
             ({**USUAL, "record": None}, "record is missing"),
             ({**USUAL, "record": {}}, "record.tenant_id"),
             ({**USUAL, "record": {"id": "../x", "tenant_id": NOBODY}}, "record.id '../x' is not a UUID"),
@@ -140,12 +169,17 @@ class TestDoor:
         app = create_app(starter, secret=SECRET, requests_a_minute=3, clock=lambda: now[0])
         client = TestClient(app)
         ignored = {**USUAL, "type": "DELETE"}
-        # Wrong secrets count too: guessing is slow.
-        statuses = [post(client, ignored, secret).status_code for secret in (SECRET, "x", SECRET, SECRET)]
-        assert statuses == [200, 401, 200, 429]
+        assert [post(client, ignored).status_code for _ in range(4)] == [200, 200, 200, 429]
         assert post(client, ignored).headers["retry-after"] == "21"
         now[0] += 21
         assert post(client, ignored).status_code == 200
+
+    def test_wrong_secrets_are_slowed_down_and_take_nothing_from_the_right_one(self, starter):
+        client = TestClient(create_app(starter, secret=SECRET, requests_a_minute=3, clock=lambda: 0.0))
+        ignored = {**USUAL, "type": "DELETE"}
+        guesses = [post(client, ignored, f"guess {number}").status_code for number in range(6)]
+        assert guesses == [401, 401, 401, 429, 429, 429]
+        assert [post(client, ignored).status_code for _ in range(4)] == [200, 200, 200, 429]
 
     def test_the_limits_memory_is_bounded(self):
         limit = RateLimit(1)
@@ -160,13 +194,14 @@ class TestDoor:
 
 class TestStarting:
     def test_a_new_video_gets_its_run_with_the_sensors_key(
-        self, line: Line, clip: Clip, client, launches, tick
+        self, line: Line, clip: Clip, client, starter, launches, tick
     ):
         video = line.upload(clip.path)
         answer = post(client, payload(video.video_id, video.tenant_id))
         assert answer.status_code == 202
         body = answer.json()
         assert (body["status"], body["outcome"], body["priority"]) == ("accepted", "started", 55)
+        assert starter.wait_until_made()
         ((job, tags),) = launches.made
         assert job == "layout"
         assert tags["dagster/run_key"] == f"layout/{video.video_id}/1"
@@ -179,10 +214,11 @@ class TestStarting:
         assert len(launches.made) == 1
 
     def test_a_claim_that_ran_out_finds_the_run_that_waits_in_its_queue(
-        self, line: Line, clip: Clip, client, launches, tick, postgres_dsn, monkeypatch
+        self, line: Line, clip: Clip, client, starter, launches, tick, monkeypatch
     ):
         video = line.upload(clip.path)
         first = post(client, payload(video.video_id, video.tenant_id)).json()
+        assert starter.wait_until_made()
         monkeypatch.setattr("captionacc_dagster.starter.CLAIM_SECONDS", 0)
         again = post(client, payload(video.video_id, video.tenant_id)).json()
         assert (again["outcome"], again["run_id"]) == ("running", first["run_id"])
@@ -195,7 +231,7 @@ class TestStarting:
         assert runs[0].tags["dagster/sensor_name"] == new_videos.name
 
     def test_eight_calls_and_a_sensor_at_once_make_one_run(
-        self, line: Line, clip: Clip, client, launches, tick
+        self, line: Line, clip: Clip, client, starter, launches, tick
     ):
         video = line.upload(clip.path)
         barrier = threading.Barrier(5)
@@ -209,40 +245,86 @@ class TestStarting:
 
         with ThreadPoolExecutor(5) as threads:
             asked = sum(threads.map(tell, range(5)))
+        assert starter.wait_until_made()
         assert asked + len(launches.made) == 1
 
     def test_a_video_whose_object_is_not_there_is_left_to_the_sensor(
-        self, line: Line, client, launches, tick
+        self, line: Line, client, launches, tick, monkeypatch
     ):
         video_id = str(uuid.uuid4())
         line.catalog.register_video(line.tenant_id, video_id, f"{line.tenant_id}/{video_id}.mp4", 1, "a.mp4")
         body = post(client, payload(video_id, line.tenant_id)).json()
         assert (body["outcome"], body["run_id"], launches.made) == ("waiting", None, [])
+        # In a minute, by the sensor.
+        assert "no new video" in tick(new_videos).skip_reason.skip_message
+        monkeypatch.setattr(claims, "CLAIM_SECONDS", claims.CLAIM_SECONDS - claims.LOOK_AGAIN_SECONDS)
         assert "1 claimed" in tick(new_videos).skip_reason.skip_message
 
-    @pytest.mark.parametrize(
-        ("error", "sensor_asks"), [(LaunchError("down"), 1), (LaunchUncertainError("timed out"), 0)]
-    )
-    def test_when_dagster_does_not_answer_the_sensor_takes_over(
-        self, line: Line, clip: Clip, client, launches, tick, error, sensor_asks
+    def test_a_run_that_dagster_did_not_take_is_the_sensors_at_once(
+        self, line: Line, clip: Clip, client, starter, launches, tick
     ):
         video = line.upload(clip.path)
-        launches.error = error
-        answer = post(client, payload(video.video_id, video.tenant_id))
-        assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
-        requests = tick(new_videos).run_requests or []
-        # At once when there is certainly no run; otherwise when it is known, under the same key.
-        assert len(requests) == sensor_asks
-        assert {request.run_key for request in requests} <= {f"layout/{video.video_id}/1"}
+        launches.error = LaunchError("down")
+        assert post(client, payload(video.video_id, video.tenant_id)).status_code == 202
+        assert starter.wait_until_made()
+        (request,) = tick(new_videos).run_requests
+        assert request.run_key == f"layout/{video.video_id}/1"
 
-    def test_a_catalogue_that_does_not_answer_is_said_without_its_details(self, line: Line):
+    def test_the_answer_does_not_wait_for_the_run(self, line: Line, clip: Clip, client, starter):
+        """Making a run takes Dagster far longer than a caller should wait; its id is known before."""
+        made, go_on = starter.submit, threading.Event()
+
+        def slow(*order) -> None:
+            assert go_on.wait(30)
+            made(*order)
+
+        starter.submit = slow
+        video = line.upload(clip.path)
+        told = [post(client, payload(video.video_id, video.tenant_id)).json() for _ in range(2)]
+        assert [body["outcome"] for body in told] == ["started", "running"]
+        assert told[0]["run_id"] == told[1]["run_id"]
+        assert line.instance.get_run_by_id(told[0]["run_id"]) is None
+        go_on.set()
+        assert starter.wait_until_made()
+        assert line.instance.get_run_by_id(told[0]["run_id"]).tags["captionacc/trigger"] == "webhook"
+
+    def test_whoever_calls_is_answered_in_time_whatever_hangs(self):
+        class Hangs:
+            go_on = threading.Event()
+
+            def start_layout(self, video_id: str) -> Started:
+                assert self.go_on.wait(30)
+                return Started("started", "run-1")
+
+        client = TestClient(create_app(Hangs(), secret=SECRET, answer_seconds=0.2))
+        began = time.monotonic()
+        try:
+            answer = post(client, USUAL)
+            assert time.monotonic() - began < 5
+        finally:
+            Hangs.go_on.set()
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
+        assert "does not answer; the sensor will take the video" in answer.json()["reason"]
+
+    @pytest.mark.parametrize(
+        ("error", "status"),
+        [
+            (CatalogUnavailableError("host db.internal refused"), 503),
+            (StorageError("host db.internal refused"), 503),
+            (LaunchError("host db.internal refused"), 503),
+            (InvalidKeyError("host db.internal refused"), 500),
+            (ValueError("host db.internal refused"), 500),
+        ],
+        ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+    )
+    def test_an_error_is_json_in_one_line_without_its_details(self, error, status):
         class Down:
             def start_layout(self, video_id: str):
-                raise CatalogUnavailableError("host db.internal refused")
+                raise error
 
         answer = post(TestClient(create_app(Down(), secret=SECRET)), USUAL)
-        assert answer.status_code == 503
-        assert "db.internal" not in answer.text
+        assert (answer.status_code, answer.json()["status"]) == (status, "refused")
+        assert "db.internal" not in answer.text and "\n" not in answer.json()["reason"]
 
     def test_a_video_beyond_its_quota_is_not_started(self, line: Line, clip: Clip, client, launches):
         video = line.upload(clip.path)
@@ -253,14 +335,11 @@ class TestStarting:
     def test_an_approval_is_started_once_too(self, line: Line, laid_out, starter, launches, tick):
         started = starter.start_captions(laid_out.video_id)
         assert started.outcome == "started"
+        assert starter.wait_until_made()
         ((job, tags),) = launches.made
         assert (job, tags["dagster/run_key"]) == ("captions", f"captions/{laid_out.video_id}/1/1")
         assert starter.start_captions(laid_out.video_id).run_id == started.run_id
         assert not tick(layout_approvals).run_requests
-
-    def test_a_web_server_that_is_not_there_is_a_launch_error(self):
-        with pytest.raises(LaunchError, match=r"127\.0\.0\.1:9 does not answer"):
-            launch_over_http("http://127.0.0.1:9")("layout", {})
 
 
 class TestCommand:

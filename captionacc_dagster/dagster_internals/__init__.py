@@ -1,0 +1,1 @@
+"""What touches private names of Dagster and is more than a constant; each module says which and why."""
