@@ -2,6 +2,8 @@
 
 import sys
 import uuid
+from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -14,14 +16,14 @@ from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatu
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from captionacc_dagster.dagster_internals.queued_runs import DagsterRunQueue, RunQueueError
-from captionacc_dagster.platform import DEFINITIONS_MODULE
+from captionacc_dagster.services import DEFINITIONS_MODULE
 
 TAGS = {"dagster/run_key": "layout/v/1", "dagster/partition": "v", "captionacc/tenant": "t"}
 
 
 @pytest.fixture
-def instance() -> dg.DagsterInstance:
-    with dg.DagsterInstance.ephemeral() as instance:
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         yield instance
 
 
