@@ -11,6 +11,7 @@ from captionacc_dagster.assets.reconciliation import reconciliation_report
 from captionacc_dagster.forked_runs import fork_runs
 from captionacc_dagster.jobs import caption_text_job, captions_job, layout_job, reconciliation_job, upkeep
 from captionacc_dagster.orphans import end_code_server_without_daemon
+from captionacc_dagster.quiet_failures import quiet_failures
 from captionacc_dagster.resources.factories import CatalogResource, ComputeResource, ObjectStoreResource
 from captionacc_dagster.sensors.alerts import alerts
 from captionacc_dagster.sensors.backfills import backfills
@@ -55,4 +56,5 @@ defs = dg.Definitions(
 )
 
 fork_runs()
+quiet_failures()
 end_code_server_without_daemon()

@@ -7,6 +7,7 @@ import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from captionacc_dagster.logs import about
+from captionacc_dagster.quiet_failures import FinalFailure
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
 from captionacc_dagster.retries import Retries, retries_of
 from modal_gpu.disk_full import disk_full
@@ -40,14 +41,14 @@ def working_on(stage: str | None, context: dg.AssetExecutionContext, catalog: Ca
             context.log.warning(f"{error} (try {tries} of {policy.most + 1}; again in {delay:.0f} s)")
             raise dg.RetryRequested(max_retries=policy.most, seconds_to_wait=delay) from error
         _fail(context, catalog, stage, str(error), type(error).__name__)
-        raise dg.Failure(f"video {video_id}: {error}", allow_retries=False) from None
+        raise FinalFailure(f"video {video_id}: {error}", type(error).__name__) from None
     except (DagsterExecutionInterruptedError, KeyboardInterrupt):
         _fail(context, catalog, stage, "The run was cancelled; retry it to go on.", "Cancelled")
         raise
     except Exception as error:
         if full := disk_full(error):
             _fail(context, catalog, stage, str(full), type(full).__name__)
-            raise dg.Failure(f"video {video_id}: {full}", allow_retries=False) from None
+            raise FinalFailure(f"video {video_id}: {full}", type(full).__name__) from None
         _fail(context, catalog, stage, f"Unexpected {type(error).__name__}: {error}", type(error).__name__)
         raise
     else:
