@@ -11,8 +11,9 @@ from typing import Literal
 
 import numpy as np
 
+from modal_gpu.databases.checked import MAX_FRAMES, FileKind
 from modal_gpu.databases.extents import ChangeSeconds
-from modal_gpu.databases.sqlite_file import new_database, pack, read_database, utc_now
+from modal_gpu.databases.sqlite_file import new_database, pack, utc_now
 from modal_gpu.errors import DatabaseFileError
 from modal_gpu.extents.decoder import Extent
 from modal_gpu.frame_index import INDEX_RATE
@@ -22,38 +23,40 @@ SCHEMA_VERSION = 1
 ExtentsState = Literal["predicted", "confirmed", "gap", "issue"]
 OcrStatus = Literal["queued", "processing", "completed", "error"]
 
-SCHEMA = """
+SCHEMA = f"""
 CREATE TABLE captions (
     id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
     start_frame_index INTEGER NOT NULL DEFAULT 0 CHECK (start_frame_index >= 0),
     -- Inclusive.
-    end_frame_index INTEGER NOT NULL DEFAULT 0,
+    end_frame_index INTEGER NOT NULL DEFAULT 0 CHECK (end_frame_index < {MAX_FRAMES}),
     caption_frame_extents_state TEXT NOT NULL DEFAULT 'predicted'
         CHECK (caption_frame_extents_state IN ('predicted', 'confirmed', 'gap', 'issue')),
     caption_frame_extents_pending INTEGER NOT NULL DEFAULT 1,
     caption_frame_extents_updated_at TEXT NOT NULL DEFAULT '',
-    caption_frame_extents_confidence REAL,
+    caption_frame_extents_confidence REAL CHECK (caption_frame_extents_confidence BETWEEN 0 AND 1),
     text TEXT,
     text_pending INTEGER NOT NULL DEFAULT 1,
     text_status TEXT,
     text_notes TEXT,
     text_updated_at TEXT,
     caption_ocr TEXT,
-    caption_ocr_confidence REAL,
+    caption_ocr_confidence REAL CHECK (caption_ocr_confidence BETWEEN 0 AND 1),
     caption_ocr_status TEXT NOT NULL DEFAULT 'queued'
         CHECK (caption_ocr_status IN ('queued', 'processing', 'completed', 'error')),
     caption_ocr_error TEXT,
     caption_ocr_processed_at TEXT,
     image_needs_regen INTEGER NOT NULL DEFAULT 0,
     created_at TEXT NOT NULL DEFAULT '',
-    start_seconds REAL NOT NULL DEFAULT 0,
-    end_seconds REAL NOT NULL DEFAULT 0,
+    start_seconds REAL NOT NULL DEFAULT 0 CHECK (start_seconds >= 0),
+    end_seconds REAL NOT NULL DEFAULT 0 CHECK (end_seconds >= 0),
     CHECK (end_frame_index >= start_frame_index)
 );
 CREATE INDEX captions_by_start ON captions (start_frame_index, end_frame_index);
 CREATE INDEX captions_to_review ON captions (caption_frame_extents_state, caption_frame_extents_pending);
 CREATE INDEX captions_to_read ON captions (caption_ocr_status);
 """
+
+KIND = FileKind("captions.db", SCHEMA_VERSION, SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ def write_captions(captions: Iterable[Caption]) -> bytes:
 
 def read_captions(data: bytes) -> list[Caption]:
     """All captions by start index. Raises :class:`DatabaseFileError` for a damaged file."""
-    with read_database(data, SCHEMA_VERSION, "captions.db") as connection:
+    with KIND.read(data) as connection:
         rows = connection.execute("SELECT * FROM captions ORDER BY start_frame_index, id").fetchall()
     return [_from_row(row) for row in rows]
 

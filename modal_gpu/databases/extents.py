@@ -1,12 +1,14 @@
 """``caption_frame_extents_v{N}.db``: what the pair predictor said about one cropped-frames version."""
 
 import math
+import sqlite3
 from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modal_gpu.databases.sqlite_file import new_database, pack, read_database
+from modal_gpu.databases.checked import MAX_FRAMES, FileKind
+from modal_gpu.databases.sqlite_file import new_database, pack
 from modal_gpu.errors import DatabaseFileError
 from modal_gpu.extents.predictor import LABELS, REVERSED_COLUMNS, FloatArray, PairPredictions
 
@@ -14,8 +16,6 @@ from modal_gpu.extents.predictor import LABELS, REVERSED_COLUMNS, FloatArray, Pa
 ChangeSeconds = NDArray[np.float64]
 
 SCHEMA_VERSION = 2
-#: Files of version 1 have no ``change_seconds``.
-READABLE_VERSIONS = (1, SCHEMA_VERSION)
 PART_SCHEMA_VERSION = 1
 
 
@@ -41,11 +41,11 @@ CREATE TABLE run_metadata (
     model_sha256 TEXT NOT NULL DEFAULT '',
     started_at TEXT NOT NULL DEFAULT '',
     completed_at TEXT NOT NULL DEFAULT '',
-    total_pairs INTEGER NOT NULL DEFAULT 0 CHECK (total_pairs >= 0),
-    processing_time_seconds REAL NOT NULL DEFAULT 0
+    total_pairs INTEGER NOT NULL DEFAULT 0 CHECK (total_pairs >= 0 AND total_pairs < {MAX_FRAMES}),
+    processing_time_seconds REAL NOT NULL DEFAULT 0 CHECK (processing_time_seconds >= 0)
 );
 CREATE TABLE pair_results (
-    frame1_index INTEGER PRIMARY KEY NOT NULL CHECK (frame1_index >= 0),
+    frame1_index INTEGER PRIMARY KEY NOT NULL CHECK (frame1_index >= 0 AND frame1_index < {MAX_FRAMES}),
     frame2_index INTEGER NOT NULL DEFAULT 0,
 {_direction("forward")}{_direction("backward")}
     -- When the second frame's look is first shown, by source frames; NULL where nothing changes.
@@ -54,20 +54,29 @@ CREATE TABLE pair_results (
 );
 """
 
-PART_SCHEMA = """
+PART_SCHEMA = f"""
 CREATE TABLE segment (
-    start_index INTEGER PRIMARY KEY NOT NULL CHECK (start_index >= 0),
+    start_index INTEGER PRIMARY KEY NOT NULL CHECK (start_index >= 0 AND start_index < {MAX_FRAMES}),
     model_version TEXT NOT NULL DEFAULT '',
     model_sha256 TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE frames (
-    frame_index INTEGER PRIMARY KEY NOT NULL CHECK (frame_index >= 0),
+    frame_index INTEGER PRIMARY KEY NOT NULL CHECK (frame_index >= 0 AND frame_index < {MAX_FRAMES}),
     presence REAL NOT NULL DEFAULT 0,
     -- These compare a frame with the one before it.
     same REAL NOT NULL DEFAULT 0,
     change_seconds REAL
 );
 """
+
+KIND = FileKind(
+    "caption_frame_extents.db",
+    SCHEMA_VERSION,
+    SCHEMA,
+    earlier={1: frozenset({"change_seconds"})},
+    max_mib=512,
+)
+PART_KIND = FileKind("part of caption_frame_extents.db", PART_SCHEMA_VERSION, PART_SCHEMA)
 
 _COLUMNS = (
     "frame1_index",
@@ -133,24 +142,13 @@ def read_extents(data: bytes) -> tuple[ExtentsRun, PairPredictions]:
     A run without pairs is read as a video of one frame without a caption. Raises
     :class:`DatabaseFileError` when the file is damaged or pairs are missing.
     """
-    with read_database(data, READABLE_VERSIONS, "caption_frame_extents.db") as connection:
-        rows = connection.execute("SELECT * FROM run_metadata").fetchall()
-        if len(rows) != 1:
-            raise DatabaseFileError(f"caption_frame_extents.db describes {len(rows)} runs instead of one")
-        run = ExtentsRun(**dict(rows[0]))
+    with KIND.read(data) as connection:
+        run = _the_run(connection)
         names = ", ".join(f"{side}_prob_{label}" for side in ("forward", "backward") for label in LABELS)
-        cursor = connection.execute(f"SELECT frame1_index, {names} FROM pair_results ORDER BY frame1_index")
+        rows = connection.execute(f"SELECT {names} FROM pair_results ORDER BY frame1_index")
         table = np.empty((run.total_pairs, 2 * len(LABELS)), np.float32)
-        count = 0
-        for row in cursor:
-            if count >= run.total_pairs or row[0] != count:
-                raise DatabaseFileError(f"caption_frame_extents.db: pair {row[0]} where {count} was expected")
-            table[count] = row[1:]
-            count += 1
-    if count != run.total_pairs:
-        raise DatabaseFileError(
-            f"caption_frame_extents.db holds {count} pairs, its run made {run.total_pairs}"
-        )
+        for place, row in enumerate(rows):
+            table[place] = tuple(row)
     forward, backward = table[:, :5].copy(), table[:, 5:].copy()
     return run, PairPredictions(_presence(forward, backward), forward, backward)
 
@@ -160,11 +158,26 @@ def read_change_seconds(data: bytes) -> ChangeSeconds:
 
     Raises :class:`DatabaseFileError` when the file is damaged.
     """
-    with read_database(data, READABLE_VERSIONS, "caption_frame_extents.db") as connection:
-        version = connection.execute("SELECT schema_version FROM database_metadata").fetchone()[0]
-        column = "change_seconds" if version > 1 else "NULL"
-        rows = connection.execute(f"SELECT {column} FROM pair_results ORDER BY frame1_index")
+    with KIND.read(data) as connection:
+        _the_run(connection)
+        rows = connection.execute("SELECT change_seconds FROM pair_results ORDER BY frame1_index")
         return np.array([row[0] for row in rows], np.float64)
+
+
+def _the_run(connection: sqlite3.Connection) -> ExtentsRun:
+    """The one run of a file, and that all of its pairs are there; pairs of one frame index are unique."""
+    rows = connection.execute("SELECT * FROM run_metadata").fetchall()
+    if len(rows) != 1:
+        raise DatabaseFileError(f"caption_frame_extents.db describes {len(rows)} runs instead of one")
+    run = ExtentsRun(**dict(rows[0]))
+    count, last = connection.execute("SELECT count(*), max(frame1_index) FROM pair_results").fetchone()
+    if count != run.total_pairs:
+        raise DatabaseFileError(
+            f"caption_frame_extents.db holds {count} pairs, its run made {run.total_pairs}"
+        )
+    if count and last != count - 1:
+        raise DatabaseFileError(f"caption_frame_extents.db: {count} pairs go as far as frame {last}")
+    return run
 
 
 @dataclass(frozen=True)
@@ -206,7 +219,7 @@ def write_segment(scores: SegmentScores) -> bytes:
 
 def read_segment(data: bytes) -> SegmentScores:
     """What :func:`write_segment` wrote. Raises :class:`DatabaseFileError` when the file is damaged."""
-    with read_database(data, PART_SCHEMA_VERSION, "part of caption_frame_extents.db") as connection:
+    with PART_KIND.read(data) as connection:
         segments = connection.execute("SELECT * FROM segment").fetchall()
         rows = connection.execute("SELECT * FROM frames ORDER BY frame_index").fetchall()
     if len(segments) != 1:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from modal_gpu.contracts import CropRegion
-from modal_gpu.databases.sqlite_file import new_database, pack, read_database, utc_now
+from modal_gpu.databases.checked import MAX_FRAMES, FileKind
+from modal_gpu.databases.sqlite_file import new_database, pack, utc_now
 from modal_gpu.errors import DatabaseFileError
 from modal_gpu.layout.analysis import AnchorType, BoxKey, BoxLabel, Layout
 from modal_gpu.ocr.engine import Box, FrameOcr
@@ -19,10 +20,10 @@ from modal_gpu.ocr.engine import Box, FrameOcr
 SCHEMA_VERSION = 1
 
 # ignore_boxes, caption_band_found and reason go beyond the columns that the predecessor's clients know.
-SCHEMA = """
+SCHEMA = f"""
 CREATE TABLE boxes (
-    frame_index INTEGER NOT NULL,
-    box_index INTEGER NOT NULL,
+    frame_index INTEGER NOT NULL CHECK (frame_index >= 0 AND frame_index < {MAX_FRAMES}),
+    box_index INTEGER NOT NULL CHECK (box_index >= 0 AND box_index < 100000),
     bbox_left REAL NOT NULL DEFAULT 0,
     bbox_top REAL NOT NULL DEFAULT 0,
     bbox_right REAL NOT NULL DEFAULT 0,
@@ -31,25 +32,25 @@ CREATE TABLE boxes (
     label TEXT CHECK (label IN ('in', 'out', 'clear')),
     label_updated_at TEXT,
     predicted_label TEXT CHECK (predicted_label IN ('in', 'out')),
-    predicted_confidence REAL,
+    predicted_confidence REAL CHECK (predicted_confidence BETWEEN 0 AND 1),
     PRIMARY KEY (frame_index, box_index)
 );
 CREATE TABLE layout_config (
     id INTEGER PRIMARY KEY NOT NULL CHECK (id = 1),
-    frame_width INTEGER NOT NULL DEFAULT 0,
-    frame_height INTEGER NOT NULL DEFAULT 0,
+    frame_width INTEGER NOT NULL DEFAULT 0 CHECK (frame_width BETWEEN 0 AND 65536),
+    frame_height INTEGER NOT NULL DEFAULT 0 CHECK (frame_height BETWEEN 0 AND 65536),
     crop_left REAL NOT NULL DEFAULT 0,
     crop_top REAL NOT NULL DEFAULT 0,
     crop_right REAL NOT NULL DEFAULT 1,
     crop_bottom REAL NOT NULL DEFAULT 1,
-    vertical_center REAL,
-    box_height REAL,
+    vertical_center REAL CHECK (vertical_center BETWEEN 0 AND 1),
+    box_height REAL CHECK (box_height BETWEEN 0 AND 1),
     anchor_type TEXT CHECK (anchor_type IN ('left', 'center', 'right')),
-    anchor_position REAL,
-    confidence REAL NOT NULL DEFAULT 0,
+    anchor_position REAL CHECK (anchor_position BETWEEN 0 AND 1),
+    confidence REAL NOT NULL DEFAULT 0 CHECK (confidence BETWEEN 0 AND 1),
     caption_band_found INTEGER NOT NULL DEFAULT 0,
     reason TEXT NOT NULL DEFAULT '',
-    crop_region_version INTEGER NOT NULL DEFAULT 0,
+    crop_region_version INTEGER NOT NULL DEFAULT 0 CHECK (crop_region_version BETWEEN 0 AND 2147483647),
     updated_at TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE ignore_boxes (
@@ -64,6 +65,8 @@ CREATE TABLE preferences (
     layout_approved INTEGER NOT NULL DEFAULT 0
 );
 """
+
+KIND = FileKind("layout.db", SCHEMA_VERSION, SCHEMA)
 
 #: A box of the new file is the one that a person labelled when they overlap (IoU) at least this much.
 MIN_OVERLAP = 0.5
@@ -277,7 +280,7 @@ def read_layout(data: bytes) -> LayoutFile:
     Raises :class:`DatabaseFileError` when the file is damaged or of another version,
     :class:`ContractError` or :class:`InvalidCropRegionError` when a value is out of range.
     """
-    with read_database(data, SCHEMA_VERSION, "layout.db") as connection:
+    with KIND.read(data) as connection:
         boxes = tuple(
             LayoutBox(
                 row["frame_index"],

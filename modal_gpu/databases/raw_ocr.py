@@ -3,14 +3,15 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from modal_gpu.databases.sqlite_file import new_database, pack, read_database
+from modal_gpu.databases.checked import MAX_FRAMES, FileKind
+from modal_gpu.databases.sqlite_file import new_database, pack
 from modal_gpu.ocr.engine import Box, FrameOcr, OcrLine
 
 SCHEMA_VERSION = 1
 
-SCHEMA = """
+SCHEMA = f"""
 CREATE TABLE frames (
-    frame_index INTEGER PRIMARY KEY NOT NULL,
+    frame_index INTEGER PRIMARY KEY NOT NULL CHECK (frame_index >= 0 AND frame_index < {MAX_FRAMES}),
     status TEXT NOT NULL DEFAULT 'empty' CHECK (status IN ('ok', 'empty', 'failed')),
     error TEXT
 );
@@ -27,6 +28,8 @@ CREATE TABLE full_frame_ocr (
     UNIQUE (frame_index, box_index)
 );
 """
+
+KIND = FileKind("raw-ocr.db", SCHEMA_VERSION, SCHEMA)
 
 
 def write_raw_ocr(frames: Iterable[FrameOcr], created_at: str | None = None) -> bytes:
@@ -63,7 +66,7 @@ def read_raw_ocr(data: bytes) -> list[FrameOcr]:
     Raises :class:`DatabaseFileError` when the file is damaged or of another version, and
     :class:`ContractError` when a row is out of range.
     """
-    with read_database(data, SCHEMA_VERSION, "raw-ocr.db") as connection:
+    with KIND.read(data) as connection:
         lines: dict[int, list[OcrLine]] = defaultdict(list)
         for row in connection.execute("SELECT * FROM full_frame_ocr ORDER BY frame_index, box_index"):
             box = Box(row["bbox_left"], row["bbox_top"], row["bbox_right"], row["bbox_bottom"])

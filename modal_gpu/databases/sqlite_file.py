@@ -27,6 +27,9 @@ from modal_gpu.errors import DatabaseFileError
 
 GZIP_MAGIC = b"\x1f\x8b"
 SQLITE_MAGIC = b"SQLite format 3\x00"
+#: Largest database that is unpacked, unless its kind says otherwise; a gzip of 1 MB may hold 1 GB.
+MAX_BYTES = 512 * 2**20
+_PIECE_BYTES = 2**20
 
 _METADATA = """
 CREATE TABLE database_metadata (
@@ -52,7 +55,7 @@ def new_database(
     """
     with (
         tempfile.TemporaryDirectory(prefix="captionacc-") as folder,
-        closing(_connect(Path(folder) / "new.db")) as connection,
+        closing(connect(Path(folder) / "new.db")) as connection,
     ):
         # Nothing is kept if the process dies, so no need to wait for the disk.
         connection.execute("PRAGMA synchronous = OFF")
@@ -79,10 +82,10 @@ def pack(source: Path | sqlite3.Connection) -> bytes:
         if not path.is_file():
             raise DatabaseFileError(f"database {path.name} is not there")
         try:
-            with closing(_connect(path)) as connection:
+            with closing(connect(path)) as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.DatabaseError as error:
-            raise DatabaseFileError(f"database {path.name} is damaged: {error}") from None
+            raise DatabaseFileError(f"database {path.name} is damaged: {one_line(error)}") from None
     packed = io.BytesIO()
     # mtime=0 and no file name: the same database gives the same bytes.
     with path.open("rb") as plain, gzip.GzipFile("", "wb", 6, packed, mtime=0) as zipped:
@@ -90,22 +93,39 @@ def pack(source: Path | sqlite3.Connection) -> bytes:
     return packed.getvalue()
 
 
-def unpack(data: bytes, path: Path) -> None:
+def unpack(data: bytes, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
     """Write a packed database to ``path``; a plain SQLite file is taken as it is.
 
-    Raises :class:`DatabaseFileError` when the bytes are neither, or damaged.
+    Raises :class:`DatabaseFileError` when the bytes are neither, damaged, or more than ``max_bytes`` when
+    unpacked; nothing is left at ``path`` then.
     """
     if data.startswith(GZIP_MAGIC):
         try:
             with gzip.GzipFile(fileobj=io.BytesIO(data)) as zipped, path.open("wb") as plain:
-                shutil.copyfileobj(zipped, plain)
+                written = 0
+                while piece := zipped.read(_PIECE_BYTES):
+                    written += len(piece)
+                    if written > max_bytes:
+                        raise _too_large(path, max_bytes)
+                    plain.write(piece)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             path.unlink(missing_ok=True)
-            raise DatabaseFileError(f"database {path.name} is damaged: {error}") from None
+            raise DatabaseFileError(f"database {path.name} is damaged: {one_line(error)}") from None
+        except DatabaseFileError:
+            path.unlink(missing_ok=True)
+            raise
     elif data.startswith(SQLITE_MAGIC):
+        if len(data) > max_bytes:
+            raise _too_large(path, max_bytes)
         path.write_bytes(data)
     else:
         raise DatabaseFileError(f"database {path.name} is neither gzip nor SQLite ({len(data)} bytes)")
+
+
+def _too_large(path: Path, max_bytes: int) -> DatabaseFileError:
+    return DatabaseFileError(
+        f"database {path.name} holds more than {max_bytes // 2**20} MiB: it is not one that this program made"
+    )
 
 
 @contextmanager
@@ -117,20 +137,22 @@ def open_database(path: Path, schema_version: int | Collection[int]) -> Iterator
     """
     if not path.is_file():
         raise DatabaseFileError(f"database {path.name} is not there")
-    with closing(_connect(path)) as connection:
+    with closing(connect(path)) as connection:
         try:
             # quick_check reads each page once and leaves out the index cross-checks.
             problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             row = connection.execute("SELECT schema_version FROM database_metadata").fetchone()
-        except sqlite3.DatabaseError as error:
-            raise DatabaseFileError(f"database {path.name} is damaged or not ours: {error}") from None
+        except (sqlite3.DatabaseError, MemoryError) as error:
+            raise DatabaseFileError(
+                f"database {path.name} is damaged or not ours: {one_line(error)}"
+            ) from None
         if problem != "ok":
-            raise DatabaseFileError(f"database {path.name} is damaged: {problem}")
+            raise DatabaseFileError(f"database {path.name} is damaged: {one_line(problem)}")
         found = row["schema_version"] if row else None
         readable = [schema_version] if isinstance(schema_version, int) else list(schema_version)
         if found not in readable:
             raise DatabaseFileError(
-                f"database {path.name} has schema version {found}, this program reads version "
+                f"database {path.name} has schema version {one_line(found)}, this program reads version "
                 f"{readable[-1]}: update the program, or make the file again"
             )
         try:
@@ -138,7 +160,9 @@ def open_database(path: Path, schema_version: int | Collection[int]) -> Iterator
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
             raise  # the caller's own mistake
         except sqlite3.DatabaseError as error:  # a table or column that is not there, a damaged page
-            raise DatabaseFileError(f"database {path.name} is damaged or not ours: {error}") from error
+            raise DatabaseFileError(
+                f"database {path.name} is damaged or not ours: {one_line(error)}"
+            ) from error
 
 
 @contextmanager
@@ -157,7 +181,15 @@ def read_database(
             yield connection
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection whose rows are :class:`sqlite3.Row`; functions in a file's schema are not trusted."""
     connection = sqlite3.connect(path)
     connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA trusted_schema = OFF")
     return connection
+
+
+def one_line(what: object) -> str:
+    """What SQLite says, or a value of a file, on one line of at most 200 characters."""
+    text = " ".join(str(what).split()) or type(what).__name__
+    return "".join(c if c.isprintable() else "�" for c in text)[:200]

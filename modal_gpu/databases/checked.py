@@ -1,0 +1,117 @@
+"""One rule for what a stored database may hold: the schema that this program writes it with.
+
+A file comes from a bucket that people and other programs write to, so nothing in it is taken as it is. A
+reader gets a copy whose rows were inserted into this program's own tables, as ``STRICT`` ones: SQLite itself
+refuses text in a number column, a NULL, a duplicate key, a row without its parent and a value outside its
+``CHECK``. Beside that only what SQLite cannot say is checked here: sizes, names, infinities and UTF-8.
+Tables and columns that the schema does not name (a sync layer's) are left out.
+"""
+
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modal_gpu.databases.sqlite_file import connect, one_line, open_database, unpack
+from modal_gpu.errors import DatabaseFileError
+
+#: 10 Hz indices that a file may speak of: more than 48 hours of them.
+MAX_FRAMES = 2_000_000
+#: Bytes of one text or blob.
+_MAX_VALUE_BYTES = 16 * 2**20
+_MIB = 2**20
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """What one kind of database holds.
+
+    ``schema`` is its DDL, each table ending with a line ``);``. ``earlier`` names, for each older version
+    that is still read, the columns that it lacks; they are read as their defaults. ``max_mib`` bounds the
+    unpacked file.
+    """
+
+    name: str
+    version: int
+    schema: str
+    earlier: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    max_mib: int = 256
+
+    @contextmanager
+    def read(self, data: bytes) -> Iterator[sqlite3.Connection]:
+        """A connection to a checked copy of a packed (or plain) file.
+
+        Raises :class:`DatabaseFileError`, one line that names the kind of file, when the file is damaged, of
+        an unknown version, too large, or holds what the schema does not allow.
+        """
+        with tempfile.TemporaryDirectory(prefix="captionacc-") as folder:
+            path = Path(folder) / self.name
+            unpack(data, path, max_bytes=self.max_mib * _MIB)
+            with (
+                closing(connect(Path(folder) / "checked")) as copy,
+                open_database(path, [*self.earlier, self.version]) as file,
+            ):
+                try:
+                    self._fill(copy, file)
+                except (sqlite3.Error, MemoryError) as error:
+                    raise self._refused(one_line(error)) from None
+                yield copy
+
+    def _fill(self, copy: sqlite3.Connection, file: sqlite3.Connection) -> None:
+        copy.execute("PRAGMA synchronous = OFF")
+        copy.executescript(strict(self.schema))
+        copy.execute("PRAGMA foreign_keys = ON")
+        file.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
+        version = file.execute("SELECT schema_version FROM database_metadata").fetchone()[0]
+        for table in _tables(copy):
+            columns = _columns(copy, table)
+            names = [name for name in columns if name in self._found(file, table, version, columns)]
+            marks = ", ".join("?" * len(names))
+            copy.executemany(
+                f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})",
+                file.execute(f"SELECT {', '.join(names)} FROM {table}"),
+            )
+            self._refuse_infinity(copy, table, [name for name, kind in columns.items() if kind == "REAL"])
+        copy.commit()
+
+    def _found(
+        self, file: sqlite3.Connection, table: str, version: int, columns: Mapping[str, str]
+    ) -> set[str]:
+        """Columns of a table in the file; an error where one is missing that its version has."""
+        if table not in _tables(file):
+            raise self._refused(f"no such table: {table}")
+        found = set(_columns(file, table))
+        missing = columns.keys() - found - self.earlier.get(version, frozenset())
+        if missing:
+            raise self._refused(f"table {table} has no column {', '.join(sorted(missing))}")
+        return found
+
+    def _refuse_infinity(self, copy: sqlite3.Connection, table: str, columns: list[str]) -> None:
+        for name in columns:
+            largest = copy.execute(f"SELECT max(abs({name})) FROM {table}").fetchone()[0]
+            if largest == float("inf"):
+                raise self._refused(f"{table}.{name} is infinite")
+
+    def _refused(self, why: str) -> DatabaseFileError:
+        return DatabaseFileError(f"database {self.name} is damaged or not ours: {why}")
+
+
+def strict(schema: str) -> str:
+    """The same tables, of which each column holds its declared type only."""
+    return schema.replace("\n);", "\n) STRICT;")
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    """Plain tables in the order of their making: no views, no virtual tables."""
+    rows = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'"
+        " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid"
+    )
+    return [row[0] for row in rows]
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> dict[str, str]:
+    """Name and declared type of each column of a table."""
+    return {row["name"]: row["type"] for row in connection.execute(f"PRAGMA table_info({table})")}
