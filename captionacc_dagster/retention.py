@@ -84,6 +84,6 @@ def _database(
     try:
         with psycopg.connect(dsn, autocommit=True) as database:
             yield database, before
-    except psycopg.OperationalError as error:
-        # Its message may hold an address.
+    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
+        # Its message may hold an address, or a part of the password.
         raise ConfigurationError(f"Dagster's database does not answer ({type(error).__name__})") from None

@@ -15,7 +15,16 @@ from dagster._core.events import DagsterEvent, DagsterEventType
 
 from benchmarks.run_queue import RunQueue, run_queue
 from captionacc_dagster import run_processes
-from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, LOCAL_TENANT_NAME, LayoutOutcome, VideoRow
+from captionacc_dagster.resources.catalog import (
+    LOCAL_TENANT_ID,
+    LOCAL_TENANT_NAME,
+    CatalogAccessError,
+    CatalogError,
+    CatalogUnavailableError,
+    LayoutOutcome,
+    VideoRow,
+    WrongStateError,
+)
 from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
 from captionacc_dagster.sensors import run_outcomes as run_outcomes_module
 from captionacc_dagster.sensors.run_outcomes import run_outcomes
@@ -142,6 +151,47 @@ def no_retry(world: World) -> Callable[[str], None]:
         world.fail(run_id, message)
 
     return fail
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            CatalogUnavailableError("the database does not answer"),
+            CatalogAccessError("the database refuses (password authentication failed): correct it"),
+            CatalogAccessError("the disk of the database is full: make room, then try again"),
+        ],
+        ids=["down", "wrong password", "disk full"],
+    )
+    @pytest.mark.parametrize("call", ["get_video", "fail_stage"])
+    def test_an_end_that_the_catalogue_does_not_take_is_told_again(
+        self, world: World, no_retry, monkeypatch, error: CatalogError, call: str
+    ):
+        """It lies with the service: taken for the video's fault, the row would stay in work for ever."""
+
+        def refuses(*_: object) -> None:
+            raise error
+
+        video, run_id = world.working()
+        no_retry(run_id)
+        with monkeypatch.context() as patched:
+            patched.setattr(world.catalog, call, refuses)
+            with pytest.raises(type(error)):
+                world.tick()
+        assert world.row(video).layout_run_id == run_id
+        world.tick()
+        assert (world.row(video).layout_status, world.row(video).layout_run_id) == ("error", None)
+
+    def test_a_refusal_that_is_the_stages_own_is_noted_and_left(self, world: World, no_retry, monkeypatch):
+        video, run_id = world.working()
+        no_retry(run_id)
+
+        def displaced(*_: object) -> None:
+            raise WrongStateError("another run works on it")
+
+        monkeypatch.setattr(world.catalog, "fail_stage", displaced)
+        world.tick()
+        assert world.row(video).layout_run_id == run_id
 
 
 class TestFailures:

@@ -13,7 +13,8 @@ from google.cloud import vision_v1
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modal_gpu.errors import ConfigurationError, OcrError
+from modal_gpu.error_table import TABLE
+from modal_gpu.errors import ConfigurationError, OcrError, OcrUnavailableError
 from modal_gpu.ocr.google_vision import GoogleVisionEngine
 from modal_gpu.ocr.pool import OcrPool
 from modal_gpu.ocr.vision_batches import BAR_HEIGHT
@@ -159,6 +160,33 @@ def test_refused_credentials_stop_everything_at_once(vision, open_engine, code):
     assert len(vision.requests) <= 4
 
 
+@pytest.mark.parametrize("single", [False, True], ids=["of the call", "of an image"])
+def test_credentials_that_googles_token_server_refuses_are_no_outage(vision, open_engine, single):
+    """gRPC's plugin for credentials says UNAVAILABLE then; asking for minutes does not make a key valid."""
+    said = "Getting metadata from plugin failed with error: ('invalid_grant: Invalid JWT Signature.', {})"
+    vision.faults.append(Fault(UNAVAILABLE, said, (lambda _: True) if single else None, times=None))
+    with pytest.raises(ConfigurationError, match="refuses the credentials"):
+        open_engine(retry_seconds=30).recognize_batch([one_mark("red")])
+    assert len(vision.requests) == 1
+
+
+#: The other rows are HTTP statuses, which come through a proxy only.
+STATUSES = [row for row in TABLE if row.service == "gRPC" and row.sign in grpc.StatusCode.__members__]
+
+
+@pytest.mark.parametrize("row", STATUSES, ids=lambda row: row.sign)
+def test_a_status_is_what_the_table_of_errors_says(vision, open_engine, row):
+    vision.faults.append(Fault(grpc.StatusCode[row.sign], "as asked", times=None))
+    engine = open_engine(retry_seconds=0.05)
+    if row.meaning.is_operators:
+        with pytest.raises(ConfigurationError, match="as asked"):
+            engine.recognize_batch([one_mark("red")])
+        return
+    [reading] = engine.recognize_batch([one_mark("red")])
+    assert isinstance(reading, OcrError) and reading.retryable is row.meaning.passes
+    assert (len(vision.requests) > 1) is row.meaning.passes
+
+
 def test_an_answer_that_does_not_come_is_asked_for_again(vision, open_engine):
     vision.hold_next()
     assert texts(open_engine(call_seconds=0.3).recognize_batch([one_mark("red")])) == [["red"]]
@@ -170,9 +198,8 @@ def test_no_connection_is_a_failure_of_every_frame():
         VisionSettings(endpoint="127.0.0.1:9", first_wait_seconds=0.01, retry_seconds=0.1)
     )
     [reading] = engine.recognize_batch([one_mark("red")])
-    engine.close()
-    assert isinstance(reading, OcrError) and "UNAVAILABLE" in str(reading)
-    with pytest.raises(OcrError, match="all 1 images"), OcrPool(lambda: engine, 1) as pool:
+    assert isinstance(reading, OcrUnavailableError) and "UNAVAILABLE" in str(reading)
+    with pytest.raises(OcrUnavailableError, match="all 1 images"), OcrPool(lambda: engine, 1) as pool:
         list(pool.map([(0, one_mark("red"))]))
 
 
