@@ -9,6 +9,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SUPABASE_CLI := tests/supabase_cli/node_modules/.bin/supabase
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCKED := --require-hashes --no-deps --only-binary :all:
 
 # Bytecode makes each of Dagster's processes start in half the time.
 export PYTHONDONTWRITEBYTECODE =
@@ -45,18 +47,22 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(INSTALLED): pyproject.toml constraints.txt
+# Exactly the locked files, checked by their hashes. torch is PyTorch's CPU build where pip is set up to find it
+# (PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu: a tenth of the size), else PyPI's.
+$(INSTALLED): pyproject.toml constraints.txt constraints-torch.txt constraints-torch-cpu.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,training]'
+	$(PIP) $(LOCKED) -r constraints.txt
+	$(PIP) $(LOCKED) -r constraints-torch-cpu.txt 2>/dev/null || $(PIP) $(LOCKED) -r constraints-torch.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip check
 	@touch $@
 
-# After a change of pyproject.toml: resolve anew in an empty environment and pin what came out.
+# After a change of pyproject.toml. LOCK_ARGS=--upgrade takes the newest of everything.
 lock:
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet -e '.[dev,training]'
-	(echo '# Made by `make lock`; the set-up installs exactly these versions.'; \
-	 $(VENV)-lock/bin/python -m pip freeze --exclude-editable | sed -E 's/ @ .*torch-([0-9.]+).*/==\1/; s/^(torch==[0-9.]+)\+cpu/\1/' | grep -v '^nvidia-') > constraints.txt
+	$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(VENV)-lock/bin/python deploy/lock.py $(LOCK_ARGS)
 	rm -rf $(VENV)-lock
 
 clean:

@@ -30,11 +30,14 @@ settings = modal_settings()
 
 def container_image() -> modal.Image:
     """The image, from the project's lock, with this package and these settings."""
-    from modal_gpu.modal_image import PYTHON_VERSION, image_packages, is_left_out
+    from modal_gpu.modal_image import BASE_IMAGE, INSTALL_OPTIONS, is_left_out, requirements_file
 
+    # Modal's `uv_pip_install` takes whichever uv is the latest; pip is the base image's.
     return (
-        modal.Image.debian_slim(python_version=PYTHON_VERSION)
-        .uv_pip_install(*image_packages(ocr_cuda=settings.ocr_cuda))
+        modal.Image.from_registry(BASE_IMAGE)
+        .pip_install_from_requirements(
+            str(requirements_file(ocr_cuda=settings.ocr_cuda)), extra_options=INSTALL_OPTIONS
+        )
         .env(settings.container_environment())
         .add_local_python_source("modal_gpu", ignore=is_left_out)
     )

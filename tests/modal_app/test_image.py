@@ -2,27 +2,33 @@
 
 import ast
 import importlib.metadata
+import re
 import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from unittest.mock import MagicMock
 
+import modal
 import pytest
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import modal_gpu
-from modal_gpu.errors import ConfigurationError
+from modal_gpu import app
 from modal_gpu.modal_image import (
+    BASE_IMAGE,
+    INSTALL_OPTIONS,
     PACKAGES,
-    image_packages,
     is_left_out,
-    locked_versions,
-    pinned_packages,
-    read_lock,
+    requirements_file,
 )
+from tests.deploy.locks import Pin, read_pins
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = Path(modal_gpu.__file__).parent
-#: Only where the app is deployed from (packaging), or put there by Modal itself.
-NOT_IN_THE_IMAGE = {"modal", "packaging"}
+#: Put there by Modal itself.
+NOT_IN_THE_IMAGE = {"modal"}
 
 
 def imported() -> set[str]:
@@ -59,7 +65,7 @@ def distributions_of(name: str) -> set[str]:
 
 
 def test_it_holds_everything_that_the_code_imports():
-    installed = {pin.split("==")[0] for pin in image_packages()}
+    installed = set(read_pins(requirements_file()))
     needed: dict[str, set[str]] = {}
     for name in imported():
         top = name.split(".")[0]
@@ -73,25 +79,63 @@ def test_it_holds_everything_that_the_code_imports():
 
 
 def test_every_version_is_the_locks():
-    lock = read_lock()
-    pins = dict(pin.split("==") for pin in image_packages())
-    assert pins and all(lock[name] == version for name, version in pins.items())
+    pins = read_pins(requirements_file())
+    locked = read_pins(REPOSITORY / "constraints.txt", REPOSITORY / "constraints-torch.txt")
+    assert {name: pin.version for name, pin in pins.items()} == {name: locked[name].version for name in pins}
     assert {canonicalize_name(name) for name in PACKAGES} <= pins.keys()
-    # What they need comes along, the orchestrator's own packages do not.
-    assert "omegaconf" in pins and "protobuf" in pins
+    # What they need comes along, CUDA too; the orchestrator's own packages do not.
+    assert {"omegaconf", "protobuf", "nvidia-cudnn-cu13"} <= pins.keys()
     assert not {"dagster", "supabase", "pytest", "modal"} & pins.keys()
 
 
 def test_ocr_on_the_gpu_takes_the_cuda_build_of_the_same_version():
-    with_cuda, without = set(image_packages(ocr_cuda=True)), set(image_packages())
-    version = read_lock()["onnxruntime"]
-    assert with_cuda - without == {f"onnxruntime-gpu=={version}"}
-    assert without - with_cuda == {f"onnxruntime=={version}"}
+    with_cuda, without = (read_pins(requirements_file(ocr_cuda=cuda)) for cuda in (True, False))
+    on_gpu, on_cpu = with_cuda.pop("onnxruntime-gpu"), without.pop("onnxruntime")
+    assert (on_gpu.version, with_cuda) == (on_cpu.version, without)
 
 
-def test_a_package_that_the_lock_does_not_hold_is_refused():
-    with pytest.raises(ConfigurationError, match=r"torch is not in constraints\.txt"):
-        pinned_packages(["torch"], locked_versions("# a comment\nnumpy==2.4.6\n"))
+@pytest.mark.parametrize("ocr_cuda", [False, True])
+def test_the_image_is_a_base_by_its_digest_and_packages_by_their_hashes(monkeypatch, ocr_cuda):
+    image = MagicMock(spec=modal.Image)
+    for step in ("pip_install_from_requirements", "env", "add_local_python_source"):
+        getattr(image, step).return_value = image
+    monkeypatch.setattr(modal.Image, "from_registry", base := MagicMock(return_value=image))
+    monkeypatch.setattr(app, "settings", app.settings.model_copy(update={"ocr_cuda": ocr_cuda}))
+    app.container_image()
+    assert re.fullmatch(r"[\w.:/-]+@sha256:[0-9a-f]{64}", BASE_IMAGE)
+    base.assert_called_once_with(BASE_IMAGE)
+    assert [call[0] for call in image.method_calls] == [
+        "pip_install_from_requirements",
+        "env",
+        "add_local_python_source",
+    ]
+    image.pip_install_from_requirements.assert_called_once_with(
+        str(requirements_file(ocr_cuda=ocr_cuda)), extra_options=INSTALL_OPTIONS
+    )
+    assert {"--require-hashes", "--no-deps"} <= set(INSTALL_OPTIONS.split())
+
+
+@pytest.mark.parametrize("ocr_cuda", [False, True])
+def test_what_a_package_of_the_image_needs_is_in_it(ocr_cuda):
+    """As their own metadata say for the container, of the packages that are installed here."""
+    pins = read_pins(requirements_file(ocr_cuda=ocr_cuda))
+    assert all(pin.hashes for pin in pins.values())
+    container = {"sys_platform": "linux", "platform_machine": "x86_64", "python_version": "3.11"}
+    checked = [name for name in pins if _is_installed(name)]
+    missing = {name: needs for name in checked if (needs := set(_needs(pins[name], container)) - pins.keys())}
+    assert not missing and len(checked) > 40
+
+
+def _is_installed(name: str) -> bool:
+    return any(importlib.metadata.distributions(name=name))
+
+
+def _needs(pin: Pin, environment: dict[str, str]) -> Iterator[str]:
+    for need in map(Requirement, importlib.metadata.requires(pin.name) or ()):
+        if need.marker is None or any(
+            need.marker.evaluate({**environment, "extra": extra}) for extra in ("", *pin.extras)
+        ):
+            yield canonicalize_name(need.name)
 
 
 def test_the_code_and_the_shipped_model_go_along_and_nothing_else():

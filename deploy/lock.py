@@ -1,0 +1,96 @@
+"""Write the files of pinned requirements: ``python deploy/lock.py [--upgrade]``, or ``make lock``.
+
+Each requirement is one exact version, for all platforms and Pythons from 3.11 on, with the SHA-256 of each
+of its files on PyPI. What is locked stays, unless pyproject.toml no longer takes it, or with ``--upgrade``.
+
+==============================  ==================================================================
+constraints.txt                 all that the project and its extras need but torch, and what builds it
+constraints-torch.txt           torch as PyPI has it; on Linux that brings CUDA, which is in here too
+deploy/requirements.txt         the container image: the project with the extra ``k8s``, without torch
+modal_gpu/requirements.txt      the Modal image: what ``modal_gpu`` imports
+modal_gpu/requirements-cuda.txt the same, with OCR on the GPU
+==============================  ==================================================================
+
+One torch file goes beside constraints.txt: that one, or constraints-torch-cpu.txt, which is kept by hand.
+Needs ``uv``. Only the standard library is imported, so that it runs in an empty environment.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+#: Resolved with the project, so that building it takes nothing that is not locked.
+BUILD = ("hatchling", "editables")
+#: torch, and what its builds with CUDA need.
+TORCH = re.compile(r"torch==|(nvidia|cuda)-|triton\b")
+CPU_BUILDS = ROOT / "constraints-torch-cpu.txt"
+HEADER = "# Made by `make lock`: pip install --require-hashes takes exactly these files.\n"
+
+
+def compiled(requirements: Iterable[str], *arguments: str, known: str, upgrade: bool) -> str:
+    """Resolve requirements with uv; ``known`` is an earlier result, whose versions are kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, output = Path(folder, "requirements.in"), Path(folder, "requirements.txt")
+        source.write_text("".join(f"{line}\n" for line in requirements))
+        output.write_text(known)
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate"),
+                "--no-strip-extras",  # pip wants the extras of what asks for them too, when it checks hashes.
+                *("--generate-hashes", "--python-version", "3.11", "--output-file", str(output)),
+                *(["--upgrade"] if upgrade else []),
+                *arguments,
+                str(source),
+            ],
+            check=True,
+            cwd=ROOT,
+        )
+        return output.read_text()
+
+
+def blocks(text: str) -> list[str]:
+    """Each requirement with the lines of its hashes."""
+    return re.findall(r"^[A-Za-z0-9].*(?:\n[ \t]+.*)*\n?", text, re.MULTILINE)
+
+
+def check_cpu_builds(locked: str) -> None:
+    """Exit where the CPU builds, whose sums PyPI does not have, are of another version of torch."""
+    version = re.search(r"^torch==([^\s;]+)", locked, re.MULTILINE).group(1)
+    if f"\ntorch=={version}+cpu " not in CPU_BUILDS.read_text():
+        sys.exit(f"{CPU_BUILDS} is not of torch {version}: put in the sums that its first lines tell of")
+
+
+def write(file: str, wanted: Iterable[str]) -> None:
+    (ROOT / file).write_text(HEADER + "".join(wanted))
+
+
+def main(upgrade: bool) -> None:
+    sys.path.insert(0, str(ROOT))
+    from modal_gpu.modal_image import PACKAGES, with_ocr_on_the_gpu
+
+    files = [ROOT / "constraints.txt", ROOT / "constraints-torch.txt"]
+    known = "".join(file.read_text() for file in files if file.exists())
+    project = str(ROOT / "pyproject.toml")
+    extras = [option for extra in ("dev", "training", "k8s") for option in ("--extra", extra)]
+    everything = compiled(BUILD, "--universal", *extras, project, known=known, upgrade=upgrade)
+    check_cpu_builds(everything)
+    write("constraints.txt", (block for block in blocks(everything) if not TORCH.match(block)))
+    write("constraints-torch.txt", (block for block in blocks(everything) if TORCH.match(block)))
+
+    image = compiled(BUILD, "--universal", "--extra", "k8s", project, known=everything, upgrade=False)
+    write("deploy/requirements.txt", (block for block in blocks(image) if not TORCH.match(block)))
+
+    linux = ("--python-platform", "x86_64-manylinux_2_28")
+    modal = compiled(PACKAGES, *linux, known=everything, upgrade=False)
+    write("modal_gpu/requirements.txt", blocks(modal))
+    version = re.search(r"^onnxruntime==(\S+)", modal, re.MULTILINE).group(1)
+    on_gpu = compiled(with_ocr_on_the_gpu(version), *linux, known=everything, upgrade=False)
+    write("modal_gpu/requirements-cuda.txt", blocks(on_gpu))
+
+
+if __name__ == "__main__":
+    main(upgrade="--upgrade" in sys.argv[1:])

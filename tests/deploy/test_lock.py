@@ -1,0 +1,108 @@
+"""The locked requirements: exact versions with hashes, all that pyproject.toml asks for, one truth."""
+
+import importlib.metadata
+import re
+import tomllib
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.deploy.conftest import DEPLOY, REPOSITORY
+from tests.deploy.locks import Pin, read_pins
+
+ALL = (REPOSITORY / "constraints.txt", REPOSITORY / "constraints-torch.txt")
+CPU_BUILD = REPOSITORY / "constraints-torch-cpu.txt"
+CONTAINER = DEPLOY / "requirements.txt"
+PARTS = (CONTAINER, *sorted((REPOSITORY / "modal_gpu").glob("requirements*.txt")))
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+#: Not installed by `make`: files of models from Weights & Biases.
+NOT_LOCKED = {"wandb"}
+
+
+def _asked_for(extras: set[str]) -> Iterator[Requirement]:
+    project = PROJECT["project"]
+    lines = project["dependencies"] + [
+        line for extra in extras for line in project["optional-dependencies"][extra]
+    ]
+    for need in map(Requirement, lines):
+        if need.name == project["name"]:
+            yield from _asked_for(need.extras)
+        else:
+            yield need
+
+
+@pytest.mark.parametrize(
+    "file", [*ALL, CPU_BUILD, *PARTS], ids=lambda file: str(file.relative_to(REPOSITORY))
+)
+def test_each_requirement_is_an_exact_version_with_hashes(file):
+    pins = read_pins(file)
+    assert pins
+    for pin in pins.values():
+        assert pin.hashes, pin.name
+        assert all(re.fullmatch("sha256:[0-9a-f]{64}", digest) for digest in pin.hashes), pin.name
+
+
+@pytest.mark.parametrize(
+    ("files", "extras"),
+    [
+        (ALL, set(PROJECT["project"]["optional-dependencies"]) - NOT_LOCKED),
+        ((CONTAINER, ALL[1]), {"k8s"}),
+    ],
+    ids=["all", "container"],
+)
+def test_what_the_project_asks_for_is_locked_and_what_builds_it(files, extras):
+    pins = read_pins(*files)
+    asked = [*_asked_for(extras), *map(Requirement, PROJECT["build-system"]["requires"])]
+    assert len(asked) > 30
+    for need in asked:
+        pin = pins[canonicalize_name(need.name)]
+        assert pin.version in need.specifier and need.extras <= pin.extras, need
+
+
+def test_what_is_locked_needs_nothing_that_is_not():
+    """By the metadata of what is installed here; the hashes are pip's to check."""
+    pins = read_pins(*ALL)
+    installed = {canonicalize_name(found.name): found for found in importlib.metadata.distributions()}
+    checked = [pin for name, pin in pins.items() if name in installed and name != "torch"]
+    assert len(checked) > 200
+    for pin in checked:
+        for need in _needs(pin):
+            assert pins[canonicalize_name(need.name)].version in need.specifier, f"{pin.name} needs {need}"
+
+
+def _needs(pin: Pin) -> Iterator[Requirement]:
+    for need in map(Requirement, importlib.metadata.requires(pin.name) or ()):
+        if need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in ("", *pin.extras)):
+            yield need
+
+
+def test_all_files_lock_the_same_versions_and_files():
+    everything = read_pins(*ALL)
+    for file in PARTS:
+        for name, pin in read_pins(file).items():
+            if name != "onnxruntime-gpu":
+                assert (pin.version, pin.hashes) == (everything[name].version, everything[name].hashes), file
+
+
+def test_the_cpu_builds_are_of_the_same_torch():
+    (cpu,) = read_pins(CPU_BUILD).values()
+    assert (cpu.name, cpu.version) == ("torch", read_pins(ALL[1])["torch"].version + "+cpu")
+
+
+def test_what_torch_brings_for_cuda_is_for_linux_and_in_its_own_file():
+    assert not any(re.match("nvidia-|cuda-|triton|torch", name) for name in read_pins(ALL[0]))
+    for pin in read_pins(ALL[1]).values():
+        assert pin.name == "torch" or not pin.marker.evaluate({"sys_platform": "darwin"}), pin.name
+
+
+def test_images_that_are_not_ours_have_a_digest():
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    others = [
+        image for image in (service.get("image", "") for service in services.values()) if "${" not in image
+    ]
+    assert others and all(
+        re.fullmatch(r"[\w.:/-]+@sha256:[0-9a-f]{64}", image) for image in filter(None, others)
+    )
