@@ -1,5 +1,6 @@
 """The whole line for tests: a real catalogue, a real bucket and the real graph around a small clip."""
 
+import hashlib
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -114,7 +115,13 @@ class Line:
         self.store.upload(path, keys.video, "video/mp4")
         self.instance.add_dynamic_partitions("videos", [keys.video_id])
         return self.catalog.register_video(
-            self.tenant_id, keys.video_id, keys.video, path.stat().st_size, path.name
+            self.tenant_id,
+            keys.video_id,
+            keys.video,
+            path.stat().st_size,
+            path.name,
+            content_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            again=True,
         )
 
     def run(

@@ -1,5 +1,6 @@
 """The command line's app, its console, and the parts that its commands open."""
 
+import re
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cached_property
@@ -10,14 +11,15 @@ import typer
 from rich.console import Console
 
 from captionacc_dagster.homes import make_home, require_home
-from captionacc_dagster.resources.catalog import Catalog, VideoRow
+from captionacc_dagster.resources.catalog import Catalog, UnknownVideoError, VideoRow
 from captionacc_dagster.settings import Settings, get_settings
 from modal_gpu.errors import InvalidIdError
 from modal_gpu.storage import ObjectStore
 
-console = Console()
+# Without emoji codes: in a name or a caption, `:cat:` is text.
+console = Console(emoji=False)
 #: What is said of a command beside what it gives, which may be read by a program.
-notes = Console(stderr=True)
+notes = Console(stderr=True, emoji=False)
 app = typer.Typer(
     name="captionacc",
     help="Turns videos with burned-in captions into timed text.",
@@ -29,6 +31,25 @@ app = typer.Typer(
 
 #: Of every command that serves. Not 0: the port that the system chooses then would be announced nowhere.
 PortOption = Annotated[int | None, typer.Option(help="port to serve on", min=1, max=65535)]
+#: What would break a line of a terminal: the characters of ``captionacc.clean_name``, and half surrogates.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+#: Videos of one name that are looked at.
+_MOST_MATCHES = 100
+
+
+def printable(text: object) -> str:
+    """Text from outside, such as a file's name, on one line: U+FFFD for what a terminal would obey."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(text))
+
+
+def say(sentence: str) -> None:
+    """Print one line that may hold names: nothing in it is markup, and it is not broken in two."""
+    console.print(printable(sentence), highlight=False, markup=False, soft_wrap=True)
+
+
+def note(sentence: str) -> None:
+    """As :func:`say`, on standard error: it is no part of the command's result."""
+    notes.print(printable(sentence), highlight=False, markup=False, soft_wrap=True)
 
 
 class Use(Enum):
@@ -77,20 +98,57 @@ class Parts:
         self.open_home("bucket" if self.settings.has_embedded_bucket else "")
         return open_object_store(self.settings)
 
-    def find_video(self, name: str) -> VideoRow:
-        """A video by its id, the start of its id, or its file name; an error that helps otherwise."""
+    def find_video(self, name: str, *, only_one: bool = False) -> VideoRow:
+        """A video by its id, the start of its id, or its name; of several of one name the newest, and a note.
+
+        Raises :class:`UnknownVideoError` for an id that is not there, and :class:`InvalidIdError`, which
+        lists the videos, where the name does not say which: for the start of several ids, a name that
+        several tenants use, and with ``only_one`` a name that several videos have.
+        """
+        video_id = _whole_id(name)
+        if video_id is not None and (row := self._get_video(video_id)) is not None:
+            return row
+        rows = self.catalog.find_videos(name, _MOST_MATCHES)
+        if len(rows) == 1:
+            return rows[0]
+        if not rows and video_id is not None:
+            raise UnknownVideoError(f"video {video_id} is not in the catalogue")
+        if not rows:
+            raise InvalidIdError(
+                f"no video {printable(name)!r}; `captionacc status` lists those that there are"
+            )
+        newest = rows[0]
+        by_id = any(row.video_id.startswith(name.lower()) for row in rows)
+        if only_one or by_id or any(row.tenant_id != newest.tenant_id for row in rows):
+            raise InvalidIdError(_which_of(name, rows))
+        note(f"{_count(rows)} videos are called {newest.display_path}; this is the newest, {_told(newest)}.")
+        return newest
+
+    def _get_video(self, video_id: str) -> VideoRow | None:
         try:
-            return self.catalog.get_video(str(UUID(name)))
-        except ValueError:
-            pass
-        rows = self.catalog.list_videos(limit=10_000)
-        matches = [row for row in rows if row.video_id.startswith(name.lower()) or row.display_path == name]
-        if len(matches) == 1:
-            return matches[0]
-        if not matches:
-            raise InvalidIdError(f"no video {name!r}; `captionacc status` lists those that there are")
-        found = ", ".join(row.video_id for row in matches[:5])
-        raise InvalidIdError(f"{len(matches)} videos match {name!r} ({found}, …); give the whole id")
+            return self.catalog.get_video(video_id)
+        except UnknownVideoError:
+            return None
+
+
+def _whole_id(name: str) -> str | None:
+    try:
+        return str(UUID(name))
+    except ValueError:
+        return None
+
+
+def _count(rows: list[VideoRow]) -> str:
+    return f"{len(rows)} or more" if len(rows) == _MOST_MATCHES else str(len(rows))
+
+
+def _told(row: VideoRow) -> str:
+    return f"{row.video_id} of {row.created_at.astimezone():%Y-%m-%d %H:%M}"
+
+
+def _which_of(name: str, rows: list[VideoRow]) -> str:
+    listed = ", ".join(_told(row) for row in rows[:5]) + (", …" if len(rows) > 5 else "")
+    return f"{_count(rows)} videos match {printable(name)!r}, newest first: {listed}; give the whole id"
 
 
 def parts(use: Use = Use.READ) -> Parts:

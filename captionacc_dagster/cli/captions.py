@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from captionacc_dagster.cli.app import Parts, app, console, parts
+from captionacc_dagster.cli.app import Parts, app, console, parts, say
+from captionacc_dagster.cli.files import Force, OutputFileError, check_output, is_stream, write_output
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.previews import clock
 from captionacc_dagster.resources.catalog import VideoRow
@@ -71,21 +72,50 @@ def captions(video: Video) -> None:
 @app.command()
 def export(
     video: Video,
-    format: Annotated[SubtitleFormat, typer.Option("--format", "-f")] = SubtitleFormat.srt,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="standard output when left out")
+    format: Annotated[
+        SubtitleFormat | None,
+        typer.Option("--format", "-f", help="by the file's ending when left out, or srt"),
     ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="standard output when left out, or -")
+    ] = None,
+    force: Force = False,
 ) -> None:
     """Write a video's captions as SubRip, WebVTT or JSON."""
+    if output == Path("-"):
+        output = None
+    chosen = _format(format, output)
+    if output is not None:
+        check_output(output, force=force)
     here = parts()
     row = here.find_video(video)
-    found = load_captions(here, row)
-    if format is SubtitleFormat.json:
-        text = json.dumps(to_rows(found, row.timeline), ensure_ascii=False, indent=2) + "\n"
-    else:
-        text = {"srt": to_srt, "vtt": to_vtt}[format](found, row.timeline)
+    data = _encoded(load_captions(here, row), row.timeline, chosen)
     if output is None:
-        sys.stdout.write(text)
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
     else:
-        output.write_text(text, encoding="utf-8")
-        console.print(f"Wrote {output}", highlight=False, markup=False)
+        write_output(output, data, force=force)
+        say(f"Wrote {output}")
+
+
+def _format(given: SubtitleFormat | None, output: Path | None) -> SubtitleFormat:
+    """The format that is meant; :class:`OutputFileError` where none is, or two are."""
+    if output is None or is_stream(output):
+        return given or SubtitleFormat.srt
+    ending = output.suffix.lower()
+    meant = next((one for one in SubtitleFormat if ending == f".{one}"), given)
+    if meant is None:
+        raise OutputFileError(
+            f"{output}: the ending tells no format: let it be .srt, .vtt or .json, or give `--format`"
+        )
+    if given not in (None, meant):
+        raise OutputFileError(f"{output} would hold {given}, by `--format`: let it end in .{given}")
+    return meant
+
+
+def _encoded(captions: list[Caption], timeline: Timeline, format: SubtitleFormat) -> bytes:
+    if format is SubtitleFormat.json:
+        text = json.dumps(to_rows(captions, timeline), ensure_ascii=False, indent=2) + "\n"
+    else:
+        text = {"srt": to_srt, "vtt": to_vtt}[format](captions, timeline)
+    return text.encode("utf-8")

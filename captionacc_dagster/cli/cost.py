@@ -123,7 +123,7 @@ def limit(
     table.add_row("set aside for work that runs", _dollars(costs.reserved_usd))
     if row.quota_exempt:
         table.add_row("", "No limit applies: the tenant is exempt from quotas.")
-    console.print(table, highlight=False)
+    console.print(table, highlight=False, markup=False)
 
 
 def _limit_tier(here: Parts, tier: str, video_usd: str | None, month_usd: str | None, as_json: bool) -> None:

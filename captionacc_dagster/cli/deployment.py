@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from captionacc_dagster.cli.app import Use, app, console, parts
+from captionacc_dagster.cli.app import Use, app, console, parts, say
 from captionacc_dagster.homes import require_home
 from captionacc_dagster.settings import Settings
 
@@ -52,7 +52,7 @@ def prepare(
         console.print(f"Dagster: tables up to date, pools {limits}", highlight=False)
     if tenant:
         row = here.catalog.ensure_tenant(str(settings.tenant_id), tenant)
-        console.print(f"tenant: {row.tenant_id}, {row.name}, tier {row.tier}", highlight=False)
+        say(f"tenant: {row.tenant_id}, {row.name}, tier {row.tier}")
 
 
 @app.command()

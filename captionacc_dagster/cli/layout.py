@@ -8,7 +8,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from captionacc_dagster.cli.app import Use, app, console, parts
+from captionacc_dagster.cli.app import Use, app, console, parts, say
+from captionacc_dagster.cli.files import Force, OutputFileError, check_output, write_output
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.contracts import CropRegion
@@ -29,8 +30,11 @@ class LayoutMissingError(CaptionAccError):
 def show(
     video: Video,
     picture: Annotated[Path | None, typer.Option(help="also draw it on a frame, into this JPEG")] = None,
+    force: Force = False,
 ) -> None:
     """Say where the captions are, and how sure that is."""
+    if picture is not None:
+        _check_picture(picture, force=force)
     here = parts()
     row = here.find_video(video)
     keys = VideoKeys(row.tenant_id, row.video_id)
@@ -48,8 +52,8 @@ def show(
     if picture is not None:
         from captionacc_dagster.assets.layout_picture import layout_picture
 
-        picture.write_bytes(layout_picture(here.object_store, keys, layout, crop))
-        console.print(f"Drawn into {picture}", highlight=False, markup=False)
+        write_output(picture, layout_picture(here.object_store, keys, layout, crop), force=force)
+        say(f"Drawn into {picture}")
 
 
 @layout_app.command("set")
@@ -77,12 +81,16 @@ def _approve(name: str, crop: CropRegion | None) -> None:
         keys = VideoKeys(row.tenant_id, row.video_id)
         crop = row.crop_region or _read(here.object_store, keys).crop_region
     here.catalog.approve_layout(row.video_id, getpass.getuser(), crop)
-    console.print(
+    say(
         f"Approved {row.display_path}: left {crop.crop_left:.4f}, top {crop.crop_top:.4f}, right "
-        f"{crop.crop_right:.4f}, bottom {crop.crop_bottom:.4f}. A running platform makes its captions now.",
-        highlight=False,
-        markup=False,
+        f"{crop.crop_right:.4f}, bottom {crop.crop_bottom:.4f}. A running platform makes its captions now."
     )
+
+
+def _check_picture(picture: Path, *, force: bool) -> None:
+    if picture.suffix.lower() not in (".jpg", ".jpeg"):
+        raise OutputFileError(f"{picture} would hold a JPEG: let it end in .jpg")
+    check_output(picture, force=force)
 
 
 def _read(object_store: ObjectStore, keys: VideoKeys) -> LayoutFile:

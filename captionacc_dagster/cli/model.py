@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from captionacc_dagster.cli.app import app, console, parts
+from captionacc_dagster.cli.app import app, console, parts, printable, say
 from captionacc_dagster.homes import make_home
 from modal_gpu.errors import CaptionAccError, ConfigurationError, RemoteUnavailableError
 from modal_gpu.extents.checkpoint import Checkpoint, CheckpointError
@@ -60,9 +61,9 @@ def list_models(modal: OnModal = None, folder: Folder = None) -> None:
         for model in models:
             stored = datetime.fromtimestamp(model.modified, UTC).strftime("%Y-%m-%d %H:%M")
             table.add_row(model.name, f"{model.size / 1e6:.1f} MB", stored)
-        console.print(f"{store.place}: {len(models) or 'no'} models", highlight=False, soft_wrap=True)
+        say(f"{store.place}: {len(models) or 'no'} models")
         if models:
-            console.print(table, highlight=False)
+            console.print(table, highlight=False, markup=False)
 
 
 @model_app.command()
@@ -77,9 +78,10 @@ def verify(
         for verdict in verdicts:
             mark = "[red]✗[/]" if verdict.problem else "[green]✓[/]"
             detail = verdict.problem or f"sha256 {verdict.sha256}"
-            console.print(f"{mark} {verdict.name}: {detail}", highlight=False, soft_wrap=True)
+            text = escape(printable(f"{verdict.name}: {detail}"))
+            console.print(f"{mark} {text}", highlight=False, soft_wrap=True)
         if not verdicts:
-            console.print(f"{store.place}: no models", highlight=False, soft_wrap=True)
+            say(f"{store.place}: no models")
     if any(verdict.problem for verdict in verdicts):
         raise typer.Exit(1)
 
@@ -123,10 +125,8 @@ def _artifact_file(artifact: str, download: Path) -> Path:
 
 def _say_added(store: ModelStore, checkpoint: Checkpoint, is_new: bool) -> None:
     done = "stored" if is_new else "was there already"
-    console.print(f"{checkpoint.path.name} {done}: {store.place}", highlight=False, soft_wrap=True)
-    console.print(
-        f"Use it with EXTENTS_PREDICTOR=network EXTENTS_MODEL={checkpoint.path.name}", soft_wrap=True
-    )
+    say(f"{checkpoint.path.name} {done}: {store.place}")
+    say(f"Use it with EXTENTS_PREDICTOR=network EXTENTS_MODEL={checkpoint.path.name}")
 
 
 @contextmanager

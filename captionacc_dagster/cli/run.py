@@ -7,50 +7,75 @@ from typing import Annotated
 
 import typer
 
-from captionacc_dagster.cli.app import Use, app, console, parts
+from captionacc_dagster.cli.app import Parts, Use, app, console, note, parts, say
 from captionacc_dagster.cli.captions import captions_table, load_captions
-from captionacc_dagster.cli.videos import process, report, upload
+from captionacc_dagster.cli.files import Force, check_output, write_output
+from captionacc_dagster.cli.uploads import InputFileError, upload
+from captionacc_dagster.cli.videos import process, report
 from captionacc_dagster.cli.watch import state_of
+from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.keys import VideoKeys
 
 
 @app.command()
 def demo(
     folder: Annotated[Path | None, typer.Option(help="where the sample and its subtitles go")] = None,
+    force: Force = False,
 ) -> None:
-    """Make a sample video and turn it into captions, on this machine alone."""
-    from captionacc_dagster.sample import make_sample
+    """Make a sample video and turn it into captions, on this machine alone.
 
+    A second time the captions that are there already are shown.
+    """
     here = parts(Use.MAKE)
     started = time.monotonic()
     here.open_home()
+    # The home's own folder holds nothing of anybody else.
+    force = force or folder is None
     folder = folder or here.settings.home / "demo"
-    folder.mkdir(parents=True, exist_ok=True)
-    video, truth = folder / "sample.mp4", folder / "sample.truth.srt"
-    if not (video.exists() and truth.exists()):
-        with console.status("Making a sample video…"):
-            make_sample(video, truth)
-    console.print(f"Sample video: {video}", highlight=False)
-
-    rows = process(here, upload(here, [video]))
-    row = rows[0]
+    video = _sample(folder, force=force)
+    say(f"Sample video: {video}")
+    row, is_new = _captioned(here, video)
     if state_of(row) != "ready":
         report(row)
         raise typer.Exit(1)
     keys = VideoKeys(row.tenant_id, row.video_id)
     for key, name in ((keys.srt, "sample.srt"), (keys.vtt, "sample.vtt")):
-        here.object_store.download(key, folder / name)
+        write_output(folder / name, here.object_store.get(key), force=force)
     captions = load_captions(here, row)
-    console.print(captions_table(captions, row.timeline))
-    console.print(
-        f"{len(captions)} captions in {time.monotonic() - started:.0f} s. "
-        f"Subtitles: {folder / 'sample.srt'} and {folder / 'sample.vtt'}",
-        highlight=False,
-    )
-    command = "captionacc" if shutil.which("captionacc") else "make dev"
-    command = "captionacc up" if command == "captionacc" else command
-    console.print(
+    console.print(captions_table(captions, row.timeline), markup=False)
+    made = f"in {time.monotonic() - started:.0f} s" if is_new else "made earlier"
+    say(f"{len(captions)} captions {made}. Subtitles: {folder / 'sample.srt'} and {folder / 'sample.vtt'}")
+    command = "captionacc up" if shutil.which("captionacc") else "make dev"
+    say(
         f"To see the graph and its pictures, run `{command}` and open "
-        f"http://{here.settings.host}:{here.settings.port}/assets",
-        highlight=False,
+        f"http://{here.settings.host}:{here.settings.port}/assets"
     )
+
+
+def _sample(folder: Path, *, force: bool) -> Path:
+    """The sample video in a folder, made there unless it is whole: its truth is written after it."""
+    from captionacc_dagster.sample import make_sample
+
+    video, truth = folder / "sample.mp4", folder / "sample.truth.srt"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (video.exists() and truth.exists()):
+        for path in (video, truth, folder / "sample.srt", folder / "sample.vtt"):
+            check_output(path, force=force)
+        with console.status("Making a sample video…"):
+            make_sample(video, truth)
+    return video
+
+
+def _captioned(here: Parts, video: Path) -> tuple[VideoRow, bool]:
+    """The sample's row when it is through, and whether that was work of now; a failed one is made again."""
+    arrivals = upload(here, [video])
+    if arrivals.known and state_of(arrivals.rows[0]) in ("error", "approval"):
+        note("The sample that is here did not come through; it is made once more.")
+        arrivals = upload(here, [video], again=True)
+    for _, reason in arrivals.refused:
+        raise InputFileError(f"{video}: {reason}")
+    (row,) = arrivals.rows
+    if state_of(row) == "ready":
+        return row, False
+    (row,) = process(here, [row])
+    return row, True

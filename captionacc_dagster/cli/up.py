@@ -9,8 +9,7 @@ import psutil
 from rich.markup import escape
 from rich.panel import Panel
 
-from captionacc_dagster.cli.app import Use, app, console, parts
-from captionacc_dagster.cli.videos import say
+from captionacc_dagster.cli.app import Use, app, console, parts, say
 from captionacc_dagster.homes import require_home
 from captionacc_dagster.role_lock import Holder, ServiceError
 from captionacc_dagster.settings import Settings

@@ -39,7 +39,8 @@ def upkeep(
     for finding in report.findings:
         outcome = finding.error or ("done" if finding.done else "left" if apply else "would be done")
         table.add_row(finding.kind, finding.subject, finding.detail, outcome)
-    console.print(table)
+    # Names of videos are among the details.
+    console.print(table, markup=False)
     if not apply:
         console.print("Nothing was changed; `captionacc upkeep --apply` does it.")
     if report.errors:

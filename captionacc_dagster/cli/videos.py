@@ -1,22 +1,20 @@
 """``ingest`` and ``status``: videos in, and how they are doing."""
 
-import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
-from captionacc_dagster.cli.app import Parts, Use, app, console, notes, parts
+from captionacc_dagster.cli.app import Parts, Use, app, console, notes, parts, say
+from captionacc_dagster.cli.uploads import upload
 from captionacc_dagster.cli.watch import state_of, watch
 from captionacc_dagster.disk import disk_places, little_space, refuse_full_disk
 from captionacc_dagster.resources.catalog import STAGES, VideoRow
 from captionacc_dagster.role_lock import ServiceError
 from modal_gpu.errors import CaptionAccError, DiskFullError
-from modal_gpu.keys import VideoKeys
 
 if TYPE_CHECKING:
     from captionacc_dagster.daemon_keeper import DaemonKeeper
@@ -24,16 +22,16 @@ if TYPE_CHECKING:
 Video = Annotated[str, typer.Argument(metavar="VIDEO", help="id, start of an id, or file name")]
 
 
-class InputFileError(CaptionAccError):
-    """A file given on the command line cannot be uploaded."""
-
-
 @app.command()
 def ingest(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="videos with burned-in captions")],
     wait: Annotated[bool, typer.Option(help="follow them until their captions are there")] = True,
+    again: Annotated[bool, typer.Option("--again", help="also files that are here already")] = False,
 ) -> None:
     """Upload videos and turn them into captions.
+
+    A file that is here already, known by its content, is not processed twice. Files that cannot be read are
+    listed, the others go on, and the exit code is 1.
 
     The sensors of a running platform (`captionacc up`) take them from there. When none is running,
     this command runs it for as long as it waits.
@@ -42,15 +40,17 @@ def ingest(
     refuse_full_disk(disk_places(here.settings))
     if warning := little_space(disk_places(here.settings), sum(_size(file) for file in files)):
         notes.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
-    rows = upload(here, files)
+    arrivals = upload(here, files, again=again)
+    arrivals.tell()
+    rows = arrivals.rows
     if not wait:
         for row in rows:
-            console.print(f"{row.video_id}  {row.display_path}", highlight=False, markup=False)
-        return
-    rows = process(here, rows)
-    for row in rows:
+            say(f"{row.video_id}  {row.display_path}")
+    elif any(state_of(row) == "working" for row in rows):
+        rows = process(here, rows)
+    for row in rows if wait else ():
         report(row)
-    if any(state_of(row) == "error" for row in rows):
+    if arrivals.refused or any(state_of(row) in ("error", "deleted") for row in rows):
         raise typer.Exit(1)
 
 
@@ -89,46 +89,17 @@ def retry(video: Video) -> None:
     row = here.find_video(video)
     failed = [stage for stage in STAGES if row.stage(stage).status == "error"]
     if not failed:
-        console.print(f"{row.display_path}: no stage has failed.", highlight=False, markup=False)
+        say(f"{row.display_path}: no stage has failed.")
         return
     for stage in failed:
         here.catalog.retry_stage(row.video_id, stage)
-    console.print(
-        f"{row.display_path}: {', '.join(failed)} will be tried again by a running platform.",
-        highlight=False,
-        markup=False,
-    )
+    say(f"{row.display_path}: {', '.join(failed)} will be tried again by a running platform.")
 
 
 def _size(file: Path) -> int:
     with suppress(OSError):
         return file.stat().st_size
     return 0
-
-
-def upload(here: Parts, files: list[Path]) -> list[VideoRow]:
-    """Store files under new ids and register them; nothing is registered for a file that cannot be read."""
-    for file in files:
-        if not file.is_file():
-            raise InputFileError(f"{file}: no such file" if not file.exists() else f"{file} is not a file")
-        if file.stat().st_size == 0:
-            raise InputFileError(f"{file} is empty")
-    tenant_id = str(here.settings.tenant_id)
-    rows = []
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        for file in files:
-            size = file.stat().st_size
-            task = bar.add_task(f"uploading {escape(file.name)}", total=size)
-            keys = VideoKeys(tenant_id, str(uuid.uuid4()))
-            here.object_store.upload(file, keys.video, content_type="video/mp4")
-            rows.append(
-                here.catalog.register_video(
-                    tenant_id, keys.video_id, keys.video, size_bytes=size, display_path=file.name
-                )
-            )
-            bar.update(task, completed=size)
-    return rows
 
 
 def process(here: Parts, rows: list[VideoRow]) -> list[VideoRow]:
@@ -163,11 +134,6 @@ def _follow(here: Parts, rows: list[VideoRow], daemon: "DaemonKeeper") -> list[V
         raise
 
 
-def say(sentence: str) -> None:
-    """Print a sentence that may hold anything that people type."""
-    console.print(sentence, highlight=False, markup=False, soft_wrap=True)
-
-
 def _say_how_to_go_on(here: Parts, rows: list[VideoRow]) -> None:
     """What becomes of videos that a command waits for no longer."""
     with suppress(CaptionAccError):  # a catalogue that is gone is no reason to keep silent
@@ -187,6 +153,8 @@ def report(row: VideoRow) -> None:
     name, state = escape(row.display_path or row.video_id), state_of(row)
     if state == "error":
         console.print(f"[red]✗[/] {name}: {escape(_remark(row))}", highlight=False)
+    elif state == "deleted":
+        console.print(f"[red]✗[/] {name} was deleted", highlight=False)
     elif state == "approval":
         console.print(
             f"[yellow]?[/] {name} waits for your approval of its layout ({escape(row.layout_note)}): "
@@ -229,6 +197,8 @@ def _details(row: VideoRow) -> None:
     table.add_row("id", row.video_id)
     table.add_row("file", escape(row.display_path))
     table.add_row("tenant", row.tenant_id)
+    if row.deleted_at is not None:
+        table.add_row("deleted", f"{row.deleted_at.astimezone():%Y-%m-%d %H:%M}")
     if row.width:
         table.add_row("video", f"{row.width} × {row.height}, {row.video_codec}, {row.duration_seconds:.1f} s")
     for stage in STAGES:

@@ -18,7 +18,9 @@ _MARKS = {"wait": ("·", "dim"), "annotate": ("✓", "green"), "done": ("✓", "
 
 
 def state_of(video: VideoRow) -> str:
-    """``working``, ``ready`` (text is there), ``approval`` (a person must look), or ``error``."""
+    """``working``, ``ready`` (text is there), ``approval`` (a person must look), ``error`` or ``deleted``."""
+    if video.deleted_at is not None:
+        return "deleted"
     if any(video.stage(stage).status == "error" for stage in STAGES):
         return "error"
     if video.text_status in ("annotate", "done") and not video.text_run_id:

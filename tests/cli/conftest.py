@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from captionacc_dagster import cli as command_line
-from captionacc_dagster.cli.app import console
+from captionacc_dagster.cli.app import console, notes
 from captionacc_dagster.settings import get_settings
 from tests.line_fixtures import Line
 
@@ -21,6 +21,12 @@ class Said:
     code: int
     output: str
     errors: str
+
+    @property
+    def notes(self) -> str:
+        """Its lines on standard error, but the one that names the home."""
+        lines = self.errors.splitlines(keepends=True)
+        return "".join(line for line in lines if not line.startswith("Home: "))
 
     @property
     def text(self) -> str:
@@ -41,7 +47,8 @@ def captionacc(
     """Runs ``captionacc`` with arguments as its entry point does; a traceback fails the test."""
     monkeypatch.chdir(tmp_path)
     # Wide, so that no sentence is broken in two.
-    monkeypatch.setattr(console, "_width", 300)
+    for each in (console, notes):
+        monkeypatch.setattr(each, "_width", 300)
     for name, value in {
         "CAPTIONACC_HOME": str(tmp_path / "home"),
         "CAPTIONACC_DATABASE_URL": postgres_dsn,

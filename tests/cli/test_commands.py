@@ -18,7 +18,7 @@ from tests.line_fixtures import Clip, Line
 
 UNKNOWN = "11111111-1111-4111-8111-111111111111"
 COMMANDS = (
-    *("demo", "up", "stop", "ingest", "status", "retry", "layout"),
+    *("demo", "up", "stop", "ingest", "status", "retry", "delete", "rename", "layout"),
     *("captions", "export", "migrate", "model", "doctor"),
 )
 OF_A_VIDEO = [
@@ -54,15 +54,6 @@ def test_an_unknown_video_is_refused(captionacc: Captionacc, command, name: str,
     assert f"error: {message}" in said.text
 
 
-def test_an_ambiguous_name_is_refused_with_what_it_may_be(captionacc: Captionacc, line: Line, clip: Clip):
-    first, second = line.upload(clip.path), line.upload(clip.path)
-    said = captionacc("status", "harbour.mp4")
-    assert said.code == 1
-    assert "2 videos match 'harbour.mp4'" in said.text and "give the whole id" in said.text
-    assert first.video_id in said.text and second.video_id in said.text
-    assert captionacc("status", first.video_id[:13]).code == 0
-
-
 @pytest.mark.parametrize("given", ["id", "prefix", "upper-case prefix", "file"])
 def test_a_video_is_known_by_id_prefix_or_file_name(captionacc: Captionacc, finished: VideoRow, given: str):
     video_id = finished.video_id
@@ -74,43 +65,6 @@ def test_a_video_is_known_by_id_prefix_or_file_name(captionacc: Captionacc, fini
     }[given]
     said = captionacc("captions", name)
     assert said.code == 0 and "Only the gulls are still awake." in said.text
-
-
-class TestIngest:
-    def test_files_are_uploaded_and_registered(self, captionacc: Captionacc, line: Line, clip: Clip):
-        said = captionacc("ingest", "--no-wait", clip.path, clip.path)
-        assert said.code == 0
-        rows = line.catalog.list_videos()
-        assert len(rows) == 2
-        for row in rows:
-            assert row.video_id in said.output
-            assert (row.display_path, row.size_bytes) == ("harbour.mp4", clip.path.stat().st_size)
-            assert line.store.get(row.storage_key) == clip.path.read_bytes()
-
-    @pytest.mark.parametrize(
-        ("make", "message"),
-        [
-            (lambda folder: folder / "gone.mp4", "no such file"),
-            (lambda folder: folder / "empty.mp4", "is empty"),
-            (lambda folder: folder, "is not a file"),
-        ],
-        ids=["missing", "empty", "directory"],
-    )
-    def test_a_file_that_cannot_be_uploaded_stops_it_before_anything_is_registered(
-        self, captionacc: Captionacc, line: Line, clip: Clip, tmp_path: Path, make, message: str
-    ):
-        (tmp_path / "empty.mp4").touch()
-        said = captionacc("ingest", "--no-wait", clip.path, make(tmp_path))
-        assert said.code == 1
-        assert "error:" in said.text and message in said.text
-        assert line.catalog.list_videos() == []
-        assert list(line.store.list()) == []
-
-    def test_an_unknown_tenant_is_refused(self, captionacc, line: Line, clip: Clip, monkeypatch):
-        monkeypatch.setenv("CAPTIONACC_TENANT_ID", UNKNOWN)
-        said = captionacc("ingest", "--no-wait", clip.path)
-        assert said.code == 1
-        assert f"tenant {UNKNOWN} is not in the catalogue" in said.text
 
 
 class TestStatus:
@@ -152,18 +106,6 @@ class TestStatus:
         said = captionacc("status", video_id)
         assert said.code == 0
         assert "the file is cut off [moov] before its index" in said.text and "run-1" in said.text
-
-    def test_a_file_name_that_looks_like_markup_is_only_a_name(self, captionacc, tmp_path: Path, clip: Clip):
-        path = tmp_path / "[red]a[" / "[bold] clip.mp4"
-        path.parent.mkdir()
-        path.write_bytes(clip.path.read_bytes())
-        assert path.name in captionacc("ingest", "--no-wait", path).text
-        assert path.name in captionacc("status").text
-        assert path.name in captionacc("status", path.name).text
-        said = captionacc("export", path.name)
-        assert said.code == 1 and "has no captions yet" in said.text
-        gone = captionacc("ingest", path.parent / "[bold]gone.mp4")
-        assert gone.code == 1 and "[bold]gone.mp4: no such file" in gone.text
 
 
 class TestRetry:

@@ -84,6 +84,12 @@ def test_a_video_and_then_a_text_file_go_through_the_platform(
     running = processes_of(home).values()
     assert running and all("postgres" in command for command in running), running
 
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(clip.path.read_bytes())
+    done = captionacc("ingest", copy)
+    assert done.returncode == 0 and "copy.mp4 is already here as " in done.stderr, done.stdout + done.stderr
+    assert "✓ harbour.mp4: 3 captions" in done.stdout
+
     done = captionacc("ingest", text)
     assert done.returncode == 1, done.stdout + done.stderr + logs()
     assert "✗ notes.mp4: layout: the file is not a video" in done.stdout, done.stdout + logs()
@@ -102,7 +108,7 @@ def test_up_on_a_taken_port_says_who_has_it_before_it_starts_anything(captionacc
         port = other.getsockname()[1]
         done = captionacc("up", CAPTIONACC_PORT=port)
     assert done.returncode == 1
-    assert done.stdout.startswith(f"error: port {port} (CAPTIONACC_PORT) is taken by `")
-    assert f"(process {os.getpid()}): end it, or set CAPTIONACC_PORT to another port" in done.stdout
-    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr.startswith(f"error: port {port} (CAPTIONACC_PORT) is taken by `")
+    assert f"(process {os.getpid()}): end it, or set CAPTIONACC_PORT to another port" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and done.stdout == ""
     assert processes_of(home) == {} and not (home / "postgres").exists()

@@ -101,11 +101,13 @@ def test_limits_are_shown_and_set(captionacc: Captionacc, line: Line):
 def test_a_tiers_limits_hold_for_its_tenants(captionacc: Captionacc, line: Line):
     try:
         said = captionacc("cost", "limit", "--tier", "free", "--month-usd", 20)
-        assert said.text == "tier free: a video may cost the installation's limit, a tenant's month $20.00"
+        assert (
+            said.output == "tier free: a video may cost the installation's limit, a tenant's month $20.00\n"
+        )
         assert "a month may cost $20.00" in captionacc("cost", "limit").text
     finally:
         said = captionacc("cost", "limit", "--tier", "free", "--month-usd", "default")
-    assert said.text.endswith("a tenant's month the installation's limit")
+    assert said.output.strip().endswith("a tenant's month the installation's limit")
 
 
 @pytest.mark.parametrize(

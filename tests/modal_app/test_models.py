@@ -93,7 +93,8 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureF
         with pytest.raises(SystemExit) as ended:
             command_line.main()
             raise SystemExit(0)
-        return int(ended.value.code or 0), " ".join(capsys.readouterr().out.split())
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), " ".join((captured.out + captured.err).split())
 
     yield run
     get_settings.cache_clear()

@@ -1,0 +1,54 @@
+"""Files that commands write: nothing is replaced unasked, and each is there whole or not at all."""
+
+import stat
+import uuid
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modal_gpu.errors import CaptionAccError
+
+Force = Annotated[bool, typer.Option("--force", help="replace a file that is there")]
+
+
+class OutputFileError(CaptionAccError):
+    """A file that a command was told to write cannot be, or must not be."""
+
+
+def check_output(path: Path, *, force: bool) -> None:
+    """Raise :class:`OutputFileError` for a file that is there, unless ``force``, and for a folder."""
+    if path.is_dir():
+        raise OutputFileError(f"{path} is a folder: give a file's name")
+    if not force and not is_stream(path) and (path.is_file() or path.is_symlink()):
+        raise OutputFileError(f"{path} is there already, and is kept: `--force` replaces it")
+
+
+def write_output(path: Path, data: bytes, *, force: bool) -> None:
+    """Write ``data`` whole or not at all; a file that holds just that stays as it is.
+
+    Raises :class:`OutputFileError` as :func:`check_output`, and ``OSError`` from the file system; then what
+    was there stays.
+    """
+    if is_stream(path):
+        path.write_bytes(data)
+        return
+    if path.is_file() and path.read_bytes() == data:
+        return
+    check_output(path, force=force)
+    target = path.resolve()
+    partial = target.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        partial.write_bytes(data)
+        if target.exists():
+            partial.chmod(stat.S_IMODE(target.stat().st_mode))
+        partial.replace(target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def is_stream(path: Path) -> bool:
+    """Whether it is a device or a pipe; /dev/stdout is one also where it is sent to a file."""
+    return path.is_relative_to("/dev") or (path.exists() and not path.is_file() and not path.is_dir())

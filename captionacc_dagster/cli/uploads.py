@@ -1,0 +1,173 @@
+"""Bringing files in: new ones are uploaded and registered, known ones are found, bad ones are left out."""
+
+import hashlib
+import os
+import stat
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+from captionacc_dagster.cli.app import Parts, note, notes, printable
+from captionacc_dagster.resources.catalog import CatalogUnavailableError, UnknownVideoError, VideoRow
+from modal_gpu.errors import CaptionAccError
+from modal_gpu.keys import VideoKeys
+
+_BLOCK = 4 * 1024 * 1024
+
+
+class InputFileError(CaptionAccError):
+    """A file given on the command line cannot be uploaded."""
+
+
+@dataclass
+class Arrivals:
+    """What became of the files of one command."""
+
+    #: Their videos in the files' order, each once.
+    rows: list[VideoRow] = field(default_factory=list)
+    #: Files that were here already, and as which video.
+    known: list[tuple[Path, VideoRow]] = field(default_factory=list)
+    #: Files that were left out, and why.
+    refused: list[tuple[Path, str]] = field(default_factory=list)
+
+    def add(self, file: Path, row: VideoRow, *, is_new: bool) -> None:
+        """Count a file's video in."""
+        if not is_new:
+            self.known.append((file, row))
+        if all(row.video_id != other.video_id for other in self.rows):
+            self.rows.append(row)
+
+    def tell(self) -> None:
+        """Say which files were known or left out; new ones need no word."""
+        for file, row in self.known:
+            note(already_here(file, row))
+        for file, reason in self.refused:
+            text = escape(printable(f"{file}: {reason}"))
+            notes.print(f"[red]✗[/] {text}", highlight=False, soft_wrap=True)
+
+
+def already_here(file: Path, row: VideoRow) -> str:
+    """A sentence on a file that the catalogue knows by its content, with what to do."""
+    short = row.video_id[:8]
+    also = "" if row.display_path == printable(file.name) else f" ({row.display_path})"
+    known = f"{file} is already here as {short}{also}"
+    if any(row.stage(stage).status == "error" for stage in ("layout", "boundaries", "text")):
+        return f"{known}, which failed: `captionacc retry {short}`, or `--again`"
+    return f"{known}; `--again` processes it once more"
+
+
+def upload(here: Parts, files: Sequence[Path], *, again: bool = False) -> Arrivals:
+    """Store files under new ids and register them, unless the tenant has them already and not ``again``.
+
+    A file that cannot be read is left out and the others go on. When the catalogue or the bucket fails, the
+    files that are left are left out too.
+    """
+    arrivals = Arrivals()
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    # Where there is no terminal, its last frame would be an empty line.
+    with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
+        for number, file in enumerate(files):
+            try:
+                row, is_new = _bring_in(here, file, bar, again=again)
+                arrivals.add(file, row, is_new=is_new)
+            except InputFileError as error:
+                arrivals.refused.append((file, str(error)))
+            except OSError as error:
+                arrivals.refused.append((file, error.strerror or str(error)))
+            except CaptionAccError as error:
+                arrivals.refused.append((file, str(error)))
+                arrivals.refused += [(rest, "not tried after that") for rest in files[number + 1 :]]
+                break
+    return arrivals
+
+
+def _bring_in(here: Parts, file: Path, bar: Progress, *, again: bool) -> tuple[VideoRow, bool]:
+    """The file's video, and whether it is a new one."""
+    facts = _facts(file)
+    name = escape(printable(file.name))
+    task = bar.add_task(f"reading {name}", total=facts.st_size)
+    try:
+        sha256 = _sha256(file, lambda done: bar.update(task, completed=done))
+        tenant_id = str(here.settings.tenant_id)
+        if not again and (known := here.catalog.find_content(tenant_id, sha256)) is not None:
+            return known, False
+        bar.reset(task, description=f"uploading {name}", total=None)
+        keys = VideoKeys(tenant_id, str(uuid.uuid4()))
+        here.object_store.upload(file, keys.video, content_type="video/mp4")
+        row = _register(here, file, keys, facts, sha256, again=again)
+    finally:
+        bar.remove_task(task)
+    is_new = row.video_id == keys.video_id
+    if not is_new:
+        # Another command brought the same file in meanwhile.
+        here.object_store.delete(keys.video)
+    return row, is_new
+
+
+def _register(
+    here: Parts, file: Path, keys: VideoKeys, facts: os.stat_result, sha256: str, *, again: bool
+) -> VideoRow:
+    """Tell the catalogue of an uploaded file; without a row of it, its object goes again."""
+    try:
+        if _moment(_facts(file)) != _moment(facts):
+            raise InputFileError("it changed while it was uploaded: try again when it is whole")
+        return here.catalog.register_video(
+            keys.tenant_id,
+            keys.video_id,
+            keys.video,
+            size_bytes=facts.st_size,
+            display_path=file.name,
+            content_sha256=sha256,
+            again=again,
+        )
+    except BaseException as error:
+        row = _take_back(here, keys)
+        # An answer that was lost on the way may have been a yes.
+        if row is None or not isinstance(error, CatalogUnavailableError):
+            raise
+        return row
+
+
+def _take_back(here: Parts, keys: VideoKeys) -> VideoRow | None:
+    """Remove an uploaded object of which no row came to be; the row where there is one after all.
+
+    Where the catalogue cannot be asked the object stays: upkeep lists objects without a row.
+    """
+    with suppress(CaptionAccError):
+        try:
+            return here.catalog.get_video(keys.video_id)
+        except UnknownVideoError:
+            here.object_store.delete(keys.video)
+    return None
+
+
+def _facts(file: Path) -> os.stat_result:
+    try:
+        facts = file.stat()
+    except FileNotFoundError:
+        raise InputFileError("no such file") from None
+    if not stat.S_ISREG(facts.st_mode):
+        raise InputFileError("is not a file" if not stat.S_ISDIR(facts.st_mode) else "is a folder")
+    if facts.st_size == 0:
+        raise InputFileError("is empty")
+    return facts
+
+
+def _moment(facts: os.stat_result) -> tuple[int, int]:
+    return facts.st_size, facts.st_mtime_ns
+
+
+def _sha256(file: Path, progress: Callable[[int], None]) -> str:
+    """Hash of a file's bytes, in lower-case hexadecimal digits; ``progress`` hears the bytes read."""
+    digest, done = hashlib.sha256(), 0
+    with file.open("rb") as opened:
+        while block := opened.read(_BLOCK):
+            digest.update(block)
+            done += len(block)
+            progress(done)
+    return digest.hexdigest()
