@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,8 +107,9 @@ class Home:
         for process in psutil.process_iter(["cmdline", "environ"]):
             command = " ".join(process.info["cmdline"] or [])
             is_ours = (process.info["environ"] or {}).get("CAPTIONACC_HOME") == str(self.folder)
-            if is_ours and "postgres" not in command and process.status() != psutil.STATUS_ZOMBIE:
-                found[process] = command
+            with suppress(psutil.NoSuchProcess):
+                if is_ours and process.name() != "postgres" and process.status() != psutil.STATUS_ZOMBIE:
+                    found[process] = command
         return found
 
     def wait_empty(self) -> float:
