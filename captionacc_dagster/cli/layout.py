@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from captionacc_dagster.cli.app import Use, app, console, parts, say
-from captionacc_dagster.cli.files import Force, OutputFileError, check_output, write_output
+from captionacc_dagster.cli.files import Force, OutputFileError, check_output, is_stream, write_output
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.contracts import CropRegion
@@ -88,7 +88,7 @@ def _approve(name: str, crop: CropRegion | None) -> None:
 
 
 def _check_picture(picture: Path, *, force: bool) -> None:
-    if picture.suffix.lower() not in (".jpg", ".jpeg"):
+    if picture.suffix.lower() not in (".jpg", ".jpeg") and not is_stream(picture):
         raise OutputFileError(f"{picture} would hold a JPEG: let it end in .jpg")
     check_output(picture, force=force)
 
