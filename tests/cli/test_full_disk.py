@@ -73,7 +73,7 @@ def test_ingest_stops_before_it_takes_anything(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
 def test_a_file_that_cannot_be_written_to_its_end(captionacc: Captionacc, finished):
-    said = captionacc("layout", "show", finished.video_id, "--picture", "/dev/full")
+    said = captionacc("export", finished.video_id, "--format", "srt", "-o", "/dev/full")
     assert said.code == 1 and "error: the disk is full: " in said.text
 
 
