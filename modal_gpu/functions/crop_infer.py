@@ -157,7 +157,7 @@ def _one_pass(
     )
 
     with Feed[CroppedFrame, SegmentScores](
-        lambda fed: _scores(predictor, fed, hints, first, segment)
+        lambda fed: _scores(predictor, fed, hints, first, segment), size=lambda frame: frame.yuv.nbytes
     ) as judged:
 
         def strips() -> Iterator[CroppedFrame]:

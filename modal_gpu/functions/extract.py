@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from modal_gpu.byte_queue import items_within
 from modal_gpu.contracts import ExtractRequest, ExtractResult, FrameRange, Progress, no_progress
 from modal_gpu.databases.raw_ocr import write_raw_ocr
 from modal_gpu.errors import OcrError, OcrUnavailableError
@@ -100,7 +101,7 @@ def _read_frames(
         def images() -> Iterator[tuple[int, np.ndarray]]:
             for frame in read_full_frames(path, indices, report, info=info):
                 if publish:
-                    while len(pending) >= MAX_PENDING_UPLOADS:
+                    while len(pending) >= items_within(frame.image.nbytes, MAX_PENDING_UPLOADS):
                         pending.pop(0).result()
                     pending.append(uploads.submit(_store_frame, store, keys, frame.index, frame.image))
                 yield frame.index, frame.image

@@ -6,6 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, TypeVar
 
+from modal_gpu.byte_queue import items_within
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -21,14 +23,22 @@ class Feed(Generic[T, R]):
     the next :meth:`put` or by :meth:`result`. Leaving by an exception ends the consumer early.
     """
 
-    def __init__(self, consume: Callable[[Iterator[T]], R], limit: int = 64) -> None:
+    def __init__(
+        self,
+        consume: Callable[[Iterator[T]], R],
+        limit: int = 64,
+        size: Callable[[T], int] = lambda _: 0,
+    ) -> None:
+        """At most ``limit`` items wait, fewer of those whose ``size`` in bytes is large."""
         self._queue: queue.Queue = queue.Queue(limit)
+        self._limit, self._size = limit, size
         self._aborted = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="feed")
         self._future: Future[R] = self._thread.submit(lambda: consume(self._items()))
 
     def put(self, item: T) -> None:
         """Hand over one item."""
+        self._queue.maxsize = items_within(self._size(item), self._limit)
         self._put(item)
 
     def result(self) -> R:

@@ -17,6 +17,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
 
+from modal_gpu.byte_queue import items_within
 from modal_gpu.errors import DamagedChunkError
 from modal_gpu.frame_index import CHUNK_MEMBERS, INDEX_RATE, SEGMENT_ALIGNMENT, ChunkRef, level_of, locate
 from modal_gpu.media.frames import CroppedFrame
@@ -99,8 +100,8 @@ class ChunkWriter:
                 store(writer.write(frame))
             store(writer.finish())
 
-    Memory: at most ``queued_frames`` frames wait, and three chunks are open. An encoder's error is
-    raised by the next call.
+    Memory: at most ``queued_frames`` frames wait, fewer large ones, and three chunks are open. An
+    encoder's error is raised by the next call.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class ChunkWriter:
         if first_index % SEGMENT_ALIGNMENT:
             raise ValueError(f"not every level starts a chunk at frame index {first_index}")
         self._settings = settings or ChunkSettings()
+        self._queued_frames = queued_frames
         self._waiting: queue.Queue[CroppedFrame | None] = queue.Queue(queued_frames)
         self._finished: queue.SimpleQueue[EncodedChunk] = queue.SimpleQueue()
         self._error: BaseException | None = None
@@ -139,6 +141,7 @@ class ChunkWriter:
         if frame.yuv.shape != self._shape:  # the encoder would scale it without a word
             raise ValueError(f"frame {frame.index} is of shape {frame.yuv.shape}, those before {self._shape}")
         self._next_index += 1
+        self._waiting.maxsize = items_within(frame.yuv.nbytes, self._queued_frames)
         self._waiting.put(frame)
         return self._take()
 

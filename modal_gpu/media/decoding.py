@@ -15,6 +15,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from modal_gpu import frame_index
+from modal_gpu.byte_queue import items_within
+from modal_gpu.cores import available_cores
 from modal_gpu.errors import NoFramesError
 from modal_gpu.media import pyav
 from modal_gpu.media.clock import RESTART_SECONDS, ClockReader
@@ -26,6 +28,8 @@ from modal_gpu.media.source import is_cut_off, open_video
 _SEEKABLE_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 #: Seconds that decoding starts before a wanted frame; more where the first frame comes too late.
 _LEAD_SECONDS = (0, 2, 10, 60)
+#: Bytes of frames, one a decoding thread, above which there are fewer threads.
+_THREAD_BYTES = 128 * 2**20
 #: Frames held back: a frame may be made from one that is shown later, as many as codecs reorder.
 _HELD_BACK = 4
 
@@ -100,7 +104,7 @@ def _presented(
     end: Fraction | None = None
     with open_video(path) as (container, stream):
         stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = threads
+        stream.codec_context.thread_count = decoding_threads(threads, info)
         packets, key_pts = _packets_from(start_index, container, stream, info, report)
         frames = _after(key_pts, decode_packets(packets, stream, report))
         for shown in _ascending(frames, info, begins=start_index == 0):
@@ -193,6 +197,12 @@ def presented_frames_from(
             frames.close()
             report.forget()
     yield from presented_frames(path, report, info=info, threads=threads)
+
+
+def decoding_threads(wanted: int, info: VideoInfo) -> int:
+    """Threads of a decoder (0: one a core), fewer for large frames: each thread holds some of its own."""
+    width, height = info.coded_size
+    return items_within(width * height * 3, wanted or available_cores(), _THREAD_BYTES)
 
 
 def decode_packets(

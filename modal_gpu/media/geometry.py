@@ -11,6 +11,9 @@ _NEARLY_SQUARE = Fraction(1, 100)
 #: Aspect ratios beyond this, either way, are taken for garbage.
 _MAX_SAMPLE_ASPECT = 4
 
+#: Larger pictures are scaled down to this many pixels, so that memory does not follow them: 4K is not.
+MAX_WORKING_PIXELS = 4096 * 2304
+
 
 @dataclass(frozen=True)
 class Orientation:
@@ -64,6 +67,14 @@ class Orientation:
         if self.flip_x:
             left, right = width - right, width - left
         return (top, left, bottom, right) if self.transposed else (left, top, right, bottom)
+
+
+def working_size(width: int, height: int) -> tuple[int, int]:
+    """The size that a picture is worked on in: scaled down where it has more than so many pixels."""
+    if width * height <= MAX_WORKING_PIXELS:
+        return width, height
+    scale = (MAX_WORKING_PIXELS / (width * height)) ** 0.5
+    return int(width * scale) // 2 * 2, int(height * scale) // 2 * 2
 
 
 def square_pixel_size(width: int, height: int, sample_aspect: Fraction | None) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from modal_gpu.contracts import MIN_CROP_PIXELS
 from modal_gpu.errors import BadVideoError, NoFramesError
 from modal_gpu.media import pyav
 from modal_gpu.media.clock import Clock, Stamp, read_clock
-from modal_gpu.media.geometry import Orientation, square_pixel_size
+from modal_gpu.media.geometry import Orientation, square_pixel_size, working_size
 from modal_gpu.media.pixels import matrix_coefficients
 from modal_gpu.media.source import MAX_FRAME_PIXELS, is_broadcast, is_cut_off, open_video
 from modal_gpu.timeline import Timeline
@@ -53,7 +53,8 @@ class VideoInfo:
     pixel_format: str
     has_audio: bool
     container_format: str
-    #: Stored picture size, and that size with square pixels, both before it is stood upright.
+    #: Stored picture size, and the one that is worked on, with square pixels, scaled down where it is very
+    #: large; both before it is stood upright.
     coded_size: tuple[int, int]
     square_size: tuple[int, int]
     sample_aspect_ratio: Fraction
@@ -112,6 +113,8 @@ def probe(path: str | Path) -> VideoInfo:
                 f"(at least {MIN_CROP_PIXELS}×{MIN_CROP_PIXELS})"
             )
         _check_size(square_size)
+        square_size = working_size(*square_size)
+        width, height = orientation.size(*square_size)
         if clock.duration > MAX_DURATION_SECONDS:
             raise BadVideoError(
                 f"the video lasts {float(clock.duration) / 3600:.0f} hours; at most "

@@ -19,7 +19,13 @@ from av.video.stream import VideoStream
 from modal_gpu.errors import NoFramesError
 from modal_gpu.frame_index import INDEX_RATE, index_time
 from modal_gpu.media import pyav
-from modal_gpu.media.decoding import PresentedFrame, frames_with_indices, presented_frames, repeatable
+from modal_gpu.media.decoding import (
+    PresentedFrame,
+    decoding_threads,
+    frames_with_indices,
+    presented_frames,
+    repeatable,
+)
 from modal_gpu.media.probe import VideoInfo
 from modal_gpu.media.report import DecodeReport
 from modal_gpu.media.source import is_cut_off, open_video
@@ -56,7 +62,7 @@ def _frames_at(
 ) -> Iterator[tuple[int, PresentedFrame]]:
     with open_video(path) as (container, stream):
         stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = threads
+        stream.codec_context.thread_count = decoding_threads(threads, info)
         decoder = _SeekingDecoder(container, stream, info, report)
         for index, frame in decoder.frames(indices):
             if frame is None:

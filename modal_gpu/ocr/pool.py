@@ -13,12 +13,15 @@ from types import TracebackType
 
 import numpy as np
 
+from modal_gpu.byte_queue import items_within
 from modal_gpu.cores import available_cores
 from modal_gpu.errors import ConfigurationError, OcrError, OcrUnavailableError
 from modal_gpu.ocr.engine import BatchLimits, BatchOcrEngine, FrameOcr, OcrEngine
 
 #: Images, or batches of them, held for each worker: the one being read and the next.
 _IN_FLIGHT_A_WORKER = 2
+#: Bytes of images held at once, as long as there is more than one batch.
+_IN_FLIGHT_BYTES = 256 * 2**20
 
 #: ``(frame_index, image)``.
 Item = tuple[int, np.ndarray]
@@ -71,12 +74,15 @@ class OcrPool:
         try:
             source = batches(items, self._limits)
             exhausted = False
+            most = _IN_FLIGHT_A_WORKER * self.workers
             while waiting or not exhausted:
-                while not exhausted and len(waiting) < _IN_FLIGHT_A_WORKER * self.workers:
+                while not exhausted and len(waiting) < most:
                     batch = next(source, None)
                     if batch is None:
                         exhausted = True
                     else:
+                        size = sum(image.nbytes for _, image in batch)
+                        most = items_within(size, _IN_FLIGHT_A_WORKER * self.workers, _IN_FLIGHT_BYTES)
                         waiting.append(self._threads.submit(self._read, batch))
                         # Not held here while it waits to be drawn again.
                         del batch
