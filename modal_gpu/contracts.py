@@ -26,6 +26,11 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 #: Smallest crop in pixels, a side.
 MIN_CROP_PIXELS = 16
+#: Smallest crop region, a side, in fractions of the frame, as in the catalogue's ``is_crop_region``. No
+#: caption is readable in less, and sizes in line heights lose their meaning in a sliver.
+MIN_CROP_FRACTION = 0.01
+#: Fractions are binary: 0.29 − 0.28 is a bit less than 0.01.
+_LEAST = MIN_CROP_FRACTION - 1e-9
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -33,7 +38,7 @@ class CropRegion:
     """The caption strip as fractions of the upright frame, origin top left, y down.
 
     Raises :class:`InvalidCropRegionError` unless ``0 <= left < right <= 1`` and
-    ``0 <= top < bottom <= 1``.
+    ``0 <= top < bottom <= 1``, and both sides are at least :data:`MIN_CROP_FRACTION`.
     """
 
     crop_left: float
@@ -50,6 +55,17 @@ class CropRegion:
                 f"crop region left={self.crop_left} top={self.crop_top} right={self.crop_right} "
                 f"bottom={self.crop_bottom} is not inside [0, 1] with left < right and top < bottom"
             )
+        if min(self.crop_right - self.crop_left, self.crop_bottom - self.crop_top) < _LEAST:
+            raise InvalidCropRegionError(
+                f"crop region left={self.crop_left} top={self.crop_top} right={self.crop_right} "
+                f"bottom={self.crop_bottom} is too thin: at least {MIN_CROP_FRACTION} of the frame a side"
+            )
+
+    @classmethod
+    def around(cls, left: float, top: float, right: float, bottom: float) -> "CropRegion":
+        """The part inside the frame of a rectangle that may be too thin or reach beyond the frame."""
+        (left, right), (top, bottom) = _wide_enough(left, right), _wide_enough(top, bottom)
+        return cls(left, top, right, bottom)
 
     def pixels(self, width: int, height: int) -> tuple[int, int, int, int]:
         """``(left, top, right, bottom)`` in pixels of a ``width`` × ``height`` frame, half-open.
@@ -60,6 +76,14 @@ class CropRegion:
         left, right = _even_span(self.crop_left, self.crop_right, width)
         top, bottom = _even_span(self.crop_top, self.crop_bottom, height)
         return left, top, right, bottom
+
+
+def _wide_enough(start: float, end: float) -> tuple[float, float]:
+    start, end = max(0.0, start), min(1.0, end)
+    if end - start >= MIN_CROP_FRACTION:
+        return start, end
+    start = min(max(0.0, (start + end - MIN_CROP_FRACTION) / 2), 1 - MIN_CROP_FRACTION)
+    return start, start + MIN_CROP_FRACTION
 
 
 def _even_span(start: float, end: float, size: int) -> tuple[int, int]:

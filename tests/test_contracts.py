@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from modal_gpu import errors
 from modal_gpu.contracts import (
+    MIN_CROP_FRACTION,
     MIN_CROP_PIXELS,
     CaptionOcrRequest,
     CaptionOcrResult,
@@ -136,7 +137,7 @@ sides = st.integers(1, 8192)
 def regions(draw: st.DrawFn) -> CropRegion:
     left, right = sorted((draw(fractions), draw(fractions)))
     top, bottom = sorted((draw(fractions), draw(fractions)))
-    assume(left < right and top < bottom)
+    assume(min(right - left, bottom - top) >= MIN_CROP_FRACTION)
     return CropRegion(left, top, right, bottom)
 
 
@@ -163,8 +164,9 @@ def test_a_crop_in_pixels_covers_the_region(region: CropRegion, width: int, heig
 @given(st.data(), st.integers(8, 2000))
 def test_a_region_made_from_even_pixels_gives_them_back(data: st.DataObject, half: int) -> None:
     size = 2 * half
-    low = data.draw(st.integers(0, half - 8)) * 2
-    high = data.draw(st.integers(low // 2 + 8, half)) * 2
+    least = max(8, math.ceil(half * MIN_CROP_FRACTION))
+    low = data.draw(st.integers(0, half - least)) * 2
+    high = data.draw(st.integers(low // 2 + least, half)) * 2
     region = CropRegion(low / size, low / size, high / size, high / size)
     assert region.pixels(size, size) == (low, low, high, high)
 
@@ -195,6 +197,30 @@ def test_a_region_outside_the_frame_or_empty_is_refused_with_its_values(values: 
         CropRegion(*values)
     for value in values:
         assert f"={float(value)}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [(0, 0.5, 1, 0.5 + 1e-12), (0.3, 0, 0.3 + 1 / 640, 1), (0, 0.99, 1, 0.9999), (0.1, 0.8, 0.10999, 1)],
+)
+def test_a_region_too_thin_to_hold_a_caption_is_refused(values: tuple[float, ...]) -> None:
+    with pytest.raises(InvalidCropRegionError, match=r"too thin: at least 0\.01 of the frame a side"):
+        CropRegion(*values)
+
+
+@given(st.integers(0, 99), st.integers(0, 99))
+def test_a_hundredth_of_the_frame_is_enough_wherever_it_is(left: int, top: int) -> None:
+    CropRegion(left / 100, top / 100, (left + 1) / 100, (top + 1) / 100)
+
+
+@given(*[st.floats(-1, 2)] * 4)
+def test_a_region_around_a_rectangle_covers_what_is_inside_the_frame(
+    left: float, top: float, right: float, bottom: float
+) -> None:
+    assume(left <= right and top <= bottom and left <= 1 and right >= 0 and top <= 1 and bottom >= 0)
+    region = CropRegion.around(left, top, right, bottom)
+    assert region.crop_left <= max(0, left) + 1e-9 and region.crop_right >= min(1, right) - 1e-9
+    assert region.crop_top <= max(0, top) + 1e-9 and region.crop_bottom >= min(1, bottom) - 1e-9
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,9 @@ def backfill(
             help="which videos, see above; of one name any may hold, of different names all must",
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="so many at most, the newest first")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="so many at most, the newest first")
+    ] = None,
     apply: Annotated[bool, typer.Option("--apply/--dry-run", help="ask for it, or only say what")] = False,
     show: Annotated[bool, typer.Option("--list", help="say how the last backfills are doing")] = False,
     cancel: Annotated[

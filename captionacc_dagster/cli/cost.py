@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import typer
 from rich.table import Table
 
 from captionacc_dagster.cli.app import Parts, Use, app, console, parts
+from captionacc_dagster.cli.numbers import FiniteRange
 from captionacc_dagster.costs import ASSUMED_SIZE, Estimate, VideoWork, estimates
 from captionacc_dagster.resources.catalog import CostLine, InvalidArgumentError
 from captionacc_dagster.resources.compute import FanOut
@@ -21,6 +23,11 @@ cost_app = typer.Typer(
     help="Say what remote compute costs, by tenant, function and month (UTC).", invoke_without_command=True
 )
 app.add_typer(cost_app, name="cost")
+
+#: Largest amount of a limit; more is a slip of the finger, and `off` is no limit.
+MAX_DOLLARS = 1e9
+#: Largest side of a video's frames.
+MAX_SIDE = 16_384
 
 TenantId = Annotated[str | None, typer.Option("--tenant", metavar="UUID", help="One tenant only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -50,13 +57,16 @@ def cost(
 
 @cost_app.command(name="estimate")
 def estimate_cost(
-    minutes: Annotated[float, typer.Option(min=0.01, max=100_000, help="Length of the video.")],
+    minutes: Annotated[
+        float, typer.Option(click_type=FiniteRange(0.01, 100_000), help="Length of the video.")
+    ],
     resolution: Annotated[str, typer.Option(metavar="WIDTHxHEIGHT")] = f"{ASSUMED_SIZE[0]}x{ASSUMED_SIZE[1]}",
     containers: Annotated[
         int, typer.Option(min=1, max=1000, help="Containers at once for one function.")
     ] = 10,
     captions: Annotated[
-        int | None, typer.Option(min=0, help="Captions in it; by default those of a talking video.")
+        int | None,
+        typer.Option(min=0, max=10_000_000, help="Captions in it; by default those of a talking video."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -160,9 +170,9 @@ def _chosen(given: str | None, now: float | None) -> float | None:
         amount = float(word.removeprefix("$"))
     except ValueError:
         amount = -1.0
-    if not 0 <= amount < math.inf:
+    if not 0 <= amount <= MAX_DOLLARS:
         raise InvalidArgumentError(
-            f"{given!r} is no amount in US dollars: give one such as 12.50, off or default"
+            f"{given[:40]!r} is no amount in US dollars: give one such as 12.50, off or default"
         )
     return amount
 
@@ -173,10 +183,14 @@ def _fan_out(settings: Settings, predictor: str, containers: int) -> FanOut:
 
 
 def _resolution(text: str) -> tuple[int, int]:
-    width, cross, height = text.lower().replace("×", "x").partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise InvalidArgumentError(f"{text!r} is no resolution: give one such as 1920x1080")
-    return int(width), int(height)
+    sides = re.fullmatch(r"([0-9]{1,5})[x×]([0-9]{1,5})", text.lower())
+    width, height = (int(side) for side in sides.groups()) if sides else (0, 0)
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        shown = text if len(text) <= 40 else f"{text[:40]}…"
+        raise InvalidArgumentError(
+            f"{shown!r} is no resolution: give one such as 1920x1080, at most {MAX_SIDE} a side"
+        )
+    return width, height
 
 
 def _month_start(moment: datetime, back: int) -> datetime:

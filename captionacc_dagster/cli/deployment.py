@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from captionacc_dagster.cli.app import Use, app, console, parts, say
+from captionacc_dagster.cli.numbers import FiniteRange
 from captionacc_dagster.homes import require_home
 from captionacc_dagster.settings import Settings
 
@@ -57,7 +58,9 @@ def prepare(
 
 @app.command()
 def trim(
-    older_than_days: Annotated[float, typer.Option(help="age of what is removed")] = 60,
+    older_than_days: Annotated[
+        float, typer.Option(click_type=FiniteRange(0, 36_500), help="age of what is removed")
+    ] = 60,
 ) -> None:
     """Remove step-by-step events of runs that ended long ago, and old outcomes of stages."""
     import dagster as dg

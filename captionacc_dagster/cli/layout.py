@@ -10,6 +10,7 @@ from rich.table import Table
 
 from captionacc_dagster.cli.app import Use, app, console, parts, say
 from captionacc_dagster.cli.files import Force, OutputFileError, check_output, is_stream, write_output
+from captionacc_dagster.cli.numbers import FiniteRange
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.contracts import CropRegion
@@ -17,6 +18,8 @@ from modal_gpu.databases.layout import LayoutFile, read_layout
 from modal_gpu.errors import CaptionAccError, ObjectNotFoundError
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
+
+FRACTION = FiniteRange(0, 1)
 
 layout_app = typer.Typer(no_args_is_help=True, help="Show, change and approve a video's caption layout.")
 app.add_typer(layout_app, name="layout")
@@ -59,10 +62,10 @@ def show(
 @layout_app.command("set")
 def set_(
     video: Video,
-    left: Annotated[float, typer.Option(help="fraction of the width")],
-    top: Annotated[float, typer.Option(help="fraction of the height, from the top")],
-    right: Annotated[float, typer.Option(help="fraction of the width")],
-    bottom: Annotated[float, typer.Option(help="fraction of the height, from the top")],
+    left: Annotated[float, typer.Option(click_type=FRACTION, help="fraction of the width")],
+    top: Annotated[float, typer.Option(click_type=FRACTION, help="fraction of the height, from the top")],
+    right: Annotated[float, typer.Option(click_type=FRACTION, help="fraction of the width")],
+    bottom: Annotated[float, typer.Option(click_type=FRACTION, help="fraction of the height, from the top")],
 ) -> None:
     """Approve a crop region of your own; a new one makes the captions anew."""
     _approve(video, CropRegion(left, top, right, bottom))

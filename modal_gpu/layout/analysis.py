@@ -211,7 +211,7 @@ def _crop(row: Row, members: Sequence[Line], line_count: int, texts: int) -> Cro
         left, right = min(left - margin, _SIDE_MARGIN), right + margin
     else:
         left, right = min(left - margin, _SIDE_MARGIN), max(right + margin, 1 - _SIDE_MARGIN)
-    return CropRegion(max(0.0, left), max(0.0, top - pad), min(1.0, right), min(1.0, bottom + pad))
+    return CropRegion.around(left, top - pad, right, bottom + pad)
 
 
 def _band_confidence(row: Row, rivals: Sequence[Row], share: float, texts: int) -> float:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from captionacc_dagster.resources.catalog import (
     AlreadyRegisteredError,
@@ -565,3 +566,28 @@ def test_a_fork_gets_connections_of_its_own(catalog: PostgresCatalog, tenant):
     child.join(10)
     assert child.exitcode == 0
     assert catalog.get_tenant(tenant.tenant_id) == tenant
+
+
+@pytest.mark.parametrize(
+    "sides",
+    [
+        (0, 0.5, 1, 0.5 + 1e-12),
+        (0.3, 0, 0.3 + 1 / 640, 1),
+        (0.1, 0.8, 0.10999, 1),
+        (0.28, 0.8, 0.29, 1),
+        (0, 0.99, 1, 1),
+        (0, 0.57, 1, 0.58),
+        (0, 0.5, 1, 0.5),
+        (-0.1, 0, 1, 1),
+    ],
+)
+def test_a_region_has_the_same_smallest_size_in_the_catalogue_and_in_requests(postgres_dsn, sides):
+    region = dict(zip(("crop_left", "crop_top", "crop_right", "crop_bottom"), sides, strict=True))
+    try:
+        CropRegion(**region)
+        accepted = True
+    except InvalidCropRegionError:
+        accepted = False
+    with psycopg.connect(postgres_dsn) as connection:
+        row = connection.execute("SELECT captionacc.is_crop_region(%s)", [Jsonb(region)]).fetchone()
+    assert row == (accepted,)

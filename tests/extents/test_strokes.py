@@ -1,9 +1,12 @@
 """The classical pair predictor on the hard cases of burned-in captions, each rendered small."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from rendered_strips import HEIGHT, LINE, Strip, hints, render
 
+from modal_gpu.contracts import MIN_CROP_FRACTION, CropRegion
 from modal_gpu.extents.decoder import STROKES, decode
 from modal_gpu.extents.predictor import StripHints, collect
 from modal_gpu.extents.strokes import StrokePredictor, StrokeSettings
@@ -140,3 +143,26 @@ def test_a_missing_frame_and_a_changed_size_are_refused():
 def test_the_identity_of_the_predictor_follows_its_settings():
     assert StrokePredictor().model_sha256 == StrokePredictor().model_sha256
     assert StrokePredictor().model_sha256 != StrokePredictor(StrokeSettings(noise_floor=7)).model_sha256
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 640), (640, 16)], ids=str)
+def test_the_thinnest_region_costs_no_more_memory_than_another(size: tuple[int, int]):
+    """Sizes in line heights grow without bound as a region shrinks: 394 TiB were asked for at 1e-12."""
+    region = CropRegion(0.5, 0.5, 0.5 + MIN_CROP_FRACTION, 0.5 + MIN_CROP_FRACTION)
+    layout = StripHints.from_frame_layout(
+        region,
+        box_height=1.0,
+        vertical_center=0.0,
+        anchor_type="center",
+        anchor_position=1.0,
+        ignore_boxes=[(0.0, 0.0, 0.504, 1.0)],
+        caption_boxes=[(0, [(0.5, 0.0, 1.0, 1.0)]), (10, [])],
+    )
+    noise = np.random.default_rng(0).integers(0, 255, (20, *size), np.uint8)
+    strips = [Strip(index, luma) for index, luma in enumerate(noise)]
+    tracemalloc.start()
+    try:
+        assert collect(StrokePredictor().predict(strips, layout)).frame_count == 20
+        assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
+    finally:
+        tracemalloc.stop()
