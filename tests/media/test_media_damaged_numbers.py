@@ -120,7 +120,6 @@ READABLE: dict[str, Make] = {
     "an unknown codec in the first track": unknown_codec_in_the_first_track,
     "a stray packet in the middle": lambda folder: stray_packet(folder, 0.5),
     "a stray packet near the end": lambda folder: stray_packet(folder, 0.9),
-    "the last fragment far off": lambda folder: decode_time(folder, FAR, bytearray.rfind),
     "a duration of 10**999999999 s": lambda folder: promised(folder, b"00:00:1e999999999"),
     "a duration that divides by zero": lambda folder: promised(folder, b"00:00:1/0"),
 }
@@ -150,6 +149,12 @@ def read_everything(path: Path) -> int:
 @pytest.mark.parametrize("what", READABLE)
 def test_a_wrong_number_does_not_cost_the_frames(tmp_path: Path, what: str):
     assert read_everything(READABLE[what](tmp_path)) == 20
+
+
+def test_a_last_fragment_far_off_costs_a_second_of_the_picture_before_it(tmp_path: Path):
+    path = decode_time(tmp_path, FAR, bytearray.rfind)
+    assert probe(path).timeline.rows()[1:] == [(26, pytest.approx(3.1e9, rel=0.1), True)]
+    assert read_everything(path) == 30
 
 
 @pytest.mark.parametrize("what", REFUSED)
