@@ -22,7 +22,6 @@ OURS = {
     "StorageError": PASSES, "OcrUnavailableError": PASSES, "RemoteInterruptedError": PASSES,
     "RemoteUnavailableError": PASSES, "CatalogUnavailableError": PASSES, "LockHeldError": PASSES,
     "LockLostError": PASSES, "AlertDeliveryError": PASSES, "LaunchError": PASSES,
-    "LaunchUncertainError": PASSES,
     "ConfigurationError": OPERATOR, "StorageAccessError": OPERATOR, "StorageUrlError": OPERATOR,
     "CatalogAccessError": OPERATOR, "DiskFullError": OPERATOR,
 }  # fmt: skip
