@@ -1,0 +1,153 @@
+"""How soon the webhook answers with a run's id, and that Dagster makes those runs.
+
+    python -m benchmarks.webhook [--videos 100] [--storage postgres]
+
+The webhook's own process, PostgreSQL and Dagster's real daemon, whose code server works the runs off; videos
+are of many tenants, and all calls come at once. A first round has the same calls one after the other.
+"""
+
+import argparse
+import asyncio
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import dagster as dg
+import httpx
+import psycopg
+
+from benchmarks.load import percentile
+from benchmarks.orchestration import orchestra
+from captionacc_dagster.platform import open_catalog, open_object_store
+from captionacc_dagster.resources.catalog import VideoRow
+from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
+from modal_gpu.cores import available_cores
+from modal_gpu.keys import VideoKeys
+
+MODULE = "captionacc_dagster.definitions"
+SECRET = "a secret of the benchmark"
+TENANTS = 10
+
+
+def upload(settings, videos: int) -> list[VideoRow]:
+    """Rows and objects as uploads leave them; the objects are no videos, since only the start is measured."""
+    catalog, store, rows = open_catalog(settings), open_object_store(settings), []
+    for number in range(videos):
+        tenant = str(uuid.uuid5(uuid.NAMESPACE_DNS, str(number % TENANTS)))
+        catalog.ensure_tenant(tenant, f"tenant {number % TENANTS}")
+        keys = VideoKeys(tenant, str(uuid.uuid4()))
+        store.put(keys.video, b"no video")
+        rows.append(
+            catalog.register_video(tenant, keys.video_id, keys.video, 8, f"{number}.mp4", uploaded=False)
+        )
+    # In one statement, just before the calls: else the sensor would have taken the first ones by then.
+    with psycopg.connect(EmbeddedPostgres(settings.home).ensure_running()) as connection:
+        connection.execute("update captionacc.videos set uploaded_at = now() where uploaded_at is null")
+    return rows
+
+
+async def call(client: httpx.AsyncClient, row: VideoRow) -> tuple[float, dict]:
+    record = {"id": row.video_id, "tenant_id": row.tenant_id}
+    payload = {"type": "INSERT", "table": "videos", "schema": "captionacc", "record": record}
+    began = time.perf_counter()
+    reply = await client.post("/webhooks/supabase/videos", json=payload)
+    return time.perf_counter() - began, reply.raise_for_status().json()
+
+
+async def all_calls(address: str, rows: Sequence[VideoRow], at_once: bool) -> list[tuple[float, dict]]:
+    limits = httpx.Limits(max_connections=len(rows))
+    headers = {"authorization": f"Bearer {SECRET}"}
+    async with httpx.AsyncClient(base_url=address, headers=headers, limits=limits, timeout=60) as client:
+        if at_once:
+            return list(await asyncio.gather(*(call(client, row) for row in rows)))
+        return [await call(client, row) for row in rows]
+
+
+def show(name: str, answers: Sequence[tuple[float, dict]]) -> None:
+    seconds = [taken for taken, _ in answers]
+    outcomes = {body["outcome"] for _, body in answers}
+    print(
+        f"{name:>8}: {len(seconds)} answers, median {statistics.median(seconds):.3f} s, "
+        f"p95 {percentile(seconds, 0.95):.3f} s, longest {max(seconds):.3f} s, {', '.join(outcomes)}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--videos", type=int, default=100)
+    parser.add_argument("--storage", choices=["sqlite", "postgres"], default="postgres")
+    options = parser.parse_args()
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port = listener.getsockname()[1]
+    with orchestra(MODULE, storage=options.storage) as platform:
+        environment = dict(platform.environment) | {
+            "CAPTIONACC_WEBHOOK_SECRET": SECRET,
+            "CAPTIONACC_WEBHOOK_REQUESTS_A_MINUTE": "100000",
+            "CAPTIONACC_WEBHOOK_PORT": str(port),
+        }
+        measure(platform, environment, f"http://127.0.0.1:{port}", options.videos)
+
+
+def measure(platform, environment: dict[str, str], address: str, videos: int) -> None:
+    """Both rounds, and whether each answer's run is in Dagster and is done."""
+    print(f"{available_cores()} cores, load {os.getloadavg()[0]:.1f} before", flush=True)
+    command = [Path(sys.executable).parent / "captionacc", "webhook"]
+    webhook = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        _wait_for(address, webhook)
+        _wait_for_daemon(platform.instance)
+        for name, at_once, count in (("in turn", False, min(videos, 20)), ("at once", True, videos)):
+            answers = asyncio.run(all_calls(address, upload(platform.settings, count), at_once))
+            show(name, answers)
+            promised = {body["run_id"] for _, body in answers}
+            began = time.monotonic()
+            while len(known := _known(platform.instance, promised)) < len(promised):
+                if time.monotonic() - began > 300:
+                    raise TimeoutError(f"{len(promised) - len(known)} runs of {len(promised)} were not made")
+                time.sleep(0.5)
+            print(f"          all {len(known)} runs are in Dagster {time.monotonic() - began:.1f} s later")
+        began = time.monotonic()
+        while not (ended := [run for run in _known(platform.instance, promised) if run.is_finished]):
+            if time.monotonic() - began > 300:
+                raise TimeoutError("no run of the webhook's was worked off")
+            time.sleep(0.5)
+        print(f"          the daemon works them off: the first ended as {ended[0].status.value} (no video)")
+    finally:
+        webhook.terminate()
+        webhook.wait(30)
+
+
+def _known(instance: dg.DagsterInstance, run_ids: set[str]) -> list[dg.DagsterRun]:
+    return list(instance.get_runs(dg.RunsFilter(run_ids=list(run_ids))))
+
+
+def _wait_for_daemon(instance: dg.DagsterInstance, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if any(state.instigator_name == "new_videos" for state in instance.all_instigator_state()):
+            return
+        time.sleep(0.5)
+    raise RuntimeError("the daemon evaluates no sensor")
+
+
+def _wait_for(address: str, process: subprocess.Popen, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(f"{address}/healthz", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.2)
+    raise RuntimeError("the webhook did not start")
+
+
+if __name__ == "__main__":
+    main()
