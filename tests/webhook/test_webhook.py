@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from captionacc_dagster.resources.catalog import CatalogUnavailableError, Limits
@@ -91,6 +93,14 @@ def raw(**changes) -> bytes:
     return json.dumps({**USUAL, **changes}).encode("ascii")
 
 
+#: With half surrogate pairs, NUL, huge numbers, NaN.
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(categories=None)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
 class TestDoor:
     @pytest.mark.parametrize("secret", [None, "", "wrong", SECRET + "x", "ä"])
     def test_without_the_secret_nobody_comes_in(self, client, secret):
@@ -160,6 +170,23 @@ class TestDoor:
         answer = post(client, body)
         assert answer.status_code == 400, answer.text
         assert reason in answer.json()["reason"]
+
+    @settings(max_examples=25)
+    @given(json_values)
+    def test_no_body_is_more_than_a_refusal(self, value):
+        """Whatever JSON can hold, in any place of a payload or instead of one."""
+
+        class Nobody:
+            def start_layout(self, video_id: str) -> Started:
+                return Started("nothing to do")
+
+        client = TestClient(create_app(Nobody(), secret=SECRET, requests_a_minute=10**9))
+        bodies = [value, *({**USUAL, name: value} for name in ("type", "table", "schema", "record"))]
+        bodies += [{**USUAL, "record": {**USUAL["record"], name: value}} for name in ("id", "tenant_id")]
+        for body in bodies:
+            answer = post(client, json.dumps(body).encode("ascii"))
+            assert answer.status_code in (200, 202, 400), answer.text
+            assert "\n" not in answer.json().get("reason", "")
 
     def test_a_large_body_is_not_read_to_its_end(self, client):
         assert post(client, b" " * (MAX_BODY_BYTES + 1)).status_code == 413
@@ -358,3 +385,14 @@ class TestCommand:
             get_settings.cache_clear()
         assert isinstance(result.exception, SettingsError)
         assert "CAPTIONACC_WEBHOOK_SECRET is not set" in str(result.exception)
+
+    @pytest.mark.parametrize("command", ["webhook", "metrics"])
+    @pytest.mark.parametrize("port", ["0", "-1", "65536", "70000"])
+    def test_a_port_that_is_none_is_refused(self, command, port):
+        from typer.testing import CliRunner
+
+        from captionacc_dagster.cli import app
+
+        result = CliRunner().invoke(app, [command, "--port", port])
+        assert result.exit_code == 2
+        assert "1<=x<=65535" in result.output
