@@ -99,15 +99,18 @@ def main() -> None:
 def measure(platform, environment: dict[str, str], address: str, videos: int) -> None:
     """Both rounds, and whether each answer's run is in Dagster and is done."""
     print(f"{available_cores()} cores, load {os.getloadavg()[0]:.1f} before", flush=True)
+    # The catalogue's tables and the bucket, without which the webhook does not start.
+    upload(platform.settings, 0)
+    (platform.home / "bucket").mkdir(exist_ok=True)
     command = [Path(sys.executable).parent / "captionacc", "webhook"]
-    webhook = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    webhook = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
     try:
         _wait_for(address, webhook)
         _wait_for_daemon(platform.instance)
         for name, at_once, count in (("in turn", False, min(videos, 20)), ("at once", True, videos)):
             answers = asyncio.run(all_calls(address, upload(platform.settings, count), at_once))
             show(name, answers)
-            promised = {body["run_id"] for _, body in answers}
+            promised = {body["run_id"] for _, body in answers} - {None}
             began = time.monotonic()
             while len(known := _known(platform.instance, promised)) < len(promised):
                 if time.monotonic() - began > 300:
