@@ -112,7 +112,8 @@ def iou(a: Caption, b: Caption) -> float:
     """Time that both are on screen over time that either is, 0 to 1."""
     both = min(a.end_s, b.end_s) - max(a.start_s, b.start_s)
     either = max(a.end_s, b.end_s) - min(a.start_s, b.start_s)
-    return both / either if both > 0 else 0.0
+    # Rounded: the same two captions later in the video must fall on the same side of a threshold.
+    return round(both / either, 9) if both > 0 else 0.0
 
 
 def match(truth: Sequence[Caption], extracted: Sequence[Caption]) -> Matching:

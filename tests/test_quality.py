@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -55,6 +55,7 @@ def test_every_caption_is_counted_exactly_once(truth: list[Caption], extracted: 
 
 
 @given(tracks(), tracks(), st.integers(0, 100_000))
+@example([Caption(0.0, 2.4, "a")], [Caption(0.0, 0.04, "a"), Caption(0.04, 0.52, "a")], 64)  # an IoU of 0.2
 def test_the_figures_do_not_depend_on_when_the_video_starts(
     truth: list[Caption], extracted: list[Caption], shift: int
 ) -> None:
