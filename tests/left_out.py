@@ -33,6 +33,8 @@ SPECIAL_PARTS: dict[str, Callable[[], bool]] = {
 @cache
 def _mounts() -> bool:
     """Whether a file system in memory may be mounted here, as root in a container often may not."""
+    if shutil.which("mount") is None:
+        return False
     with tempfile.TemporaryDirectory() as folder:
         mounted = subprocess.run(
             ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.left_out import SPECIAL_PARTS, _mounts
+
 TESTS = """
 import pytest
 
@@ -55,3 +57,12 @@ def test_where_every_part_is_asked_for_a_missing_one_is_an_error(run):
     result = run("-m", "system", "--every-system-part")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*3 tests need no-such-program-here, which*"])
+
+
+def test_a_part_is_missing_where_the_program_is_that_would_find_it(monkeypatch):
+    """On a machine with next to no programs too."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    for name, is_there in SPECIAL_PARTS.items():
+        _mounts.cache_clear()
+        assert is_there() in (True, False), name
+    _mounts.cache_clear()
