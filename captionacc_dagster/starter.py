@@ -4,7 +4,7 @@ The same claim, run key, partition and tags as the sensors', so that neither sta
 claim goes to one of them, and one that is given back or runs out is handed out again under the same run
 key, which is looked up before a run is made, here and in Dagster's daemon.
 
-The caller is told the run's id as soon as the work is claimed. The run itself is made a moment later by
+The caller gets the run's id as soon as the work is claimed. The run itself is made a moment later by
 another thread, because that takes Dagster far longer. Where it fails, or this process ends before, the
 claim goes back to the sensors, whose run has the same key and another id.
 """
@@ -280,7 +280,7 @@ class RunStarter:
             self.instance.report_runless_asset_event(order.event)
             self.submit(order.job, order.run_id, order.tags)
         except Exception as error:
-            # Made or not: the sensor asks for the same key, of which Dagster makes one run.
+            # Made or not: the sensor asks for the same key, and Dagster makes one run a key.
             _log.warning("%s is left to the sensor: %s", order.claim.run_key, _first_line(error))
             self._give_back(order.claim)
         finally:

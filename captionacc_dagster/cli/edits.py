@@ -12,7 +12,7 @@ from modal_gpu.errors import CaptionAccError
 
 
 class NotConfirmedError(CaptionAccError):
-    """A command that destroys something was not told for certain to do so."""
+    """A destructive command has no certain confirmation."""
 
 
 @app.command()

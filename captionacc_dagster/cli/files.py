@@ -13,7 +13,7 @@ Force = Annotated[bool, typer.Option("--force", help="replace a file that is the
 
 
 class OutputFileError(CaptionAccError):
-    """A file that a command was told to write cannot be, or must not be."""
+    """An output file cannot or must not be written."""
 
 
 def check_output(path: Path, *, force: bool) -> None:

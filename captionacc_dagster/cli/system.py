@@ -80,7 +80,7 @@ def _explained(error: BaseException) -> tuple[str, str]:
     if isinstance(error, ImportError):
         return (
             f"a package cannot be loaded: {in_one_line(error)}",
-            "install the project anew: pip install -e .",
+            "install the project again: pip install -e .",
         )
     return (
         f"this could not be looked at: {in_one_line(error)}",

@@ -134,7 +134,7 @@ def _register(
 
 
 def _take_back(here: Parts, keys: VideoKeys) -> VideoRow | None:
-    """Remove an uploaded object of which no row came to be; the row where there is one after all.
+    """Remove an uploaded object that has no row; return the row where there is one after all.
 
     Where the catalogue cannot be asked the object stays: upkeep lists objects without a row.
     """

@@ -146,13 +146,13 @@ def _last_tick(state: Any) -> float:
 def _code_origin(origin: RemoteRepositoryOrigin) -> RepositoryPythonOrigin:
     location = origin.code_location_origin
     if isinstance(location, GrpcServerCodeLocationOrigin):
-        told = sync_list_repositories_grpc(location.create_client())
+        listed = sync_list_repositories_grpc(location.create_client())
         return RepositoryPythonOrigin(
-            executable_path=told.executable_path or sys.executable,
-            code_pointer=told.repository_code_pointer_dict[origin.repository_name],
-            container_image=told.container_image,
-            entry_point=told.entry_point,
-            container_context=told.container_context,
+            executable_path=listed.executable_path or sys.executable,
+            code_pointer=listed.repository_code_pointer_dict[origin.repository_name],
+            container_image=listed.container_image,
+            entry_point=listed.entry_point,
+            container_context=listed.container_context,
         )
     # A code server that the daemon starts itself, with this very installation.
     return RepositoryPythonOrigin(

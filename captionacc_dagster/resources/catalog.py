@@ -983,7 +983,7 @@ class Catalog(Protocol):
         restart_after_seconds: float = 3600,
         again_after_seconds: float = 0,
     ) -> int:
-        """Give claims back of which no run was made; how many there were.
+        """Give back claims that no run was made for; return how many there were.
 
         ``claims`` maps ids of videos to the attempt claimed; of kind ``request`` ids of requests to theirs,
         of kind ``backfill`` videos to the backfill. The next claim has them after ``again_after_seconds``,

@@ -130,7 +130,7 @@ _left: weakref.WeakKeyDictionary[Catalog, dict[str, list[Claim]]] = weakref.Weak
 def handed_out(sensor: str, catalog: Catalog, instance: dg.DagsterInstance) -> Iterator[Handed]:
     """What a tick is handed within the block; what it did not ask for is given back at the end.
 
-    Before that, claims of the last tick of which Dagster made no run are given back, so that this tick may
+    Before that, claims of the last tick that Dagster made no run for are given back, so that this tick may
     have them. Raises :class:`CatalogError`, and what Dagster's storage raises, with nothing handed out.
     """
     left = _left.setdefault(catalog, {})

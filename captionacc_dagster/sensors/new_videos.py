@@ -54,7 +54,7 @@ def new_videos(
             handed,
             layout_run_requests(ready, RunTags(catalog, context.instance), "new_videos"),
             [event for _, event in looked if event is not None],
-            seen=f"{missing} claimed, none of which has its object yet" if missing else "no new video",
+            seen=f"{missing} claimed, no object is there yet" if missing else "no new video",
             refused=refused,
         )
 

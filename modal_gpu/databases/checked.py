@@ -99,7 +99,7 @@ class FileKind:
 
 
 def strict(schema: str) -> str:
-    """The same tables, of which each column holds its declared type only."""
+    """Return the same tables with columns that hold their declared type only."""
     return schema.replace("\n);", "\n) STRICT;")
 
 

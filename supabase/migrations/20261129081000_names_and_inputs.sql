@@ -244,7 +244,7 @@ end
 $$;
 comment on function captionacc.register_video(uuid, uuid, text, bigint, text, boolean, uuid, text, boolean) is
     'Tell the catalogue of an upload; repeating it is harmless. Not yet uploaded videos are not claimed. With a '
-    'content hash of which the tenant has a video, that other row is the answer and none is made, unless p_again.';
+    'content hash that another video of the tenant has, that other row is the answer and none is made, unless p_again.';
 
 -- ---------------------------------------------------------------------------------------------
 -- Deletion, now audited

@@ -103,7 +103,7 @@ begin
 end
 $$;
 comment on function captionacc._over_limit(text) is
-    'Null when the user of the request may act once more; otherwise the answer, of which nothing is on record.';
+    'Null when the user of the request may act once more; otherwise the answer; nothing is recorded.';
 
 create or replace function captionacc._act(p_action text, p_video_id uuid, p_arguments jsonb) returns jsonb
 language plpgsql

@@ -50,7 +50,7 @@ def kind_of(row: Row) -> type[CatalogError]:
 
 @pytest.fixture(scope="module")
 def failing(postgres_server: EmbeddedPostgres) -> Iterator[None]:
-    """A function of the catalogue's schema that raises what it is told."""
+    """A function of the catalogue's schema that raises a given SQLSTATE."""
     with psycopg.connect(postgres_server.dsn(MIGRATED), autocommit=True) as connection:
         connection.execute(
             "create function captionacc.fail_with(p_code text) returns integer language plpgsql as "
@@ -153,7 +153,7 @@ def said(dsn: str) -> str:
 
 
 def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """The server reads its configuration a moment after it was told to."""
+    """The server reads its configuration a moment after the signal."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -118,7 +118,7 @@ class TestNewVideos:
         age("layout_requested_at", CLAIM)
         result = tick(new_videos)
         assert result.run_requests in (None, [])
-        assert "1 claimed, none of which has its object yet" in result.skip_reason.skip_message
+        assert "1 claimed, no object is there yet" in result.skip_reason.skip_message
 
         line.store.upload(clip.path, late.storage_key)
         age("layout_requested_at", CLAIM)
