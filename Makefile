@@ -3,6 +3,7 @@
 #   make test    set up, then lint and run the tests
 # And, as CI does after them:
 #   make test-system  the tests that need a program or a right beside Python; fails where one is missing
+#   make fuzz    damage 1,000 media files and 5,000 databases, and read them
 #   make faults  kill, cut off and restart the platform's processes, and see it heal
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,7 +16,7 @@ LOCKED := --require-hashes --no-deps --only-binary :all:
 # Bytecode makes each of Dagster's processes start in half the time.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-system faults dev lint format lock clean
+.PHONY: demo test test-system fuzz faults dev lint format lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/captionacc demo
@@ -34,6 +35,10 @@ test-system: $(INSTALLED) $(SUPABASE_CLI)
 $(SUPABASE_CLI): tests/supabase_cli/package-lock.json
 	cd tests/supabase_cli && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
+
+# FUZZ_ARGS="--seed 7 --media 20000" makes other files, and more; what did not end well is kept in .fuzz.
+fuzz: $(INSTALLED)
+	$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
 # One after the other: each test runs a whole platform, and some count seconds.
 faults: $(INSTALLED)

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modal_gpu.databases.sqlite_file import connect, one_line, open_database, unpack
+from modal_gpu.databases.sqlite_file import UNREADABLE, connect, one_line, open_database, unpack
 from modal_gpu.errors import DatabaseFileError
 
 #: 10 Hz indices that a file may speak of: more than 48 hours of them.
@@ -55,7 +55,7 @@ class FileKind:
             ):
                 try:
                     self._fill(copy, file)
-                except (sqlite3.Error, MemoryError) as error:
+                except UNREADABLE as error:
                     raise self._refused(one_line(error)) from None
                 yield copy
 

@@ -30,6 +30,8 @@ SQLITE_MAGIC = b"SQLite format 3\x00"
 #: Largest database that is unpacked, unless its kind says otherwise; a gzip of 1 MB may hold 1 GB.
 MAX_BYTES = 512 * 2**20
 _PIECE_BYTES = 2**20
+#: What Python's sqlite3 raises over a damaged file; UnicodeError where SQLite's own message quotes its bytes.
+UNREADABLE = (sqlite3.DatabaseError, UnicodeError, MemoryError)
 
 _METADATA = """
 CREATE TABLE database_metadata (
@@ -142,7 +144,7 @@ def open_database(path: Path, schema_version: int | Collection[int]) -> Iterator
             # quick_check reads each page once and leaves out the index cross-checks.
             problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             row = connection.execute("SELECT schema_version FROM database_metadata").fetchone()
-        except (sqlite3.DatabaseError, MemoryError) as error:
+        except UNREADABLE as error:
             raise DatabaseFileError(
                 f"database {path.name} is damaged or not ours: {one_line(error)}"
             ) from None

@@ -81,7 +81,7 @@ class OcrLine:
 
     def __post_init__(self) -> None:
         if not 0 <= self.confidence <= 1:
-            raise ContractError(f"confidence {self.confidence} of {self.text!r} is not in [0, 1]")
+            raise ContractError(f"confidence {self.confidence} of {self.text[:100]!r} is not in [0, 1]")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class FrameOcr:
         if (self.status == "ok") != bool(self.lines) or (self.status == "failed") != bool(self.error):
             raise ContractError(
                 f"frame {self.frame_index}: status {self.status!r} does not go with "
-                f"{len(self.lines)} lines and error {self.error!r}"
+                f"{len(self.lines)} lines and error {self.error[:100]!r}"
             )
 
     @classmethod

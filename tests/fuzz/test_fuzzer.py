@@ -1,0 +1,80 @@
+"""The fuzzer finds what it looks for, makes the same file again, and a few of its files end well."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modal_gpu.errors import BadVideoError
+from tests.databases.test_damaged_databases import loose
+from tests.fuzz import stages
+from tests.fuzz.__main__ import main
+from tests.fuzz.media_files import KINDS, media_file
+from tests.fuzz.stages import Case
+from tests.fuzz.workers import MEMORY_BYTES, outcomes
+
+
+def test_a_few_damaged_files_end_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """`make fuzz` reads thousands."""
+    few = ["--media", "40", "--databases", "80", "--workers", "1", "--keep", str(tmp_path / "kept")]
+    assert main(few) == 0, capsys.readouterr().out
+    assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_sound_file_of_each_kind_is_read_whole(name: str):
+    assert stages._media(media_file(name), number=1) in ("20 indices", "10 indices")
+
+
+def test_a_case_is_the_same_file_every_time():
+    def files(seed: int, what: str) -> list[tuple[str, bytes]]:
+        return [Case(seed, what, number).file() for number in range(20)]
+
+    first = files(7, "media")
+    media_file.cache_clear()
+    assert first == files(7, "media") != files(8, "media")
+    first = files(7, "database")
+    loose.cache_clear()
+    time.sleep(1.1 - time.time() % 1)  # files are dated to the second
+    assert first == files(7, "database") != files(8, "database")
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+FAULTS = {
+    "foreign": lambda: _raise(IndexError("list index out of range")),
+    "disagree": lambda: _raise(stages.StagesDisagreeError("160 crops of 80 indices")),
+    "crash": os.abort,
+    "slow": lambda: time.sleep(60),
+    "memory": lambda: np.ones(2 * MEMORY_BYTES, np.uint8),
+    "error": lambda: _raise(BadVideoError("one line")),
+    "right": lambda: "20 indices",
+}
+
+
+@pytest.mark.parametrize("verdict", FAULTS)
+def test_each_end_has_its_verdict(monkeypatch: pytest.MonkeyPatch, verdict: str):
+    """One case of two ends so; the worker goes on with the other, or another one does."""
+    monkeypatch.setattr(stages, "_media", lambda data, number: "20 indices" if number else FAULTS[verdict]())
+    found = {
+        case.number: outcome for case, outcome, _ in outcomes([Case(1, "media", n) for n in (0, 1)], 1, 3)
+    }
+    assert (found[0].verdict, found[1].verdict) == (verdict, "right")
+
+
+def test_two_lines_are_no_clear_error(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(stages, "_media", lambda data, number: _raise(BadVideoError("two\nlines")))
+    assert stages.run(Case(1, "media", 0)).verdict == "foreign"
+
+
+def test_what_did_not_end_well_is_kept_and_fails_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(stages, "_media", lambda data, number: FAULTS["foreign"]())
+    assert main(["--seed", "3", "--case", "media-312", "--workers", "1", "--keep", str(tmp_path)]) == 1
+    assert (tmp_path / "3-media-312").read_bytes() == Case(3, "media", 312).file()[1]
+    assert 'make fuzz FUZZ_ARGS="--seed 3 --case media-312"' in capsys.readouterr().out
