@@ -12,9 +12,11 @@ import pytest
 
 from captionacc_dagster.role_lock import Holder, RoleLock
 
+# A shell starts background commands with SIGINT ignored, and what they start inherits that.
 _HOLD = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from captionacc_dagster.role_lock import RoleLock
 lock = RoleLock(Path(sys.argv[1]))
 print("taken" if lock.take("http://127.0.0.1:3000") else "refused", flush=True)
