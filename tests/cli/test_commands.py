@@ -160,19 +160,27 @@ class TestLayout:
         assert (row.boundaries_status, row.text_status) == ("wait", "wait")
 
     @pytest.mark.parametrize(
-        ("left", "top", "right", "bottom"),
-        [(0.1, 0.7, 1.2, 1), (-0.1, 0.7, 0.9, 1), (0.9, 0.7, 0.1, 1), (0.1, 0.7, 0.9, 0.7), ("nan", 0, 1, 1)],
+        ("left", "top", "right", "bottom", "error"),
+        [
+            (0.1, 0.7, 1.2, 1, "1.2 is not in the range 0<=x<=1"),
+            (-0.1, 0.7, 0.9, 1, "-0.1 is not in the range 0<=x<=1"),
+            (0.9, 0.7, 0.1, 1, "is not inside"),
+            (0.1, 0.7, 0.9, 0.7, "is not inside"),
+            ("nan", 0, 1, 1, "nan"),
+        ],
     )
     def test_a_bad_region_is_refused_with_its_values(
-        self, captionacc: Captionacc, line: Line, finished: VideoRow, left, top, right, bottom
+        self, captionacc: Captionacc, line: Line, finished: VideoRow, left, top, right, bottom, error
     ):
         sides = {"left": left, "top": top, "right": right, "bottom": bottom}
         arguments = [part for side, value in sides.items() for part in (f"--{side}={value}",)]
         said = captionacc("layout", "set", finished.video_id, *arguments)
-        assert said.code == 1
-        assert "is not inside [0, 1]" in said.text
-        for side, value in sides.items():
-            assert f"{side}={float(value)}" in said.text
+        assert error in said.text
+        if error == "is not inside":
+            assert said.code == 1
+            assert all(f"{side}={float(value)}" in said.text for side, value in sides.items())
+        else:
+            assert said.code == 2
         assert line.row(finished.video_id).crop_region == finished.crop_region
 
     def test_a_side_that_is_no_number_is_a_usage_error(self, captionacc, finished: VideoRow):
