@@ -7,7 +7,9 @@ A test that needs a part of the machine beside Python (a program such as ``npm``
 import atexit
 import os
 import shutil
+import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -54,3 +56,14 @@ def data_dir() -> Path:
     from tests.left_out import DATA_DIR  # A plugin: pytest has to import it first.
 
     return DATA_DIR
+
+
+@pytest.fixture(autouse=True)
+def signals_as_they_were() -> Iterator[None]:
+    """What a test ignores, the programs of later tests would inherit, and not end when they are told to."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) != handler:
+            signal.signal(number, handler)
