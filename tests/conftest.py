@@ -60,7 +60,7 @@ def data_dir() -> Path:
 
 @pytest.fixture(autouse=True)
 def signals_as_they_were() -> Iterator[None]:
-    """What a test ignores, the programs of later tests would inherit, and not end when they are told to."""
+    """Restore the handlers: programs of later tests would inherit an ignored signal, and never end."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}
     yield
