@@ -201,12 +201,15 @@ def _uninterrupted() -> Iterator[None]:
         yield
         return
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    former = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    # Noted first: a signal that comes while they are set must not leave them ignored for good.
+    former = {number: signal.getsignal(number) for number in numbers}
     try:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
         yield
     finally:
         for number, handler in former.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _wait_or_kill(process: subprocess.Popen) -> None:
