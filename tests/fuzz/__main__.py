@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
+
 from tests.fuzz.stages import GOOD, Case, Outcome
 from tests.fuzz.workers import LIMIT_SECONDS, outcomes
 
@@ -84,4 +86,6 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
+    # Before the workers part from this process: a child cannot end threads that its parent had.
+    cv2.setNumThreads(1)
     sys.exit(main())

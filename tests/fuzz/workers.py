@@ -52,12 +52,10 @@ class _Worker:
 
 def _work(pipe: Connection) -> None:
     import av
-    import cv2
 
     # FFmpeg's own level: with PyAV's, decoding threads wait for the interpreter's lock to log an error while
     # the thread that ends the decoder holds it and waits for them.
     av.logging.set_libav_level(av.logging.PANIC)
-    cv2.setNumThreads(1)
     with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
         pages = int(file.read().split()[0])
     limit = pages * resource.getpagesize() + MEMORY_BYTES
