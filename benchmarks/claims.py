@@ -18,8 +18,8 @@ from pathlib import Path
 
 import psycopg
 
-from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
-from captionacc_dagster.resources.migrations import migrate
+from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
+from captionacc_dagster.resources.catalog.migrations import migrate
 
 CLAIM = 100
 _TENANTS = 20

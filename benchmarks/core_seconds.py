@@ -1,8 +1,8 @@
 """``python -m benchmarks.core_seconds VIDEO``: what each part of the work takes of a core.
 
-Estimates of costs rest on these figures (the constants of ``captionacc_dagster/costs.py``). They are CPU
-seconds of this process and its threads, so that other work on the machine disturbs them less than wall
-times; the median of ``--turns``. Models are loaded before anything is measured.
+Estimates of costs rest on these figures (the constants of ``captionacc_dagster/costs/estimates.py``). They
+are CPU seconds of this process and its threads, so that other work on the machine disturbs them less than
+wall times; the median of ``--turns``. Models are loaded before anything is measured.
 """
 
 import os

@@ -27,12 +27,12 @@ from rich.table import Table
 
 from benchmarks.run_queue import RunQueue, run_queue
 from captionacc_dagster.resources.catalog import VideoRow
-from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
-from captionacc_dagster.resources.migrations import migrate
-from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
+from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
+from captionacc_dagster.resources.catalog.migrations import migrate
+from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
+from captionacc_dagster.runs.tags import PRIORITY, QUEUE_PRIORITY, TENANT, VIDEO, RunTags
 from captionacc_dagster.sensors.new_videos import layout_run_requests, new_videos
 from captionacc_dagster.sensors.priority_aging import priority_aging
-from captionacc_dagster.sensors.tags import PRIORITY, QUEUE_PRIORITY, TENANT, VIDEO, RunTags
 from captionacc_dagster.settings import Settings
 from modal_gpu.storage import ObjectStore
 

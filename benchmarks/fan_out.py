@@ -25,8 +25,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from captionacc_dagster.resources.child_process import run_in_child
 from captionacc_dagster.resources.compute import ComputeCall, FanOut, FunctionName, batched, run_call
+from captionacc_dagster.resources.compute.child_process import run_in_child
 from modal_gpu.contracts import (
     CaptionOcrRequest,
     CaptionRange,

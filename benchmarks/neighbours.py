@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.metrics import Caption, figures, match, normalised
 from benchmarks.quality import differences, quality_table
-from captionacc_dagster.sample_scenes import background
+from captionacc_dagster.demo.scenes import background
 
 WIDTH, HEIGHT, FPS, CRF = 640, 360, 25, 33
 LOGO = "KXTV"

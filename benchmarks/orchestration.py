@@ -26,9 +26,9 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from captionacc_dagster.platform import POOL_LIMITS, dagster_yaml
-from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
-from captionacc_dagster.services import SERVICE_ENVIRONMENT
+from captionacc_dagster.platform.dagster_home import POOL_LIMITS, dagster_yaml
+from captionacc_dagster.platform.services import SERVICE_ENVIRONMENT
+from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.settings import Settings
 
 Storage = Literal["sqlite", "postgres"]

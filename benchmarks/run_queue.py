@@ -31,8 +31,8 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import Queued
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
 from captionacc_dagster.definitions import defs
-from captionacc_dagster.platform import POOL_LIMITS, dagster_yaml
-from captionacc_dagster.services import DEFINITIONS_MODULE
+from captionacc_dagster.platform.dagster_home import POOL_LIMITS, dagster_yaml
+from captionacc_dagster.platform.services import DEFINITIONS_MODULE
 from captionacc_dagster.settings import Settings
 
 _CODE = RepositoryPythonOrigin(sys.executable, ModuleCodePointer(DEFINITIONS_MODULE, "defs"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from captionacc_dagster import definitions
-from captionacc_dagster.platform import open_object_store
+from captionacc_dagster.platform.dagster_home import open_object_store
 from captionacc_dagster.resources.compute import Compute
 from modal_gpu.contracts import (
     CaptionOcrRequest,

@@ -2,16 +2,16 @@
 
 import dagster as dg
 
-from captionacc_dagster import checks
+from captionacc_dagster.assets import checks
 from captionacc_dagster.assets.captions import caption_ocr, captions_db, subtitles
 from captionacc_dagster.assets.crops import crop_and_infer_caption_frame_extents
 from captionacc_dagster.assets.external import layout_approval, source_video
 from captionacc_dagster.assets.layout import extract_frames_and_ocr
-from captionacc_dagster.assets.reconciliation import reconciliation_report
-from captionacc_dagster.forked_runs import fork_runs
+from captionacc_dagster.assets.upkeep import reconciliation_report
+from captionacc_dagster.dagster_internals.forked_runs import fork_runs
+from captionacc_dagster.dagster_internals.quiet_failures import quiet_failures
 from captionacc_dagster.jobs import caption_text_job, captions_job, layout_job, reconciliation_job, upkeep
-from captionacc_dagster.orphans import end_code_server_without_daemon
-from captionacc_dagster.quiet_failures import quiet_failures
+from captionacc_dagster.platform.orphans import end_code_server_without_daemon
 from captionacc_dagster.resources.factories import CatalogResource, ComputeResource, ObjectStoreResource
 from captionacc_dagster.sensors.alerts import alerts
 from captionacc_dagster.sensors.backfills import backfills

@@ -5,7 +5,7 @@ import dagster as dg
 from captionacc_dagster.assets.captions import caption_ocr, captions_db, subtitles
 from captionacc_dagster.assets.crops import crop_and_infer_caption_frame_extents
 from captionacc_dagster.assets.layout import extract_frames_and_ocr
-from captionacc_dagster.assets.reconciliation import ReconciliationConfig, reconciliation_report
+from captionacc_dagster.assets.upkeep import ReconciliationConfig, reconciliation_report
 
 layout_job = dg.define_asset_job(
     "layout",

@@ -15,7 +15,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from captionacc_dagster.resources.catalog import LOCAL_AUTO_APPROVE_CONFIDENCE, LOCAL_TENANT_ID
-from captionacc_dagster.resources.schema_names import DEFAULT_SCHEMA, check_schema_name
+from captionacc_dagster.resources.catalog.schema_names import DEFAULT_SCHEMA, check_schema_name
 from modal_gpu.cores import available_cores
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.ocr.choice import OcrEngineName
@@ -78,7 +78,7 @@ class Settings(BaseSettings):
 
     # Compute
     modal_enabled: bool = Field(False, alias="MODAL_ENABLED", description="run the GPU functions on Modal")
-    # The app's name and environment are modal_gpu.modal_settings', as the deployment has them.
+    # The app's name and environment are modal_gpu.deployment.settings', as the deployment has them.
     modal_poll_seconds: float = Field(
         2, alias="MODAL_POLL_SECONDS", ge=0.1, le=60, description="how often a waiting run asks Modal"
     )

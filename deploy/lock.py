@@ -3,13 +3,13 @@
 Each requirement is one exact version, for all platforms and Pythons from 3.11 on, with the SHA-256 of each
 of its files on PyPI. What is locked stays, unless pyproject.toml no longer takes it, or with ``--upgrade``.
 
-==============================  ==================================================================
-constraints.txt                 all that the project and its extras need but torch, and what builds it
-constraints-torch.txt           torch as PyPI has it; on Linux that brings CUDA, which is in here too
-deploy/requirements.txt         the container image: the project with the extra ``k8s``, without torch
-modal_gpu/requirements.txt      the Modal image: what ``modal_gpu`` imports
-modal_gpu/requirements-cuda.txt the same, with OCR on the GPU
-==============================  ==================================================================
+========================================== ==================================================================
+constraints.txt                            the project, its extras and what builds it, without torch
+constraints-torch.txt                      torch as PyPI has it, with CUDA on Linux
+deploy/requirements.txt                    the container image: the extra ``k8s``, without torch
+modal_gpu/deployment/requirements.txt      the Modal image: what ``modal_gpu`` imports
+modal_gpu/deployment/requirements-cuda.txt the same, with OCR on the GPU
+========================================== ==================================================================
 
 One torch file goes beside constraints.txt: that one, or constraints-torch-cpu.txt, which is kept by hand.
 Needs ``uv``. Only the standard library is imported, so that it runs in an empty environment.
@@ -70,7 +70,7 @@ def write(file: str, wanted: Iterable[str]) -> None:
 
 def main(upgrade: bool) -> None:
     sys.path.insert(0, str(ROOT))
-    from modal_gpu.modal_image import PACKAGES, with_ocr_on_the_gpu
+    from modal_gpu.deployment.image import PACKAGES, with_ocr_on_the_gpu
 
     files = [ROOT / "constraints.txt", ROOT / "constraints-torch.txt"]
     known = "".join(file.read_text() for file in files if file.exists())
@@ -86,10 +86,10 @@ def main(upgrade: bool) -> None:
 
     linux = ("--python-platform", "x86_64-manylinux_2_28")
     modal = compiled(PACKAGES, *linux, known=everything, upgrade=False)
-    write("modal_gpu/requirements.txt", blocks(modal))
+    write("modal_gpu/deployment/requirements.txt", blocks(modal))
     version = re.search(r"^onnxruntime==(\S+)", modal, re.MULTILINE).group(1)
     on_gpu = compiled(with_ocr_on_the_gpu(version), *linux, known=everything, upgrade=False)
-    write("modal_gpu/requirements-cuda.txt", blocks(on_gpu))
+    write("modal_gpu/deployment/requirements-cuda.txt", blocks(on_gpu))
 
 
 if __name__ == "__main__":

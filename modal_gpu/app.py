@@ -2,7 +2,7 @@
 
 Deploy with ``modal deploy modal_gpu/app.py``. The functions are plain functions, so that
 ``modal.Function.from_name(app, name)`` finds them by their names; what a container loads, it loads at
-its first call and keeps. Each takes the envelope of :mod:`modal_gpu.remote`, one at a time.
+its first call and keeps. Each takes the envelope of :mod:`modal_gpu.deployment.wire`, one at a time.
 """
 
 from functools import lru_cache
@@ -11,8 +11,8 @@ from typing import Any
 import modal
 
 from modal_gpu.contracts import CaptionOcrRequest, CropInferRequest, ExtractRequest
-from modal_gpu.modal_container import open_container
-from modal_gpu.modal_settings import (
+from modal_gpu.deployment.container import open_container
+from modal_gpu.deployment.settings import (
     CAPTION_OCR,
     CROP_AND_INFER,
     EXTRACT,
@@ -23,14 +23,14 @@ from modal_gpu.modal_settings import (
     VISION_SECRET,
     modal_settings,
 )
-from modal_gpu.remote import Container, answer
+from modal_gpu.deployment.wire import Container, answer
 
 settings = modal_settings()
 
 
 def container_image() -> modal.Image:
     """The image, from the project's lock, with this package and these settings."""
-    from modal_gpu.modal_image import BASE_IMAGE, INSTALL_OPTIONS, is_left_out, requirements_file
+    from modal_gpu.deployment.image import BASE_IMAGE, INSTALL_OPTIONS, is_left_out, requirements_file
 
     # Modal's `uv_pip_install` takes whichever uv is the latest; pip is the base image's.
     return (
@@ -85,7 +85,7 @@ def _call_id() -> str | None:
 
 @app.function(**_options(EXTRACT))
 def extract_frames_and_ocr(envelope: dict[str, Any]) -> dict[str, Any]:
-    """Full frames, their text, and the layout; see :func:`modal_gpu.remote.answer`."""
+    """Full frames, their text, and the layout; see :func:`modal_gpu.deployment.wire.answer`."""
     from modal_gpu.functions.extract import extract_frames_and_ocr as work
 
     return answer(envelope, ExtractRequest, work, lambda: _container(EXTRACT), _queue, _call_id())
@@ -93,7 +93,7 @@ def extract_frames_and_ocr(envelope: dict[str, Any]) -> dict[str, Any]:
 
 @app.function(**_options(CROP_AND_INFER))
 def crop_and_infer_caption_frame_extents(envelope: dict[str, Any]) -> dict[str, Any]:
-    """Cropped frames in chunks and the labels of neighbours; see :func:`modal_gpu.remote.answer`."""
+    """Cropped frames in chunks and the labels of neighbours; see :func:`modal_gpu.deployment.wire.answer`."""
     from modal_gpu.functions.crop_infer import crop_and_infer_caption_frame_extents as work
 
     return answer(envelope, CropInferRequest, work, lambda: _container(CROP_AND_INFER), _queue, _call_id())
@@ -101,7 +101,7 @@ def crop_and_infer_caption_frame_extents(envelope: dict[str, Any]) -> dict[str, 
 
 @app.function(**_options(CAPTION_OCR))
 def generate_caption_ocr(envelope: dict[str, Any]) -> dict[str, Any]:
-    """The text of captions; see :func:`modal_gpu.remote.answer`."""
+    """The text of captions; see :func:`modal_gpu.deployment.wire.answer`."""
     from modal_gpu.functions.caption_ocr import generate_caption_ocr as work
 
     return answer(envelope, CaptionOcrRequest, work, lambda: _container(CAPTION_OCR), _queue, _call_id())
@@ -112,10 +112,10 @@ def measure_inference() -> dict[str, Any]:
     """The container's GPU, its cold start, and how many pairs a second the network judges."""
     from pathlib import Path
 
+    from modal_gpu.deployment.container import ColdStart
+    from modal_gpu.deployment.inference import measure_inference as measure
+    from modal_gpu.deployment.models import resolve_model
     from modal_gpu.extents.checkpoint import load_predictor
-    from modal_gpu.modal_container import ColdStart
-    from modal_gpu.modal_inference import measure_inference as measure
-    from modal_gpu.modal_models import resolve_model
 
     predictor = load_predictor(resolve_model(settings.extents_model, Path(MODEL_MOUNT)))
     cold = ColdStart()()

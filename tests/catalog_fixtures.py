@@ -11,9 +11,9 @@ import pytest
 from psycopg import sql
 
 from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, LOCAL_TENANT_NAME, TenantRow
-from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
-from captionacc_dagster.resources.migrations import migrate
-from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
+from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
+from captionacc_dagster.resources.catalog.migrations import migrate
+from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 
 MIGRATED = "migrated"
 # Emptying takes a few milliseconds, making a database up to a second on a busy disk.

@@ -16,13 +16,13 @@ import pytest
 from benchmarks.metrics import Caption as TimedCaption
 from benchmarks.quality import read_captions as read_subtitles
 from captionacc_dagster.definitions import defs
+from captionacc_dagster.demo.sample import SampleCaption, make_sample
 from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, LOCAL_TENANT_NAME, VideoRow
+from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
+from captionacc_dagster.resources.catalog.migrations import migrate
+from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from captionacc_dagster.resources.compute import Compute, LocalCompute
-from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
-from captionacc_dagster.resources.migrations import migrate
-from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
-from captionacc_dagster.retries import Retries
-from captionacc_dagster.sample import SampleCaption, make_sample
+from captionacc_dagster.runs.retries import Retries
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore

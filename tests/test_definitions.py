@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from captionacc_dagster.assets.reconciliation import ReconciliationConfig
+from captionacc_dagster.assets.upkeep import ReconciliationConfig
 from captionacc_dagster.definitions import defs
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import dagster as dg
 
-from captionacc_dagster import previews
+from captionacc_dagster.assets import previews
+from captionacc_dagster.assets.costs import Spending, call_metadata, record_processing, spending
 from captionacc_dagster.assets.external import OWNERS
 from captionacc_dagster.assets.stage import run_selects, working_on
 from captionacc_dagster.assets.text_requests import begin_requests, finish_requests, queued_again
-from captionacc_dagster.assets.usage import Spending, call_metadata, record_processing, spending
 from captionacc_dagster.assets.versions import current_version, unchanged
-from captionacc_dagster.costs import VideoWork
+from captionacc_dagster.costs.estimates import VideoWork
 from captionacc_dagster.partitions import videos
-from captionacc_dagster.progress import log_steps
 from captionacc_dagster.resources.catalog import Catalog, CroppedFramesVersion, VideoRow
 from captionacc_dagster.resources.compute import Compute
+from captionacc_dagster.runs.progress import log_steps
 from modal_gpu.captions.reading import apply_readings, read_texts
 from modal_gpu.captions.subtitles import shown, to_srt, to_vtt
 from modal_gpu.contracts import CaptionOcrRequest, CaptionOcrResult, CaptionRange

@@ -6,19 +6,19 @@ from typing import Any
 
 import dagster as dg
 
+from captionacc_dagster.assets.costs import call_metadata, record_processing, spending
 from captionacc_dagster.assets.external import OWNERS, layout_approval, source_video
 from captionacc_dagster.assets.stage import run_selects, will_retry, working_on
-from captionacc_dagster.assets.usage import call_metadata, record_processing, spending
 from captionacc_dagster.assets.versions import current_version, unchanged
-from captionacc_dagster.costs import VideoWork
+from captionacc_dagster.costs.estimates import VideoWork
 from captionacc_dagster.partitions import videos
-from captionacc_dagster.progress import log_steps
 from captionacc_dagster.resources.catalog import (
     Catalog,
     VideoRow,
     WrongStateError,
 )
 from captionacc_dagster.resources.compute import Compute
+from captionacc_dagster.runs.progress import log_steps
 from modal_gpu.contracts import CropInferRequest, CropInferResult, CropRegion
 from modal_gpu.errors import CaptionAccError, RemoteTimeoutError
 from modal_gpu.extents.checkpoint import shipped

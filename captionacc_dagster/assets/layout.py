@@ -5,16 +5,16 @@ from typing import Any
 
 import dagster as dg
 
-from captionacc_dagster import previews
+from captionacc_dagster.assets import previews
+from captionacc_dagster.assets.costs import call_metadata, record_processing, spending
 from captionacc_dagster.assets.external import OWNERS, source_video
 from captionacc_dagster.assets.layout_picture import layout_picture
 from captionacc_dagster.assets.stage import working_on
-from captionacc_dagster.assets.usage import call_metadata, record_processing, spending
-from captionacc_dagster.costs import VideoWork
+from captionacc_dagster.costs.estimates import VideoWork
 from captionacc_dagster.partitions import videos
-from captionacc_dagster.progress import log_steps
 from captionacc_dagster.resources.catalog import Catalog, LayoutOutcome, Lease, VideoRow, WrongStateError
 from captionacc_dagster.resources.compute import Compute
+from captionacc_dagster.runs.progress import log_steps
 from modal_gpu.contracts import ExtractRequest, ExtractResult, Progress
 from modal_gpu.databases.layout import LayoutFile, read_layout
 from modal_gpu.databases.raw_ocr import read_raw_ocr

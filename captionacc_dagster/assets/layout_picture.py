@@ -1,6 +1,6 @@
 """The layout drawn on a frame of the video, for the UI and the command line."""
 
-from captionacc_dagster import previews
+from captionacc_dagster.assets import previews
 from modal_gpu.contracts import CropRegion
 from modal_gpu.databases.layout import LayoutBox, LayoutFile
 from modal_gpu.keys import VideoKeys

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
+from captionacc_dagster.dagster_internals.quiet_failures import FinalFailure
 from captionacc_dagster.logs import about
-from captionacc_dagster.quiet_failures import FinalFailure
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
-from captionacc_dagster.retries import Retries, retries_of
+from captionacc_dagster.runs.retries import Retries, retries_of
 from modal_gpu.disk_full import disk_full
 from modal_gpu.errors import CaptionAccError
 

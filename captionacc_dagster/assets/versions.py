@@ -14,9 +14,9 @@ from captionacc_dagster.resources.catalog import (
     WrongStateError,
 )
 from captionacc_dagster.settings import Settings, get_settings
+from modal_gpu.deployment.settings import modal_settings
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.extents.checkpoint import shipped
-from modal_gpu.modal_settings import modal_settings
 
 #: The backfill of the catalogue that a run belongs to.
 BACKFILL_TAG = "captionacc/backfill"

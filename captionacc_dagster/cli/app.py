@@ -10,7 +10,7 @@ from uuid import UUID
 import typer
 from rich.console import Console
 
-from captionacc_dagster.homes import make_home, require_home
+from captionacc_dagster.platform.homes import make_home, require_home
 from captionacc_dagster.resources.catalog import Catalog, UnknownVideoError, VideoRow
 from captionacc_dagster.settings import Settings, get_settings
 from modal_gpu.errors import InvalidIdError
@@ -85,7 +85,7 @@ class Parts:
 
     @cached_property
     def catalog(self) -> Catalog:
-        from captionacc_dagster.platform import open_catalog
+        from captionacc_dagster.platform.dagster_home import open_catalog
 
         self.open_home("postgres" if self.settings.has_embedded_catalogue else "")
         with console.status("Opening the catalogue…"):
@@ -93,7 +93,7 @@ class Parts:
 
     @cached_property
     def object_store(self) -> ObjectStore:
-        from captionacc_dagster.platform import open_object_store
+        from captionacc_dagster.platform.dagster_home import open_object_store
 
         self.open_home("bucket" if self.settings.has_embedded_bucket else "")
         return open_object_store(self.settings)

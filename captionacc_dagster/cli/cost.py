@@ -13,11 +13,11 @@ from rich.table import Table
 
 from captionacc_dagster.cli.app import Parts, Use, app, console, parts
 from captionacc_dagster.cli.numbers import FiniteRange
-from captionacc_dagster.costs import ASSUMED_SIZE, Estimate, VideoWork, estimates
+from captionacc_dagster.costs.estimates import ASSUMED_SIZE, Estimate, VideoWork, estimates
+from captionacc_dagster.costs.ledger import charge_abandoned, cost_policy
 from captionacc_dagster.resources.catalog import CostLine, InvalidArgumentError
 from captionacc_dagster.resources.compute import FanOut
 from captionacc_dagster.settings import Settings
-from captionacc_dagster.spending import charge_abandoned, cost_policy
 
 cost_app = typer.Typer(
     help="Say what remote compute costs, by tenant, function and month (UTC).", invoke_without_command=True

@@ -7,7 +7,7 @@ import typer
 
 from captionacc_dagster.cli.app import Use, app, console, parts, say
 from captionacc_dagster.cli.numbers import FiniteRange
-from captionacc_dagster.homes import require_home
+from captionacc_dagster.platform.homes import require_home
 from captionacc_dagster.settings import Settings
 
 
@@ -17,7 +17,7 @@ def use_dagster_home(settings: Settings, *, make: bool = False) -> None:
     Its configuration, and limits of pools that an operator has changed, stay as they are. Raises
     :class:`NoHomeError` where there is none to be used.
     """
-    from captionacc_dagster.platform import prepare_dagster_home
+    from captionacc_dagster.platform.dagster_home import prepare_dagster_home
 
     if not make and settings.dagster_home.parent == settings.home:
         require_home(settings.home)
@@ -36,8 +36,8 @@ def prepare(
     """Prepare a deployment, or one that was upgraded: catalogue, Dagster's tables, pools. Safe to repeat."""
     import dagster as dg
 
-    from captionacc_dagster.platform import database_dsn, set_missing_pool_limits
-    from captionacc_dagster.resources.migrations import migrate
+    from captionacc_dagster.platform.dagster_home import database_dsn, set_missing_pool_limits
+    from captionacc_dagster.resources.catalog.migrations import migrate
 
     here = parts(Use.MAKE)
     settings = here.settings
@@ -65,7 +65,7 @@ def trim(
     """Remove step-by-step events of runs that ended long ago, and old outcomes of stages."""
     import dagster as dg
 
-    from captionacc_dagster.retention import trim_events
+    from captionacc_dagster.dagster_internals.retention import trim_events
 
     here = parts(Use.WRITE)
     use_dagster_home(here.settings)

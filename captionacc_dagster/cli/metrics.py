@@ -22,10 +22,10 @@ def metrics(
     """Serve /metrics for Prometheus, /healthz for the platform and /livez for this process."""
     import dagster as dg
 
-    from captionacc_dagster.health import platform_sensors
-    from captionacc_dagster.http_server import serve
-    from captionacc_dagster.metrics import PlatformCollector, create_app, health
-    from captionacc_dagster.ports import require_free_port
+    from captionacc_dagster.operations.health import platform_sensors
+    from captionacc_dagster.operations.metrics import PlatformCollector, create_app, health
+    from captionacc_dagster.platform.ports import require_free_port
+    from captionacc_dagster.web.http_server import serve
 
     here = parts()
     settings = here.settings
@@ -59,8 +59,8 @@ def watch_sensor_daemon(
 
     Runs until ``ended``; a storage that does not answer is told as well.
     """
-    from captionacc_dagster.alerting import Alert, AlertLimits, Seen, Told, find_alerts, tell
-    from captionacc_dagster.health import SENSOR_DAEMON, observe_dagster
+    from captionacc_dagster.operations.alerting import Alert, AlertLimits, Seen, Told, find_alerts, tell
+    from captionacc_dagster.operations.health import SENSOR_DAEMON, observe_dagster
 
     told = Told()
     while True:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from captionacc_dagster.cli.findings import Finding, in_one_line, look_safely
-from modal_gpu.modal_models import VolumeModels, verify_models
-from modal_gpu.modal_settings import (
+from modal_gpu.deployment.models import VolumeModels, verify_models
+from modal_gpu.deployment.settings import (
     FUNCTIONS,
     MODEL_VOLUME,
     PROGRESS_QUEUE,

@@ -13,11 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from captionacc_dagster.cli.app import app, console, parts, printable, say
-from captionacc_dagster.homes import make_home
+from captionacc_dagster.platform.homes import make_home
+from modal_gpu.deployment.models import FolderModels, ModelStore, VolumeModels, add_model, verify_models
+from modal_gpu.deployment.settings import MODEL_VOLUME, modal_settings
 from modal_gpu.errors import CaptionAccError, ConfigurationError, RemoteUnavailableError
 from modal_gpu.extents.checkpoint import Checkpoint, CheckpointError
-from modal_gpu.modal_models import FolderModels, ModelStore, VolumeModels, add_model, verify_models
-from modal_gpu.modal_settings import MODEL_VOLUME, modal_settings
 
 model_app = typer.Typer(help="Keep, list and verify models of the extents network.", no_args_is_help=True)
 app.add_typer(model_app, name="model")

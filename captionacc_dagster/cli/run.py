@@ -54,7 +54,7 @@ def demo(
 
 def _sample(folder: Path, *, force: bool) -> Path:
     """The sample video in a folder, made there unless it is whole: its truth is written after it."""
-    from captionacc_dagster.sample import make_sample
+    from captionacc_dagster.demo.sample import make_sample
 
     video, truth = folder / "sample.mp4", folder / "sample.truth.srt"
     folder.mkdir(parents=True, exist_ok=True)

@@ -16,8 +16,8 @@ import typer
 from captionacc_dagster.cli.app import Use, app, console, parts
 from captionacc_dagster.cli.deployment import use_dagster_home
 from captionacc_dagster.cli.findings import in_one_line, look_safely, report
-from captionacc_dagster.disk import disk_places, little_space
-from captionacc_dagster.homes import is_home, known_homes
+from captionacc_dagster.platform.disk import disk_places, little_space
+from captionacc_dagster.platform.homes import is_home, known_homes
 from captionacc_dagster.settings import Settings
 from modal_gpu.errors import CaptionAccError, ConfigurationError
 
@@ -32,8 +32,8 @@ def migrate_command(
     ] = None,
 ) -> None:
     """Bring the catalogue's schema (CAPTIONACC_SCHEMA) up to date; does nothing when it is."""
-    from captionacc_dagster.platform import database_dsn
-    from captionacc_dagster.resources.migrations import migrate, write_migrations
+    from captionacc_dagster.platform.dagster_home import database_dsn
+    from captionacc_dagster.resources.catalog.migrations import migrate, write_migrations
 
     here = parts(Use.MAKE)
     settings = here.settings
@@ -57,7 +57,7 @@ def doctor(
     """Say what is configured, what is missing, and what to do about it."""
     if modal:
         from captionacc_dagster.cli.modal_checks import modal_findings
-        from modal_gpu.modal_settings import modal_settings
+        from modal_gpu.deployment.settings import modal_settings
 
         report(modal_findings(_modal_client(), modal_settings()))
         return
@@ -100,7 +100,7 @@ def _packages(settings: Settings) -> tuple[bool, str, str]:
 
 
 def _catalogue(settings: Settings) -> tuple[bool, str, str]:
-    from captionacc_dagster.platform import open_catalog
+    from captionacc_dagster.platform.dagster_home import open_catalog
 
     if settings.supabase_url:
         kind = f"Supabase at {settings.supabase_url}, schema {settings.catalogue_schema}"
@@ -121,7 +121,7 @@ def _no_home(settings: Settings) -> str:
 
 
 def _bytes(settings: Settings) -> tuple[bool, str, str]:
-    from captionacc_dagster.platform import open_object_store
+    from captionacc_dagster.platform.dagster_home import open_object_store
 
     if settings.has_embedded_bucket and not is_home(settings.home):
         return True, f"{settings.effective_storage_url}; {_no_home(settings)}", ""
@@ -163,7 +163,7 @@ def _ocr(settings: Settings) -> tuple[bool, str, str]:
 
 
 def _dagster(settings: Settings) -> tuple[bool, str, str]:
-    from captionacc_dagster.daemon_keeper import find_runner
+    from captionacc_dagster.platform.daemon_keeper import find_runner
 
     home = settings.dagster_home
     if not (home / "dagster.yaml").exists():
@@ -185,7 +185,7 @@ def _disk(settings: Settings) -> tuple[bool, str, str]:
 def _modal(settings: Settings) -> tuple[bool, str, str]:
     if not settings.modal_enabled:
         return True, "off (MODAL_ENABLED=false): the functions run on this machine's CPU", ""
-    from modal_gpu.modal_settings import modal_settings
+    from modal_gpu.deployment.settings import modal_settings
 
     name = modal_settings().app_name
     return True, f"on: the functions run in the app {name}; `captionacc doctor --modal` checks it", ""

@@ -10,22 +10,22 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from captionacc_dagster.cli.app import Use, app, console, parts, say
-from captionacc_dagster.homes import require_home
-from captionacc_dagster.role_lock import Holder, ServiceError
+from captionacc_dagster.platform.homes import require_home
+from captionacc_dagster.platform.role_lock import Holder, ServiceError
 from captionacc_dagster.settings import Settings
 
 if TYPE_CHECKING:
-    from captionacc_dagster.daemon_keeper import Runner
-    from captionacc_dagster.services import Services
+    from captionacc_dagster.platform.daemon_keeper import Runner
+    from captionacc_dagster.platform.services import Services
 
 
 @app.command()
 def up() -> None:
     """Run the platform: catalogue, sensors, queue and Dagster's web interface, until Ctrl-C."""
-    from captionacc_dagster.daemon_keeper import DaemonKeeper
-    from captionacc_dagster.platform import prepare_dagster_home
-    from captionacc_dagster.ports import require_free_port
-    from captionacc_dagster.services import WEB_SERVER, Services, web_lock
+    from captionacc_dagster.platform.daemon_keeper import DaemonKeeper
+    from captionacc_dagster.platform.dagster_home import prepare_dagster_home
+    from captionacc_dagster.platform.ports import require_free_port
+    from captionacc_dagster.platform.services import WEB_SERVER, Services, web_lock
 
     here = parts(Use.MAKE)
     here.is_home_named = True  # once it is up
@@ -75,8 +75,8 @@ def _wait_until_up(
     """Wait until the web server that was started here, and no other, answers at the address."""
     import httpx
 
-    from captionacc_dagster.ports import listens, require_free_port
-    from captionacc_dagster.services import WEB_SERVER
+    from captionacc_dagster.platform.ports import listens, require_free_port
+    from captionacc_dagster.platform.services import WEB_SERVER
 
     settings, server = services.settings, services.processes[WEB_SERVER]
     deadline = time.monotonic() + timeout
@@ -125,9 +125,9 @@ def stop() -> None:
 
     Nothing is lost: what was at work goes on with the next `up` or `ingest`.
     """
-    from captionacc_dagster.daemon_keeper import find_runner
-    from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
-    from captionacc_dagster.services import end_holders
+    from captionacc_dagster.platform.daemon_keeper import find_runner
+    from captionacc_dagster.platform.services import end_holders
+    from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 
     settings = parts().settings
     if settings.has_embedded_catalogue:

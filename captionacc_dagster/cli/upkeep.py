@@ -19,7 +19,7 @@ def upkeep(
     """Leases, versions, calls, folders, partitions and objects that nobody needs any more."""
     import dagster as dg
 
-    from captionacc_dagster.assets.reconciliation import make_upkeep
+    from captionacc_dagster.assets.upkeep import make_upkeep
 
     here = parts(Use.WRITE if apply else Use.READ)
     use_dagster_home(here.settings)

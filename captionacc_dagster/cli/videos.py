@@ -11,13 +11,13 @@ from rich.table import Table
 from captionacc_dagster.cli.app import Parts, Use, app, console, notes, parts, say
 from captionacc_dagster.cli.uploads import upload
 from captionacc_dagster.cli.watch import state_of, watch
-from captionacc_dagster.disk import disk_places, little_space, refuse_full_disk
+from captionacc_dagster.platform.disk import disk_places, little_space, refuse_full_disk
+from captionacc_dagster.platform.role_lock import ServiceError
 from captionacc_dagster.resources.catalog import STAGES, VideoRow
-from captionacc_dagster.role_lock import ServiceError
 from modal_gpu.errors import CaptionAccError, DiskFullError
 
 if TYPE_CHECKING:
-    from captionacc_dagster.daemon_keeper import DaemonKeeper
+    from captionacc_dagster.platform.daemon_keeper import DaemonKeeper
 
 Video = Annotated[str, typer.Argument(metavar="VIDEO", help="id, start of an id, or file name")]
 
@@ -104,8 +104,8 @@ def _size(file: Path) -> int:
 
 def process(here: Parts, rows: list[VideoRow]) -> list[VideoRow]:
     """Wait for videos, with the platform's own processes when nobody else runs them."""
-    from captionacc_dagster.daemon_keeper import DaemonKeeper
-    from captionacc_dagster.platform import prepare_dagster_home
+    from captionacc_dagster.platform.daemon_keeper import DaemonKeeper
+    from captionacc_dagster.platform.dagster_home import prepare_dagster_home
 
     prepare_dagster_home(here.settings)
     try:
@@ -117,7 +117,7 @@ def process(here: Parts, rows: list[VideoRow]) -> list[VideoRow]:
 
 
 def _follow(here: Parts, rows: list[VideoRow], daemon: "DaemonKeeper") -> list[VideoRow]:
-    from captionacc_dagster.services import wait_for_runs
+    from captionacc_dagster.platform.services import wait_for_runs
 
     def check() -> None:
         daemon.check()

@@ -9,9 +9,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from captionacc_dagster import progress
 from captionacc_dagster.cli.app import Parts, console
 from captionacc_dagster.resources.catalog import STAGES, VideoRow
+from captionacc_dagster.runs import progress
 from modal_gpu.errors import CaptionAccError
 
 _MARKS = {"wait": ("·", "dim"), "annotate": ("✓", "green"), "done": ("✓", "green"), "error": ("✗", "red")}

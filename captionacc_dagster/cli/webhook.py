@@ -11,7 +11,7 @@ from captionacc_dagster.cli.app import Parts, PortOption, app, console, parts
 from captionacc_dagster.cli.deployment import use_dagster_home
 
 if TYPE_CHECKING:
-    from captionacc_dagster.starter import RunStarter
+    from captionacc_dagster.web.starter import RunStarter
 
 
 @app.command()
@@ -20,9 +20,9 @@ def webhook(
     port: PortOption = None,
 ) -> None:
     """Serve the webhook that Supabase calls for each new video (needs a running Dagster daemon)."""
-    from captionacc_dagster.http_server import serve
-    from captionacc_dagster.ports import require_free_port
-    from captionacc_dagster.webhook import create_app, usable_secret
+    from captionacc_dagster.platform.ports import require_free_port
+    from captionacc_dagster.web.http_server import serve
+    from captionacc_dagster.web.webhook import create_app, usable_secret
 
     here = parts()
     settings = here.settings
@@ -44,8 +44,8 @@ def webhook(
 @app.command()
 def listen() -> None:
     """Start work as soon as the catalogue tells of it, until Ctrl-C; the sensors take seconds more."""
-    from captionacc_dagster.platform import database_dsn
-    from captionacc_dagster.realtime import PostgresListener, SupabaseListener
+    from captionacc_dagster.platform.dagster_home import database_dsn
+    from captionacc_dagster.web.listeners import PostgresListener, SupabaseListener
 
     here = parts()
     settings = here.settings
@@ -72,7 +72,7 @@ def _starter(here: Parts) -> Iterator["RunStarter"]:
 
     from captionacc_dagster.dagster_internals.queued_runs import DagsterRunQueue
     from captionacc_dagster.jobs import captions_job, layout_job
-    from captionacc_dagster.starter import RunStarter
+    from captionacc_dagster.web.starter import RunStarter
 
     with dg.DagsterInstance.get() as instance:
         queue = DagsterRunQueue(instance)

@@ -11,15 +11,15 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 
-from captionacc_dagster.platform import open_catalog, open_object_store
+from captionacc_dagster.platform.dagster_home import open_catalog, open_object_store
 from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.resources.compute import Compute, FannedOutCompute, FanOut, LocalCompute
-from captionacc_dagster.resources.modal_compute import ModalBackend, ModalCallSettings
+from captionacc_dagster.resources.compute.modal import ModalBackend, ModalCallSettings
 from captionacc_dagster.settings import Settings, get_settings
+from modal_gpu.deployment.models import resolve_model
+from modal_gpu.deployment.settings import PROGRESS_QUEUE, modal_settings
 from modal_gpu.errors import ConfigurationError
 from modal_gpu.functions.settings import ComputeSettings
-from modal_gpu.modal_models import resolve_model
-from modal_gpu.modal_settings import PROGRESS_QUEUE, modal_settings
 from modal_gpu.storage import ObjectStore
 
 

@@ -4,8 +4,8 @@ import time
 
 import dagster as dg
 
-from captionacc_dagster.alerting import AlertLimits, Told, find_alerts, observe, tell
-from captionacc_dagster.health import observe_dagster, platform_sensors
+from captionacc_dagster.operations.alerting import AlertLimits, Told, find_alerts, observe, tell
+from captionacc_dagster.operations.health import observe_dagster, platform_sensors
 from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.settings import Settings, get_settings
 

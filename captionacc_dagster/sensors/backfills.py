@@ -6,10 +6,10 @@ import dagster as dg
 
 from captionacc_dagster.assets.versions import BACKFILL_TAG, EXTENTS
 from captionacc_dagster.jobs import captions_job
-from captionacc_dagster.priority import BACKFILL
 from captionacc_dagster.resources.catalog import BackfillClaim, Catalog
+from captionacc_dagster.runs.priority import BACKFILL
+from captionacc_dagster.runs.tags import RunTags, Work
 from captionacc_dagster.sensors.claims import BATCH, CLAIM_SECONDS, Claim, handed_out, tick_result
-from captionacc_dagster.sensors.tags import RunTags, Work
 from captionacc_dagster.settings import get_settings
 
 #: A run may wait behind others for days; after that long (three months) no run will ever begin.

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import dagster as dg
 
 from captionacc_dagster.jobs import caption_text_job
-from captionacc_dagster.priority import round_robin
 from captionacc_dagster.resources.catalog import CaptionOcrRequest, Catalog, VideoRow
+from captionacc_dagster.runs.priority import round_robin
+from captionacc_dagster.runs.tags import RunTags, Work
 from captionacc_dagster.sensors.claims import (
     BATCH,
     Claim,
@@ -22,7 +23,6 @@ from captionacc_dagster.sensors.claims import (
     one_by_one,
     tick_result,
 )
-from captionacc_dagster.sensors.tags import RunTags, Work
 
 #: A request of a video that is being read is looked at again so soon, and for a day.
 REQUEST_SECONDS = 60

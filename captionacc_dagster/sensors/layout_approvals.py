@@ -6,10 +6,10 @@ import dagster as dg
 
 from captionacc_dagster.assets.external import layout_approval
 from captionacc_dagster.jobs import captions_job
-from captionacc_dagster.priority import round_robin
 from captionacc_dagster.resources.catalog import Catalog, LayoutApproval
+from captionacc_dagster.runs.priority import round_robin
+from captionacc_dagster.runs.tags import RunTags, Work
 from captionacc_dagster.sensors.claims import BATCH, Claim, claim_limits, handed_out, one_by_one, tick_result
-from captionacc_dagster.sensors.tags import RunTags, Work
 
 
 @dg.sensor(

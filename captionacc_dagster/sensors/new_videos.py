@@ -7,8 +7,9 @@ import dagster as dg
 
 from captionacc_dagster.assets.external import source_video
 from captionacc_dagster.jobs import layout_job
-from captionacc_dagster.priority import round_robin
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
+from captionacc_dagster.runs.priority import round_robin
+from captionacc_dagster.runs.tags import RunTags, Work
 from captionacc_dagster.sensors.claims import (
     BATCH,
     Claim,
@@ -18,7 +19,6 @@ from captionacc_dagster.sensors.claims import (
     one_by_one,
     tick_result,
 )
-from captionacc_dagster.sensors.tags import RunTags, Work
 from modal_gpu.errors import ObjectNotFoundError
 from modal_gpu.storage import ObjectStore
 

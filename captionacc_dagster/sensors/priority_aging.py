@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES, RunRecord
 
-from captionacc_dagster.priority import AgeBoost, Waiting, aged, turns
 from captionacc_dagster.resources.catalog import Catalog
-from captionacc_dagster.sensors.tags import (
+from captionacc_dagster.runs.priority import AgeBoost, Waiting, aged, turns
+from captionacc_dagster.runs.tags import (
     AGE_BOOSTING,
     PARTITION,
     PRIORITY,

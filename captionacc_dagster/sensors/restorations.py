@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from captionacc_dagster.assets.restoration import Restorer, find_lost, known_partitions
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, UnknownVideoError, VideoRow
-from captionacc_dagster.restoration import Restorer, find_lost, known_partitions
 from modal_gpu.storage import ObjectStore
 
 #: Rows that are compared at once.

@@ -21,7 +21,9 @@ from dagster._core.errors import DagsterError
 from dagster._core.event_api import RunStatusChangeRecordsFilter
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 
-from captionacc_dagster.outcomes import (
+from captionacc_dagster.dagster_internals.run_processes import runs_without_process
+from captionacc_dagster.resources.catalog import Catalog
+from captionacc_dagster.runs.outcomes import (
     CANCELLED,
     cancel_calls,
     retry_went_wrong,
@@ -29,8 +31,6 @@ from captionacc_dagster.outcomes import (
     settle_run,
     will_be_retried,
 )
-from captionacc_dagster.resources.catalog import Catalog
-from captionacc_dagster.run_processes import runs_without_process
 
 #: Ends of runs, and cancellations, a tick.
 BATCH = 100

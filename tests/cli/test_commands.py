@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from captionacc_dagster.resources.catalog import VideoRow
-from captionacc_dagster.resources.migrations import load_migrations
+from captionacc_dagster.resources.catalog.migrations import load_migrations
 from modal_gpu.contracts import CropRegion
 from modal_gpu.databases.captions import read_captions, write_captions
 from modal_gpu.timeline import Timeline

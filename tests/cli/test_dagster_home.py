@@ -6,7 +6,7 @@ from contextlib import closing
 import dagster as dg
 import pytest
 
-from captionacc_dagster.platform import POOL_LIMITS, prepare_dagster_home
+from captionacc_dagster.platform.dagster_home import POOL_LIMITS, prepare_dagster_home
 from captionacc_dagster.settings import get_settings
 from tests.cli.conftest import Captionacc
 
@@ -21,7 +21,7 @@ def served(monkeypatch) -> list[str]:
             monkeypatch.setenv(name, str(free.getsockname()[1]))
     monkeypatch.setattr("uvicorn.run", lambda *_, **__: reached.append("serve"))
     monkeypatch.setattr(
-        "captionacc_dagster.realtime.PostgresListener.run", lambda *_: reached.append("listen")
+        "captionacc_dagster.web.listeners.PostgresListener.run", lambda *_: reached.append("listen")
     )
     return reached
 

@@ -11,10 +11,10 @@ import psycopg
 import pytest
 import sqlalchemy
 
-from captionacc_dagster import disk
-from captionacc_dagster.disk import Place, disk_places, little_space, refuse_full_disk
-from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
-from captionacc_dagster.resources.postgres_errors import translated
+from captionacc_dagster.platform import disk
+from captionacc_dagster.platform.disk import Place, disk_places, little_space, refuse_full_disk
+from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
+from captionacc_dagster.resources.catalog.postgres_errors import translated
 from captionacc_dagster.settings import Settings
 from modal_gpu.disk_full import disk_full
 from modal_gpu.errors import DiskFullError, StorageError

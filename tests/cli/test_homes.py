@@ -10,7 +10,7 @@ import typer
 
 from captionacc_dagster import cli as command_line
 from captionacc_dagster.cli.app import app
-from captionacc_dagster.homes import known_homes, make_home, require_home
+from captionacc_dagster.platform.homes import known_homes, make_home, require_home
 from tests.cli.conftest import Captionacc
 from tests.line_fixtures import Clip
 

@@ -8,7 +8,7 @@ import pytest
 
 from captionacc_dagster.cli.app import printable
 from captionacc_dagster.resources.catalog import CatalogError, CatalogUnavailableError, VideoRow
-from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
+from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from modal_gpu.storage import ObjectStore
 from tests.cli.conftest import Captionacc
 from tests.line_fixtures import Clip, Line

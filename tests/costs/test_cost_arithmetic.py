@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captionacc_dagster import costs
-from captionacc_dagster.costs import COLD_START_SECONDS, VideoWork, actual, estimate, estimates
+from captionacc_dagster.costs import estimates as costs
+from captionacc_dagster.costs.estimates import COLD_START_SECONDS, VideoWork, actual, estimate, estimates
 from captionacc_dagster.resources.compute import FanOut
+from modal_gpu.deployment.settings import CAPTION_OCR, CROP_AND_INFER, EXTRACT, FUNCTIONS, ModalSettings
 from modal_gpu.errors import ConfigurationError
 from modal_gpu.frame_index import frame_count
-from modal_gpu.modal_settings import CAPTION_OCR, CROP_AND_INFER, EXTRACT, FUNCTIONS, ModalSettings
 from modal_gpu.prices import PriceTable
 
 LIST = PriceTable()

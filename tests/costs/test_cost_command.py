@@ -11,7 +11,7 @@ import pytest
 from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, VideoRow
 from tests.cli.conftest import Captionacc
 from tests.line_fixtures import Line
-from tests.modal_calls.test_modal_graph import ModalLine
+from tests.resources.compute.test_modal_graph import ModalLine
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOBODY = "11111111-1111-4111-8111-111111111111"

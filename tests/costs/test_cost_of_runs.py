@@ -6,19 +6,19 @@ from typing import Any
 import psycopg
 import pytest
 
-from captionacc_dagster.assets.usage import COST_TAG
-from captionacc_dagster.costs import CostLimitError, VideoWork, actual, estimate
+from captionacc_dagster.assets.costs import COST_TAG
+from captionacc_dagster.costs.estimates import CostLimitError, VideoWork, actual, estimate
+from captionacc_dagster.costs.ledger import charge_abandoned, cost_policy, reserve
 from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, CatalogUnavailableError, VideoRow
 from captionacc_dagster.resources.compute import FanOut
 from captionacc_dagster.settings import get_settings
-from captionacc_dagster.spending import charge_abandoned, cost_policy, reserve
+from modal_gpu.deployment.settings import CAPTION_OCR, CROP_AND_INFER, EXTRACT, ModalSettings
 from modal_gpu.functions.settings import ComputeSettings
-from modal_gpu.modal_settings import CAPTION_OCR, CROP_AND_INFER, EXTRACT, ModalSettings
 from modal_gpu.ocr.vision_settings import VisionSettings
 from modal_gpu.prices import PriceTable
 from tests.line_fixtures import Clip, Line, failure
-from tests.modal_calls.test_modal_graph import USED, ModalLine, metadata
-from tests.vision.stand_in import RapidReader, VisionStandIn
+from tests.modal_gpu.ocr.vision.stand_in import RapidReader, VisionStandIn
+from tests.resources.compute.test_modal_graph import USED, ModalLine, metadata
 
 APP, LIST = ModalSettings(_env_file=None), PriceTable()
 CHARGED = {name: actual(name, USED, APP, LIST).usd for name in (EXTRACT, CROP_AND_INFER, CAPTION_OCR)}

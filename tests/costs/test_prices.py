@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modal_gpu.deployment.settings import FUNCTIONS, ModalSettings
 from modal_gpu.errors import ConfigurationError
-from modal_gpu.modal_settings import FUNCTIONS, ModalSettings
 from modal_gpu.prices import CPU_CORE_SECOND, GPU_SECOND, MEMORY_GIB_SECOND, PriceTable
 
 LIST = PriceTable()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modal_gpu.modal_image import BASE_IMAGE
+from modal_gpu.deployment.image import BASE_IMAGE
 from tests.deploy.conftest import DEPLOY, REPOSITORY
 
 FILE = DEPLOY / "Containerfile"

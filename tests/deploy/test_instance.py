@@ -12,8 +12,8 @@ from dagster._core.run_coordinator import QueuedRunCoordinator
 from dagster_aws.s3 import S3ComputeLogManager
 from dagster_postgres import PostgresEventLogStorage
 
-from captionacc_dagster.platform import POOL_LIMITS
-from captionacc_dagster.retention import can_trim, count_events, trim_events
+from captionacc_dagster.dagster_internals.retention import can_trim, count_events, trim_events
+from captionacc_dagster.platform.dagster_home import POOL_LIMITS
 from captionacc_dagster.settings import get_settings
 from modal_gpu.errors import ConfigurationError
 from tests.deploy.conftest import DEPLOY

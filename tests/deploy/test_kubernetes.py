@@ -13,7 +13,7 @@ from dagster_k8s.job import DagsterK8sJobConfig, UserDefinedDagsterK8sConfig
 from dagster_k8s.models import k8s_model_from_dict
 from kubernetes import client
 
-from captionacc_dagster.platform import POOL_LIMITS
+from captionacc_dagster.platform.dagster_home import POOL_LIMITS
 from tests.deploy.conftest import DEPLOY
 
 #: Of the chart's top level (its values.schema.json, 1.13), those that a deployment gives.

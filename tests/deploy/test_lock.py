@@ -16,7 +16,7 @@ from tests.deploy.locks import Pin, read_pins
 ALL = (REPOSITORY / "constraints.txt", REPOSITORY / "constraints-torch.txt")
 CPU_BUILD = REPOSITORY / "constraints-torch-cpu.txt"
 CONTAINER = DEPLOY / "requirements.txt"
-PARTS = (CONTAINER, *sorted((REPOSITORY / "modal_gpu").glob("requirements*.txt")))
+PARTS = (CONTAINER, *sorted((REPOSITORY / "modal_gpu" / "deployment").glob("requirements*.txt")))
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 #: Not installed by `make`: files of models from Weights & Biases.
 NOT_LOCKED = {"wandb"}

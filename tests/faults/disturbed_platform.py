@@ -26,13 +26,13 @@ import dagster as dg
 import psutil
 import pytest
 
-from captionacc_dagster import platform as product
-from captionacc_dagster import services as platform_services
+from captionacc_dagster.demo.sample import SampleCaption, make_sample
+from captionacc_dagster.platform import dagster_home as product
+from captionacc_dagster.platform import services as platform_services
 from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, LOCAL_TENANT_NAME, STAGES, VideoRow
-from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
-from captionacc_dagster.resources.migrations import migrate
-from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
-from captionacc_dagster.sample import SampleCaption, make_sample
+from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
+from captionacc_dagster.resources.catalog.migrations import migrate
+from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from captionacc_dagster.settings import Settings, get_settings
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore

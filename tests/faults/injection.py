@@ -131,7 +131,7 @@ def install() -> None:
         return
     from dagster import DagsterEventType, DagsterInstance
 
-    from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
+    from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
     from modal_gpu.storage import ObjectStore
 
     injection = Injection(Path(os.environ[FOLDER]))

@@ -22,9 +22,9 @@ import httpx
 import psutil
 import pytest
 
-from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
-from captionacc_dagster.role_lock import Holder
-from captionacc_dagster.services import daemon_lock
+from captionacc_dagster.platform.role_lock import Holder
+from captionacc_dagster.platform.services import daemon_lock
+from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.settings import Settings
 from tests.faults.disturbed_platform import REPOSITORY, free_port, make_clip
 from tests.faults.table import Healed, Tell

@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import closing
 from random import Random
 
-from tests.databases.test_damaged_databases import READERS, Reader, loose, tables_of
+from tests.modal_gpu.databases.test_damaged_databases import READERS, Reader, loose, tables_of
 
 _VALUES = (
     "NULL", "-1", "0", "1", "2", "1e9", "9e999", "-9e999", "0.5", "1.5", "1.0000000001",

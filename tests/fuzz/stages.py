@@ -19,9 +19,9 @@ from modal_gpu.layout.reanalysis import layout_with_people
 from modal_gpu.media.chunks import ChunkReader, write_chunks
 from modal_gpu.media.frames import read_cropped_frames, read_full_frames
 from modal_gpu.media.probe import probe
-from tests.databases.test_damaged_databases import READERS
 from tests.fuzz.database_files import damaged_database
 from tests.fuzz.mutations import damaged_media
+from tests.modal_gpu.databases.test_damaged_databases import READERS
 
 CROP = CropRegion(0, 0.6, 1, 1)
 #: Every so many-th file goes into chunks and back too.

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from modal_gpu.errors import BadVideoError
-from tests.databases.test_damaged_databases import loose
 from tests.fuzz import stages
 from tests.fuzz.__main__ import main
 from tests.fuzz.media_files import KINDS, media_file
 from tests.fuzz.stages import Case
 from tests.fuzz.workers import MEMORY_BYTES, outcomes
+from tests.modal_gpu.databases.test_damaged_databases import loose
 
 REPOSITORY = Path(__file__).parents[2]
 

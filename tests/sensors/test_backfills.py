@@ -8,8 +8,8 @@ import dagster as dg
 import psycopg
 import pytest
 
-from captionacc_dagster.outcomes import settle_run
 from captionacc_dagster.resources.catalog import VideoRow
+from captionacc_dagster.runs.outcomes import settle_run
 from captionacc_dagster.sensors.backfills import ASSETS, backfills
 from captionacc_dagster.sensors.new_videos import new_videos
 from captionacc_dagster.settings import get_settings

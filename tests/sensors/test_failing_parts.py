@@ -13,15 +13,15 @@ import dagster as dg
 import pytest
 from starlette.testclient import TestClient
 
-from captionacc_dagster import starter as starter_module
-from captionacc_dagster.realtime import handle
 from captionacc_dagster.resources.catalog import CatalogUnavailableError
 from captionacc_dagster.sensors.backfills import backfills
 from captionacc_dagster.sensors.caption_ocr_requests import caption_ocr_requests
 from captionacc_dagster.sensors.layout_approvals import layout_approvals
 from captionacc_dagster.sensors.new_videos import new_videos
-from captionacc_dagster.starter import RunStarter
-from captionacc_dagster.webhook import create_app
+from captionacc_dagster.web import starter as starter_module
+from captionacc_dagster.web.listeners import handle
+from captionacc_dagster.web.starter import RunStarter
+from captionacc_dagster.web.webhook import create_app
 from modal_gpu.errors import InvalidKeyError, StorageError
 from modal_gpu.extents.checkpoint import shipped
 from tests.line_fixtures import Clip, Line

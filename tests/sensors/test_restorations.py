@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from captionacc_dagster import restoration
+from captionacc_dagster.assets import restoration
+from captionacc_dagster.assets.restoration import APPROVAL, ASSETS, MADE_BY, SOURCE, by_the_row, made_of
 from captionacc_dagster.resources.catalog import VideoRow
-from captionacc_dagster.restoration import APPROVAL, ASSETS, MADE_BY, SOURCE, by_the_row, made_of
 from captionacc_dagster.sensors import restorations as sensor_module
 from captionacc_dagster.sensors.restorations import restorations
 from modal_gpu.errors import StorageError

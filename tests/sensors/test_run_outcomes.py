@@ -14,7 +14,7 @@ import pytest
 from dagster._core.events import DagsterEvent, DagsterEventType
 
 from benchmarks.run_queue import RunQueue, run_queue
-from captionacc_dagster import run_processes
+from captionacc_dagster.dagster_internals import run_processes
 from captionacc_dagster.resources.catalog import (
     LOCAL_TENANT_ID,
     LOCAL_TENANT_NAME,
@@ -25,7 +25,7 @@ from captionacc_dagster.resources.catalog import (
     VideoRow,
     WrongStateError,
 )
-from captionacc_dagster.resources.postgres_catalog import PostgresCatalog
+from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from captionacc_dagster.sensors import run_outcomes as run_outcomes_module
 from captionacc_dagster.sensors.run_outcomes import run_outcomes
 from captionacc_dagster.settings import Settings

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from captionacc_dagster.resources.embedded_postgres import EmbeddedPostgres
+from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 from tests.left_out import SUPABASE_CLI
 
 _SECONDS = 120

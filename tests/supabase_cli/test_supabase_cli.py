@@ -2,13 +2,13 @@
 
 import pytest
 
-from captionacc_dagster.resources.migrations import (
+from captionacc_dagster.resources.catalog.migrations import (
     load_migrations,
     migrate,
     pending_migrations,
     write_migrations,
 )
-from tests.catalog.schema_dump import dumped
+from tests.resources.catalog.schema_dump import dumped
 from tests.supabase_cli.conftest import Project
 
 pytestmark = pytest.mark.system("supabase-cli")

@@ -1,0 +1,1 @@
+"""What remote calls cost: estimates before them, the ledger after them."""

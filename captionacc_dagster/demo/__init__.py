@@ -1,0 +1,1 @@
+"""The sample video, drawn by code, with the truth beside it."""

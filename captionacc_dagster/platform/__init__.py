@@ -1,0 +1,1 @@
+"""The embedded platform on one machine: its home, and the processes that keep it moving."""

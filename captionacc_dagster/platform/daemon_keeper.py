@@ -1,0 +1,165 @@
+"""A daemon for a command that needs one: another command's while there is one, else its own.
+
+What counts is the process, by a lock that ends with it (``role_lock.py``). Daemons that the platform did not
+start (``dagster dev``) are found among this machine's processes. Only where Dagster's home belongs to a
+deployment may a daemon be on another machine: there its heartbeat stands for it, and is looked at again for
+as long as somebody relies on it.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from captionacc_dagster.platform.ports import described
+from captionacc_dagster.platform.services import Services, daemon_lock, relying_lock
+from captionacc_dagster.settings import Settings
+
+#: A daemon beats every 30 s.
+HEARTBEAT_SECONDS = 75.0
+#: How often a heartbeat is looked up, which is a query.
+_BEAT_LOOK_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Who runs a home's daemon, in words, and whether it still does."""
+
+    what: str
+    is_alive: Callable[[], bool]
+
+
+def find_runner(settings: Settings) -> Runner | None:
+    """Who runs the daemon of the settings' Dagster home; None when nobody does. Makes and starts nothing."""
+    lock = daemon_lock(settings)
+    if holder := lock.holder():
+        return Runner(str(holder), lock.is_held)
+    if process := _foreign_daemon(settings.dagster_home):
+        return Runner(described(process), lambda: _is_running(process))
+    if _may_be_elsewhere(settings) and _heartbeat_age() < HEARTBEAT_SECONDS:
+        return Runner("a daemon on another machine", _Heartbeat().is_young)
+    return None
+
+
+class DaemonKeeper:
+    """Sees to it that a daemon runs for as long as the block lasts; :meth:`check` is called between looks.
+
+    ``say`` gets a sentence when another's daemon is relied on, and when it is replaced. When the block is
+    left, an own daemon ends; commands that relied on it go on with its runs.
+    """
+
+    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
+        self._settings, self._say = settings, say
+        self._lock = daemon_lock(settings)
+        self._reliers = relying_lock(settings)
+        self._is_relying = False
+        self.own: Services | None = None
+        self.other: Runner | None = None
+
+    def __enter__(self) -> "DaemonKeeper":
+        try:
+            self.check()
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._leave()
+
+    def check(self) -> None:
+        """Take the daemon's role over when nobody has it. :class:`ServiceError` when the own one ended."""
+        if self.own is not None:
+            if name := self.own.ended():
+                raise self.own.error(name)
+        elif self.other is None or not self.other.is_alive():
+            self._find_or_start()
+
+    def _find_or_start(self) -> None:
+        former, self.other = self.other, find_runner(self._settings)
+        if self.other is not None:
+            self._is_relying = self._is_relying or self._rely()
+            self._say(f"{self.other.what} runs the platform of this home; this command relies on it.")
+            return
+        if not self._lock.take():
+            return  # somebody was quicker; the next look finds who
+        self._reliers.release()
+        self._is_relying = False
+        if former is not None:
+            self._say(f"{former.what} has ended; this command goes on by itself.")
+        self.own = Services(self._settings)
+        self.own.start_daemon(self._lock)
+
+    def _rely(self) -> bool:
+        with suppress(OSError):  # a deployment's home may be read-only
+            return self._reliers.share()
+        return False
+
+    def _leave(self) -> None:
+        self._reliers.release()
+        if self.own is not None:
+            self.own.stop(leave_runs=self._reliers.is_held(shared_too=True))
+            self.own = None
+            if _may_be_elsewhere(self._settings):
+                _forget_heartbeats()
+        self._lock.release()
+
+
+def _foreign_daemon(dagster_home: Path) -> psutil.Process | None:
+    """A daemon of this Dagster home that holds no lock: one that was started with Dagster's own commands."""
+    for process in psutil.process_iter(["cmdline"]):
+        command = " ".join(process.info["cmdline"] or ())
+        if "dagster-daemon run" not in command and "dagster._daemon run" not in command:
+            continue
+        with suppress(psutil.Error, OSError):
+            home = process.environ().get("DAGSTER_HOME", "")
+            if home and Path(home).resolve() == dagster_home.resolve() and _is_running(process):
+                return process
+    return None
+
+
+def _is_running(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _may_be_elsewhere(settings: Settings) -> bool:
+    return settings.dagster_home.resolve() != (settings.home / "dagster").resolve()
+
+
+def _heartbeat_age() -> float:
+    """Seconds since the daemon that evaluates sensors was heard of; infinite if it never was."""
+    if not (Path(os.environ.get("DAGSTER_HOME", "/nowhere")) / "dagster.yaml").exists():
+        return float("inf")
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        beat = instance.get_daemon_heartbeats().get("SENSOR")
+        return float("inf") if beat is None else time.time() - beat.timestamp
+
+
+def _forget_heartbeats() -> None:
+    """Of the daemon that this command ended: the next one need not wait until they are old."""
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        instance.wipe_daemon_heartbeats()
+
+
+class _Heartbeat:
+    """The heartbeat of a daemon that cannot be seen, looked up now and then."""
+
+    def __init__(self) -> None:
+        self._seen_at, self._is_young = time.monotonic(), True
+
+    def is_young(self) -> bool:
+        if time.monotonic() - self._seen_at > _BEAT_LOOK_SECONDS:
+            self._seen_at, self._is_young = time.monotonic(), _heartbeat_age() < HEARTBEAT_SECONDS
+        return self._is_young

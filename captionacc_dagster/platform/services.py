@@ -1,0 +1,256 @@
+"""The processes that keep the embedded platform moving: Dagster's daemon and its web server.
+
+They end with the command that started them, whatever ends that one (``service_process.py``), and take their
+code servers and runs along, unless another command goes on with these.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+
+import psutil
+
+from captionacc_dagster.platform.dagster_home import prepare_dagster_home
+from captionacc_dagster.platform.homes import make_private
+from captionacc_dagster.platform.orphans import DAEMON_LOCK
+from captionacc_dagster.platform.role_lock import Holder, RoleLock, ServiceError
+from captionacc_dagster.settings import Settings
+
+DEFINITIONS_MODULE = "captionacc_dagster.definitions"
+#: Of Dagster's processes, unless set otherwise.
+SERVICE_ENVIRONMENT = {
+    # Idle threads of PyTorch and OpenCV wait instead of spinning: several runs share the cores.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # Threads of the code server. A launch and a sensor's tick take one each for seconds; by default there are
+    # four more than cores, so that they would wait for each other.
+    "DAGSTER_GRPC_MAX_WORKERS": "32",
+}
+DAEMON, WEB_SERVER = "dagster-daemon", "dagster-webserver"
+#: How long a process may take to end in its own way.
+_END_SECONDS = 10.0
+#: The same for a code server, which reports its runs' ends meanwhile.
+_SERVER_END_SECONDS = 5.0
+
+
+def daemon_lock(settings: Settings) -> RoleLock:
+    """The role of the daemon: whoever has it runs one for this home of Dagster's."""
+    return RoleLock(settings.dagster_home / "services" / "daemon.lock")
+
+
+def web_lock(settings: Settings) -> RoleLock:
+    """The role of the web server of this home of Dagster's."""
+    return RoleLock(settings.dagster_home / "services" / "web.lock")
+
+
+def relying_lock(settings: Settings) -> RoleLock:
+    """Shared by the commands that rely on another's daemon."""
+    return RoleLock(settings.dagster_home / "services" / "relying.lock")
+
+
+class Services:
+    """Processes of this command, and where they write their logs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.log_folder = settings.home / "logs"
+        self.processes: dict[str, subprocess.Popen] = {}
+        #: What the daemon holds, once it was started.
+        self.daemon_lock: RoleLock | None = None
+        # Nobody writes into it: its end tells the processes that this one is gone.
+        self._pipe = list(os.pipe())
+
+    def start_daemon(self, lock: RoleLock) -> None:
+        """Start the daemon, which keeps ``lock`` until it ends."""
+        self.daemon_lock = lock
+        self._start(DAEMON, ["dagster._daemon", "run", "-m", DEFINITIONS_MODULE], lock.fileno())
+
+    def start_webserver(self) -> None:
+        """Start Dagster's web server on the settings' host and port."""
+        address = ["-h", self.settings.host, "-p", str(self.settings.port)]
+        self._start(WEB_SERVER, ["dagster_webserver", "-m", DEFINITIONS_MODULE, *address])
+
+    def _start(self, name: str, module: list[str], lock: int = -1) -> None:
+        make_private(self.log_folder)
+        environment = {
+            **SERVICE_ENVIRONMENT,
+            **os.environ,
+            "DAGSTER_HOME": str(self.settings.dagster_home),
+            "CAPTIONACC_HOME": str(self.settings.home),
+            DAEMON_LOCK: str(daemon_lock(self.settings).path),
+        }
+        lifeline = self._pipe[0]
+        command = [
+            sys.executable,
+            "-m",
+            "captionacc_dagster.platform.service_process",
+            str(lifeline),
+            str(lock),
+        ]
+        with (self.log_folder / f"{name}.log").open("ab") as log:
+            # A session of its own: Ctrl-C reaches only this process, which then stops them in order.
+            self.processes[name] = subprocess.Popen(
+                [*command, *module],
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=[descriptor for descriptor in (lifeline, lock) if descriptor >= 0],
+            )
+
+    def ended(self) -> str | None:
+        """Name of a process that is no longer running, if any."""
+        return next((name for name, process in self.processes.items() if process.poll() is not None), None)
+
+    def error(self, name: str) -> ServiceError:
+        """What to say of a process that ended by itself: its last words, and where the others are."""
+        log = self.log_folder / f"{name}.log"
+        words = log.read_text(errors="replace").split("\n") if log.exists() else []
+        last = next((line.strip() for line in reversed(words) if line.strip()), "")
+        return ServiceError(f"{name} ended{f' ({last[-200:]})' if last else ''}; see {log}")
+
+    def stop(self, *, leave_runs: bool = False) -> None:
+        """End the processes, their code servers and their runs, within seconds.
+
+        Runs are killed, not cancelled: a daemon of later starts them again, and takes up their remote calls.
+        With ``leave_runs`` the daemon's code server ends by itself after its runs.
+        """
+        with _uninterrupted():
+            servers = {name: _code_servers(process.pid) for name, process in self.processes.items()}
+            for process in self.processes.values():
+                process.terminate()
+            for process in self.processes.values():
+                _wait_or_kill(process)
+            if leave_runs:
+                servers.pop(DAEMON, None)
+            _end_code_servers([server for found in servers.values() for server in found])
+            self.processes.clear()
+            while self._pipe:
+                os.close(self._pipe.pop())
+
+
+@contextmanager
+def running_services(settings: Settings, webserver: bool) -> Iterator[Services]:
+    """Dagster's daemon, and its web server when asked for, until the block is left.
+
+    Raises :class:`ServiceError` when another command runs the daemon of this home.
+    """
+    prepare_dagster_home(settings)
+    lock = daemon_lock(settings)
+    if not lock.take():
+        raise ServiceError(f"{lock.holder() or 'another command'} runs the daemon of {settings.dagster_home}")
+    services = Services(settings)
+    try:
+        services.start_daemon(lock)
+        if webserver:
+            services.start_webserver()
+        yield services
+    finally:
+        services.stop()
+        lock.release()
+
+
+def wait_for_runs(video_ids: Collection[str], check: Callable[[], None], timeout: float = 60) -> None:
+    """Wait until Dagster has no unfinished run of these videos; ``check`` raises when that is pointless."""
+    import dagster as dg
+    from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+
+    deadline = time.monotonic() + timeout
+    with dg.DagsterInstance.get() as instance:
+        while time.monotonic() < deadline:
+            runs = instance.get_runs(dg.RunsFilter(statuses=list(NOT_FINISHED_STATUSES)))
+            if not any(run.tags.get("dagster/partition") in video_ids for run in runs):
+                return
+            check()
+            time.sleep(0.5)
+
+
+def end_holders(settings: Settings, timeout: float = 60) -> Iterator[Holder]:
+    """End the commands that run this home's services, as Ctrl-C does, and give each that ended.
+
+    One that relied on another takes its place, and is ended in turn. Raises :class:`ServiceError` when one
+    stays.
+    """
+    deadline = time.monotonic() + timeout
+    locks = [web_lock(settings), daemon_lock(settings)]
+    while True:
+        holder = next((found for lock in locks if (found := lock.holder())), None)
+        if holder is None:
+            if not relying_lock(settings).is_held(shared_too=True) or time.monotonic() > deadline:
+                return
+            time.sleep(0.2)
+            continue
+        process = holder.process()
+        if process is not None:
+            process.terminate()
+        while any(_is_of(lock.holder(), holder) for lock in locks):
+            if time.monotonic() > deadline:
+                raise ServiceError(f"{holder} does not end within {timeout:.0f} s")
+            time.sleep(0.1)
+        yield holder
+
+
+def _is_of(found: Holder | None, holder: Holder) -> bool:
+    return found is not None and (found.pid, found.created) == (holder.pid, holder.created)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A second Ctrl-C does not cut an orderly end short."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # Noted first: a signal that comes while they are set must not leave them ignored for good.
+    former = {number: signal.getsignal(number) for number in numbers}
+    try:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _wait_or_kill(process: subprocess.Popen) -> None:
+    try:
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _code_servers(pid: int) -> list[psutil.Process]:
+    """Dagster's code servers among the descendants of a process."""
+    found = []
+    with contextlib.suppress(psutil.Error):
+        for process in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if process.cmdline()[2:5] == ["dagster", "api", "grpc"]:
+                    found.append(process)
+    return found
+
+
+def _end_code_servers(servers: list[psutil.Process]) -> None:
+    """Kill the code servers' runs, let the servers report that, and end them."""
+    workers = []
+    for server in servers:
+        with contextlib.suppress(psutil.Error):
+            workers += server.children(recursive=True)
+    _signal(workers, signal.SIGKILL)
+    _signal(servers, signal.SIGTERM)
+    _, left = psutil.wait_procs(servers, _SERVER_END_SECONDS)
+    _signal(left, signal.SIGKILL)
+    psutil.wait_procs([*left, *workers], _SERVER_END_SECONDS)
+
+
+def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(number)

@@ -1,0 +1,259 @@
+"""Applies ``supabase/migrations`` to any PostgreSQL, recorded as the Supabase CLI records them.
+
+The CLI and this module agree on ``supabase_migrations.schema_migrations``, so either can go on
+where the other stopped. The checksums of the files are kept beside it: a file that changed after
+it was applied would leave two databases of one version with different contents. A database may hold
+catalogues in several schemas, and a web app's own migrations: each is judged by its own records.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import psycopg
+
+from captionacc_dagster.resources.catalog.postgres_errors import connect, plain_reason
+from captionacc_dagster.resources.catalog.schema_names import (
+    DEFAULT_SCHEMA,
+    rendered,
+    schema_version,
+    version_suffix,
+)
+from modal_gpu.errors import CaptionAccError
+
+_FILE_NAME = re.compile(r"(\d+)_(.*)\.sql")
+#: Any constant will do; it must only be the same for all who migrate one database.
+_ADVISORY_LOCK = 0x43415054494F4E
+_BOOKKEEPING = """
+create schema if not exists supabase_migrations;
+create table if not exists supabase_migrations.schema_migrations (version text not null primary key);
+alter table supabase_migrations.schema_migrations add column if not exists statements text[];
+alter table supabase_migrations.schema_migrations add column if not exists name text;
+create table if not exists supabase_migrations.captionacc_checksums (
+    version text not null primary key, sha256 text not null, recorded_at timestamptz not null default now()
+);
+alter table supabase_migrations.captionacc_checksums
+    add column if not exists schema_name text not null default 'captionacc';
+"""
+
+
+class MigrationError(CaptionAccError):
+    """A migration failed, or the database and the files do not fit; nothing of it was applied."""
+
+
+class MigrationChangedError(MigrationError):
+    """A file differs from what was applied under its name."""
+
+
+class DatabaseTooNewError(MigrationError):
+    """The database has migrations that this version of the code does not know."""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One file: ``version`` is the digits before the first underscore, ``name`` what follows.
+
+    ``text`` is what is applied to the schema, ``source`` the file that it was made from.
+    """
+
+    version: str
+    name: str
+    text: str
+    source: str
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.version}_{self.name}.sql"
+
+    @property
+    def sha256(self) -> str:
+        """Of the source: how another schema's name is put in may change."""
+        return hashlib.sha256(self.source.encode()).hexdigest()
+
+    def in_schema(self, schema: str) -> "Migration":
+        """The same step for a catalogue in another schema."""
+        if schema == DEFAULT_SCHEMA:
+            return self
+        version, name = schema_version(self.version, schema), f"{schema}_{self.name}"
+        return Migration(version, name, rendered(self.source, schema), self.source)
+
+
+def migrations_directory() -> Path:
+    """The checkout's ``supabase/migrations``, or the copy inside an installed package."""
+    package = Path(str(resources.files("captionacc_dagster")))
+    for candidate in (package.parent / "supabase" / "migrations", package / "_migrations"):
+        if candidate.is_dir():
+            return candidate
+    raise MigrationError(f"no migrations beside {package}: reinstall the package, or run from a checkout")
+
+
+def load_migrations(directory: Path | None = None, schema: str = DEFAULT_SCHEMA) -> list[Migration]:
+    """All migrations of a folder in order, for a schema.
+
+    Raises :class:`MigrationError` for two of one version, and for a name that no schema of ours can have.
+    """
+    directory = directory or migrations_directory()
+    found: dict[str, Migration] = {}
+    for path in sorted(directory.glob("*.sql")):
+        match = _FILE_NAME.fullmatch(path.name)
+        if match is None:
+            raise MigrationError(f"{path}: a migration is named <timestamp>_<name>.sql")
+        # Universal newlines: a checkout on Windows must have the same checksums.
+        text = path.read_text(encoding="utf-8")
+        migration = Migration(match[1], match[2], text, text)
+        if other := found.get(migration.version):
+            raise MigrationError(f"{path}: version {migration.version} is also {other.file_name}")
+        found[migration.version] = migration
+    if not found:
+        raise MigrationError(f"{directory} holds no migrations")
+    ordered = sorted(found.values(), key=lambda migration: int(migration.version))
+    try:
+        return [migration.in_schema(schema) for migration in ordered]
+    except ValueError as error:
+        raise MigrationError(str(error)) from None
+
+
+def write_migrations(folder: Path, schema: str = DEFAULT_SCHEMA) -> list[Path]:
+    """Write a schema's migrations into a folder for ``supabase db push``; gives the files that are new.
+
+    Raises :class:`MigrationError` when a file of the same name has other contents; then nothing is written.
+    """
+    files = {folder / migration.file_name: migration.text for migration in load_migrations(schema=schema)}
+    present = {path: path.read_text(encoding="utf-8") for path in files if path.exists()}
+    for path, text in present.items():
+        if text != files[path]:
+            raise MigrationError(f"{path} is there with other contents: move it away, then write again")
+    folder.mkdir(parents=True, exist_ok=True)
+    new = [path for path in files if path not in present]
+    for path in new:
+        path.write_text(files[path], encoding="utf-8")
+    return new
+
+
+def migrate(dsn: str, *, schema: str = DEFAULT_SCHEMA, directory: Path | None = None) -> list[str]:
+    """Bring a schema of a database up to date; gives the names of the files that were applied, in order.
+
+    Idempotent. Each file is one transaction with its record; callers that come meanwhile wait.
+    A missing file of an older date than the newest applied one is applied too.
+
+    Raises :class:`MigrationError` (and its subclasses), and ``CatalogUnavailableError``.
+    """
+    migrations = load_migrations(directory, schema)
+    applied = []
+    with connect(dsn) as connection:
+        connection.execute("set statement_timeout = '10min'")
+        connection.execute("set lock_timeout = '2min'")
+        connection.execute("set client_min_messages = warning")
+        try:
+            connection.execute("select pg_advisory_lock(%s)", [_ADVISORY_LOCK])
+        except psycopg.errors.LockNotAvailable:
+            raise MigrationError("another process has been migrating this database for 2 minutes") from None
+        try:
+            for migration in _pending(connection, migrations, schema):
+                _apply(connection, migration, schema)
+                applied.append(migration.file_name)
+        finally:
+            if not connection.closed:
+                connection.execute("select pg_advisory_unlock(%s)", [_ADVISORY_LOCK])
+    return applied
+
+
+def pending_migrations(dsn: str, *, schema: str = DEFAULT_SCHEMA, directory: Path | None = None) -> list[str]:
+    """Names of the files that :func:`migrate` would apply; changes nothing."""
+    migrations = load_migrations(directory, schema)
+    with connect(dsn) as connection:
+        (table,) = connection.execute(
+            "select to_regclass('supabase_migrations.schema_migrations')"
+        ).fetchone()
+        done = set() if table is None else _applied(connection)
+    return [migration.file_name for migration in migrations if migration.version not in done]
+
+
+def _applied(connection: psycopg.Connection) -> set[str]:
+    rows = connection.execute("select version from supabase_migrations.schema_migrations")
+    return {version for (version,) in rows}
+
+
+def _pending(connection: psycopg.Connection, migrations: list[Migration], schema: str) -> list[Migration]:
+    try:
+        with connection.transaction():
+            connection.execute(_BOOKKEEPING)
+    except psycopg.Error as error:
+        raise MigrationError(f"the record of migrations cannot be made: {plain_reason(error)}") from None
+    applied = _applied(connection)
+    checksums = dict(
+        connection.execute(
+            "select version, sha256 from supabase_migrations.captionacc_checksums where schema_name = %s",
+            [schema],
+        )
+    )
+    _check_not_too_new(applied, set(checksums), migrations, schema)
+    for migration in migrations:
+        if migration.version not in applied:
+            continue
+        if migration.version not in checksums:
+            # The Supabase CLI applied it, which keeps no checksum.
+            _record_checksum(connection, migration, schema)
+        elif checksums[migration.version] != migration.sha256:
+            raise MigrationChangedError(
+                f"{migration.file_name} changed after it was applied: restore it, and put the change in a "
+                "new file"
+            )
+    return [migration for migration in migrations if migration.version not in applied]
+
+
+def _check_not_too_new(
+    applied: set[str], recorded: set[str], migrations: list[Migration], schema: str
+) -> None:
+    """Raise for a version of this schema that the files do not reach.
+
+    The Supabase CLI's record alone does not say whose ``captionacc``'s versions are: a web app's own
+    migrations are of the same form, and none of ours.
+    """
+    ours = recorded & applied
+    if schema != DEFAULT_SCHEMA:
+        ours |= {
+            version for version in applied if len(version) == 18 and version[12:] == version_suffix(schema)
+        }
+    newest = max(int(migration.version) for migration in migrations)
+    known = {migration.version for migration in migrations}
+    if unknown := sorted(version for version in ours - known if int(version) > newest):
+        raise DatabaseTooNewError(
+            f"the database has migrations that this version does not know ({', '.join(unknown)}): "
+            "upgrade captionacc-dagster, or restore a backup"
+        )
+
+
+def _apply(connection: psycopg.Connection, migration: Migration, schema: str) -> None:
+    try:
+        with connection.transaction():
+            # Without parameters psycopg sends the whole file at once, statements and all.
+            connection.execute(migration.text)
+            # A file that sets its search path must not change where the next one lands.
+            connection.execute("reset search_path")
+            connection.execute(
+                "insert into supabase_migrations.schema_migrations (version, name, statements)"
+                " values (%s, %s, %s)",
+                [migration.version, migration.name, [migration.text]],
+            )
+            _record_checksum(connection, migration, schema)
+    except psycopg.Error as error:
+        line = _line(error, migration)
+        raise MigrationError(
+            f"{migration.file_name}{line}: {plain_reason(error)}; nothing of it was applied"
+        ) from None
+
+
+def _record_checksum(connection: psycopg.Connection, migration: Migration, schema: str) -> None:
+    connection.execute(
+        "insert into supabase_migrations.captionacc_checksums (version, sha256, schema_name)"
+        " values (%s, %s, %s)",
+        [migration.version, migration.sha256, schema],
+    )
+
+
+def _line(error: psycopg.Error, migration: Migration) -> str:
+    position = error.diag.statement_position
+    return f", line {migration.text.count(chr(10), 0, int(position) - 1) + 1}" if position else ""

@@ -1,0 +1,192 @@
+"""The catalogue over a PostgreSQL connection: the embedded server, or any other."""
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from captionacc_dagster.resources.catalog import (
+    ERRORS_BY_SQLSTATE,
+    CatalogAccessError,
+    CatalogError,
+    CatalogUnavailableError,
+)
+from captionacc_dagster.resources.catalog.function_catalog import AnyOf, FunctionCatalog, Row, Where
+from captionacc_dagster.resources.catalog.postgres_errors import (
+    connect,
+    connection_parameters,
+    is_not_migrated,
+    plain_reason,
+    shown,
+    translated,
+)
+from captionacc_dagster.resources.catalog.schema_names import DEFAULT_SCHEMA, not_migrated
+
+# The pool warns of every failed attempt in the database's words; callers get an error of their own.
+logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+
+_OPERATORS = {
+    "eq": "=",
+    "lt": "<",
+    "lte": "<=",
+    "gt": ">",
+    "gte": ">=",
+    "is": "is",
+    "is_not": "is not",
+}
+
+
+class PostgresCatalog(FunctionCatalog):
+    """:class:`~captionacc_dagster.resources.catalog.Catalog` through psycopg.
+
+    Connects at the first call. One instance serves many threads, and a forked child gets
+    connections of its own. A statement that takes longer than ``statement_timeout_seconds``, and a
+    server that does not answer within ``connect_timeout_seconds``, is a ``CatalogUnavailableError``.
+    Behind a connection pooler use its session mode.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        schema: str = DEFAULT_SCHEMA,
+        max_connections: int = 4,
+        statement_timeout_seconds: float = 15,
+        connect_timeout_seconds: float = 10,
+    ) -> None:
+        self._dsn = dsn
+        self._schema = schema
+        self._max_connections = max_connections
+        self._statement_timeout = statement_timeout_seconds
+        self._connect_timeout = connect_timeout_seconds
+        self._parameters = connection_parameters(dsn)
+        self._guard = threading.Lock()
+        self._pool: ConnectionPool | None = None
+        self._pid = os.getpid()
+
+    def __repr__(self) -> str:
+        return f"PostgresCatalog({shown(self._dsn)})"
+
+    def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        pool, self._pool = self._pool, None
+        if pool is not None and self._pid == os.getpid():
+            pool.close()
+
+    # -- transport ---------------------------------------------------------------------------
+
+    def _open_pool(self) -> ConnectionPool:
+        if self._pid != os.getpid():
+            # After a fork the parent's sockets and pool threads are not ours to use or to close.
+            self._guard = threading.Lock()
+            self._pool, self._pid = None, os.getpid()
+        with self._guard:
+            if self._pool is None:
+                # A first connection in the open: the pool would only time out, not say why.
+                connect(self._dsn).close()
+                self._pool = ConnectionPool(
+                    make_conninfo(**self._parameters),
+                    min_size=0,
+                    max_size=self._max_connections,
+                    max_idle=60,
+                    timeout=self._connect_timeout,
+                    kwargs={"autocommit": True, "row_factory": dict_row, "prepare_threshold": None},
+                    configure=self._configure,
+                    check=ConnectionPool.check_connection,
+                    open=True,
+                )
+            return self._pool
+
+    def _configure(self, connection: psycopg.Connection) -> None:
+        connection.execute(f"set statement_timeout = {int(self._statement_timeout * 1000)}")
+        connection.execute(f"set lock_timeout = {int(self._statement_timeout * 1000)}")
+        connection.execute("set timezone = 'UTC'")
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+        try:
+            with self._open_pool().connection() as connection:
+                yield connection
+        except PoolTimeout:
+            connect(self._dsn).close()  # says why, when it is the server
+            raise CatalogUnavailableError(
+                f"no connection to the catalogue's database became free within {self._connect_timeout:g} s"
+            ) from None
+        except psycopg.Error as error:
+            raise self._error(error) from None
+
+    def _error(self, error: psycopg.Error) -> Exception:
+        if kind := ERRORS_BY_SQLSTATE.get(error.sqlstate or ""):
+            return kind(plain_reason(error))
+        if is_not_migrated(error):
+            return CatalogAccessError(
+                not_migrated(self._schema, plain_reason(error), self._other_catalogues())
+            )
+        return translated(error, self._parameters)
+
+    def _other_catalogues(self) -> list[str]:
+        """Schemas of this database that hold a catalogue, without this one's; for an error's advice."""
+        with contextlib.suppress(psycopg.Error, CatalogError), connect(self._dsn) as connection:
+            rows = connection.execute(
+                "select schemaname from pg_tables where tablename = 'video_database_state'"
+                " and schemaname <> %s order by 1",
+                [self._schema],
+            )
+            return [schema for (schema,) in rows]
+        return []
+
+    def _call(self, function: str, **arguments: Any) -> list[Row]:
+        named = sql.SQL(", ").join(
+            sql.SQL("{} => {}").format(sql.Identifier(f"p_{name}"), sql.Placeholder(name))
+            for name in arguments
+        )
+        query = sql.SQL("select * from {}({})").format(sql.Identifier(self._schema, function), named)
+        adapted = {name: _adapted(value) for name, value in arguments.items()}
+        with self._connection() as connection:
+            return connection.execute(query, adapted).fetchall()
+
+    def _select(
+        self, table: str, where: Sequence[Where | AnyOf], order: Sequence[str], limit: int | None = None
+    ) -> list[Row]:
+        arguments: list[Any] = []
+        conditions = [sql.SQL("true"), *(_condition(condition, arguments) for condition in where)]
+        query = sql.SQL("select * from {} where {} order by {} limit {}").format(
+            sql.Identifier(self._schema, table),
+            sql.SQL(" and ").join(conditions),
+            sql.SQL(", ").join(map(_order, order)),
+            sql.Placeholder(),
+        )
+        with self._connection() as connection:
+            return connection.execute(query, [*arguments, limit]).fetchall()
+
+
+def _condition(condition: Where | AnyOf, arguments: list[Any]) -> sql.Composable:
+    if isinstance(condition, AnyOf):
+        parts = [_condition(part, arguments) for part in condition.comparisons]
+        return sql.SQL("({})").format(sql.SQL(" or ").join(parts))
+    column = sql.Identifier(condition.column)
+    if condition.operator in ("is", "is_not") and condition.value is None:
+        return sql.SQL("{} {} null").format(column, sql.SQL(_OPERATORS[condition.operator]))
+    arguments.append(condition.value)
+    return sql.SQL("{} {} {}").format(column, sql.SQL(_OPERATORS[condition.operator]), sql.Placeholder())
+
+
+def _order(column: str) -> sql.Composable:
+    name = sql.Identifier(column.removeprefix("-"))
+    return sql.SQL("{} desc").format(name) if column.startswith("-") else name
+
+
+def _adapted(value: Any) -> Any:
+    if isinstance(value, list) and not any(isinstance(item, tuple) for item in value):
+        # Ids; as text, so that PostgreSQL takes them for whatever integers the function wants.
+        return f"{{{','.join(map(str, value))}}}"
+    return Jsonb(value) if isinstance(value, dict | list) else value

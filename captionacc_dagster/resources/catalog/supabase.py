@@ -1,0 +1,322 @@
+"""The catalogue over a Supabase project's API, with its service-role key.
+
+Functions are called by ``rpc``, listings are selects; the rules are the database's either way.
+The key goes into the client's headers and nowhere else: no message, ``repr`` or log holds it.
+"""
+
+import base64
+import binascii
+import functools
+import json
+import logging
+import math
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import httpx
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from captionacc_dagster.resources.catalog import (
+    ERRORS_BY_SQLSTATE,
+    CatalogAccessError,
+    CatalogError,
+    CatalogUnavailableError,
+)
+from captionacc_dagster.resources.catalog.function_catalog import REPEATABLE, AnyOf, FunctionCatalog, Where
+from captionacc_dagster.resources.catalog.function_catalog import Row as TableRow
+from captionacc_dagster.resources.catalog.postgres_errors import MIGRATE, by_row
+from captionacc_dagster.resources.catalog.schema_names import DEFAULT_SCHEMA, not_migrated
+from modal_gpu.error_table import Meaning, Row, look_up
+
+if TYPE_CHECKING:
+    from postgrest import APIError
+
+    from supabase import Client
+
+# A line for every request, in every run's log.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+#: Rows that Supabase's API gives at most in one answer, unless a project is set otherwise.
+_MAX_ROWS = 1000
+_ATTEMPTS = 4
+
+
+class _RetryableError(Exception):
+    """An error that may go away. ``done``: whether the call may have been carried out."""
+
+    def __init__(self, error: CatalogUnavailableError, done: bool) -> None:
+        self.error, self.done = error, done
+
+
+class SupabaseCatalog(FunctionCatalog):
+    """:class:`~captionacc_dagster.resources.catalog.Catalog` through supabase-py.
+
+    ``url`` is the project's (``https://<ref>.supabase.co``), ``key`` its service-role or secret key;
+    ``schema`` must be among the project's exposed schemas. The client is made at the first call; one
+    instance serves many threads, and a forked child makes a client of its own.
+
+    An answer that takes longer than ``timeout_seconds``, and a server that cannot be reached within
+    ``connect_timeout_seconds``, is a ``CatalogUnavailableError``. Before that a call is repeated, with
+    growing pauses, when it certainly was not carried out, or when repeating it changes nothing.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        schema: str = DEFAULT_SCHEMA,
+        timeout_seconds: float = 20,
+        connect_timeout_seconds: float = 5,
+        retry_pause_seconds: float = 0.25,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            raise CatalogAccessError("SUPABASE_URL should look like https://<project>.supabase.co")
+        _check_key(key)
+        self._url = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/").removesuffix("/rest/v1")
+        self._key = key
+        self._schema = schema
+        self._timeout = httpx.Timeout(timeout_seconds, connect=connect_timeout_seconds)
+        self._pause = retry_pause_seconds
+        self._guard = threading.Lock()
+        self._client: Client | None = None
+        self._pid = os.getpid()
+
+    def __repr__(self) -> str:
+        return f"SupabaseCatalog({self._url!r}, schema={self._schema!r})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a catalogue holds a key and is not to be pickled")
+
+    def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        client, self._client = self._client, None
+        if client is not None and self._pid == os.getpid():
+            client.postgrest.session.close()
+
+    # -- transport ---------------------------------------------------------------------------
+
+    def _open_client(self) -> "Client":
+        if self._pid != os.getpid():
+            # After a fork the parent's sockets are not ours to use.
+            self._guard = threading.Lock()
+            self._client, self._pid = None, os.getpid()
+        with self._guard:
+            if self._client is None:
+                from supabase.lib.client_options import SyncClientOptions
+
+                from supabase import create_client
+
+                self._client = create_client(
+                    self._url,
+                    self._key,
+                    options=SyncClientOptions(
+                        schema=self._schema,
+                        httpx_client=httpx.Client(timeout=self._timeout),
+                        # supabase-py repeats reads only, and gives up on time-outs; see _send.
+                        postgrest_client_retry=False,
+                        auto_refresh_token=False,
+                        persist_session=False,
+                    ),
+                )
+            return self._client
+
+    def _call(self, function: str, **arguments: Any) -> list[TableRow]:
+        parameters = {f"p_{name}": _plain(value) for name, value in arguments.items()}
+        answer = self._send(
+            lambda client: client.rpc(function, parameters).execute().data, function in REPEATABLE
+        )
+        if isinstance(answer, Mapping):
+            return [dict(answer)]
+        if isinstance(answer, list) and all(isinstance(row, Mapping) for row in answer):
+            return answer
+        return [{function: answer}]
+
+    def _claim(
+        self, function: str, limit: int, restart_after: float, max_unstarted: int, tenant_limit: int | None
+    ) -> list[TableRow]:
+        # What the API leaves out of its answer would be claimed and lost.
+        limit = _MAX_ROWS if _MAX_ROWS < limit <= 10_000 else limit
+        return super()._claim(function, limit, restart_after, max_unstarted, tenant_limit)
+
+    def _select(
+        self, table: str, where: Sequence[Where | AnyOf], order: Sequence[str], limit: int | None = None
+    ) -> list[TableRow]:
+        rows: list[TableRow] = []
+        while limit is None or len(rows) < limit:
+            size = _MAX_ROWS if limit is None else min(_MAX_ROWS, limit - len(rows))
+            page = self._send(functools.partial(self._page, table, where, order, len(rows), size), True)
+            rows += page
+            if len(page) < size:
+                break
+        return rows
+
+    @staticmethod
+    def _page(
+        table: str,
+        where: Sequence[Where | AnyOf],
+        order: Sequence[str],
+        offset: int,
+        size: int,
+        client: "Client",
+    ) -> list[TableRow]:
+        query = client.table(table).select("*")
+        for condition in where:
+            if isinstance(condition, AnyOf):
+                query = query.or_(",".join(_quoted_filter(part) for part in condition.comparisons))
+            else:
+                column, operator, value = _filter(condition)
+                query = query.filter(column, operator, value)
+        for column in order:
+            query = query.order(column.removeprefix("-"), desc=column.startswith("-"))
+        query = query.limit(size)
+        return (query.offset(offset) if offset else query).execute().data
+
+    def _send(self, request: Callable[["Client"], Any], repeatable: bool) -> Any:
+        def again(error: BaseException) -> bool:
+            return isinstance(error, _RetryableError) and (repeatable or not error.done)
+
+        try:
+            for attempt in Retrying(
+                retry=retry_if_exception(again),
+                wait=wait_random_exponential(multiplier=self._pause, max=5),
+                stop=stop_after_attempt(_ATTEMPTS),
+                reraise=True,
+            ):
+                with attempt:
+                    return self._send_once(request)
+        except _RetryableError as error:
+            raise error.error from None
+
+    def _send_once(self, request: Callable[["Client"], Any]) -> Any:
+        from postgrest import APIError
+
+        try:
+            answer = request(self._open_client())
+            if not (isinstance(answer, str) and answer.lstrip().startswith("<")):
+                return answer
+            refused = self._not_supabase("a page of HTML")
+        except APIError as error:
+            refused = self._refusal(error)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            refused = _RetryableError(self._unavailable(f"cannot be reached ({self._said(error)})"), False)
+        except httpx.TimeoutException:
+            refused = _RetryableError(
+                self._unavailable(f"did not answer within {self._timeout.read:g} s"), True
+            )
+        except httpx.TransportError as error:
+            refused = _RetryableError(self._unavailable(f"broke off ({self._said(error)})"), True)
+        raise refused from None
+
+    def _refusal(self, error: "APIError") -> Exception:
+        code, reason = str(error.code or ""), self._said(error)
+        if kind := ERRORS_BY_SQLSTATE.get(code):
+            return kind(reason)
+        if row := look_up("PostgreSQL", code):
+            return self._by_database(row, code, reason)
+        row = look_up("PostgREST", code, text=reason)
+        if row is None:
+            return CatalogError(f"the catalogue's database refused: {reason}")
+        if row.meaning.passes:
+            unavailable = self._unavailable(f"is disturbed ({code}: {reason})")
+            return _RetryableError(unavailable, row.meaning is Meaning.UNHEARD)
+        if row.meaning.is_operators:
+            return CatalogAccessError(self._what_to_set(row, code, reason))
+        if code.isdigit() and len(code) == 3:
+            return self._not_supabase(f"HTTP status {code}")
+        return CatalogError(f"the catalogue's database refused: {reason}")
+
+    def _what_to_set(self, row: Row, code: str, reason: str) -> str:
+        """The message for an error of the API that a person has to mend."""
+        project = f"the Supabase project at {self._url}"
+        if row.sign == "PGRST106":
+            said = f"does not expose the schema {self._schema!r} ({reason})"
+            return f"{project} {said}: migrate it and {row.advice}"
+        if row.sign.startswith("PGRST2"):
+            return not_migrated(self._schema, reason)
+        if row.advice.endswith("service-role key"):
+            return f"{project} does not take the key ({reason}): {row.advice}"
+        if row.advice.endswith("SUPABASE_URL"):
+            return str(self._not_supabase(f"HTTP status {code}"))
+        return f"{project} does not answer (HTTP status {code}): {row.advice}"
+
+    def _by_database(self, row: Row, code: str, reason: str) -> Exception:
+        """The error for a SQLSTATE, which came from the database behind the API."""
+        if row.advice == MIGRATE:
+            return CatalogAccessError(not_migrated(self._schema, reason))
+        if code == "42501":
+            return CatalogAccessError(
+                f"the key may not do this ({reason}): set SUPABASE_SERVICE_ROLE_KEY to the service-role key"
+            )
+        error = by_row(row, reason)
+        if isinstance(error, CatalogUnavailableError) and row.meaning is not Meaning.SLOW:
+            return _RetryableError(error, row.meaning is Meaning.UNHEARD)
+        return error
+
+    def _unavailable(self, what: str) -> CatalogUnavailableError:
+        return CatalogUnavailableError(
+            f"the Supabase project at {self._url} {what}: check SUPABASE_URL and the project's state"
+        )
+
+    def _not_supabase(self, answer: str) -> CatalogAccessError:
+        return CatalogAccessError(
+            f"{self._url} does not answer as a Supabase project does ({answer}): check SUPABASE_URL"
+        )
+
+    def _said(self, error: Exception) -> str:
+        parts = [str(error)]
+        if hasattr(error, "hint"):
+            # A page of HTML, when the server is no PostgREST, says nothing to anybody.
+            parts = [error.message, error.details if str(error.code)[:3] != error.code else None, error.hint]
+        said = " ".join(str(part).strip().rstrip(".") + "." for part in parts if part).rstrip(".")
+        return said.replace(self._key, "***")[:1000]
+
+
+def _check_key(key: str) -> None:
+    """Refuse what is certainly no service-role key, before anything is asked with it."""
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise CatalogAccessError("SUPABASE_SERVICE_ROLE_KEY is empty or has characters that no key has")
+    role = "anon" if key.startswith("sb_publishable_") else None
+    if key.count(".") == 2:
+        payload = key.split(".")[1]
+        try:
+            claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+            role = claims.get("role")
+        except (binascii.Error, ValueError, AttributeError):
+            raise CatalogAccessError(
+                "SUPABASE_SERVICE_ROLE_KEY looks like a JWT but cannot be read"
+            ) from None
+    if role in ("anon", "authenticated"):
+        raise CatalogAccessError(
+            f"SUPABASE_SERVICE_ROLE_KEY holds a key of the role {role}: use the service-role key, which "
+            "stays on servers"
+        )
+
+
+def _filter(condition: Where) -> tuple[str, str, str]:
+    operator = {"is_not": "not.is"}.get(condition.operator, condition.operator)
+    value = "null" if condition.value is None else _plain(condition.value)
+    return condition.column, operator, str(value)
+
+
+def _quoted_filter(condition: Where) -> str:
+    """A comparison inside a list of them, where commas, dots and brackets mean something."""
+    column, operator, value = _filter(condition)
+    if condition.value is not None:
+        value = '"{}"'.format(value.replace("\\", "\\\\").replace('"', '\\"'))
+    return f"{column}.{operator}.{value}"
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON that PostgreSQL reads as the same value."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Decimal) or (isinstance(value, float) and not math.isfinite(value)):
+        return str(value)
+    return value

@@ -1,0 +1,220 @@
+"""What the end of a run means for its video's row, when the run could not say so itself."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster._core.storage.dagster_run import RunRecord
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, RUN_KEY_TAG, WILL_RETRY_TAG
+
+from captionacc_dagster.assets.versions import BACKFILL_TAG
+from captionacc_dagster.resources.catalog import (
+    STAGES,
+    Catalog,
+    Stage,
+    UnknownVideoError,
+    VideoRow,
+)
+from captionacc_dagster.runs.tags import PARTITION, VIDEO
+from modal_gpu.errors import CaptionAccError
+
+Log = Callable[[str], None]
+
+#: The stage that each job begins with.
+FIRST_STAGE: dict[str, Stage] = {"layout": "layout", "captions": "boundaries", "caption_text": "text"}
+
+#: The event by which Dagster's daemon says so.
+_RETRY_FAILED = "Failed to retry run"
+CANCELLED = "The run was cancelled; retry it to go on."
+#: A row whose run ended is settled by the run's own word, or by the event; after that long by comparing.
+SETTLED_BY_THEN = timedelta(minutes=1)
+#: How long Dagster has to start a run again of which it said that it would.
+RETRIED_BY_THEN = timedelta(minutes=10)
+#: A row whose run the instance does not know. It may belong to an instance that was lost.
+LOST_AFTER = timedelta(hours=1)
+
+
+def will_be_retried(run: dg.DagsterRun) -> bool:
+    """Whether Dagster starts the run again, as another run."""
+    return run.tags.get(WILL_RETRY_TAG) == "true"
+
+
+def retry_went_wrong(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether Dagster meant to start a failed run again and could not, at that moment.
+
+    Its code server did not answer, or its database. Dagster gives the run up with the first such error and
+    says from then on that it will not retry; told of the failure anew, it decides anew.
+    """
+    if run.tags.get(WILL_RETRY_TAG) != "false":
+        return False
+    told = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    if not any(entry.dagster_event.message == _RETRY_FAILED for entry in told if entry.dagster_event):
+        return False
+    # Dagster may have made the new run and not have put it into the queue.
+    retry = instance.get_run_by_id(run.tags.get(AUTO_RETRY_RUN_ID_TAG, ""))
+    return retry is None or retry.status == dg.DagsterRunStatus.NOT_STARTED
+
+
+def settle_run(catalog: Catalog, run: dg.DagsterRun, message: str, error_type: str, log: Log) -> list[Stage]:
+    """End what the row still holds of a run that is over: its stages, or the one it never began.
+
+    Gives the stages that were ended. Nothing changes for a run that another displaced.
+    """
+    video_id = run.tags.get(VIDEO) or run.tags.get(PARTITION)
+    if not video_id:
+        return []
+    try:
+        video = catalog.get_video(video_id)
+    except UnknownVideoError:
+        return []
+    except CaptionAccError as error:
+        if error.lies_with_service:
+            raise
+        log(f"run {run.run_id}: {error}")
+        return []
+    ended: list[Stage] = []
+    for stage, owner in _left_by(video, run):
+        try:
+            catalog.fail_stage(video_id, stage, owner, message, error_type)
+            ended.append(stage)
+        except CaptionAccError as error:
+            if error.lies_with_service:
+                raise
+            log(f"{stage} of video {video_id} had ended already: {error}")
+    _settle_requests(catalog, video_id, run, message, log)
+    backfill_id = run.tags.get(BACKFILL_TAG)
+    if backfill_id and video.boundaries_last_run_id not in _same_work(run):
+        # It never began, so that the row does not tell.
+        catalog.end_backfill_video(backfill_id, video_id, message)
+    return ended
+
+
+def _same_work(run: dg.DagsterRun) -> set[str]:
+    """The run and the ones that it repeats: it may have died before it took over from them."""
+    return {run_id for run_id in (run.run_id, run.parent_run_id, run.root_run_id) if run_id}
+
+
+def _left_by(video: VideoRow, run: dg.DagsterRun) -> list[tuple[Stage, str]]:
+    """Stages to end, each with the run to name."""
+    runs = _same_work(run)
+    owned = [(stage, owner) for stage in STAGES if (owner := video.stage(stage).run_id) in runs and owner]
+    if owned:
+        return owned
+    first = FIRST_STAGE.get(run.job_name)
+    if first is None or run.tags.get(RUN_KEY_TAG, "").startswith("request/"):
+        return []
+    state = video.stage(first)
+    # Dagster takes a run key once: nobody else will begin this attempt.
+    never_began = (
+        state.status == "wait"
+        and state.run_id is None
+        and state.last_run_id not in runs
+        and _attempt(run) == state.attempts
+    )
+    return [(first, run.run_id)] if never_began else []
+
+
+def _attempt(run: dg.DagsterRun) -> int | None:
+    """The attempt that a sensor asked for, the last part of the run key."""
+    last = run.tags.get(RUN_KEY_TAG, "").rpartition("/")[2]
+    return int(last) if last.isdecimal() else None
+
+
+def _settle_requests(catalog: Catalog, video_id: str, run: dg.DagsterRun, message: str, log: Log) -> None:
+    """Requests that the run was reading, or that it was made for and never began."""
+    runs = _same_work(run)
+    key = run.tags.get(RUN_KEY_TAG, "").split("/")
+    for request in catalog.list_caption_ocr_requests(video_id):
+        made_for = key[0] == "request" and key[2:] == [request.id, str(request.attempts)]
+        never_began = request.status == "queued" and made_for
+        if not never_began and not (request.status == "processing" and request.run_id in runs):
+            continue
+        try:
+            if never_began:
+                catalog.begin_caption_ocr_request(request.id, run.run_id)
+            worker = run.run_id if never_began else request.run_id
+            catalog.fail_caption_ocr_request(request.id, worker or run.run_id, message)
+        except CaptionAccError as error:
+            if error.lies_with_service:
+                raise
+            log(f"request {request.id} had ended already: {error}")
+
+
+def cancel_calls(catalog: Catalog, run_id: str) -> int:
+    """Nobody waits for a cancelled run's remote calls: they are cancelled, which upkeep tells the backend."""
+    calls = catalog.list_compute_calls(run_id=run_id, open_only=True)
+    for call in calls:
+        catalog.cancel_compute_call(call.id, message="its run was cancelled")
+    return len(calls)
+
+
+def settle_lost_runs(
+    catalog: Catalog, instance: dg.DagsterInstance, log: Log, *, limit: int = 500, now: datetime | None = None
+) -> int:
+    """Compare rows that are in work with the instance's runs; end those whose run is over or unknown.
+
+    For runs whose end nobody reported: the sensor was off, the event came before Dagster knew whether it
+    retries, the instance's database was lost. Gives how many stages were ended.
+    """
+    now = now or datetime.now(UTC)
+    rows = catalog.list_videos(limit, in_work=True)
+    wanted = {run_id for row in rows for stage in STAGES if (run_id := row.stage(stage).run_id)}
+    if not wanted:
+        return 0
+    records = {
+        record.dagster_run.run_id: record
+        for record in instance.get_run_records(dg.RunsFilter(run_ids=sorted(wanted)))
+    }
+    ended = 0
+    for row in rows:
+        for stage in STAGES:
+            state = row.stage(stage)
+            if state.run_id is None:
+                continue
+            verdict = _verdict(instance, records.get(state.run_id), state.started_at, now)
+            if verdict is None:
+                continue
+            try:
+                catalog.fail_stage(row.video_id, stage, state.run_id, *verdict)
+                ended += 1
+            except CaptionAccError as error:
+                if error.lies_with_service:
+                    raise
+                log(f"{stage} of video {row.video_id} had ended already: {error}")
+    return ended
+
+
+def _verdict(
+    instance: dg.DagsterInstance, record: RunRecord | None, started_at: datetime | None, now: datetime
+) -> tuple[str, str] | None:
+    """Message and type of the error of a stage whose run is over; ``None`` while it may go on."""
+    if record is None:
+        if started_at is not None and now - started_at < LOST_AFTER:
+            return None
+        return "The run is not known to Dagster any more; retry it to go on.", "RunLostError"
+    run = record.dagster_run
+    if not run.is_finished:
+        return None
+    ended_at = datetime.fromtimestamp(record.end_time, UTC) if record.end_time else now - SETTLED_BY_THEN
+    if now - ended_at < SETTLED_BY_THEN:
+        return None
+    if run.status == dg.DagsterRunStatus.CANCELED:
+        return CANCELLED, "Cancelled"
+    if _goes_on(instance, run, ended_at, now):
+        return None
+    return "The run ended before it was done; retry it to go on.", "RunFailed"
+
+
+def _goes_on(instance: dg.DagsterInstance, run: dg.DagsterRun, ended_at: datetime, now: datetime) -> bool:
+    """Whether Dagster started the run again, or will: the retry may have died before it began the stage."""
+    while will_be_retried(run) or retry_went_wrong(instance, run):
+        retry = run.tags.get(AUTO_RETRY_RUN_ID_TAG)
+        record = instance.get_run_record_by_id(retry) if retry else None
+        if record is None:
+            return now - ended_at < RETRIED_BY_THEN
+        run = record.dagster_run
+        if not run.is_finished:
+            return True
+        ended_at = datetime.fromtimestamp(record.end_time, UTC) if record.end_time else ended_at
+    # Its own end is settled by its event.
+    return now - ended_at < SETTLED_BY_THEN

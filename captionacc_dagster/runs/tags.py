@@ -1,0 +1,150 @@
+"""Tags that every run of a video carries: the run queue sorts and limits by them, people filter by them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+
+import dagster as dg
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+from dagster._core.storage.tags import BACKFILL_ID_TAG, PARTITION_NAME_TAG, PRIORITY_TAG
+
+from captionacc_dagster.resources.catalog import Catalog, TenantRow
+from captionacc_dagster.runs.priority import BACKFILL, AgeBoost, Claim, Waiting, turns
+from captionacc_dagster.settings import get_settings
+
+TENANT = "captionacc/tenant"
+VIDEO = "captionacc/video"
+#: The tenant and the job, ``{tenant}/layout``: what the limit of a tenant's runs at work counts by. A queued
+#: run that waits for its pool takes a place of this limit from those behind it, not of other jobs'.
+#: All backfills count as one, ``backfill``, so that they never have every slot.
+TENANT_JOB = "captionacc/tenant-job"
+TIER = "captionacc/tier"
+#: What asked for the run: a sensor, the webhook, a command, a person in the UI.
+TRIGGER = "captionacc/trigger"
+#: What happened: ``upload``, ``approval``, ``text``, ``request``, ``backfill``, ``manual``.
+EVENT = "captionacc/event"
+#: The whole priority; ``dagster/priority`` is half of it for a tenant's further runs.
+PRIORITY = "captionacc/priority"
+#: ``on`` or ``off``: whether waiting adds to it.
+AGE_BOOSTING = "captionacc/age-boosting"
+#: What the whole priority is computed of anew, without the catalogue.
+UNAGED, WAITING_SINCE = "captionacc/unaged-priority", "captionacc/waiting-since"
+
+PARTITION, BACKFILL_ID, QUEUE_PRIORITY = PARTITION_NAME_TAG, BACKFILL_ID_TAG, PRIORITY_TAG
+
+#: Of unfinished runs, at most so many are looked at for whose turn it is.
+_MOST_RUNS = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One video's work that a run is asked for."""
+
+    job: str
+    tenant_id: str
+    video_id: str
+    event: str
+    trigger: str
+    size_bytes: int | None
+    waiting_since: datetime
+    age_boosting: bool = True
+    override: int | None = None
+
+
+def age_boost() -> AgeBoost:
+    """What waiting earns, by the settings."""
+    settings = get_settings()
+    return AgeBoost(settings.age_points_an_hour, settings.age_points_limit)
+
+
+@dataclass
+class RunTags:
+    """Makes the tags of runs that are asked for together; looks up each tenant and the queue once."""
+
+    catalog: Catalog
+    instance: dg.DagsterInstance
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    _tenants: dict[str, TenantRow] = field(default_factory=dict)
+
+    def of(self, works: Sequence[Work]) -> list[dict[str, str]]:
+        """The tags of runs that are asked for together, which come after those that are unfinished now.
+
+        Runs that are asked for later through this object come after these as well.
+        """
+        tags = [self.whole(work) for work in works]
+        queue = [
+            Waiting(str(number), work.tenant_id, int(whole[PRIORITY]))
+            for number, (work, whole) in enumerate(zip(works, tags, strict=True))
+        ]
+        priorities = turns(queue, self._busy_tenants)
+        self._busy_tenants.update(work.tenant_id for work in works if work.event != "backfill")
+        return [
+            whole | {QUEUE_PRIORITY: str(priorities[waiting.run])}
+            for whole, waiting in zip(tags, queue, strict=True)
+        ]
+
+    def whole(self, work: Work) -> dict[str, str]:
+        """The tags but for ``dagster/priority``, which depends on what else is in the queue."""
+        tenant = self._tenant(work.tenant_id)
+        claim = Claim(
+            base=self._base_priorities.get(tenant.tier, min(self._base_priorities.values(), default=0)),
+            size_bytes=work.size_bytes,
+            waiting_since=work.waiting_since,
+            age_boosting=work.age_boosting,
+            override=work.override,
+        )
+        return {
+            TENANT: work.tenant_id,
+            VIDEO: work.video_id,
+            TENANT_JOB: "backfill" if work.event == "backfill" else f"{work.tenant_id}/{work.job}",
+            TIER: tenant.tier,
+            PRIORITY: str(claim.priority(self.now(), age_boost())),
+            AGE_BOOSTING: "on" if work.age_boosting else "off",
+            UNAGED: str(claim.unaged),
+            WAITING_SINCE: work.waiting_since.isoformat(),
+            TRIGGER: work.trigger,
+            EVENT: work.event,
+        }
+
+    def _tenant(self, tenant_id: str) -> TenantRow:
+        if tenant_id not in self._tenants:
+            self._tenants[tenant_id] = self.catalog.get_tenant(tenant_id)
+        return self._tenants[tenant_id]
+
+    @cached_property
+    def _base_priorities(self) -> dict[str, int]:
+        return {tier.tier: tier.base_priority for tier in self.catalog.list_access_tiers()}
+
+    @cached_property
+    def _busy_tenants(self) -> set[str]:
+        statuses = [dg.DagsterRunStatus.QUEUED, *IN_PROGRESS_RUN_STATUSES]
+        runs = self.instance.get_runs(dg.RunsFilter(statuses=statuses), limit=_MOST_RUNS)
+        return busy_tenants(runs)
+
+
+def busy_tenants(runs: Iterable[dg.DagsterRun]) -> set[str]:
+    """Tenants of the runs, but for backfills: what nobody waits for takes no tenant's turn."""
+    return {run.tags[TENANT] for run in runs if TENANT in run.tags and run.tags.get(EVENT) != "backfill"}
+
+
+def found_work(run: dg.DagsterRun, catalog: Catalog, queued_at: datetime) -> Work:
+    """The work of a run that nobody tagged, such as one that a person launched in the UI.
+
+    Raises :class:`~captionacc_dagster.resources.catalog.UnknownVideoError` for a partition without a row.
+    """
+    video = catalog.get_video(run.tags[PARTITION])
+    backfill = BACKFILL_ID in run.tags
+    chosen = run.tags.get(QUEUE_PRIORITY, "")
+    override = int(chosen) if chosen.removeprefix("-").isdecimal() else BACKFILL if backfill else None
+    return Work(
+        job=run.job_name,
+        tenant_id=video.tenant_id,
+        video_id=video.video_id,
+        event="backfill" if backfill else "manual",
+        trigger="ui",
+        size_bytes=video.size_bytes,
+        waiting_since=queued_at,
+        age_boosting=not backfill,
+        override=override,
+    )

@@ -1,0 +1,1 @@
+"""HTTP in, and changes of the catalogue: the webhook, the listener, and the runs they start."""

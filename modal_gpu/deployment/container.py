@@ -1,0 +1,90 @@
+"""What a Modal container is made of: object store and compute settings, from its secrets and settings."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from modal_gpu.deployment.models import resolve_model
+from modal_gpu.deployment.settings import MODEL_MOUNT, STORAGE_SECRET, ModalSettings
+from modal_gpu.deployment.wire import Container
+from modal_gpu.errors import ConfigurationError
+from modal_gpu.functions.settings import ComputeSettings
+from modal_gpu.ocr.choice import default_engine
+from modal_gpu.ocr.vision_settings import VisionSettings
+from modal_gpu.storage import ObjectStore, StorageSettings
+
+_IMPORTED = time.monotonic()
+
+
+def storage_of(environ: Mapping[str, str]) -> StorageSettings:
+    """The bucket of the secret ``wasabi``, by the names that the orchestrator uses too.
+
+    Raises :class:`ConfigurationError` when the secret has no bucket, or names a folder: a container's
+    folders are gone with it.
+    """
+    url = environ.get("CAPTIONACC_STORAGE_URL", "").strip()
+    bucket = environ.get("WASABI_BUCKET", "").strip()
+    if not url and not bucket:
+        raise ConfigurationError(
+            f"the Modal secret {STORAGE_SECRET!r} has no WASABI_BUCKET: create it anew with "
+            f"`modal secret create --force {STORAGE_SECRET} WASABI_BUCKET=…` and the other keys"
+        )
+    if url and not url.startswith("s3://"):
+        raise ConfigurationError(
+            f"CAPTIONACC_STORAGE_URL in the Modal secret {STORAGE_SECRET!r} is not s3://…"
+        )
+    return StorageSettings(
+        url=url or f"s3://{bucket}",
+        endpoint=_first(environ, "WASABI_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        region=_first(environ, "WASABI_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"),
+        access_key_id=_first(environ, "WASABI_ACCESS_KEY_READWRITE", "AWS_ACCESS_KEY_ID"),
+        secret_access_key=_first(environ, "WASABI_SECRET_KEY_READWRITE", "AWS_SECRET_ACCESS_KEY"),
+        path_style=environ.get("CAPTIONACC_STORAGE_PATH_STYLE", "true").strip().lower() != "false",
+    )
+
+
+def compute_settings(
+    settings: ModalSettings, workers: int, environ: Mapping[str, str], models: Path = Path(MODEL_MOUNT)
+) -> ComputeSettings:
+    """How the functions work in a container with ``workers`` cores.
+
+    Raises :class:`CheckpointError` when the chosen model is not on the volume, or not whole.
+    """
+    return ComputeSettings(
+        workers=workers,
+        ocr_engine=default_engine(environ),
+        ocr_cuda=settings.ocr_cuda,
+        vision=VisionSettings.from_environ(environ),
+        extents_predictor=settings.extents_predictor,
+        extents_model=resolve_model(settings.extents_model, models),
+    )
+
+
+def open_container(function: str, settings: ModalSettings) -> Container:
+    """The container that runs ``function``, from this process's environment."""
+    own = settings.function(function)
+    container_id = os.environ.get("MODAL_TASK_ID", "")
+    container = Container(
+        store=ObjectStore(storage_of(os.environ)),
+        settings=compute_settings(settings, own.workers, os.environ),
+        gpu=(own.gpu or "none") if container_id else "none",
+        container_id=container_id or "local",
+        cold_start_seconds=ColdStart(),
+    )
+    return container
+
+
+class ColdStart:
+    """Seconds from the app's import until the first call; 0 for those that find the container warm."""
+
+    def __init__(self) -> None:
+        self._is_first = True
+
+    def __call__(self) -> float:
+        first, self._is_first = self._is_first, False
+        return time.monotonic() - _IMPORTED if first else 0.0
+
+
+def _first(environ: Mapping[str, str], *names: str) -> str | None:
+    return next((environ[name] for name in names if environ.get(name, "").strip()), None)

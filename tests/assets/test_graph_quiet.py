@@ -1,0 +1,121 @@
+"""What Dagster's UI shows of a run that cannot succeed: one sentence, no stack, no check in red."""
+
+import logging
+
+import dagster as dg
+import pytest
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+from captionacc_dagster.costs.estimates import CostLimitError
+from captionacc_dagster.dagster_internals.quiet_failures import FinalFailure, quiet_failures
+from captionacc_dagster.resources.catalog import CatalogAccessError, VideoRow
+from modal_gpu.errors import (
+    CaptionAccError,
+    DiskFullError,
+    InvalidCropRegionError,
+    NoFramesError,
+    NotAVideoError,
+    RemoteTimeoutError,
+    StorageAccessError,
+)
+from tests.assets.test_graph_failures import raising
+from tests.line_fixtures import Clip, Line
+
+FINAL = [
+    NotAVideoError("the file is not a video: its bytes are of no known video container"),
+    NoFramesError("no frame of the video can be decoded; upload it again"),
+    InvalidCropRegionError("the crop region is thinner than 16 pixels"),
+    CostLimitError("the month's limit of $100 is reached"),
+    StorageAccessError("cannot read 'a' in bucket s3://b: access was refused (403)"),
+    RemoteTimeoutError("ran longer than the function may"),
+    CatalogAccessError("the catalogue's database refuses"),
+    DiskFullError("the disk is full: /home: make room, then try again"),
+]
+
+
+def alarms(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """Lines that the UI shows in red: errors, without those of the step and the run themselves."""
+    return [
+        entry.user_message
+        for entry in instance.all_logs(run_id)
+        if entry.level >= logging.ERROR and not (entry.is_dagster_event and entry.dagster_event.is_failure)
+    ]
+
+
+@pytest.mark.parametrize("error", FINAL, ids=lambda error: type(error).__name__)
+def test_a_run_that_cannot_succeed_is_one_sentence(line: Line, clip: Clip, error: CaptionAccError):
+    video_id = line.upload(clip.path).video_id
+    line.compute.before["extract"] = raising(error)
+    result = line.run("layout", video_id)
+    assert not result.success
+    (step,) = [event for event in result.all_events if event.is_step_failure]
+    shown = step.step_failure_data.error
+    assert shown.message == f"video {video_id}: {error}" and "\n" not in shown.message
+    assert (shown.stack, shown.cause, shown.context) == ([], None, None)
+    assert shown.cls_name == type(error).__name__
+    assert FinalFailure("x", "E").allow_retries is False
+    assert alarms(line.instance, result.run_id) == []
+
+
+def checks_of(line: Line, name: str, asset: str):
+    """Newest first."""
+    key = dg.AssetCheckKey(dg.AssetKey(asset), name)
+    return line.instance.event_log_storage.get_asset_check_execution_history(key, limit=9)
+
+
+@pytest.mark.parametrize(
+    ("asset", "check"),
+    [
+        ("full_frames", "every_frame_present"),
+        ("raw_ocr_db", "every_frame_read"),
+        ("layout_db", "boxes_match_ocr"),
+    ],
+)
+def test_a_check_that_was_not_run_is_a_warning_that_says_so(line: Line, clip: Clip, asset: str, check: str):
+    """Dagster takes a planned check of a failed run for one whose execution failed, in red."""
+    video_id = line.upload(clip.path).video_id
+    line.compute.before["extract"] = raising(FINAL[0])
+    result = line.run("layout", video_id)
+    newest, *_ = checks_of(line, check, asset)
+    assert newest.status == AssetCheckExecutionRecordStatus.FAILED
+    evaluation = newest.event.dagster_event.asset_check_evaluation_data
+    assert evaluation.severity == dg.AssetCheckSeverity.WARN and evaluation.partition == video_id
+    assert evaluation.description == "not checked: the step that makes the asset failed"
+    # Not in the run's own log, where it would be in red.
+    own = [entry.dagster_event for entry in line.instance.all_logs(result.run_id) if entry.is_dagster_event]
+    assert "ASSET_CHECK_EVALUATION" not in {event.event_type_value for event in own}
+
+
+def test_assets_after_a_failed_one_say_that_they_were_not_run(line: Line, laid_out: VideoRow):
+    line.compute.before["crop_and_infer"] = raising(FINAL[0])
+    result = line.run("captions", laid_out.video_id)
+    said = [entry.user_message for entry in line.instance.all_logs(result.run_id)]
+    for step in ("captions_db", "caption_ocr", "subtitles"):
+        assert f"{step} was not run, since a step before it failed." in said
+    assert alarms(line.instance, result.run_id) == []
+
+
+def test_a_fault_of_the_code_keeps_its_stack(line: Line, clip: Clip):
+    video_id = line.upload(clip.path).video_id
+    line.compute.before["extract"] = raising(ZeroDivisionError("division by zero"))
+    result = line.run("layout", video_id)
+    (step,) = [event for event in result.all_events if event.is_step_failure]
+    assert step.step_failure_data.error.cause.stack
+
+
+def test_a_run_after_the_fault_is_mended_runs_all_of_it(line: Line, clip: Clip):
+    video_id = line.upload(clip.path).video_id
+    line.compute.before["extract"] = raising(FINAL[0])
+    assert not line.run("layout", video_id).success
+    line.catalog.retry_stage(video_id, "layout")
+    assert line.run("layout", video_id).success
+    newest, *_ = checks_of(line, "every_frame_present", "full_frames")
+    assert newest.status == AssetCheckExecutionRecordStatus.SUCCEEDED
+
+
+def test_the_engine_is_changed_once_however_often_the_definitions_load():
+    from dagster._core.execution.plan.active import ActiveExecution
+
+    before = ActiveExecution.plan_events_iterator
+    quiet_failures()
+    assert ActiveExecution.plan_events_iterator is before and before.is_quiet

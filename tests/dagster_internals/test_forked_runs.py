@@ -1,0 +1,99 @@
+"""Run processes that are forked. That real runs are is seen where they are disturbed: ``tests/faults``."""
+
+import multiprocessing
+import subprocess
+import sys
+import threading
+from types import SimpleNamespace
+
+import pytest
+from dagster._grpc import server
+from dagster._utils import start_termination_thread
+
+from captionacc_dagster.dagster_internals import forked_runs
+from captionacc_dagster.dagster_internals.forked_runs import RunContext, fork_runs
+from captionacc_dagster.settings import get_settings
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="runs are forked on Linux only")
+
+
+@pytest.fixture
+def start_run(monkeypatch: pytest.MonkeyPatch):
+    """The code server's way to start a run after ``fork_runs``: gives the start method for a server."""
+    preloaded = []
+    monkeypatch.setattr(multiprocessing, "set_forkserver_preload", preloaded.extend)
+
+    def original(self, request, context):
+        """Starts a run."""
+        return self._mp_ctx.get_start_method() if hasattr(self, "_mp_ctx") else "its own"
+
+    monkeypatch.setattr(server.DagsterApiServer, "StartRun", original)
+    assert fork_runs() and fork_runs()
+    assert preloaded == forked_runs._PRELOADED
+    get_settings.cache_clear()
+    yield lambda me: server.DagsterApiServer.StartRun(me, None, None)
+    get_settings.cache_clear()
+
+
+@linux
+@pytest.mark.parametrize(
+    "value, method",
+    [("", "forkserver"), ("true", "forkserver"), ("false", "spawn"), ("perhaps", "spawn")],
+)
+def test_a_code_server_forks_its_runs_unless_told_otherwise(start_run, monkeypatch, value: str, method: str):
+    if value:
+        monkeypatch.setenv("CAPTIONACC_FORK_RUNS", value)
+    assert start_run(SimpleNamespace(_mp_ctx=multiprocessing.get_context("spawn"))) == method
+
+
+@linux
+def test_a_dagster_that_starts_runs_in_another_way_is_left_alone(start_run):
+    assert start_run(SimpleNamespace()) == "its own"
+
+
+def test_elsewhere_runs_start_as_dagster_has_it(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert not fork_runs()
+
+
+def test_the_code_server_is_as_this_dagster_has_it():
+    """After an update of Dagster that fails here, ``fork_runs`` does nothing any more."""
+    names = server.DagsterApiServer.StartRun.__code__.co_names
+    wrapped = getattr(server.DagsterApiServer.StartRun, "__wrapped__", None)
+    assert "_mp_ctx" in (wrapped.__code__.co_names if wrapped else names)
+
+
+def _a_run(event) -> None:
+    """What the process of a run does with the event by which its code server would end it."""
+    done = threading.Event()
+    start_termination_thread(event, done)
+    done.set()
+    event.set()
+
+
+@linux
+def test_a_run_that_ends_leaves_nothing_locked():
+    """Without the wait for its thread each of these leaves its event locked, and a code server waiting."""
+    context = RunContext()
+    for _ in range(5):
+        event = context.Event()
+        process = context.Process(target=_a_run, args=[event])
+        process.start()
+        process.join(60)
+        assert process.exitcode == 0
+        assert event._cond.acquire(timeout=5)
+
+
+@linux
+def test_what_is_loaded_before_the_fork_has_no_thread_and_no_instance():
+    """Threads and connections do not survive a fork."""
+    script = f"""
+import importlib, threading
+for name in {forked_runs._PRELOADED}:
+    importlib.import_module(name)
+print(threading.active_count())
+import psutil
+print(len(psutil.Process().net_connections()))
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True)
+    assert done.stdout.split() == ["1", "0"], done.stderr

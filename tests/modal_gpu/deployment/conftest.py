@@ -1,0 +1,74 @@
+"""The deployed app without Modal: its functions run here, against an S3 server."""
+
+import uuid
+from pathlib import Path
+
+import pytest
+import torch
+
+from modal_gpu import app as modal_app
+from modal_gpu.deployment.settings import ModalSettings
+from modal_gpu.extents import checkpoint
+from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings
+from modal_gpu.functions import settings as function_settings
+from modal_gpu.keys import VideoKeys
+from modal_gpu.ocr.kept import kept_rapid_ocr
+from modal_gpu.storage import ObjectStore
+from tests.line_fixtures import Clip
+from tests.storage_fixtures import S3Server
+
+TENANT = "00000000-0000-4000-8000-000000000001"
+#: Small, so that a test network is fast.
+TINY = NetworkSettings(stem=4, width=8, blocks=1, compared=4, mix=8, head=4, temporal=8)
+
+
+def tiny_network(seed: int = 1) -> ExtentsNetwork:
+    """An untrained network."""
+    torch.manual_seed(seed)
+    return ExtentsNetwork(TINY).eval()
+
+
+@pytest.fixture
+def container(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """A container with the secret of a new bucket and one core a function; the bucket."""
+    settings = s3_server.make_settings()
+    for name in ("CAPTIONACC_STORAGE_URL", "GOOGLE_APPLICATION_CREDENTIALS_JSON", "OCR_ENGINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WASABI_BUCKET", settings.url.removeprefix("s3://"))
+    monkeypatch.setenv("WASABI_ENDPOINT_URL", settings.endpoint)
+    monkeypatch.setenv("WASABI_REGION", settings.region)
+    monkeypatch.setenv("WASABI_ACCESS_KEY_READWRITE", settings.access_key_id)
+    monkeypatch.setenv("WASABI_SECRET_KEY_READWRITE", settings.secret_access_key)
+    one = {f"MODAL_{name}_CPU": 1 for name in ("EXTRACT", "CROP_INFER", "CAPTION_OCR")}
+    monkeypatch.setattr(modal_app, "settings", ModalSettings(**one))
+    forget()
+    yield ObjectStore(settings)
+    forget()
+
+
+def forget() -> None:
+    """Be a container that has loaded nothing yet."""
+    modal_app._container.cache_clear()
+    function_settings._kept_network.cache_clear()
+    kept_rapid_ocr.cache_clear()
+
+
+@pytest.fixture
+def shipped_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> checkpoint.Checkpoint:
+    """A small untrained network in the place of the shipped model."""
+    folder = tmp_path / "shipped"
+    monkeypatch.setattr(checkpoint, "MODELS", folder)
+    return checkpoint.save_checkpoint(tiny_network(), "made-1", folder)
+
+
+@pytest.fixture
+def keys() -> VideoKeys:
+    """Keys of a new video."""
+    return VideoKeys(TENANT, str(uuid.uuid4()))
+
+
+@pytest.fixture
+def uploaded(container: ObjectStore, keys: VideoKeys, clip: Clip) -> VideoKeys:
+    """The clip in the container's bucket."""
+    container.upload(clip.path, keys.video, "video/mp4")
+    return keys
