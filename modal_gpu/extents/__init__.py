@@ -1,1 +1,1 @@
-"""From cropped caption strips to the frame ranges that captions stand in."""
+"""Caption extents: from cropped strips to the frame ranges of captions."""

@@ -1,10 +1,10 @@
-"""The source frame at which a caption begins or ends, finer than the 10 Hz pairs that tell of it.
+"""The source frame at which a caption begins or ends, finer than the 10 Hz pairs.
 
 While strips go to the predictor, small pictures of all source frames are kept until the labels of
-their time are known. Around a pair that may be a change, the pixels are looked for that stand still
+their time are known. Around a pair that may be a change, the locator looks for pixels that stand still
 on one side of it and differ from everything on the other: strokes of the caption that comes or goes,
-however the picture behind them moves. How far each source frame has gone from one side to the other
-gives a step or a ramp (a fade), whose first or last frame is the one.
+whatever moves behind them. The progress of each source frame from one side to the other is fitted by a
+step or a ramp (a fade), whose first or last frame is the time of the change.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,38 +17,38 @@ from numpy.typing import NDArray
 
 from modal_gpu.extents.predictor import PairBatch, StripFrame
 
-#: 10 Hz frames looked at on either side of a pair, at most.
+#: 10 Hz frames used on either side of a pair, at most.
 WINDOW = 5
 #: Height of a caption line in the small pictures, pixels, and their largest side.
 LINE_HEIGHT = 20
 _LARGEST_SIDE = 640
 #: Pairs less likely to be a change than this have no time.
 LEAST_PROBABILITY = 0.05
-#: A pair more likely than this is a change of its own: nothing is looked at beyond it.
+#: A pair more likely than this is another change: frames beyond it are not used.
 _OTHER_CHANGE = 0.5
 _OTHER_DISTANCE = 3
 #: Frames this near to a pair may be in the middle of a fade; sides are learned from those beyond.
 _FADE_FRAMES = 2
 #: Pictures that a side is learned from.
 _SIDE_PICTURES = 4
-#: Luma differences that compression makes.
+#: Luma differences caused by compression.
 _NOISE = 12
 _MOST_PIXELS = 4000
-#: Pixels around one that its brightness is compared with, each way.
+#: Side of the square of pixels whose mean a pixel is compared with.
 _SURROUNDINGS = 11
-#: Summed weight (luma levels times pixels) below which there is nothing to see.
+#: Summed weight (luma levels times pixels) below which no change is visible.
 _LEAST_WEIGHT = 300.0
-#: Longest fade, and what a frame of fade costs, in squared shares: steps are preferred.
+#: Longest fade in seconds, and the cost of each frame of it, in squared shares: steps are preferred.
 _LONGEST_FADE = 0.7
 _FADE_COST = 0.004
-#: Share of the way that a picture inside a step has gone to count as after it.
+#: Progress from which a picture inside a step counts as after it.
 _STEP_SHARE = 0.4
-#: Share of all strokes' weight from which those that go, or come, are judged by themselves.
+#: Share of all strokes' weight from which those that go, or come, are fitted separately.
 _LEAST_PART = 0.1
 
 
 class SourcePicture(Protocol):
-    """One source frame: when it is shown, in seconds, and its small picture, uint8 (height, width)."""
+    """A source frame: its presentation time in seconds and its small picture, uint8 (height, width)."""
 
     @property
     def seconds(self) -> float: ...
@@ -58,20 +58,20 @@ class SourcePicture(Protocol):
 
 
 class SourcedFrame(StripFrame, Protocol):
-    """A 10 Hz strip with the source frames shown since the one before, itself included."""
+    """A 10 Hz strip with the source frames shown since the strip before, its own included."""
 
     @property
     def source(self) -> tuple[SourcePicture, ...]: ...
 
 
 def picture_size(height: int, width: int, line_height: float) -> tuple[int, int]:
-    """Height and width of the small pictures of a strip; ``line_height`` is a fraction of the strip."""
+    """Return the height and width of a strip's small pictures; ``line_height`` is a fraction of the strip."""
     scale = min(1.0, LINE_HEIGHT / max(1.0, line_height * height), _LARGEST_SIDE / max(height, width))
     return max(8, round(height * scale)), max(8, round(width * scale))
 
 
 class ChangeLocator:
-    """Watches a predictor's frames and its batches; gives a time for each pair that may be a change.
+    """Finds a time for each pair that may be a change, from a predictor's frames and batches.
 
     Holds the pictures between the oldest pair without a time and the newest frame. A pair's time
     depends on :data:`WINDOW` frames on either side of it, and on their labels.
@@ -86,19 +86,19 @@ class ChangeLocator:
         self._times: list[float] = []
 
     def watched(self, frames: Iterable[SourcedFrame]) -> Iterator[SourcedFrame]:
-        """The frames, as they are drawn."""
+        """Yield the frames unchanged, and keep their source pictures."""
         for frame in frames:
             self._sources.append(frame.source)
             yield frame
 
     def add(self, batch: PairBatch) -> None:
-        """The labels of the next frames."""
+        """Add the labels of the next frames."""
         self._presence += batch.presence.tolist()
         self._same += batch.same.tolist()
         self._locate(len(self._presence) - WINDOW)
 
     def finish(self) -> NDArray[np.float64]:
-        """Float64 (n,): for each frame, when the change from the frame before happens; NaN: none."""
+        """Return float64 (n,): for each frame the time of the change from the frame before, NaN for none."""
         self._locate(len(self._presence))
         return np.array(self._times, np.float64)
 
@@ -113,7 +113,7 @@ class ChangeLocator:
             self._oldest += stale
 
     def _changes(self, place: int) -> tuple[float, float, float]:
-        """Probabilities of (empty to caption, caption to empty, another caption) into a frame."""
+        """Return the probabilities of (empty to caption, caption to empty, another caption) into a frame."""
         if not 0 < place < len(self._presence):
             return 0.0, 0.0, 0.0
         a, b = self._presence[place - 1 : place + 1]
@@ -141,7 +141,7 @@ class ChangeLocator:
         return pictures[found.middle].seconds
 
     def _is_other(self, place: int, than: int) -> bool:
-        """Whether another change happens into a frame: further away than one fade, or the other way."""
+        """Return whether another change happens into a frame: beyond one fade, or in the other direction."""
         there, here = self._changes(place), self._changes(than)
         if sum(there) <= _OTHER_CHANGE:
             return False
@@ -149,7 +149,7 @@ class ChangeLocator:
         return abs(place - than) >= _OTHER_DISTANCE or comes_and_goes
 
     def _pictures(self, first: int, last: int) -> tuple[list[SourcePicture], NDArray[np.float64]]:
-        """The picture shown at place ``first`` and all after it up to ``last``, and their 10 Hz places."""
+        """Return the picture shown at place ``first``, all after it up to ``last``, and their places."""
         offset = self._first - self._oldest
         shown = self._before
         for source in self._sources[: first + offset + 1]:
@@ -167,8 +167,8 @@ class ChangeLocator:
 class _Transition:
     """A step or ramp: 0 up to picture ``start``, 1 from picture ``end`` on.
 
-    ``begins`` is the first picture at which a caption that comes is there, if only just; ``ends`` the
-    first at which one that goes is not. Of a step both are the same.
+    ``begins`` is the first picture that shows a coming caption, however faint; ``ends`` the first one
+    that no longer shows a going one. For a step both are the same.
     """
 
     start: int
@@ -179,7 +179,7 @@ class _Transition:
 
 @dataclass(frozen=True)
 class _Change:
-    """The transition of all strokes, of those that go, and of those that come."""
+    """The transitions of all strokes, of those that go, and of those that come."""
 
     whole: _Transition
     leaves: _Transition
@@ -189,14 +189,14 @@ class _Change:
 
     @property
     def middle(self) -> int:
-        """Where one caption becomes another."""
+        """The picture at which one caption becomes another."""
         if self.leaves.ends > self.comes.begins:
             return self.half  # one dissolves into the other
         return (self.leaves.ends + self.comes.begins) // 2  # one fades out, then the other in
 
 
 def _change(pictures: list[SourcePicture], places: NDArray[np.float64]) -> _Change | None:
-    """How the pictures go from the look of the first ones to that of the last; ``None``: not at all.
+    """Return how the pictures change from the look of the first ones to that of the last, if they do.
 
     ``places`` are 10 Hz places relative to the middle of the pair.
     """
@@ -205,8 +205,8 @@ def _change(pictures: list[SourcePicture], places: NDArray[np.float64]) -> _Chan
         return None
     seconds = np.array([picture.seconds for picture in pictures])
     looks = np.stack([_contrast(picture.luma) for picture in pictures])
-    # First by pictures that are clear of a fade, then by all that turn out to be beside it: the nearest
-    # ones tell best what moves behind the caption.
+    # First with pictures clear of any fade, then with those found to be right beside it: the nearest ones
+    # show best what moves behind the caption.
     sides = _side(before, places), _side(after[::-1], -places)
     found: _Change | None = None
     for _ in range(2):
@@ -230,12 +230,12 @@ def _change(pictures: list[SourcePicture], places: NDArray[np.float64]) -> _Chan
 
 
 def _contrast(luma: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """What stands out from its surroundings: strokes stay, scenes and light mostly vanish."""
-    return luma.astype(np.int16) - cv2.blur(luma, (_SURROUNDINGS, _SURROUNDINGS))
+    """Return each pixel less its surroundings: strokes stay, scenes and light mostly vanish."""
+    return luma.astype(np.int16) - np.asarray(cv2.blur(luma, (_SURROUNDINGS, _SURROUNDINGS)), np.uint8)
 
 
 def _fitted(shares: NDArray[np.float64], seconds: NDArray[np.float64]) -> _Transition:
-    """The step or ramp that is nearest to ``shares``."""
+    """Return the step or ramp nearest to ``shares``."""
     starts, ends = np.triu_indices(len(seconds), 1)
     short = (ends == starts + 1) | (seconds[ends] - seconds[starts] <= _LONGEST_FADE)
     starts, ends = starts[short], ends[short]
@@ -248,7 +248,7 @@ def _fitted(shares: NDArray[np.float64], seconds: NDArray[np.float64]) -> _Trans
         # A step, perhaps smeared by the encoder.
         middle = start + int(np.argmax(shares[start : end + 1] > _STEP_SHARE)) if end > start + 1 else end
         return _Transition(start, end, middle, middle)
-    # A straight line through the ramp's inside says where it begins and ends between pictures.
+    # A straight line through the inside of the ramp gives its begin and end between pictures.
     slope, offset = np.polyfit(seconds[start + 1 : end], shares[start + 1 : end], 1)
     if slope <= 0:
         return _Transition(start, end, start + 1, end)
@@ -263,7 +263,7 @@ def _fitted(shares: NDArray[np.float64], seconds: NDArray[np.float64]) -> _Trans
 
 
 def _side(which: NDArray[np.intp], places: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Pictures to learn a side from, furthest first: those clear of a fade, else the furthest one."""
+    """Return pictures to learn a side from, furthest first: those clear of a fade, else the furthest one."""
     clear = which[places[which] < -_FADE_FRAMES]
     which = clear if len(clear) else which[:1]
     chosen = np.linspace(0, len(which) - 1, min(len(which), _SIDE_PICTURES)).round().astype(int)
@@ -272,7 +272,7 @@ def _side(which: NDArray[np.intp], places: NDArray[np.float64]) -> NDArray[np.in
 
 @dataclass(frozen=True)
 class _Share:
-    """How far each picture has gone from one side's look to the other's, about 0 to 1, by some strokes."""
+    """The progress of each picture from one side's look to the other's, about 0 to 1, by some strokes."""
 
     share: NDArray[np.float64]
     #: Their summed weight.
@@ -282,7 +282,7 @@ class _Share:
 def _shares(
     looks: NDArray[np.int16], before: NDArray[np.intp], after: NDArray[np.intp]
 ) -> tuple[_Share, _Share]:
-    """By the strokes that only the pictures ``before`` show, and by those of the ones ``after``."""
+    """Return progress by strokes that only ``before`` shows, and by those that only ``after`` shows."""
     flat = looks.reshape(len(looks), -1)
 
     def by_strokes_of(stands: NDArray[np.intp], moves: NDArray[np.intp]) -> _Share:
@@ -300,7 +300,7 @@ def _shares(
 def _strokes(
     stands: NDArray[np.int16], moves: NDArray[np.int16]
 ) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.float32]]:
-    """Pixels that one side shows alike all the time and the other never: their look, place and weight."""
+    """Return the look, place and weight of pixels that are constant on one side and never so on the other."""
     look = stands.mean(axis=0, dtype=np.float32)
     apart = np.abs(moves - look.astype(np.int16)).min(axis=0)
     weight = (apart - (stands.max(axis=0) - stands.min(axis=0)) - _NOISE).astype(np.float32)

@@ -1,7 +1,7 @@
-"""From pair probabilities to caption extents: the most probable sequence of empty and caption frames.
+"""Decoder from pair probabilities to caption extents: the most probable sequence of frame states.
 
-Viterbi over two states a frame, empty and caption, with two ways from caption to caption: the
-same one stands on, or a new one follows without a gap.
+It is a Viterbi search over two states per frame, empty and caption, with two transitions from caption
+to caption: the same one continues, or a new one follows without a gap.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _SAME, _DIFFERENT, _EMPTY_EMPTY, _EMPTY_VALID, _VALID_EMPTY = range(5)
 
 @dataclass(frozen=True)
 class Extent:
-    """A caption's frames, half-open ``[start, end)``, and how sure its ends and its inside are (0 to 1)."""
+    """A caption's frames, half-open ``[start, end)``, and the confidence in its ends and inside (0 to 1)."""
 
     start: int
     end: int
@@ -26,16 +26,17 @@ class Extent:
 
 @dataclass(frozen=True)
 class DecoderSettings:
-    """``floor``: the least probability a pair's label is believed to have, so that one bad pair
-    cannot outweigh its neighbours. ``border_penalty``: log cost of a caption beginning after or ending
-    before an empty frame.
+    """Costs of the search.
 
-    One caption follows another where the share of 'different' in what 'same' and 'different' have
-    together peaks: at ``sure_change`` two frames or more from other borders (a cross-fade looks like a
-    caption of one frame between two others), otherwise :data:`SPREAD` frames or more from them, where the
-    peak and its two neighbours come to ``least_change`` more than is usual around them. Far under one
-    half, since a caption cut in two is mended after OCR, where both halves have one text, while two
-    captions taken for one are lost; where nothing changes the network is sure of it.
+    ``floor``: the lowest probability assumed for a label, so that one bad pair cannot outweigh its
+    neighbours. ``border_penalty``: log cost of a caption that begins after or ends before an empty frame.
+
+    One caption follows another at a peak of different / (same + different): at ``sure_change`` or more it
+    must be two frames from other borders (a cross-fade looks like a caption of one frame between two
+    others); otherwise it must be :data:`SPREAD` frames from them, and the peak and its two neighbours must
+    sum to ``least_change`` more than is usual around them. The threshold is far below one half: a caption
+    cut in two is joined after OCR, because both halves have the same text, but two captions merged into
+    one are lost; and where nothing changes, the network is sure of it.
     """
 
     floor: float = 0.02
@@ -45,33 +46,33 @@ class DecoderSettings:
     least_different: float = 0.1
 
 
-#: For the stroke predictor, which is never sure of a change.
+#: Settings for the stroke predictor, which is never sure of a change.
 STROKES = DecoderSettings(border_penalty=0.4, least_change=0.27, sure_change=0.27)
 
 
 def settings_for(model_version: str) -> DecoderSettings:
-    """The settings that suit what a model's probabilities are like."""
+    """Return the settings that suit a model's probabilities."""
     return STROKES if model_version.startswith("strokes") else DecoderSettings()
 
 
-#: Frames within which unsure changes are one.
+#: Frames within which uncertain changes are merged.
 SPREAD = 3
 #: Pairs on either side that a peak is compared with.
 _AROUND = 6
 
 
 def fuse(predictions: PairPredictions) -> NDArray[np.float64]:
-    """Both directions as one, (n − 1, 5), rows sum to 1: geometric mean of forward and turned backward."""
+    """Return the geometric mean of forward and reversed backward, (n − 1, 5); rows sum to 1."""
     turned = predictions.backward[:, REVERSED_COLUMNS]
     product = np.sqrt(np.maximum(predictions.forward.astype(np.float64), 1e-9) * np.maximum(turned, 1e-9))
     return product / product.sum(axis=1, keepdims=True)
 
 
 def decode(predictions: PairPredictions, settings: DecoderSettings | None = None) -> list[Extent]:
-    """Caption extents of a video of ``n`` frames: sorted, disjoint, inside [0, n).
+    """Return the caption extents of a video of ``n`` frames: sorted, disjoint, inside [0, n).
 
-    Uses the pair probabilities only, so that a stored result decodes to the same extents;
-    ``presence`` decides where there is no pair, in a video of one frame.
+    Only the pair probabilities are used, so that a stored result decodes to the same extents. A video of
+    one frame has no pair: its ``presence`` decides.
     """
     settings = settings or DecoderSettings()
     count = predictions.frame_count
@@ -82,11 +83,29 @@ def decode(predictions: PairPredictions, settings: DecoderSettings | None = None
         return [Extent(0, 1, presence)] if presence > 0.5 else []
 
     fused = fuse(predictions)
+    visible = _visible(fused, settings)
+    begins = visible.copy()
+    begins[1:] &= ~visible[:-1] | _follows(fused, visible, settings)
+    starts = np.flatnonzero(begins)
+    ends = np.empty_like(starts)
+    for place, start in enumerate(starts):
+        stop = starts[place + 1] if place + 1 < len(starts) else count
+        dark = np.flatnonzero(~visible[start:stop])
+        ends[place] = start + dark[0] if len(dark) else stop
+    return [
+        Extent(int(start), int(end), _confidence(fused, visible, int(start), int(end)))
+        for start, end in zip(starts, ends, strict=True)
+    ]
+
+
+def _visible(fused: NDArray[np.float64], settings: DecoderSettings) -> NDArray[np.bool_]:
+    """Return which frames show a caption, bool (n,), of n − 1 pairs: the cheapest sequence of states."""
+    count = len(fused) + 1
     cost = -np.log(np.maximum(fused, settings.floor))
     cost[:, [_EMPTY_VALID, _VALID_EMPTY]] += settings.border_penalty
     stays = np.minimum(cost[:, _SAME], cost[:, _DIFFERENT])
 
-    # Cheapest way to each state; ties keep the state of the frame before.
+    # Cheapest path to each state; ties keep the state of the frame before.
     to_empty, to_caption = 0.0, 0.0
     from_caption_to_empty = np.empty(count - 1, bool)
     from_caption_to_caption = np.empty(count - 1, bool)
@@ -109,42 +128,30 @@ def decode(predictions: PairPredictions, settings: DecoderSettings | None = None
     for pair in range(count - 2, -1, -1):
         came = from_caption_to_caption if visible[pair + 1] else from_caption_to_empty
         visible[pair] = came[pair]
-
-    begins = visible.copy()
-    begins[1:] &= ~visible[:-1] | _follows(fused, visible, settings)
-    starts = np.flatnonzero(begins)
-    ends = np.empty_like(starts)
-    for place, start in enumerate(starts):
-        stop = starts[place + 1] if place + 1 < len(starts) else count
-        dark = np.flatnonzero(~visible[start:stop])
-        ends[place] = start + dark[0] if len(dark) else stop
-    return [
-        Extent(int(start), int(end), _confidence(fused, visible, int(start), int(end)))
-        for start, end in zip(starts, ends, strict=True)
-    ]
+    return visible
 
 
 def _follows(
     fused: NDArray[np.float64], visible: NDArray[np.bool_], settings: DecoderSettings
 ) -> NDArray[np.bool_]:
-    """At which pairs of caption frames, bool (n − 1,), the second frame begins another caption."""
+    """Return the pairs of caption frames, bool (n − 1,), whose second frame begins another caption."""
     inside = visible[:-1] & visible[1:]
     share = fused[:, _DIFFERENT] / np.maximum(fused[:, _SAME] + fused[:, _DIFFERENT], 1e-9)
-    # Where the frames are hardly captions, what they share says little.
+    # Where the frames are hardly captions, the share means little.
     share = np.where(inside, np.minimum(share, fused[:, _DIFFERENT] / settings.least_different), 0)
     around = np.pad(share, 1)
     mass = around[:-2] + around[1:-1] + around[2:]
     follows = np.zeros(len(share), bool)
     taken = visible[:-1] != visible[1:]
     candidates = np.flatnonzero((mass >= settings.least_change) & (share >= settings.least_change / 3))
-    # What is as large all around is doubt, not a change: their lower quartile, of caption frames alone.
+    # A share as large in all neighbours is doubt, not a change: take their lower quartile.
     padded = np.pad(np.where(inside, share, np.inf), _AROUND, constant_values=np.inf)
     near = np.sort(sliding_window_view(padded, 2 * _AROUND + 1)[candidates], axis=1)
     quartile = np.maximum(np.isfinite(near).sum(axis=1) - 1, 0) // 4
     doubt = near[np.arange(len(near)), quartile]
     doubt[~np.isfinite(doubt)] = 0
     candidates = candidates[mass[candidates] - 3 * doubt >= settings.least_change]
-    # Of equal ones the middle.
+    # Of equal peaks the middle one.
     height = share + 1e-3 * mass
     for pair in candidates[np.argsort(-height[candidates], kind="stable")].tolist():
         apart = 2 if share[pair] >= settings.sure_change else SPREAD
@@ -154,7 +161,7 @@ def _follows(
 
 
 def _confidence(fused: NDArray[np.float64], visible: NDArray[np.bool_], start: int, end: int) -> float:
-    """Geometric mean of the probability of the start, of the end, and of the inside on average."""
+    """Return the geometric mean of the probabilities of the start, of the end and of the inside (a mean)."""
     parts = []
     if start > 0:
         parts.append(fused[start - 1, _DIFFERENT if visible[start - 1] else _EMPTY_VALID])

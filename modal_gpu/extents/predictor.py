@@ -1,9 +1,9 @@
-"""What a predictor of caption extents takes and gives, whatever is inside it.
+"""The interface of caption extents predictors: their input, their output and the algebra of pair labels.
 
-A predictor sees every 10 Hz caption strip once, in order, and says for each frame how likely a
-caption is visible and for each neighbouring pair how likely both show the same text. The five
-pair labels and their probabilities follow from these, so that they can never contradict each
-other: with ``a`` and ``b`` the presence of the two frames and ``s`` the same-text probability,
+A predictor reads every 10 Hz caption strip once, in order, and returns for each frame the probability
+that a caption is visible, and for each neighbouring pair the probability that both show the same text.
+The probabilities of the five pair labels follow from these, so they can never contradict each other:
+with ``a`` and ``b`` the presence of the two frames and ``s`` the same-text probability,
 
     same = a·b·s            different   = a·b·(1 − s)
     empty_empty = (1 − a)(1 − b)   empty_valid = (1 − a)·b   valid_empty = a·(1 − b)
@@ -29,7 +29,7 @@ FractionBox = tuple[float, float, float, float]
 
 
 class StripFrame(Protocol):
-    """One cropped caption strip. ``luma`` is uint8 (height, width); :meth:`rgb` is made on demand."""
+    """One cropped caption strip. ``luma`` is uint8 (height, width); :meth:`rgb` is computed on demand."""
 
     @property
     def index(self) -> int: ...
@@ -42,9 +42,9 @@ class StripFrame(Protocol):
 
 @dataclass(frozen=True)
 class Observation:
-    """What OCR of a sampled full frame says about the strip at ``index``.
+    """The OCR result of a sampled full frame, for the strip at ``index``.
 
-    ``caption_boxes`` are the lines taken for captions, as fractions of the strip; none of them
+    ``caption_boxes`` are the lines identified as captions, as fractions of the strip. An empty tuple
     means that the frame shows no caption.
     """
 
@@ -62,11 +62,11 @@ class SampledStrip:
 
 @dataclass(frozen=True)
 class StripHints:
-    """What layout analysis knows about a video's strips; all coordinates are fractions of the strip.
+    """The results of layout analysis for a video's strips; all coordinates are fractions of the strip.
 
-    ``line_height`` is the height of one caption line's OCR box; ``anchor_position`` the x where
-    captions are anchored (``None``: not known). ``ignore_boxes`` hold static text that is no caption.
-    ``samples`` are strips from all over the video, in index order, as far as they are stored.
+    ``line_height`` is the height of one caption line's OCR box; ``anchor_position`` the x at which
+    captions are anchored (``None``: unknown). ``ignore_boxes`` hold static text that is not a caption.
+    ``samples`` are the stored strips from all over the video, in index order.
     """
 
     line_height: float
@@ -89,10 +89,10 @@ class StripHints:
         ignore_boxes: Iterable[FractionBox] = (),
         caption_boxes: Iterable[tuple[int, Sequence[FractionBox]]] = (),
     ) -> "StripHints":
-        """Hints from a layout in fractions of the upright frame.
+        """Build hints from a layout in fractions of the upright frame.
 
-        ``caption_boxes`` gives each sampled frame index with its caption lines, none for a frame
-        that was read and shows no caption. Boxes are clipped to the strip; those outside vanish.
+        ``caption_boxes`` pairs each sampled frame index with its caption lines, an empty sequence for a
+        frame without a caption. Boxes are clipped to the strip; boxes outside it are dropped.
         """
         width, height = crop.crop_right - crop.crop_left, crop.crop_bottom - crop.crop_top
 
@@ -124,7 +124,7 @@ class PairBatch:
     """Predictions for consecutive frames ``[first_index, first_index + k)``.
 
     ``presence`` is float32 (k,). ``same`` is float32 (k,): entry ``j`` compares frame
-    ``first_index + j`` with the one before it; for the video's first frame it means nothing.
+    ``first_index + j`` with the one before it; it is undefined for the video's first frame.
     """
 
     first_index: int
@@ -150,7 +150,7 @@ class PairPredictions:
         return len(self.presence)
 
     def label_counts(self) -> dict[str, int]:
-        """How many pairs have each label as their most probable one, forward."""
+        """Count the pairs for which each label is the most probable one, forward."""
         counts = (
             np.bincount(self.forward.argmax(axis=1), minlength=len(LABELS)) if len(self.forward) else [0] * 5
         )
@@ -158,7 +158,7 @@ class PairPredictions:
 
 
 def label_probabilities(presence: FloatArray, same: FloatArray) -> FloatArray:
-    """Probabilities of the five labels, float32 (n − 1, 5), from presence (n,) and same (n − 1,)."""
+    """Return the label probabilities, float32 (n − 1, 5), of presence (n,) and same (n − 1,)."""
     before, after = presence[:-1].astype(np.float64), presence[1:].astype(np.float64)
     both = before * after
     columns = (
@@ -174,9 +174,9 @@ def label_probabilities(presence: FloatArray, same: FloatArray) -> FloatArray:
 def predictions(
     presence: FloatArray, same: FloatArray, same_backward: FloatArray | None = None
 ) -> PairPredictions:
-    """Both directions from presence (n,) and same-text probabilities (n − 1,).
+    """Return both directions from presence (n,) and same-text probabilities (n − 1,).
 
-    A predictor whose comparison isn't symmetric gives ``same_backward`` too.
+    A predictor whose comparison is not symmetric passes ``same_backward`` too.
     """
     forward = label_probabilities(presence, same)
     backward = label_probabilities(presence, same if same_backward is None else same_backward)
@@ -184,7 +184,7 @@ def predictions(
 
 
 def collect(batches: Iterable[PairBatch]) -> PairPredictions:
-    """All batches of a video, which must follow each other from index 0, as one result."""
+    """Join all batches of a video. Raises ``ValueError`` unless they follow each other from index 0."""
     presence: list[FloatArray] = []
     same: list[FloatArray] = []
     count = 0
@@ -201,17 +201,17 @@ def collect(batches: Iterable[PairBatch]) -> PairPredictions:
 
 
 class PairPredictor(Protocol):
-    """Says which frames show a caption and which neighbours show the same one.
+    """Predicts which frames show a caption and which neighbours show the same one.
 
     :meth:`predict` reads the frames once, in index order without gaps from ``first_index``, holds a
-    bounded number of them, and yields batches as soon as they are certain.
+    bounded number of them, and yields each batch as soon as it is final.
     """
 
     model_version: str
-    #: Of the model file; of the algorithm's parameters when there is no file.
+    #: Hash of the model file, or of the algorithm's parameters when there is no file.
     model_sha256: str
-    #: Frames that it must see before and after a part of a video (as far as there are any) to judge
-    #: the part exactly as it would judge it in the whole video; ``None`` when it needs the whole video.
+    #: Frames that it must read before and after a part of a video (as far as they exist) to judge the
+    #: part exactly as in the complete video; ``None`` when it needs the complete video.
     margin: int | None
 
     def predict(

@@ -1,6 +1,6 @@
-"""Strips as the network takes them: one caption line has the same height in every video.
+"""Strips at working scale, where one caption line has the same height in every video.
 
-Shared by the predictor and by the training data, so that both see the same.
+The predictor and the training data share it, so that both see the same pictures.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Image = NDArray[np.uint8]
 LINE_HEIGHT = 24
 #: Working strips are padded to multiples of this, pixels.
 MULTIPLE = 8
-#: Pixels of a working strip a cell of the network's maps, each way.
+#: Pixels of a working strip for each cell of the network's maps, in each direction.
 STRIDE = 4
 #: Channels of :func:`hint_planes`.
 HINT_PLANES = 4
@@ -28,9 +28,9 @@ _SMALLEST_HEIGHT = 16
 
 
 def working_size(height: int, width: int, line_height: float) -> tuple[int, int]:
-    """Height and width of the working strip of a ``height`` × ``width`` one, without padding.
+    """Return the height and width of the working strip of a ``height`` × ``width`` one, without padding.
 
-    ``line_height`` is a fraction of the strip. The scale never goes beyond 2, nor a side beyond 1,024.
+    ``line_height`` is a fraction of the strip. The scale is at most 2, a side at most 1,024.
     """
     line = max(line_height, 0.02) * height
     scale = min(LINE_HEIGHT / line, _LARGEST_SCALE, _LARGEST_SIDE / max(height, width))
@@ -38,29 +38,30 @@ def working_size(height: int, width: int, line_height: float) -> tuple[int, int]
 
 
 def scaled(luma: Image, size: tuple[int, int]) -> Image:
-    """The strip at ``size`` (height, width), uint8."""
+    """Scale a strip to ``size`` (height, width), uint8."""
     height, width = size
     shrinks = luma.shape[0] > height
-    return cv2.resize(luma, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    result = cv2.resize(luma, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.asarray(result, np.uint8)
 
 
 def padded(strip: Image) -> Image:
-    """The strip with its last row and column repeated up to multiples of :data:`MULTIPLE`."""
+    """Repeat the last row and column of a strip up to multiples of :data:`MULTIPLE`."""
     bottom, right = (-strip.shape[0]) % MULTIPLE, (-strip.shape[1]) % MULTIPLE
     if not (bottom or right):
         return strip
-    return cv2.copyMakeBorder(strip, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.copyMakeBorder(strip, 0, bottom, 0, right, cv2.BORDER_REPLICATE), np.uint8)
 
 
 def reference_picture(strips: Sequence[Image]) -> Image:
-    """What stays in the picture: each pixel's median over strips of different times, uint8, halves cut off.
+    """Return each pixel's median over strips of different times, uint8, halves rounded down.
 
-    Captions come and go and vanish from it; logos, bars and still backgrounds remain.
+    Captions come and go, so they vanish from it; logos, bars and still backgrounds remain.
     """
     pictures = list(strips)
     count, middle = len(pictures), (len(pictures) - 1) // 2
-    # The largest of what is left goes to the last place, and so on down to the middle: by whole pictures
-    # ten times as fast as numpy's median.
+    # A bubble sort of each pixel, down to the middle place: with whole pictures at a time it takes a tenth
+    # of the time of numpy's median.
     for last in range(count - 1, middle - 1, -1):
         for place in range(last):
             lower = np.minimum(pictures[place], pictures[place + 1])
@@ -71,17 +72,17 @@ def reference_picture(strips: Sequence[Image]) -> Image:
 
 
 def evenly_spread(strips: Sequence[Image], count: int) -> list[Image]:
-    """``count`` of the strips from the first to the last, all of them where there are fewer."""
+    """Return ``count`` of the strips from the first to the last, all of them where there are fewer."""
     places = np.unique(np.linspace(0, len(strips) - 1, count).round().astype(int))
     return [strips[place] for place in places]
 
 
 def hint_planes(size: tuple[int, int], hints: StripHints) -> NDArray[np.float32]:
-    """The layout's hints for every cell of a padded strip whose unpadded size is ``size``.
+    """Return the layout's hints for every cell of a padded strip whose unpadded size is ``size``.
 
     float32 (4, rows, columns): 1 inside ignored boxes; distance from the caption line's usual
     middle, in line heights; distance from the anchor, in ten line heights, 0 where it is unknown;
-    how many of the observed captions cover the cell, from -1 (none) to 1 (all), 0 where none was observed.
+    the share of observed captions that cover the cell, from -1 (none) to 1 (all), 0 where none was observed.
     """
     height, width = size
     rows, columns = (-(-side // MULTIPLE) * MULTIPLE // STRIDE for side in size)
@@ -92,7 +93,7 @@ def hint_planes(size: tuple[int, int], hints: StripHints) -> NDArray[np.float32]
     def inside(box: FractionBox) -> tuple[NDArray[np.intp], ...]:
         left, top, right, bottom = box
         within = (y >= top * height) & (y <= bottom * height), (x >= left * width) & (x <= right * width)
-        return np.ix_(*within)
+        return np.ix_(*(np.flatnonzero(side) for side in within))
 
     for box in hints.ignore_boxes:
         planes[0][inside(box)] = 1

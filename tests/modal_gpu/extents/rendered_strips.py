@@ -1,4 +1,4 @@
-"""Small caption strips rendered in the test, with their truth."""
+"""Small caption strips rendered for tests, with the frames of their captions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Strip:
 
 
 def text_layer(text: str, left: int | None = None, baseline: int = 42) -> tuple[np.ndarray, np.ndarray]:
-    """White text with a dark outline: its luma and its opacity, float32 (HEIGHT, WIDTH)."""
+    """Return the luma and opacity of white text with a dark outline, float32 (HEIGHT, WIDTH)."""
     font, scale = cv2.FONT_HERSHEY_DUPLEX, 0.8
     (width, _), _ = cv2.getTextSize(text, font, scale, 2)
     at = ((WIDTH - width) // 2 if left is None else left, baseline)
@@ -33,7 +33,7 @@ def text_layer(text: str, left: int | None = None, baseline: int = 42) -> tuple[
 
 
 def backgrounds(count: int, kind: str, seed: int = 0) -> Iterator[np.ndarray]:
-    """Moving pictures: ``gradient``, ``texture`` (busy, panning) or ``cuts`` (a new still every 7 frames)."""
+    """Yield moving pictures: ``gradient``, ``texture`` (busy, panning) or ``cuts`` (a still for 7 frames)."""
     rng = np.random.default_rng(seed)
     texture = cv2.GaussianBlur(rng.integers(0, 255, (HEIGHT, WIDTH * 3)).astype(np.float32), (0, 0), 4)
     texture = np.clip((texture - 127) * 6 + 120, 20, 210)
@@ -57,7 +57,7 @@ def render(
     logo: str = "",
     left: int | None = None,
 ) -> list[Strip]:
-    """``count`` strips; captions as (start, end, text), half-open; ``fade`` frames at each end."""
+    """Render ``count`` strips; captions as (start, end, text), half-open; ``fade`` frames at each end."""
     layers = {text: text_layer(text, left) for _, _, text in captions}
     strips = []
     for i, picture in enumerate(backgrounds(count, kind)):
@@ -74,7 +74,7 @@ def render(
 
 
 def hints(captions: Sequence[tuple[int, int, str]], count: int, step: int = 10, **extra) -> StripHints:
-    """What layout analysis would know from every ``step``-th frame."""
+    """Return the hints that layout analysis would have from every ``step``-th frame."""
     observations = []
     for i in range(0, count, step):
         texts = [text for start, end, text in captions if start <= i < end]

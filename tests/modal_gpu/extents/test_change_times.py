@@ -1,4 +1,4 @@
-"""Captions begin and end on the exact source frame, whatever the frame rate and however they come and go."""
+"""Captions begin and end on the exact source frame, for all frame rates, cuts and fades."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -44,7 +44,7 @@ RATES = {
 
 
 def moving_picture(number: int) -> np.ndarray:
-    """Clouds that drift, and another scene from frame 75 on, under a standing caption."""
+    """Draw drifting clouds, and another scene from frame 75 on."""
     rng = np.random.default_rng(11 if number < 75 else 12)
     clouds = cv2.GaussianBlur(rng.integers(0, 255, (SIZE[1], 900)).astype(np.float32), (0, 0), 5)
     clouds = cv2.normalize(clouds, None, 20, 190, cv2.NORM_MINMAX)
@@ -60,14 +60,14 @@ def with_text(picture: np.ndarray, text: str, alpha: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Film:
-    """A clip and when each caption's first frame and the first one after it are shown."""
+    """A clip, and the times of each caption's first frame and of the first frame after it."""
 
     path: Path
     truth: list[tuple[float, float]]
 
 
 def film(folder: Path, times: list[Fraction], fade: int = 0) -> Film:
-    """``fade``: frames until a caption is fully there, and from when on it goes."""
+    """Encode a film; ``fade``: frames that a caption takes to appear and to vanish."""
     path = folder / "film.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"preset": "veryfast", "crf": "23"})
@@ -93,7 +93,7 @@ def strips(path: Path) -> list[CroppedFrame]:
 
 
 def true_labels(frames: list[CroppedFrame], truth: list[tuple[float, float]]) -> PairBatch:
-    """What a perfect predictor says of the 10 Hz frames."""
+    """Return the labels that a perfect predictor gives the 10 Hz frames."""
     shown = [
         next((n for n, (start, end) in enumerate(truth) if start <= f.seconds < end), None) for f in frames
     ]
@@ -111,7 +111,7 @@ def located(frames: list[CroppedFrame], labels: PairBatch) -> np.ndarray:
 
 
 def changes(labels: PairBatch) -> list[int]:
-    """Indices into which a caption begins, ends or follows another one."""
+    """Return the frame indices at which a caption begins, ends or follows another one."""
     before, after = labels.presence[:-1] > 0.5, labels.presence[1:] > 0.5
     return [
         int(at) + 1 for at in np.flatnonzero((before != after) | (before & after & (labels.same[1:] < 0.5)))
@@ -150,7 +150,7 @@ def test_captions_that_fade_are_placed_within_one_source_frame_mostly_and_always
 
 @pytest.mark.parametrize("dissolve", [4, 5, 6])
 def test_of_captions_that_dissolve_the_later_begins_where_there_is_more_of_it(dissolve: int):
-    """Without motion behind them, each at a share of its own of every picture between."""
+    """Nothing moves behind the captions; each picture between them mixes both."""
     first, second = (
         with_text(np.full((120, 480), 90, np.uint8), text, 1) for text in ("before that", "what came")
     )

@@ -1,4 +1,4 @@
-"""The decoder recovers clean sequences, shrugs off single bad pairs and always gives valid ranges."""
+"""The decoder recovers clean sequences, ignores single bad pairs and always returns valid ranges."""
 
 import time
 
@@ -70,8 +70,9 @@ def test_any_input_gives_sorted_disjoint_ranges_inside_the_video(values):
 
 @given(timelines(least=4), st.data())
 def test_one_bad_pair_away_from_the_ends_changes_nothing(timeline, data):
-    """Whatever presence the bad pair claims, in both directions. (A sure 'different' between two
-    equal frames is no bad pair: it is what a new caption without a gap looks like.)"""
+    """The bad pair may have any label but a sure 'different' between two equal frames in both directions:
+    that is what a new caption without a gap looks like.
+    """
     captions, count = timeline
     assume(count > 4)
     result = clean(captions, count)

@@ -1,4 +1,4 @@
-"""Real footage with burned-in captions, the strip given by hand: nearly all captions have their ends."""
+"""On real footage, with the strip given by hand, nearly all ends of captions are found."""
 
 import re
 from fractions import Fraction
@@ -16,7 +16,7 @@ LEFT, TOP, RIGHT, BOTTOM = 80, 540, 1200, 700
 
 
 def strips(path, seconds):
-    """10 Hz strips of a video that starts at zero: at i / 10 s the last frame shown by then."""
+    """Yield the 10 Hz strips of a video that starts at zero: the frame shown at i / 10 s."""
     index, last = 0, None
     with av.open(str(path)) as container:
         stream = container.streams.video[0]

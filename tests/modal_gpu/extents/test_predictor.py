@@ -1,4 +1,4 @@
-"""Label algebra: the five probabilities follow from presence and sameness and cannot contradict."""
+"""The five label probabilities follow from presence and sameness, so they cannot contradict each other."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The classical pair predictor on the hard cases of burned-in captions, each rendered small."""
+"""The stroke predictor on the hard cases of burned-in captions, rendered small."""
 
 import tracemalloc
 
@@ -147,7 +147,7 @@ def test_the_identity_of_the_predictor_follows_its_settings():
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 640), (640, 16)], ids=str)
 def test_the_thinnest_region_costs_no_more_memory_than_another(size: tuple[int, int]):
-    """Sizes in line heights grow without bound as a region shrinks: 394 TiB were asked for at 1e-12."""
+    """Sizes in line heights grow without bound as a region shrinks: a region of 1e-12 needed 394 TiB."""
     region = CropRegion(0.5, 0.5, 0.5 + MIN_CROP_FRACTION, 0.5 + MIN_CROP_FRACTION)
     layout = StripHints.from_frame_layout(
         region,
