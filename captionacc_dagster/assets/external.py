@@ -1,8 +1,10 @@
-"""What people bring: the upload and the approval. Dagster records them, it does not make them."""
+"""External assets: the upload and the approval. People make them; Dagster records them."""
 
 import dagster as dg
 
 from captionacc_dagster.partitions import videos
+from captionacc_dagster.resources.catalog import LayoutApproval, VideoRow
+from modal_gpu.storage import ObjectStore
 
 OWNERS = ["team:captions"]
 
@@ -31,3 +33,44 @@ layout_approval = dg.AssetSpec(
         "records it."
     ),
 )
+
+
+def upload_event(video: VideoRow, object_store: ObjectStore) -> dg.AssetMaterialization:
+    """Return the materialization of ``source_video``; its data version is the object's ETag.
+
+    Raises :class:`~modal_gpu.errors.ObjectNotFoundError` before the object exists, and
+    :class:`~modal_gpu.errors.StorageError`.
+    """
+    info = object_store.head(video.storage_key)
+    return dg.AssetMaterialization(
+        asset_key=source_video.key,
+        partition=video.video_id,
+        description=video.display_path,
+        metadata={
+            "file": dg.MetadataValue.text(video.display_path),
+            "dagster/uri": dg.MetadataValue.path(video.storage_key),
+            "size_bytes": info.size,
+            "uploaded_at": dg.MetadataValue.timestamp(info.last_modified),
+        },
+        tags={"dagster/data_version": info.etag.strip('"')} if info.etag else None,
+    )
+
+
+def approval_event(approval: LayoutApproval) -> dg.AssetMaterialization:
+    """Return the materialization of ``layout_approval``."""
+    crop = approval.crop_region
+    return dg.AssetMaterialization(
+        asset_key=layout_approval.key,
+        partition=approval.video_id,
+        description=f"approved by {approval.approved_by}",
+        metadata={
+            "approved_by": approval.approved_by,
+            "approved_at": dg.MetadataValue.timestamp(approval.approved_at),
+            "crop_region_version": approval.crop_region_version,
+            "crop_left": crop.crop_left,
+            "crop_top": crop.crop_top,
+            "crop_right": crop.crop_right,
+            "crop_bottom": crop.crop_bottom,
+        },
+        tags={"dagster/data_version": f"crop-{approval.crop_region_version}"},
+    )

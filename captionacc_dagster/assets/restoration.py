@@ -13,11 +13,9 @@ from typing import Any
 
 import dagster as dg
 
-from captionacc_dagster.assets.external import layout_approval, source_video
+from captionacc_dagster.assets.external import approval_event, layout_approval, source_video, upload_event
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import LayoutApproval, Stage, VideoRow
-from captionacc_dagster.sensors.layout_approvals import approval_event
-from captionacc_dagster.sensors.new_videos import upload_event
 from modal_gpu.errors import StorageError
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore

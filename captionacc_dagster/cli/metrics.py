@@ -22,14 +22,14 @@ def metrics(
     """Serve /metrics for Prometheus, /healthz for the platform and /livez for this process."""
     import dagster as dg
 
-    from captionacc_dagster.operations.health import platform_sensors
+    from captionacc_dagster.definitions import defs
     from captionacc_dagster.operations.metrics import PlatformCollector, create_app, health
     from captionacc_dagster.platform.ports import require_free_port
     from captionacc_dagster.web.http_server import serve
 
     here = parts()
     settings = here.settings
-    sensors = platform_sensors()
+    sensors = frozenset(sensor.name for sensor in defs.sensors or ())
     silent = settings.alert_silent_minutes * 60
     host, port = host or settings.host, port or settings.metrics_port
     require_free_port(host, port, "CAPTIONACC_METRICS_PORT")

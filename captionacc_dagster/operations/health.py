@@ -51,13 +51,6 @@ class DagsterState:
         ]
 
 
-def platform_sensors() -> frozenset[str]:
-    """Names of the sensors that this version has: the storage remembers removed ones for ever."""
-    from captionacc_dagster.definitions import defs
-
-    return frozenset(sensor.name for sensor in defs.sensors or ())
-
-
 def observe_dagster(instance: dg.DagsterInstance, sensors: Collection[str]) -> DagsterState:
     """A handful of indexed queries, however many runs and partitions there are."""
     from dagster._core.definitions.run_request import InstigatorType

@@ -5,7 +5,7 @@ import time
 import dagster as dg
 
 from captionacc_dagster.operations.alerting import AlertLimits, Told, find_alerts, observe, tell
-from captionacc_dagster.operations.health import observe_dagster, platform_sensors
+from captionacc_dagster.operations.health import observe_dagster
 from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.settings import Settings, get_settings
 
@@ -22,13 +22,19 @@ def alerts(context: dg.SensorEvaluationContext, catalog: dg.ResourceParam[Catalo
     """Its cursor is what was told; a tick without a webhook says in its skip reason what it saw."""
     settings = get_settings()
     now = time.time()
-    state = observe_dagster(context.instance, platform_sensors())
+    state = observe_dagster(context.instance, _own_sensors(context))
     found = find_alerts(observe(catalog, state), alert_limits(settings), now)
     webhook = settings.alert_webhook.get_secret_value() if settings.alert_webhook else None
     told, said = tell(
         found, Told.from_cursor(context.cursor), webhook, now, settings.alert_repeat_minutes * 60
     )
     return dg.SensorResult(cursor=told.to_cursor(), skip_reason=said or "nothing is beyond its limit")
+
+
+def _own_sensors(context: dg.SensorEvaluationContext) -> frozenset[str]:
+    """Return the names of this version's sensors: Dagster's storage also keeps those of earlier versions."""
+    definitions = context.repository_def
+    return frozenset(sensor.name for sensor in definitions.sensor_defs) if definitions else frozenset()
 
 
 def alert_limits(settings: Settings) -> AlertLimits:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from captionacc_dagster.assets.external import layout_approval
+from captionacc_dagster.assets.external import approval_event
 from captionacc_dagster.jobs import captions_job
 from captionacc_dagster.resources.catalog import Catalog, LayoutApproval
 from captionacc_dagster.runs.priority import round_robin
@@ -73,24 +73,4 @@ def _captions_work(approval: LayoutApproval, trigger: str) -> Work:
         size_bytes=approval.size_bytes,
         waiting_since=approval.approved_at,
         age_boosting=not approval.disable_age_boosting,
-    )
-
-
-def approval_event(approval: LayoutApproval) -> dg.AssetMaterialization:
-    """What the UI shows of the approval."""
-    crop = approval.crop_region
-    return dg.AssetMaterialization(
-        asset_key=layout_approval.key,
-        partition=approval.video_id,
-        description=f"approved by {approval.approved_by}",
-        metadata={
-            "approved_by": approval.approved_by,
-            "approved_at": dg.MetadataValue.timestamp(approval.approved_at),
-            "crop_region_version": approval.crop_region_version,
-            "crop_left": crop.crop_left,
-            "crop_top": crop.crop_top,
-            "crop_right": crop.crop_right,
-            "crop_bottom": crop.crop_bottom,
-        },
-        tags={"dagster/data_version": f"crop-{approval.crop_region_version}"},
     )

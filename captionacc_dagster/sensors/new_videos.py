@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from captionacc_dagster.assets.external import source_video
+from captionacc_dagster.assets.external import upload_event
 from captionacc_dagster.jobs import layout_job
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
 from captionacc_dagster.runs.priority import round_robin
@@ -106,24 +106,4 @@ def _layout_work(video: VideoRow, trigger: str) -> Work:
         size_bytes=video.size_bytes,
         waiting_since=video.uploaded_at or video.created_at,
         age_boosting=not video.disable_age_boosting,
-    )
-
-
-def upload_event(video: VideoRow, object_store: ObjectStore) -> dg.AssetMaterialization:
-    """What the UI shows of the upload; its data version is the object's own tag.
-
-    Raises :class:`ObjectNotFoundError` before the object is there, and :class:`StorageError`.
-    """
-    info = object_store.head(video.storage_key)
-    return dg.AssetMaterialization(
-        asset_key=source_video.key,
-        partition=video.video_id,
-        description=video.display_path,
-        metadata={
-            "file": dg.MetadataValue.text(video.display_path),
-            "dagster/uri": dg.MetadataValue.path(video.storage_key),
-            "size_bytes": info.size,
-            "uploaded_at": dg.MetadataValue.timestamp(info.last_modified),
-        },
-        tags={"dagster/data_version": info.etag.strip('"')} if info.etag else None,
     )

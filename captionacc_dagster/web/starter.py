@@ -21,13 +21,13 @@ from typing import Literal
 
 import dagster as dg
 
+from captionacc_dagster.assets.external import approval_event, upload_event
 from captionacc_dagster.jobs import captions_job, layout_job
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, CatalogError, LayoutApproval, VideoRow
 from captionacc_dagster.runs.tags import RunTags
 from captionacc_dagster.sensors.claims import CLAIM_SECONDS, LOOK_AGAIN_SECONDS, Claim, return_claims
 from captionacc_dagster.sensors.layout_approvals import (
-    approval_event,
     captions_claim,
     captions_run_key,
     captions_run_requests,
@@ -38,7 +38,6 @@ from captionacc_dagster.sensors.new_videos import (
     layout_run_key,
     layout_run_requests,
     new_videos,
-    upload_event,
 )
 from modal_gpu.errors import CaptionAccError, ObjectNotFoundError
 from modal_gpu.storage import ObjectStore

@@ -12,10 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import dagster as dg
 import psycopg
 import pytest
+from dagster._core.scheduler.instigation import InstigatorStatus
 from dagster._daemon.types import DaemonHeartbeat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from captionacc_dagster.definitions import defs
 from captionacc_dagster.operations.alerting import (
     Alert,
     AlertDeliveryError,
@@ -31,6 +33,7 @@ from captionacc_dagster.resources.catalog import LockState, StageBacklog, StageF
 from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from captionacc_dagster.sensors.alerts import alerts
 from captionacc_dagster.settings import Settings
+from tests.operations.sensor_states import add_sensor_state
 
 NOW = 1_800_000_000.0
 LIMITS = AlertLimits(spend_usd=100)
@@ -274,7 +277,10 @@ class TestSensor:
             for kind in instance.get_required_daemon_types():
                 instance.add_daemon_heartbeat(DaemonHeartbeat(now, kind, "test", []))
             with dg.build_sensor_context(
-                instance=instance, cursor=cursor, resources={"catalog": catalog}
+                instance=instance,
+                cursor=cursor,
+                repository_def=defs.get_repository_def(),
+                resources={"catalog": catalog},
             ) as context:
                 return alerts(context)
 
@@ -310,6 +316,12 @@ class TestSensor:
             connection.execute("update captionacc.stage_outcomes set occurred_at = now() - interval '2 h'")
         tick(second.cursor)
         assert webhook.messages[1:] == [{"text": f":white_check_mark: over: {text}"}]
+
+    def test_only_sensors_of_these_definitions_are_watched(self, settings, tick, webhook, instance):
+        settings(webhook)
+        add_sensor_state(instance, "new_videos", InstigatorStatus.STOPPED, last_tick=1234.5)
+        add_sensor_state(instance, "of_an_earlier_version", InstigatorStatus.STOPPED, last_tick=1234.5)
+        assert tick().skip_reason.skip_message == "1 alert: sensor new_videos is switched off"
 
     def test_a_dead_webhook_fails_no_tick(self, settings, tick, fail):
         settings("http://127.0.0.1:1/s3cretpath")

@@ -8,25 +8,20 @@ from datetime import UTC, datetime
 import dagster as dg
 import psycopg
 import pytest
-from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.remote_origin import (
-    RegisteredCodeLocationOrigin,
-    RemoteInstigatorOrigin,
     RemoteJobOrigin,
-    RemoteRepositoryOrigin,
 )
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData
+from dagster._core.scheduler.instigation import InstigatorStatus
 from dagster._daemon.types import DaemonHeartbeat
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from captionacc_dagster.cli import metrics as metrics_command
-from captionacc_dagster.operations.health import UNFINISHED, observe_dagster, platform_sensors
+from captionacc_dagster.operations.health import UNFINISHED, observe_dagster
 from captionacc_dagster.operations.metrics import PlatformCollector, create_app, health
 from captionacc_dagster.resources.catalog import CatalogUnavailableError
 from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
-
-REPOSITORY = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("captionacc"), "__repository__")
+from tests.operations.sensor_states import REPOSITORY, add_sensor_state
 
 
 @pytest.fixture(scope="module")
@@ -228,9 +223,6 @@ class TestDagster:
             5.0,
         )
 
-    def test_the_platforms_sensors_are_those_of_its_definitions(self):
-        assert {"new_videos", "run_outcomes", "alerts"} <= platform_sensors()
-
 
 class TestHealth:
     def test_it_is_ok_when_everything_answers(self, client, alive):
@@ -296,19 +288,6 @@ class TestWatch:
 
 @dg.job
 def noop() -> None: ...
-
-
-def add_sensor_state(
-    instance: dg.DagsterInstance, name: str, status: InstigatorStatus, last_tick: float
-) -> None:
-    instance.add_instigator_state(
-        InstigatorState(
-            RemoteInstigatorOrigin(REPOSITORY, name),
-            InstigatorType.SENSOR,
-            status,
-            SensorInstigatorData(last_tick_timestamp=last_tick, min_interval=5),
-        )
-    )
 
 
 def test_times_of_the_catalogue_are_ages_by_this_clock(scrape, upload, clock):
