@@ -10,6 +10,7 @@ from uuid import UUID
 import typer
 from rich.console import Console
 
+from captionacc_dagster import __version__
 from captionacc_dagster.platform.homes import make_home, require_home
 from captionacc_dagster.resources.catalog import Catalog, UnknownVideoError, VideoRow
 from captionacc_dagster.settings import Settings, get_settings
@@ -27,6 +28,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        say(f"captionacc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options_before_the_command(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Hold the options that come before a command."""
 
 
 #: Of every command that serves. Not 0: the port that the system chooses then would be announced nowhere.
