@@ -29,9 +29,9 @@ from rich.table import Table
 from benchmarks.orchestration import Orchestra, orchestra
 from benchmarks.stub_definitions import TEMPLATE
 from captionacc_dagster.demo.sample import SampleCaption, make_sample
-from captionacc_dagster.platform.dagster_home import open_catalog, open_object_store
 from captionacc_dagster.resources.catalog import VideoRow
 from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
+from captionacc_dagster.resources.opening import open_catalog, open_object_store
 from captionacc_dagster.runs.tags import QUEUE_PRIORITY, TENANT, TIER, VIDEO
 from modal_gpu.contracts import CropInferRequest, ExtractRequest, to_wire
 from modal_gpu.cores import available_cores

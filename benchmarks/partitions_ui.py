@@ -25,9 +25,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.orchestration import Orchestra, orchestra
+from captionacc_dagster.constants import DEFINITIONS_MODULE
 from captionacc_dagster.definitions import defs
-from captionacc_dagster.platform.dagster_home import open_catalog, open_object_store
-from captionacc_dagster.platform.services import DEFINITIONS_MODULE
+from captionacc_dagster.resources.opening import open_catalog, open_object_store
 from captionacc_dagster.sensors.new_videos import new_videos
 
 ASSETS = ("full_frames", "raw_ocr_db", "layout_db")

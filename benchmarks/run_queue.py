@@ -30,9 +30,9 @@ from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
+from captionacc_dagster.constants import DEFINITIONS_MODULE
 from captionacc_dagster.definitions import defs
 from captionacc_dagster.platform.dagster_home import POOL_LIMITS, dagster_yaml
-from captionacc_dagster.platform.services import DEFINITIONS_MODULE
 from captionacc_dagster.settings import Settings
 
 _CODE = RepositoryPythonOrigin(sys.executable, ModuleCodePointer(DEFINITIONS_MODULE, "defs"))

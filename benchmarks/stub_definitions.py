@@ -8,8 +8,8 @@ from pathlib import Path
 import dagster as dg
 
 from captionacc_dagster import definitions
-from captionacc_dagster.platform.dagster_home import open_object_store
 from captionacc_dagster.resources.compute import Compute
+from captionacc_dagster.resources.opening import open_object_store
 from modal_gpu.contracts import (
     CaptionOcrRequest,
     CaptionOcrResult,

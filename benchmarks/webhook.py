@@ -25,9 +25,9 @@ import psycopg
 
 from benchmarks.load import percentile
 from benchmarks.orchestration import orchestra
-from captionacc_dagster.platform.dagster_home import open_catalog, open_object_store
 from captionacc_dagster.resources.catalog import VideoRow
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
+from captionacc_dagster.resources.opening import open_catalog, open_object_store
 from modal_gpu.cores import available_cores
 from modal_gpu.keys import VideoKeys
 

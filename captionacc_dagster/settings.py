@@ -14,8 +14,12 @@ from uuid import UUID
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from captionacc_dagster.resources.catalog import LOCAL_AUTO_APPROVE_CONFIDENCE, LOCAL_TENANT_ID
-from captionacc_dagster.resources.catalog.schema_names import DEFAULT_SCHEMA, check_schema_name
+from captionacc_dagster.constants import (
+    DEFAULT_SCHEMA,
+    LOCAL_AUTO_APPROVE_CONFIDENCE,
+    LOCAL_TENANT_ID,
+    check_schema_name,
+)
 from modal_gpu.cores import available_cores
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.ocr.choice import OcrEngineName

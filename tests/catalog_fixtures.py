@@ -10,7 +10,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, LOCAL_TENANT_NAME, TenantRow
+from captionacc_dagster.constants import LOCAL_TENANT_ID, LOCAL_TENANT_NAME
+from captionacc_dagster.resources.catalog import TenantRow
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.catalog.migrations import migrate
 from captionacc_dagster.resources.catalog.postgres import PostgresCatalog

@@ -15,9 +15,10 @@ import pytest
 
 from benchmarks.metrics import Caption as TimedCaption
 from benchmarks.quality import read_captions as read_subtitles
+from captionacc_dagster.constants import LOCAL_TENANT_ID, LOCAL_TENANT_NAME
 from captionacc_dagster.definitions import defs
 from captionacc_dagster.demo.sample import SampleCaption, make_sample
-from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, LOCAL_TENANT_NAME, VideoRow
+from captionacc_dagster.resources.catalog import VideoRow
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.catalog.migrations import migrate
 from captionacc_dagster.resources.catalog.postgres import PostgresCatalog

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import AliasChoices, ValidationError
 
-from captionacc_dagster.platform.dagster_home import storage_settings
-from captionacc_dagster.resources.catalog import LOCAL_AUTO_APPROVE_CONFIDENCE
+from captionacc_dagster.constants import LOCAL_AUTO_APPROVE_CONFIDENCE
+from captionacc_dagster.resources.opening import storage_settings
 from captionacc_dagster.settings import Settings
 
 SECRET = "s3cret-value"

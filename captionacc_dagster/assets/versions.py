@@ -13,15 +13,12 @@ from captionacc_dagster.resources.catalog import (
     VideoRow,
     WrongStateError,
 )
+from captionacc_dagster.runs.tags import AGAIN_TAG, BACKFILL_TAG
 from captionacc_dagster.settings import Settings, get_settings
 from modal_gpu.deployment.settings import modal_settings
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.extents.checkpoint import shipped
 
-#: The backfill of the catalogue that a run belongs to.
-BACKFILL_TAG = "captionacc/backfill"
-#: ``true``: a run of a backfill makes everything anew, also what is on the model in use.
-AGAIN_TAG = "captionacc/again"
 #: The asset whose model a backfill is about.
 EXTENTS = "caption_frame_extents_db"
 

@@ -102,7 +102,7 @@ class Parts:
 
     @cached_property
     def catalog(self) -> Catalog:
-        from captionacc_dagster.platform.dagster_home import open_catalog
+        from captionacc_dagster.resources.opening import open_catalog
 
         self.open_home("postgres" if self.settings.has_embedded_catalogue else "")
         with console.status("Opening the catalogue…"):
@@ -110,7 +110,7 @@ class Parts:
 
     @cached_property
     def object_store(self) -> ObjectStore:
-        from captionacc_dagster.platform.dagster_home import open_object_store
+        from captionacc_dagster.resources.opening import open_object_store
 
         self.open_home("bucket" if self.settings.has_embedded_bucket else "")
         return open_object_store(self.settings)

@@ -36,8 +36,9 @@ def prepare(
     """Prepare a deployment, or one that was upgraded: catalogue, Dagster's tables, pools. Safe to repeat."""
     import dagster as dg
 
-    from captionacc_dagster.platform.dagster_home import database_dsn, set_missing_pool_limits
+    from captionacc_dagster.platform.dagster_home import set_missing_pool_limits
     from captionacc_dagster.resources.catalog.migrations import migrate
+    from captionacc_dagster.resources.opening import database_dsn
 
     here = parts(Use.MAKE)
     settings = here.settings

@@ -32,8 +32,8 @@ def migrate_command(
     ] = None,
 ) -> None:
     """Bring the catalogue's schema (CAPTIONACC_SCHEMA) up to date; does nothing when it is."""
-    from captionacc_dagster.platform.dagster_home import database_dsn
     from captionacc_dagster.resources.catalog.migrations import migrate, write_migrations
+    from captionacc_dagster.resources.opening import database_dsn
 
     here = parts(Use.MAKE)
     settings = here.settings
@@ -100,7 +100,7 @@ def _packages(settings: Settings) -> tuple[bool, str, str]:
 
 
 def _catalogue(settings: Settings) -> tuple[bool, str, str]:
-    from captionacc_dagster.platform.dagster_home import open_catalog
+    from captionacc_dagster.resources.opening import open_catalog
 
     if settings.supabase_url:
         kind = f"Supabase at {settings.supabase_url}, schema {settings.catalogue_schema}"
@@ -121,7 +121,7 @@ def _no_home(settings: Settings) -> str:
 
 
 def _bytes(settings: Settings) -> tuple[bool, str, str]:
-    from captionacc_dagster.platform.dagster_home import open_object_store
+    from captionacc_dagster.resources.opening import open_object_store
 
     if settings.has_embedded_bucket and not is_home(settings.home):
         return True, f"{settings.effective_storage_url}; {_no_home(settings)}", ""

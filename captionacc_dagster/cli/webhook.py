@@ -44,7 +44,7 @@ def webhook(
 @app.command()
 def listen() -> None:
     """Start work as soon as the catalogue tells of it, until Ctrl-C; the sensors take seconds more."""
-    from captionacc_dagster.platform.dagster_home import database_dsn
+    from captionacc_dagster.resources.opening import database_dsn
     from captionacc_dagster.web.listeners import PostgresListener, SupabaseListener
 
     here = parts()
@@ -71,11 +71,12 @@ def _starter(here: Parts) -> Iterator["RunStarter"]:
     import dagster as dg
 
     from captionacc_dagster.dagster_internals.queued_runs import DagsterRunQueue
+    from captionacc_dagster.definitions import defs
     from captionacc_dagster.jobs import captions_job, layout_job
     from captionacc_dagster.web.starter import RunStarter
 
     with dg.DagsterInstance.get() as instance:
-        queue = DagsterRunQueue(instance)
+        queue = DagsterRunQueue(instance, defs.get_repository_def())
         queue.prepare(layout_job.name, captions_job.name)
         starter = RunStarter(here.catalog, here.object_store, instance, queue.submit)
         try:

@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import dagster as dg
@@ -32,6 +31,7 @@ from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 from dagster._core.snap.execution_plan_snapshot import ExecutionPlanSnapshot, snapshot_from_execution_plan
 from dagster._core.snap.job_snapshot import JobSnap
 
+from captionacc_dagster.constants import DEFINITIONS_MODULE
 from modal_gpu.errors import CaptionAccError
 
 #: After that long, where the code is served is looked up again: a deployment may have moved it.
@@ -58,6 +58,7 @@ class DagsterRunQueue:
     """Makes runs of the platform's jobs and queues them. ``sensor`` is one that the daemon evaluates."""
 
     instance: dg.DagsterInstance
+    repository: dg.RepositoryDefinition
     sensor: str = "new_videos"
     _jobs: dict[str, _Job] = field(default_factory=dict)
     _origin: tuple[float, RemoteRepositoryOrigin, RepositoryPythonOrigin] | None = None
@@ -95,26 +96,20 @@ class DagsterRunQueue:
             op_selection=None,
             remote_job_origin=origin.get_job_origin(job),
             job_code_origin=code.get_job_origin(job),
-            asset_graph=self._repository.asset_graph,
+            asset_graph=self.repository.asset_graph,
         )
         # The coordinator needs no workspace: the daemon's has the code location.
         self.instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=None))  # type: ignore[arg-type]
 
-    @cached_property
-    def _repository(self) -> dg.RepositoryDefinition:
-        from captionacc_dagster.definitions import defs
-
-        return defs.get_repository_def()
-
     def _job(self, name: str) -> _Job:
         if name not in self._jobs:
-            definition = self._repository.get_job(name)
+            definition = self.repository.get_job(name)
             plan = snapshot_from_execution_plan(
                 create_execution_plan(
                     definition,
                     run_config={},
                     instance_ref=self.instance.get_ref(),
-                    repository_load_data=self._repository.repository_load_data,
+                    repository_load_data=self.repository.repository_load_data,
                 ),
                 definition.get_job_snapshot_id(),
             )
@@ -157,6 +152,6 @@ def _code_origin(origin: RemoteRepositoryOrigin) -> RepositoryPythonOrigin:
     # A code server that the daemon starts itself, with this very installation.
     return RepositoryPythonOrigin(
         executable_path=sys.executable,
-        code_pointer=ModuleCodePointer("captionacc_dagster.definitions", "defs", None),
+        code_pointer=ModuleCodePointer(DEFINITIONS_MODULE, "defs", None),
         entry_point=DEFAULT_DAGSTER_ENTRY_POINT,
     )

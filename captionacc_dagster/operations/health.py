@@ -52,7 +52,10 @@ class DagsterState:
 
 
 def observe_dagster(instance: dg.DagsterInstance, sensors: Collection[str]) -> DagsterState:
-    """A handful of indexed queries, however many runs and partitions there are."""
+    """Read Dagster's state with a handful of indexed queries, however many runs and partitions there are.
+
+    ``sensors``: names of the sensors that this version has. Dagster's storage keeps removed ones as well.
+    """
     from dagster._core.definitions.run_request import InstigatorType
     from dagster._core.scheduler.instigation import InstigatorStatus, SensorInstigatorData
 

@@ -16,13 +16,13 @@ from contextlib import contextmanager
 
 import psutil
 
+from captionacc_dagster.constants import DEFINITIONS_MODULE
 from captionacc_dagster.platform.dagster_home import prepare_dagster_home
 from captionacc_dagster.platform.homes import make_private
 from captionacc_dagster.platform.orphans import DAEMON_LOCK
 from captionacc_dagster.platform.role_lock import Holder, RoleLock, ServiceError
 from captionacc_dagster.settings import Settings
 
-DEFINITIONS_MODULE = "captionacc_dagster.definitions"
 #: Of Dagster's processes, unless set otherwise.
 SERVICE_ENVIRONMENT = {
     # Idle threads of PyTorch and OpenCV wait instead of spinning: several runs share the cores.

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 
-from captionacc_dagster.platform.dagster_home import open_catalog, open_object_store
 from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.resources.compute import Compute, FannedOutCompute, FanOut, LocalCompute
 from captionacc_dagster.resources.compute.modal import ModalBackend, ModalCallSettings
+from captionacc_dagster.resources.opening import open_catalog, open_object_store
 from captionacc_dagster.settings import Settings, get_settings
 from modal_gpu.deployment.models import resolve_model
 from modal_gpu.deployment.settings import PROGRESS_QUEUE, modal_settings

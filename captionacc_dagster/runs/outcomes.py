@@ -7,7 +7,6 @@ import dagster as dg
 from dagster._core.storage.dagster_run import RunRecord
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, RUN_KEY_TAG, WILL_RETRY_TAG
 
-from captionacc_dagster.assets.versions import BACKFILL_TAG
 from captionacc_dagster.resources.catalog import (
     STAGES,
     Catalog,
@@ -15,7 +14,7 @@ from captionacc_dagster.resources.catalog import (
     UnknownVideoError,
     VideoRow,
 )
-from captionacc_dagster.runs.tags import PARTITION, VIDEO
+from captionacc_dagster.runs.tags import BACKFILL_TAG, PARTITION, VIDEO
 from modal_gpu.errors import CaptionAccError
 
 Log = Callable[[str], None]

@@ -30,6 +30,10 @@ PRIORITY = "captionacc/priority"
 AGE_BOOSTING = "captionacc/age-boosting"
 #: What the whole priority is computed of anew, without the catalogue.
 UNAGED, WAITING_SINCE = "captionacc/unaged-priority", "captionacc/waiting-since"
+#: The backfill of the catalogue that a run belongs to.
+BACKFILL_TAG = "captionacc/backfill"
+#: ``true``: a backfill's run computes everything again, also what the model in use has made.
+AGAIN_TAG = "captionacc/again"
 
 PARTITION, BACKFILL_ID, QUEUE_PRIORITY = PARTITION_NAME_TAG, BACKFILL_ID_TAG, PRIORITY_TAG
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from captionacc_dagster.assets.versions import BACKFILL_TAG, EXTENTS
+from captionacc_dagster.assets.versions import EXTENTS
 from captionacc_dagster.jobs import captions_job
 from captionacc_dagster.resources.catalog import BackfillClaim, Catalog
 from captionacc_dagster.runs.priority import BACKFILL
-from captionacc_dagster.runs.tags import RunTags, Work
+from captionacc_dagster.runs.tags import BACKFILL_TAG, RunTags, Work
 from captionacc_dagster.sensors.claims import BATCH, CLAIM_SECONDS, Claim, handed_out, tick_result
 from captionacc_dagster.settings import get_settings
 

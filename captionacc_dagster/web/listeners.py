@@ -18,9 +18,10 @@ from typing import Any, Literal
 import psycopg
 from psycopg import sql
 
+from captionacc_dagster.constants import DEFAULT_SCHEMA
 from captionacc_dagster.resources.catalog import CatalogError
 from captionacc_dagster.resources.catalog.postgres_errors import connect
-from captionacc_dagster.resources.catalog.schema_names import DEFAULT_SCHEMA, work_channel
+from captionacc_dagster.resources.catalog.schema_names import work_channel
 from modal_gpu.errors import CaptionAccError, InvalidIdError
 from modal_gpu.keys import canonical_uuid
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, VideoRow
+from captionacc_dagster.constants import LOCAL_TENANT_ID
+from captionacc_dagster.resources.catalog import VideoRow
 from tests.cli.conftest import Captionacc
 from tests.line_fixtures import Line
 from tests.resources.compute.test_modal_graph import ModalLine

@@ -7,9 +7,10 @@ import psycopg
 import pytest
 
 from captionacc_dagster.assets.costs import COST_TAG
+from captionacc_dagster.constants import LOCAL_TENANT_ID
 from captionacc_dagster.costs.estimates import CostLimitError, VideoWork, actual, estimate
 from captionacc_dagster.costs.ledger import charge_abandoned, cost_policy, reserve
-from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, CatalogUnavailableError, VideoRow
+from captionacc_dagster.resources.catalog import CatalogUnavailableError, VideoRow
 from captionacc_dagster.resources.compute import FanOut
 from captionacc_dagster.settings import get_settings
 from modal_gpu.deployment.settings import CAPTION_OCR, CROP_AND_INFER, EXTRACT, ModalSettings

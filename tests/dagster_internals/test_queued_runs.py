@@ -15,8 +15,9 @@ from dagster._core.remote_origin import (
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
+from captionacc_dagster.constants import DEFINITIONS_MODULE
 from captionacc_dagster.dagster_internals.queued_runs import DagsterRunQueue, RunQueueError
-from captionacc_dagster.platform.services import DEFINITIONS_MODULE
+from captionacc_dagster.definitions import defs
 
 TAGS = {"dagster/run_key": "layout/v/1", "dagster/partition": "v", "captionacc/tenant": "t"}
 
@@ -45,7 +46,7 @@ def test_a_run_is_queued_in_the_location_that_the_daemon_used_last(instance: dg.
     evaluated(instance, "captionacc", at=2.0)
     instance.add_dynamic_partitions("videos", ["v"])
     run_id = str(uuid.uuid4())
-    DagsterRunQueue(instance).submit("layout", run_id, TAGS)
+    DagsterRunQueue(instance, defs.get_repository_def()).submit("layout", run_id, TAGS)
     run = instance.get_run_by_id(run_id)
     assert run.status is dg.DagsterRunStatus.QUEUED
     assert run.tags == {**TAGS, "dagster/code_location": "captionacc"}
@@ -63,5 +64,5 @@ def test_a_run_is_queued_in_the_location_that_the_daemon_used_last(instance: dg.
 
 def test_without_a_daemon_nothing_is_made(instance: dg.DagsterInstance):
     with pytest.raises(RunQueueError, match="daemon has not evaluated the sensor new_videos yet"):
-        DagsterRunQueue(instance).submit("layout", str(uuid.uuid4()), TAGS)
+        DagsterRunQueue(instance, defs.get_repository_def()).submit("layout", str(uuid.uuid4()), TAGS)
     assert instance.get_runs() == []

@@ -26,13 +26,15 @@ import dagster as dg
 import psutil
 import pytest
 
+from captionacc_dagster.constants import LOCAL_TENANT_ID, LOCAL_TENANT_NAME
 from captionacc_dagster.demo.sample import SampleCaption, make_sample
 from captionacc_dagster.platform import dagster_home as product
 from captionacc_dagster.platform import services as platform_services
-from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, LOCAL_TENANT_NAME, STAGES, VideoRow
+from captionacc_dagster.resources.catalog import STAGES, VideoRow
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.catalog.migrations import migrate
 from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
+from captionacc_dagster.resources.opening import open_object_store
 from captionacc_dagster.settings import Settings, get_settings
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
@@ -292,7 +294,7 @@ def running_platform(
                 platform_services.running_services(settings, webserver=False) as services,
                 dg.DagsterInstance.get() as instance,
             ):
-                store = product.open_object_store(settings)
+                store = open_object_store(settings)
                 plans = Plans(home / "faults")
                 yield Platform(home, settings, catalog, store, plans, instance, services, postgres, clip)
         finally:

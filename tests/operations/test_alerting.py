@@ -4,7 +4,7 @@ import json
 import threading
 import traceback
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,7 +28,7 @@ from captionacc_dagster.operations.alerting import (
     find_alerts,
     tell,
 )
-from captionacc_dagster.operations.health import DagsterState, SensorState
+from captionacc_dagster.operations.health import DagsterState, SensorState, observe_dagster
 from captionacc_dagster.resources.catalog import LockState, StageBacklog, StageFailures, TenantSpend
 from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from captionacc_dagster.sensors.alerts import alerts
@@ -285,6 +285,23 @@ class TestSensor:
                 return alerts(context)
 
         return evaluate
+
+    def test_the_sensors_that_it_watches_are_those_of_the_definitions(
+        self, settings, catalog: PostgresCatalog, instance: dg.DagsterInstance, monkeypatch
+    ):
+        settings(None)
+        watched = []
+
+        def observe(instance: dg.DagsterInstance, sensors: Collection[str]) -> DagsterState:
+            watched.extend(sensors)
+            return observe_dagster(instance, sensors)
+
+        monkeypatch.setattr("captionacc_dagster.sensors.alerts.observe_dagster", observe)
+        with dg.build_sensor_context(
+            instance=instance, definitions=defs, resources={"catalog": catalog}
+        ) as context:
+            alerts(context)
+        assert {"new_videos", "run_outcomes", "alerts"} <= set(watched)
 
     @pytest.fixture
     def fail(self, catalog: PostgresCatalog, tenant) -> Callable[[int], None]:

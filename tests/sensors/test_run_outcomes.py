@@ -14,10 +14,9 @@ import pytest
 from dagster._core.events import DagsterEvent, DagsterEventType
 
 from benchmarks.run_queue import RunQueue, run_queue
+from captionacc_dagster.constants import LOCAL_TENANT_ID, LOCAL_TENANT_NAME
 from captionacc_dagster.dagster_internals import run_processes
 from captionacc_dagster.resources.catalog import (
-    LOCAL_TENANT_ID,
-    LOCAL_TENANT_NAME,
     CatalogAccessError,
     CatalogError,
     CatalogUnavailableError,

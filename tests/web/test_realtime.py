@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, LayoutOutcome
+from captionacc_dagster.constants import LOCAL_TENANT_ID
+from captionacc_dagster.resources.catalog import LayoutOutcome
 from captionacc_dagster.web.listeners import Backoff, PostgresListener, handle, waiting_stage
 from modal_gpu.contracts import CropRegion
 

@@ -19,12 +19,6 @@ from modal_gpu.contracts import CropRegion
 from modal_gpu.errors import CaptionAccError, ConfigurationError, InvalidCropRegionError
 from modal_gpu.timeline import Timeline
 
-#: The one tenant of the embedded platform.
-LOCAL_TENANT_ID = "00000000-0000-4000-8000-00000000cacc"
-LOCAL_TENANT_NAME = "local"
-#: From this layout confidence the embedded platform asks nobody. Low: its only user sees the result at once,
-#: and can change the region; waiting for an approval would look like a fault.
-LOCAL_AUTO_APPROVE_CONFIDENCE = 0.2
 #: ``approved_by`` of approvals by the tenant's policy.
 AUTO_APPROVED_BY = "auto"
 

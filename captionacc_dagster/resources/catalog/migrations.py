@@ -14,13 +14,9 @@ from pathlib import Path
 
 import psycopg
 
+from captionacc_dagster.constants import DEFAULT_SCHEMA
 from captionacc_dagster.resources.catalog.postgres_errors import connect, plain_reason
-from captionacc_dagster.resources.catalog.schema_names import (
-    DEFAULT_SCHEMA,
-    rendered,
-    schema_version,
-    version_suffix,
-)
+from captionacc_dagster.resources.catalog.schema_names import rendered, schema_version, version_suffix
 from modal_gpu.errors import CaptionAccError
 
 _FILE_NAME = re.compile(r"(\d+)_(.*)\.sql")

@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from captionacc_dagster.constants import DEFAULT_SCHEMA
 from captionacc_dagster.resources.catalog import (
     ERRORS_BY_SQLSTATE,
     CatalogAccessError,
@@ -29,7 +30,7 @@ from captionacc_dagster.resources.catalog.postgres_errors import (
     shown,
     translated,
 )
-from captionacc_dagster.resources.catalog.schema_names import DEFAULT_SCHEMA, not_migrated
+from captionacc_dagster.resources.catalog.schema_names import not_migrated
 
 # The pool warns of every failed attempt in the database's words; callers get an error of their own.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)

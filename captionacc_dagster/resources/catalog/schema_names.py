@@ -9,14 +9,8 @@ import hashlib
 import re
 from collections.abc import Sequence
 
-DEFAULT_SCHEMA = "captionacc"
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
-#: Schemas of PostgreSQL and of Supabase. Grants here cover a whole schema, so it holds nothing else.
-_TAKEN = {
-    *("public", "information_schema", "auth", "storage", "realtime", "_realtime", "extensions"),
-    *("graphql", "graphql_public", "vault", "net", "cron", "pgbouncer", "pgsodium", "pgsodium_masks"),
-    *("pgmq", "pgmq_public", "supabase_migrations", "supabase_functions", "_analytics", "_supavisor"),
-}
+from captionacc_dagster.constants import DEFAULT_SCHEMA, check_schema_name
+
 #: Where a file means the schema: before a dot, after the word schema, as a search path, or as a whole
 #: literal. Not in `captionacc migrate`, which is the command, nor in names that begin with it.
 _SCHEMA = re.compile(
@@ -32,20 +26,6 @@ _SCHEMA = re.compile(
 # NAMEDATALEN is 64, and a longer channel is refused.
 _CHANNEL_SUFFIX = "_work"
 _CHANNEL_SCHEMA = 63 - len(_CHANNEL_SUFFIX)
-
-
-def check_schema_name(name: str) -> str:
-    """The name as it is. Raises :class:`ValueError` for one that the catalogue cannot have."""
-    if not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{name[:80]!r} is no name of a schema: letters, digits, _ and -, at most 63, no digit or - first"
-        )
-    if name.lower().startswith("pg_") or name.lower() in _TAKEN:
-        raise ValueError(
-            f"the schema {name!r} is PostgreSQL's or Supabase's own: the catalogue needs one for itself, "
-            "such as captionacc_production"
-        )
-    return name
 
 
 def rendered(text: str, schema: str) -> str:

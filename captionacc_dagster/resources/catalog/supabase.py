@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from captionacc_dagster.constants import DEFAULT_SCHEMA
 from captionacc_dagster.resources.catalog import (
     ERRORS_BY_SQLSTATE,
     CatalogAccessError,
@@ -30,7 +31,7 @@ from captionacc_dagster.resources.catalog import (
 from captionacc_dagster.resources.catalog.function_catalog import REPEATABLE, AnyOf, FunctionCatalog, Where
 from captionacc_dagster.resources.catalog.function_catalog import Row as TableRow
 from captionacc_dagster.resources.catalog.postgres_errors import MIGRATE, by_row
-from captionacc_dagster.resources.catalog.schema_names import DEFAULT_SCHEMA, not_migrated
+from captionacc_dagster.resources.catalog.schema_names import not_migrated
 from modal_gpu.error_table import Meaning, Row, look_up
 
 if TYPE_CHECKING:

@@ -244,7 +244,7 @@ class TestStorage:
         """The same variables give both sides the same store."""
         import os
 
-        from captionacc_dagster.platform.dagster_home import storage_settings
+        from captionacc_dagster.resources.opening import storage_settings
         from captionacc_dagster.settings import Settings
 
         for name in list(os.environ):

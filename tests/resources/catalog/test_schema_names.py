@@ -9,8 +9,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from captionacc_dagster.platform import dagster_home as platform
-from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, Catalog, CatalogError
+from captionacc_dagster.constants import LOCAL_TENANT_ID
+from captionacc_dagster.resources import opening
+from captionacc_dagster.resources.catalog import Catalog, CatalogError
 from captionacc_dagster.resources.catalog.migrations import (
     DatabaseTooNewError,
     MigrationError,
@@ -109,14 +110,14 @@ def test_a_video_goes_the_whole_way_in_a_schema_of_any_name(empty_dsn, make_outc
 def test_the_embedded_platform_has_its_catalogue_in_the_schema_of_the_setting(
     empty_dsn, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(platform, "database_dsn", lambda settings: empty_dsn)
+    monkeypatch.setattr(opening, "database_dsn", lambda settings: empty_dsn)
     settings = Settings(
         CAPTIONACC_SCHEMA=PRODUCTION,
         CAPTIONACC_HOME=tmp_path,
         CAPTIONACC_DATABASE_URL=None,
         SUPABASE_URL=None,
     )
-    catalog = platform.open_catalog(settings)
+    catalog = opening.open_catalog(settings)
     assert catalog.get_tenant(LOCAL_TENANT_ID).tenant_id == LOCAL_TENANT_ID
     catalog.close()
     assert pending_migrations(empty_dsn, schema=PRODUCTION) == []

@@ -6,13 +6,9 @@ import time
 
 import pytest
 
-from captionacc_dagster.platform import dagster_home as platform
-from captionacc_dagster.resources.catalog import (
-    LOCAL_TENANT_ID,
-    CatalogError,
-    CatalogUnavailableError,
-    LockHeldError,
-)
+from captionacc_dagster.constants import LOCAL_TENANT_ID
+from captionacc_dagster.resources import opening
+from captionacc_dagster.resources.catalog import CatalogError, CatalogUnavailableError, LockHeldError
 from captionacc_dagster.resources.catalog.supabase import SupabaseCatalog
 from captionacc_dagster.settings import Settings, SettingsError
 from tests.postgrest.server import PostgrestServer, make_key
@@ -185,14 +181,14 @@ class TestChoosing:
         settings = Settings(
             SUPABASE_URL=postgrest.url, SUPABASE_SERVICE_ROLE_KEY=SERVICE_KEY, CAPTIONACC_SCHEMA="captionacc"
         )
-        catalog = platform.open_catalog(settings)
+        catalog = opening.open_catalog(settings)
         assert catalog.get_tenant(tenant.tenant_id) == tenant
-        assert platform.open_catalog(settings) is catalog
+        assert opening.open_catalog(settings) is catalog
         assert SERVICE_KEY not in repr(settings)
         with pytest.raises(SettingsError, match="CAPTIONACC_DATABASE_URL"):
-            platform.database_dsn(settings)
+            opening.database_dsn(settings)
         catalog.close()
 
     def test_a_project_without_its_key_is_refused(self):
         with pytest.raises(SettingsError, match="SUPABASE_SERVICE_ROLE_KEY"):
-            platform.open_catalog(Settings(SUPABASE_URL="https://x.supabase.co"))
+            opening.open_catalog(Settings(SUPABASE_URL="https://x.supabase.co"))

@@ -11,7 +11,8 @@ from typing import Any
 import modal
 import pytest
 
-from captionacc_dagster.resources.catalog import LOCAL_TENANT_ID, TenantRow
+from captionacc_dagster.constants import LOCAL_TENANT_ID
+from captionacc_dagster.resources.catalog import TenantRow
 from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from captionacc_dagster.resources.compute import ComputeCall
 from captionacc_dagster.resources.compute.modal import ModalBackend, ModalCallSettings

@@ -1,0 +1,37 @@
+"""Names that several floors share, from the settings up to the web."""
+
+import re
+
+#: The module that Dagster's processes load.
+DEFINITIONS_MODULE = "captionacc_dagster.definitions"
+
+#: The only tenant of an embedded platform.
+LOCAL_TENANT_ID = "00000000-0000-4000-8000-00000000cacc"
+LOCAL_TENANT_NAME = "local"
+#: The embedded platform approves layouts of at least this confidence by itself. Low: its only user sees the
+#: result at once and can change the region; waiting for an approval would look like a fault.
+LOCAL_AUTO_APPROVE_CONFIDENCE = 0.2
+
+#: The catalogue's schema that the SQL files are written for.
+DEFAULT_SCHEMA = "captionacc"
+_SCHEMA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
+#: Schemas of PostgreSQL and of Supabase. Grants here cover a whole schema, so it holds nothing else.
+_FOREIGN_SCHEMAS = {
+    *("public", "information_schema", "auth", "storage", "realtime", "_realtime", "extensions"),
+    *("graphql", "graphql_public", "vault", "net", "cron", "pgbouncer", "pgsodium", "pgsodium_masks"),
+    *("pgmq", "pgmq_public", "supabase_migrations", "supabase_functions", "_analytics", "_supavisor"),
+}
+
+
+def check_schema_name(name: str) -> str:
+    """Return ``name``. Raises :class:`ValueError` for a schema that the catalogue cannot have."""
+    if not _SCHEMA_NAME.fullmatch(name):
+        raise ValueError(
+            f"{name[:80]!r} is no name of a schema: letters, digits, _ and -, at most 63, no digit or - first"
+        )
+    if name.lower().startswith("pg_") or name.lower() in _FOREIGN_SCHEMAS:
+        raise ValueError(
+            f"the schema {name!r} is PostgreSQL's or Supabase's own: the catalogue needs one for itself, "
+            "such as captionacc_production"
+        )
+    return name
