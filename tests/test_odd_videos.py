@@ -46,7 +46,7 @@ BROKEN = {
     "audio_only.mp4": (NoVideoStreamError, "the file has no video stream: it holds only audio"),
     "random_bytes.mp4": (NotAVideoError, "the file is not a video"),
     "text_file.mp4": (NotAVideoError, "the file is not a video"),
-    "truncated_no_moov.mp4": (NotAVideoError, "cut off before its index (moov); it has to be uploaded again"),
+    "truncated_no_moov.mp4": (NotAVideoError, "cut off before its index (moov); upload the complete file"),
 }
 TINY = "tiny_180p.mp4"
 

@@ -1,5 +1,5 @@
-"""Video in, frames and chunks out, with PyAV alone.
+"""Video decoding and encoding, with PyAV only.
 
-``probe`` says what a file is, ``frames`` selects frames by presentation time, ``chunks`` stores
-cropped frames and reads them back, ``images`` makes JPEGs.
+``probe`` reads a file's properties, ``frames`` selects frames by presentation time, ``chunks`` stores
+cropped frames and reads them back, ``images`` encodes and decodes JPEGs.
 """

@@ -1,7 +1,7 @@
-"""Chunks of cropped frames: VP9 in WebM, 32 members of one modulo level each, written and read.
+"""Writing and reading of chunks: VP9 in WebM, each with 32 cropped frames of one modulo level.
 
-Member ``k`` of a chunk has the time stamp ``k / 10`` s; which index it is, its chunk's name tells
-(:meth:`modal_gpu.frame_index.ChunkRef.members`). Each chunk starts with a key frame and needs no other.
+Member ``k`` of a chunk has the time stamp ``k / 10`` s; its frame index follows from the chunk's name
+(:meth:`modal_gpu.frame_index.ChunkRef.members`). Each chunk starts with a keyframe and is independent.
 """
 
 import io
@@ -38,19 +38,20 @@ class ChunkSettings:
     deadline: str = "realtime"
 
     def options(self) -> dict[str, str]:
+        """Return the encoder's options."""
         return {
             "crf": str(self.crf),
             "b": "0",  # constant quality
             "deadline": self.deadline,
             "cpu-used": str(self.cpu_used),
             "lag-in-frames": "0",
-            "g": str(4 * CHUNK_MEMBERS),  # a chunk has one key frame, its first
+            "g": str(4 * CHUNK_MEMBERS),  # longer than a chunk: its first frame is the only keyframe
         }
 
 
 @dataclass(frozen=True)
 class EncodedChunk:
-    """A finished WebM file and the frame indices it holds, ascending."""
+    """A complete WebM file and its frame indices, ascending."""
 
     ref: ChunkRef
     data: bytes
@@ -64,13 +65,13 @@ class _OpenChunk:
         self.ref = ref
         self.indices: list[int] = []
         self._file = io.BytesIO()
-        # bitexact: no random track ids, so that the same frames give the same bytes.
+        # bitexact: no random track ids, so that equal frames become equal bytes.
         self._container = av.open(self._file, "w", format="webm", options={"fflags": "+bitexact"})
         self._stream = self._container.add_stream("libvpx-vp9", rate=INDEX_RATE, options=settings.options())
         height, width = first.luma.shape
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         context = self._stream.codec_context
-        context.thread_count = 1  # several threads give no other bytes, but chunks are small
+        context.thread_count = 1  # chunks are small; the number of threads does not change the bytes
         context.time_base = _TIME_BASE
         context.colorspace, context.color_range = first.matrix, ColorRange.MPEG
 
@@ -91,7 +92,7 @@ class _OpenChunk:
 
 
 class ChunkWriter:
-    """Encodes cropped frames into chunks, in a thread of its own.
+    """An encoder of cropped frames into chunks, in its own thread.
 
     Use as a context manager::
 
@@ -100,8 +101,8 @@ class ChunkWriter:
                 store(writer.write(frame))
             store(writer.finish())
 
-    Memory: at most ``queued_frames`` frames wait, fewer large ones, and three chunks are open. An
-    encoder's error is raised by the next call.
+    At most ``queued_frames`` frames wait (fewer if they are large), and three chunks are open. The next
+    call raises an error of the encoder.
     """
 
     def __init__(
@@ -128,9 +129,10 @@ class ChunkWriter:
         self._end()
 
     def write(self, frame: CroppedFrame) -> list[EncodedChunk]:
-        """Take the next frame; indices must follow each other from ``first_index``.
+        """Queue the next frame; return the chunks finished since the last call.
 
-        Returns chunks finished meanwhile.
+        Raises ``ValueError`` for an index that does not follow the previous one, starting with
+        ``first_index``, and for a frame of another size.
         """
         if frame.index != self._next_index:
             raise ValueError(f"frame index {frame.index} came where {self._next_index} is next")
@@ -138,7 +140,7 @@ class ChunkWriter:
         if not self._thread.is_alive():
             raise RuntimeError("a ChunkWriter takes frames inside its with block, before finish()")
         self._shape = self._shape or frame.yuv.shape
-        if frame.yuv.shape != self._shape:  # the encoder would scale it without a word
+        if frame.yuv.shape != self._shape:  # the encoder would scale it silently
             raise ValueError(f"frame {frame.index} is of shape {frame.yuv.shape}, those before {self._shape}")
         self._next_index += 1
         self._waiting.maxsize = items_within(frame.yuv.nbytes, self._queued_frames)
@@ -146,7 +148,7 @@ class ChunkWriter:
         return self._take()
 
     def finish(self) -> list[EncodedChunk]:
-        """Encode what waits and close the last, shorter chunks. Returns those not returned yet."""
+        """Encode the queued frames and close the last, shorter chunks; return the remaining chunks."""
         self._end()
         self._raise_error()
         return self._take()
@@ -168,7 +170,7 @@ class ChunkWriter:
 
     def _run(self) -> None:
         open_chunks: dict[int, _OpenChunk] = {}
-        # Frames are taken to the end even after an error, so that the feeder never waits for room.
+        # Frames are taken even after an error, so that the producer never blocks on a full queue.
         while (frame := self._waiting.get()) is not None:
             if not self._stopping.is_set() and self._error is None:
                 self._guarded(self._encode, frame, open_chunks)
@@ -199,10 +201,10 @@ class ChunkWriter:
 def write_chunks(
     frames: Iterable[CroppedFrame], settings: ChunkSettings | None = None, *, first_index: int = 0
 ) -> Iterator[EncodedChunk]:
-    """All chunks of ``frames``, each as soon as it is complete.
+    """Yield all chunks of ``frames``, each as soon as it is complete.
 
-    A chunk depends on its own frames alone, so those of a part that starts at ``first_index``, a
-    multiple of 512, are the whole video's.
+    A chunk depends only on its own frames, so the chunks of a part that starts at ``first_index``, a
+    multiple of 512, are identical to those of the whole video.
     """
     with ChunkWriter(settings, first_index=first_index) as writer:
         for frame in frames:
@@ -211,15 +213,15 @@ def write_chunks(
 
 
 class _ChunkDecoder:
-    """One chunk's frames, decoded up to the furthest that was asked for."""
+    """One chunk's frames, decoded as far as they were requested."""
 
     def __init__(self, ref: ChunkRef, data: bytes, expected: int) -> None:
         self._ref, self._expected = ref, expected
         self._frames: list[tuple[np.ndarray, int]] = []
         try:
-            # Closed at once: an open container and its streams hold each other, and so the decoder, until
-            # the garbage collector comes.
-            with av.open(io.BytesIO(data), format="matroska") as container:
+            # Closed immediately: an open container and its streams reference each other and would keep
+            # the decoder until the next garbage collection.
+            with av.open(io.BytesIO(data), "r", format="matroska") as container:
                 packets = list(container.demux(video=0))
                 self._codec = container.streams.video[0].codec_context
         except PYAV_ERRORS:
@@ -233,11 +235,11 @@ class _ChunkDecoder:
             raise self._damaged(f"holds {found} frames instead of {expected}")
 
     def frame(self, position: int) -> tuple[np.ndarray, int]:
-        """``(yuv, matrix)`` of a member."""
+        """Return ``(yuv, matrix)`` of a member."""
         while len(self._frames) <= position:
             packet = next(self._packets, None)
             if packet is None:
-                raise self._damaged(f"gives {len(self._frames)} frames instead of {self._expected}")
+                raise self._damaged(f"decodes to {len(self._frames)} frames instead of {self._expected}")
             frames = decode(self._codec, packet)
             if frames is None:
                 raise self._damaged(f"cannot be decoded at frame {len(self._frames)}")
@@ -262,10 +264,9 @@ def _damaged(ref: ChunkRef, what: str) -> DamagedChunkError:
 class ChunkReader:
     """Frames of one cropped-frames version, by index.
 
-    ``fetch`` gives a chunk's bytes (its errors pass through); ``frame_count`` is the number of
-    indices stored. At most ``cached_chunks`` chunks are kept in memory, decoded as far as needed by no
-    thread of their own; a decoder ends when its chunk is evicted. An ascending read needs two of each
-    level, lest it fetches some again.
+    ``fetch`` returns a chunk's bytes (its errors are not caught); ``frame_count`` is the number of stored
+    indices. At most ``cached_chunks`` chunks are kept in memory, each decoded as far as needed in the
+    caller's thread. An ascending read needs two of each level to fetch every chunk only once.
     """
 
     def __init__(
@@ -278,19 +279,19 @@ class ChunkReader:
         self._shape: tuple[int, ...] | None = None
 
     def frames(self, start: int, end: int) -> Iterator[tuple[int, np.ndarray]]:
-        """``(index, RGB uint8 (h, w, 3))`` for ``[start, end)``, ascending.
+        """Yield ``(index, RGB uint8 (h, w, 3))`` for ``[start, end)``, ascending.
 
-        Raises :class:`DamagedChunkError` and, for a range outside the version, ``IndexError``.
+        Raises :class:`DamagedChunkError`, and ``IndexError`` for a range outside the version.
         """
         return self.at(range(start, end))
 
     def at(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """``(index, RGB uint8 (h, w, 3))`` for each of ``indices``, in their order."""
+        """Yield ``(index, RGB uint8 (h, w, 3))`` for each of ``indices``, in their order."""
         for frame in self.cropped_frames(indices):
             yield frame.index, frame.rgb()
 
     def cropped_frames(self, indices: Iterable[int]) -> Iterator[CroppedFrame]:
-        """As :meth:`at`, in YUV; ``seconds`` is the index's moment."""
+        """Yield the same frames as :meth:`at`, in YUV; ``seconds`` is the index's time."""
         for index in indices:
             if not 0 <= index < self._frame_count:
                 raise IndexError(f"frame index {index} is not in [0, {self._frame_count})")

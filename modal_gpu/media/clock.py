@@ -1,9 +1,9 @@
-"""One truth of a video's length and times: time stamps of its packets, put on the index axis.
+"""The map from the time stamps of a video's packets to the index axis, and the video's length.
 
-Zero is the first presented frame. A stretch without a frame, longer than :data:`LONGEST_GAP_SECONDS`,
-is cut: nothing is computed for it. Where the clock starts again (joined recordings) the rest follows on.
-So the length follows from frames that exist, never from what a header claims or one time stamp says,
-and each stage that reads the file comes to the same number of indices.
+Zero is the first presented frame. A gap between frames longer than :data:`LONGEST_GAP_SECONDS` is cut:
+nothing is computed for it. Where the clock restarts (joined recordings), the index axis continues without
+a break. The length thus depends on frames that exist, never on a header or on a single time stamp, and
+every stage that reads the file gets the same number of indices.
 """
 
 import math
@@ -16,15 +16,15 @@ from itertools import pairwise
 from modal_gpu.frame_index import INDEX_RATE, frame_count, index_time
 from modal_gpu.timeline import Timeline, TimeSpan
 
-#: A longer stretch without a frame is cut out of the index axis.
+#: A longer gap between frames is cut out of the index axis.
 LONGEST_GAP_SECONDS = 5
-#: What is left of it where a player holds the last picture: enough indices to judge that picture by.
+#: Seconds of it that remain if a player holds the last picture: enough indices to judge that picture.
 HELD_SECONDS = 1
-#: A time stamp that falls back by more than this is a clock that started again.
+#: The clock has restarted if a time stamp goes back by more than this.
 RESTART_SECONDS = 1
-#: Packets that codecs decode before others which are shown earlier, at most.
+#: Most packets that a codec decodes ahead of one that is shown earlier.
 _MOST_REORDERED = 32
-#: So many clocks before the current one may be found again after wrong time stamps.
+#: Number of earlier clocks that may continue after wrong time stamps.
 _REMEMBERED = 8
 
 
@@ -39,33 +39,34 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Run:
-    """Frames of one clock without a long gap: time stamps ``[first_pts, last_pts]``.
+    """Frames of one clock without a long gap: time stamps ``[first_pts, last_pts]``, inclusive.
 
-    ``index_shift`` and ``player_shift`` are seconds to add to a time stamp's for either axis.
+    ``index_shift`` and ``player_shift`` are added to a time stamp's seconds for a time on the index axis
+    or in a player.
     """
 
     first_pts: int
     last_pts: int
-    #: Seconds that its last frame lasts, by its packet.
+    #: Duration of its last frame in seconds, from the packet.
     last_seconds: Fraction
     index_shift: Fraction = Fraction(0)
     player_shift: Fraction = Fraction(0)
-    #: A player shows the last picture of the run before until this one begins.
+    #: Whether a player shows the previous run's last picture until this one begins.
     held: bool = True
 
 
 @dataclass(frozen=True)
 class Clock:
-    """A video stream's runs in the order in which they are decoded."""
+    """A video stream's runs in decoding order."""
 
     time_base: Fraction
     runs: tuple[Run, ...]
     #: On the index axis, from the first presented frame to the end of the last one.
     duration: Fraction
     timeline: Timeline
-    #: Length by the time stamps alone, gaps included.
+    #: Length according to the time stamps, including gaps.
     stamped_duration: Fraction
-    #: Whether time stamps ascend throughout, so that each belongs to one moment.
+    #: Whether time stamps ascend throughout, so that each has one time.
     ascends: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,12 +84,12 @@ class Clock:
         return frame_count(self.duration)
 
     def seconds(self, pts: int) -> Fraction:
-        """A time stamp's moment on the index axis, by the run that it is in or after; needs ``ascends``."""
+        """Return a time stamp's time on the index axis, with its run's shift. Requires ``ascends``."""
         place = bisect_right(self.runs, pts, key=lambda run: run.first_pts) - 1
         return pts * self.time_base + self.runs[max(0, place)].index_shift
 
     def pts_at(self, index: int) -> int:
-        """The last time stamp at or before a frame index's moment; needs ``ascends``."""
+        """Return the last time stamp at or before a frame index's time. Requires ``ascends``."""
         moment = index_time(index)
         place = bisect_right(self.runs, moment, key=self._begins) - 1
         return (moment - self.runs[max(0, place)].index_shift) // self.time_base
@@ -97,7 +98,7 @@ class Clock:
         return run.first_pts * self.time_base + run.index_shift
 
     def left_out(self) -> tuple[int, float]:
-        """How many long gaps are cut out, and how many seconds they were in all."""
+        """Return the number of gaps that are cut out and their total seconds."""
         cuts = [
             float(after.index_shift - before.index_shift)
             for before, after in pairwise(self.runs)
@@ -107,7 +108,7 @@ class Clock:
 
 
 class ClockReader:
-    """Moments of frames as they come out of a decoder; knows which run they have come to."""
+    """Times of frames in decoder output order; it keeps track of the current run."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock, self._place = clock, 0
@@ -115,7 +116,7 @@ class ClockReader:
         self._restart = RESTART_SECONDS / clock.time_base
 
     def seconds(self, pts: int) -> Fraction:
-        """The moment on the index axis of the next frame."""
+        """Return the next frame's time on the index axis."""
         fell_back = self._last is not None and pts < self._last - self._restart
         if fell_back or not self._holds(self._place, pts):
             later = range(self._place + 1, len(self._clock.runs))
@@ -138,11 +139,11 @@ def read_clock(
     container_start: Fraction | None,
     held: bool,
 ) -> Clock:
-    """The clock of packets in the order of the file, those that a player presents.
+    """Build the clock from the presented packets' time stamps, in file order.
 
-    ``start_pts`` is the first presented frame's. ``container_start``: seconds at which players start to
-    count; ``None`` where the container does not tell. ``held``: the format's clock does not jump, so
-    that a gap is a picture that stands still.
+    ``start_pts`` is the first presented frame's time stamp. ``container_start`` is the second from which
+    players count, ``None`` if the container has none. ``held``: the format's clock does not jump, so a gap
+    is a still picture.
     """
     runs = _placed(_runs(stamps, start_pts, time_base), time_base, container_start, held)
     duration = max(_index_end(run, time_base) for run in runs)
@@ -160,19 +161,19 @@ def read_clock(
 class _Frame:
     pts: int
     duration: int
-    #: Where its packet stands among those of its recording.
+    #: Position of its packet in its recording.
     place: int
 
 
 def _runs(stamps: Iterable[Stamp], start_pts: int, time_base: Fraction) -> Iterator[Run]:
-    """Runs in the order of the file, not placed yet."""
+    """Yield the runs in file order, without their shifts."""
     for recording in _recordings(stamps, start_pts, time_base):
         for frames in _believable(_without_gaps(recording, time_base)):
             yield Run(frames[0].pts, frames[-1].pts, frames[-1].duration * time_base)
 
 
 def _recordings(stamps: Iterable[Stamp], start_pts: int, time_base: Fraction) -> Iterator[list[_Frame]]:
-    """Frames of each stretch in which decoding times do not start again."""
+    """Yield the frames of each recording; a new one starts where decoding times restart."""
     restart = RESTART_SECONDS / time_base
     recording = [_Frame(start_pts, 0, 0)]
     latest: int | None = None
@@ -191,7 +192,7 @@ def _recordings(stamps: Iterable[Stamp], start_pts: int, time_base: Fraction) ->
 
 
 def _without_gaps(recording: list[_Frame], time_base: Fraction) -> Iterator[list[_Frame]]:
-    """The recording's frames by presentation time, cut at each long gap."""
+    """Yield the recording's frames in presentation order, split at each long gap."""
     recording.sort(key=lambda frame: (frame.pts, frame.duration))
     longest = LONGEST_GAP_SECONDS / time_base
     first = 0
@@ -203,10 +204,10 @@ def _without_gaps(recording: list[_Frame], time_base: Fraction) -> Iterator[list
 
 
 def _believable(runs: Iterable[list[_Frame]]) -> list[list[_Frame]]:
-    """Without frames whose time stamps contradict the order of decoding, beyond what codecs reorder.
+    """Drop runs whose time stamps contradict the decoding order by more than codecs reorder.
 
-    Of two runs that contradict each other the one of fewer frames is wrong: its frames come out of
-    the decoder among the others, and count there.
+    Of two contradicting runs the shorter one is wrong: its frames come out of the decoder among the
+    other's, and are counted there.
     """
     kept: list[list[_Frame]] = []
     for run in runs:
@@ -223,7 +224,7 @@ def _believable(runs: Iterable[list[_Frame]]) -> list[list[_Frame]]:
 def _placed(
     runs: Iterable[Run], time_base: Fraction, container_start: Fraction | None, held: bool
 ) -> list[Run]:
-    """The runs with their shifts."""
+    """Return the runs with their shifts."""
     placed: list[Run] = []
     for run in runs:
         first = run.first_pts * time_base
@@ -240,7 +241,7 @@ def _placed(
 
 
 def _on_new_clock(before: Run, run: Run, time_base: Fraction, held: bool) -> Run:
-    """After a long gap, or a clock that started again: it begins at an index of its own."""
+    """Place a run after a long gap or a restarted clock: it begins at a new index."""
     first = run.first_pts * time_base
     end = _index_end(before, time_base)
     jumps = run.first_pts > before.last_pts
@@ -257,7 +258,7 @@ def _on_new_clock(before: Run, run: Run, time_base: Fraction, held: bool) -> Run
 
 
 def _same_clock(placed: list[Run], first: Fraction, time_base: Fraction) -> int | None:
-    """The latest run whose clock goes on with a time stamp: after wrong ones the right clock comes back."""
+    """Find the latest run whose clock a time stamp continues: a clock may return after wrong time stamps."""
     between = Fraction(0)
     for place in range(len(placed) - 1, max(-1, len(placed) - 1 - _REMEMBERED), -1):
         known = placed[place]
@@ -269,15 +270,15 @@ def _same_clock(placed: list[Run], first: Fraction, time_base: Fraction) -> int 
 
 
 def _misplaced(known: Run, runs: list[Run], time_base: Fraction) -> list[Run]:
-    """Runs with wrong time stamps: they follow a run whose clock goes on after them."""
+    """Place runs with wrong time stamps directly after the run whose clock continues after them."""
     end = _index_end(known, time_base)
-    mended = []
+    corrected = []
     for run in runs:
         shift = end - run.first_pts * time_base
         player = shift - known.index_shift + known.player_shift
-        mended.append(replace(run, index_shift=shift, player_shift=player))
+        corrected.append(replace(run, index_shift=shift, player_shift=player))
         end += _length(run, time_base)
-    return mended
+    return corrected
 
 
 def _length(run: Run, time_base: Fraction) -> Fraction:
@@ -289,7 +290,7 @@ def _index_end(run: Run, time_base: Fraction) -> Fraction:
 
 
 def _shown_seconds(run: Run) -> Fraction:
-    """Seconds of the last frame on the index axis: a picture that stands for long is cut like a gap."""
+    """Return the last frame's seconds on the index axis: a long still picture is cut like a gap."""
     return run.last_seconds if run.last_seconds <= LONGEST_GAP_SECONDS else Fraction(HELD_SECONDS)
 
 

@@ -1,9 +1,9 @@
-"""Decoding forward: every presented frame, in order, damage skipped and counted."""
+"""Forward decoding: every presented frame in order; damage is skipped and counted."""
 
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -24,13 +24,13 @@ from modal_gpu.media.probe import VideoInfo, frame_pts, probe
 from modal_gpu.media.report import DecodeReport
 from modal_gpu.media.source import is_cut_off, open_video
 
-#: Containers that tell when packets are shown and where key frames are, on one clock.
+#: Containers whose presentation times and keyframe positions are on one clock.
 _SEEKABLE_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
-#: Seconds that decoding starts before a wanted frame; more where the first frame comes too late.
+#: Seconds before a wanted frame at which decoding starts, tried in turn while the first frame is too late.
 _LEAD_SECONDS = (0, 2, 10, 60)
-#: Bytes of frames, one a decoding thread, above which there are fewer threads.
+#: Limit on the bytes of frames, one per decoding thread; larger frames get fewer threads.
 _THREAD_BYTES = 128 * 2**20
-#: Frames held back: a frame may be made from one that is shown later, as many as codecs reorder.
+#: Frames held back, since a frame may depend on one that is shown later; codecs reorder as many.
 _HELD_BACK = 4
 
 _Item = TypeVar("_Item")
@@ -38,7 +38,7 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True)
 class PresentedFrame:
-    """A decoded source frame and when it is shown, in seconds on the index axis."""
+    """A decoded source frame, its presentation time and its duration, in seconds on the index axis."""
 
     seconds: Fraction
     duration: Fraction
@@ -52,17 +52,17 @@ def presented_frames(
     info: VideoInfo | None = None,
     start_index: int = 0,
     threads: int = 0,
-) -> Iterator[PresentedFrame]:
-    """Every frame in presentation order, from the key frame at or before ``start_index`` on.
+) -> Generator[PresentedFrame, None, None]:
+    """Yield every frame in presentation order, from the keyframe at or before ``start_index``.
 
-    (Where the container is wrong about its key frames, the first frame may come later:
-    :func:`presented_frames_from` makes sure.)
+    If the container is wrong about its keyframes, the first frame may be later than ``start_index``;
+    :func:`presented_frames_from` prevents this.
 
-    One pass (two where there is damage: :func:`repeatable`); memory is a few frames a decoding thread
-    (``threads``, 0 for one a core). Packets that cannot be decoded are counted in ``report`` and skipped.
-    Times are those of ``info.clock`` and strictly ascend: a frame whose time stamp runs backwards, or is far
-    ahead of the next one's, is put right after the one before it. Raises as :func:`probe`
-    does, and :class:`NoFramesError` when nothing can be decoded.
+    Takes one pass, or two if there is damage (:func:`repeatable`). Memory is a few frames per decoding
+    thread (``threads``; 0 for one per core). Packets that cannot be decoded are counted in ``report`` and
+    skipped. Times are those of ``info.clock`` and strictly ascend: a frame whose time stamp goes backwards,
+    or is far ahead of the next frame's, is placed right after the previous frame. Raises the errors of
+    :func:`probe`, and :class:`NoFramesError` when nothing can be decoded.
     """
     info = info or probe(path)
     report = report if report is not None else DecodeReport()
@@ -70,11 +70,12 @@ def presented_frames(
 
 
 def repeatable(read: Callable[[int], Iterator[_Item]], report: DecodeReport, threads: int) -> Iterator[_Item]:
-    """What ``read(threads)`` gives, and the same for the same file every time.
+    """Yield the items of ``read(threads)``, identical on every run for the same file.
 
-    Several threads guess damaged parts of a picture from neighbours that happen to be ready, one thread
-    from the same ones each time. So where ``report`` tells of damage, ``read(1)`` starts anew, and what
-    was given out before the damage is left out. Healthy videos pay nothing, damaged ones a second pass.
+    Several decoding threads guess damaged parts of a picture from whichever neighbours are ready; one
+    thread always uses the same ones. When ``report`` shows damage, the file is therefore read again from
+    the start with ``read(1)``, skipping the items that were already yielded. Only damaged videos cost a
+    second pass.
     """
     if threads == 1:
         yield from read(1)
@@ -91,7 +92,7 @@ def repeatable(read: Callable[[int], Iterator[_Item]], report: DecodeReport, thr
         yield from held
         return
     held.clear()
-    report.forget()
+    report.reset()
     yield from itertools.islice(read(1), given, None)
 
 
@@ -121,7 +122,7 @@ def _presented(
 def _packets_from(
     start_index: int, container: InputContainer, stream: VideoStream, info: VideoInfo, report: DecodeReport
 ) -> tuple[Iterator[Packet], int | None]:
-    """Packets from the key frame at or before an index on, and that one's time stamp after a seek."""
+    """Return packets from the keyframe at or before an index, and its time stamp if this took a seek."""
     seeked = start_index > 0 and pyav.seek(container, info.clock.pts_at(start_index), stream)
     packets = pyav.demux(container, stream, report)
     if not seeked:
@@ -131,7 +132,7 @@ def _packets_from(
 
 
 def _after(key_pts: int | None, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-    """Without frames shown before the key frame: made from the group before, which was not decoded."""
+    """Drop frames shown before the keyframe: they depend on the previous group, which is not decoded."""
     for frame in frames:
         pts = frame_pts(frame)
         if key_pts is None or pts is None or pts >= key_pts:
@@ -139,7 +140,7 @@ def _after(key_pts: int | None, frames: Iterator[VideoFrame]) -> Iterator[VideoF
 
 
 def _ascending(frames: Iterator[VideoFrame], info: VideoInfo, *, begins: bool) -> Iterator[PresentedFrame]:
-    """The frames with their times; ``begins``: the first one is the video's."""
+    """Yield the frames with their times. ``begins``: the first of them is the video's first frame."""
     clock = ClockReader(info.clock)
     nominal = 1 / info.average_rate if info.average_rate else Fraction(1, 25)
     last: Fraction | None = None
@@ -150,7 +151,7 @@ def _ascending(frames: Iterator[VideoFrame], info: VideoInfo, *, begins: bool) -
             pts = frame_pts(frame)
             yield frame, None if pts is None else clock.seconds(pts)
 
-    for (frame, seconds), (_, following) in _with_next(stamped()):
+    for frame, seconds, following in _with_next_time(stamped()):
         seconds = end if seconds is None else seconds
         earliest = Fraction(0) if last is None else last + info.time_base
         near = earliest - RESTART_SECONDS
@@ -163,11 +164,17 @@ def _ascending(frames: Iterator[VideoFrame], info: VideoInfo, *, begins: bool) -
         yield PresentedFrame(seconds, duration, frame)
 
 
-_NO_FRAME = (None, None)
-
-
-def _with_next(items: Iterator[_Item]) -> Iterator[tuple[_Item, _Item]]:
-    return itertools.pairwise(itertools.chain(items, [_NO_FRAME]))
+def _with_next_time(
+    frames: Iterator[tuple[VideoFrame, Fraction | None]],
+) -> Iterator[tuple[VideoFrame, Fraction | None, Fraction | None]]:
+    """Yield each frame with its own time and the next frame's (``None`` after the last)."""
+    current = next(frames, None)
+    if current is None:
+        return
+    for following in frames:
+        yield *current, following[1]
+        current = following
+    yield *current, None
 
 
 def presented_frames_from(
@@ -178,10 +185,10 @@ def presented_frames_from(
     info: VideoInfo,
     threads: int = 0,
 ) -> Iterator[PresentedFrame]:
-    """The frames of :func:`presented_frames` from the one shown at ``first_index``, or earlier ones, on.
+    """Yield the frames of :func:`presented_frames`, from the one shown at ``first_index`` or an earlier one.
 
-    Only what comes after a key frame near by is decoded, where the container's times and key frames can
-    be relied on; elsewhere everything before is decoded and thrown away.
+    Where the container's times and keyframes are reliable, decoding starts at a keyframe shortly before;
+    elsewhere at the beginning of the file.
     """
     if info.container_format in _SEEKABLE_FORMATS and info.clock.ascends:
         for lead in _LEAD_SECONDS:
@@ -195,12 +202,12 @@ def presented_frames_from(
                 yield from frames
                 return
             frames.close()
-            report.forget()
+            report.reset()
     yield from presented_frames(path, report, info=info, threads=threads)
 
 
 def decoding_threads(wanted: int, info: VideoInfo) -> int:
-    """Threads of a decoder (0: one a core), fewer for large frames: each thread holds some of its own."""
+    """Return a decoder's threads (0: one per core), fewer for large frames: each thread holds some."""
     width, height = info.coded_size
     return items_within(width * height * 3, wanted or available_cores(), _THREAD_BYTES)
 
@@ -208,7 +215,7 @@ def decoding_threads(wanted: int, info: VideoInfo) -> int:
 def decode_packets(
     packets: Iterable[Packet], stream: VideoStream, report: DecodeReport
 ) -> Iterator[VideoFrame]:
-    """The frames of a stream's packets; ``report`` counts those that cannot be decoded."""
+    """Yield the frames of a stream's packets; count in ``report`` the packets that cannot be decoded."""
     for packet in packets:
         if is_cut_off(packet):
             report.corrupt_packets += 1
@@ -219,23 +226,23 @@ def decode_packets(
             report.refused_packets += packet.size > 0
             continue
         yield from frames
-    # Where the demuxer could not go on, the decoder still holds frames.
+    # If the demuxer failed, the decoder still holds frames.
     yield from pyav.decode(stream, None) or ()
 
 
 def frames_with_indices(
     frames: Iterable[PresentedFrame], index_count: int, first_index: int = 0
 ) -> Iterator[tuple[PresentedFrame, range]]:
-    """Each frame with the 10 Hz indices at which it is shown: none for a frame between two indices.
+    """Yield each frame with the 10 Hz indices at which it is shown: none for a frame between two indices.
 
-    The ranges follow each other without a gap from ``first_index`` to ``index_count``; none goes beyond.
-    ``frames`` begin at or before ``first_index``, or are the whole video's.
+    The ranges are contiguous from ``first_index`` to ``index_count`` and do not exceed it. ``frames`` start
+    at or before ``first_index``, or are all frames of the video.
     """
     shown: PresentedFrame | None = None
     index = first_index
     for frame in frames:
         if shown is not None:
-            # Indices before this frame's time; its own moment belongs to it.
+            # Indices before this frame's time; an index at exactly its time is its own.
             stop = max(index, min(index_count, math.ceil(frame.seconds * frame_index.INDEX_RATE)))
             yield shown, range(index, stop)
             index = stop

@@ -1,8 +1,8 @@
-"""Frames selected by presentation time: crops at 10 Hz in one pass, or full frames here and there.
+"""Frames selected by presentation time: crops at 10 Hz in one pass, or single full frames.
 
 Index ``i`` is the last frame whose presentation time on the index axis (:mod:`modal_gpu.media.clock`) is
-at or before ``i / 10`` s. Damage never moves an index: the last good frame stands in for a missing
-stretch (before the first good frame, that one does).
+at or before ``i / 10`` s. Damage never moves an index: the last good frame replaces missing ones (the
+first good frame replaces those before it).
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,13 +25,13 @@ from modal_gpu.media.probe import VideoInfo, probe
 from modal_gpu.media.report import DecodeReport
 from modal_gpu.media.seeking import frames_at
 
-#: Small pictures between two indices at most; of more, every other one is dropped.
+#: Most small pictures between two indices; beyond it every other one is dropped.
 MAX_SOURCE_STRIPS = 24
 
 
 @dataclass(frozen=True, eq=False)
 class FullFrame:
-    """``image``: RGB uint8 (H, W, 3), upright, square pixels; ``seconds``: when its source frame is shown."""
+    """A full frame: RGB uint8 (H, W, 3), upright, square pixels; ``seconds`` is its presentation time."""
 
     index: int
     seconds: float
@@ -40,7 +40,7 @@ class FullFrame:
 
 @dataclass(frozen=True, eq=False)
 class SourceStrip:
-    """A small picture of one source frame's crop. ``luma``: uint8 (h, w); ``seconds`` as in CroppedFrame."""
+    """A small picture of one source frame's crop. ``luma``: uint8 (h, w); ``seconds``: presentation time."""
 
     seconds: float
     luma: np.ndarray
@@ -51,26 +51,64 @@ class CroppedFrame:
     """A crop of the upright frame in limited-range 8-bit 4:2:0.
 
     ``yuv`` is uint8 (h·3/2, w), read-only: h rows of luma, then the U and V planes, the layout of
-    ``VideoFrame.to_ndarray(format="yuv420p")``. A frame that is shown for several indices shares it.
+    ``VideoFrame.to_ndarray(format="yuv420p")``. The indices that show one source frame share the array.
     """
 
     index: int
     yuv: np.ndarray
-    #: When the source frame is shown, in seconds on the index axis.
+    #: Presentation time of the source frame, in seconds on the index axis.
     seconds: float
     #: YCbCr matrix coefficients (ISO/IEC 23091-2).
     matrix: int
-    #: The source frames that are shown from after the index before until this one, where asked for.
-    source: tuple["SourceStrip", ...] = ()
+    #: If requested: the source frames shown after the previous index, up to this one.
+    source: tuple[SourceStrip, ...] = ()
 
     @property
     def luma(self) -> np.ndarray:
-        """Luma (h, w) uint8, 16 to 235, a view."""
+        """Luma (h, w) uint8, 16 to 235, as a view."""
         return self.yuv[: self.yuv.shape[0] * 2 // 3]
 
     def rgb(self) -> np.ndarray:
-        """RGB uint8 (h, w, 3)."""
+        """Return RGB uint8 (h, w, 3)."""
         return yuv420_to_rgb(self.yuv, self.matrix)
+
+
+class _Cropper:
+    """Crops of one rectangle, and the small pictures of the source frames between two indices."""
+
+    def __init__(
+        self, crop: CropRegion, info: VideoInfo, first_index: int, source_size: tuple[int, int] | None
+    ) -> None:
+        rectangle = crop.pixels(info.width, info.height)
+        self._info = info
+        self._stored = info.orientation.stored_rectangle(rectangle, info.width, info.height)
+        self._first_index, self._source_size = first_index, source_size
+        self._since: list[SourceStrip] = []
+
+    def watch(self, frames: Iterable[PresentedFrame]) -> Iterator[PresentedFrame]:
+        """Yield the frames; take a small picture of each when the next one is requested.
+
+        :func:`frames_with_indices` reads one frame ahead, so when it yields a frame, that frame's picture
+        is the last one taken.
+        """
+        for shown in frames:
+            yield shown
+            if self._source_size is not None and shown.seconds * INDEX_RATE > self._first_index - 1:
+                self._add_source(shown, self._source_size)
+
+    def _add_source(self, shown: PresentedFrame, size: tuple[int, int]) -> None:
+        info = self._info
+        picture = small_luma(shown.frame, info.square_size, info.orientation, self._stored, size)
+        self._since.append(SourceStrip(float(shown.seconds), picture))
+        if len(self._since) > MAX_SOURCE_STRIPS:
+            del self._since[1::2]
+
+    def crop(self, index: int, shown: PresentedFrame) -> CroppedFrame:
+        """Return the frame's crop, with the small pictures taken since the last call."""
+        yuv = yuv420_crop(shown.frame, self._info.square_size, self._info.orientation, self._stored)
+        yuv.flags.writeable = False
+        source, self._since = tuple(self._since), []
+        return CroppedFrame(index, yuv, float(shown.seconds), matrix_coefficients(shown.frame), source)
 
 
 def read_cropped_frames(
@@ -84,49 +122,32 @@ def read_cropped_frames(
     end_index: int | None = None,
     source_size: tuple[int, int] | None = None,
 ) -> Iterator[CroppedFrame]:
-    """The crop of every frame index in ``[first_index, end_index)``, in one pass with bounded memory.
+    """Yield the crop of every frame index in ``[first_index, end_index)``, in one pass with bounded memory.
 
-    The rectangle is ``crop.pixels(info.width, info.height)``. Without ``end_index``: to the end of the
-    video, ``info.index_count``. A part has the very frames of the whole. With ``source_size`` (height,
-    width) each frame also has small pictures of that size of the source frames since the one before (from
-    a bit before ``first_index`` for the first). Raises as :func:`presented_frames`.
+    The rectangle is ``crop.pixels(info.width, info.height)``. Without ``end_index`` the range ends at
+    ``info.index_count``. The frames of a part are identical to those of the whole video. With
+    ``source_size`` (height, width) each frame also has pictures of that size of the source frames since the
+    previous index (for the first: since the index before ``first_index``). Raises the errors of
+    :func:`presented_frames`.
     """
     info = info or probe(path)
-    rectangle = crop.pixels(info.width, info.height)
-    stored = info.orientation.stored_rectangle(rectangle, info.width, info.height)
     report = report if report is not None else DecodeReport()
+    cropper = _Cropper(crop, info, first_index, source_size)
     if first_index:
-        # From the index before on: the source frames in between are wanted too.
+        # From the previous index, for the source frames in between.
         frames = presented_frames_from(path, first_index - 1, report, info=info, threads=threads)
     else:
         frames = presented_frames(path, report, info=info, threads=threads)
-    since: list[SourceStrip] = []
-
-    def cropped(index: int, shown: PresentedFrame) -> CroppedFrame:
-        yuv = yuv420_crop(shown.frame, info.square_size, info.orientation, stored)
-        yuv.flags.writeable = False
-        return CroppedFrame(index, yuv, float(shown.seconds), matrix_coefficients(shown.frame))
-
-    def watched(frames: Iterable[PresentedFrame]) -> Iterator[PresentedFrame]:
-        # Before an index is given out, its frame is the last in ``since``; the next comes after it.
-        for shown in frames:
-            yield shown
-            if source_size is not None and shown.seconds * INDEX_RATE > first_index - 1:
-                picture = small_luma(shown.frame, info.square_size, info.orientation, stored, source_size)
-                since.append(SourceStrip(float(shown.seconds), picture))
-                if len(since) > MAX_SOURCE_STRIPS:
-                    del since[1::2]
-
-    for shown, indices in frames_with_indices(watched(frames), info.index_count, first_index):
+    for shown, indices in frames_with_indices(cropper.watch(frames), info.index_count, first_index):
         first: CroppedFrame | None = None
         for index in indices:
             if index == end_index:
                 return
             if first is None:
-                first = cropped(index, shown)
-                source, since[:] = tuple(since), []
-            yield CroppedFrame(index, first.yuv, first.seconds, first.matrix, source)
-            source = ()
+                first = cropper.crop(index, shown)
+                yield first
+            else:
+                yield CroppedFrame(index, first.yuv, first.seconds, first.matrix)
 
 
 def read_full_frames(
@@ -137,11 +158,11 @@ def read_full_frames(
     info: VideoInfo | None = None,
     threads: int = 0,
 ) -> Iterator[FullFrame]:
-    """Full frames at ascending ``indices``, decoding only from the key frame before each to the frame.
+    """Yield full frames at ascending ``indices``, decoding only from the keyframe before each to the frame.
 
-    Frames that no other frame needs are skipped on the way where the codec marks them exactly. An
-    index past the end gives the last frame. Raises ``ValueError`` for indices that do not ascend,
-    else as :func:`presented_frames`.
+    Frames that no other frame depends on are skipped where the codec marks them exactly. An index past
+    the end yields the last frame. Raises ``ValueError`` for indices that do not ascend, and the errors of
+    :func:`presented_frames`.
     """
     info = info or probe(path)
     report = report if report is not None else DecodeReport()

@@ -1,4 +1,4 @@
-"""How stored pictures become upright ones with square pixels."""
+"""Geometry between stored pictures and upright ones with square pixels."""
 
 import struct
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from fractions import Fraction
 
 import numpy as np
 
-#: A sample aspect ratio this close to 1 is rounding by an encoder; scaling would only blur text.
+#: A sample aspect ratio this close to 1 is an encoder's rounding; scaling would only blur text.
 _NEARLY_SQUARE = Fraction(1, 100)
-#: Aspect ratios beyond this, either way, are taken for garbage.
+#: A sample aspect ratio above this, or below its inverse, is invalid and ignored.
 _MAX_SAMPLE_ASPECT = 4
 
-#: Larger pictures are scaled down to this many pixels, so that memory does not follow them: 4K is not.
+#: Larger pictures are scaled down to this many pixels to bound memory. 4K pictures are not scaled.
 MAX_WORKING_PIXELS = 4096 * 2304
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """Transpose first, then flip; covers the four right angles and their mirror images."""
+    """A transposition followed by flips: the four right angles and their mirror images."""
 
     transposed: bool = False
     flip_x: bool = False
@@ -25,7 +25,7 @@ class Orientation:
 
     @classmethod
     def from_display_matrix(cls, data: bytes | None) -> "Orientation":
-        """From ISO/IEC 14496-12's 3 × 3 matrix, as FFmpeg keeps it; the nearest right angle.
+        """Return the nearest right angle to ISO/IEC 14496-12's 3 × 3 matrix, as FFmpeg stores it.
 
         ``x' = a·x + c·y``, ``y' = b·x + d·y`` with ``a b u c d v x y w`` as nine native int32.
         """
@@ -38,17 +38,17 @@ class Orientation:
 
     @property
     def rotation(self) -> int:
-        """Degrees counter-clockwise that stand the stored picture upright (mirroring aside)."""
+        """Degrees counter-clockwise that turn the stored picture upright (ignoring mirroring)."""
         if self.transposed:
             return 270 if self.flip_x else 90 if self.flip_y else 270
         return 180 if self.flip_y else 0
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """Upright width and height of a stored picture (its own inverse)."""
+        """Return the upright width and height of a stored picture, and vice versa."""
         return (height, width) if self.transposed else (width, height)
 
     def apply(self, picture: np.ndarray) -> np.ndarray:
-        """A view of ``picture`` (H, W, …) stood upright."""
+        """Return an upright view of ``picture`` (H, W, …)."""
         if self.transposed:
             picture = picture.swapaxes(0, 1)
         if self.flip_x:
@@ -60,7 +60,7 @@ class Orientation:
     def stored_rectangle(
         self, rectangle: tuple[int, int, int, int], width: int, height: int
     ) -> tuple[int, int, int, int]:
-        """``(left, top, right, bottom)`` of an upright ``width`` × ``height`` frame in the stored picture."""
+        """Convert ``(left, top, right, bottom)`` in upright ``width`` × ``height`` pixels to stored ones."""
         left, top, right, bottom = rectangle
         if self.flip_y:
             top, bottom = height - bottom, height - top
@@ -70,7 +70,7 @@ class Orientation:
 
 
 def working_size(width: int, height: int) -> tuple[int, int]:
-    """The size that a picture is worked on in: scaled down where it has more than so many pixels."""
+    """Return the size to process a picture in: at most :data:`MAX_WORKING_PIXELS`, sides even if scaled."""
     if width * height <= MAX_WORKING_PIXELS:
         return width, height
     scale = (MAX_WORKING_PIXELS / (width * height)) ** 0.5
@@ -78,7 +78,7 @@ def working_size(width: int, height: int) -> tuple[int, int]:
 
 
 def square_pixel_size(width: int, height: int, sample_aspect: Fraction | None) -> tuple[int, int]:
-    """Size with square pixels; the short side grows, as players do, so nothing is lost."""
+    """Return the size with square pixels: the compressed side grows, as in players; no detail is lost."""
     if not sample_aspect or not Fraction(1, _MAX_SAMPLE_ASPECT) <= sample_aspect <= _MAX_SAMPLE_ASPECT:
         return width, height
     if abs(sample_aspect - 1) <= _NEARLY_SQUARE:

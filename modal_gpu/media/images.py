@@ -1,4 +1,4 @@
-"""JPEGs of RGB images, made and read."""
+"""Encoding and decoding of JPEGs."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ THUMBNAIL_WIDTH = 320
 
 
 def encode_jpeg(rgb: np.ndarray, quality: int = 90) -> bytes:
-    """``rgb`` (H, W, 3) uint8 as a JPEG of ``quality`` 1 to 100."""
+    """Return ``rgb`` (H, W, 3) uint8 as a JPEG of ``quality`` 1 to 100."""
     done, data = cv2.imencode(
         ".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
     )
@@ -17,13 +17,13 @@ def encode_jpeg(rgb: np.ndarray, quality: int = 90) -> bytes:
 
 
 def decode_jpeg(data: bytes) -> np.ndarray | None:
-    """The image as RGB uint8 (H, W, 3); ``None`` when it cannot be decoded."""
+    """Return the image as RGB uint8 (H, W, 3), or ``None`` if it cannot be decoded."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def thumbnail(rgb: np.ndarray, width: int = THUMBNAIL_WIDTH) -> np.ndarray:
-    """``rgb`` scaled down to ``width``, proportions kept; a narrower image is returned as it is."""
+    """Return ``rgb`` scaled down to ``width``, keeping its aspect ratio; a narrower image is not changed."""
     height, full_width = rgb.shape[:2]
     if full_width <= width:
         return rgb

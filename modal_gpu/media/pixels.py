@@ -1,4 +1,6 @@
-"""Pixels of decoded frames: upright RGB, and crops in limited-range 4:2:0."""
+"""Conversion of decoded frames: upright RGB, and crops in limited-range 4:2:0."""
+
+from typing import Any
 
 import av
 import cv2
@@ -9,7 +11,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from modal_gpu.media.geometry import Orientation
 from modal_gpu.media.pyav import guarded
 
-# ISO/IEC 23091-2 matrix coefficients, as frames carry them, to swscale's names.
+# From the ISO/IEC 23091-2 matrix coefficients in frames to swscale's names.
 _MATRICES = {
     1: Colorspace.ITU709,
     4: Colorspace.FCC,
@@ -28,14 +30,14 @@ _LIMITED_CHROMA = np.round(128 + (_SAMPLES - 128) * 224 / 255).astype(np.uint8)
 
 
 def matrix_coefficients(frame: VideoFrame) -> int:
-    """The frame's YCbCr matrix, guessed by its size (as players do) where it is not tagged."""
+    """Return the frame's YCbCr matrix coefficients, guessed from its size (as players do) if untagged."""
     if frame.colorspace in _MATRICES:
         return frame.colorspace
     return _ITU709 if frame.width >= 1280 or frame.height > 576 else _ITU601
 
 
 def upright_rgb(frame: VideoFrame, size: tuple[int, int], orientation: Orientation) -> np.ndarray:
-    """RGB uint8 (H, W, 3), scaled to the stored ``size`` with square pixels, then stood upright."""
+    """Return RGB uint8 (H, W, 3), scaled to the stored ``size`` with square pixels, then turned upright."""
     width, height = size
     rgb = _converted(
         frame,
@@ -51,10 +53,10 @@ def upright_rgb(frame: VideoFrame, size: tuple[int, int], orientation: Orientati
 def yuv420_crop(
     frame: VideoFrame, size: tuple[int, int], orientation: Orientation, rectangle: tuple[int, int, int, int]
 ) -> np.ndarray:
-    """The stored ``rectangle`` of a frame, upright: uint8 (h·3/2, w), planes Y, U, V, limited range.
+    """Return the stored ``rectangle`` of a frame, upright: uint8 (h·3/2, w), planes Y, U, V, limited range.
 
     ``rectangle`` has even sides and lies in the frame scaled to ``size``. An 8-bit 4:2:0 frame of
-    that size is only sliced; anything else goes through swscale first.
+    that size is only sliced; swscale converts any other frame first.
     """
     full_range = False
     if frame.format.name in ("yuv420p", "yuvj420p") and (frame.width, frame.height) == size:
@@ -73,7 +75,7 @@ def yuv420_crop(
         )
     left, top, right, bottom = rectangle
     luma = plane_view(frame, 0)[top:bottom, left:right]
-    # Halved without regard to parity: where an odd size was turned, chroma is off by half a sample.
+    # Halved regardless of parity: in a rotated picture of odd size chroma is off by half a sample.
     rows, columns = (bottom - top) // 2, (right - left) // 2
     chroma = [
         plane_view(frame, plane)[top // 2 : top // 2 + rows, left // 2 : left // 2 + columns]
@@ -96,10 +98,10 @@ def small_luma(
     rectangle: tuple[int, int, int, int],
     size: tuple[int, int],
 ) -> np.ndarray:
-    """The stored ``rectangle`` of a frame scaled to ``size`` (height, width), upright: uint8 luma.
+    """Return the stored ``rectangle`` of a frame scaled to ``size`` (height, width), upright: uint8 luma.
 
-    Much cheaper than :func:`yuv420_crop`, and only fit for comparison with others of the same video:
-    sample ranges stay as they are.
+    Much cheaper than :func:`yuv420_crop`, but only comparable within one video: sample ranges are not
+    converted.
     """
     luma, shift = _luma_plane(frame)
     across, down = frame.width / square_size[0], frame.height / square_size[1]
@@ -109,17 +111,17 @@ def small_luma(
     height, width = size[::-1] if orientation.transposed else size
     piece = luma[rows, columns]
     while piece.shape[0] >= 2 * height and piece.shape[1] >= 2 * width:
-        # Halving and then a linear rest costs a tenth of what an exact area average does.
+        # Halving followed by one linear resize costs a tenth of an exact area average.
         half = piece.shape[0] // 2, piece.shape[1] // 2
         piece = cv2.resize(piece[: 2 * half[0], : 2 * half[1]], half[::-1], interpolation=cv2.INTER_AREA)
     piece = cv2.resize(piece, (width, height), interpolation=cv2.INTER_LINEAR)
     if shift:
-        piece = (piece >> shift).astype(np.uint8)
+        piece = np.right_shift(piece, shift).astype(np.uint8)
     return np.ascontiguousarray(orientation.apply(piece))
 
 
 def _luma_plane(frame: VideoFrame) -> tuple[np.ndarray, int]:
-    """Luma (rows, columns) and the bits beyond eight that its samples have."""
+    """Return luma (rows, columns) and its number of bits beyond eight."""
     name = frame.format.name
     planar = name.startswith(("yuv4", "yuvj4"))
     if planar and frame.format.components[0].bits == 8:
@@ -129,14 +131,14 @@ def _luma_plane(frame: VideoFrame) -> tuple[np.ndarray, int]:
     return plane_view(_converted(frame, format="gray"), 0), 0
 
 
-def _converted(frame: VideoFrame, **to: object) -> VideoFrame:
-    """``frame`` in another size or format. Raises :class:`BadVideoError` for one that cannot be scaled."""
+def _converted(frame: VideoFrame, **options: Any) -> VideoFrame:
+    """Call ``frame.reformat(**options)``. Raises :class:`BadVideoError` if it cannot convert the frame."""
     with guarded(f"a frame of {frame.width}×{frame.height} pixels ({frame.format.name}) cannot be converted"):
-        return frame.reformat(**to)
+        return frame.reformat(**options)
 
 
 def limited_luma(rgb: np.ndarray, matrix: int) -> np.ndarray:
-    """Luma (h, w) uint8, 16 to 235, of RGB uint8 (h, w, 3), by the video's matrix."""
+    """Return luma (h, w) uint8, 16 to 235, of RGB uint8 (h, w, 3), with the video's matrix coefficients."""
     red, blue = {9: (0.2627, 0.0593), 10: (0.2627, 0.0593), _ITU709: (0.2126, 0.0722)}.get(
         matrix, (0.299, 0.114)
     )
@@ -145,18 +147,18 @@ def limited_luma(rgb: np.ndarray, matrix: int) -> np.ndarray:
 
 
 def plane_view(frame: VideoFrame, plane: int) -> np.ndarray:
-    """One 8-bit plane as a view (rows, columns), valid while the frame lives."""
+    """Return one 8-bit plane as a view (rows, columns), valid while the frame exists."""
     return _plane(frame, plane, np.uint8)
 
 
 def _plane(frame: VideoFrame, plane: int, kind: type[np.uint8 | np.uint16]) -> np.ndarray:
     buffer = frame.planes[plane]
-    samples = np.frombuffer(buffer, kind)
+    samples: np.ndarray = np.frombuffer(memoryview(buffer), kind)
     rows = samples.reshape(-1, abs(buffer.line_size) // samples.itemsize)[: buffer.height, : buffer.width]
-    return rows if buffer.line_size > 0 else rows[::-1]  # raw pictures in AVI are stored from the bottom up
+    return rows if buffer.line_size > 0 else rows[::-1]  # raw pictures in AVI are stored bottom-up
 
 
 def yuv420_to_rgb(yuv: np.ndarray, matrix: int) -> np.ndarray:
-    """RGB uint8 (h, w, 3) from packed limited-range planes (h·3/2, w)."""
+    """Return RGB uint8 (h, w, 3) of packed limited-range planes (h·3/2, w)."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(yuv), format="yuv420p")
     return frame.reformat(format="rgb24", src_colorspace=_MATRICES[matrix]).to_ndarray()

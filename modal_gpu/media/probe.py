@@ -1,4 +1,4 @@
-"""What a video file is, found out by reading its packets and decoding no more than its first frame."""
+"""Properties of a video file, from all of its packets and its first frame."""
 
 import re
 from collections.abc import Iterator
@@ -21,40 +21,40 @@ from modal_gpu.media.pixels import matrix_coefficients
 from modal_gpu.media.source import MAX_FRAME_PIXELS, is_broadcast, is_cut_off, open_video
 from modal_gpu.timeline import Timeline
 
-#: Longer is a broken time stamp rather than footage.
+#: A longer duration comes from a broken time stamp.
 MAX_DURATION_SECONDS = 48 * 3600
-#: Pixels a side, square ones, that a frame may have: JPEG holds no more than 65,500, and no camera as many.
+#: Largest width or height with square pixels. JPEG allows 65,500; no camera reaches this.
 MAX_FRAME_SIDE = 16_384
-#: A file that holds this much less than its header promised has ended early.
+#: A file that is shorter than its header says by more than this has ended early.
 _EARLY_SECONDS = Fraction(1, 2)
 
 _DEFAULT_FRAME_SECONDS = Fraction(1, 25)
-#: A frame rate in a header that makes frames longer than this is not believed.
-_LONGEST_FRAME_SECONDS = 1
+#: Longest frame duration that a frame rate in a header may imply.
+_LONGEST_FRAME_SECONDS = Fraction(1)
 #: Matroska's statistics tag, such as 00:00:08.040000000.
 _CLOCK = re.compile(r"([0-9]{1,5}):([0-9]{1,2}):([0-9]{1,2}(?:\.[0-9]{1,9})?)")
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A video's facts. Sizes in pixels; times in seconds on the index axis (:mod:`modal_gpu.media.clock`)."""
+    """A video's properties: sizes in pixels, seconds on the index axis (:mod:`modal_gpu.media.clock`)."""
 
     #: Upright, with square pixels: display matrix and sample aspect ratio applied.
     width: int
     height: int
-    #: Degrees counter-clockwise that stand the stored picture upright: 0, 90, 180, 270.
+    #: Degrees counter-clockwise that turn the stored picture upright: 0, 90, 180, 270.
     rotation: int
     codec: str
     #: Bit/s of the video stream, or of the whole file where only that is known; 0 when unknown.
     bitrate: int
-    #: Where each time stamp lies on the index axis, and how long that is.
+    #: The map from time stamps to the index axis, and the axis's length.
     clock: Clock
     average_rate: Fraction | None
     pixel_format: str
     has_audio: bool
     container_format: str
-    #: Stored picture size, and the one that is worked on, with square pixels, scaled down where it is very
-    #: large; both before it is stood upright.
+    #: Stored size, and the size for processing (square pixels, very large pictures scaled down). Both are
+    #: not upright.
     coded_size: tuple[int, int]
     square_size: tuple[int, int]
     sample_aspect_ratio: Fraction
@@ -62,22 +62,22 @@ class VideoInfo:
     time_base: Fraction
     #: YCbCr matrix coefficients (ISO/IEC 23091-2) of the first frame.
     matrix: int
-    #: What the header says the duration is; ``None`` when it does not say it for the video stream.
+    #: Duration according to the header; ``None`` if the header has none for the video stream.
     promised_duration: Fraction | None
 
     @property
     def duration(self) -> Fraction:
-        """From the first presented frame to the end of the last one that the file really holds."""
+        """From the first presented frame to the end of the last one that the file holds."""
         return self.clock.duration
 
     @property
     def index_count(self) -> int:
-        """Number of 10 Hz frame indices, for every stage that reads the file."""
+        """Number of 10 Hz frame indices, the same for every stage that reads the file."""
         return self.clock.index_count
 
     @property
     def timeline(self) -> Timeline:
-        """What to add to times on the index axis where they leave the platform."""
+        """Conversion from the index axis to a player's times."""
         return self.clock.timeline
 
     @property
@@ -87,39 +87,29 @@ class VideoInfo:
 
     @property
     def ended_early(self) -> bool:
-        """The file holds less than its header promised."""
+        """Whether the file is shorter than its header says."""
         promised, held = self.promised_duration, self.clock.stamped_duration
         return promised is not None and promised - held > _EARLY_SECONDS
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Facts of the video at ``path``.
+    """Return the properties of the video at ``path``.
 
-    The first frame is decoded, since headers lie about sizes; all packets are read, since headers lie
-    about durations. Raises ``FileNotFoundError``, :class:`NotAVideoError`,
-    :class:`NoVideoStreamError`, :class:`NoFramesError`, or :class:`BadVideoError` for frames or a
-    duration that no footage has. Each has a one-line message for the uploader.
+    Decodes the first frame and reads all packets, since sizes and durations in headers may be wrong.
+    Raises ``FileNotFoundError``, :class:`NotAVideoError`, :class:`NoVideoStreamError`,
+    :class:`NoFramesError`, or :class:`BadVideoError` for an unsupported size or duration. Each has a
+    one-line message for the uploader.
     """
     with open_video(path) as (container, stream):
         frame, clock = _first_frame_and_clock(container, stream)
         coded_size = (frame.width, frame.height)
         sample_aspect = stream.sample_aspect_ratio or Fraction(1)
-        square_size = square_pixel_size(*coded_size, sample_aspect)
         orientation = Orientation.from_display_matrix(pyav.display_matrix(frame))
+        full_size = square_pixel_size(*coded_size, sample_aspect)
+        _check_size(orientation.size(*full_size))
+        _check_duration(clock.duration)
+        square_size = working_size(*full_size)
         width, height = orientation.size(*square_size)
-        if min(width, height) < MIN_CROP_PIXELS:
-            raise BadVideoError(
-                f"the video's frames are {width}×{height} pixels, too small to hold captions "
-                f"(at least {MIN_CROP_PIXELS}×{MIN_CROP_PIXELS})"
-            )
-        _check_size(square_size)
-        square_size = working_size(*square_size)
-        width, height = orientation.size(*square_size)
-        if clock.duration > MAX_DURATION_SECONDS:
-            raise BadVideoError(
-                f"the video lasts {float(clock.duration) / 3600:.0f} hours; at most "
-                f"{MAX_DURATION_SECONDS // 3600} are accepted"
-            )
         return VideoInfo(
             width=width,
             height=height,
@@ -135,15 +125,20 @@ def probe(path: str | Path) -> VideoInfo:
             square_size=square_size,
             sample_aspect_ratio=sample_aspect,
             orientation=orientation,
-            time_base=stream.time_base,
+            time_base=clock.time_base,
             matrix=matrix_coefficients(frame),
-            promised_duration=_promised_duration(container, stream, clock.start_pts),
+            promised_duration=_promised_duration(container, stream, clock),
         )
 
 
 def _check_size(size: tuple[int, int]) -> None:
-    """Refuse frames that cannot be kept as pictures; ``size`` is that with square pixels."""
+    """Refuse frames without room for captions or too large to be stored; ``size`` has square pixels."""
     width, height = size
+    if min(size) < MIN_CROP_PIXELS:
+        raise BadVideoError(
+            f"the video's frames are {width}×{height} pixels, too small to hold captions "
+            f"(at least {MIN_CROP_PIXELS}×{MIN_CROP_PIXELS})"
+        )
     if max(size) > MAX_FRAME_SIDE or width * height > MAX_FRAME_PIXELS:
         raise BadVideoError(
             f"the video's frames are {width}×{height} pixels; at most {MAX_FRAME_SIDE} a side and "
@@ -151,8 +146,16 @@ def _check_size(size: tuple[int, int]) -> None:
         )
 
 
+def _check_duration(seconds: Fraction) -> None:
+    if seconds > MAX_DURATION_SECONDS:
+        raise BadVideoError(
+            f"the video lasts {float(seconds) / 3600:.0f} hours; at most "
+            f"{MAX_DURATION_SECONDS // 3600} are accepted"
+        )
+
+
 def _first_frame_and_clock(container: InputContainer, stream: VideoStream) -> tuple[VideoFrame, Clock]:
-    """The first frame that decodes, and the clock of all packets, in one pass over the file."""
+    """Return the first frame that decodes and the clock of all packets, in one pass over the file."""
     stream.thread_type = "SLICE"  # frame threads would decode ahead
     time_base = pyav.time_base(stream)
     nominal = max(1, int(min(frame_seconds(stream), _LONGEST_FRAME_SECONDS) / time_base))
@@ -162,7 +165,7 @@ def _first_frame_and_clock(container: InputContainer, stream: VideoStream) -> tu
     leading = int(1 / time_base)
 
     def stamps() -> Iterator[Stamp]:
-        # What comes before the first frame could not be decoded, or is not to be shown.
+        # Earlier packets could not be decoded or are not presented.
         yield from (stamp for stamp in opening if stamp.pts is None or stamp.pts >= start_pts)
         following: list[Stamp] = []
         for _ in _stamped_into(following, packets, nominal):
@@ -183,7 +186,7 @@ def _first_frame_and_clock(container: InputContainer, stream: VideoStream) -> tu
 
 
 def _stamped_into(stamps: list[Stamp], packets: Iterator[Packet], nominal: int) -> Iterator[Packet]:
-    """The packets as they are drawn; ``stamps`` gets those of the ones that a player presents."""
+    """Yield the packets; append the time stamps of those that a player presents to ``stamps``."""
     for packet in packets:
         if packet.size > 0 and not packet.is_discard and not is_cut_off(packet):
             pts, dts = pyav.ticks(packet.pts), pyav.ticks(packet.dts)
@@ -194,16 +197,16 @@ def _stamped_into(stamps: list[Stamp], packets: Iterator[Packet], nominal: int) 
 def _first_frame(
     container: InputContainer, stream: VideoStream, packets: Iterator[Packet]
 ) -> tuple[VideoFrame, int]:
-    """The first frame that decodes, and the time stamp of the first that is to be presented.
+    """Return the first frame that decodes, and the time stamp of the first frame to present.
 
-    The two differ where the file's beginning is damaged: index 0 must not move because of that.
+    The two differ where the file's beginning is damaged: damage must not move index 0.
     """
     found = damaged = 0
     for packet in packets:
         found += packet.size > 0
         frames = pyav.decode(stream, packet)
         if frames is None:
-            # Recordings cut out of a broadcast begin anywhere: nothing is presented before a key frame.
+            # A recording of a broadcast starts anywhere; nothing is presented before its first keyframe.
             damaged += not is_broadcast(container)
             continue
         for frame in frames:
@@ -214,26 +217,27 @@ def _first_frame(
 
 
 def frame_pts(frame: VideoFrame) -> int | None:
-    """A decoded frame's presentation time stamp, as well as it is known."""
+    """Return a decoded frame's presentation time stamp, else its decoding time stamp, else ``None``."""
     return pyav.ticks(frame.pts if frame.pts is not None else frame.dts)
 
 
 def frame_seconds(stream: VideoStream) -> Fraction:
-    """Nominal seconds a frame, for frames that do not say how long they last."""
+    """Return the nominal duration in seconds of frames without a duration of their own."""
     rate = pyav.average_rate(stream)
     return 1 / rate if rate else _DEFAULT_FRAME_SECONDS
 
 
-def _promised_duration(container: InputContainer, stream: VideoStream, start_pts: int) -> Fraction | None:
+def _promised_duration(container: InputContainer, stream: VideoStream, clock: Clock) -> Fraction | None:
     if (length := pyav.length(stream.duration)) is not None:
         start = pyav.ticks(stream.start_time)
-        return ((start if start is not None else start_pts) + length - start_pts) * stream.time_base
+        start = clock.start_pts if start is None else start
+        return (start + length - clock.start_pts) * clock.time_base
     end: Fraction | None = None
     if tagged := _clock_seconds(stream.metadata.get("DURATION", "")):
-        end = tagged  # Matroska's statistics tag: when the track ends on the container's clock
+        end = tagged  # Matroska's statistics tag: the track's end on the container's clock
     elif len(container.streams) == 1 and "matroska" in container.format.name:
         end = _container_seconds(container)
-    return end - start_pts * stream.time_base if end is not None else None
+    return end - clock.start_pts * clock.time_base if end is not None else None
 
 
 def _container_seconds(container: InputContainer) -> Fraction | None:

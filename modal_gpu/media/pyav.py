@@ -1,9 +1,8 @@
-"""The boundary to PyAV: its calls over a file's content, and the numbers that a container tells.
+"""The boundary to PyAV: guarded calls on a file's content, and validated numbers of a container.
 
-A damaged file makes PyAV raise FFmpeg's errors, and Python's own where a number is beyond what it foresees:
-``IndexError`` for a stream that appears while packets are read, ``OverflowError`` for a time stamp beyond 64
-bits, ``ValueError`` for side data of an unknown kind. Only single calls of PyAV are guarded, so that a
-mistake of this project still shows as one.
+On a damaged file PyAV raises FFmpeg's errors, but also Python's own: ``IndexError`` for a stream that
+appears while packets are read, ``OverflowError`` for a time stamp beyond 64 bits, ``ValueError`` for side
+data of an unknown kind. Each guard covers a single PyAV call, so that a bug in this project is not hidden.
 """
 
 from collections.abc import Iterator
@@ -11,16 +10,16 @@ from contextlib import contextmanager
 from fractions import Fraction
 
 import av
-from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from modal_gpu.errors import BadVideoError
 from modal_gpu.media.report import DecodeReport
 
-#: What a call of PyAV raises over a damaged file.
+#: What a PyAV call may raise on a damaged file.
 PYAV_ERRORS = (
     av.FFmpegError,
     ArithmeticError,
@@ -30,15 +29,15 @@ PYAV_ERRORS = (
     TypeError,
     ValueError,
 )
-#: Time stamps and durations beyond this many ticks are damage; sums of a few of them stay within 64 bits.
+#: Time stamps and durations beyond this many ticks are invalid; sums of a few of them fit in 64 bits.
 _MAX_TICKS = 2**60
-#: Frames a second that a video stream can have; others are damage.
+#: Valid frame rates, in frames per second.
 _MIN_RATE, _MAX_RATE = Fraction(1, 3600), 1000
 
 
 @contextmanager
 def guarded(what: str) -> Iterator[None]:
-    """Around one call of PyAV: its errors as :class:`BadVideoError`, "``what``: why", on one line."""
+    """Turn the errors of one PyAV call into :class:`BadVideoError`: "``what``: reason", on one line."""
     try:
         yield
     except PYAV_ERRORS as error:
@@ -46,7 +45,7 @@ def guarded(what: str) -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, without line breaks and without the path that FFmpeg's errors name."""
+    """Return an error's message without line breaks and without the path that FFmpeg adds."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split())[:200]
 
@@ -54,22 +53,25 @@ def one_line(error: BaseException) -> str:
 def demux(
     container: InputContainer, stream: VideoStream, report: DecodeReport | None = None
 ) -> Iterator[Packet]:
-    """The stream's packets up to its end, or until the demuxer cannot go on, which ``report`` then tells.
+    """Yield the stream's packets until its end or until the demuxer fails, which ``report`` then records.
 
     The last packet is empty and flushes the decoder.
     """
     try:
         yield from container.demux(stream)
     except IndexError:
-        # A stream that appeared while reading is flushed after this one, and PyAV does not know it.
+        # At the end PyAV also flushes a stream that appeared while reading, and does not find it.
         return
     except PYAV_ERRORS:
         if report is not None:
             report.ended_early = True
 
 
-def decode(decoder: VideoStream | CodecContext, packet: Packet | None) -> list[VideoFrame] | None:
-    """The frames that a packet completes (``None``: all that are left); ``None`` where it is refused."""
+def decode(decoder: VideoStream | VideoCodecContext, packet: Packet | None) -> list[VideoFrame] | None:
+    """Return the frames that a packet completes, or ``None`` if the decoder rejects it.
+
+    The packet ``None`` flushes the decoder: it returns all frames that are left.
+    """
     try:
         return decoder.decode(packet)
     except PYAV_ERRORS:
@@ -77,7 +79,7 @@ def decode(decoder: VideoStream | CodecContext, packet: Packet | None) -> list[V
 
 
 def seek(container: InputContainer, pts: int, stream: VideoStream) -> bool:
-    """Go to the key frame at or before ``pts``; whether the container could."""
+    """Seek to the keyframe at or before ``pts``; return whether the container can."""
     try:
         container.seek(max(-_MAX_TICKS, min(pts, _MAX_TICKS)), stream=stream)
     except PYAV_ERRORS:
@@ -86,7 +88,7 @@ def seek(container: InputContainer, pts: int, stream: VideoStream) -> bool:
 
 
 def time_base(stream: VideoStream) -> Fraction:
-    """Seconds a tick. Raises :class:`BadVideoError` where the container gives none above zero."""
+    """Return the seconds per tick. Raises :class:`BadVideoError` unless the container has a positive one."""
     base = stream.time_base
     if base is None or base <= 0:
         raise BadVideoError("the video stream does not say how long a tick of its clock is")
@@ -94,32 +96,32 @@ def time_base(stream: VideoStream) -> Fraction:
 
 
 def average_rate(stream: VideoStream) -> Fraction | None:
-    """Frames a second as the container tells; ``None`` where it tells none, or one that no video has."""
+    """Return the container's frames per second, or ``None`` if it has none or an invalid one."""
     rate = stream.average_rate
     return rate if rate is not None and _MIN_RATE <= rate <= _MAX_RATE else None
 
 
 def ticks(value: int | None) -> int | None:
-    """A time stamp, or ``None`` where there is none, or one that only damage gives."""
+    """Return a time stamp in ticks, or ``None`` if it is missing or out of range."""
     return value if value is not None and abs(value) <= _MAX_TICKS else None
 
 
 def length(value: int | None) -> int | None:
-    """A duration in ticks, or ``None`` where there is none above zero, or one that only damage gives."""
+    """Return a duration in ticks, or ``None`` if it is missing, not positive or out of range."""
     return value if value is not None and 0 < value <= _MAX_TICKS else None
 
 
 def bit_rate(stream: VideoStream, container: InputContainer) -> int:
-    """Bit/s of the stream, else of the whole file; 0 where neither is known."""
+    """Return bit/s of the stream, else of the whole file; 0 if neither is known."""
     return next(
         (int(rate) for rate in (stream.codec_context.bit_rate, container.bit_rate) if rate and rate > 0), 0
     )
 
 
 def display_matrix(frame: VideoFrame) -> bytes | None:
-    """The 3 × 3 matrix that stands a frame upright (nine native int32), where it has one."""
+    """Return the 3 × 3 matrix that turns a frame upright (nine native int32), or ``None`` without one."""
     try:
-        data = frame.side_data.get("DISPLAYMATRIX")
-        return None if data is None else bytes(data)
-    except PYAV_ERRORS:  # side data of a kind that PyAV does not know stands before it
+        data = frame.side_data["DISPLAYMATRIX"]  # type: ignore[typeddict-item]  # the stub lacks this key
+        return bytes(data)
+    except PYAV_ERRORS:  # there is none, or PyAV does not know some other side data of the frame
         return None

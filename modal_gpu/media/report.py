@@ -1,4 +1,4 @@
-"""What was damaged in a video or left out of it, in words."""
+"""A report of what was damaged in a video or left out of it."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -6,35 +6,35 @@ from fractions import Fraction
 
 @dataclass
 class DecodeReport:
-    """Filled while a reader runs; complete when it has ended."""
+    """Counters that a reader updates while it runs; final when it has ended."""
 
     decoded_frames: int = 0
-    #: Frames that the decoder repaired, by its own flag: parts are guessed from neighbours.
+    #: Frames that the decoder flagged as corrupt: parts are guessed from neighbouring frames.
     concealed_frames: int = 0
-    #: Packets that could not be decoded at all; the last good frame stands in for theirs.
+    #: Packets that could not be decoded at all; the last good frame replaces theirs.
     corrupt_packets: int = 0
-    #: Those of them that the decoder got whole and refused.
+    #: The corrupt packets that were complete but rejected by the decoder.
     refused_packets: int = 0
-    #: The file holds less than its header promised, or cannot be read to its end.
+    #: Whether the file is shorter than its header says, or cannot be read to its end.
     ended_early: bool = False
-    #: Where the decodable video ends, and where the header says it does, in seconds.
+    #: End of the decodable video, and the end according to the header, in seconds.
     end_seconds: Fraction | None = None
     promised_seconds: Fraction | None = None
-    #: Long stretches without a frame that nothing is computed for, and their seconds in all.
+    #: Number and total seconds of long gaps between frames, which are cut from the index axis.
     left_out_gaps: int = 0
     left_out_seconds: float = 0.0
 
     @property
     def decoder_met_damage(self) -> bool:
-        """Pictures came out guessed, or not at all: more than a file that ends early."""
+        """Whether the decoder guessed or rejected pictures; a file that only ends early does not count."""
         return self.concealed_frames + self.refused_packets > 0
 
-    def forget(self) -> None:
-        """Start anew: what was read so far is read again in another way."""
-        self.__init__()
+    def reset(self) -> None:
+        """Set every field to its default, before the file is read again in another way."""
+        vars(self).update(vars(DecodeReport()))
 
     def describe(self) -> str:
-        """One line for a person; empty for a healthy file without long gaps."""
+        """Return one line for people; empty for an intact file without long gaps."""
         parts = []
         if self.corrupt_packets:
             parts.append(

@@ -1,10 +1,10 @@
-"""Decoding as little as possible: from the key frame before a wanted frame to that frame.
+"""Decoding of single frames: only the packets from the keyframe before a wanted frame to that frame.
 
-Packets tell in advance which frame is wanted: its time stamp is the largest at or before the
-moment, and a packet whose decoding time is past the moment ends the search, since no frame is
-shown before it is decoded. So the decoder gets the packets from the last key frame on, frames that
-no other needs left out, up to the wanted one. Seeking only saves reading: where a container cannot
-seek, packets are read through and those of other groups of pictures never decoded.
+The packets identify the wanted frame: its time stamp is the largest at or before the wanted time, and a
+packet with a later decoding time ends the search, since no frame is shown before it is decoded. The
+decoder gets the packets from the last keyframe up to the wanted one, without frames that no other frame
+depends on. Seeking only saves reading: if a container cannot seek, all packets are read, but those of
+other groups of pictures are not decoded.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,27 +30,30 @@ from modal_gpu.media.probe import VideoInfo
 from modal_gpu.media.report import DecodeReport
 from modal_gpu.media.source import is_cut_off, open_video
 
-#: Codecs whose bitstream marks exactly the frames that no other refers to (H.264: nal_ref_idc).
+#: Codecs whose bitstream marks exactly the frames that no other frame refers to (H.264: nal_ref_idc).
 _SKIPPABLE_CODECS = {"h264"}
-#: Containers whose packets do not tell when their frames are shown: decoded from the beginning, as are
-#: joined recordings, in which one time stamp stands for several moments.
+#: Containers whose packets have no presentation times. They are decoded from the beginning, as are joined
+#: recordings, in which one time stamp occurs at several times.
 _UNTIMED_FORMATS = {"avi"}
-#: Nearer than this, in seconds, reading on is cheaper than seeking.
+#: Distance in seconds below which reading on is cheaper than seeking.
 _NEAR_SECONDS = 2
-#: The same where no index tells whether a key frame lies between.
+#: The same distance if no index shows whether there is a keyframe in between.
 _NEAR_SECONDS_UNINDEXED = 5
-#: Seconds to seek further back when a seek lands after the wanted frame.
+#: Seconds to seek back before the wanted time, tried in turn while a seek lands after it.
 _BACK_SECONDS = (0, 10, 60)
-#: How far before a frame that cannot be had the search for the last good one starts.
+#: Seconds before an undecodable frame at which the search for the last good frame starts.
 _DAMAGE_LEAD_SECONDS = 20
-#: Packets held at once at most; only a group of pictures of minutes has more.
+#: Most packets held at once; only a group of pictures that lasts minutes has more.
 _MAX_QUEUED = 4096
+
+#: Frame indices with their frames; ``None`` for a frame that the decoder did not return.
+_Results = Iterator[tuple[int, PresentedFrame | None]]
 
 
 def frames_at(
     path: str | Path, indices: Sequence[int], info: VideoInfo, report: DecodeReport, threads: int = 0
 ) -> Iterator[tuple[int, PresentedFrame]]:
-    """The frame of each of the ascending ``indices``; see the module. Raises :class:`NoFramesError`."""
+    """Yield the frame of each of the ascending ``indices``. Raises :class:`NoFramesError`."""
     if info.container_format in _UNTIMED_FORMATS or not info.clock.ascends:
         yield from _read_through(path, indices, info, report, threads)
         return
@@ -64,19 +67,12 @@ def _frames_at(
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = decoding_threads(threads, info)
         decoder = _SeekingDecoder(container, stream, info, report)
-        for index, frame in decoder.frames(indices):
-            if frame is None:
-                yield index, _last_good_frame(path, index, info)
-            else:
-                yield index, _presented(frame, info)
+        for index, shown in decoder.frames(indices):
+            yield index, shown if shown is not None else _last_good_frame(path, index, info)
     report.promised_seconds = info.promised_duration
     report.left_out_gaps, report.left_out_seconds = info.clock.left_out()
     report.end_seconds = info.duration
     report.ended_early = report.ended_early or info.ended_early
-
-
-def _presented(frame: VideoFrame, info: VideoInfo) -> PresentedFrame:
-    return PresentedFrame(info.clock.seconds(frame.pts), frame.duration * info.time_base, frame)
 
 
 def _read_through(
@@ -94,7 +90,7 @@ def _read_through(
 
 
 def _last_good_frame(path: str | Path, index: int, info: VideoInfo) -> PresentedFrame:
-    """For a frame that is damaged, or whose packets lack time stamps: what a forward reader shows."""
+    """Return what forward decoding shows at an index whose frame is damaged or has no time stamp."""
     lead = _DAMAGE_LEAD_SECONDS * INDEX_RATE
     for start_index in [index - lead, 0] if index > lead else [0]:
         best: PresentedFrame | None = None
@@ -112,13 +108,13 @@ def _last_good_frame(path: str | Path, index: int, info: VideoInfo) -> Presented
 @dataclass
 class _Wanted:
     index: int
-    #: The last time stamp that still serves, and that of the frame itself as its packet tells it.
+    #: The time stamp of the index's time, and the one of its frame (``None`` if no packet has it).
     limit: int
     pts: int | None
 
 
 class _SeekingDecoder:
-    """One pass over ascending indices. A frame comes as ``None`` when it did not come out of the decoder."""
+    """One pass over ascending indices. A frame is ``None`` if the decoder did not return it."""
 
     def __init__(
         self, container: InputContainer, stream: VideoStream, info: VideoInfo, report: DecodeReport
@@ -130,22 +126,23 @@ class _SeekingDecoder:
         self._ended = False
         self._seekable = True
         self._last_dts: int | None = None
-        #: Packets read but not decoded. ``_fresh``: the first is a key frame to start again from.
+        #: Packets read but not decoded. ``_fresh``: the first is a keyframe to restart the decoder at.
         self._queue: list[Packet] = []
         self._fresh = False
         self._key_pts: int | None = None
-        #: Time stamps given to the decoder, and frames it gave back, that may still be wanted.
+        #: Time stamps that the decoder got, and frames with theirs that it returned, that may be wanted.
         self._fed: list[int] = []
-        self._frames: list[VideoFrame] = []
+        self._frames: list[tuple[int, VideoFrame]] = []
         self._wanted: list[_Wanted] = []
         self._limit = info.start_pts
 
-    def frames(self, indices: Sequence[int]) -> Iterator[tuple[int, VideoFrame | None]]:
+    def frames(self, indices: Sequence[int]) -> _Results:
+        """Yield every index with its frame."""
         for index in indices:
             limit = self._limit = self._info.clock.pts_at(index)
             yield from self._read_past(limit)
-            candidates = [*self._fed, *(packet.pts for packet in self._queue if _can_be_shown(packet))]
-            pts = max((pts for pts in candidates if pts <= limit), default=None)
+            candidates = [*self._fed, *(_shown_pts(packet) for packet in self._queue)]
+            pts = max((pts for pts in candidates if pts is not None and pts <= limit), default=None)
             self._wanted.append(_Wanted(index, limit, pts))
             if pts is not None:
                 while pts not in self._fed:
@@ -156,8 +153,8 @@ class _SeekingDecoder:
             yield from self._resolved()
         yield from self._drained()
 
-    def _read_past(self, limit: int) -> Iterator[tuple[int, VideoFrame | None]]:
-        """Queue every packet that is decoded at or before ``limit``, from the last key frame on."""
+    def _read_past(self, limit: int) -> _Results:
+        """Queue every packet with a decoding time at or before ``limit``, from the last keyframe on."""
         if self._should_seek(limit):
             yield from self._drained()
             for seconds in _BACK_SECONDS:
@@ -168,7 +165,7 @@ class _SeekingDecoder:
             self._seek(self._info.start_pts)
         yield from self._demux_past(limit)
 
-    def _demux_past(self, limit: int) -> Iterator[tuple[int, VideoFrame | None]]:
+    def _demux_past(self, limit: int) -> _Results:
         while not self._ended and (self._last_dts is None or self._last_dts <= limit):
             packet = self._next_packet()
             if packet is None:
@@ -177,11 +174,11 @@ class _SeekingDecoder:
             if packet.dts is not None:
                 self._last_dts = packet.dts
             if packet.is_keyframe and packet.pts is not None and packet.pts <= limit:
-                # Everything wanted so far has been fed, so what is queued is not needed any more.
+                # The decoder already has every wanted packet, so the queued ones are not needed.
                 self._queue.clear()
                 self._fresh, self._key_pts = True, packet.pts
             elif self._key_pts is not None and packet.pts is not None and packet.pts < self._key_pts:
-                continue  # shown before the key frame: needs the group before, and nothing needs it
+                continue  # shown before the keyframe: depends on the previous group, and is not wanted
             self._queue.append(packet)
             if len(self._queue) > _MAX_QUEUED:
                 yield from self._restarted()
@@ -189,8 +186,8 @@ class _SeekingDecoder:
                 yield from self._resolved()
         yield from self._restarted()
 
-    def _restarted(self) -> Iterator[tuple[int, VideoFrame | None]]:
-        """Empty the decoder before a new key frame goes in."""
+    def _restarted(self) -> _Results:
+        """Drain the decoder before it gets a new keyframe."""
         if self._fresh:
             self._fresh = False
             yield from self._drained()
@@ -206,7 +203,7 @@ class _SeekingDecoder:
         return ahead > _NEAR_SECONDS_UNINDEXED
 
     def _indexed_key(self, limit: int) -> int | None:
-        """Time stamp of the last key frame at or before ``limit``, where the container's index tells it."""
+        """Return the container index's time stamp of the last keyframe at or before ``limit``, if any."""
         try:
             index = self._stream.index_entries
             entry = index.search_timestamp(limit) if len(index) > 1 else -1
@@ -216,7 +213,7 @@ class _SeekingDecoder:
 
     def _seek(self, pts: int) -> None:
         if not pyav.seek(self._container, pts, self._stream):
-            self._seekable = False  # go on reading where we are
+            self._seekable = False  # keep reading from the current position
             return
         self._packets = pyav.demux(self._container, self._stream, self._report)
         self._ended = False
@@ -225,7 +222,7 @@ class _SeekingDecoder:
 
     def _next_packet(self) -> Packet | None:
         packet = next(self._packets, None)
-        # The demuxer's last packet is empty: it would flush the decoder.
+        # The demuxer's last packet is empty and would flush the decoder.
         return packet if packet is not None and packet.size else None
 
     def _feed(self, packet: Packet, *, needed: bool) -> None:
@@ -234,8 +231,9 @@ class _SeekingDecoder:
             return
         if self._skips:
             self._codec.skip_frame = "DEFAULT" if needed else "NONREF"
-        if _can_be_shown(packet):
-            self._fed.append(packet.pts)
+        pts = _shown_pts(packet)
+        if pts is not None:
+            self._fed.append(pts)
         self._decode(packet)
 
     def _decode(self, packet: Packet | None) -> None:
@@ -249,13 +247,13 @@ class _SeekingDecoder:
             self._report.concealed_frames += frame.is_corrupt
             if frame.pts is None:
                 continue
-            # Of the frames up to a wanted moment only the latest matters; the others would pile up.
+            # Only the latest frame up to the wanted time matters; the others would accumulate.
             if frame.pts <= (self._wanted[0].limit if self._wanted else self._limit):
                 self._frames.clear()
-            self._frames.append(frame)
+            self._frames.append((frame.pts, frame))
 
-    def _drained(self) -> Iterator[tuple[int, VideoFrame | None]]:
-        """All that the decoder still holds; what is wanted and not there will not come any more."""
+    def _drained(self) -> _Results:
+        """Flush the decoder; yield wanted frames, ``None`` for those that it does not return."""
         if not self._fed and not self._wanted:
             return
         self._decode(None)
@@ -267,18 +265,22 @@ class _SeekingDecoder:
         self._frames.clear()
         self._fed.clear()
 
-    def _resolved(self) -> Iterator[tuple[int, VideoFrame | None]]:
-        """Wanted frames that the decoder gave, in order; ``None`` for one that it has passed over."""
+    def _resolved(self) -> _Results:
+        """Yield wanted frames that the decoder returned, in order; ``None`` for one that it has passed."""
         while self._wanted:
             wanted = self._wanted[0]
-            found = next((frame for frame in self._frames if frame.pts == wanted.pts), None)
-            if found is None and not any(frame.pts > wanted.limit for frame in self._frames):
+            found = next(((pts, frame) for pts, frame in self._frames if pts == wanted.pts), None)
+            if found is None and not any(pts > wanted.limit for pts, _ in self._frames):
                 return
             self._wanted.pop(0)
             if wanted.pts is not None:
-                self._frames = [frame for frame in self._frames if frame.pts >= wanted.pts]
-            yield wanted.index, found
+                self._frames = [(pts, frame) for pts, frame in self._frames if pts >= wanted.pts]
+            yield wanted.index, None if found is None else self._presented(*found)
+
+    def _presented(self, pts: int, frame: VideoFrame) -> PresentedFrame:
+        return PresentedFrame(self._info.clock.seconds(pts), frame.duration * self._info.time_base, frame)
 
 
-def _can_be_shown(packet: Packet) -> bool:
-    return packet.pts is not None and not packet.is_discard and not packet.is_corrupt
+def _shown_pts(packet: Packet) -> int | None:
+    """Return the presentation time stamp of a packet whose frame can be shown, else ``None``."""
+    return None if packet.is_discard or packet.is_corrupt else packet.pts

@@ -1,4 +1,4 @@
-"""Opening a video file: which demuxers are allowed, which stream is the video."""
+"""Opening of video files: the allowed demuxers and the choice of the video stream."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +16,8 @@ from modal_gpu.media.pyav import PYAV_ERRORS
 #: Decoders refuse larger frames before they allocate them (headers lie).
 MAX_FRAME_PIXELS = 8192 * 8192
 
-# Real media containers only: playlists (HLS, DASH, concat) would let an upload name other files
-# and addresses; pictures and text are no videos; raw streams have no time stamps.
+# Media containers only: a playlist (HLS, DASH, concat) could name other files and addresses, pictures
+# and text are not videos, and raw streams have no time stamps.
 _DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,live_flv,mpegts,mpeg,asf,ogg,mxf,nut,gxf,wtv,"
     "rm,dv,ivf,gif,amv,roq,swf,"
@@ -35,16 +35,17 @@ _NOT_FOOTAGE = (
 
 @contextmanager
 def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The file's container and its video stream: the default one, else the largest; never cover art.
+    """Open a file; yield its container and its video stream (the default one, else the largest).
 
-    Raises ``FileNotFoundError``, :class:`NotAVideoError`, :class:`NoVideoStreamError`, or
-    :class:`NoFramesError` for a header alone or a codec without a decoder.
+    Cover art is never chosen. Raises ``FileNotFoundError``, :class:`NotAVideoError`,
+    :class:`NoVideoStreamError`, or :class:`NoFramesError` for a file with only a header or for a codec
+    without a decoder.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
-        # Absolute, so that a name with a colon is not taken for a protocol.
+        # An absolute path, so that FFmpeg does not parse a colon in the name as a protocol.
         container = av.open(str(path.absolute()), options=dict(_OPEN_OPTIONS), metadata_errors="replace")
     except PYAV_ERRORS:
         raise _unreadable(path) from None
@@ -64,15 +65,16 @@ def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]
 
 
 def is_broadcast(container: InputContainer) -> bool:
-    """Recordings of a running stream: they begin anywhere, and their clock may start again."""
-    return bool(container.format.flags & av.format.Flags.ts_discont.value)
+    """Return whether the format records a running stream: it starts anywhere, and its clock may restart."""
+    flag = av.format.Flags.ts_discont.value
+    return bool(container.format.flags & flag)  # type: ignore[operator]  # the stub types the value as Flags
 
 
 def is_cut_off(packet: Packet) -> bool:
-    """A packet of which the file holds only a part.
+    """Return whether the file holds only a part of the packet.
 
-    Decoders with frame threads lose whole frames beside it. (In a broadcast the flag only means
-    that something is missing; there the decoder makes the best of it.)
+    Such a packet makes a decoder with frame threads lose complete neighbouring frames. In a broadcast
+    the flag only means that something is missing, and the decoder copes with it.
     """
     return packet.is_corrupt and not is_broadcast(packet.stream.container)
 
@@ -88,11 +90,11 @@ def _unreadable(path: Path) -> BadVideoError:
         return NotAVideoError("the file is empty")
     if head[4:8] == b"ftyp":
         return NotAVideoError(
-            "the MP4 file is cut off before its index (moov); it has to be uploaded again, whole"
+            "the MP4 file is cut off before its index (moov); upload the complete file again"
         )
     if head[:4] == b"\x1aE\xdf\xa3":
         return NoFramesError(
             "the Matroska or WebM file holds no frames: it is cut off right after its header; "
-            "it has to be uploaded again, whole"
+            "upload the complete file again"
         )
     return NotAVideoError("the file is not a video: its bytes are of no known video container")
