@@ -208,9 +208,11 @@ _MODAL_WORDS = {"spend-limit": ("spend(ing)? limit", "billing cycle", "budget")}
 #: While a call is started, what is not found is the function.
 _MODAL_START: list[_Group] = [(SETTING, "NotFoundError", "deploy the app: modal deploy modal_gpu/app.py")]
 
-_VISION = "check that the key is valid, and that the Cloud Vision API and billing are enabled in its project"
+VISION_ADVICE = (
+    "check that the key is valid, and that the Cloud Vision API and billing are enabled in its project"
+)
 _GRPC: list[_Group] = [
-    (SETTING, "UNAUTHENTICATED PERMISSION_DENIED 401 403", _VISION),
+    (SETTING, "UNAUTHENTICATED PERMISSION_DENIED 401 403", VISION_ADVICE),
     # The quota is one of a minute.
     (UNREACHED, "RESOURCE_EXHAUSTED UNAVAILABLE ABORTED 429 503", ""),
     (UNHEARD, "DEADLINE_EXCEEDED INTERNAL UNKNOWN 408 5xx", ""),

@@ -1,1 +1,1 @@
-"""Reading text in images: one protocol, one engine, one worker pool."""
+"""Text recognition in images: the engines behind one protocol, and the pool of workers that runs them."""

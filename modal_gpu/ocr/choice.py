@@ -1,4 +1,4 @@
-"""Which OCR engine an installation uses. Light: imports no engine."""
+"""Choice of an installation's OCR engine. Imports no engine."""
 
 from collections.abc import Mapping
 from typing import Literal, get_args
@@ -7,14 +7,14 @@ from modal_gpu.errors import ConfigurationError
 from modal_gpu.ocr.vision_settings import VisionSettings
 
 OcrEngineName = Literal["rapidocr", "google_vision"]
-#: What is read: whole frames, or the strips that hold captions.
+#: The kind of image to read: full frames, or caption strips.
 OcrKind = Literal["frames", "strips"]
 
 
 def default_engine(environ: Mapping[str, str]) -> OcrEngineName:
-    """The engine by a container's variables: ``OCR_ENGINE``, else Vision when its secret is there.
+    """Return the engine of ``OCR_ENGINE``, else Google Vision if it has credentials, else RapidOCR.
 
-    Raises :class:`ConfigurationError` for an engine that is not known.
+    Raises :class:`ConfigurationError` for an unknown engine.
     """
     wanted = environ.get("OCR_ENGINE", "").strip()
     if not wanted:
@@ -22,4 +22,6 @@ def default_engine(environ: Mapping[str, str]) -> OcrEngineName:
     for name in get_args(OcrEngineName):
         if name == wanted:
             return name
-    raise ConfigurationError(f"OCR_ENGINE is {wanted!r}: give one of {', '.join(get_args(OcrEngineName))}")
+    raise ConfigurationError(
+        f"OCR_ENGINE is {wanted!r}: set it to one of {', '.join(get_args(OcrEngineName))}"
+    )

@@ -1,4 +1,4 @@
-"""What an OCR engine gives, whichever engine it is: lines of text with their places and confidences."""
+"""The interface of OCR engines: lines of text with their boxes and confidences."""
 
 import math
 from collections.abc import Sequence
@@ -51,18 +51,18 @@ class Box:
         return self.width * self.height
 
     def intersection(self, other: "Box") -> float:
-        """Shared area, 0 when they only touch."""
+        """Return the shared area; 0 if the boxes only touch."""
         width = min(self.right, other.right) - max(self.left, other.left)
         height = min(self.bottom, other.bottom) - max(self.top, other.top)
         return max(0.0, width) * max(0.0, height)
 
     def overlap(self, other: "Box") -> float:
-        """Intersection over union, in [0, 1]."""
+        """Return the intersection over union, in [0, 1]."""
         shared = self.intersection(other)
         return shared / (self.area + other.area - shared)
 
     def union(self, other: "Box") -> "Box":
-        """The smallest box that holds both."""
+        """Return the smallest box that contains both."""
         return Box(
             min(self.left, other.left),
             min(self.top, other.top),
@@ -86,7 +86,7 @@ class OcrLine:
 
 @dataclass(frozen=True)
 class FrameOcr:
-    """What was read in one frame: ``ok`` with lines, ``empty`` without, ``failed`` with the error."""
+    """The reading of one frame: ``ok`` with lines, ``empty`` without, or ``failed`` with an error."""
 
     frame_index: int
     status: FrameStatus
@@ -102,56 +102,56 @@ class FrameOcr:
 
     @classmethod
     def of(cls, frame_index: int, lines: "list[OcrLine] | tuple[OcrLine, ...]") -> "FrameOcr":
-        """A frame that was read, with or without text in it."""
+        """Build the reading of a frame that was read, with or without text."""
         return cls(frame_index, "ok" if lines else "empty", tuple(lines))
 
 
 class OcrEngine(Protocol):
-    """Reads one image at a time. Not shared between threads: make one engine a worker."""
+    """An engine that reads one image at a time. Not thread-safe: use one engine per worker."""
 
     def recognize(self, image: np.ndarray) -> list[OcrLine]:
-        """Lines of text in an image (uint8 RGB, H × W × 3), one entry a text line, top to bottom.
+        """Return the text lines of an image (uint8 RGB, H × W × 3), top to bottom; empty without text.
 
-        An image without text gives an empty list. Raises :class:`OcrError` when the engine fails.
+        Raises :class:`OcrError` when the engine fails.
         """
         ...
 
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """How much an engine takes in one call; one image is taken whatever its size.
+    """Limits of an engine's batches. A single image may exceed them.
 
-    ``pixels`` counts height × width of all images together.
+    ``pixels`` is the sum of height × width over the images.
     """
 
     images: int = 1
     pixels: int | None = None
 
 
-#: What was read in one image of a batch: its lines, or why it could not be read.
+#: The reading of one image of a batch: its lines, or the error that prevented it.
 Reading = list[OcrLine] | OcrError
 
 
 @runtime_checkable
 class BatchOcrEngine(Protocol):
-    """Reads several images in one call, for services that are paid and limited by the call.
+    """An engine that reads several images per call, for services that bill and limit calls.
 
-    Not shared between threads, but :meth:`close` may come from another one.
+    Not thread-safe, except that :meth:`close` may be called from another thread.
     """
 
     @property
     def batch_limits(self) -> BatchLimits:
-        """What one call of :meth:`recognize_batch` takes."""
+        """Limits of one call of :meth:`recognize_batch`."""
         ...
 
     def recognize_batch(self, images: Sequence[np.ndarray]) -> list[Reading]:
-        """One entry an image (uint8 RGB, H × W × 3, sizes may differ), in their order.
+        """Return one reading per image (uint8 RGB, H × W × 3, sizes may differ), in their order.
 
-        An image that could not be read has its :class:`OcrError` there. Raises
-        :class:`ConfigurationError` when no image ever will be, such as for refused credentials.
+        The reading of an image that could not be read is its :class:`OcrError`. Raises
+        :class:`ConfigurationError` if no image can be read, for example with refused credentials.
         """
         ...
 
     def close(self) -> None:
-        """Let go of connections; a call that is under way ends soon, with errors."""
+        """Close connections; a call in progress ends soon, with errors."""
         ...

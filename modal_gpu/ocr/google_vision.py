@@ -1,6 +1,6 @@
-"""Google Vision's document text detection as an OCR engine: frames in montages, lines out.
+"""Google Vision's document text detection as an OCR engine. It sends frames in montages.
 
-Google is imported when an engine is made.
+Google's client is imported when an engine is created.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,8 +21,8 @@ from modal_gpu.ocr.vision_lines import lines_of_places, words_of
 from modal_gpu.ocr.vision_settings import VisionSettings
 from modal_gpu.ocr.vision_tally import ImageTally
 
-#: Pixels of one batch: 75 MB, and as much again for its montage. Montages have room for the bars besides,
-#: so that a batch is one image, whatever the size of its frames.
+#: Pixels of one batch: 75 MB, plus as much for its montage. A montage's limit leaves room for the bars, so a
+#: batch becomes one image, whatever the size of its frames.
 _BATCH_PIXELS = 25_000_000
 
 
@@ -30,9 +30,9 @@ class GoogleVisionEngine:
     """A :class:`~modal_gpu.ocr.engine.BatchOcrEngine` on one connection."""
 
     def __init__(self, settings: VisionSettings, tally: ImageTally | None = None) -> None:
-        """Connects at the first call. Raises :class:`ConfigurationError` without usable credentials.
+        """Load the credentials; the first call connects. ``tally`` counts billed images and may be shared.
 
-        ``tally`` counts the images that Google bills; engines may share one.
+        Raises :class:`ConfigurationError` without usable credentials.
         """
         from modal_gpu.ocr.vision_client import VisionClient
 
@@ -42,26 +42,26 @@ class GoogleVisionEngine:
 
     @property
     def batch_limits(self) -> BatchLimits:
-        """See :class:`modal_gpu.ocr.engine.BatchOcrEngine`."""
+        """Limits of a batch; see :class:`modal_gpu.ocr.engine.BatchOcrEngine`."""
         return BatchLimits(max(self.settings.montage_images, REQUEST_IMAGES), _BATCH_PIXELS)
 
     @property
     def billed_images(self) -> int:
-        """Images that Google bills so far, by the engine's tally: montages, and frames sent alone."""
+        """Number of images billed so far, from the engine's tally: montages, and frames sent separately."""
         return self._client.tally.count
 
     def recognize(self, image: np.ndarray) -> list[OcrLine]:
-        """See :class:`modal_gpu.ocr.engine.OcrEngine`; a batch of one."""
+        """Read a batch of one image; see :class:`modal_gpu.ocr.engine.OcrEngine`."""
         [reading] = self.recognize_batch([image])
         if isinstance(reading, OcrError):
             raise reading
         return reading
 
     def recognize_batch(self, images: Sequence[np.ndarray]) -> list[Reading]:
-        """See :class:`modal_gpu.ocr.engine.BatchOcrEngine`.
+        """Read several images; see :class:`modal_gpu.ocr.engine.BatchOcrEngine`.
 
-        Frames of a montage that Vision did not take, and frames that share a word over the bar between
-        them, are sent once more by themselves.
+        The frames of a montage that Vision rejects, and frames with a word across the bar between them,
+        are sent again separately.
         """
         for image in images:
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
@@ -74,7 +74,7 @@ class GoogleVisionEngine:
         return [reading for _, reading in sorted(readings.items()) if reading is not None]
 
     def _read(self, images: Sequence[np.ndarray], montages: Iterable[Montage]) -> dict[int, Reading | None]:
-        """By index, ``None`` for a frame to be read alone."""
+        """Return the readings by index; ``None`` for a frame that must be read separately."""
         encoded = [pair for montage in montages for pair in encode_montages(images, montage)]
         readings: dict[int, Reading | None] = {}
         for request in plan_requests([len(jpeg) for _, jpeg in encoded]):
@@ -83,21 +83,21 @@ class GoogleVisionEngine:
             for (montage, _), answer in zip(sent, answers, strict=True):
                 indices = [place.index for place in montage.places]
                 if isinstance(answer, OcrError):
-                    # A refusal may be one frame's fault; passing errors were tried long enough.
+                    # One frame may have caused a rejection; transient errors were already retried.
                     again = isinstance(answer, RefusedImageError) and len(indices) > 1
                     readings |= dict.fromkeys(indices, None if again else answer)
                 else:
                     found = lines_of_places(words_of(answer, montage), montage)
-                    readings |= dict(zip(indices, map(self._sure, found), strict=True))
+                    readings |= dict(zip(indices, map(self._confident, found), strict=True))
         return readings
 
-    def _sure(self, lines: list[OcrLine] | None) -> list[OcrLine] | None:
+    def _confident(self, lines: list[OcrLine] | None) -> list[OcrLine] | None:
         if lines is None:
             return None
         return [line for line in lines if line.confidence >= self.settings.min_confidence]
 
     def close(self) -> None:
-        """Close the connection; a call under way ends with an error."""
+        """Close the connection; a call in progress ends with an error."""
         self._client.close()
 
 

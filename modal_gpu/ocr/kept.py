@@ -1,4 +1,4 @@
-"""Engines that stay loaded: a container, or a run's process, loads its models once."""
+"""Engines that stay loaded, so that a container or a run's process loads its models once."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -13,17 +13,17 @@ from modal_gpu.ocr.rapid import RapidOcrEngine, RapidOcrSettings
 class KeptEngine:
     """An :class:`~modal_gpu.ocr.engine.OcrEngine` that threads may share.
 
-    Behind it are as many engines as were ever busy at once; each is used by one thread at a time.
+    It holds as many engines as were ever in use at once; one thread uses an engine at a time.
     """
 
     def __init__(self, make: Callable[[], OcrEngine]) -> None:
-        """Makes the first engine. Raises what ``make`` raises, such as :class:`OcrError`."""
+        """Make the first engine. Raises the errors of ``make``, such as :class:`OcrError`."""
         self._make = make
         self._idle: SimpleQueue[OcrEngine] = SimpleQueue()
         self._idle.put(make())
 
     def recognize(self, image: np.ndarray) -> list[OcrLine]:
-        """See :class:`modal_gpu.ocr.engine.OcrEngine`."""
+        """Return the image's lines; see :class:`modal_gpu.ocr.engine.OcrEngine`."""
         try:
             engine = self._idle.get_nowait()
         except Empty:
@@ -36,5 +36,5 @@ class KeptEngine:
 
 @lru_cache(maxsize=4)
 def kept_rapid_ocr(settings: RapidOcrSettings) -> KeptEngine:
-    """The process's RapidOCR for these settings. Raises :class:`OcrError` when a model is unusable."""
+    """Return the process's RapidOCR for these settings. Raises :class:`OcrError` for an unusable model."""
     return KeptEngine(lambda: RapidOcrEngine(settings))

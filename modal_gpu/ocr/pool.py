@@ -1,13 +1,14 @@
-"""Many images through OCR at once: one single-threaded engine a core.
+"""A pool of OCR workers, each with a single-threaded engine; one per core by default.
 
-Threads, not processes: onnxruntime releases the GIL. 30 frames of 720p on 2 cores took 7.2 s with one
-engine, 4.0 s with two threads, and 6.0 s with two spawned processes, of which 2 s are their start.
-An engine that reads several images a call (:class:`BatchOcrEngine`) is given them in batches.
+Workers are threads, since onnxruntime releases the GIL. 30 frames of 720p on 2 cores took 7.2 s with one
+engine, 4.0 s with two threads, and 6.0 s with two spawned processes, 2 s of them to start.
+A :class:`BatchOcrEngine` gets its images in batches.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from queue import SimpleQueue
 from types import TracebackType
 
@@ -18,9 +19,9 @@ from modal_gpu.cores import available_cores
 from modal_gpu.errors import ConfigurationError, OcrError, OcrUnavailableError
 from modal_gpu.ocr.engine import BatchLimits, BatchOcrEngine, FrameOcr, OcrEngine
 
-#: Images, or batches of them, held for each worker: the one being read and the next.
-_IN_FLIGHT_A_WORKER = 2
-#: Bytes of images held at once, as long as there is more than one batch.
+#: Batches held per worker: the one being read and the next.
+_IN_FLIGHT_PER_WORKER = 2
+#: Limit on the bytes of all held batches. A single batch may exceed it.
 _IN_FLIGHT_BYTES = 256 * 2**20
 
 #: ``(frame_index, image)``.
@@ -28,22 +29,21 @@ Item = tuple[int, np.ndarray]
 
 
 class OcrPool:
-    """Engines and the threads that drive them. Use it as a context manager, for as many maps as needed.
+    """Engines and their threads, as a context manager for any number of :meth:`map` calls.
 
-    Leaving the context, also by an interrupt, drops what is queued and waits only for the images that are
-    being read at that moment.
+    Leaving the context, by an interrupt too, drops queued images and waits only for those being read.
     """
 
     def __init__(
         self, engine_factory: Callable[[], OcrEngine | BatchOcrEngine], workers: int | None = None
     ) -> None:
-        """``workers`` defaults to the cores this process may use.
+        """Make an engine per worker; ``workers`` defaults to the number of available cores.
 
-        Raises what ``engine_factory`` raises, such as :class:`OcrError` for a missing model file.
+        Raises the errors of ``engine_factory``, such as :class:`OcrError` for a missing model file.
         """
         self.workers = workers or available_cores()
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="ocr")
-        #: Of the map under way, by all threads.
+        #: Errors of a service that did not answer, of all threads, in the current :meth:`map`.
         self._unanswered: deque[Exception] = deque()
         self._idle: SimpleQueue[OcrEngine | BatchOcrEngine] = SimpleQueue()
         self._to_close: list[BatchOcrEngine] = []
@@ -59,22 +59,37 @@ class OcrPool:
             raise
 
     def map(self, items: Iterable[Item]) -> Iterator[FrameOcr]:
-        """Read ``(frame_index, image)`` pairs; results in the order of ``items``, as they get ready.
+        """Read ``(frame_index, image)`` pairs; yield the readings in the same order as they become ready.
 
-        Images are uint8 RGB of H × W × 3. They are drawn from ``items`` only as workers get free, two a
-        worker at most, or two batches of what the engine takes at once. An image on which the engine
-        fails gives a frame with status ``failed`` and the message; :class:`OcrError` is raised at the
-        end when that happened to all of them (:class:`OcrUnavailableError` when a service did not answer
-        for any), :class:`ConfigurationError` at once.
+        Images are uint8 RGB of H × W × 3. They are drawn from ``items`` only as workers become free, at most
+        two per worker (or two batches). An image on which the engine fails yields a frame with status
+        ``failed`` and the message. If all images fail, raises :class:`OcrError` at the end, or
+        :class:`OcrUnavailableError` if a service answered for none of them. Raises
+        :class:`ConfigurationError` immediately.
         """
-        waiting: deque[Future[list[FrameOcr]]] = deque()
         failed: list[FrameOcr] = []
         self._unanswered.clear()
         total = 0
+        with closing(self._frames(items)) as frames:
+            for frame in frames:
+                total += 1
+                if frame.status == "failed":
+                    failed.append(frame)
+                yield frame
+        if total and len(failed) == total:
+            # An outage may be over at the next attempt; the images are not its cause.
+            kind = OcrUnavailableError if len(self._unanswered) == total else OcrError
+            raise kind(
+                f"OCR failed on all {total} images, first on {failed[0].frame_index}: {failed[0].error}"
+            )
+
+    def _frames(self, items: Iterable[Item]) -> Generator[FrameOcr, None, None]:
+        """Submit batches as workers become free; yield their frames in order."""
+        waiting: deque[Future[list[FrameOcr]]] = deque()
         try:
             source = batches(items, self._limits)
             exhausted = False
-            most = _IN_FLIGHT_A_WORKER * self.workers
+            most = _IN_FLIGHT_PER_WORKER * self.workers
             while waiting or not exhausted:
                 while not exhausted and len(waiting) < most:
                     batch = next(source, None)
@@ -82,25 +97,15 @@ class OcrPool:
                         exhausted = True
                     else:
                         size = sum(image.nbytes for _, image in batch)
-                        most = items_within(size, _IN_FLIGHT_A_WORKER * self.workers, _IN_FLIGHT_BYTES)
+                        most = items_within(size, _IN_FLIGHT_PER_WORKER * self.workers, _IN_FLIGHT_BYTES)
                         waiting.append(self._threads.submit(self._read, batch))
-                        # Not held here while it waits to be drawn again.
+                        # No reference to the images while this generator is suspended.
                         del batch
                 if waiting:
-                    for frame in waiting.popleft().result():
-                        total += 1
-                        if frame.status == "failed":
-                            failed.append(frame)
-                        yield frame
+                    yield from waiting.popleft().result()
         finally:
             for future in waiting:
                 future.cancel()
-        if total and len(failed) == total:
-            # An outage may be over at the next try; the images are not to blame.
-            kind = OcrUnavailableError if len(self._unanswered) == total else OcrError
-            raise kind(
-                f"OCR failed on all {total} images, first on {failed[0].frame_index}: {failed[0].error}"
-            )
 
     def _read(self, batch: Sequence[Item]) -> list[FrameOcr]:
         engine = self._idle.get()
@@ -116,14 +121,14 @@ class OcrPool:
             return [FrameOcr.of(index, engine.recognize(image)) for index, image in batch]
         except ConfigurationError:
             raise
-        except Exception as error:  # any failure of one image is that image's result
+        except Exception as error:  # any failure becomes the result of the batch's images
             self._unanswered.extend([error] * len(batch) if isinstance(error, OcrUnavailableError) else [])
             return [_failed(index, error) for index, _ in batch]
         finally:
             self._idle.put(engine)
 
     def close(self) -> None:
-        """Drop what is queued, wait for what is being read. May be called twice."""
+        """Drop queued images and wait for those being read. May be called twice."""
         for engine in self._to_close:
             engine.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
@@ -138,7 +143,7 @@ class OcrPool:
 
 
 def batches(items: Iterable[Item], limits: BatchLimits) -> Iterator[list[Item]]:
-    """``items`` in their order, in batches within ``limits``; at most one is drawn ahead of a batch."""
+    """Yield ``items`` in order, in batches within ``limits``; reads at most one item ahead."""
     batch: list[Item] = []
     pixels = 0
     for item in items:
@@ -148,7 +153,7 @@ def batches(items: Iterable[Item], limits: BatchLimits) -> Iterator[list[Item]]:
             pixels = 0
         batch.append(item)
         pixels += size
-        # No wait for the next image where this one fills the batch, and no hold on this one.
+        # No reference to the image while suspended, and a full batch does not wait for the next image.
         del item
         if len(batch) >= limits.images:
             yield _emptied(batch)

@@ -1,18 +1,19 @@
-"""RapidOCR on onnxruntime, with the models of its own wheel or with model files by configuration.
+"""RapidOCR on onnxruntime, with the models of its wheel or with configured model files.
 
 The wheel's models (PP-OCRv6 small) read Chinese, Japanese, English and other Latin scripts, and
-Greek letters. Other scripts (Korean, Cyrillic, Arabic, Thai, …) need their recognition model, and its
-dictionary where the model does not hold one: give their paths in :class:`RapidOcrSettings`. Nothing is
-ever downloaded.
+Greek letters. Other scripts (Korean, Cyrillic, Arabic, Thai, …) need their own recognition model, and a
+dictionary file if the model contains none: set their paths in :class:`RapidOcrSettings`. Nothing is
+downloaded.
 
-RapidOCR's own detector limit (``limit_type=min``, 736) enlarges a caption strip to 5888 × 736, which is
-50 times slower and reads worse, so ``max`` is always set here.
+RapidOCR's default detector limit (``limit_type=min``, 736) enlarges a caption strip to 5888 × 736, which
+is 50 times slower and less accurate, so this module always sets ``max``.
 """
 
 import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ import onnxruntime
 import rapidocr
 from rapidocr import RapidOCR
 from rapidocr.ch_ppocr_rec.utils import CTCLabelDecode
+from rapidocr.utils.output import RapidOCROutput
 
 from modal_gpu.errors import OcrError
 from modal_gpu.ocr.engine import Box, OcrLine
@@ -30,36 +32,37 @@ _DETECTION = _WHEEL_MODELS / "PP-OCRv6_det_small.onnx"
 _RECOGNITION = _WHEEL_MODELS / "PP-OCRv6_rec_small.onnx"
 _CLASSIFIER = _WHEEL_MODELS / "ch_ppocr_mobile_v2.0_cls_mobile.onnx"
 
-#: Images with a longer side below the first number are enlarged to the second, by :data:`_MAX_ENLARGEMENT`
-#: at most: of nine caption lines in 320 × 180 frames, four were read exactly as they are, six enlarged.
+#: Images with a longer side below the first number are enlarged to the second, by at most
+#: :data:`_MAX_ENLARGEMENT`. Of nine caption lines in 320 × 180 frames, four were read exactly without and
+#: six with enlargement.
 _SMALL_SIDE, _ENLARGED_SIDE, _MAX_ENLARGEMENT = 640, 960, 4.0
-#: Images wider than this many heights are strips, which a line of text may fill.
+#: Images of at least this width in heights are strips, which one text line may fill.
 _STRIP_ASPECT = 3.0
 
 
 @dataclass(frozen=True)
 class RapidOcrSettings:
-    """Which models, and how large the detector sees the image.
+    """The models, and the size at which the detector sees an image.
 
-    ``detection_side`` limits the longer side in pixels: larger images are reduced for detection, and
-    lines are then read from the original pixels. :data:`FULL_FRAME` and :data:`STRIP` are in use.
+    ``detection_side`` limits the longer side in pixels: larger images are reduced for detection, and lines
+    are then read from the original pixels. The defaults of use are :data:`FULL_FRAME` and :data:`STRIP`.
     """
 
     detection_side: int = 736
-    #: Lines below it are left out.
+    #: Lines with a lower confidence are dropped.
     min_confidence: float = 0.5
     detection_model: Path | None = None
     recognition_model: Path | None = None
-    #: One character a line; only for a recognition model that does not hold its own.
+    #: One character per line; only for a recognition model without its own.
     dictionary: Path | None = None
-    #: Turns lines that stand on their head; captions never do.
+    #: Turn upside-down lines; captions have none.
     classify_orientation: bool = False
-    #: Needs onnxruntime-gpu.
+    #: Requires onnxruntime-gpu.
     use_cuda: bool = False
 
 
-#: Whole frames. On 24 frames of the 720p test clips every caption is read exactly at 1280, 960 and 736, not
-#: at 640; 736 costs 0.45 of 1280.
+#: Full frames. On 24 frames of the 720p test clips every caption is read exactly at 1280, 960 and 736, but
+#: not at 640. 736 takes 0.45 of the time of 1280.
 FULL_FRAME = RapidOcrSettings(detection_side=736)
 #: Caption strips: 60 to 95 ms of CPU time for 1180 × 84 and 1180 × 130. The 58 captions of the test clips,
 #: each read from one raw frame, are all exact.
@@ -67,60 +70,41 @@ STRIP = RapidOcrSettings(detection_side=960)
 
 
 class RapidOcrEngine:
-    """One single-threaded engine. Loading takes 0.2 s or more: make it once a worker."""
+    """One single-threaded engine. Loading takes at least 0.2 s: make it once per worker."""
 
     def __init__(self, settings: RapidOcrSettings = FULL_FRAME) -> None:
-        """Raises :class:`OcrError` when a model file is missing or unusable."""
+        """Load the models. Raises :class:`OcrError` if a model file is missing or unusable."""
         self.settings = settings
-        detection = _existing("detection model", settings.detection_model or _DETECTION)
-        recognition = _existing("recognition model", settings.recognition_model or _RECOGNITION)
-        params: dict[str, object] = {
-            "Global.log_level": "critical",
-            "Global.text_score": settings.min_confidence,
-            "EngineConfig.onnxruntime.intra_op_num_threads": 1,
-            "EngineConfig.onnxruntime.inter_op_num_threads": 1,
-            "EngineConfig.onnxruntime.use_cuda": settings.use_cuda,
-            # Strips are not padded to 1/4 of their width: on the test clips that reads nothing better and
-            # costs 1.5 to 2.3 times the CPU time.
-            "Global.width_height_ratio": -1,
-            "Det.limit_type": "max",
-            "Det.limit_side_len": settings.detection_side,
-            # With every path given, RapidOCR has nothing to look for on the network.
-            "Det.model_path": str(detection),
-            "Rec.model_path": str(recognition),
-            "Cls.model_path": str(_existing("orientation model", _CLASSIFIER)),
-        }
-        if settings.dictionary is not None:
-            params["Rec.rec_keys_path"] = str(_existing("character dictionary", settings.dictionary))
-        elif settings.recognition_model is not None:
-            _require_dictionary_inside(recognition)
+        params = _parameters(settings)
         if settings.use_cuda:
-            # The CUDA libraries that torch's wheels brought are not on the loader's path.
+            # The CUDA libraries from torch's wheels are not on the loader's path.
             onnxruntime.preload_dlls()
         try:
             self._engine = RapidOCR(params=params)
-            # RapidOCR loads a model when it first needs it. Load them now, so that a bad file is an
-            # error here and not in the middle of a video.
+            # RapidOCR loads a model at its first use. Loading it here reports a bad file immediately
+            # instead of in the middle of a video.
             blank = np.zeros((48, 96, 3), np.uint8)
             self._engine(blank, use_det=False, use_cls=False, use_rec=True)
             self._engine(blank, use_det=True, use_cls=False, use_rec=False)
-            recognizer = self._engine.text_rec
+            recognizer: Any = self._engine.text_rec  # inferred as None, which it is before the first use
             recognizer.postprocess_op = _SpaceKeeper(recognizer.postprocess_op)
         except Exception as error:
             raise OcrError(f"RapidOCR cannot load its models: {_last_line(error)}") from error
 
     def recognize(self, image: np.ndarray) -> list[OcrLine]:
-        """See :class:`modal_gpu.ocr.engine.OcrEngine`."""
+        """Return the image's lines; see :class:`modal_gpu.ocr.engine.OcrEngine`."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise OcrError(f"OCR takes uint8 RGB images of H × W × 3, not {image.dtype} {image.shape}")
         bgr = cv2.cvtColor(_enlarged_if_small(image), cv2.COLOR_RGB2BGR)
         height, width = bgr.shape[:2]
         try:
-            # All three are given at every call: RapidOCR keeps what the last call set.
+            # Every call sets all three: RapidOCR keeps the values of the last call.
             found = self._engine(bgr, use_det=True, use_cls=self.settings.classify_orientation, use_rec=True)
         except Exception as error:
             raise OcrError(f"RapidOCR failed on a {width} × {height} image: {_last_line(error)}") from error
-        if found.boxes is None or not found.txts:
+        if not isinstance(found, RapidOCROutput):
+            raise OcrError(f"RapidOCR found boxes but read nothing in a {width} × {height} image")
+        if found.boxes is None or not found.txts or not found.scores:
             return []
         lines = []
         for corners, text, score in zip(found.boxes, found.txts, found.scores, strict=True):
@@ -131,25 +115,52 @@ class RapidOcrEngine:
         return join_pieces(lines, width / height)
 
 
-class _SpaceKeeper:
-    """Decodes like RapidOCR's decoder, and keeps spaces that the model nearly saw.
+def _parameters(settings: RapidOcrSettings) -> dict[str, object]:
+    """Return RapidOCR's parameters. Raises :class:`OcrError` for a missing file."""
+    detection = _existing("detection model", settings.detection_model or _DETECTION)
+    recognition = _existing("recognition model", settings.recognition_model or _RECOGNITION)
+    params: dict[str, object] = {
+        "Global.log_level": "critical",
+        "Global.text_score": settings.min_confidence,
+        "EngineConfig.onnxruntime.intra_op_num_threads": 1,
+        "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+        "EngineConfig.onnxruntime.use_cuda": settings.use_cuda,
+        # No padding of strips to 1/4 of their width: on the test clips it improves no reading and takes
+        # 1.5 to 2.3 times the CPU time.
+        "Global.width_height_ratio": -1,
+        "Det.limit_type": "max",
+        "Det.limit_side_len": settings.detection_side,
+        # RapidOCR downloads a model whose path is not set.
+        "Det.model_path": str(detection),
+        "Rec.model_path": str(recognition),
+        "Cls.model_path": str(_existing("orientation model", _CLASSIFIER)),
+    }
+    if settings.dictionary is not None:
+        params["Rec.rec_keys_path"] = str(_existing("character dictionary", settings.dictionary))
+    elif settings.recognition_model is not None:
+        _require_dictionary_inside(recognition)
+    return params
 
-    Narrow spaces often lose to the CTC blank although nothing else comes into question. A time step where
-    blank wins and the space has at least this probability counts as a space. On 90 strips of an English
-    clip 1 more is read exactly at 720p, 2 more at 360p, 3 more at 240p, and none less.
+
+class _SpaceKeeper:
+    """RapidOCR's CTC decoder, changed to keep narrow spaces that its model nearly predicts.
+
+    A narrow space often loses to the CTC blank although no other character is likely. A time step where
+    the blank wins and the space has at least ``MIN_PROBABILITY`` counts as a space. Of 90 strips of an
+    English clip 1 more is read exactly at 720p, 2 more at 360p, 3 more at 240p, and none fewer.
     """
 
     MIN_PROBABILITY = 0.25
 
     def __init__(self, decoder: CTCLabelDecode) -> None:
         self._decoder = decoder
-        # The decoder itself appends the space to the model's characters.
+        # The decoder appends the space to the model's characters.
         self._space = len(decoder.character) - 1
         if decoder.character[self._space] != " ":
-            raise OcrError("this RapidOCR release orders its characters in a way that is not known here")
+            raise OcrError("this RapidOCR release orders its characters in an unknown way")
 
-    def __call__(self, predictions: np.ndarray, *args: object, **options: object) -> object:
-        """``predictions``: probabilities, lines × time steps × characters; blank is character 0."""
+    def __call__(self, predictions: np.ndarray, *args: Any, **options: Any) -> object:
+        """Decode probabilities (lines × time steps × characters; the blank is character 0)."""
         blank = predictions.argmax(axis=2) == 0
         predictions[..., 0][blank & (predictions[..., self._space] >= self.MIN_PROBABILITY)] = 0
         return self._decoder(predictions, *args, **options)
@@ -164,26 +175,26 @@ def _enlarged_if_small(image: np.ndarray) -> np.ndarray:
 
 
 def _fraction_box(corners: np.ndarray, width: int, height: int) -> Box | None:
-    """The upright rectangle around four corners (4 × 2 pixels), or None when nothing is inside."""
+    """Return the upright rectangle around four corners (4 × 2 pixels), or ``None`` if it is empty."""
     left, top = np.clip(corners.min(axis=0) / (width, height), 0, 1).tolist()
     right, bottom = np.clip(corners.max(axis=0) / (width, height), 0, 1).tolist()
     return Box(left, top, right, bottom) if left < right and top < bottom else None
 
 
 def _is_picture(box: Box, aspect: float) -> bool:
-    """Whether a box fills a frame to three of its edges: large shapes are sometimes read as a letter."""
+    """Return whether a box reaches three edges of a frame: large shapes are sometimes read as a letter."""
     at_edges = sum((box.left < 0.005, box.top < 0.005, box.right > 0.995, box.bottom > 0.995))
     return at_edges >= 3 and aspect < _STRIP_ASPECT
 
 
 def _existing(what: str, path: Path) -> Path:
     if not path.is_file():
-        raise OcrError(f"the OCR {what} {path} is not there: correct the path, or put the file in its place")
+        raise OcrError(f"the OCR {what} {path} does not exist: correct the path or add the file")
     return path
 
 
 def _require_dictionary_inside(recognition: Path) -> None:
-    # RapidOCR would download a Chinese dictionary, which fits no other model.
+    # Without a dictionary RapidOCR would download the Chinese one, which fits no other model.
     try:
         session = onnxruntime.InferenceSession(str(recognition), providers=["CPUExecutionProvider"])
     except Exception as error:
@@ -192,11 +203,11 @@ def _require_dictionary_inside(recognition: Path) -> None:
         ) from error
     if "character" not in session.get_modelmeta().custom_metadata_map:
         raise OcrError(
-            f"the OCR recognition model {recognition} holds no character dictionary: give its file as well"
+            f"the OCR recognition model {recognition} contains no character dictionary: set its file as well"
         )
 
 
 def _last_line(error: Exception) -> str:
-    # Some of RapidOCR's errors carry a whole traceback as their message; its last line says what happened.
+    # Some of RapidOCR's errors have a complete traceback as their message; its last line is the error.
     lines = str(error).strip().splitlines()
     return lines[-1] if lines else type(error).__name__

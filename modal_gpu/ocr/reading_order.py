@@ -1,20 +1,20 @@
-"""Pieces of text lines become lines, and lines come in the order in which people read them."""
+"""Joining of pieces to text lines, and ordering of lines as people read them."""
 
 import re
 from collections.abc import Sequence
 
 from modal_gpu.ocr.engine import Box, OcrLine
 
-#: Two boxes are pieces of one line when they share this much of the lower one's height, one is at most
-#: this much higher, and the gap between them is at most this many heights.
+#: Two boxes are pieces of one line if they overlap vertically by this share of the smaller height, the
+#: larger height is at most this multiple of the smaller, and the gap is at most this many smaller heights.
 _SAME_ROW_SHARE, _SAME_ROW_HEIGHTS, _SAME_ROW_GAP = 0.6, 1.6, 1.5
 
 
 def join_pieces(lines: Sequence[OcrLine], aspect: float) -> list[OcrLine]:
-    """One entry a text line, top to bottom, left to right, from what a detector cut into pieces.
+    """Join a detector's pieces to text lines, ordered top to bottom and left to right.
 
-    ``aspect`` is the image's width divided by its height. Pieces are joined with a space, or with none
-    between CJK characters that stand close; the confidence is the mean, weighted by length.
+    ``aspect`` is the image's width divided by its height. Pieces are joined with a space, or directly
+    between CJK characters close together. The confidence is the mean weighted by text length.
     """
     joined: list[OcrLine] = []
     for line in sorted(lines, key=lambda line: line.box.left):
@@ -51,7 +51,10 @@ def _joined(left: OcrLine, right: OcrLine, aspect: float) -> OcrLine:
 
 
 def in_reading_order(lines: Sequence[OcrLine]) -> list[OcrLine]:
-    """Rows top to bottom, and left to right in a row: lines whose middle lies inside its first line."""
+    """Sort lines top to bottom, then left to right in a row.
+
+    A line belongs to a row if its vertical centre lies inside the row's first line.
+    """
     rows: list[list[OcrLine]] = []
     for line in sorted(lines, key=lambda line: line.box.center_y):
         if rows and rows[-1][0].box.top <= line.box.center_y <= rows[-1][0].box.bottom:
@@ -62,5 +65,5 @@ def in_reading_order(lines: Sequence[OcrLine]) -> list[OcrLine]:
 
 
 def is_cjk(character: str) -> bool:
-    """Whether a character belongs to a script written without spaces: Han, kana."""
+    """Return whether a character belongs to a script written without spaces: Han, kana."""
     return bool(re.match("[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]", character))

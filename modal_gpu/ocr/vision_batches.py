@@ -1,14 +1,14 @@
-"""How frames travel to Google Vision: stacked into montages, several montages a request.
+"""Batches for Google Vision: frames stacked into montages, several montages per request.
 
-Google bills images, so that frames stacked into one image are paid as one. The limits, as documented at
-https://cloud.google.com/vision/quotas and https://cloud.google.com/vision/docs/supported-files:
+Google bills images, so frames stacked into one image are billed as one. The limits documented at
+https://cloud.google.com/vision/quotas and https://cloud.google.com/vision/docs/supported-files are:
 
-* 16 images a request;
-* 20 MB an image file, and 10 MB a JSON request, in which images are base64, 4/3 of their size;
-* 75 M pixels an image (the service answers "Image too large. Please limit to 75 megapixels.").
+* 16 images per request;
+* 20 MB per image file, and 10 MB per JSON request, in which base64 makes images 4/3 as large;
+* 75 M pixels per image (the service answers "Image too large. Please limit to 75 megapixels.").
 
-The documents give no limit of gRPC requests, so that images here keep to the one of JSON.
-JPEG itself ends at 65,500 pixels a side, as libjpeg writes it.
+No limit on gRPC requests is documented, so the limit on JSON requests is used. libjpeg writes at most 65,500
+pixels per side.
 """
 
 from collections.abc import Sequence
@@ -22,21 +22,21 @@ from modal_gpu.media.images import encode_jpeg
 REQUEST_IMAGES = 16
 IMAGE_BYTES = 20_000_000
 REQUEST_BYTES = 10_000_000
-#: Image bytes of one request: 3/4 of a JSON request, less the room for everything else in it.
+#: Image bytes of one request: 3/4 of a JSON request, minus room for its other content.
 REQUEST_IMAGE_BYTES = 7_000_000
 IMAGE_PIXELS = 75_000_000
 JPEG_SIDE = 65_500
 
-#: Rows of plain grey between two frames, so that no text runs on from one into the next.
+#: Rows of grey between two frames, so that no text continues from one into the next.
 BAR_HEIGHT = 16
 _BAR_GREY = 128
-#: From the first on, until the image fits into a request.
+#: JPEG qualities, tried in turn until the image fits into a request.
 _QUALITIES = (92, 85, 75)
 
 
 @dataclass(frozen=True)
 class MontageLimits:
-    """``pixels`` is half of the service's limit, to bound the memory of a worker."""
+    """Limits of a montage. ``pixels`` is half of the service's limit, to bound a worker's memory."""
 
     images: int = 100
     pixels: int = 37_500_000
@@ -45,7 +45,7 @@ class MontageLimits:
 
 @dataclass(frozen=True)
 class Place:
-    """Where frame ``index`` of a batch lies: rows ``[top, top + height)``, columns ``[0, width)``."""
+    """The place of frame ``index`` of a batch: rows ``[top, top + height)``, columns ``[0, width)``."""
 
     index: int
     top: int
@@ -59,7 +59,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Montage:
-    """Frames one below another, a bar between two, the narrow ones at the left."""
+    """Frames stacked vertically and aligned left, with a bar between neighbours."""
 
     places: tuple[Place, ...]
 
@@ -75,9 +75,9 @@ class Montage:
 def plan_montages(
     sizes: Sequence[tuple[int, int]], limits: MontageLimits, first_index: int = 0
 ) -> list[Montage]:
-    """Frames of ``sizes`` (height, width) in their order, in as few montages as the limits allow.
+    """Arrange frames of ``sizes`` (height, width), in order, in as few montages as the limits allow.
 
-    Places are numbered from ``first_index``. A frame over the limits has a montage of its own.
+    Places are numbered from ``first_index``. A frame that exceeds the limits gets its own montage.
     """
     montages: list[Montage] = []
     places: list[Place] = []
@@ -101,9 +101,9 @@ def plan_montages(
 
 
 def plan_requests(byte_sizes: Sequence[int]) -> list[range]:
-    """Images of ``byte_sizes`` in their order, as ranges of one request each, within its limits.
+    """Divide images of ``byte_sizes``, in order, into ranges of one request each, within its limits.
 
-    An image over the limit has a request of its own.
+    An image that exceeds the limit gets its own request.
     """
     requests: list[range] = []
     start = total = 0
@@ -120,10 +120,10 @@ def plan_requests(byte_sizes: Sequence[int]) -> list[range]:
 def encode_montages(
     images: Sequence[np.ndarray], montage: Montage, max_bytes: int = REQUEST_IMAGE_BYTES
 ) -> list[tuple[Montage, bytes]]:
-    """A montage of ``images`` as a JPEG, or its two halves, and so on, until each fits into ``max_bytes``.
+    """Encode a montage of ``images`` as a JPEG, split in halves until each fits into ``max_bytes``.
 
-    A single frame that does not fit loses quality first and then size: places are read as shares of
-    the whole montage, so that a smaller picture of it does as well.
+    For a single frame that does not fit, first the quality and then the size is reduced. The size is free
+    because places are read as fractions of the montage.
     """
     if len(montage.places) == 1:
         return [(montage, _encode_single(images[montage.places[0].index], max_bytes))]

@@ -1,4 +1,4 @@
-"""Calls of Google Vision: credentials, channel, tries and errors. Needs google-cloud-vision."""
+"""Google Vision's client: credentials, channel, retries and errors. Requires google-cloud-vision."""
 
 import json
 import threading
@@ -26,7 +26,7 @@ from tenacity import (
 )
 from tenacity.nap import sleep_using_event
 
-from modal_gpu.error_table import Meaning, look_up
+from modal_gpu.error_table import VISION_ADVICE, Meaning, look_up
 from modal_gpu.errors import ConfigurationError, OcrError, OcrUnavailableError, RefusedImageError
 from modal_gpu.ocr.vision_settings import VisionSettings
 from modal_gpu.ocr.vision_tally import ImageTally
@@ -35,21 +35,67 @@ _SCOPES = ("https://www.googleapis.com/auth/cloud-vision",)
 _LONGEST_WAIT_SECONDS = 30.0
 
 
-class _SomeImagesWait(Exception):
-    """The call went through, but Vision had a passing error for some of its images."""
+#: The answer for one image: its text, or the error that it ended with.
+Answer = vision_v1.TextAnnotation | OcrError
 
 
-class _CallWaits(Exception):
-    """The call failed with an error that may pass."""
+class _ImagesUnanswered(Exception):
+    """The call succeeded, but had transient errors for some of its images."""
+
+
+class _CallFailed(Exception):
+    """The call failed with a transient error."""
+
+
+class _Answers:
+    """The answers for one request's images, collected over several attempts."""
+
+    def __init__(self, count: int) -> None:
+        self._answers: list[Answer | None] = [None] * count
+        self._last_errors: dict[int, str] = {}
+
+    @property
+    def missing(self) -> list[int]:
+        """Positions of the images without an answer."""
+        return [index for index, answer in enumerate(self._answers) if answer is None]
+
+    def add(self, index: int, response: Any) -> bool:
+        """Store one image's response; return whether Vision read the image.
+
+        A transient error is remembered for :meth:`give_up`. Raises :class:`ConfigurationError` for refused
+        credentials.
+        """
+        if not response.error.code:
+            self._answers[index] = response.full_text_annotation
+            return True
+        code, message = _code_name(response.error.code), response.error.message
+        meaning = _meaning(code, message)
+        if meaning.is_operators:
+            raise _refusal(f"{code}: {message}")
+        if meaning.passes:
+            self._last_errors[index] = f"{code}: {message}"
+        else:
+            self._answers[index] = RefusedImageError(f"Google Vision: {code}: {message}")
+        return False
+
+    def give_up(self, cause: BaseException | None) -> None:
+        """Store an error for each missing answer: the image's last one, or that of the last call."""
+        for index in self.missing:
+            why = self._last_errors.get(index) if isinstance(cause, _ImagesUnanswered) else cause
+            self._answers[index] = OcrUnavailableError(f"Google Vision, after several tries: {why}")
+
+    def all(self) -> list[Answer]:
+        """Return the answers in the order of the images."""
+        return [answer for answer in self._answers if answer is not None]
 
 
 class VisionClient:
-    """One channel to the service, for one thread; :meth:`close` may come from another one."""
+    """One channel to the service, for one thread; :meth:`close` may be called from another thread."""
 
     def __init__(self, settings: VisionSettings, tally: ImageTally | None = None) -> None:
-        """Connects at the first call. Raises :class:`ConfigurationError` without usable credentials.
+        """Load the credentials; the first call connects. ``tally`` counts answered images, which are billed.
 
-        ``tally`` counts the images that Vision has answered, which is what Google bills.
+        Raises :class:`ConfigurationError` without usable credentials.
         """
         self.settings = settings
         self.tally = tally or ImageTally()
@@ -58,57 +104,44 @@ class VisionClient:
         self._context = vision_v1.ImageContext(language_hints=list(settings.language_hints))
         self._feature = vision_v1.Feature(type_=vision_v1.Feature.Type.DOCUMENT_TEXT_DETECTION)
 
-    def annotate(self, images: Sequence[bytes]) -> list["vision_v1.TextAnnotation | OcrError"]:
-        """The text of each image of one request (encoded images within the limits), in their order.
+    def annotate(self, images: Sequence[bytes]) -> list[Answer]:
+        """Return the text of each image of one request (encoded images within the limits), in order.
 
-        Quota and other passing errors, of the call or of single images, are tried again with growing
-        waits, by the table of errors; what then still fails has its :class:`OcrUnavailableError`, and what
-        Vision does not take a :class:`RefusedImageError`. Raises :class:`ConfigurationError` when Vision
-        refuses the credentials.
+        Quota and other transient errors (see the table of errors), of the call or of single images, are
+        retried with growing waits. An image that still fails has an :class:`OcrUnavailableError`, one that
+        Vision rejects a :class:`RefusedImageError`. Raises :class:`ConfigurationError` for refused
+        credentials.
         """
-        answers: list[vision_v1.TextAnnotation | OcrError | None] = [None] * len(images)
-        last: dict[int, str] = {}
-
-        def attempt() -> None:
-            waiting = [index for index, answer in enumerate(answers) if answer is None]
-            try:
-                responses = self._call([images[index] for index in waiting])
-            except google_errors.GoogleAPICallError as error:
-                if _meaning_of(error).passes:
-                    raise _CallWaits(_message(error)) from None
-                raise
-            for index, response in zip(waiting, responses, strict=True):
-                code, message = response.error.code, response.error.message
-                if not code:
-                    answers[index] = response.full_text_annotation
-                    self.tally.add()
-                elif _meaning(_code_name(code), message).passes:
-                    last[index] = f"{_code_name(code)}: {message}"
-                elif _meaning(_code_name(code), message).is_operators:
-                    raise _refusal(f"{_code_name(code)}: {message}")
-                else:
-                    answers[index] = RefusedImageError(f"Google Vision: {_code_name(code)}: {message}")
-            if None in answers:
-                raise _SomeImagesWait
-
+        answers = _Answers(len(images))
         try:
-            self._retrying()(attempt)
+            self._retrying()(self._attempt, images, answers)
         except RetryError as error:
-            cause = error.last_attempt.exception()
-            for index, answer in enumerate(answers):
-                if answer is None:
-                    why = last.get(index) if isinstance(cause, _SomeImagesWait) else cause
-                    answers[index] = OcrUnavailableError(f"Google Vision, after several tries: {why}")
+            answers.give_up(error.last_attempt.exception())
         except google_errors.GoogleAPICallError as error:
             if _meaning_of(error).is_operators:
                 raise _refusal(_message(error)) from None
             if self._closed.is_set():
                 return [OcrError("Google Vision: the connection was closed") for _ in images]
             if len(images) > 1:
-                # One of them may be what the service does not take.
+                # A single image may have caused the rejection.
                 return [answer for image in images for answer in self.annotate([image])]
-            answers = [RefusedImageError(f"Google Vision: {_message(error)}") for _ in images]
-        return [answer for answer in answers if answer is not None]
+            return [RefusedImageError(f"Google Vision: {_message(error)}") for _ in images]
+        return answers.all()
+
+    def _attempt(self, images: Sequence[bytes], answers: _Answers) -> None:
+        """Ask once for the missing answers. Raises an error to retry on while any is missing."""
+        missing = answers.missing
+        try:
+            responses = self._call([images[index] for index in missing])
+        except google_errors.GoogleAPICallError as error:
+            if _meaning_of(error).passes:
+                raise _CallFailed(_message(error)) from None
+            raise
+        for index, response in zip(missing, responses, strict=True):
+            if answers.add(index, response):
+                self.tally.add()
+        if answers.missing:
+            raise _ImagesUnanswered
 
     def _call(self, images: Sequence[bytes]) -> Sequence[Any]:
         requests = [
@@ -122,7 +155,7 @@ class VisionClient:
                 requests=requests, timeout=self.settings.call_seconds, retry=None
             )
         except ValueError as error:
-            if self._closed.is_set():  # gRPC's answer to a call on a closed channel
+            if self._closed.is_set():  # gRPC raises ValueError for a call on a closed channel
                 raise google_errors.Cancelled("the connection was closed") from error
             raise
         if len(reply.responses) != len(images):
@@ -134,14 +167,14 @@ class VisionClient:
     def _retrying(self) -> Retrying:
         first = self.settings.first_wait_seconds
         return Retrying(
-            retry=retry_if_exception_type((_CallWaits, _SomeImagesWait)),
+            retry=retry_if_exception_type((_CallFailed, _ImagesUnanswered)),
             wait=wait_exponential(multiplier=first, max=_LONGEST_WAIT_SECONDS) + wait_random(0, first),
             stop=stop_any(stop_before_delay(self.settings.retry_seconds), stop_when_event_set(self._closed)),
             sleep=sleep_using_event(self._closed),
         )
 
     def close(self) -> None:
-        """Close the channel: a call under way is cancelled, a wait between two tries ends."""
+        """Close the channel: this cancels a call in progress and ends a wait between two attempts."""
         self._closed.set()
         self._client.transport.close()
 
@@ -161,9 +194,9 @@ def _open(settings: VisionSettings) -> vision_v1.ImageAnnotatorClient:
 
 
 def load_credentials(settings: VisionSettings) -> Credentials:
-    """A service account's key, or a user's credentials as ``gcloud`` writes them.
+    """Load a service account's key, or a user's credentials as ``gcloud`` writes them.
 
-    Raises :class:`ConfigurationError`, which never holds any of it, when there is none or it is unusable.
+    Raises :class:`ConfigurationError` if there are none or they are unusable; it never contains any of them.
     """
     if settings.credentials_json:
         where, text = "GOOGLE_APPLICATION_CREDENTIALS_JSON", settings.credentials_json
@@ -181,11 +214,11 @@ def load_credentials(settings: VisionSettings) -> Credentials:
             "service account's key, or GOOGLE_APPLICATION_CREDENTIALS_JSON to its content "
             "(on Modal: the secret google-vision), or set OCR_ENGINE=rapidocr"
         )
-    # `from None`: the causes hold the text that they could not read.
+    # `from None`: the causes contain the text that they could not parse.
     try:
         info = json.loads(text)
     except ValueError:
-        raise ConfigurationError(f"{where} holds no JSON: give a service account's key") from None
+        raise ConfigurationError(f"{where} contains no JSON: set a service account's key") from None
     kind = info.get("type") if isinstance(info, dict) else None
     try:
         if kind == "service_account":
@@ -193,8 +226,8 @@ def load_credentials(settings: VisionSettings) -> Credentials:
         if kind == "authorized_user":
             return user_credentials.Credentials.from_authorized_user_info(info, scopes=_SCOPES)
     except (ValueError, auth_errors.GoogleAuthError):
-        raise ConfigurationError(f"{where} holds a damaged {kind} key: download it again") from None
-    raise ConfigurationError(f"{where} holds no service account's key (nor a user's credentials)")
+        raise ConfigurationError(f"{where} contains a damaged {kind} key: download it again") from None
+    raise ConfigurationError(f"{where} contains neither a service account's key nor a user's credentials")
 
 
 def _meaning_of(error: google_errors.GoogleAPICallError) -> Meaning:
@@ -208,9 +241,7 @@ def _meaning(code: str, message: str) -> Meaning:
 
 
 def _refusal(reason: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"Google Vision refuses the credentials ({reason}): {look_up('gRPC', 'PERMISSION_DENIED').advice}"
-    )
+    return ConfigurationError(f"Google Vision refuses the credentials ({reason}): {VISION_ADVICE}")
 
 
 def _code_name(code: int) -> str:

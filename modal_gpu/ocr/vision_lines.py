@@ -1,8 +1,8 @@
-"""Google Vision's pages, blocks, paragraphs and words become text lines of single frames.
+"""Conversion of Google Vision's pages, blocks, paragraphs and words to the text lines of single frames.
 
-Lines end where Vision says so (the break after a word), where a paragraph ends, where a word after a
-space begins anew on another row, and where another frame of the montage begins. A word belongs to the
-frame that holds nearly all of its height; frames that share one are to be read again by themselves.
+A line ends at a break that Vision reports after a word, at the end of a paragraph, at a word that starts
+another row after a space, and where another frame of the montage begins. A word belongs to the frame that
+contains nearly all of its height; frames that share a word must be read again separately.
 """
 
 import math
@@ -19,8 +19,8 @@ from modal_gpu.ocr.vision_batches import Montage, Place
 if TYPE_CHECKING:
     from google.cloud.vision_v1 import TextAnnotation
 
-#: With this share of its height in a frame, a word is that frame's; with less than this share (or less
-#: than this share of the frame, where that is lower), it is not in the frame at all.
+#: A word belongs to a frame that contains at least the first share of its height. It does not touch a frame
+#: that contains less than the second share of its height (or of the frame's, if the frame is lower).
 _OWN_SHARE, _TOUCH_SHARE = 0.8, 0.2
 
 # TextAnnotation.DetectedBreak.BreakType
@@ -29,7 +29,7 @@ _SPACE, _SURE_SPACE, _EOL_SURE_SPACE, _HYPHEN, _LINE_BREAK = range(1, 6)
 
 @dataclass(frozen=True)
 class Word:
-    """Pixels of the montage; ``after`` is what follows it in its paragraph: nothing, a space, a new line."""
+    """A word in pixels of the montage; ``after`` is the space or line break that follows in its paragraph."""
 
     text: str
     confidence: float
@@ -42,9 +42,9 @@ class Word:
 
 
 def words_of(annotation: "TextAnnotation", montage: Montage) -> list[Word]:
-    """Every word with its box in the montage's pixels, in Vision's order.
+    """Return every word with its box in the montage's pixels, in Vision's order.
 
-    The confidence is the word's own; where Vision gives none, its symbols' mean or its paragraph's.
+    The confidence is the word's; if it has none, the mean of its symbols or its paragraph's.
     """
     words: list[Word] = []
     paragraphs = (
@@ -64,12 +64,10 @@ def words_of(annotation: "TextAnnotation", montage: Montage) -> list[Word]:
             if not text.strip() or not corners:
                 continue
             x, y = zip(*corners, strict=True)
-            symbols = [symbol.confidence for symbol in word.symbols if symbol.confidence]
-            mean = sum(symbols) / len(symbols) if symbols else paragraph.confidence
             words.append(
                 Word(
                     text,
-                    min(1.0, max(0.0, word.confidence or mean)),
+                    _confidence(word, paragraph),
                     min(x) * scale[0],
                     min(y) * scale[1],
                     max(x) * scale[0],
@@ -81,25 +79,31 @@ def words_of(annotation: "TextAnnotation", montage: Montage) -> list[Word]:
     return words
 
 
-def lines_of_places(words: Sequence[Word], montage: Montage) -> list[list[OcrLine] | None]:
-    """Lines of each of the montage's frames, top to bottom; ``None`` for one that must be read alone.
+def _confidence(word: Any, paragraph: Any) -> float:
+    symbols = [symbol.confidence for symbol in word.symbols if symbol.confidence]
+    mean = sum(symbols) / len(symbols) if symbols else paragraph.confidence
+    return min(1.0, max(0.0, word.confidence or mean))
 
-    Boxes are fractions of the frame. A line's confidence is its words' mean, weighted by characters.
+
+def lines_of_places(words: Sequence[Word], montage: Montage) -> list[list[OcrLine] | None]:
+    """Return the lines of each frame, top to bottom; ``None`` for a frame to read separately.
+
+    Boxes are fractions of the frame. A line's confidence is its words' mean weighted by characters.
     """
     owners = [_owner(word, montage) for word in words]
-    unsure = {place for touched, owner in owners if owner is None for place in touched}
+    ambiguous = {place for touched, owner in owners if owner is None for place in touched}
     pieces: dict[int, list[OcrLine]] = {place.index: [] for place in montage.places}
     for place, run in _runs(words, [owner for _, owner in owners]):
         if line := _line(run, place):
             pieces[place.index].append(line)
     return [
-        None if place.index in unsure else _whole_lines(pieces[place.index], place.width / place.height)
+        None if place.index in ambiguous else _whole_lines(pieces[place.index], place.width / place.height)
         for place in montage.places
     ]
 
 
 def _owner(word: Word, montage: Montage) -> tuple[list[int], Place | None]:
-    """Frames that a word touches, and the one it belongs to; no frames at all for marks on a bar."""
+    """Return the frames that a word touches, and its owner; a mark on a bar touches none."""
     if len(montage.places) == 1:
         return [montage.places[0].index], montage.places[0]
     height = max(word.bottom - word.top, 1e-6)
@@ -114,26 +118,24 @@ def _owner(word: Word, montage: Montage) -> tuple[list[int], Place | None]:
 
 
 def _runs(words: Sequence[Word], owners: Sequence[Place | None]) -> Iterator[tuple[Place, list[Word]]]:
-    """Words of one line each."""
+    """Yield the words of each line, with their frame."""
     run: list[Word] = []
     place: Place | None = None
     for word, owner in zip(words, owners, strict=True):
-        if run and (owner is not place or _begins_anew(run[-1], word)):
-            assert place is not None
+        if place is not None and run and (owner is not place or _starts_line(run[-1], word)):
             yield place, run
             run = []
         place = owner
         if owner is not None:
             run.append(word)
-    if run:
-        assert place is not None
+    if place is not None and run:
         yield place, run
 
 
-def _begins_anew(last: Word, word: Word) -> bool:
+def _starts_line(last: Word, word: Word) -> bool:
     if last.after in ("\n", "-\n") or last.paragraph != word.paragraph:
         return True
-    # A break that Vision did not name: on another row, and not after the last word.
+    # A break that Vision did not report: the word is on another row, and not to the right of the last one.
     apart = word.top >= last.bottom or word.bottom <= last.top
     return last.after == " " and apart and word.left < last.right
 
@@ -159,7 +161,7 @@ def _inside(low: float, high: float, size: int) -> tuple[float, float]:
 
 
 def _whole_lines(pieces: Sequence[OcrLine], aspect: float) -> list[OcrLine]:
-    """Pieces that blocks cut apart are joined, but not those of right-to-left scripts."""
+    """Join pieces of lines that are split over blocks, except those of right-to-left scripts."""
     from_right = [piece for piece in pieces if _is_right_to_left(piece.text)]
     others = [piece for piece in pieces if not _is_right_to_left(piece.text)]
     joined = join_pieces(others, aspect)
@@ -171,12 +173,12 @@ def _is_right_to_left(text: str) -> bool:
 
 
 def _spelled(symbols: Sequence[Any]) -> tuple[str, str, str]:
-    """A word's text, and what stands before and after it."""
+    """Return a word's text and the breaks before and after it."""
     text, before, after = "", "", ""
     for symbol in symbols:
         found = symbol.property.detected_break
         between = _between(int(found.type_))
-        if after:  # a break inside of a word
+        if after:  # a break inside a word
             text, after = text + " ", ""
         if found.is_prefix and between:
             if text:
@@ -193,7 +195,7 @@ def _between(kind: int) -> str:
     if kind in (_SPACE, _SURE_SPACE):
         return " "
     if kind == _HYPHEN:
-        return "-\n"  # shown in the image, not in the text
+        return "-\n"  # the hyphen is visible in the image but not in the text
     return "\n" if kind in (_EOL_SURE_SPACE, _LINE_BREAK) else ""
 
 

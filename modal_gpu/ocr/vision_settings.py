@@ -1,4 +1,4 @@
-"""How Google Vision is reached and asked. Light: imports nothing of Google."""
+"""Settings of Google Vision. Imports nothing of Google."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from modal_gpu.errors import ConfigurationError
 
-#: The service's own host; ``eu-vision.googleapis.com`` and ``us-vision.googleapis.com`` keep images there.
+#: The global host; ``eu-vision.googleapis.com`` and ``us-vision.googleapis.com`` keep images in their region.
 DEFAULT_ENDPOINT = "vision.googleapis.com"
 _JSON_VARIABLES = ("GOOGLE_APPLICATION_CREDENTIALS_JSON", "GOOGLE_VISION_CREDENTIALS_JSON")
 _FILE_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
@@ -15,61 +15,60 @@ _LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 
 @dataclass(frozen=True)
 class VisionSettings:
-    """Credentials, endpoint, languages, and how patient the client is.
+    """Credentials, endpoint, languages and retry times.
 
-    ``credentials_json`` is the content of a service account's key and goes before ``credentials_file``.
+    ``credentials_json`` is the content of a service account's key and overrides ``credentials_file``.
     """
 
     credentials_json: str = field(default="", repr=False)
     credentials_file: Path | None = None
-    #: ``host`` or ``host:port``. On this machine's own address the channel is plain text, without
-    #: credentials: for tests and emulators.
+    #: ``host`` or ``host:port``. With a loopback address the channel is plain text and without credentials,
+    #: for tests and emulators.
     endpoint: str = DEFAULT_ENDPOINT
-    #: BCP-47 codes. Google advises to give none unless the language is known.
+    #: BCP-47 codes. Google advises against hints unless the language is known.
     language_hints: tuple[str, ...] = ()
-    #: Most frames stacked into one image, which is what Google bills; 1 sends each frame by itself.
+    #: Most frames stacked into one image, Google's unit of billing; 1 sends each frame separately.
     montage_images: int = 100
-    #: Lines below it are left out, as with RapidOCR.
+    #: Lines with a lower confidence are dropped, as with RapidOCR.
     min_confidence: float = 0.5
-    #: One request, and all tries of it together. Quotas are counted by the minute.
+    #: Limits on one attempt and on all attempts of a request. Quotas are per minute.
     call_seconds: float = 60.0
     retry_seconds: float = 120.0
-    #: The first wait between two tries; it doubles, up to 30 s.
+    #: Wait after the first attempt; it doubles, up to 30 s.
     first_wait_seconds: float = 1.0
 
     def __post_init__(self) -> None:
         host = self.endpoint.removeprefix("https://").removeprefix("http://").rstrip("/")
         if not host or "/" in host or any(map(str.isspace, host)):
             raise ConfigurationError(
-                f"GOOGLE_VISION_ENDPOINT is {self.endpoint!r}: give a host such as eu-vision.googleapis.com"
+                f"GOOGLE_VISION_ENDPOINT is {self.endpoint!r}: set a host such as eu-vision.googleapis.com"
             )
         if self.endpoint.startswith("http://") and not _is_loopback(host):
             raise ConfigurationError(
-                f"GOOGLE_VISION_ENDPOINT {self.endpoint} is plain text on another machine: "
-                "give the host alone"
+                f"GOOGLE_VISION_ENDPOINT {self.endpoint} is plain text on another machine: set only the host"
             )
         object.__setattr__(self, "endpoint", host)
         if self.montage_images < 1:
-            raise ConfigurationError("GOOGLE_VISION_MONTAGE must be 1 or more: 1 sends each frame by itself")
+            raise ConfigurationError("GOOGLE_VISION_MONTAGE must be 1 or more: 1 sends each frame separately")
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the endpoint is on this machine, where the channel is plain text."""
+        """Whether the endpoint is a loopback address, with a plain-text channel."""
         return _is_loopback(self.endpoint)
 
     @property
     def has_credentials(self) -> bool:
-        """Whether there is something to sign in with, right or wrong."""
+        """Whether credentials are set; they may be invalid."""
         return bool(self.credentials_json or self.credentials_file)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "VisionSettings":
-        """From variables, as in a container with the secret ``google-vision``.
+        """Build the settings from environment variables, as in a container with the secret ``google-vision``.
 
-        ``GOOGLE_APPLICATION_CREDENTIALS_JSON`` or ``GOOGLE_VISION_CREDENTIALS_JSON`` holds a key's content;
-        ``GOOGLE_APPLICATION_CREDENTIALS`` a file's path, or the content, as some deployments have it.
-        Also ``GOOGLE_VISION_ENDPOINT``, ``GOOGLE_VISION_LANGUAGE_HINTS`` (``zh,en``) and
-        ``GOOGLE_VISION_MONTAGE``.
+        ``GOOGLE_APPLICATION_CREDENTIALS_JSON`` or ``GOOGLE_VISION_CREDENTIALS_JSON`` holds a key's content,
+        ``GOOGLE_APPLICATION_CREDENTIALS`` a file's path or, in some deployments, the content. The others are
+        ``GOOGLE_VISION_ENDPOINT``, ``GOOGLE_VISION_LANGUAGE_HINTS`` (``zh,en``) and
+        ``GOOGLE_VISION_MONTAGE``. Raises :class:`ConfigurationError` for an invalid value.
         """
         content = next((environ[name] for name in _JSON_VARIABLES if environ.get(name, "").strip()), "")
         file = environ.get(_FILE_VARIABLE, "").strip()
@@ -77,7 +76,7 @@ class VisionSettings:
             content, file = content or file, ""
         montage = environ.get("GOOGLE_VISION_MONTAGE", "").strip() or str(cls.montage_images)
         if not montage.isdecimal():
-            raise ConfigurationError(f"GOOGLE_VISION_MONTAGE is {montage!r}: give a number of frames")
+            raise ConfigurationError(f"GOOGLE_VISION_MONTAGE is {montage!r}: set a number of frames")
         return cls(
             credentials_json=content,
             credentials_file=Path(file) if file else None,
@@ -88,7 +87,7 @@ class VisionSettings:
 
 
 def language_codes(text: str) -> tuple[str, ...]:
-    """``zh, en`` as ``("zh", "en")``; nothing for an empty text."""
+    """Split ``zh, en`` into ``("zh", "en")``; an empty text into ``()``."""
     return tuple(code.strip() for code in text.split(",") if code.strip())
 
 

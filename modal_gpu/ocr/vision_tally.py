@@ -1,12 +1,12 @@
-"""How many images Google bills. Light: imports nothing of Google."""
+"""Counter of the images that Google bills. Imports nothing of Google."""
 
 import threading
 
 
 class ImageTally:
-    """Counts over all engines of a process, whichever threads they are in.
+    """A thread-safe counter shared by all engines of a process.
 
-    Unpickled in another process it begins at 0: that one counts for itself.
+    Unpickled in another process it starts at 0.
     """
 
     def __init__(self) -> None:
@@ -15,7 +15,7 @@ class ImageTally:
 
     @property
     def count(self) -> int:
-        """Images so far."""
+        """Number of images so far."""
         return self._count
 
     def add(self, images: int = 1) -> None:

@@ -108,7 +108,7 @@ def test_an_engine_is_never_used_by_two_workers_at_once():
 
 
 def test_an_engine_that_cannot_be_made_is_an_error_at_once(tmp_path):
-    with pytest.raises(OcrError, match="is not there"):
+    with pytest.raises(OcrError, match="does not exist"):
         OcrPool(lambda: RapidOcrEngine(RapidOcrSettings(detection_model=tmp_path / "none.onnx")), 2)
 
 

@@ -83,7 +83,7 @@ def test_the_engine_gets_blue_first_as_opencv_has_it(frame_engine, monkeypatch):
 )
 def test_a_missing_model_file_is_named(field, what, tmp_path):
     missing = tmp_path / "korean.onnx"
-    with pytest.raises(OcrError, match=f"{what} .*korean.onnx is not there"):
+    with pytest.raises(OcrError, match=f"{what} .*korean.onnx does not exist"):
         RapidOcrEngine(RapidOcrSettings(**{field: missing}))
 
 
@@ -99,7 +99,7 @@ def test_a_file_that_is_no_model_is_an_error(tmp_path):
 def test_a_recognition_model_without_a_dictionary_asks_for_one():
     """RapidOCR would download a Chinese dictionary. The detection model stands in: it holds none."""
     model = Path(rapidocr.__file__).parent / "models" / "PP-OCRv6_det_small.onnx"
-    with pytest.raises(OcrError, match="holds no character dictionary"):
+    with pytest.raises(OcrError, match="contains no character dictionary"):
         RapidOcrEngine(RapidOcrSettings(recognition_model=model))
 
 

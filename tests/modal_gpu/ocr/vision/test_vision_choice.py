@@ -53,7 +53,7 @@ def test_vision_is_the_default_where_its_secret_is(environ: dict[str, str], expe
 
 
 def test_an_engine_that_is_not_known_is_refused():
-    with pytest.raises(ConfigurationError, match="'tesseract': give one of rapidocr, google_vision"):
+    with pytest.raises(ConfigurationError, match="'tesseract': set it to one of rapidocr, google_vision"):
         default_engine({"OCR_ENGINE": "tesseract"})
 
 
@@ -84,7 +84,7 @@ def test_a_key_is_taken_as_content_or_as_a_file_under_each_of_its_names(key, tmp
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("no json, s3cret-value", "holds no JSON"),
+        ("no json, s3cret-value", "contains no JSON"),
         ('["s3cret-value"]', "no service account"),
         ('{"type": "other", "private_key": "s3cret-value"}', "no service account"),
         ('{"type": "service_account", "private_key": "s3cret-value"}', "damaged service_account key"),
