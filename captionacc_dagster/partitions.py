@@ -2,4 +2,7 @@
 
 import dagster as dg
 
-videos = dg.DynamicPartitionsDefinition(name="videos")
+#: Name of the set, as Dagster's instance takes it.
+VIDEO_PARTITIONS = "videos"
+
+videos = dg.DynamicPartitionsDefinition(name=VIDEO_PARTITIONS)

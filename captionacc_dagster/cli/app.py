@@ -1,4 +1,4 @@
-"""The command line's app, its console, and the parts that its commands open."""
+"""The Typer app, its consoles, and the parts of the platform that commands open."""
 
 import re
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from captionacc_dagster.settings import Settings, get_settings
 from modal_gpu.errors import InvalidIdError
 from modal_gpu.storage import ObjectStore
 
-# Without emoji codes: in a name or a caption, `:cat:` is text.
+# No emoji codes: `:cat:` in a name or a caption is plain text.
 console = Console(emoji=False)
-#: What is said of a command beside what it gives, which may be read by a program.
+#: For messages beside the result: a program may be reading standard output.
 notes = Console(stderr=True, emoji=False)
 app = typer.Typer(
     name="captionacc",
@@ -46,43 +46,44 @@ def _options_before_the_command(
     """Hold the options that come before a command."""
 
 
-#: Of every command that serves. Not 0: the port that the system chooses then would be announced nowhere.
-PortOption = Annotated[int | None, typer.Option(help="port to serve on", min=1, max=65535)]
-#: What would break a line of a terminal: the characters of ``captionacc.clean_name``, and half surrogates.
+#: For every command that serves. 0 is refused: nothing would announce the port that the system chose.
+PortOption = Annotated[int | None, typer.Option(help="port to listen on", min=1, max=65535)]
+#: Characters that would break a line in a terminal: those that the SQL function ``clean_name`` replaces,
+#: and lone surrogates.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-#: Videos of one name that are looked at.
+#: Videos with the same name that are considered.
 _MOST_MATCHES = 100
 
 
 def printable(text: object) -> str:
-    """Text from outside, such as a file's name, on one line: U+FFFD for what a terminal would obey."""
+    """Return text from outside, such as a file name, on one line, with U+FFFD for control characters."""
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(text))
 
 
 def say(sentence: str) -> None:
-    """Print one line that may hold names: nothing in it is markup, and it is not broken in two."""
+    """Print one line that may contain names: without markup, and never wrapped."""
     console.print(printable(sentence), highlight=False, markup=False, soft_wrap=True)
 
 
 def note(sentence: str) -> None:
-    """As :func:`say`, on standard error: it is no part of the command's result."""
+    """Print one line as :func:`say` does, but on standard error: it is not part of the result."""
     notes.print(printable(sentence), highlight=False, markup=False, soft_wrap=True)
 
 
 class Use(Enum):
-    """What a command does with its home."""
+    """The ways in which a command uses its home."""
 
     READ = auto()
-    WRITE = auto()  #: changes what is there
-    MAKE = auto()  #: makes one where there is none
+    WRITE = auto()  #: changes an existing home
+    MAKE = auto()  #: creates the home if there is none
 
 
 @dataclass
 class Parts:
     """The platform's parts, each opened when a command first needs it.
 
-    Opening one raises :class:`NoHomeError` where there is no home and ``use`` makes none. A command that
-    changes something says where, once.
+    Opening a part raises :class:`NoHomeError` if there is no home and ``use`` is not ``MAKE``. A command that
+    changes something prints its home, once.
     """
 
     settings: Settings
@@ -90,13 +91,13 @@ class Parts:
     is_home_named: bool = False
 
     def open_home(self, part: str = "") -> None:
-        """Make the home, or make sure that it is there with its ``part``; name it for a writing command."""
+        """Create the home, or require it and its ``part``; print it for a command that writes."""
         if self.use is Use.MAKE:
             make_home(self.settings.home)
         elif part:
             require_home(self.settings.home, part)
         if self.use is not Use.READ and not self.is_home_named:
-            home = f"Home: {where(self.settings)}"
+            home = f"Home: {describe_home(self.settings)}"
             notes.print(home, style="dim", highlight=False, markup=False, soft_wrap=True)
             self.is_home_named = True
 
@@ -116,13 +117,14 @@ class Parts:
         return open_object_store(self.settings)
 
     def find_video(self, name: str, *, only_one: bool = False) -> VideoRow:
-        """A video by its id, the start of its id, or its name; of several of one name the newest, and a note.
+        """Return a video by its id, the start of its id, or its name.
 
-        Raises :class:`UnknownVideoError` for an id that is not there, and :class:`InvalidIdError`, which
-        lists the videos, where the name does not say which: for the start of several ids, a name that
-        several tenants use, and with ``only_one`` a name that several videos have.
+        Of several videos with the same name it returns the newest, and prints a note. Raises
+        :class:`UnknownVideoError` for an unknown id, and :class:`InvalidIdError`, which lists the videos, for
+        an ambiguous name: the start of several ids, a name in several tenants, and with ``only_one`` a name
+        that several videos have.
         """
-        video_id = _whole_id(name)
+        video_id = _full_id(name)
         if video_id is not None and (row := self._get_video(video_id)) is not None:
             return row
         rows = self.catalog.find_videos(name, _MOST_MATCHES)
@@ -132,13 +134,13 @@ class Parts:
             raise UnknownVideoError(f"video {video_id} is not in the catalogue")
         if not rows:
             raise InvalidIdError(
-                f"no video {printable(name)!r}; `captionacc status` lists those that there are"
+                f"no video matches {printable(name)!r}; `captionacc status` lists all videos"
             )
         newest = rows[0]
         by_id = any(row.video_id.startswith(name.lower()) for row in rows)
         if only_one or by_id or any(row.tenant_id != newest.tenant_id for row in rows):
-            raise InvalidIdError(_which_of(name, rows))
-        note(f"{_count(rows)} videos are called {newest.display_path}; this is the newest, {_told(newest)}.")
+            raise InvalidIdError(_ambiguous(name, rows))
+        note(f"{_count(rows)} videos are named {newest.display_path}; using the newest, {_label(newest)}.")
         return newest
 
     def _get_video(self, video_id: str) -> VideoRow | None:
@@ -148,7 +150,7 @@ class Parts:
             return None
 
 
-def _whole_id(name: str) -> str | None:
+def _full_id(name: str) -> str | None:
     try:
         return str(UUID(name))
     except ValueError:
@@ -159,26 +161,26 @@ def _count(rows: list[VideoRow]) -> str:
     return f"{len(rows)} or more" if len(rows) == _MOST_MATCHES else str(len(rows))
 
 
-def _told(row: VideoRow) -> str:
-    return f"{row.video_id} of {row.created_at.astimezone():%Y-%m-%d %H:%M}"
+def _label(row: VideoRow) -> str:
+    return f"{row.video_id} from {row.created_at.astimezone():%Y-%m-%d %H:%M}"
 
 
-def _which_of(name: str, rows: list[VideoRow]) -> str:
-    listed = ", ".join(_told(row) for row in rows[:5]) + (", …" if len(rows) > 5 else "")
-    return f"{_count(rows)} videos match {printable(name)!r}, newest first: {listed}; give the whole id"
+def _ambiguous(name: str, rows: list[VideoRow]) -> str:
+    listed = ", ".join(_label(row) for row in rows[:5]) + (", …" if len(rows) > 5 else "")
+    return f"{_count(rows)} videos match {printable(name)!r}, newest first: {listed}; give the full id"
 
 
 def parts(use: Use = Use.READ) -> Parts:
-    """The parts of this process's installation."""
+    """Return the parts of the installation that this process's settings describe."""
     return Parts(get_settings(), use)
 
 
-def where(settings: Settings) -> str:
-    """The home, and what is elsewhere, by the settings that say so."""
+def describe_home(settings: Settings) -> str:
+    """Return the home's path, with the catalogue or bucket that the settings place elsewhere."""
     elsewhere = []
     if not settings.has_embedded_catalogue:
         setting = "SUPABASE_URL" if settings.supabase_url else "CAPTIONACC_DATABASE_URL"
-        elsewhere.append(f"catalogue by {setting}")
+        elsewhere.append(f"catalogue from {setting}")
     if not settings.has_embedded_bucket:
         elsewhere.append(f"bucket {settings.effective_storage_url}")
     return str(settings.home) + (f" ({', '.join(elsewhere)})" if elsewhere else "")

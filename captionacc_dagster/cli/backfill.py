@@ -1,4 +1,4 @@
-"""``backfill``: bring finished videos onto a newer extents model."""
+"""``backfill``: process finished videos again with a newer extents model."""
 
 import getpass
 import shlex
@@ -15,61 +15,62 @@ from captionacc_dagster.cli.app import Parts, Use, app, console, parts
 from captionacc_dagster.resources.catalog import Backfill, BackfillChoice
 from modal_gpu.errors import CaptionAccError, ConfigurationError
 
-#: What ``--where`` takes, and how it is said in the help.
+#: Names that ``--where`` accepts, with their help texts.
 CONDITIONS = {
     "tenant": "a tenant's id",
     "video": "id, start of an id, or file name",
-    "model-version": "the model it is on now, such as extents-1",
-    "status": "ready, or reviewed; reviewed ones only when asked for",
-    "uploaded-before": "a day or a time (UTC): 2026-11-01T12:00",
-    "uploaded-after": "the same",
+    "model-version": "the model of its current captions, such as extents-1",
+    "status": "ready (the default) or reviewed",
+    "uploaded-before": "a date or a time (UTC), such as 2026-11-01T12:00",
+    "uploaded-after": "likewise",
 }
 _STATUSES = ("ready", "reviewed")
-#: Why a video is not chosen, and what there is to do about it.
+#: Reasons why the catalogue does not choose a video, each with what to do about it.
 _ADVICE = {
     "on this model": "nothing to do",
-    "reviewed": "people are through with them; --where status=reviewed chooses such",
-    "failed": "`captionacc retry` them: that makes their captions with the model in use",
-    "in work": "a run works on them; ask again later",
-    "in a backfill": "asked for already; see --list",
-    "not processed yet": "their first run uses the model in use",
-    "beyond the limit": "ask again when these are done",
+    "reviewed": "people have finished them; --where status=reviewed includes them",
+    "failed": "`captionacc retry` processes them with the current model",
+    "in work": "a run is processing them; try again later",
+    "in a backfill": "already requested; see --list",
+    "not processed yet": "their first run will use the current model",
+    "beyond the limit": "request them when these are done",
 }
-#: Failed videos that the list shows.
+#: Failed videos shown for each backfill.
 _SHOWN = 10
 
 
 class ConditionError(CaptionAccError):
-    """A ``--where`` that is none."""
+    """A ``--where`` condition is not valid."""
 
 
-_HELP = """Bring finished videos onto a newer extents model, behind all other work; people's edits stay.
+_HELP = """Process finished videos again with a newer extents model; people's edits are kept.
 
-It only says what would be done, unless with --apply. --where takes:
+Backfills have the lowest priority. Without --apply, only show what would be done. --where accepts:
 
 \b
-""" + "\n".join(f"  {name + '=…':17}{meaning}" for name, meaning in CONDITIONS.items())
+""" + "\n".join(f"  {name + '=…':19}{meaning}" for name, meaning in CONDITIONS.items())
 
 
 @app.command(help=_HELP)
 def backfill(
     model_version: Annotated[
-        str | None, typer.Option(help="the extents model to be on; the one in use when not given")
+        str | None, typer.Option(help="the extents model to use; default: the current one")
     ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
-            help="which videos, see above; of one name any may hold, of different names all must",
+            help="select videos, see above; repeat a name for alternatives, combine names to narrow",
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, max=1_000_000, help="so many at most, the newest first")
+        int | None, typer.Option(min=1, max=1_000_000, help="maximum number of videos, newest first")
     ] = None,
-    apply: Annotated[bool, typer.Option("--apply/--dry-run", help="ask for it, or only say what")] = False,
-    show: Annotated[bool, typer.Option("--list", help="say how the last backfills are doing")] = False,
+    apply: Annotated[bool, typer.Option("--apply/--dry-run", help="request it, or only show it")] = False,
+    show: Annotated[bool, typer.Option("--list", help="show the progress of recent backfills")] = False,
     cancel: Annotated[
-        str | None, typer.Option(metavar="BACKFILL", help="ask for no more of a backfill's videos")
+        str | None,
+        typer.Option(metavar="BACKFILL", help="cancel a backfill's videos that have not started"),
     ] = None,
 ) -> None:
     here = parts(Use.WRITE if apply or cancel is not None else Use.READ)
@@ -79,15 +80,15 @@ def backfill(
     if cancel is not None:
         chosen = _find(here, cancel)
         count = here.catalog.cancel_backfill(chosen.backfill_id)
-        console.print(f"Backfill {chosen.backfill_id}: {count} videos are not asked for any more.")
+        console.print(f"Backfill {chosen.backfill_id}: cancelled {count} videos that had not started.")
         return
     from captionacc_dagster.assets.versions import model_in_use
 
     in_use = model_in_use(here.settings)
     if model_version not in (None, in_use):
         raise ConfigurationError(
-            f"the functions use the model {in_use}, so a backfill cannot lead to {model_version}: set "
-            "EXTENTS_MODEL to its file (on Modal: and deploy), for this command and for the platform"
+            f"the functions use the model {in_use}, so a backfill cannot produce {model_version}: set "
+            "EXTENTS_MODEL to its file for this command and for the platform (on Modal, deploy again)"
         )
     conditions = read_conditions(here, where or [])
     choice = here.catalog.request_backfill(
@@ -96,21 +97,21 @@ def backfill(
     _report(choice, in_use)
     if choice.backfill_id:
         console.print(
-            f"Backfill {choice.backfill_id} is asked for. A running platform takes "
-            f"{here.settings.backfill_queue} at a time, behind all other work; "
-            "`captionacc backfill --list` says how it is doing.",
+            f"Backfill {choice.backfill_id} requested. A running platform processes "
+            f"{here.settings.backfill_queue} videos at a time, at the lowest priority; "
+            "`captionacc backfill --list` shows its progress.",
             highlight=False,
         )
     elif choice.chosen:
         console.print(
-            f"Nothing was asked for; `{_again(model_version, where, limit)}` does it.",
+            f"Nothing was requested; run `{_apply_command(model_version, where, limit)}` to request it.",
             highlight=False,
             markup=False,
         )
 
 
 def read_conditions(here: Parts, given: Sequence[str]) -> dict[str, list[str]]:
-    """``NAME=VALUE`` as the catalogue takes them. Raises :class:`ConditionError` for one that is none."""
+    """Parse ``NAME=VALUE`` conditions for the catalogue. Raises :class:`ConditionError`."""
     conditions: dict[str, list[str]] = {}
     for text in given:
         name, sign, value = text.partition("=")
@@ -124,7 +125,7 @@ def read_conditions(here: Parts, given: Sequence[str]) -> dict[str, list[str]]:
 
 def _value(here: Parts, name: str, value: str) -> str:
     if name == "status" and value not in _STATUSES:
-        raise ConditionError(f"--where status={value}: the status is one of {', '.join(_STATUSES)}")
+        raise ConditionError(f"--where status={value}: the status must be one of {', '.join(_STATUSES)}")
     if name == "tenant":
         try:
             return here.catalog.get_tenant(str(uuid.UUID(value))).tenant_id
@@ -142,7 +143,7 @@ def _moment(name: str, value: str) -> str:
         moment = datetime.fromisoformat(value)
     except ValueError:
         raise ConditionError(
-            f"--where {name}={value}: give a day or a time such as 2026-11-01 or 2026-11-01T12:00"
+            f"--where {name}={value}: give a date or a time such as 2026-11-01 or 2026-11-01T12:00"
         ) from None
     if moment.time() == time(0) and len(value) == len(date.min.isoformat()):
         moment = datetime.combine(moment.date(), time(0), UTC)
@@ -152,13 +153,13 @@ def _moment(name: str, value: str) -> str:
 def _report(choice: BackfillChoice, model: str) -> None:
     seen = choice.chosen + sum(choice.skipped.values())
     console.print(
-        f"{choice.chosen} of {seen} videos are chosen for {model}"
+        f"{choice.chosen} of {seen} videos selected for {model}"
         + (": " + _models(choice.former_models) if choice.chosen else "."),
         highlight=False,
     )
     if choice.sample:
         table = Table(box=None, pad_edge=False)
-        for heading in ("video", "file", "on", "tenant"):
+        for heading in ("video", "file", "model", "tenant"):
             table.add_column(heading)
         for video in choice.sample:
             name, former = escape(video["display_path"]), video["model_version"] or "?"
@@ -168,7 +169,7 @@ def _report(choice: BackfillChoice, model: str) -> None:
         console.print(table, highlight=False)
     if choice.skipped:
         table = Table(box=None, pad_edge=False)
-        for heading in ("not chosen", "why", ""):
+        for heading in ("not selected", "reason", ""):
             table.add_column(heading)
         for reason, count in sorted(choice.skipped.items(), key=lambda item: -item[1]):
             table.add_row(str(count), reason, _ADVICE.get(reason, ""))
@@ -179,8 +180,8 @@ def _models(former: dict[str, int]) -> str:
     return ", ".join(f"{count} on {model or 'an unknown model'}" for model, count in sorted(former.items()))
 
 
-def _again(model_version: str | None, where: Sequence[str] | None, limit: int | None) -> str:
-    """The same command with ``--apply``."""
+def _apply_command(model_version: str | None, where: Sequence[str] | None, limit: int | None) -> str:
+    """Return the same command with ``--apply``."""
     words = ["captionacc", "backfill"]
     words += ["--model-version", model_version] if model_version else []
     words += [word for text in where or () for word in ("--where", text)]
@@ -192,17 +193,18 @@ def _find(here: Parts, name: str) -> Backfill:
     rows = [row for row in here.catalog.list_backfills(1000) if row.backfill_id.startswith(name.lower())]
     if len(rows) != 1:
         raise ConditionError(
-            f"{len(rows) or 'no'} backfills begin with {name!r}; `captionacc backfill --list` shows them"
+            f"{len(rows) or 'no'} backfills have an id that begins with {name!r}; "
+            "`captionacc backfill --list` shows them"
         )
     return rows[0]
 
 
 def _show(here: Parts, backfills: Sequence[Backfill]) -> None:
     if not backfills:
-        console.print("No backfill was asked for.")
+        console.print("No backfills.")
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("backfill", "asked for", "by", "model", "where"):
+    for heading in ("backfill", "requested", "by", "model", "where"):
         table.add_column(heading)
     counted = ("waiting", "handed_out", "done", "skipped", "failed", "cancelled")
     for heading in counted:

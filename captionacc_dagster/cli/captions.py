@@ -1,4 +1,4 @@
-"""``captions`` and ``export``: what came out."""
+"""``captions`` and ``export``: a video's captions on the screen or in a file."""
 
 import json
 import sys
@@ -22,11 +22,11 @@ from modal_gpu.timeline import Timeline
 
 
 class CaptionsMissingError(CaptionAccError):
-    """A command needs captions that are not there yet."""
+    """A command needs captions that do not exist yet."""
 
 
 class SubtitleFormat(StrEnum):
-    """Formats of ``export``."""
+    """The formats of ``export``."""
 
     srt = "srt"
     vtt = "vtt"
@@ -34,26 +34,28 @@ class SubtitleFormat(StrEnum):
 
 
 def load_captions(here: Parts, row: VideoRow) -> list[Caption]:
-    """A video's captions; :class:`CaptionsMissingError` says why there are none yet."""
+    """Return a video's captions. Raises :class:`CaptionsMissingError` if there are none yet."""
     keys = VideoKeys(row.tenant_id, row.video_id)
     try:
         return read_captions(here.object_store.get(keys.captions_db))
     except ObjectNotFoundError:
         raise CaptionsMissingError(
-            f"video {row.video_id} has no captions yet; `captionacc status {row.video_id[:8]}` says why"
+            f"video {row.video_id} has no captions yet; `captionacc status {row.video_id[:8]}` shows why"
         ) from None
 
 
 def captions_table(captions: list[Caption], timeline: Timeline) -> Table:
-    """Start, end, text and how sure each is."""
+    """Build a table of start, end, text and confidence."""
     table = Table(box=None, pad_edge=False)
     table.add_column("start", justify="right", no_wrap=True)
     table.add_column("end", justify="right", no_wrap=True)
     table.add_column("text", overflow="fold")
-    table.add_column("sure", justify="right")
+    table.add_column("confidence", justify="right")
     for start, end, caption in shown(captions, timeline):
-        sure = "person" if caption.text is not None else f"{caption.ocr_confidence or 0:.2f}"
-        table.add_row(clock(start / 1000), clock(end / 1000), caption.best_text.replace("\n", " / "), sure)
+        confidence = "person" if caption.text is not None else f"{caption.ocr_confidence or 0:.2f}"
+        table.add_row(
+            clock(start / 1000), clock(end / 1000), caption.best_text.replace("\n", " / "), confidence
+        )
     return table
 
 
@@ -74,10 +76,10 @@ def export(
     video: Video,
     format: Annotated[
         SubtitleFormat | None,
-        typer.Option("--format", "-f", help="by the file's ending when left out, or srt"),
+        typer.Option("--format", "-f", help="default: from the file's extension, else srt"),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="standard output when left out, or -")
+        Path | None, typer.Option("--output", "-o", help="a file; default, and -: standard output")
     ] = None,
     force: Force = False,
 ) -> None:
@@ -99,17 +101,17 @@ def export(
 
 
 def _format(given: SubtitleFormat | None, output: Path | None) -> SubtitleFormat:
-    """The format that is meant; :class:`OutputFileError` where none is, or two are."""
+    """Return the format to write. Raises :class:`OutputFileError` if it is unclear or contradictory."""
     if output is None or is_stream(output):
         return given or SubtitleFormat.srt
     ending = output.suffix.lower()
     meant = next((one for one in SubtitleFormat if ending == f".{one}"), given)
     if meant is None:
         raise OutputFileError(
-            f"{output}: the ending tells no format: let it be .srt, .vtt or .json, or give `--format`"
+            f"{output}: no format follows from its name: end it in .srt, .vtt or .json, or give `--format`"
         )
     if given not in (None, meant):
-        raise OutputFileError(f"{output} would hold {given}, by `--format`: let it end in .{given}")
+        raise OutputFileError(f"{output} contradicts `--format {given}`: end it in .{given}")
     return meant
 
 

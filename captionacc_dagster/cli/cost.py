@@ -1,4 +1,4 @@
-"""``cost``: what was spent, what a video would cost, and the limits."""
+"""``cost``: spending by month, estimates for a video, and limits."""
 
 import json
 import math
@@ -19,17 +19,15 @@ from captionacc_dagster.resources.catalog import CostLine, InvalidArgumentError
 from captionacc_dagster.resources.compute import FanOut
 from captionacc_dagster.settings import Settings
 
-cost_app = typer.Typer(
-    help="Say what remote compute costs, by tenant, function and month (UTC).", invoke_without_command=True
-)
+cost_app = typer.Typer(help="Show and limit the cost of remote compute.", invoke_without_command=True)
 app.add_typer(cost_app, name="cost")
 
-#: Largest amount of a limit; more is a slip of the finger, and `off` is no limit.
+#: Largest amount of a limit: more is taken for a typing error, and `off` means no limit.
 MAX_DOLLARS = 1e9
-#: Largest side of a video's frames.
+#: Largest accepted side of a frame, in pixels.
 MAX_SIDE = 16_384
 
-TenantId = Annotated[str | None, typer.Option("--tenant", metavar="UUID", help="One tenant only.")]
+TenantId = Annotated[str | None, typer.Option("--tenant", metavar="UUID", help="Only this tenant.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -37,20 +35,21 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def cost(
     context: typer.Context,
     tenant: TenantId = None,
-    months: Annotated[int, typer.Option(min=1, max=120, help="Months, this one included.")] = 3,
+    months: Annotated[int, typer.Option(min=1, max=120, help="Number of months, including this one.")] = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Show what was spent. Calls that ended after their run had died are charged first."""
+    """Show the cost of remote compute by tenant, function and month (UTC)."""
     if context.invoked_subcommand is not None:
         return
     here = parts()
+    # Calls that ended after their run had died are not charged yet.
     charge_abandoned(here.catalog, cost_policy(here.settings))
     lines = here.catalog.cost_report(_month_start(datetime.now(UTC), months - 1), tenant_id=tenant)
     if as_json:
         _print_json([asdict(line) for line in lines])
         return
     if not lines:
-        console.print("Nothing was processed in this time.")
+        console.print("Nothing was processed in this period.")
         return
     _print_report(lines)
 
@@ -62,15 +61,17 @@ def estimate_cost(
     ],
     resolution: Annotated[str, typer.Option(metavar="WIDTHxHEIGHT")] = f"{ASSUMED_SIZE[0]}x{ASSUMED_SIZE[1]}",
     containers: Annotated[
-        int, typer.Option(min=1, max=1000, help="Containers at once for one function.")
+        int, typer.Option(min=1, max=1000, help="Maximum number of containers per function.")
     ] = 10,
     captions: Annotated[
         int | None,
-        typer.Option(min=0, max=10_000_000, help="Captions in it; by default those of a talking video."),
+        typer.Option(
+            min=0, max=10_000_000, help="Number of captions; default: as in a video full of speech."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Calculate what a video would cost on Modal, as it is deployed by these settings. Asks nobody."""
+    """Estimate the cost of a video on Modal, as these settings deploy it. Makes no network call."""
     settings = parts().settings
     policy = cost_policy(settings)
     width, height = _resolution(resolution)
@@ -89,18 +90,18 @@ def estimate_cost(
 @cost_app.command()
 def limit(
     tenant: TenantId = None,
-    tier: Annotated[str | None, typer.Option(help="A tier, such as free, for all its tenants.")] = None,
+    tier: Annotated[str | None, typer.Option(help="All tenants of a tier, such as free.")] = None,
     video_usd: Annotated[
-        str | None, typer.Option(metavar="AMOUNT", help="What one video may cost in all; off, or default.")
+        str | None, typer.Option(metavar="AMOUNT", help="Limit for a video: a number, off or default.")
     ] = None,
     month_usd: Annotated[
-        str | None, typer.Option(metavar="AMOUNT", help="What a month may cost; off, or default.")
+        str | None, typer.Option(metavar="AMOUNT", help="Limit for a month: a number, off or default.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show or set limits, in US dollars. Without an amount they are shown.
+    """Show cost limits, or set them, in US dollars.
 
-    `off` is no limit; `default` is the tier's for a tenant, and the installation's for a tier.
+    `off` removes the limit. `default` uses the tier's limit for a tenant, and the installation's for a tier.
     """
     changes = video_usd is not None or month_usd is not None
     here = parts(Use.WRITE if changes else Use.READ)
@@ -127,12 +128,12 @@ def limit(
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("tenant", f"{row.name} ({row.tenant_id}), tier {row.tier}")
-    table.add_row("a video may cost", _limit_words(costs.video_limit_usd))
-    table.add_row("a month may cost", _limit_words(costs.month_limit_usd))
+    table.add_row("limit per video", _limit_words(costs.video_limit_usd))
+    table.add_row("limit per month", _limit_words(costs.month_limit_usd))
     table.add_row("spent this month", _dollars(costs.month_spent_usd))
-    table.add_row("set aside for work that runs", _dollars(costs.reserved_usd))
+    table.add_row("reserved for running work", _dollars(costs.reserved_usd))
     if row.quota_exempt:
-        table.add_row("", "No limit applies: the tenant is exempt from quotas.")
+        table.add_row("", "The tenant is exempt from quotas: no limit applies.")
     console.print(table, highlight=False, markup=False)
 
 
@@ -140,7 +141,7 @@ def _limit_tier(here: Parts, tier: str, video_usd: str | None, month_usd: str | 
     catalog = here.catalog
     rows = {row.tier: row for row in catalog.list_access_tiers()}
     if tier not in rows:
-        raise InvalidArgumentError(f"tier {tier!r} does not exist; there are {', '.join(rows)}")
+        raise InvalidArgumentError(f"tier {tier!r} does not exist; the tiers are {', '.join(rows)}")
     row = rows[tier]
     if video_usd is not None or month_usd is not None:
         row = catalog.set_tier_cost_limits(
@@ -156,11 +157,11 @@ def _limit_tier(here: Parts, tier: str, video_usd: str | None, month_usd: str | 
         "the installation's limit" if amount is None else _limit_words(_finite(amount))
         for amount in amounts.values()
     )
-    console.print(f"tier {tier}: a video may cost {video}, a tenant's month {month}", highlight=False)
+    console.print(f"tier {tier}: per video {video}, per tenant and month {month}", highlight=False)
 
 
 def _chosen(given: str | None, now: float | None) -> float | None:
-    """The amount that an option names; what is in force where it is not given."""
+    """Return the amount that an option gives, or ``now``, the current one, if it is not given."""
     if given is None:
         return now
     word = given.strip().lower()
@@ -172,7 +173,7 @@ def _chosen(given: str | None, now: float | None) -> float | None:
         amount = -1.0
     if not 0 <= amount <= MAX_DOLLARS:
         raise InvalidArgumentError(
-            f"{given[:40]!r} is no amount in US dollars: give one such as 12.50, off or default"
+            f"{given[:40]!r} is not an amount in US dollars: give one such as 12.50, off or default"
         )
     return amount
 
@@ -188,13 +189,13 @@ def _resolution(text: str) -> tuple[int, int]:
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
         shown = text if len(text) <= 40 else f"{text[:40]}…"
         raise InvalidArgumentError(
-            f"{shown!r} is no resolution: give one such as 1920x1080, at most {MAX_SIDE} a side"
+            f"{shown!r} is not a resolution: give one such as 1920x1080, at most {MAX_SIDE} pixels a side"
         )
     return width, height
 
 
 def _month_start(moment: datetime, back: int) -> datetime:
-    """The first moment of the month ``back`` months before that of ``moment``."""
+    """Return the start of the month ``back`` months before the month of ``moment``."""
     months = moment.year * 12 + moment.month - 1 - back
     return datetime(months // 12, months % 12 + 1, 1, tzinfo=UTC)
 
@@ -219,7 +220,7 @@ def _print_report(lines: list[CostLine]) -> None:
     calls, seconds = sum(line.calls for line in lines), sum(line.container_seconds for line in lines)
     minutes = sum(line.processing_minutes for line in lines)
     total = _dollars(sum(line.cost_usd for line in lines))
-    table.add_row("all", "", "", str(calls), f"{seconds:.0f}", f"{minutes:.1f}", total)
+    table.add_row("total", "", "", str(calls), f"{seconds:.0f}", f"{minutes:.1f}", total)
     console.print(table, highlight=False, markup=False)
 
 
@@ -231,7 +232,7 @@ def _print_estimates(work: VideoWork, found: list[Estimate]) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("function", overflow="fold")
     table.add_column("GPU")
-    for heading in ("calls", "at once", "container s", "wall s", "images", "cost"):
+    for heading in ("calls", "parallel", "container s", "wall s", "images", "cost"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in found:
         table.add_row(
@@ -248,12 +249,12 @@ def _print_estimates(work: VideoWork, found: list[Estimate]) -> None:
     total = sum(one.usd for one in found)
     seconds, wall = sum(one.seconds for one in found), sum(one.wall_seconds for one in found)
     images = sum(one.vision_images for one in found)
-    table.add_row("all", "", "", "", f"{seconds:.0f}", f"{wall:.0f}", str(images), _dollars(total))
+    table.add_row("total", "", "", "", f"{seconds:.0f}", f"{wall:.0f}", str(images), _dollars(total))
     console.print(table, highlight=False)
 
 
 def _limit_words(amount: float | None) -> str:
-    return "anything" if amount is None else _dollars(amount)
+    return "no limit" if amount is None else _dollars(amount)
 
 
 def _finite(amount: float | None) -> float | None:

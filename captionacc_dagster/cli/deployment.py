@@ -1,4 +1,4 @@
-"""``prepare`` and ``trim``: what a deployment needs before it starts, and now and then."""
+"""``prepare`` and ``trim``: preparation of a deployment, and removal of old events."""
 
 import os
 from typing import Annotated
@@ -12,10 +12,10 @@ from captionacc_dagster.settings import Settings
 
 
 def use_dagster_home(settings: Settings, *, make: bool = False) -> None:
-    """Dagster's home of this process: the one that is there, untouched, or, with ``make``, a new one.
+    """Set ``DAGSTER_HOME`` for this process; with ``make``, create the home first if there is none.
 
-    Its configuration, and limits of pools that an operator has changed, stay as they are. Raises
-    :class:`NoHomeError` where there is none to be used.
+    An existing configuration, and pool limits that an operator has changed, are kept. Raises
+    :class:`NoHomeError` if there is no home and ``make`` is false.
     """
     from captionacc_dagster.platform.dagster_home import prepare_dagster_home
 
@@ -30,10 +30,10 @@ def use_dagster_home(settings: Settings, *, make: bool = False) -> None:
 @app.command()
 def prepare(
     tenant: Annotated[
-        str | None, typer.Option(help="also make the tenant CAPTIONACC_TENANT_ID, of this name")
+        str | None, typer.Option(help="also create the tenant CAPTIONACC_TENANT_ID, with this name")
     ] = None,
 ) -> None:
-    """Prepare a deployment, or one that was upgraded: catalogue, Dagster's tables, pools. Safe to repeat."""
+    """Prepare a new or upgraded deployment: catalogue, Dagster's tables, pools. Safe to repeat."""
     import dagster as dg
 
     from captionacc_dagster.platform.dagster_home import set_missing_pool_limits
@@ -47,7 +47,7 @@ def prepare(
     console.print(f"catalogue: {', '.join(applied) or 'up to date'}", highlight=False)
     use_dagster_home(settings, make=True)
     with dg.DagsterInstance.get() as instance:
-        # Alone: processes that make the tables at the same time can break each other.
+        # Here, in one process: several that create the tables at the same time can fail.
         instance.get_runs_count()
         instance.upgrade()
         limits = ", ".join(f"{pool} {limit}" for pool, limit in set_missing_pool_limits(instance).items())
@@ -60,10 +60,10 @@ def prepare(
 @app.command()
 def trim(
     older_than_days: Annotated[
-        float, typer.Option(click_type=FiniteRange(0, 36_500), help="age of what is removed")
+        float, typer.Option(click_type=FiniteRange(0, 36_500), help="remove what is older than this")
     ] = 60,
 ) -> None:
-    """Remove step-by-step events of runs that ended long ago, and old outcomes of stages."""
+    """Remove the step events of old runs, and old outcomes of stages."""
     import dagster as dg
 
     from captionacc_dagster.dagster_internals.retention import trim_events

@@ -1,4 +1,4 @@
-"""Files that commands write: nothing is replaced unasked, and each is there whole or not at all."""
+"""Writing output files: atomically, and replacing an existing file only with ``--force``."""
 
 import stat
 import uuid
@@ -9,7 +9,7 @@ import typer
 
 from modal_gpu.errors import CaptionAccError
 
-Force = Annotated[bool, typer.Option("--force", help="replace a file that is there")]
+Force = Annotated[bool, typer.Option("--force", help="replace existing files")]
 
 
 class OutputFileError(CaptionAccError):
@@ -17,18 +17,18 @@ class OutputFileError(CaptionAccError):
 
 
 def check_output(path: Path, *, force: bool) -> None:
-    """Raise :class:`OutputFileError` for a file that is there, unless ``force``, and for a folder."""
+    """Raise :class:`OutputFileError` for a folder, and for an existing file unless ``force``."""
     if path.is_dir():
-        raise OutputFileError(f"{path} is a folder: give a file's name")
+        raise OutputFileError(f"{path} is a folder: give a file name")
     if not force and not is_stream(path) and (path.is_file() or path.is_symlink()):
-        raise OutputFileError(f"{path} is there already, and is kept: `--force` replaces it")
+        raise OutputFileError(f"{path} exists already and was kept: `--force` replaces it")
 
 
 def write_output(path: Path, data: bytes, *, force: bool) -> None:
-    """Write ``data`` whole or not at all; a file that holds just that stays as it is.
+    """Write ``data`` atomically. A file with the same contents is left alone.
 
-    Raises :class:`OutputFileError` as :func:`check_output`, and ``OSError`` from the file system; then what
-    was there stays.
+    Raises :class:`OutputFileError` as :func:`check_output` does, and ``OSError`` from the file system; an
+    existing file is then kept.
     """
     if is_stream(path):
         path.write_bytes(data)
@@ -50,5 +50,5 @@ def write_output(path: Path, data: bytes, *, force: bool) -> None:
 
 
 def is_stream(path: Path) -> bool:
-    """Whether it is a device or a pipe; /dev/stdout is one also where it is sent to a file."""
+    """Return whether the path is a device or a pipe. /dev/stdout counts even if redirected to a file."""
     return path.is_relative_to("/dev") or (path.exists() and not path.is_file() and not path.is_dir())

@@ -1,4 +1,4 @@
-"""What ``captionacc doctor`` found, line by line."""
+"""The findings of ``captionacc doctor``, and their report."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from captionacc_dagster.cli.app import console
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's report. ``advice`` says what to do when ``ok`` is false."""
+    """One line of the doctor's report. ``advice`` says what to do if ``ok`` is false."""
 
     what: str
     ok: bool
@@ -20,15 +20,15 @@ class Finding:
     advice: str = ""
 
 
-def look_safely(
-    what: str, look: Callable[[], tuple[bool, str, str]], explain: Callable[[BaseException], tuple[str, str]]
+def check_safely(
+    what: str, check: Callable[[], tuple[bool, str, str]], explain: Callable[[BaseException], tuple[str, str]]
 ) -> Finding:
-    """The finding of one look, whatever goes wrong in it. ``explain`` gives detail and advice of an error.
+    """Run one check, and turn any error into a finding. ``explain`` returns detail and advice for an error.
 
-    Also for what is no ``Exception``: a library in Rust that panics would end the command.
+    Catches ``BaseException``, because a panic in a Rust library is not an ``Exception``.
     """
     try:
-        return Finding(what, *look())
+        return Finding(what, *check())
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:
@@ -37,7 +37,7 @@ def look_safely(
 
 
 def in_one_line(error: BaseException) -> str:
-    """Class and words of an error that nobody expected, without secrets."""
+    """Return the class and message of an unexpected error on one line, without secrets."""
     from captionacc_dagster.logs import blanked
 
     words = " ".join(blanked(str(error)).split())[:500]
@@ -45,15 +45,15 @@ def in_one_line(error: BaseException) -> str:
 
 
 def report(findings: Iterable[Finding]) -> None:
-    """Print findings, and end the command with code 1 when one of them is bad."""
+    """Print findings, and exit with code 1 if one of them is not ok."""
     table = Table(box=None, pad_edge=False, show_header=False)
-    is_well = True
+    all_ok = True
     for finding in findings:
         mark = "[green]✓[/]" if finding.ok else "[red]✗[/]"
         table.add_row(mark, finding.what, escape(finding.detail))
         if not finding.ok and finding.advice:
             table.add_row("", "", f"[yellow]{escape(finding.advice)}[/]")
-        is_well = is_well and finding.ok
+        all_ok = all_ok and finding.ok
     console.print(table, highlight=False)
-    if not is_well:
+    if not all_ok:
         raise typer.Exit(1)

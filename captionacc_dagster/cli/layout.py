@@ -1,4 +1,4 @@
-"""``layout``: look at where the captions are, change it, approve it."""
+"""``layout``: show, change and approve a video's caption layout."""
 
 import getpass
 from pathlib import Path
@@ -26,16 +26,16 @@ app.add_typer(layout_app, name="layout")
 
 
 class LayoutMissingError(CaptionAccError):
-    """A command needs a layout that is not there yet."""
+    """A command needs a layout that does not exist yet."""
 
 
 @layout_app.command()
 def show(
     video: Video,
-    picture: Annotated[Path | None, typer.Option(help="also draw it on a frame, into this JPEG")] = None,
+    picture: Annotated[Path | None, typer.Option(help="also write a JPEG of it on a frame")] = None,
     force: Force = False,
 ) -> None:
-    """Say where the captions are, and how sure that is."""
+    """Show the position of the captions, and the confidence of the analysis."""
     if picture is not None:
         _check_picture(picture, force=force)
     here = parts()
@@ -49,14 +49,14 @@ def show(
     table.add_row("anchor", f"{layout.anchor_type or '-'} at {_number(layout.anchor_position)}")
     table.add_row("confidence", _number(layout.confidence))
     caption_lines = sum(box.is_caption for box in layout.boxes)
-    table.add_row("text lines", f"{caption_lines} of captions, {len(layout.boxes) - caption_lines} others")
+    table.add_row("text lines", f"{caption_lines} in captions, {len(layout.boxes) - caption_lines} elsewhere")
     table.add_row("approved", _approval(row))
     console.print(table, highlight=False)
     if picture is not None:
         from captionacc_dagster.assets.layout_picture import layout_picture
 
         write_output(picture, layout_picture(here.object_store, keys, layout, crop), force=force)
-        say(f"Drawn into {picture}")
+        say(f"Wrote {picture}")
 
 
 @layout_app.command("set")
@@ -67,13 +67,13 @@ def set_(
     right: Annotated[float, typer.Option(click_type=FRACTION, help="fraction of the width")],
     bottom: Annotated[float, typer.Option(click_type=FRACTION, help="fraction of the height, from the top")],
 ) -> None:
-    """Approve a crop region of your own; a new one makes the captions anew."""
+    """Approve a crop region of your own. If it changes, the captions are made again."""
     _approve(video, CropRegion(left, top, right, bottom))
 
 
 @layout_app.command()
 def approve(video: Video) -> None:
-    """Approve the crop region that was found."""
+    """Approve the detected crop region."""
     _approve(video, None)
 
 
@@ -86,13 +86,13 @@ def _approve(name: str, crop: CropRegion | None) -> None:
     here.catalog.approve_layout(row.video_id, getpass.getuser(), crop)
     say(
         f"Approved {row.display_path}: left {crop.crop_left:.4f}, top {crop.crop_top:.4f}, right "
-        f"{crop.crop_right:.4f}, bottom {crop.crop_bottom:.4f}. A running platform makes its captions now."
+        f"{crop.crop_right:.4f}, bottom {crop.crop_bottom:.4f}. A running platform now makes its captions."
     )
 
 
 def _check_picture(picture: Path, *, force: bool) -> None:
     if picture.suffix.lower() not in (".jpg", ".jpeg") and not is_stream(picture):
-        raise OutputFileError(f"{picture} would hold a JPEG: let it end in .jpg")
+        raise OutputFileError(f"{picture} would contain a JPEG: end it in .jpg")
     check_output(picture, force=force)
 
 
@@ -101,7 +101,7 @@ def _read(object_store: ObjectStore, keys: VideoKeys) -> LayoutFile:
         return read_layout(object_store.get(keys.layout_db))
     except ObjectNotFoundError:
         raise LayoutMissingError(
-            f"video {keys.video_id} has no layout yet; `captionacc status {keys.video_id[:8]}` says why"
+            f"video {keys.video_id} has no layout yet; `captionacc status {keys.video_id[:8]}` shows why"
         ) from None
 
 

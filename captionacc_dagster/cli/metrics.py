@@ -1,14 +1,17 @@
-"""``metrics``: Prometheus metrics and health, and a watch on the daemon that sensors depend on."""
+"""``metrics``: Prometheus metrics, health, and a watch on the sensor daemon."""
 
 import logging
 import threading
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from captionacc_dagster.cli.app import PortOption, app, console, parts
 from captionacc_dagster.cli.deployment import use_dagster_home
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 _log = logging.getLogger(__name__)
 WATCH_SECONDS = 60
@@ -16,10 +19,10 @@ WATCH_SECONDS = 60
 
 @app.command()
 def metrics(
-    host: Annotated[str | None, typer.Option(help="address to serve on")] = None,
+    host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
     port: PortOption = None,
 ) -> None:
-    """Serve /metrics for Prometheus, /healthz for the platform and /livez for this process."""
+    """Serve /metrics for Prometheus, /healthz for the platform's health and /livez for this process's."""
     import dagster as dg
 
     from captionacc_dagster.definitions import defs
@@ -45,7 +48,7 @@ def metrics(
             daemon=True,
         )
         watch.start()
-        console.print(f"Metrics on http://{host}:{port}/metrics, health on /healthz", highlight=False)
+        console.print(f"Metrics at http://{host}:{port}/metrics, health on /healthz", highlight=False)
         try:
             serve(application, host, port)
         finally:
@@ -53,11 +56,15 @@ def metrics(
 
 
 def watch_sensor_daemon(
-    instance, webhook: str | None, silent_seconds: float, repeat_seconds: float, ended: threading.Event
+    instance: "dg.DagsterInstance",
+    webhook: str | None,
+    silent_seconds: float,
+    repeat_seconds: float,
+    ended: threading.Event,
 ) -> None:
-    """Tell of the one silence that the ``alerts`` sensor cannot: that of the daemon it runs in.
+    """Alert on the one silence that the ``alerts`` sensor cannot report: that of its own daemon.
 
-    Runs until ``ended``; a storage that does not answer is told as well.
+    Runs until ``ended``. Also alerts if Dagster's storage does not answer.
     """
     from captionacc_dagster.operations.alerting import Alert, AlertLimits, Seen, Told, find_alerts, tell
     from captionacc_dagster.operations.health import SENSOR_DAEMON, observe_dagster
@@ -70,7 +77,7 @@ def watch_sensor_daemon(
             found = find_alerts(seen, AlertLimits(silent_seconds=silent_seconds), now)
             alerts = [alert for alert in found if alert.key == f"daemon/{SENSOR_DAEMON}"]
         except Exception as error:
-            # Its message may hold an address with a password.
+            # The error's message may contain an address with a password.
             alerts = [Alert("dagster", f"Dagster's storage does not answer ({type(error).__name__})")]
         told, said = tell(alerts, told, webhook, now, repeat_seconds)
         if said:

@@ -1,9 +1,9 @@
-"""``captionacc doctor --modal``: what the remote functions need, and how to set up what is missing."""
+"""``captionacc doctor --modal``: checks of what the remote functions need, with how to set it up."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from captionacc_dagster.cli.findings import Finding, in_one_line, look_safely
+from captionacc_dagster.cli.findings import Finding, check_safely, in_one_line
 from modal_gpu.deployment.models import VolumeModels, verify_models
 from modal_gpu.deployment.settings import (
     FUNCTIONS,
@@ -15,14 +15,14 @@ from modal_gpu.deployment.settings import (
     ModalSettings,
 )
 
-#: One look: whether it is well, and what was seen.
-Look = Callable[[], tuple[bool, str]]
+#: One check: whether the thing is ok, and a detail about it.
+Check = Callable[[], tuple[bool, str]]
 
 
 def modal_findings(client: Any, settings: ModalSettings) -> Iterator[Finding]:
-    """Look at the token, then at everything that is reached with it.
+    """Check the token, then everything that needs it.
 
-    ``client`` has the surface of the module ``modal``. Without a usable token there is one finding only.
+    ``client`` is the module ``modal``. Without a usable token there is only one finding.
     """
     env = f" --env {settings.environment}" if settings.environment else ""
     deploy = f"deploy it: `modal deploy{env} modal_gpu/app.py`"
@@ -34,13 +34,13 @@ def modal_findings(client: Any, settings: ModalSettings) -> Iterator[Finding]:
     if not token.ok:
         return
 
-    def named(kind: str, name: str, **options: Any) -> Look:
-        def look() -> tuple[bool, str]:
+    def named(kind: str, name: str, **options: Any) -> Check:
+        def check() -> tuple[bool, str]:
             handle = getattr(client, kind).from_name(name, environment_name=settings.environment, **options)
             handle.hydrate()
             return True, name
 
-        return look
+        return check
 
     def app() -> tuple[bool, str]:
         client.App.lookup(settings.app_name, environment_name=settings.environment)
@@ -72,9 +72,9 @@ def modal_findings(client: Any, settings: ModalSettings) -> Iterator[Finding]:
     )
 
 
-def _finding(what: str, look: Look, advice: str) -> Finding:
-    # Whatever the client raises is what there is to say; its messages name the object.
-    return look_safely(what, lambda: (*look(), advice), lambda error: (in_one_line(error), advice))
+def _finding(what: str, check: Check, advice: str) -> Finding:
+    # The messages of the client's errors name the object.
+    return check_safely(what, lambda: (*check(), advice), lambda error: (in_one_line(error), advice))
 
 
 def _token(client: Any) -> tuple[bool, str]:
@@ -82,13 +82,13 @@ def _token(client: Any) -> tuple[bool, str]:
     return True, "Modal accepts it"
 
 
-def _function(client: Any, settings: ModalSettings, name: str) -> Look:
-    def look() -> tuple[bool, str]:
+def _function(client: Any, settings: ModalSettings, name: str) -> Check:
+    def check() -> tuple[bool, str]:
         client.Function.from_name(settings.app_name, name, environment_name=settings.environment).hydrate()
         own = settings.function(name)
         return True, f"{name} (set to {own.gpu or 'no GPU'}, {own.timeout_seconds} s)"
 
-    return look
+    return check
 
 
 def _model(client: Any, settings: ModalSettings) -> tuple[bool, str]:
@@ -96,6 +96,9 @@ def _model(client: Any, settings: ModalSettings) -> tuple[bool, str]:
         client.Volume.from_name(MODEL_VOLUME, environment_name=settings.environment), MODEL_VOLUME
     )
     if not settings.extents_model:
-        return True, f"the shipped one; {len(models.list())} on the volume"
+        return True, f"the bundled one; {len(models.list())} on the volume"
     [verdict] = verify_models(models, [settings.extents_model])
-    return not verdict.problem, verdict.problem or f"{verdict.name}, sha256 {verdict.sha256[:8]}… as named"
+    return (
+        not verdict.problem,
+        verdict.problem or f"{verdict.name}, sha256 {verdict.sha256[:8]}… as in its name",
+    )

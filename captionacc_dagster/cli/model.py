@@ -1,4 +1,4 @@
-"""``model``: checkpoints of the extents network, on Modal's volume or in a folder."""
+"""``model``: checkpoints of the extents network, on the Modal volume or in a folder."""
 
 import importlib
 import tempfile
@@ -19,40 +19,40 @@ from modal_gpu.deployment.settings import MODEL_VOLUME, modal_settings
 from modal_gpu.errors import CaptionAccError, ConfigurationError, RemoteUnavailableError
 from modal_gpu.extents.checkpoint import Checkpoint, CheckpointError
 
-model_app = typer.Typer(help="Keep, list and verify models of the extents network.", no_args_is_help=True)
+model_app = typer.Typer(help="Store, list and verify models of the extents network.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
 
 OnModal = Annotated[
     bool | None,
     typer.Option(
-        "--modal/--local", help="The Modal volume or a folder here; by MODAL_ENABLED when not given."
+        "--modal/--local", help="The Modal volume or a local folder. Default: as MODAL_ENABLED says."
     ),
 ]
 Folder = Annotated[
-    Path | None, typer.Option(help="The folder, instead of `models` in CAPTIONACC_HOME.", file_okay=False)
+    Path | None, typer.Option(help="A folder other than `models` in CAPTIONACC_HOME.", file_okay=False)
 ]
 Version = Annotated[
-    str, typer.Option("--model-version", help="Version that results will name, such as extents-2.")
+    str, typer.Option("--model-version", help="Version recorded with results, such as extents-2.")
 ]
 
 
 @model_app.command()
 def upload(
     checkpoint: Annotated[
-        Path, typer.Option(help="A .safetensors file, or a .pt file with tensors only.", dir_okay=False)
+        Path, typer.Option(help="A .safetensors file, or a .pt file of tensors only.", dir_okay=False)
     ],
     model_version: Version,
     modal: OnModal = None,
     folder: Folder = None,
 ) -> None:
-    """Keep a trained model under its version and hash."""
-    with _store(modal, folder, is_made=True) as store:
-        _say_added(store, *add_model(store, checkpoint, model_version))
+    """Store a trained model under its version and hash."""
+    with _store(modal, folder, create=True) as store:
+        _report_added(store, *add_model(store, checkpoint, model_version))
 
 
 @model_app.command(name="list")
 def list_models(modal: OnModal = None, folder: Folder = None) -> None:
-    """Show the models that there are."""
+    """List the stored models."""
     with _store(modal, folder) as store:
         models = store.list()
         table = Table(box=None, pad_edge=False)
@@ -68,11 +68,11 @@ def list_models(modal: OnModal = None, folder: Folder = None) -> None:
 
 @model_app.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(help="Model files; all when none is given.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Model files. Default: all.")] = None,
     modal: OnModal = None,
     folder: Folder = None,
 ) -> None:
-    """Read models and compare them with the hash in their name; exit code 1 when one is wrong."""
+    """Compare models with the hash in their name; exit with code 1 if one differs."""
     with _store(modal, folder) as store:
         verdicts = verify_models(store, names or ())
         for verdict in verdicts:
@@ -93,15 +93,15 @@ def import_wandb(
     modal: OnModal = None,
     folder: Folder = None,
 ) -> None:
-    """Keep the model of a Weights & Biases artifact, which holds one .pt or .safetensors file."""
+    """Store the model of a Weights & Biases artifact, which must contain one .pt or .safetensors file."""
     if artifact.count("/") != 2 or ":" not in artifact.rsplit("/", 1)[-1]:
         raise ConfigurationError(f"{artifact!r} is not ENTITY/PROJECT/ARTIFACT:ALIAS")
     with (
         tempfile.TemporaryDirectory(prefix="captionacc-wandb-") as download,
-        _store(modal, folder, is_made=True) as store,
+        _store(modal, folder, create=True) as store,
     ):
         file = _artifact_file(artifact, Path(download))
-        _say_added(store, *add_model(store, file, model_version))
+        _report_added(store, *add_model(store, file, model_version))
 
 
 def _artifact_file(artifact: str, download: Path) -> Path:
@@ -119,33 +119,33 @@ def _artifact_file(artifact: str, download: Path) -> Path:
     files = sorted(path for path in download.rglob("*") if path.suffix in (".pt", ".safetensors"))
     if len(files) != 1:
         names = ", ".join(path.name for path in files) or "none"
-        raise CheckpointError(f"artifact {artifact} must hold one .pt or .safetensors file and holds {names}")
+        raise CheckpointError(
+            f"artifact {artifact} must contain one .pt or .safetensors file, and contains {names}"
+        )
     return files[0]
 
 
-def _say_added(store: ModelStore, checkpoint: Checkpoint, is_new: bool) -> None:
-    done = "stored" if is_new else "was there already"
-    say(f"{checkpoint.path.name} {done}: {store.place}")
+def _report_added(store: ModelStore, checkpoint: Checkpoint, is_new: bool) -> None:
+    done = "stored" if is_new else "is already stored"
+    say(f"{checkpoint.path.name} {done} in {store.place}")
     say(f"Use it with EXTENTS_PREDICTOR=network EXTENTS_MODEL={checkpoint.path.name}")
 
 
 @contextmanager
-def _store(modal: bool | None, folder: Path | None, *, is_made: bool = False) -> Iterator[ModelStore]:
-    """The store that the options name; errors of Modal's client become errors of this project."""
+def _store(modal: bool | None, folder: Path | None, *, create: bool = False) -> Iterator[ModelStore]:
+    """Open the store that the options name, and translate the errors of Modal's client."""
     settings = parts().settings
     if folder is not None and modal:
         raise ConfigurationError("give --modal or --folder, not both")
     if folder is not None or not (settings.modal_enabled if modal is None else modal):
-        if folder is None and is_made:
+        if folder is None and create:
             make_home(settings.home)
         yield FolderModels(folder or settings.home / "models")
         return
     client = importlib.import_module("modal")
     environment = modal_settings().environment
     try:
-        volume = client.Volume.from_name(
-            MODEL_VOLUME, environment_name=environment, create_if_missing=is_made
-        )
+        volume = client.Volume.from_name(MODEL_VOLUME, environment_name=environment, create_if_missing=create)
         volume.hydrate()
         yield VolumeModels(volume, MODEL_VOLUME)
     except CaptionAccError:
@@ -157,7 +157,9 @@ def _store(modal: bool | None, folder: Path | None, *, is_made: bool = False) ->
 def _modal_error(client: Any, error: Exception) -> CaptionAccError:
     text = " ".join(str(error).split())
     if isinstance(error, client.exception.AuthError):
-        return ConfigurationError(f"Modal refuses: {text} `captionacc doctor --modal` says what to do")
+        return ConfigurationError(
+            f"Modal refused the token: {text} `captionacc doctor --modal` shows what to do"
+        )
     if isinstance(error, client.exception.NotFoundError):
         return ConfigurationError(f"{text} Create it with `modal volume create {MODEL_VOLUME}`")
-    return RemoteUnavailableError(f"Modal does not answer as it should: {type(error).__name__}: {text}")
+    return RemoteUnavailableError(f"Modal failed: {type(error).__name__}: {text}")

@@ -1,4 +1,4 @@
-"""Numbers that people type: each option has both ends, and one that is not a number is refused as such."""
+"""Number options: each range has both ends, and ``nan`` is refused."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ import click
 
 
 class FiniteRange(click.FloatRange):
-    """A number from ``min`` to ``max``; click's own range takes ``nan``, which is in none."""
+    """A number from ``min`` to ``max``. Unlike click's range, it refuses ``nan``."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = super().convert(value, param, ctx)

@@ -1,4 +1,4 @@
-"""``demo``: a sample video through the whole platform, on this machine."""
+"""``demo``: a sample video through the platform, on this machine."""
 
 import shutil
 import time
@@ -19,17 +19,17 @@ from modal_gpu.keys import VideoKeys
 
 @app.command()
 def demo(
-    folder: Annotated[Path | None, typer.Option(help="where the sample and its subtitles go")] = None,
+    folder: Annotated[Path | None, typer.Option(help="folder for the sample and its subtitles")] = None,
     force: Force = False,
 ) -> None:
-    """Make a sample video and turn it into captions, on this machine alone.
+    """Make a sample video and turn it into captions, using only this machine.
 
-    A second time the captions that are there already are shown.
+    A second call shows the existing captions.
     """
     here = parts(Use.MAKE)
     started = time.monotonic()
     here.open_home()
-    # The home's own folder holds nothing of anybody else.
+    # The folder inside the home contains nothing but the demo's files.
     force = force or folder is None
     folder = folder or here.settings.home / "demo"
     video = _sample(folder, force=force)
@@ -43,17 +43,17 @@ def demo(
         write_output(folder / name, here.object_store.get(key), force=force)
     captions = load_captions(here, row)
     console.print(captions_table(captions, row.timeline), markup=False)
-    made = f"in {time.monotonic() - started:.0f} s" if is_new else "made earlier"
+    made = f"in {time.monotonic() - started:.0f} s" if is_new else "from an earlier call"
     say(f"{len(captions)} captions {made}. Subtitles: {folder / 'sample.srt'} and {folder / 'sample.vtt'}")
     command = "captionacc up" if shutil.which("captionacc") else "make dev"
     say(
-        f"To see the graph and its pictures, run `{command}` and open "
+        f"To see the graph and its previews, run `{command}` and open "
         f"http://{here.settings.host}:{here.settings.port}/assets"
     )
 
 
 def _sample(folder: Path, *, force: bool) -> Path:
-    """The sample video in a folder, made there unless it is whole: its truth is written after it."""
+    """Return the sample video in a folder, and make it unless it is complete: its truth is written last."""
     from captionacc_dagster.demo.sample import make_sample
 
     video, truth = folder / "sample.mp4", folder / "sample.truth.srt"
@@ -67,10 +67,10 @@ def _sample(folder: Path, *, force: bool) -> Path:
 
 
 def _captioned(here: Parts, video: Path) -> tuple[VideoRow, bool]:
-    """The sample's row when it is through, and whether that was work of now; a failed one is made again."""
+    """Process the sample, unless that was done before. Return its row, and whether it was processed now."""
     arrivals = upload(here, [video])
     if arrivals.known and state_of(arrivals.rows[0]) in ("error", "approval"):
-        note("The sample that is here did not come through; it is made once more.")
+        note("An earlier run of the sample did not finish; processing it again.")
         arrivals = upload(here, [video], again=True)
     for _, reason in arrivals.refused:
         raise InputFileError(f"{video}: {reason}")

@@ -1,4 +1,4 @@
-"""``migrate`` and ``doctor``: the installation itself."""
+"""``migrate`` and ``doctor``: the schema and the state of an installation."""
 
 import importlib
 import importlib.metadata
@@ -15,7 +15,7 @@ import typer
 
 from captionacc_dagster.cli.app import Use, app, console, parts
 from captionacc_dagster.cli.deployment import use_dagster_home
-from captionacc_dagster.cli.findings import in_one_line, look_safely, report
+from captionacc_dagster.cli.findings import check_safely, in_one_line, report
 from captionacc_dagster.platform.disk import disk_places, little_space
 from captionacc_dagster.platform.homes import is_home, known_homes
 from captionacc_dagster.settings import Settings
@@ -26,12 +26,10 @@ from modal_gpu.errors import CaptionAccError, ConfigurationError
 def migrate_command(
     write: Annotated[
         Path | None,
-        typer.Option(
-            help="write the files into this folder instead, for `supabase db push`", file_okay=False
-        ),
+        typer.Option(help="write the files to this folder instead, for `supabase db push`", file_okay=False),
     ] = None,
 ) -> None:
-    """Bring the catalogue's schema (CAPTIONACC_SCHEMA) up to date; does nothing when it is."""
+    """Bring the catalogue's schema (CAPTIONACC_SCHEMA) up to date. Safe to repeat."""
     from captionacc_dagster.resources.catalog.migrations import migrate, write_migrations
     from captionacc_dagster.resources.opening import database_dsn
 
@@ -52,9 +50,9 @@ def migrate_command(
 
 @app.command()
 def doctor(
-    modal: Annotated[bool, typer.Option("--modal", help="Look at Modal's side instead.")] = False,
+    modal: Annotated[bool, typer.Option("--modal", help="Check the Modal side instead.")] = False,
 ) -> None:
-    """Say what is configured, what is missing, and what to do about it."""
+    """Check the installation, and show what to do about problems."""
     if modal:
         from captionacc_dagster.cli.modal_checks import modal_findings
         from modal_gpu.deployment.settings import modal_settings
@@ -62,7 +60,7 @@ def doctor(
         report(modal_findings(_modal_client(), modal_settings()))
         return
     settings = parts().settings
-    report(look_safely(what, partial(look, settings), _explained) for what, look in _LOOKS)
+    report(check_safely(what, partial(check, settings), _explain) for what, check in _CHECKS)
 
 
 def _modal_client() -> ModuleType:
@@ -74,7 +72,7 @@ def _modal_client() -> ModuleType:
         ) from None
 
 
-def _explained(error: BaseException) -> tuple[str, str]:
+def _explain(error: BaseException) -> tuple[str, str]:
     if isinstance(error, CaptionAccError):
         return str(error), ""
     if isinstance(error, ImportError):
@@ -83,8 +81,8 @@ def _explained(error: BaseException) -> tuple[str, str]:
             "install the project again: pip install -e .",
         )
     return (
-        f"this could not be looked at: {in_one_line(error)}",
-        "a fault of captionacc or of a library: report it with this line",
+        f"the check failed: {in_one_line(error)}",
+        "a defect of captionacc or of a library: report it with this line",
     )
 
 
@@ -117,7 +115,7 @@ def _catalogue(settings: Settings) -> tuple[bool, str, str]:
 def _no_home(settings: Settings) -> str:
     known = known_homes(settings.home)
     others = f" (known: {', '.join(map(str, known[:3]))})" if known else ""
-    return f"there is no home yet{others}, `captionacc ingest FILE` makes one"
+    return f"there is no home yet{others}; `captionacc ingest FILE` creates one"
 
 
 def _bytes(settings: Settings) -> tuple[bool, str, str]:
@@ -133,7 +131,7 @@ def _bytes(settings: Settings) -> tuple[bool, str, str]:
     return (
         same,
         f"{settings.effective_storage_url} (wrote, read and removed an object)",
-        "what was read differs",
+        "the object read differs from the one written",
     )
 
 
@@ -157,7 +155,7 @@ def _ocr(settings: Settings) -> tuple[bool, str, str]:
     own = settings.ocr_recognition_model
     return (
         True,
-        f"RapidOCR with {own or 'the models in its wheel (Chinese, Japanese, English, Latin, Greek)'}",
+        f"RapidOCR with {own or 'its bundled models (Chinese, Japanese, English, Latin, Greek)'}",
         "",
     )
 
@@ -167,12 +165,10 @@ def _dagster(settings: Settings) -> tuple[bool, str, str]:
 
     home = settings.dagster_home
     if not (home / "dagster.yaml").exists():
-        return True, f"home {home}; not there yet: `captionacc up` makes it", ""
+        return True, f"home {home}; not there yet: `captionacc up` creates it", ""
     use_dagster_home(settings)
     runner = find_runner(settings)
-    running = (
-        f"its daemon is run by {runner.what}" if runner else "its daemon is not running (`captionacc up`)"
-    )
+    running = f"{runner.what} runs its daemon" if runner else "its daemon is not running (`captionacc up`)"
     return True, f"home {home}; {running}", ""
 
 
@@ -191,7 +187,7 @@ def _modal(settings: Settings) -> tuple[bool, str, str]:
     return True, f"on: the functions run in the app {name}; `captionacc doctor --modal` checks it", ""
 
 
-_LOOKS: tuple[tuple[str, Callable[[Settings], tuple[bool, str, str]]], ...] = (
+_CHECKS: tuple[tuple[str, Callable[[Settings], tuple[bool, str, str]]], ...] = (
     ("Python", _python),
     ("packages", _packages),
     ("disk", _disk),

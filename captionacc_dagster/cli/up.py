@@ -1,4 +1,4 @@
-"""``up`` and ``stop``: the platform's services on this machine."""
+"""``up`` and ``stop``: start and stop the platform's services on this machine."""
 
 import time
 from collections.abc import Callable
@@ -28,16 +28,16 @@ def up() -> None:
     from captionacc_dagster.platform.services import WEB_SERVER, Services, web_lock
 
     here = parts(Use.MAKE)
-    here.is_home_named = True  # once it is up
+    here.is_home_named = True  # the panel names it once the platform is up
     settings = here.settings
     address = f"http://{_in_url(settings.host)}:{settings.port}"
     with ExitStack() as stack:
-        _refuse_a_second(web_lock(settings).holder(), settings)
+        _refuse_second_platform(web_lock(settings).holder(), settings)
         require_free_port(settings.host, settings.port, "CAPTIONACC_PORT")
         here.open_home()
         role = web_lock(settings)
         if not role.take(address):
-            _refuse_a_second(role.holder() or Holder(), settings)
+            _refuse_second_platform(role.holder() or Holder(), settings)
         stack.callback(role.release)
         here.catalog.list_videos(limit=1)
         prepare_dagster_home(settings)
@@ -48,7 +48,7 @@ def up() -> None:
             with console.status("Starting…"):
                 services.start_webserver()
                 _wait_until_up(services, address, daemon.check)
-            _say_that_it_is_up(services, address, daemon.other)
+            _announce(services, address, daemon.other)
             while services.ended() is None:
                 daemon.check()
                 time.sleep(0.5)
@@ -58,21 +58,21 @@ def up() -> None:
         raise services.error(WEB_SERVER)
 
 
-def _refuse_a_second(holder: Holder | None, settings: Settings) -> None:
-    """Say who serves this home already, if anybody does."""
+def _refuse_second_platform(holder: Holder | None, settings: Settings) -> None:
+    """Raise :class:`ServiceError` if a process already serves this home, and name it."""
     if holder is None:
         return
     at = f" at {holder.address}" if holder.address else ""
     raise ServiceError(
-        f"the platform in {settings.home} is up already{at}, by {holder}: use that one, or end it with "
-        "`captionacc stop`"
+        f"the platform in {settings.home} is already up{at}, started by {holder}: use that one, "
+        "or stop it with `captionacc stop`"
     )
 
 
 def _wait_until_up(
     services: "Services", address: str, check: Callable[[], None], timeout: float = 120
 ) -> None:
-    """Wait until the web server that was started here, and no other, answers at the address."""
+    """Wait until the web server that this command started, not another, answers at the address."""
     import httpx
 
     from captionacc_dagster.platform.ports import listens, require_free_port
@@ -83,7 +83,7 @@ def _wait_until_up(
     while time.monotonic() < deadline:
         check()
         if services.ended():
-            # Somebody may have taken the port since it was looked at.
+            # Another process may have taken the port since the check.
             require_free_port(settings.host, settings.port, "CAPTIONACC_PORT")
             raise services.error(WEB_SERVER)
         with suppress(httpx.TransportError, psutil.NoSuchProcess):
@@ -94,16 +94,16 @@ def _wait_until_up(
     raise ServiceError(f"the web interface at {address} did not answer within {timeout:.0f} s")
 
 
-def _say_that_it_is_up(services: "Services", address: str, other: "Runner | None") -> None:
-    daemon = f"daemon       {escape(other.what)}; after its end, this command's own\n" if other else ""
+def _announce(services: "Services", address: str, other: "Runner | None") -> None:
+    daemon = f"daemon       {escape(other.what)}; this command takes over when that ends\n" if other else ""
     console.print(
         Panel.fit(
             f"Dagster UI   {address}/assets\n"
             f"state        {services.settings.home}\n"
             f"logs         {services.log_folder}\n"
             f"{daemon}\n"
-            "Bring videos in from another terminal: captionacc ingest FILE…\n"
-            "Ctrl-C stops everything; nothing is lost.",
+            "Add videos from another terminal: captionacc ingest FILE…\n"
+            "Ctrl-C stops everything; no work is lost.",
             title="CaptionA.cc is up",
         ),
         highlight=False,
@@ -115,15 +115,15 @@ def _in_url(host: str) -> str:
 
 
 def _reachable(address: str) -> str:
-    """The address for a client on this machine: a server on every address is asked on the nearest."""
+    """Return the address for a client on this machine: loopback for a server on all addresses."""
     return address.replace("://0.0.0.0:", "://127.0.0.1:").replace("://[::]:", "://[::1]:")
 
 
 @app.command()
 def stop() -> None:
-    """End what runs in this home: `up`, waiting `ingest`s, and the embedded PostgreSQL server.
+    """Stop what runs in this home: `up`, waiting `ingest` commands and the embedded PostgreSQL server.
 
-    Nothing is lost: what was at work goes on with the next `up` or `ingest`.
+    No work is lost: the next `up` or `ingest` continues it.
     """
     from captionacc_dagster.platform.daemon_keeper import find_runner
     from captionacc_dagster.platform.services import end_holders
@@ -133,11 +133,11 @@ def stop() -> None:
     if settings.has_embedded_catalogue:
         require_home(settings.home)
     for holder in end_holders(settings):
-        say(f"Ended {holder}.")
+        say(f"Stopped {holder}.")
     if runner := find_runner(settings):
-        raise ServiceError(f"{runner.what} still runs the daemon of this home; end it first")
+        raise ServiceError(f"{runner.what} still runs the daemon of this home; stop it first")
     if not settings.has_embedded_catalogue:
-        say("The catalogue is not the embedded one; nothing to stop there.")
+        say("The catalogue is not embedded; there is no server to stop.")
         return
     EmbeddedPostgres(settings.home).stop()
-    say("The embedded PostgreSQL server is stopped.")
+    say("Stopped the embedded PostgreSQL server.")

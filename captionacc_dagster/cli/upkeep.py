@@ -1,4 +1,4 @@
-"""``upkeep``: clear away what nobody needs any more."""
+"""``upkeep``: removal of leftovers."""
 
 from typing import Annotated
 
@@ -11,12 +11,12 @@ from captionacc_dagster.cli.deployment import use_dagster_home
 
 @app.command()
 def upkeep(
-    apply: Annotated[bool, typer.Option("--apply/--dry-run", help="do it, or only say what")] = False,
+    apply: Annotated[bool, typer.Option("--apply/--dry-run", help="do it, or only show it")] = False,
     remove_unknown_objects: Annotated[
-        bool, typer.Option(help="with --apply, also remove objects that the catalogue does not know")
+        bool, typer.Option(help="with --apply, also remove objects that are not in the catalogue")
     ] = False,
 ) -> None:
-    """Leases, versions, calls, folders, partitions and objects that nobody needs any more."""
+    """Remove leases, versions, calls, folders, partitions and objects that are no longer needed."""
     import dagster as dg
 
     from captionacc_dagster.assets.upkeep import make_upkeep
@@ -33,15 +33,15 @@ def upkeep(
             run_id="upkeep",
         ).run()
     if not report.findings:
-        console.print("All in order.")
+        console.print("Nothing to do.")
         return
-    table = Table("what", "which", "detail", "outcome")
+    table = Table("kind", "subject", "detail", "outcome")
     for finding in report.findings:
-        outcome = finding.error or ("done" if finding.done else "left" if apply else "would be done")
+        outcome = finding.error or ("done" if finding.done else "kept" if apply else "would be done")
         table.add_row(finding.kind, finding.subject, finding.detail, outcome)
-    # Names of videos are among the details.
+    # The details may contain names of videos.
     console.print(table, markup=False)
     if not apply:
-        console.print("Nothing was changed; `captionacc upkeep --apply` does it.")
+        console.print("Nothing was changed; run `captionacc upkeep --apply` to do it.")
     if report.errors:
         raise typer.Exit(1)

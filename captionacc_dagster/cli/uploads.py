@@ -1,4 +1,4 @@
-"""Bringing files in: new ones are uploaded and registered, known ones are found, bad ones are left out."""
+"""Upload of files: new ones are stored and registered, known ones are found, bad ones are refused."""
 
 import hashlib
 import os
@@ -26,24 +26,24 @@ class InputFileError(CaptionAccError):
 
 @dataclass
 class Arrivals:
-    """What became of the files of one command."""
+    """The result of one command's files."""
 
-    #: Their videos in the files' order, each once.
+    #: The files' videos, in the order of the files, without repeats.
     rows: list[VideoRow] = field(default_factory=list)
-    #: Files that were here already, and as which video.
+    #: Files that were already known, each with its video.
     known: list[tuple[Path, VideoRow]] = field(default_factory=list)
-    #: Files that were left out, and why.
+    #: Files that were not uploaded, each with the reason.
     refused: list[tuple[Path, str]] = field(default_factory=list)
 
     def add(self, file: Path, row: VideoRow, *, is_new: bool) -> None:
-        """Count a file's video in."""
+        """Add a file's video."""
         if not is_new:
             self.known.append((file, row))
         if all(row.video_id != other.video_id for other in self.rows):
             self.rows.append(row)
 
-    def tell(self) -> None:
-        """Say which files were known or left out; new ones need no word."""
+    def print_notes(self) -> None:
+        """Print a line for each file that was known or refused."""
         for file, row in self.known:
             note(already_here(file, row))
         for file, reason in self.refused:
@@ -52,28 +52,28 @@ class Arrivals:
 
 
 def already_here(file: Path, row: VideoRow) -> str:
-    """A sentence on a file that the catalogue knows by its content, with what to do."""
+    """Describe a file whose content the catalogue knows, with what to do."""
     short = row.video_id[:8]
     also = "" if row.display_path == printable(file.name) else f" ({row.display_path})"
-    known = f"{file} is already here as {short}{also}"
+    known = f"{file} was already uploaded as {short}{also}"
     if any(row.stage(stage).status == "error" for stage in ("layout", "boundaries", "text")):
-        return f"{known}, which failed: `captionacc retry {short}`, or `--again`"
-    return f"{known}; `--again` processes it once more"
+        return f"{known}, which failed: use `captionacc retry {short}` or `--again`"
+    return f"{known}; `--again` processes it again"
 
 
 def upload(here: Parts, files: Sequence[Path], *, again: bool = False) -> Arrivals:
-    """Store files under new ids and register them, unless the tenant has them already and not ``again``.
+    """Upload files under new ids and register them.
 
-    A file that cannot be read is left out and the others go on. When the catalogue or the bucket fails, the
-    files that are left are left out too.
+    Files that the tenant already has are skipped unless ``again``. A file that cannot be read is refused, and
+    the others continue. If the catalogue or the bucket fails, the remaining files are refused too.
     """
     arrivals = Arrivals()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    # Where there is no terminal, its last frame would be an empty line.
+    # Without a terminal, the bar would print an empty line at the end.
     with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
         for number, file in enumerate(files):
             try:
-                row, is_new = _bring_in(here, file, bar, again=again)
+                row, is_new = _upload_one(here, file, bar, again=again)
                 arrivals.add(file, row, is_new=is_new)
             except InputFileError as error:
                 arrivals.refused.append((file, str(error)))
@@ -81,13 +81,13 @@ def upload(here: Parts, files: Sequence[Path], *, again: bool = False) -> Arriva
                 arrivals.refused.append((file, error.strerror or str(error)))
             except CaptionAccError as error:
                 arrivals.refused.append((file, str(error)))
-                arrivals.refused += [(rest, "not tried after that") for rest in files[number + 1 :]]
+                arrivals.refused += [(rest, "not tried after this error") for rest in files[number + 1 :]]
                 break
     return arrivals
 
 
-def _bring_in(here: Parts, file: Path, bar: Progress, *, again: bool) -> tuple[VideoRow, bool]:
-    """The file's video, and whether it is a new one."""
+def _upload_one(here: Parts, file: Path, bar: Progress, *, again: bool) -> tuple[VideoRow, bool]:
+    """Upload one file. Return its video, and whether it is new."""
     facts = _facts(file)
     name = escape(printable(file.name))
     task = bar.add_task(f"reading {name}", total=facts.st_size)
@@ -104,7 +104,7 @@ def _bring_in(here: Parts, file: Path, bar: Progress, *, again: bool) -> tuple[V
         bar.remove_task(task)
     is_new = row.video_id == keys.video_id
     if not is_new:
-        # Another command brought the same file in meanwhile.
+        # Another command has uploaded the same file meanwhile.
         here.object_store.delete(keys.video)
     return row, is_new
 
@@ -112,10 +112,10 @@ def _bring_in(here: Parts, file: Path, bar: Progress, *, again: bool) -> tuple[V
 def _register(
     here: Parts, file: Path, keys: VideoKeys, facts: os.stat_result, sha256: str, *, again: bool
 ) -> VideoRow:
-    """Tell the catalogue of an uploaded file; without a row of it, its object goes again."""
+    """Register an uploaded file in the catalogue, and remove the object if that fails."""
     try:
         if _moment(_facts(file)) != _moment(facts):
-            raise InputFileError("it changed while it was uploaded: try again when it is whole")
+            raise InputFileError("the file changed during the upload: try again when it is complete")
         return here.catalog.register_video(
             keys.tenant_id,
             keys.video_id,
@@ -127,16 +127,16 @@ def _register(
         )
     except BaseException as error:
         row = _take_back(here, keys)
-        # An answer that was lost on the way may have been a yes.
+        # The catalogue may have registered it although its answer was lost.
         if row is None or not isinstance(error, CatalogUnavailableError):
             raise
         return row
 
 
 def _take_back(here: Parts, keys: VideoKeys) -> VideoRow | None:
-    """Remove an uploaded object that has no row; return the row where there is one after all.
+    """Remove an uploaded object that has no row, or return the row if there is one after all.
 
-    Where the catalogue cannot be asked the object stays: upkeep lists objects without a row.
+    If the catalogue does not answer, the object is kept: upkeep lists objects without a row.
     """
     with suppress(CaptionAccError):
         try:
@@ -152,7 +152,7 @@ def _facts(file: Path) -> os.stat_result:
     except FileNotFoundError:
         raise InputFileError("no such file") from None
     if not stat.S_ISREG(facts.st_mode):
-        raise InputFileError("is not a file" if not stat.S_ISDIR(facts.st_mode) else "is a folder")
+        raise InputFileError("not a regular file" if not stat.S_ISDIR(facts.st_mode) else "is a folder")
     if facts.st_size == 0:
         raise InputFileError("is empty")
     return facts
@@ -163,7 +163,7 @@ def _moment(facts: os.stat_result) -> tuple[int, int]:
 
 
 def _sha256(file: Path, progress: Callable[[int], None]) -> str:
-    """Hash of a file's bytes, in lower-case hexadecimal digits; ``progress`` hears the bytes read."""
+    """Return a file's SHA-256 in lower-case hexadecimal; ``progress`` receives the bytes read so far."""
     digest, done = hashlib.sha256(), 0
     with file.open("rb") as opened:
         while block := opened.read(_BLOCK):

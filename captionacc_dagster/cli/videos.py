@@ -1,4 +1,4 @@
-"""``ingest`` and ``status``: videos in, and how they are doing."""
+"""``ingest``, ``status`` and ``retry``: uploading videos and following their processing."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +13,7 @@ from captionacc_dagster.cli.uploads import upload
 from captionacc_dagster.cli.watch import state_of, watch
 from captionacc_dagster.platform.disk import disk_places, little_space, refuse_full_disk
 from captionacc_dagster.platform.role_lock import ServiceError
-from captionacc_dagster.resources.catalog import STAGES, VideoRow
+from captionacc_dagster.resources.catalog import STAGES, Stage, VideoRow
 from modal_gpu.errors import CaptionAccError, DiskFullError
 
 if TYPE_CHECKING:
@@ -25,23 +25,25 @@ Video = Annotated[str, typer.Argument(metavar="VIDEO", help="id, start of an id,
 @app.command()
 def ingest(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="videos with burned-in captions")],
-    wait: Annotated[bool, typer.Option(help="follow them until their captions are there")] = True,
-    again: Annotated[bool, typer.Option("--again", help="also files that are here already")] = False,
+    wait: Annotated[bool, typer.Option(help="wait until their captions are ready")] = True,
+    again: Annotated[
+        bool, typer.Option("--again", help="process files that were already uploaded, too")
+    ] = False,
 ) -> None:
     """Upload videos and turn them into captions.
 
-    A file that is here already, known by its content, is not processed twice. Files that cannot be read are
-    listed, the others go on, and the exit code is 1.
+    A file whose content was uploaded before is not processed twice. Files that cannot be read are listed,
+    the others continue, and the exit code is 1.
 
-    The sensors of a running platform (`captionacc up`) take them from there. When none is running,
-    this command runs it for as long as it waits.
+    A running platform (`captionacc up`) processes the videos. If none is running, this command runs one
+    while it waits.
     """
     here = parts(Use.MAKE)
     refuse_full_disk(disk_places(here.settings))
     if warning := little_space(disk_places(here.settings), sum(_size(file) for file in files)):
         notes.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
     arrivals = upload(here, files, again=again)
-    arrivals.tell()
+    arrivals.print_notes()
     rows = arrivals.rows
     if not wait:
         for row in rows:
@@ -56,7 +58,7 @@ def ingest(
 
 @app.command()
 def status(video: Annotated[str | None, typer.Argument(metavar="[VIDEO]")] = None) -> None:
-    """Say how videos are doing: all of them, or one in detail."""
+    """Show the status of all videos, or of one in detail."""
     here = parts()
     if video is not None:
         _details(here.find_video(video))
@@ -64,7 +66,7 @@ def status(video: Annotated[str | None, typer.Argument(metavar="[VIDEO]")] = Non
     rows = here.catalog.list_videos(limit=200)
     if not rows:
         console.print(
-            "No videos yet. `captionacc ingest FILE` brings one in; `captionacc demo` shows how it looks."
+            "No videos yet. `captionacc ingest FILE` adds one; `captionacc demo` processes a sample."
         )
         return
     table = Table(box=None, pad_edge=False)
@@ -84,7 +86,7 @@ def status(video: Annotated[str | None, typer.Argument(metavar="[VIDEO]")] = Non
 
 @app.command()
 def retry(video: Video) -> None:
-    """Try a failed stage of a video again."""
+    """Retry a video's failed stages."""
     here = parts(Use.WRITE)
     row = here.find_video(video)
     failed = [stage for stage in STAGES if row.stage(stage).status == "error"]
@@ -93,7 +95,7 @@ def retry(video: Video) -> None:
         return
     for stage in failed:
         here.catalog.retry_stage(row.video_id, stage)
-    say(f"{row.display_path}: {', '.join(failed)} will be tried again by a running platform.")
+    say(f"{row.display_path}: a running platform will retry {', '.join(failed)}.")
 
 
 def _size(file: Path) -> int:
@@ -103,7 +105,7 @@ def _size(file: Path) -> int:
 
 
 def process(here: Parts, rows: list[VideoRow]) -> list[VideoRow]:
-    """Wait for videos, with the platform's own processes when nobody else runs them."""
+    """Wait for videos, and run the platform's processes meanwhile unless another process does."""
     from captionacc_dagster.platform.daemon_keeper import DaemonKeeper
     from captionacc_dagster.platform.dagster_home import prepare_dagster_home
 
@@ -112,7 +114,7 @@ def process(here: Parts, rows: list[VideoRow]) -> list[VideoRow]:
         with DaemonKeeper(here.settings, say) as daemon:
             return _follow(here, rows, daemon)
     except (KeyboardInterrupt, ServiceError, DiskFullError):
-        _say_how_to_go_on(here, rows)
+        _print_how_to_continue(here, rows)
         raise
 
 
@@ -126,7 +128,7 @@ def _follow(here: Parts, rows: list[VideoRow], daemon: "DaemonKeeper") -> list[V
     try:
         rows = watch(here, rows, check)
         if daemon.own is not None:
-            # The runs end a little after the rows are ready: their last checks are still to come.
+            # The runs end a little after the rows are ready, with their last checks.
             wait_for_runs({row.video_id for row in rows}, check)
         return rows
     except KeyboardInterrupt:
@@ -134,22 +136,22 @@ def _follow(here: Parts, rows: list[VideoRow], daemon: "DaemonKeeper") -> list[V
         raise
 
 
-def _say_how_to_go_on(here: Parts, rows: list[VideoRow]) -> None:
-    """What becomes of videos that a command waits for no longer."""
-    with suppress(CaptionAccError):  # a catalogue that is gone is no reason to keep silent
+def _print_how_to_continue(here: Parts, rows: list[VideoRow]) -> None:
+    """Print what happens to videos that the command no longer waits for."""
+    with suppress(CaptionAccError):  # the message matters also if the catalogue is gone
         rows = [here.catalog.get_video(row.video_id) for row in rows]
     left = [row.display_path or row.video_id for row in rows if state_of(row) == "working"]
     if not left:
         return
     names = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
     say(
-        f"{names}: registered, and nothing is lost. `captionacc up` goes on with the work, as does the "
-        "next `captionacc ingest`; `captionacc status` says how it is doing."
+        f"{names}: registered, no work is lost. `captionacc up` or the next `captionacc ingest` continues; "
+        "`captionacc status` shows the progress."
     )
 
 
 def report(row: VideoRow) -> None:
-    """One line on how a video ended."""
+    """Print the result of a video on one line."""
     name, state = escape(row.display_path or row.video_id), state_of(row)
     if state == "error":
         console.print(f"[red]✗[/] {name}: {escape(_remark(row))}", highlight=False)
@@ -157,7 +159,7 @@ def report(row: VideoRow) -> None:
         console.print(f"[red]✗[/] {name} was deleted", highlight=False)
     elif state == "approval":
         console.print(
-            f"[yellow]?[/] {name} waits for your approval of its layout ({escape(row.layout_note)}): "
+            f"[yellow]?[/] {name}: its layout needs your approval ({escape(row.layout_note)}): "
             f"`captionacc layout show {row.video_id[:8]}`, then `… approve` or `… set`",
             highlight=False,
         )
@@ -169,7 +171,7 @@ def report(row: VideoRow) -> None:
         )
 
 
-def _stage_word(row: VideoRow, stage: str) -> str:
+def _stage_word(row: VideoRow, stage: Stage) -> str:
     if row.stage(stage).run_id:
         return "[cyan]working[/]"
     word = row.stage(stage).status
@@ -182,13 +184,13 @@ def _count(row: VideoRow) -> str:
 
 
 def _remark(row: VideoRow) -> str:
-    """What a person should know or do: an error, damage, an approval to give."""
+    """Return what a person should know or do: an error, damage, a pending approval."""
     for stage in STAGES:
         details = row.stage(stage).error_details
         if row.stage(stage).status == "error" and details:
             return f"{stage}: {details.get('message', 'failed')}"
     if state_of(row) == "approval":
-        return f"waits for approval: {row.layout_note}"
+        return f"needs approval: {row.layout_note}"
     return "; ".join(filter(None, (row.text_note, row.damage)))
 
 

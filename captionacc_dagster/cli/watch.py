@@ -1,24 +1,29 @@
-"""Following videos through the stages until each has its captions, waits for a person, or failed."""
+"""A live table that follows videos until each has its captions, needs a person, or has failed."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from rich.console import RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from captionacc_dagster.cli.app import Parts, console
-from captionacc_dagster.resources.catalog import STAGES, VideoRow
+from captionacc_dagster.resources.catalog import STAGES, Stage, VideoRow
 from captionacc_dagster.runs import progress
 from modal_gpu.errors import CaptionAccError
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 _MARKS = {"wait": ("·", "dim"), "annotate": ("✓", "green"), "done": ("✓", "green"), "error": ("✗", "red")}
 
 
 def state_of(video: VideoRow) -> str:
-    """``working``, ``ready`` (text is there), ``approval`` (a person must look), ``error`` or ``deleted``."""
+    """Return ``working``, ``ready`` (has text), ``approval`` (needs a person), ``error`` or ``deleted``."""
     if video.deleted_at is not None:
         return "deleted"
     if any(video.stage(stage).status == "error" for stage in STAGES):
@@ -32,14 +37,14 @@ def state_of(video: VideoRow) -> str:
 
 @dataclass
 class RunLogs:
-    """Reads what runs say of their progress from Dagster's event log, each line once."""
+    """Reads the progress of runs from Dagster's event log, each line once."""
 
     steps: dict[str, progress.Step] = field(default_factory=dict)
     _cursors: dict[str, str | None] = field(default_factory=dict)
-    _instance: object = None
+    _instance: "dg.DagsterInstance | None" = None
 
     def step(self, run_id: str) -> progress.Step | None:
-        """The newest step of a run, None when it has said nothing yet."""
+        """Return the newest step of a run, or None if it has not reported one yet."""
         if self._instance is None:
             import dagster as dg
 
@@ -55,10 +60,9 @@ class RunLogs:
 def watch(
     parts: Parts, videos: Sequence[VideoRow], check: Callable[[], None] = lambda: None, interval: float = 0.5
 ) -> list[VideoRow]:
-    """Show a live table until no video is ``working``; gives the rows as they are then.
+    """Show a live table until no video is ``working``, and return the rows as they are then.
 
-    ``check`` runs between looks and raises when going on makes no sense, such as when the daemon
-    has died.
+    ``check`` runs between updates, and raises if waiting makes no sense, such as when the daemon has died.
     """
     logs, started = RunLogs(), time.monotonic()
     rows = list(videos)
@@ -82,14 +86,14 @@ def _table(rows: Sequence[VideoRow], logs: RunLogs, elapsed: float) -> Table:
     return table
 
 
-def _mark(row: VideoRow, stage: str) -> Text:
+def _mark(row: VideoRow, stage: Stage) -> Text:
     if row.stage(stage).run_id:
         return Text("working", "cyan")
     mark, style = _MARKS.get(row.stage(stage).status, ("?", ""))
     return Text(mark, style)
 
 
-def _activity(row: VideoRow, logs: RunLogs):
+def _activity(row: VideoRow, logs: RunLogs) -> RenderableType:
     run_id = next((row.stage(stage).run_id for stage in STAGES if row.stage(stage).run_id), None)
     if run_id is None:
         return Text("queued" if state_of(row) == "working" else "", "dim")

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @app.command()
 def webhook(
-    host: Annotated[str | None, typer.Option(help="address to serve on")] = None,
+    host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
     port: PortOption = None,
 ) -> None:
-    """Serve the webhook that Supabase calls for each new video (needs a running Dagster daemon)."""
+    """Serve the webhook that Supabase calls for each new video. Needs a running Dagster daemon."""
     from captionacc_dagster.platform.ports import require_free_port
     from captionacc_dagster.web.http_server import serve
     from captionacc_dagster.web.webhook import create_app, usable_secret
@@ -37,13 +37,13 @@ def webhook(
             requests_a_minute=settings.webhook_requests_a_minute,
             trusted_proxies=[proxy for proxy in settings.webhook_trusted_proxies.split(",") if proxy],
         )
-        console.print(f"Webhook on http://{host}:{port}/webhooks/supabase/videos", highlight=False)
+        console.print(f"Webhook at http://{host}:{port}/webhooks/supabase/videos", highlight=False)
         serve(application, host, port)
 
 
 @app.command()
 def listen() -> None:
-    """Start work as soon as the catalogue tells of it, until Ctrl-C; the sensors take seconds more."""
+    """Start work as soon as the catalogue announces it, until Ctrl-C. Sensors alone take seconds longer."""
     from captionacc_dagster.resources.opening import database_dsn
     from captionacc_dagster.web.listeners import PostgresListener, SupabaseListener
 
@@ -57,16 +57,18 @@ def listen() -> None:
 
         if settings.supabase_url and settings.supabase_service_role_key:
             key = settings.supabase_service_role_key.get_secret_value()
-            listener = SupabaseListener(settings.supabase_url, key, start, settings.catalogue_schema)
+            listener: SupabaseListener | PostgresListener = SupabaseListener(
+                settings.supabase_url, key, start, settings.catalogue_schema
+            )
         else:
             listener = PostgresListener(database_dsn(settings), start, schema=settings.catalogue_schema)
-        console.print("Listening for new videos and approvals; Ctrl-C ends it.")
+        console.print("Listening for new videos and approvals; Ctrl-C stops.")
         listener.run(threading.Event())
 
 
 @contextmanager
 def _starter(here: Parts) -> Iterator["RunStarter"]:
-    """The starter, with Dagster's instance open."""
+    """Open Dagster's instance and a starter on it."""
     use_dagster_home(here.settings)
     import dagster as dg
 

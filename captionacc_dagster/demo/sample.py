@@ -1,9 +1,9 @@
-"""A video with burned-in captions, drawn by this module alone, and the truth beside it.
+"""The generator of the sample video: burned-in captions over a drawn background, and their ground truth.
 
-Three scenes with hard cuts, everything in them moving; captions in several styles that share one
-band: white with an outline, yellow, in a translucent box, fading, on one line and on two, back to
-back and with gaps, neighbours that differ in one digit, one caption across a cut, the last one up
-to the last frame; and a corner logo that is no caption.
+There are three moving scenes with hard cuts, and a corner logo, which is not a caption. The captions share
+one band and cover the usual cases: white with an outline, yellow, in a translucent box, fading, one line and
+two, back to back and with gaps, neighbours that differ in one digit, one across a cut, and one that lasts up
+to the last frame.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from typing import Literal
 import av
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pysubs2
 from PIL import Image, ImageDraw, ImageFont
 
@@ -25,7 +26,7 @@ Style = Literal["outline", "yellow", "box", "fade"]
 
 @dataclass(frozen=True)
 class SampleCaption:
-    """A caption, in seconds from ``start`` (first frame that shows it) to ``end`` (first that doesn't)."""
+    """A caption, shown in the half-open range from ``start`` to ``end``, in seconds."""
 
     start: float
     end: float
@@ -34,7 +35,7 @@ class SampleCaption:
 
 
 DURATION = 30.0
-#: On frame boundaries at 25 frames a second, mostly between two tenths of a second.
+#: All times are on frame boundaries at 25 frames a second, mostly between two tenths of a second.
 CAPTIONS = (
     SampleCaption(0.84, 2.6, "Every evening the harbour falls silent."),
     SampleCaption(2.6, 4.44, "Only the gulls are still awake."),
@@ -68,15 +69,15 @@ def make_sample(
     logo: bool = True,
     seed: int = 1,
 ) -> list[SampleCaption]:
-    """Write the video (H.264 in MP4) and its truth (SubRip); return the captions as they are shown.
+    """Write the video (H.264 in MP4) and its truth (SubRip), and return the captions as shown.
 
-    ``size`` is (width, height), even numbers of at least 64. Captions are moved to frame
-    boundaries; those beyond ``duration`` seconds are left out or cut at the end. The same
-    arguments give the same frames and the same bytes.
+    ``size`` is (width, height), both even and at least 64. Captions are moved to frame boundaries; those
+    beyond ``duration`` seconds are omitted or cut. The same arguments produce the same bytes. Raises
+    ``ValueError`` for a size or a duration that is not valid.
     """
     width, height = size
     if width % 2 or height % 2 or min(size) < 64:
-        raise ValueError(f"a sample's width and height are even and at least 64, not {width}×{height}")
+        raise ValueError(f"a sample's width and height must be even and at least 64, not {width}×{height}")
     frames = round(duration * fps)
     if frames < 1:
         raise ValueError(f"a sample of {duration} s at {fps} frames a second has no frame")
@@ -92,7 +93,7 @@ def make_sample(
                     layer.onto(frame, opacity)
             if corner is not None:
                 corner.onto(frame, 1)
-            planes = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420)
+            planes: Frame = np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420), np.uint8)
             picture = av.VideoFrame.from_ndarray(planes, format="yuv420p")
             picture.pts, picture.time_base = index, Fraction(1, fps)
             container.mux(stream.encode(picture))
@@ -120,9 +121,11 @@ def _write_srt(captions: Sequence[SampleCaption], path: Path) -> None:
     truth.save(str(path), format_="srt")
 
 
-def _video_stream(container: av.container.OutputContainer, width: int, height: int, fps: int):
+def _video_stream(
+    container: av.container.OutputContainer, width: int, height: int, fps: int
+) -> av.VideoStream:
     if "libx264" in av.codecs_available:
-        # A fixed number of threads: x264's output depends on it.
+        # x264's output depends on the number of threads.
         options = {"preset": "veryfast", "crf": "24", "threads": "2"}
         stream = container.add_stream("libx264", rate=fps, options=options)
     else:
@@ -132,23 +135,22 @@ def _video_stream(container: av.container.OutputContainer, width: int, height: i
     return stream
 
 
-# Captions and logo.
-
-
 @dataclass(frozen=True)
 class _Layer:
-    """A picture to lay over rows from ``top`` and columns from ``left``; colour is premultiplied."""
+    """A picture with premultiplied colour, placed with its corner at row ``top`` and column ``left``."""
 
     top: int
     left: int
-    colour: np.ndarray  # (h, w, 3) float32, 0 to 255
-    alpha: np.ndarray  # (h, w, 1) float32, 0 to 1
+    #: (h, w, 3), 0 to 255.
+    colour: npt.NDArray[np.float32]
+    #: (h, w, 1), 0 to 1.
+    alpha: npt.NDArray[np.float32]
 
     @classmethod
     def from_image(cls, image: Image.Image) -> "_Layer":
         left, top, right, bottom = image.getbbox() or (0, 0, 1, 1)
         pixels = np.asarray(image.crop((left, top, right, bottom)), np.float32)
-        alpha = pixels[..., 3:] / 255
+        alpha = pixels[..., 3:] / np.float32(255)
         return cls(top, left, pixels[..., :3] * alpha, alpha)
 
     def onto(self, frame: Frame, opacity: float) -> None:
@@ -163,12 +165,12 @@ def _opacity(caption: SampleCaption, index: int, fps: int) -> float:
         return 0.0
     if caption.style != "fade":
         return 1.0
-    steps = _FADE_SECONDS * fps + 1  # never 0: the first and the last frame show it, if faintly
+    steps = _FADE_SECONDS * fps + 1  # the first and the last frame are never fully transparent
     return min(1.0, (index - start + 1) / steps, (end - index) / steps)
 
 
 def _caption_layer(caption: SampleCaption, width: int, height: int) -> _Layer:
-    """The last line's baseline is the same for all captions, so that they share one band."""
+    """Draw a caption. All captions share the baseline of the last line, and so one band."""
     size = height * 0.065
     font = ImageFont.load_default(size)
     image = Image.new("RGBA", (width, height))
@@ -182,8 +184,15 @@ def _caption_layer(caption: SampleCaption, width: int, height: int) -> _Layer:
     fill = (255, 222, 64) if caption.style == "yellow" else (255, 255, 255)
     outline = 0 if caption.style == "box" else max(1, round(size * 0.1))
     for line, baseline in zip(lines, baselines, strict=True):
-        place = {"xy": (width / 2, baseline), "text": line, "font": font, "anchor": "ms"}
-        draw.text(**place, fill=fill, stroke_width=outline, stroke_fill=(12, 12, 16))
+        draw.text(
+            (width / 2, baseline),
+            line,
+            font=font,
+            anchor="ms",
+            fill=fill,
+            stroke_width=outline,
+            stroke_fill=(12, 12, 16),
+        )
     return _Layer.from_image(image)
 
 

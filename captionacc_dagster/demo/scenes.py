@@ -1,36 +1,43 @@
 """The moving backgrounds of the sample video: three scenes drawn with OpenCV and NumPy."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-Frame = np.ndarray  # (height, width, 3) uint8, RGB
+#: (height, width, 3), RGB.
+Frame = npt.NDArray[np.uint8]
+Colour = tuple[int, int, int]
 
 
 class _Scene(Protocol):
     def draw(self, seconds: float) -> Frame:
-        """The picture at a moment of the scene, in a buffer that the caller may draw on."""
+        """Return the picture at a time within the scene, as a new array."""
+        ...
+
+
+_SceneKind = Callable[[int, int, np.random.Generator], _Scene]
 
 
 def background(width: int, height: int, frames: int, fps: int, seed: int) -> Iterator[Frame]:
-    """The scenes one after another; the cuts are at 11.8 s and 21.2 s of a full-length sample."""
-    scenes = ((11.8, _Harbour), (21.2, _City), (math.inf, _Morning))
+    """Yield the frames of the three scenes. A full-length sample has its cuts at 11.8 s and 21.2 s."""
+    scenes: tuple[tuple[float, _SceneKind], ...] = ((11.8, _Harbour), (21.2, _City), (math.inf, _Morning))
     index, start = 0, 0.0
     for number, (end, kind) in enumerate(scenes):
         if index >= frames:
             return
-        scene: _Scene = kind(width, height, np.random.default_rng((seed, number)))
+        scene = kind(width, height, np.random.default_rng((seed, number)))
         while index < frames and index < end * fps - 1e-6:
             yield scene.draw(index / fps - start)
             index += 1
         start = end
 
 
-def _gradient(height: int, width: int, *stops: tuple[float, tuple[int, int, int]]) -> Frame:
-    """A vertical gradient through (position 0 to 1, colour) stops, dithered against banding."""
+def _gradient(height: int, width: int, *stops: tuple[float, Colour]) -> Frame:
+    """Draw a vertical gradient through (position 0 to 1, colour) stops, dithered against banding."""
     rows = np.linspace(0, 1, height)
     places, colours = zip(*stops, strict=True)
     column = np.stack([np.interp(rows, places, channel) for channel in zip(*colours, strict=True)], axis=-1)
@@ -38,17 +45,15 @@ def _gradient(height: int, width: int, *stops: tuple[float, tuple[int, int, int]
     return np.clip(column[:, None] + noise + 0.5, 0, 255).astype(np.uint8)
 
 
-def _glow(
-    height: int, width: int, x: float, y: float, radius: float, colour: tuple[int, int, int]
-) -> np.ndarray:
-    """Light around a point, to be added: uint8 of the frame's shape."""
+def _glow(height: int, width: int, x: float, y: float, radius: float, colour: Colour) -> Frame:
+    """Draw the light around a point, to be added to a frame of the same shape."""
     rows, columns = np.ogrid[:height, :width]
     light = np.exp(-np.hypot(columns - x, rows - y) / radius)[..., None] * np.array(colour)
     return light.astype(np.uint8)
 
 
 class _Ridge:
-    """An endless silhouette made of a few waves, in fractions of the frame's height."""
+    """An endless silhouette: a sum of a few waves, in fractions of the frame's height."""
 
     def __init__(
         self, rng: np.random.Generator, base: float, rise: float, wavelengths: Sequence[float]
@@ -56,10 +61,11 @@ class _Ridge:
         self.base = base
         self.waves = [(2 * math.pi / w, rng.uniform(0, 2 * math.pi), rise * w) for w in wavelengths]
 
-    def height_at(self, x: np.ndarray) -> np.ndarray:
-        return self.base - sum(a * (1 + np.sin(k * x + p)) / 2 for k, p, a in self.waves)
+    def height_at(self, x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        waves = [a * (1 + np.sin(k * x + p)) / 2 for k, p, a in self.waves]
+        return self.base - sum(waves, np.zeros_like(x))
 
-    def fill(self, frame: Frame, offset: float, colour: tuple[int, int, int], bottom: float = 1.0) -> None:
+    def fill(self, frame: Frame, offset: float, colour: Colour, bottom: float = 1.0) -> None:
         height, width = frame.shape[:2]
         x = np.linspace(0, width, width // 6 + 2)
         y = self.height_at(x / height + offset) * height
@@ -67,18 +73,23 @@ class _Ridge:
         _polygon(frame, outline, colour)
 
 
-def _polygon(frame: Frame, points: Sequence[tuple[float, float]], colour: tuple[int, int, int]) -> None:
+def _polygon(frame: Frame, points: Sequence[tuple[float, float]], colour: Colour) -> None:
     fixed = np.round(np.array(points) * 16).astype(np.int32)
     cv2.fillPoly(frame, [fixed], colour, cv2.LINE_AA, shift=4)
 
 
-def _between(strip: np.ndarray, column: int, part: float, width: int) -> np.ndarray:
-    """The window of a strip that starts between two columns, so that slow motion does not jerk."""
+def _between(strip: Frame, column: int, part: float, width: int) -> Frame:
+    """Cut a window that starts ``part`` of the way between two columns, so that slow motion is smooth."""
     left, right = strip[:, column : column + width], strip[:, column + 1 : column + 1 + width]
-    return cv2.addWeighted(left, 1 - part, right, part, 0)
+    return np.asarray(cv2.addWeighted(left, 1 - part, right, part, 0), np.uint8)
 
 
-def _disc(frame: Frame, x: float, y: float, radius: float, colour: tuple[int, int, int]) -> None:
+def _add(picture: Frame, light: Frame) -> Frame:
+    """Return the sum of two pictures of one shape, saturated at 255."""
+    return np.asarray(cv2.add(picture, light), np.uint8)
+
+
+def _disc(frame: Frame, x: float, y: float, radius: float, colour: Colour) -> None:
     centre = (round(x * 16), round(y * 16))
     cv2.circle(frame, centre, round(radius * 16), colour, -1, cv2.LINE_AA, shift=4)
 
@@ -94,7 +105,7 @@ class _Harbour:
         sky = ((0.0, (38, 34, 84)), (0.5, (176, 78, 110)), (0.85, (250, 158, 92)), (1.0, (255, 206, 138)))
         sun = (width * 0.64, self.horizon * 0.86)
         backdrop = _gradient(self.horizon, width, *sky)
-        backdrop = cv2.add(backdrop, _glow(self.horizon, width, *sun, height * 0.11, (190, 130, 70)))
+        backdrop = _add(backdrop, _glow(self.horizon, width, *sun, height * 0.11, (190, 130, 70)))
         _disc(backdrop, *sun, height * 0.058, (255, 240, 200))
         self.backdrop = backdrop
         self.far = _Ridge(rng, self.HORIZON, 0.11, (0.9, 0.37, 0.13))
@@ -154,8 +165,8 @@ class _Harbour:
         thickness = max(1, round(self.height / 270))
         cv2.polylines(frame, [points], False, (34, 26, 52), thickness, cv2.LINE_AA, shift=4)
 
-    def _water(self, upper: Frame, seconds: float) -> np.ndarray:
-        """The upper part upside down, bent by waves that grow towards the viewer."""
+    def _water(self, upper: Frame, seconds: float) -> Frame:
+        """Mirror the upper part, bent by waves that grow towards the viewer."""
         size = (self.width, self.height - self.horizon)
         crests = np.sin(9 / (0.05 + self.depth) - np.float32(2.2 * seconds) + self.phase[0])
         cross = np.sin(self.across / 0.09 + 23 * self.depth + np.float32(1.7 * seconds) + self.phase[1])
@@ -169,9 +180,8 @@ class _Harbour:
             borderMode=cv2.BORDER_REFLECT_101,
         )
         glint = cv2.convertScaleAbs(np.maximum(wave - np.float32(1.15), 0), alpha=70)
-        return cv2.add(
-            cv2.multiply(mirrored, self.shade, scale=1 / 255), cv2.cvtColor(glint, cv2.COLOR_GRAY2RGB)
-        )
+        reflection = np.asarray(cv2.multiply(mirrored, self.shade, scale=1 / 255), np.uint8)
+        return _add(reflection, np.asarray(cv2.cvtColor(glint, cv2.COLOR_GRAY2RGB), np.uint8))
 
 
 class _City:
@@ -191,9 +201,9 @@ class _City:
         self.colours = ((255, 196, 110), (255, 120, 70), (140, 190, 255), (255, 236, 190), (255, 80, 96))
 
     def _houses(
-        self, rng: np.random.Generator, shade: tuple[int, int, int], base: float, low: float
-    ) -> tuple:
-        """A strip that repeats every two frame widths, and its mask."""
+        self, rng: np.random.Generator, shade: Colour, base: float, low: float
+    ) -> tuple[Frame, npt.NDArray[np.uint8]]:
+        """Draw a strip that repeats every two frame widths, and its mask."""
         height, length = self.height, self.width * 2
         strip, mask = np.zeros((height, length, 3), np.uint8), np.zeros((height, length), np.uint8)
         x, pane = 0, max(2, round(height * 0.011))
@@ -212,7 +222,7 @@ class _City:
                             128 * warm,
                         )
             x += wide
-        # A frame's width more, so that every window is one slice.
+        # One frame width is repeated, so that every window is a single slice.
         return np.hstack([strip, strip[:, : self.width + 1]]), np.hstack([mask, mask[:, : self.width + 1]])
 
     def draw(self, seconds: float) -> Frame:
@@ -231,7 +241,7 @@ class _City:
         return self._lamps(frame, seconds)
 
     def _lamps(self, frame: Frame, seconds: float) -> Frame:
-        """Soft discs that pass at different speeds; drawn small and enlarged, which blurs them."""
+        """Add soft discs that pass at different speeds, drawn small and enlarged to blur them."""
         height, width = self.height, self.width
         lights = np.zeros((height // 4, width // 4, 3), np.uint8)
         for number, (x, y, near, way) in enumerate(self.lamps):
@@ -245,8 +255,9 @@ class _City:
             _disc(disc, cx, cy, height / 4 * (0.012 + 0.035 * near), colour)
             if disc is not lights:
                 cv2.add(lights, disc, lights)
-        lights = cv2.GaussianBlur(lights, (0, 0), max(0.6, height / 540))
-        return cv2.add(frame, cv2.resize(lights, (width, height), interpolation=cv2.INTER_LINEAR))
+        blurred = cv2.GaussianBlur(lights, (0, 0), max(0.6, height / 540))
+        enlarged = cv2.resize(blurred, (width, height), interpolation=cv2.INTER_LINEAR)
+        return _add(frame, np.asarray(enlarged, np.uint8))
 
 
 class _Morning:
@@ -262,9 +273,7 @@ class _Morning:
             (0.75, (250, 238, 214)),
             (1, (250, 238, 214)),
         )
-        self.sky = cv2.add(
-            sky, _glow(height, width, width * 0.22, height * 0.3, height * 0.16, (120, 104, 60))
-        )
+        self.sky = _add(sky, _glow(height, width, width * 0.22, height * 0.3, height * 0.16, (120, 104, 60)))
         self.hills = [
             (_Ridge(rng, 0.62, 0.16, (0.8, 0.3)), 0.010, (150, 188, 190)),
             (_Ridge(rng, 0.72, 0.14, (0.9, 0.4)), 0.022, (112, 170, 132)),
@@ -311,7 +320,7 @@ class _Morning:
         ):
             _disc(frame, x + dx * u, y + dy * u, r * u, (250, 251, 252))
 
-    def _balloon(self, frame: Frame, seconds: float, x: float, y: float, size: float, colour: tuple) -> None:
+    def _balloon(self, frame: Frame, seconds: float, x: float, y: float, size: float, colour: Colour) -> None:
         r = self.height * (0.035 + 0.035 * size)
         cx = (0.08 + 0.84 * x + 0.012 * math.sin(0.6 * seconds + 8 * y)) * self.width
         cy = (0.62 - (0.15 + 0.35 * y) - 0.014 * seconds * (0.6 + size)) * self.height

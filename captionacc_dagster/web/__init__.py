@@ -1,1 +1,1 @@
-"""HTTP in, and changes of the catalogue: the webhook, the listener, and the runs they start."""
+"""The webhook, the listeners for changes of the catalogue, and the starter of runs that they share."""

@@ -1,4 +1,4 @@
-"""Serving small ASGI apps to callers that may be slow, broken or hostile."""
+"""A server for small ASGI apps whose clients may be slow, broken or hostile."""
 
 import asyncio
 
@@ -6,17 +6,17 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-#: From the connection, or the last answer, until a request's headers are there.
+#: Limit from the connection, or the last response, until a request's headers are complete.
 HEADER_SECONDS = 10.0
-#: Open connections; further ones are answered with 503.
+#: Open connections; further ones get a 503.
 MAX_CONNECTIONS = 500
 _SHUTDOWN_SECONDS = 10
 
 
 class PromptH11Protocol(H11Protocol):
-    """uvicorn's protocol, which waits for a request's headers for ever, with a time limit for them.
+    """uvicorn's protocol with a time limit for a request's headers, which uvicorn lacks.
 
-    The time that a whole body takes is the app's matter.
+    The app limits the time for the body.
     """
 
     header_seconds = HEADER_SECONDS
@@ -33,7 +33,7 @@ class PromptH11Protocol(H11Protocol):
             self._header_timer = None
 
     def on_response_complete(self) -> None:
-        # Before the base class, which may begin a request that is there already.
+        # First, because the base class may begin the next request, if it has arrived already.
         self._await_headers()
         super().on_response_complete()
 
@@ -55,7 +55,7 @@ class PromptH11Protocol(H11Protocol):
 
 
 def serve(app: ASGIApp, host: str, port: int) -> None:
-    """Serve until SIGTERM or Ctrl-C. Trusts no ``X-Forwarded-For``; that is the app's matter."""
+    """Serve until SIGTERM or Ctrl-C. Ignores ``X-Forwarded-For``; an app that trusts a proxy handles it."""
     uvicorn.run(
         app,
         host=host,

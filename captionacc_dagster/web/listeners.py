@@ -1,8 +1,8 @@
-"""Listening for changes of the catalogue, so that work begins before the sensors' next tick.
+"""Listeners for changes of the catalogue, so that work begins before the sensors' next tick.
 
-Two sources: ``LISTEN`` on the PostgreSQL of the catalogue, and Supabase Realtime. Both only hint: a
-hint that is lost costs the seconds until a sensor looks. A listener that loses its connection comes
-back with growing pauses, for ever, and does not ask what it missed: the sensors have taken it.
+There are two sources: PostgreSQL's ``LISTEN``, and Supabase Realtime. Both only send hints: a lost hint
+costs the seconds until a sensor ticks. A listener that loses its connection reconnects indefinitely, with
+growing pauses. It does not ask for missed hints, because the sensors cover them.
 """
 
 import asyncio
@@ -27,31 +27,31 @@ from modal_gpu.keys import canonical_uuid
 
 _log = logging.getLogger(__name__)
 
-#: Given the stage that waits and the video; called for one hint at a time.
+#: Called with the waiting stage and the video's id, for one hint at a time.
 OnWork = Callable[[Literal["layout", "boundaries"], str], None]
 
 
 @dataclass
 class Backoff:
-    """Pauses that double up to ``longest_seconds``, each shortened at random, so that clients spread."""
+    """Exponential backoff up to ``longest_seconds``, with jitter."""
 
     first_seconds: float = 1.0
     longest_seconds: float = 60.0
     _attempt: int = field(default=0, init=False)
 
     def reset(self) -> None:
-        """The connection stands."""
+        """Start again from the first pause, because the connection works."""
         self._attempt = 0
 
     def next(self) -> float:
-        """Seconds until the next attempt."""
+        """Return the seconds until the next attempt."""
         pause = min(self.longest_seconds, self.first_seconds * 2 ** min(self._attempt, 30))
         self._attempt += 1
         return pause * random.uniform(0.5, 1)
 
 
 def handle(on_work: OnWork, stage: object, video_id: object) -> None:
-    """Pass a hint on; whatever is wrong with it, or with the work, the listener goes on."""
+    """Pass a hint on. Errors are logged, so that the listener continues."""
     try:
         if stage in ("layout", "boundaries"):
             on_work(stage, canonical_uuid(str(video_id), "video id"))
@@ -63,17 +63,17 @@ def handle(on_work: OnWork, stage: object, video_id: object) -> None:
 
 @dataclass
 class PostgresListener:
-    """``LISTEN {schema}_work`` on a connection of its own. Needs a session: no transaction pooler."""
+    """``LISTEN {schema}_work`` on its own connection, which must not go through a transaction pooler."""
 
     dsn: str
     on_work: OnWork
     backoff: Backoff = field(default_factory=Backoff)
-    #: Set while a connection listens.
+    #: Set while the connection listens.
     listening: threading.Event = field(default_factory=threading.Event)
     schema: str = DEFAULT_SCHEMA
 
     def run(self, stop: threading.Event) -> None:
-        """Listen until ``stop`` is set; looks at it once a second."""
+        """Listen until ``stop`` is set, which is checked once a second."""
         while not stop.is_set():
             try:
                 with connect(self.dsn) as connection:
@@ -84,7 +84,7 @@ class PostgresListener:
             except (CatalogError, psycopg.Error) as error:
                 self.listening.clear()
                 pause = self.backoff.next()
-                _log.warning("not listening, again in %.0f s: %s", pause, str(error).splitlines()[0])
+                _log.warning("not listening, reconnecting in %.0f s: %s", pause, str(error).splitlines()[0])
                 stop.wait(pause)
         self.listening.clear()
 
@@ -99,7 +99,7 @@ class PostgresListener:
 
 
 def waiting_stage(record: Mapping[str, Any]) -> Literal["layout", "boundaries"] | None:
-    """What a changed row of ``videos`` waits for, as the claims see it."""
+    """Return the stage that a changed row of ``videos`` waits for, by the same rules as the claims."""
     if record.get("deleted_at") is not None:
         return None
     if (
@@ -121,10 +121,10 @@ def waiting_stage(record: Mapping[str, Any]) -> Literal["layout", "boundaries"] 
 
 @dataclass
 class SupabaseListener:
-    """Changes of ``videos`` through Supabase Realtime; the table must be in its publication.
+    """Changes of ``videos`` from Supabase Realtime. The table must be in its publication.
 
-    supabase-py gives up after five attempts to reconnect, so the client is made anew when it is no
-    longer connected.
+    supabase-py gives up after five attempts to reconnect, so a new client replaces one that is
+    disconnected.
     """
 
     url: str
@@ -149,10 +149,11 @@ class SupabaseListener:
             self.listening.clear()
             if not stop.is_set():
                 pause = self.backoff.next()
-                _log.warning("not listening, again in %.1f s: %s", pause, reason)
+                _log.warning("not listening, reconnecting in %.1f s: %s", pause, reason)
                 await _wait(stop, pause)
 
     async def _listen(self, stop: threading.Event) -> None:
+        from realtime.types import RealtimePostgresChangesListenEvent
         from supabase.lib.client_options import AsyncClientOptions
 
         from supabase import acreate_client
@@ -162,7 +163,7 @@ class SupabaseListener:
         events: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue(maxsize=1000)
 
         def changed(payload: Mapping[str, Any]) -> None:
-            # Beyond that the sensors are as fast.
+            # With this many waiting hints, the sensors are as fast.
             with contextlib.suppress(asyncio.QueueFull):
                 events.put_nowait(payload)
 
@@ -174,12 +175,14 @@ class SupabaseListener:
 
         try:
             channel = client.channel("captionacc-videos")
-            channel.on_postgres_changes("*", changed, table="videos", schema=self.schema)
+            channel.on_postgres_changes(
+                RealtimePostgresChangesListenEvent.All, changed, table="videos", schema=self.schema
+            )
             await asyncio.wait_for(channel.subscribe(subscribed), 20)
             await asyncio.wait_for(joined.wait(), 20)
             self.backoff.reset()
             self.listening.set()
-            # The channel can end on a connection that stands, for example with its token.
+            # The channel can end while the connection lives on, for example when its token expires.
             while not stop.is_set() and client.realtime.is_connected and not refused.is_set():
                 with contextlib.suppress(asyncio.TimeoutError):
                     payload = await asyncio.wait_for(events.get(), min(1.0, self.check_seconds))

@@ -1,12 +1,12 @@
-"""Starting one video's run at once, for who was told of it: the webhook, the listener.
+"""The starter, which starts one video's run at once for the webhook and the listeners.
 
-The same claim, run key, partition and tags as the sensors', so that neither starts what the other did: a
-claim goes to one of them, and one that is given back or runs out is handed out again under the same run
-key, which is looked up before a run is made, here and in Dagster's daemon.
+It uses the same claim, run key, partition and tags as the sensors, so that a run is never started twice. A
+claim goes to one of them. A claim that was returned or has expired is handed out again under the same run
+key, and both this module and Dagster's daemon look that key up before they create a run.
 
-The caller gets the run's id as soon as the work is claimed. The run itself is made a moment later by
-another thread, because that takes Dagster far longer. Where it fails, or this process ends before, the
-claim goes back to the sensors, whose run has the same key and another id.
+The caller gets the run's id as soon as the work is claimed. Another thread creates the run a moment later,
+because that takes Dagster far longer. If that fails, or this process ends first, the claim goes back to the
+sensors, whose run has the same key and another id.
 """
 
 import logging
@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -23,7 +23,7 @@ import dagster as dg
 
 from captionacc_dagster.assets.external import approval_event, upload_event
 from captionacc_dagster.jobs import captions_job, layout_job
-from captionacc_dagster.partitions import videos
+from captionacc_dagster.partitions import VIDEO_PARTITIONS
 from captionacc_dagster.resources.catalog import Catalog, CatalogError, LayoutApproval, VideoRow
 from captionacc_dagster.runs.tags import RunTags
 from captionacc_dagster.sensors.claims import CLAIM_SECONDS, LOOK_AGAIN_SECONDS, Claim, return_claims
@@ -47,27 +47,27 @@ _log = logging.getLogger(__name__)
 RUN_KEY, SENSOR_NAME, PARTITION = "dagster/run_key", "dagster/sensor_name", "dagster/partition"
 PRIORITY = "dagster/priority"
 _TRIGGER = "webhook"
-#: Which tenants are at work is looked up once for all that comes within so many seconds.
+#: The tenants with running work are looked up at most once in this time.
 _TAGS_SECONDS = 1.0
-#: A claim that the catalogue did not take back is given back again after so many seconds.
+#: If the catalogue fails when a claim is returned, the next attempt is after this time.
 RETRY_SECONDS = 5.0
-#: Runs are made while nobody waits for an answer, but wait no longer than this.
+#: Creation of runs waits until no caller waits for an answer, at most this long.
 YIELD_SECONDS = 1.0
 
 
 class LaunchError(CaptionAccError):
-    """Dagster does not answer; the sensors will start the run, once it does."""
+    """Dagster does not answer. The sensors start the run once it does."""
 
     retryable = True
 
 
-#: Makes a run of a job with this id and tags, and queues it.
+#: Creates and queues a run. Parameters: job, run id, tags.
 Submit = Callable[[str, str, dict[str, str]], None]
 
 
 @dataclass(frozen=True)
 class Started:
-    """What came of it. ``run_id`` is ``None`` while there is no run, ``priority`` is the run's."""
+    """The outcome of a call. ``run_id`` is ``None`` while there is no run; ``priority`` is the run's."""
 
     outcome: Literal["started", "running", "waiting", "nothing to do"]
     run_id: str | None = None
@@ -76,7 +76,7 @@ class Started:
 
 @dataclass(frozen=True)
 class _Order:
-    """A run to be made of a claim."""
+    """A run to create for a claim."""
 
     claim: Claim
     job: str
@@ -87,9 +87,9 @@ class _Order:
 
 @dataclass
 class RunStarter:
-    """Claims a video's work and has its run made, once however often it is called and by whom.
+    """Claims a video's work and creates its run, exactly once for any number of calls.
 
-    Serves many threads. ``submit`` is called by one thread of its own; :meth:`close` ends that one.
+    Thread-safe. A worker thread calls ``submit``; :meth:`close` ends that thread.
     """
 
     catalog: Catalog
@@ -98,9 +98,9 @@ class RunStarter:
     submit: Submit
     _condition: threading.Condition = field(default_factory=threading.Condition)
     _orders: deque[_Order] = field(default_factory=deque)
-    #: Runs that are ordered and not made yet, by run key.
+    #: Runs that are ordered but not created yet, by run key.
     _promised: dict[str, Started] = field(default_factory=dict)
-    #: Claims to give back, with the time at which they run out anyway.
+    #: Claims to return, each with the time at which it expires anyway.
     _owed: list[tuple[float, Claim]] = field(default_factory=list)
     _callers: int = 0
     _closed: bool = False
@@ -109,20 +109,23 @@ class RunStarter:
     _tags_guard: threading.Lock = field(default_factory=threading.Lock)
 
     def start_layout(self, video_id: str) -> Started:
-        """Of a new upload. Raises ``UnknownVideoError``, ``StorageError`` and :class:`LaunchError`."""
+        """Start the layout of a new upload.
+
+        Raises ``UnknownVideoError``, ``StorageError`` and :class:`LaunchError`.
+        """
         with self._calling():
             video = self.catalog.claim_new_video(video_id, restart_after_seconds=CLAIM_SECONDS)
             if video is None:
-                # Also an unknown id, which get_video refuses.
+                # For an unknown id, get_video raises.
                 row = self.catalog.get_video(video_id)
                 return self._as_it_is(row, layout_run_key(row), row.layout_status, row.layout_run_id)
             claim = layout_claim(video)
-            with self._kept(claim):
+            with self._returned_on_error(claim):
                 try:
                     event = upload_event(video, self.object_store)
                 except ObjectNotFoundError:
-                    # The sensor waits for it, and gives it up when it never comes.
-                    self._give_back(claim, LOOK_AGAIN_SECONDS)
+                    # The sensor waits for the object, and gives up after a while.
+                    self._return_claim(claim, LOOK_AGAIN_SECONDS)
                     return Started("waiting")
                 with self._run_tags() as tags:
                     (request,) = layout_run_requests([video], tags, _TRIGGER)
@@ -130,7 +133,7 @@ class RunStarter:
                 return self._start(claim, request, layout_job.name, new_videos.name, event, is_first)
 
     def start_captions(self, video_id: str) -> Started:
-        """Of an approved layout. Raises ``UnknownVideoError`` and :class:`LaunchError`."""
+        """Start the captions of an approved layout. Raises ``UnknownVideoError`` and :class:`LaunchError`."""
         with self._calling():
             approval = self.catalog.claim_layout_approval(video_id, restart_after_seconds=CLAIM_SECONDS)
             if approval is None:
@@ -140,24 +143,24 @@ class RunStarter:
                 run_key = captions_run_key(LayoutApproval.of(row))
                 return self._as_it_is(row, run_key, row.boundaries_status, row.boundaries_run_id)
             claim = captions_claim(approval)
-            with self._kept(claim):
+            with self._returned_on_error(claim):
                 with self._run_tags() as tags:
                     (request,) = captions_run_requests([approval], tags, _TRIGGER)
                 event = approval_event(approval)
                 return self._start(claim, request, captions_job.name, layout_approvals.name, event, False)
 
     def close(self, wait_seconds: float = 10) -> None:
-        """Make the runs that are ordered; what is not made within ``wait_seconds`` is given back."""
+        """Create the ordered runs, and return the claims of those not created within ``wait_seconds``."""
         with self._condition:
             self._closed = True
             self._condition.notify_all()
         if self._worker is not None:
             self._worker.join(wait_seconds)
         while order := self._next_order():
-            self._give_back(order.claim)
+            self._return_claim(order.claim)
 
-    def wait_until_made(self, timeout: float = 30) -> bool:
-        """Wait for the runs that are ordered and the claims to be given back; whether none is left."""
+    def wait_until_created(self, timeout: float = 30) -> bool:
+        """Wait until all ordered runs are created and all claims returned. Return whether they are."""
         with self._condition:
             return self._condition.wait_for(lambda: not self._promised and not self._owed, timeout)
 
@@ -175,26 +178,26 @@ class RunStarter:
                 self._condition.notify_all()
 
     @contextmanager
-    def _kept(self, claim: Claim) -> Iterator[None]:
-        """Give the claim back on any error."""
+    def _returned_on_error(self, claim: Claim) -> Iterator[None]:
+        """Return the claim to the catalogue on any error."""
         try:
             yield
         except BaseException:
-            self._give_back(claim)
+            self._return_claim(claim)
             raise
 
-    def _give_back(self, claim: Claim, again_after_seconds: float = 0) -> None:
+    def _return_claim(self, claim: Claim, again_after_seconds: float = 0) -> None:
         try:
             return_claims(self.catalog, [claim], again_after_seconds)
         except CatalogError as error:
-            _log.warning("%s is given back in %.0f s: %s", claim.run_key, RETRY_SECONDS, error)
+            _log.warning("%s will be returned in %.0f s: %s", claim.run_key, RETRY_SECONDS, error)
             with self._condition:
                 self._owed.append((time.monotonic() + claim.seconds, claim))
                 self._work()
 
     @contextmanager
     def _run_tags(self) -> Iterator[RunTags]:
-        """Shared by calls that come within a second, one after the other."""
+        """Lend the tags, one caller at a time; calls within a second share them."""
         with self._tags_guard:
             if self._tags is None or time.monotonic() - self._tags[0] > _TAGS_SECONDS:
                 self._tags = (time.monotonic(), RunTags(self.catalog, self.instance))
@@ -229,7 +232,7 @@ class RunStarter:
         event: dg.AssetMaterialization,
         is_first: bool,
     ) -> Started:
-        """Order the run. Only a claim that is not the first of its attempt may have one already."""
+        """Order the run. Only a claim that is not the first of its attempt can already have one."""
         if not is_first and (known := self._known_run(claim.run_key)) is not None:
             return known
         tags = {
@@ -249,23 +252,23 @@ class RunStarter:
         return started
 
     def _work(self) -> None:
-        """Wake the worker; with the condition held."""
+        """Wake the worker. The caller holds the condition."""
         if self._worker is None and not self._closed:
-            self._worker = threading.Thread(target=self._make_runs, name="make runs", daemon=True)
+            self._worker = threading.Thread(target=self._create_runs, name="create runs", daemon=True)
             self._worker.start()
         self._condition.notify_all()
 
-    def _make_runs(self) -> None:
+    def _create_runs(self) -> None:
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._orders or self._closed, RETRY_SECONDS)
                 if self._orders and not self._closed:
-                    # Making a run is a lot of computing: answers go first.
+                    # Creating a run takes much CPU time: answers go first.
                     self._condition.wait_for(lambda: not self._callers or self._closed, YIELD_SECONDS)
             order = self._next_order()
             if order is not None:
-                self._make(order)
-            self._pay_back()
+                self._create(order)
+            self._return_owed()
             if order is None and self._closed:
                 return
 
@@ -273,22 +276,22 @@ class RunStarter:
         with self._condition:
             return self._orders.popleft() if self._orders else None
 
-    def _make(self, order: _Order) -> None:
+    def _create(self, order: _Order) -> None:
         try:
-            self.instance.add_dynamic_partitions(videos.name, [order.claim.row_id])
+            self.instance.add_dynamic_partitions(VIDEO_PARTITIONS, [order.claim.row_id])
             self.instance.report_runless_asset_event(order.event)
             self.submit(order.job, order.run_id, order.tags)
         except Exception as error:
-            # Made or not: the sensor asks for the same key, and Dagster makes one run a key.
+            # Whether or not it was created, the sensor requests the same key: Dagster creates one run a key.
             _log.warning("%s is left to the sensor: %s", order.claim.run_key, _first_line(error))
-            self._give_back(order.claim)
+            self._return_claim(order.claim)
         finally:
             with self._condition:
                 self._promised.pop(order.claim.run_key, None)
                 self._condition.notify_all()
 
-    def _pay_back(self) -> None:
-        """Give back what the catalogue did not take before, until it runs out by itself."""
+    def _return_owed(self) -> None:
+        """Return claims again for which the catalogue failed before, until they expire."""
         with self._condition:
             owed, self._owed = self._owed, []
         left = [(until, claim) for until, claim in owed if until > time.monotonic()]
@@ -304,7 +307,7 @@ class RunStarter:
 
 @contextmanager
 def dagster_answers() -> Iterator[None]:
-    """Turn whatever Dagster's storage raises into a :class:`LaunchError`."""
+    """Turn any error of Dagster's storage into a :class:`LaunchError`."""
     try:
         yield
     except CaptionAccError:
@@ -318,5 +321,5 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def _priority(tags: dict[str, str]) -> int:
+def _priority(tags: Mapping[str, str]) -> int:
     return int(tags.get(PRIORITY, "0"))

@@ -1,7 +1,7 @@
-"""A small ASGI app that Supabase's database webhooks call, so that a new video need not wait for a tick.
+"""A small ASGI app for Supabase's database webhooks, so that a new video does not wait for a sensor's tick.
 
-It decides nothing by itself: :class:`~captionacc_dagster.web.starter.RunStarter` claims the video as the
-sensor does, so a call that comes twice, late or not at all changes nothing but the time.
+:class:`~captionacc_dagster.web.starter.RunStarter` claims the video as the sensor does, so a call that is
+repeated, late or lost only changes when the work starts.
 """
 
 import hmac
@@ -32,15 +32,15 @@ _log = logging.getLogger(__name__)
 
 #: A row of ``videos`` as JSON is a few kilobytes.
 MAX_BODY_BYTES = 64 * 1024
-#: Time for the whole body.
+#: Limit for receiving the body.
 BODY_SECONDS = 10.0
-#: Whoever calls is answered within that time, also when the catalogue, the bucket or Dagster hangs.
+#: Limit for the response, even if the catalogue, the bucket or Dagster hangs.
 ANSWER_SECONDS = 5.0
 _KNOWN_CLIENTS = 1024
 
 
 class Starter(Protocol):
-    """What the app needs of :class:`~captionacc_dagster.web.starter.RunStarter`."""
+    """The part of :class:`~captionacc_dagster.web.starter.RunStarter` that the app uses."""
 
     def start_layout(self, video_id: str) -> Started: ...
 
@@ -52,14 +52,14 @@ class _Answer(Exception):
 
 @dataclass
 class RateLimit:
-    """A bucket of tokens for each client that fills evenly: ``a_minute`` at most at once."""
+    """A token bucket for each client, with a capacity and a refill of ``a_minute``."""
 
     a_minute: int
     clock: Callable[[], float] = time.monotonic
     _buckets: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
 
     def wait_seconds(self, client: str) -> float:
-        """Take a token: 0, or the seconds until there is one."""
+        """Take a token. Return 0, or the seconds until there is one."""
         now = self.clock()
         tokens, since = self._buckets.pop(client, (float(self.a_minute), now))
         tokens = min(self.a_minute, tokens + (now - since) * self.a_minute / 60)
@@ -71,22 +71,22 @@ class RateLimit:
 
 
 def usable_secret(secret: str | None) -> str:
-    """The secret. Raises :class:`SettingsError` for none, and for one that no header can carry."""
+    """Return the secret. Raises :class:`SettingsError` if it is unset, or does not fit in a header."""
     name = "CAPTIONACC_WEBHOOK_SECRET"
     if not secret or not secret.strip():
         raise SettingsError(f"{name} is not set: set it here and in Supabase's webhook")
     if secret != secret.strip() or not secret.isprintable():
         raise SettingsError(
-            f"{name} begins or ends with a space, or has a control character, which no header can carry: "
-            "set another one"
+            f"{name} begins or ends with a space, or has a control character, which a header cannot carry: "
+            "set another secret"
         )
     return secret
 
 
 def client_of(request: Request) -> str:
-    """What the rate limit counts by: the peer's IPv4 address, or the /64 network of its IPv6 address.
+    """Return the key of the rate limit: the client's IPv4 address, or the /64 network of its IPv6 address.
 
-    A host has all addresses of its /64.
+    An IPv6 host can use all addresses of its /64.
     """
     host = request.client.host if request.client else ""
     try:
@@ -109,15 +109,16 @@ def create_app(
     answer_seconds: float = ANSWER_SECONDS,
     clock: Callable[[], float] = time.monotonic,
 ) -> Starlette:
-    """The app. Raises :class:`SettingsError` for a secret that is not usable.
+    """Build the app. Raises :class:`SettingsError` for an unusable secret.
 
-    ``POST /webhooks/supabase/videos`` takes Supabase's payload ``{type, table, schema, record}`` and answers
-    202 with the run's id and priority, 200 ``ignored`` for what is no insert into ``videos``, 400 with the
-    reason for what cannot be read, 401, 408, 413, 429 and 503. ``GET /healthz`` says that the process serves.
+    ``POST /webhooks/supabase/videos`` accepts Supabase's payload ``{type, table, schema, record}``. The
+    status is 202 with the run's id and priority, 200 ``ignored`` for anything but an insert into ``videos``,
+    400 with the reason for an invalid payload, or 401, 408, 413, 429 or 503. ``GET /healthz`` returns 200
+    while the process serves.
 
-    ``trusted_proxies``: addresses and networks whose ``X-Forwarded-For`` is believed, from the right up to
-    the first hop that is none of them. Calls with a wrong secret have an allowance of their own, so that
-    they do not use up that of the right ones from the same address.
+    ``trusted_proxies`` are addresses and networks whose ``X-Forwarded-For`` is trusted, from the right up to
+    the first hop that is not one of them. Requests with a wrong secret have their own rate limit, so that
+    they do not use up that of valid requests from the same address.
     """
     secret = usable_secret(secret)
     right, wrong = RateLimit(requests_a_minute, clock), RateLimit(requests_a_minute, clock)
@@ -134,14 +135,14 @@ def create_app(
             check(request)
             video_id = _inserted_video(await _body(request, body_seconds), schema)
             with anyio.move_on_after(answer_seconds):
-                # A thread that hangs is left alone: when it goes on it makes the run or gives the claim back.
+                # A hanging thread is abandoned. If it continues, it creates the run or returns the claim.
                 return await anyio.to_thread.run_sync(_start, starter, video_id, abandon_on_cancel=True)
             _log.warning("video %s: no answer within %g s", video_id, answer_seconds)
             return _left_to_the_sensor("the catalogue, the bucket or Dagster does not answer")
         except _Answer as answer:
             return answer.response
         except ClientDisconnect:
-            return JSONResponse({"status": "refused", "reason": "the body was not sent whole"}, 400)
+            return JSONResponse({"status": "refused", "reason": "the body is incomplete"}, 400)
 
     async def healthz(request: Request) -> JSONResponse:
         return JSONResponse({"status": "ok"})
@@ -161,7 +162,7 @@ def _refuse(code: int, reason: str, headers: dict[str, str] | None = None) -> No
 
 
 def _left_to_the_sensor(reason: str) -> JSONResponse:
-    body = {"status": "refused", "reason": f"{reason}; the sensor will take the video"}
+    body = {"status": "refused", "reason": f"{reason}; the sensor will start the video"}
     return JSONResponse(body, 503, {"retry-after": "30"})
 
 
@@ -178,7 +179,7 @@ async def _body(request: Request, seconds: float) -> bytes:
         with anyio.fail_after(seconds):
             async for part in request.stream():
                 body += part
-                # Without trusting a header that says how long it will be.
+                # The Content-Length header is not trusted.
                 if len(body) > MAX_BODY_BYTES:
                     _refuse(413, f"the body is larger than {MAX_BODY_BYTES} bytes", {"connection": "close"})
     except TimeoutError:
@@ -187,7 +188,7 @@ async def _body(request: Request, seconds: float) -> bytes:
 
 
 def _inserted_video(body: bytes, schema: str) -> str:
-    """The id of the video that the payload tells of."""
+    """Return the id of the video that the payload inserts."""
     try:
         payload = json.loads(body)
     except RecursionError:
@@ -214,7 +215,7 @@ def _inserted_video(body: bytes, schema: str) -> str:
 
 
 def _text(payload: dict[str, Any], name: str) -> str:
-    """A field that is plain text: half a surrogate pair, which JSON can hold, fits in no answer."""
+    """Return a field of plain text. JSON allows lone surrogates, which no response can encode."""
     value = payload.get(name)
     if not isinstance(value, str):
         _refuse(400, f"{name} is missing")
@@ -232,10 +233,10 @@ def _start(starter: Starter, video_id: str) -> JSONResponse:
         _log.warning("video %s is left to the sensor: %s", video_id, error)
         if error.retryable:
             return _left_to_the_sensor("the catalogue, the bucket or Dagster does not answer")
-        _refuse(500, "see the log; the sensor will take the video")
+        _refuse(500, "see the log; the sensor will start the video")
     except Exception:
         _log.exception("video %s is left to the sensor", video_id)
-        _refuse(500, "see the log; the sensor will take the video")
+        _refuse(500, "see the log; the sensor will start the video")
     return JSONResponse(
         {
             "status": "accepted",

@@ -29,24 +29,24 @@ def outdated(finished: VideoRow, postgres_dsn: str) -> VideoRow:
 def test_by_default_it_only_says_what_it_would_choose(captionacc: Captionacc, line: Line, outdated):
     said = captionacc("backfill", "--model-version", MODEL, "--where", "model-version=extents-0")
     assert said.code == 0
-    assert f"1 of 1 videos are chosen for {MODEL}: 1 on extents-0" in said.text
+    assert f"1 of 1 videos selected for {MODEL}: 1 on extents-0" in said.text
     assert outdated.video_id in said.text and "harbour.mp4" in said.text
     again = f"captionacc backfill --model-version {MODEL} --where model-version=extents-0 --apply"
-    assert f"Nothing was asked for; `{again}` does it." in said.text
+    assert f"Nothing was requested; run `{again}` to request it." in said.text
     assert line.catalog.list_backfills() == []
 
 
 def test_with_apply_it_asks_once_and_the_list_says_how_it_is_doing(captionacc, line: Line, outdated):
-    assert "No backfill was asked for." in captionacc("backfill", "--list").text
+    assert "No backfills." in captionacc("backfill", "--list").text
     said = captionacc("backfill", "--where", f"video={outdated.video_id[:8]}", "--apply")
     (row,) = line.catalog.list_backfills()
-    assert said.code == 0 and f"Backfill {row.backfill_id} is asked for" in said.text
+    assert said.code == 0 and f"Backfill {row.backfill_id} requested" in said.text
     assert (row.model_version, row.conditions) == (MODEL, {"video": [outdated.video_id]})
     assert line.catalog.list_backfill_videos(row.backfill_id)[0].video_id == outdated.video_id
 
     again = captionacc("backfill", "--apply")
-    assert again.code == 0 and "0 of 1 videos are chosen" in again.text
-    assert "1 in a backfill asked for already" in again.text and "Nothing was asked for" not in again.text
+    assert again.code == 0 and "0 of 1 videos selected" in again.text
+    assert "1 in a backfill already requested" in again.text and "Nothing was requested" not in again.text
     assert len(line.catalog.list_backfills()) == 1
 
     line.catalog.claim_backfill_videos()
@@ -58,21 +58,21 @@ def test_with_apply_it_asks_once_and_the_list_says_how_it_is_doing(captionacc, l
 
 def test_what_is_on_the_model_is_not_chosen(captionacc: Captionacc, finished: VideoRow):
     said = captionacc("backfill", "--apply")
-    assert said.code == 0 and f"0 of 1 videos are chosen for {MODEL}." in said.text
+    assert said.code == 0 and f"0 of 1 videos selected for {MODEL}." in said.text
     assert "1 on this model nothing to do" in said.text
 
 
 def test_reviewed_videos_are_chosen_only_by_name(captionacc: Captionacc, line: Line, outdated: VideoRow):
     line.catalog.complete_review(outdated.video_id, "text")
     said = captionacc("backfill")
-    assert "0 of 1 videos" in said.text and "--where status=reviewed chooses such" in said.text
+    assert "0 of 1 videos" in said.text and "--where status=reviewed includes them" in said.text
     assert "1 of 1 videos" in captionacc("backfill", "--where", "status=reviewed").text
 
 
 def test_a_model_that_the_functions_do_not_use_is_refused(captionacc: Captionacc, outdated: VideoRow):
     said = captionacc("backfill", "--model-version", "extents-99", "--apply")
     assert said.code == 1
-    assert f"error: the functions use the model {MODEL}, so a backfill cannot lead to extents-99" in said.text
+    assert f"error: the functions use the model {MODEL}, so a backfill cannot produce extents-99" in said.text
     assert "EXTENTS_MODEL" in said.text
 
 
@@ -80,10 +80,12 @@ def test_a_backfill_is_cancelled_by_the_start_of_its_id(captionacc: Captionacc, 
     captionacc("backfill", "--apply")
     (row,) = line.catalog.list_backfills()
     said = captionacc("backfill", "--cancel", row.backfill_id[:8])
-    assert said.code == 0 and f"Backfill {row.backfill_id}: 1 videos are not asked for any more" in said.text
+    assert (
+        said.code == 0 and f"Backfill {row.backfill_id}: cancelled 1 videos that had not started" in said.text
+    )
     assert line.catalog.claim_backfill_videos() == []
     wrong = captionacc("backfill", "--cancel", "zzz")
-    assert wrong.code == 1 and "no backfills begin with 'zzz'" in wrong.text
+    assert wrong.code == 1 and "no backfills have an id that begins with 'zzz'" in wrong.text
 
 
 @pytest.mark.parametrize(
@@ -92,12 +94,12 @@ def test_a_backfill_is_cancelled_by_the_start_of_its_id(captionacc: Captionacc, 
         ("1=1", "--where '1=1' is not one of tenant=…, video=…"),
         ("tenant", "--where 'tenant' is not one of"),
         ("status=", "--where 'status=' is not one of"),
-        ("status=done", "the status is one of ready, reviewed"),
+        ("status=done", "the status must be one of ready, reviewed"),
         ("tenant=acme", "give the tenant's id, a UUID"),
         ("tenant=11111111-1111-4111-8111-111111111111", "is not in the catalogue"),
-        ("video=nothing.mp4", "no video 'nothing.mp4'"),
-        ("uploaded-before=last week", "give a day or a time such as 2026-11-01"),
-        ("model-version='; drop table captionacc.videos; --", "0 of 0 videos are chosen"),
+        ("video=nothing.mp4", "no video matches 'nothing.mp4'"),
+        ("uploaded-before=last week", "give a date or a time such as 2026-11-01"),
+        ("model-version='; drop table captionacc.videos; --", "0 of 0 videos selected"),
     ],
 )
 def test_a_condition_that_is_none_is_one_sentence(captionacc, line: Line, outdated, where, message):

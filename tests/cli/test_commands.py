@@ -43,8 +43,8 @@ def test_without_a_command_it_says_what_there_is(captionacc: Captionacc):
     ("name", "message"),
     [
         (UNKNOWN, f"video {UNKNOWN} is not in the catalogue"),
-        ("deadbeef", "no video 'deadbeef'; `captionacc status` lists those that there are"),
-        ("nothing.mp4", "no video 'nothing.mp4'"),
+        ("deadbeef", "no video matches 'deadbeef'; `captionacc status` lists all videos"),
+        ("nothing.mp4", "no video matches 'nothing.mp4'"),
     ],
     ids=["id", "prefix", "file"],
 )
@@ -113,7 +113,7 @@ class TestRetry:
         video_id = line.upload(clip.path).video_id
         line.catalog.fail_stage(video_id, "layout", "run-1", "no space left")
         said = captionacc("retry", video_id)
-        assert said.code == 0 and "layout will be tried again" in said.text
+        assert said.code == 0 and "will retry layout" in said.text
         assert line.row(video_id).layout_status == "wait"
 
     def test_a_video_without_a_failed_stage_is_left_alone(self, captionacc, finished: VideoRow):
@@ -329,4 +329,4 @@ class TestInstallation:
 
     def test_stop_leaves_a_database_of_others_alone(self, captionacc: Captionacc):
         said = captionacc("stop")
-        assert said.code == 0 and "nothing to stop" in said.text
+        assert said.code == 0 and "no server to stop" in said.text

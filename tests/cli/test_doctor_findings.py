@@ -1,4 +1,4 @@
-"""What the doctor says when something is wrong with it, or with what it looks at: it explains, never dies."""
+"""``captionacc doctor`` explains every fault, of what it checks and of a check itself, and never crashes."""
 
 import types
 
@@ -7,15 +7,15 @@ import pytest
 from obstore.store import S3Store
 
 from captionacc_dagster.cli import system
-from captionacc_dagster.cli.findings import look_safely
+from captionacc_dagster.cli.findings import check_safely
 from tests.cli.conftest import Captionacc
 
 SECRET = "hunter2hunter2"
-LOOKS = [what for what, _ in system._LOOKS]
+CHECKS = [what for what, _ in system._CHECKS]
 
 
 def panic(_: object = None) -> None:
-    """A real panic of the store's Rust, which is no ``Exception``."""
+    """Cause a real panic in the store's Rust code, which is not an ``Exception``."""
     store = S3Store(
         "footage", endpoint="http://footage.10.1.2.3", virtual_hosted_style_request=True, region="us-east-1",
         access_key_id="a", secret_access_key="b", client_options={"allow_http": True},
@@ -24,10 +24,10 @@ def panic(_: object = None) -> None:
 
 
 def raising(error: BaseException):
-    def look(_: object) -> None:
+    def check(_: object) -> None:
         raise error
 
-    return look
+    return check
 
 
 FAULTS = {
@@ -39,42 +39,44 @@ FAULTS = {
 }
 
 
-def test_the_panic_is_one_that_no_guard_for_exceptions_catches():
+def test_except_exception_does_not_catch_the_panic():
     with pytest.raises(BaseException) as caught:
         panic()
     assert not isinstance(caught.value, Exception)
 
 
 @pytest.mark.parametrize(
-    ("name", "fault"), [*((name, "PanicException") for name in LOOKS), *(("OCR", fault) for fault in FAULTS)]
+    ("name", "fault"), [*((name, "PanicException") for name in CHECKS), *(("OCR", fault) for fault in FAULTS)]
 )
-def test_a_look_that_fails_is_a_finding_and_the_others_go_on(
+def test_a_check_that_fails_is_a_finding_and_the_others_still_run(
     captionacc: Captionacc, monkeypatch: pytest.MonkeyPatch, name: str, fault: str
 ):
     monkeypatch.setenv("WASABI_SECRET_KEY_READWRITE", SECRET)
-    looks = [(what, FAULTS[fault] if what == name else lambda _: (True, "well", "")) for what in LOOKS]
-    monkeypatch.setattr(system, "_LOOKS", tuple(looks))
+    checks = [(what, FAULTS[fault] if what == name else lambda _: (True, "well", "")) for what in CHECKS]
+    monkeypatch.setattr(system, "_CHECKS", tuple(checks))
     said = captionacc("doctor")
     assert said.code == 1
-    assert (said.output.count("✓"), said.output.count("✗")) == (len(LOOKS) - 1, 1)
+    assert (said.output.count("✓"), said.output.count("✗")) == (len(CHECKS) - 1, 1)
     assert f"✗ {name}" in said.text and fault in said.text
     assert SECRET not in said.output and "Traceback" not in said.output
 
 
 @pytest.mark.parametrize("signal", [KeyboardInterrupt, SystemExit])
-def test_a_person_who_ends_the_doctor_ends_it(signal: type[BaseException]):
+def test_an_interrupt_ends_the_doctor(signal: type[BaseException]):
     with pytest.raises(signal):
-        look_safely("x", lambda: raising(signal())(None), lambda error: ("", ""))
+        check_safely("x", lambda: raising(signal())(None), lambda error: ("", ""))
 
 
-def test_a_client_of_modal_that_panics_is_a_finding(captionacc: Captionacc, monkeypatch: pytest.MonkeyPatch):
+def test_a_panic_in_modals_client_is_a_finding(captionacc: Captionacc, monkeypatch: pytest.MonkeyPatch):
     client = types.SimpleNamespace(Client=types.SimpleNamespace(from_env=panic))
     monkeypatch.setattr(system, "_modal_client", lambda: client)
     said = captionacc("doctor", "--modal")
     assert said.code == 1 and "✗ token" in said.text and "PanicException" in said.text
 
 
-def test_a_missing_client_of_modal_is_one_sentence(captionacc: Captionacc, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_modal_client_is_explained_in_one_sentence(
+    captionacc: Captionacc, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setitem(__import__("sys").modules, "modal", None)
     said = captionacc("doctor", "--modal")
     assert said.code == 1 and "error: Modal's client cannot be loaded" in said.text
@@ -89,10 +91,10 @@ def test_a_missing_client_of_modal_is_one_sentence(captionacc: Captionacc, monke
         ("not a url", "WASABI_ENDPOINT_URL"),
     ],
 )
-def test_an_endpoint_that_no_bucket_has_is_explained(
+def test_an_endpoint_that_cannot_serve_a_bucket_is_explained(
     captionacc: Captionacc, monkeypatch: pytest.MonkeyPatch, endpoint: str, setting: str
 ):
-    """Also where the bucket's name stands in the host's name, and that is an IP address."""
+    """This includes an IP address as endpoint where the bucket's name is part of the host name."""
     monkeypatch.setenv("CAPTIONACC_STORAGE_URL", "s3://footage")
     monkeypatch.setenv("WASABI_ENDPOINT_URL", endpoint)
     monkeypatch.setenv("CAPTIONACC_STORAGE_PATH_STYLE", "false")

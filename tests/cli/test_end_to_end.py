@@ -87,7 +87,9 @@ def test_a_video_and_then_a_text_file_go_through_the_platform(
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(clip.path.read_bytes())
     done = captionacc("ingest", copy)
-    assert done.returncode == 0 and "copy.mp4 is already here as " in done.stderr, done.stdout + done.stderr
+    assert done.returncode == 0 and "copy.mp4 was already uploaded as " in done.stderr, (
+        done.stdout + done.stderr
+    )
     assert "✓ harbour.mp4: 3 captions" in done.stdout
 
     done = captionacc("ingest", text)

@@ -97,7 +97,7 @@ def test_what_needs_no_home_makes_none_either(nowhere: Captionacc, name: str):
 
 def test_the_doctor_says_that_there_is_no_home(nowhere: Captionacc):
     text = nowhere("doctor").text
-    assert text.count("there is no home yet, `captionacc ingest FILE` makes one") == 2
+    assert text.count("there is no home yet; `captionacc ingest FILE` creates one") == 2
     assert "✗" not in text
 
 
@@ -147,7 +147,7 @@ def test_a_command_that_writes_names_its_home(
     given = [word.format(clip=clip.path, video=finished.video_id) for word in arguments]
     said = captionacc(*given)
     assert said.code == 0, said.text
-    named = f"Home: {tmp_path / 'home'} (catalogue by CAPTIONACC_DATABASE_URL, bucket file://"
+    named = f"Home: {tmp_path / 'home'} (catalogue from CAPTIONACC_DATABASE_URL, bucket file://"
     assert (named in said.errors) is is_named
     assert "Home:" not in said.output
 

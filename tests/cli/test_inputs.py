@@ -53,7 +53,7 @@ class TestIngest:
             ("gone.mp4", "no such file"),
             ("empty.mp4", "is empty"),
             ("folder.mp4", "is a folder"),
-            ("pipe.mp4", "is not a file"),
+            ("pipe.mp4", "not a regular file"),
             ("x" * 300, "File name too long"),
             ("file.mp4/inside", "Not a directory"),
             ("loop.mp4", "Too many levels of symbolic links"),
@@ -124,12 +124,12 @@ class TestIngest:
         assert line.store.get(row.storage_key) == file.read_bytes()
         assert row.display_path == shown
         again = captionacc("ingest", "--no-wait", file)
-        assert again.code == 0 and f"is already here as {row.video_id[:8]}" in again.notes
+        assert again.code == 0 and f"was already uploaded as {row.video_id[:8]}" in again.notes
         assert len(again.notes.splitlines()) == 1
         line.catalog.fail_stage(row.video_id, "layout", "run", "why")
         assert shown in captionacc("status").output
         assert shown in captionacc("status", "--", name).output
-        assert f"{shown}: layout will be tried again" in captionacc("retry", "--", name).output
+        assert f"{shown}: a running platform will retry layout" in captionacc("retry", "--", name).output
         missing = captionacc("export", "--", name)
         assert missing.code == 1 and "has no captions yet" in missing.notes
         said = captionacc("delete", "--yes", "--", name)
@@ -174,7 +174,7 @@ class TestIngest:
             assert said.code == (1 if message else 130)
         if message:
             assert f"✗ {files[0]}: {message}" in said.notes
-            assert f"✗ {files[1]}: not tried after that" in said.notes
+            assert f"✗ {files[1]}: not tried after this error" in said.notes
         assert stored(line) == [] and line.catalog.list_videos() == []
 
     def test_a_registration_whose_answer_was_lost_counts(
@@ -203,7 +203,7 @@ class TestIngest:
 
         monkeypatch.setattr(ObjectStore, "upload", grow)
         said = captionacc("ingest", "--no-wait", growing, make_file("good.mp4"))
-        assert said.code == 1 and f"✗ {growing}: it changed while it was uploaded" in said.notes
+        assert said.code == 1 and f"✗ {growing}: the file changed during the upload" in said.notes
         assert [row.display_path for row in line.catalog.list_videos()] == ["good.mp4"]
         assert len(stored(line)) == 1
 
@@ -228,8 +228,8 @@ class TestFilesThatAreHere:
         assert said.code == 0
         short = finished.video_id[:8]
         assert said.notes.splitlines() == [
-            f"{clip.path} is already here as {short}; `--again` processes it once more",
-            *[f"{copy} is already here as {short} (harbour.mp4); `--again` processes it once more"] * 2,
+            f"{clip.path} was already uploaded as {short}; `--again` processes it again",
+            *[f"{copy} was already uploaded as {short} (harbour.mp4); `--again` processes it again"] * 2,
         ]
         assert said.output.count("✓ harbour.mp4: 3 captions") == 1
         assert stored(line) == before and len(line.catalog.list_videos()) == 1
@@ -246,7 +246,8 @@ class TestFilesThatAreHere:
         assert said.code == 1
         short = row.video_id[:8]
         assert (
-            f"already here as {short}, which failed: `captionacc retry {short}`, or `--again`" in said.notes
+            f"already uploaded as {short}, which failed: use `captionacc retry {short}` or `--again`"
+            in said.notes
         )
         assert "✗ harbour.mp4: layout: no space left" in said.output
         assert len(line.catalog.list_videos()) == 1
@@ -261,7 +262,7 @@ class TestFilesThatAreHere:
         files = [make_file("a.mp4", b"same"), make_file("b.mp4", b"same"), make_file("c.mp4", b"other")]
         said = captionacc("ingest", "--no-wait", *files)
         assert said.code == 0
-        assert f"{files[1]} is already here as " in said.notes and "(a.mp4)" in said.notes
+        assert f"{files[1]} was already uploaded as " in said.notes and "(a.mp4)" in said.notes
         assert sorted(row.display_path for row in line.catalog.list_videos()) == ["a.mp4", "c.mp4"]
         assert len(stored(line)) == 2
 
@@ -278,7 +279,7 @@ class TestFilesThatAreHere:
 
         monkeypatch.setattr(ObjectStore, "upload", overtaken)
         said = captionacc("ingest", "--no-wait", clip.path)
-        assert said.code == 0 and f"is already here as {others[0].video_id[:8]}" in said.notes
+        assert said.code == 0 and f"was already uploaded as {others[0].video_id[:8]}" in said.notes
         assert said.output == f"{others[0].video_id}  harbour.mp4\n"
         assert stored(line) == [others[0].storage_key]
 
@@ -315,7 +316,7 @@ class TestNames:
         rest = ("new.mp4",) if command == ("rename",) else ()
         said = captionacc(*command, "harbour.mp4", *rest)
         assert said.code == 0
-        assert "2 videos are called harbour.mp4; this is the newest, " + finished.video_id in said.notes
+        assert "2 videos are named harbour.mp4; using the newest, " + finished.video_id in said.notes
         assert len(said.notes.splitlines()) == 1
         for exact in (finished.video_id, finished.video_id[:8]):
             said = captionacc(*command, exact, *rest)
@@ -328,7 +329,7 @@ class TestNames:
             line.catalog.register_video(line.tenant_id, video_id, f"{line.tenant_id}/{video_id}", 1, "a.mp4")
         said = captionacc("status", "abcdef00")
         assert said.code == 1
-        assert "3 videos match 'abcdef00'" in said.notes and "give the whole id" in said.notes
+        assert "3 videos match 'abcdef00'" in said.notes and "give the full id" in said.notes
         assert all(video_id in said.notes for video_id in ids)
 
     def test_a_name_that_several_tenants_use_is_refused(self, captionacc, line: Line, clip: Clip):
@@ -349,7 +350,7 @@ class TestDelete:
         said = captionacc("delete", "harbour.mp4", "--yes")
         assert said.code == 0
         assert "harbour.mp4" in said.notes and "its 3 captions" in said.notes
-        assert "7 days later (CAPTIONACC_DELETED_DAYS)" in said.notes
+        assert "after 7 days (CAPTIONACC_DELETED_DAYS)" in said.notes
         assert said.output == f"Deleted harbour.mp4 ({finished.video_id[:8]}).\n"
         assert line.row(finished.video_id).deleted_at is not None
         assert line.catalog.list_videos() == []
@@ -361,7 +362,7 @@ class TestDelete:
         video_id = line.upload(clip.path).video_id
         line.catalog.begin_stage(video_id, "layout", "run-1")
         said = captionacc("delete", video_id[:8], "--yes")
-        assert said.code == 0 and "The run that works on it (layout) is ended." in said.notes
+        assert said.code == 0 and "Its current run (layout) will be ended." in said.notes
         assert [row.run_id for row in line.catalog.pending_run_cancellations()] == ["run-1"]
 
     def test_a_name_of_several_is_refused_with_what_it_may_be(self, captionacc, line: Line, clip: Clip):
@@ -402,7 +403,7 @@ class TestRename:
     def test_a_video_is_found_by_its_new_name_only(self, captionacc, line: Line, finished: VideoRow):
         said = captionacc("rename", "harbour.mp4", "  The\nharbour ")
         assert said.code == 0
-        assert said.output == f"harbour.mp4 ({finished.video_id[:8]}) is called   The\ufffdharbour  now.\n"
+        assert said.output == f"harbour.mp4 ({finished.video_id[:8]}) is now named   The\ufffdharbour .\n"
         assert captionacc("status", "harbour.mp4").code == 1
         assert "Only the gulls" in captionacc("captions", "  The\nharbour ").output
         assert line.row(finished.video_id).storage_key == finished.storage_key

@@ -60,11 +60,11 @@ def test_a_text_that_holds_numbers_is_checked_too(captionacc: Captionacc):
     estimate = ("cost", "estimate", "--minutes", "5")
     for text in RESOLUTIONS:
         said = captionacc(*estimate, "--resolution", text)
-        assert said.code == 1 and "is no resolution" in said.text and HUGE not in said.text
+        assert said.code == 1 and "is not a resolution" in said.text and HUGE not in said.text
     for option in ("--video-usd", "--month-usd"):
         for text in AMOUNTS:
             said = captionacc("cost", "limit", option, text)
-            assert said.code == 1 and "is no amount in US dollars" in said.text and HUGE not in said.text
+            assert said.code == 1 and "is not an amount in US dollars" in said.text and HUGE not in said.text
     assert captionacc(*estimate, "--resolution", "1920×1080", "--captions", "12").code == 0
 
 

@@ -48,12 +48,12 @@ class TestExport:
     @pytest.mark.parametrize(
         ("name", "option", "message"),
         [
-            ("out.vtt", "srt", "would hold srt, by `--format`: let it end in .srt"),
-            ("out.srt", "json", "would hold json"),
-            ("out.JSON", "vtt", "would hold vtt"),
-            ("out.txt", None, "the ending tells no format"),
-            ("out", None, "the ending tells no format"),
-            ("srt", None, "the ending tells no format"),
+            ("out.vtt", "srt", "contradicts `--format srt`: end it in .srt"),
+            ("out.srt", "json", "end it in .json"),
+            ("out.JSON", "vtt", "end it in .vtt"),
+            ("out.txt", None, "no format follows from its name"),
+            ("out", None, "no format follows from its name"),
+            ("srt", None, "no format follows from its name"),
         ],
     )
     def test_a_contradiction_or_a_riddle_is_refused(
@@ -68,7 +68,7 @@ class TestExport:
         mine = tmp_path / "mine.vtt"
         mine.write_text("hand-made")
         said = captionacc("export", "harbour.mp4", "-o", mine)
-        assert said.code == 1 and f"{mine} is there already, and is kept: `--force` replaces it" in said.notes
+        assert said.code == 1 and f"{mine} exists already and was kept: `--force` replaces it" in said.notes
         assert mine.read_text() == "hand-made"
         assert captionacc("export", "harbour.mp4", "-o", mine, "--force").code == 0
         assert is_of("vtt", mine.read_bytes())
@@ -100,14 +100,14 @@ class TestPicture:
         assert picture.read_bytes().startswith(b"\xff\xd8")
         picture.write_bytes(b"mine")
         said = captionacc("layout", "show", "harbour.mp4", "--picture", picture)
-        assert said.code == 1 and "is there already" in said.notes and picture.read_bytes() == b"mine"
+        assert said.code == 1 and "exists already" in said.notes and picture.read_bytes() == b"mine"
         assert captionacc("layout", "show", "harbour.mp4", "--picture", picture, "--force").code == 0
         assert picture.read_bytes().startswith(b"\xff\xd8")
 
     @pytest.mark.parametrize("name", ["strip.png", "strip", "strip.jpg.txt"])
     def test_another_ending_is_refused(self, captionacc, finished: VideoRow, tmp_path: Path, name: str):
         said = captionacc("layout", "show", "harbour.mp4", "--picture", tmp_path / name)
-        assert said.code == 1 and "would hold a JPEG" in said.notes and not (tmp_path / name).exists()
+        assert said.code == 1 and "would contain a JPEG" in said.notes and not (tmp_path / name).exists()
 
 
 class TestDemo:
@@ -123,7 +123,10 @@ class TestDemo:
     def test_a_second_time_shows_what_is_there(self, captionacc, line: Line, finished, folder: Path):
         said = captionacc("demo", "--folder", folder)
         assert said.code == 0, said.text
-        assert "Only the gulls are still awake." in said.output and "3 captions made earlier." in said.output
+        assert (
+            "Only the gulls are still awake." in said.output
+            and "3 captions from an earlier call." in said.output
+        )
         assert len(line.catalog.list_videos()) == 1
         for name in ("srt", "vtt"):
             key = getattr(line.keys(finished.video_id), name)
@@ -133,12 +136,12 @@ class TestDemo:
     def test_files_of_somebody_else_are_kept(self, captionacc, finished: VideoRow, folder: Path):
         (folder / "sample.srt").write_text("mine")
         said = captionacc("demo", "--folder", folder)
-        assert said.code == 1 and "sample.srt is there already, and is kept" in said.notes
+        assert said.code == 1 and "sample.srt exists already and was kept" in said.notes
         assert (folder / "sample.srt").read_text() == "mine"
         assert captionacc("demo", "--folder", folder, "--force").code == 0
         (folder / "sample.truth.srt").unlink()
         said = captionacc("demo", "--folder", folder)
-        assert said.code == 1 and "sample.mp4 is there already" in said.notes
+        assert said.code == 1 and "sample.mp4 exists already" in said.notes
 
 
 class TestWriting:
@@ -191,7 +194,7 @@ class TestWriting:
     def test_a_link_to_nowhere_is_kept(self, tmp_path: Path):
         link = tmp_path / "link.srt"
         link.symlink_to(tmp_path / "later.srt")
-        with pytest.raises(OutputFileError, match="is there already"):
+        with pytest.raises(OutputFileError, match="exists already"):
             write_output(link, b"x", force=False)
         write_output(link, b"x", force=True)
         assert (tmp_path / "later.srt").read_bytes() == b"x"

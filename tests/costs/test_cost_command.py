@@ -30,11 +30,11 @@ def test_spend_is_shown_by_month_tenant_and_function(
     assert [line["function"] for line in lines] == [CROPS]
     spent = modal_line.line.catalog.tenant_costs(LOCAL_TENANT_ID).month_spent_usd
     assert sum(line["cost_usd"] for line in lines) == pytest.approx(spent, abs=1e-6)
-    assert captionacc("cost", "--tenant", NOBODY).text == "Nothing was processed in this time."
+    assert captionacc("cost", "--tenant", NOBODY).text == "Nothing was processed in this period."
 
 
 def test_without_any_spend_it_says_so(captionacc: Captionacc):
-    assert captionacc("cost").text == "Nothing was processed in this time."
+    assert captionacc("cost").text == "Nothing was processed in this period."
     assert json.loads(captionacc("cost", "--json").output) == []
 
 
@@ -63,9 +63,9 @@ def test_the_calculator_takes_resolution_containers_captions_and_prices(captiona
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--resolution", "big"), "'big' is no resolution"),
-        (("--resolution", "0x720"), "'0x720' is no resolution"),
-        (("--resolution", "1920"), "'1920' is no resolution"),
+        (("--resolution", "big"), "'big' is not a resolution"),
+        (("--resolution", "0x720"), "'0x720' is not a resolution"),
+        (("--resolution", "1920"), "'1920' is not a resolution"),
     ],
 )
 def test_a_resolution_that_is_none_is_refused(captionacc: Captionacc, options, message: str):
@@ -82,11 +82,11 @@ def test_prices_and_gpus_that_make_no_sense_are_refused(captionacc: Captionacc, 
 
 def test_limits_are_shown_and_set(captionacc: Captionacc, line: Line):
     said = captionacc("cost", "limit")
-    assert "a video may cost $5.00" in said.text and "a month may cost $100.00" in said.text
+    assert "limit per video $5.00" in said.text and "limit per month $100.00" in said.text
     said = captionacc("cost", "limit", "--video-usd", "12.5")
-    assert "a video may cost $12.50" in said.text and "a month may cost $100.00" in said.text
+    assert "limit per video $12.50" in said.text and "limit per month $100.00" in said.text
     said = captionacc("cost", "limit", "--month-usd", "off")
-    assert "a video may cost $12.50" in said.text and "a month may cost anything" in said.text
+    assert "limit per video $12.50" in said.text and "limit per month no limit" in said.text
     said = captionacc("cost", "limit", "--video-usd", "default", "--json")
     assert json.loads(said.output) == {
         "tenant_id": LOCAL_TENANT_ID,
@@ -102,13 +102,11 @@ def test_limits_are_shown_and_set(captionacc: Captionacc, line: Line):
 def test_a_tiers_limits_hold_for_its_tenants(captionacc: Captionacc, line: Line):
     try:
         said = captionacc("cost", "limit", "--tier", "free", "--month-usd", 20)
-        assert (
-            said.output == "tier free: a video may cost the installation's limit, a tenant's month $20.00\n"
-        )
-        assert "a month may cost $20.00" in captionacc("cost", "limit").text
+        assert said.output == "tier free: per video the installation's limit, per tenant and month $20.00\n"
+        assert "limit per month $20.00" in captionacc("cost", "limit").text
     finally:
         said = captionacc("cost", "limit", "--tier", "free", "--month-usd", "default")
-    assert said.output.strip().endswith("a tenant's month the installation's limit")
+    assert said.output.strip().endswith("per tenant and month the installation's limit")
 
 
 @pytest.mark.parametrize(
@@ -116,11 +114,11 @@ def test_a_tiers_limits_hold_for_its_tenants(captionacc: Captionacc, line: Line)
     [
         (("--tenant", NOBODY), f"tenant {NOBODY} is not in the catalogue"),
         (("--tenant", "nobody"), "nobody"),
-        (("--tier", "gold"), "tier 'gold' does not exist; there are free, premium, enterprise"),
+        (("--tier", "gold"), "tier 'gold' does not exist; the tiers are free, premium, enterprise"),
         (("--tenant", NOBODY, "--tier", "free"), "give --tenant or --tier, not both"),
-        (("--video-usd", "much"), "'much' is no amount in US dollars"),
-        (("--video-usd", "-1"), "'-1' is no amount"),
-        (("--month-usd", "nan"), "'nan' is no amount"),
+        (("--video-usd", "much"), "'much' is not an amount in US dollars"),
+        (("--video-usd", "-1"), "'-1' is not an amount"),
+        (("--month-usd", "nan"), "'nan' is not an amount"),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(captionacc: Captionacc, options, message: str):

@@ -186,7 +186,7 @@ def test_whoever_runs_the_daemon_may_end(home: Home, tell: Tell, order: tuple[st
         assert ingest.process.returncode == 0 and "2 captions" in ingest.said(), home.report()
     if end is signal.SIGINT:
         assert code == (0 if first.name == "up" else 130), home.report()
-        assert ("registered, and nothing is lost" in first.said()) is (first.name == "ingest")
+        assert ("registered, no work is lost" in first.said()) is (first.name == "ingest")
     if up := next((other for other in others if other.name == "up"), None):
         home.until("up", lambda: "CaptionA.cc is up" in up.said())
         home.until("the web server", lambda: _answers(home))
@@ -249,7 +249,7 @@ def test_stop_ends_whatever_runs_here(home: Home):
     assert stop.process.wait(90) == 0, home.report()
     assert "Ended `-c up`" in stop.said() and "Ended `-c ingest" in stop.said(), stop.said()
     assert (up.process.wait(5), ingest.process.wait(5)) == (0, 130)
-    assert "registered, and nothing is lost" in ingest.said()
+    assert "registered, no work is lost" in ingest.said()
     assert home.left() == {}
     EmbeddedPostgres(home.folder, settings={"fsync": "off"}).ensure_running()
 
@@ -262,7 +262,7 @@ def test_up_is_refused_beside_another_up_of_this_home_and_names_it(home: Home):
     home.environment["CAPTIONACC_PORT"] = former
     assert second.process.wait(30) == 1
     assert (
-        f"is up already at http://127.0.0.1:{former}, by `-c up` (process {up.process.pid}, since"
+        f"is already up at http://127.0.0.1:{former}, started by `-c up` (process {up.process.pid}, since"
         in second.said()
     )
     up.process.send_signal(signal.SIGINT)

@@ -176,12 +176,12 @@ def test_nothing_is_lost_and_nothing_is_asked_for_twice(
         ask(asker, line, starter, run_key, applies=fault != "Dagster after the tick")
     needs_no_bucket = fault == "bucket" and asker.sensor is not new_videos
     if not needs_no_bucket:
-        starter.wait_until_made(0.2)
+        starter.wait_until_created(0.2)
         assert taken(line) == []
 
     bucket.is_broken = catalogue.is_broken = False
     catalogue._breaks_after = ()
-    assert starter.wait_until_made()
+    assert starter.wait_until_created()
     for _ in range(2):
         healthy = Asker(asker.sensor, asker.make_work)
         ask(healthy, line, starter, run_key, applies=True)
@@ -255,6 +255,6 @@ def test_the_starters_partition_is_added_again_too(line: Line, clip: Clip):
     line.instance.delete_dynamic_partition("videos", video.video_id)
     starter = RunStarter(line.catalog, line.store, line.instance, lambda *_: None)
     starter.start_layout(video.video_id)
-    assert starter.wait_until_made()
+    assert starter.wait_until_created()
     starter.close()
     assert line.instance.has_dynamic_partition("videos", video.video_id)

@@ -228,7 +228,7 @@ class TestStarting:
         assert answer.status_code == 202
         body = answer.json()
         assert (body["status"], body["outcome"], body["priority"]) == ("accepted", "started", 55)
-        assert starter.wait_until_made()
+        assert starter.wait_until_created()
         ((job, tags),) = launches.made
         assert job == "layout"
         assert tags["dagster/run_key"] == f"layout/{video.video_id}/1"
@@ -245,7 +245,7 @@ class TestStarting:
     ):
         video = line.upload(clip.path)
         first = post(client, payload(video.video_id, video.tenant_id)).json()
-        assert starter.wait_until_made()
+        assert starter.wait_until_created()
         monkeypatch.setattr("captionacc_dagster.web.starter.CLAIM_SECONDS", 0)
         again = post(client, payload(video.video_id, video.tenant_id)).json()
         assert (again["outcome"], again["run_id"]) == ("running", first["run_id"])
@@ -272,7 +272,7 @@ class TestStarting:
 
         with ThreadPoolExecutor(5) as threads:
             asked = sum(threads.map(tell, range(5)))
-        assert starter.wait_until_made()
+        assert starter.wait_until_created()
         assert asked + len(launches.made) == 1
 
     def test_a_video_whose_object_is_not_there_is_left_to_the_sensor(
@@ -293,7 +293,7 @@ class TestStarting:
         video = line.upload(clip.path)
         launches.error = LaunchError("down")
         assert post(client, payload(video.video_id, video.tenant_id)).status_code == 202
-        assert starter.wait_until_made()
+        assert starter.wait_until_created()
         (request,) = tick(new_videos).run_requests
         assert request.run_key == f"layout/{video.video_id}/1"
 
@@ -312,7 +312,7 @@ class TestStarting:
         assert told[0]["run_id"] == told[1]["run_id"]
         assert line.instance.get_run_by_id(told[0]["run_id"]) is None
         go_on.set()
-        assert starter.wait_until_made()
+        assert starter.wait_until_created()
         assert line.instance.get_run_by_id(told[0]["run_id"]).tags["captionacc/trigger"] == "webhook"
 
     def test_whoever_calls_is_answered_in_time_whatever_hangs(self):
@@ -331,7 +331,7 @@ class TestStarting:
         finally:
             Hangs.go_on.set()
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
-        assert "does not answer; the sensor will take the video" in answer.json()["reason"]
+        assert "does not answer; the sensor will start the video" in answer.json()["reason"]
 
     @pytest.mark.parametrize(
         ("error", "status"),
@@ -362,7 +362,7 @@ class TestStarting:
     def test_an_approval_is_started_once_too(self, line: Line, laid_out, starter, launches, tick):
         started = starter.start_captions(laid_out.video_id)
         assert started.outcome == "started"
-        assert starter.wait_until_made()
+        assert starter.wait_until_created()
         ((job, tags),) = launches.made
         assert (job, tags["dagster/run_key"]) == ("captions", f"captions/{laid_out.video_id}/1/1")
         assert starter.start_captions(laid_out.video_id).run_id == started.run_id

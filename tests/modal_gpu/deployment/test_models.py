@@ -128,7 +128,7 @@ def test_a_model_is_kept_listed_and_verified(run: Run, place, volume: Volume, tr
     assert read() == trained.read_bytes()
 
     code, said = run("model", "upload", "--checkpoint", trained, "--model-version", "extents-9", *place)
-    assert code == 0 and f"{name} was there already" in said
+    assert code == 0 and f"{name} is already stored" in said
     code, said = run("model", "list", *place)
     assert code == 0 and "1 models" in said and name in said
     code, said = run("model", "verify", *place)
@@ -234,7 +234,7 @@ def test_without_options_the_folder_follows_the_home_and_the_volume_modal_enable
     [
         (modal.exception.AuthError("Token missing."), "captionacc doctor --modal"),
         (modal.exception.NotFoundError("No such volume."), "modal volume create boundary-models"),
-        (modal.exception.ConnectionError("no route"), "Modal does not answer as it should"),
+        (modal.exception.ConnectionError("no route"), "Modal failed"),
     ],
 )
 def test_trouble_with_modal_is_one_sentence(run: Run, volume: Volume, monkeypatch, error, message: str):
@@ -283,8 +283,8 @@ class TestWeightsAndBiases:
         [
             ("extents:v3", {}, "is not ENTITY/PROJECT/ARTIFACT:ALIAS"),
             ("lab/captions/other:v1", {}, "cannot be downloaded: artifact lab/captions/other:v1 not found"),
-            (ARTIFACT, {"notes.txt": b""}, "holds none"),
-            (ARTIFACT, {"a.pt": b"", "b.pt": b""}, "holds a.pt, b.pt"),
+            (ARTIFACT, {"notes.txt": b""}, "contains none"),
+            (ARTIFACT, {"a.pt": b"", "b.pt": b""}, "contains a.pt, b.pt"),
         ],
     )
     def test_what_cannot_be_imported_is_told(self, run: Run, artifact, name: str, files, message: str):
