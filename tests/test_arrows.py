@@ -16,7 +16,8 @@ ROOT = Path(__file__).parent.parent
 PRODUCT = "captionacc_dagster"
 #: From the roof to the ground. Packages that share a floor do not import one another.
 FLOORS = (
-    ("cli", "__init__"),
+    ("__main__",),
+    ("cli",),
     ("web", "demo"),
     ("definitions",),
     ("sensors",),
@@ -29,7 +30,7 @@ FLOORS = (
     ("platform",),
     ("logs",),
     ("settings", "partitions"),
-    ("constants",),
+    ("constants", "__init__"),
 )
 LEVELS = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -14,6 +14,7 @@ from captionacc_dagster.resources.catalog import (
     UnknownVideoError,
     VideoRow,
 )
+from captionacc_dagster.runs.keys import BackfillKey, RequestsKey, RunKey, parse
 from captionacc_dagster.runs.tags import BACKFILL_TAG, PARTITION, VIDEO
 from modal_gpu.errors import CaptionAccError
 
@@ -100,7 +101,8 @@ def _left_by(video: VideoRow, run: dg.DagsterRun) -> list[tuple[Stage, str]]:
     if owned:
         return owned
     first = FIRST_STAGE.get(run.job_name)
-    if first is None or run.tags.get(RUN_KEY_TAG, "").startswith("request/"):
+    key = _key(run)
+    if first is None or key is None or isinstance(key, RequestsKey | BackfillKey):
         return []
     state = video.stage(first)
     # Dagster takes a run key once: nobody else will begin this attempt.
@@ -108,24 +110,22 @@ def _left_by(video: VideoRow, run: dg.DagsterRun) -> list[tuple[Stage, str]]:
         state.status == "wait"
         and state.run_id is None
         and state.last_run_id not in runs
-        and _attempt(run) == state.attempts
+        and key.attempt == state.attempts
     )
     return [(first, run.run_id)] if never_began else []
 
 
-def _attempt(run: dg.DagsterRun) -> int | None:
-    """The attempt that a sensor asked for, the last part of the run key."""
-    last = run.tags.get(RUN_KEY_TAG, "").rpartition("/")[2]
-    return int(last) if last.isdecimal() else None
+def _key(run: dg.DagsterRun) -> RunKey | None:
+    return parse(run.tags.get(RUN_KEY_TAG, ""))
 
 
 def _settle_requests(catalog: Catalog, video_id: str, run: dg.DagsterRun, message: str, log: Log) -> None:
     """Requests that the run was reading, or that it was made for and never began."""
     runs = _same_work(run)
-    key = run.tags.get(RUN_KEY_TAG, "").split("/")
+    key = _key(run)
+    made_for = (key.request_id, key.attempt) if isinstance(key, RequestsKey) else None
     for request in catalog.list_caption_ocr_requests(video_id):
-        made_for = key[0] == "request" and key[2:] == [request.id, str(request.attempts)]
-        never_began = request.status == "queued" and made_for
+        never_began = request.status == "queued" and made_for == (request.id, request.attempts)
         if not never_began and not (request.status == "processing" and request.run_id in runs):
             continue
         try:

@@ -7,6 +7,7 @@ import dagster as dg
 from captionacc_dagster.assets.versions import EXTENTS
 from captionacc_dagster.jobs import captions_job
 from captionacc_dagster.resources.catalog import BackfillClaim, Catalog
+from captionacc_dagster.runs.keys import backfill_run_key
 from captionacc_dagster.runs.priority import BACKFILL
 from captionacc_dagster.runs.tags import BACKFILL_TAG, RunTags, Work
 from captionacc_dagster.sensors.claims import BATCH, CLAIM_SECONDS, Claim, handed_out, tick_result
@@ -56,11 +57,6 @@ def backfill_run_requests(claims: Sequence[BackfillClaim], tags: RunTags) -> lis
         )
         for claim, run_tags in zip(claims, tags.of([_work(claim) for claim in claims]), strict=True)
     ]
-
-
-def backfill_run_key(claim: BackfillClaim) -> str:
-    """A backfill asks for each of its videos once; what failed is chosen anew by another one."""
-    return f"backfill/{claim.backfill_id}/{claim.video_id}"
 
 
 def _work(claim: BackfillClaim) -> Work:

@@ -11,6 +11,7 @@ import dagster as dg
 
 from captionacc_dagster.jobs import caption_text_job
 from captionacc_dagster.resources.catalog import CaptionOcrRequest, Catalog, VideoRow
+from captionacc_dagster.runs.keys import requests_run_key, text_run_key
 from captionacc_dagster.runs.priority import round_robin
 from captionacc_dagster.runs.tags import RunTags, Work
 from captionacc_dagster.sensors.claims import (
@@ -98,12 +99,6 @@ def _by_video(asked: Sequence[CaptionOcrRequest]) -> list[list[CaptionOcrRequest
     return list(by_video.values())
 
 
-def requests_run_key(requests: Sequence[CaptionOcrRequest]) -> str:
-    """Names one attempt at requests of a video that were claimed together, by the oldest of them."""
-    oldest = requests[0]
-    return f"request/{oldest.video_id}/{oldest.id}/{oldest.attempts}"
-
-
 def _requests_work(video: VideoRow, requests: Sequence[CaptionOcrRequest]) -> Work:
     return Work(
         job=caption_text_job.name,
@@ -115,11 +110,6 @@ def _requests_work(video: VideoRow, requests: Sequence[CaptionOcrRequest]) -> Wo
         waiting_since=requests[0].created_at,
         age_boosting=not video.disable_age_boosting,
     )
-
-
-def text_run_key(video: VideoRow) -> str:
-    """Names one attempt; a second tick asks for the same key."""
-    return f"text/{video.video_id}/{video.crop_region_version}/{video.text_attempts}"
 
 
 def _text_work(video: VideoRow) -> Work:

@@ -7,6 +7,7 @@ import dagster as dg
 from captionacc_dagster.assets.external import approval_event
 from captionacc_dagster.jobs import captions_job
 from captionacc_dagster.resources.catalog import Catalog, LayoutApproval
+from captionacc_dagster.runs.keys import captions_run_key
 from captionacc_dagster.runs.priority import round_robin
 from captionacc_dagster.runs.tags import RunTags, Work
 from captionacc_dagster.sensors.claims import BATCH, Claim, claim_limits, handed_out, one_by_one, tick_result
@@ -56,11 +57,6 @@ def captions_run_requests(
             in_turn, tags.of([_captions_work(approval, trigger) for approval in in_turn]), strict=True
         )
     ]
-
-
-def captions_run_key(approval: LayoutApproval) -> str:
-    """Names one attempt at one version of the crop region; a second tick asks for the same key."""
-    return f"captions/{approval.video_id}/{approval.crop_region_version}/{approval.attempt}"
 
 
 def _captions_work(approval: LayoutApproval, trigger: str) -> Work:

@@ -8,6 +8,7 @@ import dagster as dg
 from captionacc_dagster.assets.external import upload_event
 from captionacc_dagster.jobs import layout_job
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
+from captionacc_dagster.runs.keys import layout_run_key
 from captionacc_dagster.runs.priority import round_robin
 from captionacc_dagster.runs.tags import RunTags, Work
 from captionacc_dagster.sensors.claims import (
@@ -89,11 +90,6 @@ def layout_run_requests(ready: Sequence[VideoRow], tags: RunTags, trigger: str) 
             in_turn, tags.of([_layout_work(video, trigger) for video in in_turn]), strict=True
         )
     ]
-
-
-def layout_run_key(video: VideoRow) -> str:
-    """Names one attempt. Dagster takes a run key once for ever, so a second tick does no harm."""
-    return f"layout/{video.video_id}/{video.layout_attempts}"
 
 
 def _layout_work(video: VideoRow, trigger: str) -> Work:

@@ -25,17 +25,16 @@ from captionacc_dagster.assets.external import approval_event, upload_event
 from captionacc_dagster.jobs import captions_job, layout_job
 from captionacc_dagster.partitions import VIDEO_PARTITIONS
 from captionacc_dagster.resources.catalog import Catalog, CatalogError, LayoutApproval, VideoRow
+from captionacc_dagster.runs.keys import captions_run_key, layout_run_key
 from captionacc_dagster.runs.tags import RunTags
 from captionacc_dagster.sensors.claims import CLAIM_SECONDS, LOOK_AGAIN_SECONDS, Claim, return_claims
 from captionacc_dagster.sensors.layout_approvals import (
     captions_claim,
-    captions_run_key,
     captions_run_requests,
     layout_approvals,
 )
 from captionacc_dagster.sensors.new_videos import (
     layout_claim,
-    layout_run_key,
     layout_run_requests,
     new_videos,
 )
