@@ -10,7 +10,7 @@ from captionacc_dagster.costs.estimates import VideoWork, actual, estimate
 from captionacc_dagster.costs.ledger import CostPolicy, charge, cost_policy, reserve
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
 from captionacc_dagster.resources.compute import Compute, FanOut
-from captionacc_dagster.resources.compute.modal import CallReport
+from captionacc_dagster.resources.compute.modal_backend import CallReport
 from captionacc_dagster.settings import get_settings
 from modal_gpu.errors import CaptionAccError
 

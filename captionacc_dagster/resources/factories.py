@@ -13,7 +13,7 @@ import dagster as dg
 
 from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.resources.compute import Compute, FannedOutCompute, FanOut, LocalCompute
-from captionacc_dagster.resources.compute.modal import ModalBackend, ModalCallSettings
+from captionacc_dagster.resources.compute.modal_backend import ModalBackend, ModalCallSettings
 from captionacc_dagster.resources.opening import open_catalog, open_object_store
 from captionacc_dagster.settings import Settings, get_settings
 from modal_gpu.deployment.models import resolve_model

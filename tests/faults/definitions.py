@@ -15,7 +15,7 @@ import dagster as dg
 from captionacc_dagster.definitions import defs
 from captionacc_dagster.resources.catalog.function_catalog import FunctionCatalog
 from captionacc_dagster.resources.compute import Compute, FannedOutCompute
-from captionacc_dagster.resources.compute.modal import ModalBackend, ModalCallSettings
+from captionacc_dagster.resources.compute.modal_backend import ModalBackend, ModalCallSettings
 from captionacc_dagster.resources.factories import ComputeResource
 from captionacc_dagster.resources.opening import open_catalog, open_object_store
 from captionacc_dagster.runs import retries

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from captionacc_dagster.resources.compute import ComputeCall
+from captionacc_dagster.resources.compute.calls import ComputeCall
 from modal_gpu import errors
 from modal_gpu.deployment.wire import CONTRACT
 from modal_gpu.errors import CaptionAccError, ContractError, RemoteCallError, RemoteInterruptedError

@@ -15,7 +15,7 @@ from captionacc_dagster.constants import LOCAL_TENANT_ID
 from captionacc_dagster.resources.catalog import TenantRow
 from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from captionacc_dagster.resources.compute import ComputeCall
-from captionacc_dagster.resources.compute.modal import ModalBackend, ModalCallSettings
+from captionacc_dagster.resources.compute.modal_backend import ModalBackend, ModalCallSettings
 from tests.modal_stand_in.service import Service
 
 EXTRACT = "extract_frames_and_ocr"

@@ -10,7 +10,7 @@ import modal
 import psycopg
 import pytest
 
-from captionacc_dagster.resources.compute.modal import STARTING, dashboard_url
+from captionacc_dagster.resources.compute.modal_backend import STARTING, dashboard_url
 from captionacc_dagster.resources.compute.modal_wire import request_hash
 from modal_gpu.deployment.wire import CONTRACT
 from tests.modal_stand_in.service import Service
@@ -207,7 +207,7 @@ class TestAgain:
 
 def test_importing_the_backend_imports_no_modal():
     code = (
-        "import sys, captionacc_dagster.resources.compute.modal;"
+        "import sys, captionacc_dagster.resources.compute.modal_backend;"
         "print([name for name in sys.modules if name.split('.')[0] in ('modal', 'dagster', 'grpclib')])"
     )
     done = subprocess.run(

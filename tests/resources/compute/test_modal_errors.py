@@ -6,7 +6,7 @@ import modal
 import pytest
 
 from captionacc_dagster.resources.catalog import CatalogUnavailableError
-from captionacc_dagster.resources.compute.modal import dashboard_url
+from captionacc_dagster.resources.compute.modal_backend import dashboard_url
 from modal_gpu import errors
 from tests.resources.compute.conftest import EXTRACT, RESULT, unreached
 

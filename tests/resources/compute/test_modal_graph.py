@@ -17,7 +17,7 @@ import pytest
 
 from captionacc_dagster.resources.catalog import VideoRow
 from captionacc_dagster.resources.compute import ComputeCall, FannedOutCompute
-from captionacc_dagster.resources.compute.modal import ModalBackend, ModalCallSettings, dashboard_url
+from captionacc_dagster.resources.compute.modal_backend import ModalBackend, ModalCallSettings, dashboard_url
 from captionacc_dagster.resources.compute.modal_wire import request_hash
 from modal_gpu.contracts import CaptionOcrRequest, CropInferRequest, ExtractRequest, to_wire
 from modal_gpu.deployment.wire import Container, answer

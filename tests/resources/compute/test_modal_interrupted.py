@@ -11,7 +11,7 @@ import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from captionacc_dagster.resources.catalog import LockLostError
-from captionacc_dagster.resources.compute.modal import dashboard_url
+from captionacc_dagster.resources.compute.modal_backend import dashboard_url
 from modal_gpu import errors
 from tests.modal_stand_in.service import Service
 from tests.resources.compute.conftest import RESULT, Waiting, unreached
@@ -21,7 +21,7 @@ _PROCESS = """
 import os, signal, sys
 from pathlib import Path
 from captionacc_dagster.resources.compute import ComputeCall
-from captionacc_dagster.resources.compute.modal import ModalBackend, ModalCallSettings
+from captionacc_dagster.resources.compute.modal_backend import ModalBackend, ModalCallSettings
 from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from tests.modal_stand_in.service import Service
 import json

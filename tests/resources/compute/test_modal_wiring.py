@@ -13,7 +13,7 @@ import pytest
 
 from captionacc_dagster.resources import factories
 from captionacc_dagster.resources.compute import LocalBackend
-from captionacc_dagster.resources.compute.modal import ModalBackend, ModalCallSettings
+from captionacc_dagster.resources.compute.modal_backend import ModalBackend, ModalCallSettings
 from captionacc_dagster.resources.factories import ComputeResource, check_modal_reaches_storage
 from captionacc_dagster.settings import Settings, get_settings
 from modal_gpu.errors import ConfigurationError
@@ -121,7 +121,7 @@ def test_modals_own_client_without_a_token_says_how_to_get_one(catalog, video_id
     program = """
 import json, sys
 from captionacc_dagster.resources.compute import ComputeCall
-from captionacc_dagster.resources.compute.modal import ModalBackend, ModalCallSettings
+from captionacc_dagster.resources.compute.modal_backend import ModalBackend, ModalCallSettings
 from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 dsn, call = sys.argv[1:]
 try:

@@ -29,7 +29,7 @@ from captionacc_dagster.resources.catalog import (
     ComputeCallRow,
     WrongStateError,
 )
-from captionacc_dagster.resources.compute import ComputeCall
+from captionacc_dagster.resources.compute.calls import ComputeCall
 from captionacc_dagster.resources.compute.modal_errors import UNANSWERED, row_of
 from captionacc_dagster.resources.compute.modal_progress import ProgressReader, step_of
 from captionacc_dagster.resources.compute.modal_wire import incoming, outgoing, request_hash
