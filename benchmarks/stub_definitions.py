@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from captionacc_dagster import definitions
-from captionacc_dagster.resources.compute import Compute
+from captionacc_dagster.resources.compute import CallReport, Compute, FanOut
 from captionacc_dagster.resources.opening import open_object_store
 from modal_gpu.contracts import (
     CaptionOcrRequest,
@@ -39,6 +39,12 @@ class CannedCompute:
         self._results = json.loads((folder / "results.json").read_text())
         self._template = VideoKeys(**self._results["keys"])
         self._store = store
+
+    fan_out = FanOut()
+    is_billed = False
+
+    def take_reports(self) -> list[CallReport]:
+        return []
 
     def extract(self, request: ExtractRequest, progress: Progress = no_progress) -> ExtractResult:
         keys = VideoKeys(request.tenant_id, request.video_id)

@@ -22,8 +22,18 @@ from captionacc_dagster.resources.catalog import VideoRow
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.catalog.migrations import migrate
 from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
-from captionacc_dagster.resources.compute import Compute, LocalCompute
+from captionacc_dagster.resources.compute import CallReport, Compute, FanOut, local_compute
 from captionacc_dagster.runs.retries import Retries
+from modal_gpu.contracts import (
+    CaptionOcrRequest,
+    CaptionOcrResult,
+    CropInferRequest,
+    CropInferResult,
+    ExtractRequest,
+    ExtractResult,
+    Progress,
+    no_progress,
+)
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
@@ -76,17 +86,34 @@ class WatchedCompute:
         self.after: dict[str, Callable[[Any], None]] = {}
         self._compute = compute
 
-    def __getattr__(self, name: str) -> Callable:
-        function = getattr(self._compute, name)
+    @property
+    def fan_out(self) -> FanOut:
+        return self._compute.fan_out
 
-        def call(request, *arguments):
-            self.calls.append((name, request))
-            self.before.get(name, lambda _: None)(request)
-            result = function(request, *arguments)
-            self.after.get(name, lambda _: None)(request)
-            return result
+    @property
+    def is_billed(self) -> bool:
+        return self._compute.is_billed
 
-        return call
+    def take_reports(self) -> list[CallReport]:
+        return self._compute.take_reports()
+
+    def extract(self, request: ExtractRequest, progress: Progress = no_progress) -> ExtractResult:
+        return self._watched("extract", self._compute.extract, request, progress)
+
+    def crop_and_infer(self, request: CropInferRequest, progress: Progress = no_progress) -> CropInferResult:
+        return self._watched("crop_and_infer", self._compute.crop_and_infer, request, progress)
+
+    def caption_ocr(
+        self, request: CaptionOcrRequest, progress: Progress = no_progress
+    ) -> list[CaptionOcrResult]:
+        return self._watched("caption_ocr", self._compute.caption_ocr, request, progress)
+
+    def _watched(self, name: str, function: Callable, request: Any, progress: Progress) -> Any:
+        self.calls.append((name, request))
+        self.before.get(name, lambda _: None)(request)
+        result = function(request, progress)
+        self.after.get(name, lambda _: None)(request)
+        return result
 
     @property
     def names(self) -> list[str]:
@@ -104,7 +131,7 @@ class Line:
     tenant_id: str = LOCAL_TENANT_ID
 
     def __post_init__(self) -> None:
-        self.compute = WatchedCompute(LocalCompute(self.store, ComputeSettings(workers=1)))
+        self.compute = WatchedCompute(local_compute(self.store, ComputeSettings(workers=1)))
 
     @property
     def resources(self) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""What a tenant's videos cost in time and money, for its quota and its bill."""
+"""Time and money that a tenant's videos cost, for its quota and its bill."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,21 +9,20 @@ import dagster as dg
 from captionacc_dagster.costs.estimates import VideoWork, actual, estimate
 from captionacc_dagster.costs.ledger import CostPolicy, charge, cost_policy, reserve
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
-from captionacc_dagster.resources.compute import Compute, FanOut
-from captionacc_dagster.resources.compute.modal_backend import CallReport
+from captionacc_dagster.resources.compute import Compute
 from captionacc_dagster.settings import get_settings
 from modal_gpu.errors import CaptionAccError
 
-#: Metric that the quota of processing minutes counts.
+#: Metric that the quota of processing minutes is checked against.
 PROCESSING_MINUTES = "processing_minutes"
 #: Calls that an asset's metadata links to.
 SHOWN_CALLS = 10
-#: Run tag with what all calls of the run cost.
+#: Run tag with the cost of all calls of the run.
 COST_TAG = "captionacc/cost_usd"
 
 
 def record_processing(catalog: Catalog, video: VideoRow, function: str, seconds: float) -> None:
-    """Add a compute function's wall time to what the video's tenant has used."""
+    """Add a compute function's wall time to the usage of the video's tenant."""
     catalog.record_usage(
         video.tenant_id,
         PROCESSING_MINUTES,
@@ -37,9 +36,9 @@ def record_processing(catalog: Catalog, video: VideoRow, function: str, seconds:
 def spending(
     context: dg.AssetExecutionContext, catalog: Catalog, compute: Compute, video: VideoRow, function: str
 ) -> Iterator["Spending"]:
-    """Around the remote calls of one function for a video: they are charged when the block is left.
+    """Charge the billed calls that one function makes for a video in this block when the block ends.
 
-    Well or badly: a call that failed or was cancelled is billed too.
+    Runs on failure too: failed and cancelled calls are billed.
     """
     money = Spending(context, catalog, compute, video, function)
     try:
@@ -49,7 +48,7 @@ def spending(
 
 
 class Spending:
-    """What one function's calls for a video should cost, and then did. Local compute costs nothing."""
+    """Expected and actual cost of one function's calls for a video. Does nothing for free compute."""
 
     def __init__(
         self,
@@ -61,19 +60,17 @@ class Spending:
     ) -> None:
         self._context, self._catalog, self._video = context, catalog, video
         self._function, self._run_id = function, context.run.run_id
-        backend = getattr(compute, "backend", None)
-        self._fan_out: FanOut = getattr(compute, "fan_out", FanOut())
-        self._policy: CostPolicy | None = None
-        if callable(getattr(backend, "take_reports", None)):
-            self._policy = cost_policy(get_settings())
+        self._fan_out = compute.fan_out
+        #: ``None``: calls are free.
+        self._policy: CostPolicy | None = cost_policy(get_settings()) if compute.is_billed else None
         #: ``cost_usd``, ``estimated_cost_usd``, ``gpu_seconds`` and ``vision_images`` of the calls so far.
         self.metadata: dict[str, Any] = {}
 
     def expect(self, work: VideoWork) -> None:
-        """Set aside what the function will cost for all of ``work``; call it before calling the function.
+        """Reserve the expected cost of ``work``; to be called before the function.
 
-        ``work`` is the whole of what this asset asks for, what it asked for before included.
-        Raises :class:`~captionacc_dagster.costs.estimates.CostLimitError` beyond a limit; nothing is to be
+        ``work`` is everything that this asset requests, earlier calls included. Raises
+        :class:`~captionacc_dagster.costs.estimates.CostLimitError` beyond a limit; the function must not be
         called then.
         """
         if self._policy is None:
@@ -95,7 +92,7 @@ class Spending:
         )
 
     def settle(self) -> None:
-        """Charge what ended and give the rest of the reservation back. What fails here is done by upkeep."""
+        """Charge the calls that ended and release the rest of the reservation; upkeep does it on failure."""
         if self._policy is None or not self.metadata:
             return
         try:
@@ -130,15 +127,9 @@ class Spending:
         self._context.instance.add_run_tags(self._run_id, {COST_TAG: f"{total:.6f}"})
 
 
-def call_reports(compute: Compute) -> list[CallReport]:
-    """What the remote calls since the last time were and used; none of a compute that makes none."""
-    take = getattr(getattr(compute, "backend", None), "take_reports", None)
-    return take() if callable(take) else []
-
-
 def call_metadata(compute: Compute) -> dict[str, Any]:
-    """The remote calls of an asset for its metadata: links to them, GPUs, seconds in containers."""
-    reports = call_reports(compute)
+    """Return metadata of an asset's billed calls since the last time: links, GPUs, seconds in containers."""
+    reports = compute.take_reports()
     if not reports:
         return {}
     links = [f"[{report.call_id}]({report.url})" for report in reports if report.call_id]

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 import dagster as dg
 
 from captionacc_dagster.resources.catalog import Catalog
-from captionacc_dagster.resources.compute import Compute, FannedOutCompute, FanOut, LocalCompute
-from captionacc_dagster.resources.compute.modal_backend import ModalBackend, ModalCallSettings
+from captionacc_dagster.resources.compute import Compute, FannedOutCompute, FanOut, local_compute
+from captionacc_dagster.resources.compute.modal_backend import ModalBackend
+from captionacc_dagster.resources.compute.modal_client import ModalCallSettings
 from captionacc_dagster.resources.opening import open_catalog, open_object_store
 from captionacc_dagster.settings import Settings, get_settings
 from modal_gpu.deployment.models import resolve_model
@@ -50,7 +51,7 @@ class ComputeResource(dg.ConfigurableResource[Compute]):
             return FannedOutCompute(
                 modal_backend(settings, run_id, context.log.info), open_object_store(settings), divided
             )
-        return LocalCompute(
+        return local_compute(
             open_object_store(settings),
             ComputeSettings(
                 workers=settings.worker_count,

@@ -1,6 +1,7 @@
 """Runs on Modal's stand-in: refused before a call when they would cost too much, charged after it."""
 
 import json
+import uuid
 from typing import Any
 
 import psycopg
@@ -11,16 +12,18 @@ from captionacc_dagster.constants import LOCAL_TENANT_ID
 from captionacc_dagster.costs.estimates import CostLimitError, VideoWork, actual, estimate
 from captionacc_dagster.costs.ledger import charge_abandoned, cost_policy, reserve
 from captionacc_dagster.resources.catalog import CatalogUnavailableError, VideoRow
-from captionacc_dagster.resources.compute import FanOut
+from captionacc_dagster.resources.compute import CallReport, FanOut
 from captionacc_dagster.settings import get_settings
+from modal_gpu.contracts import CropInferRequest, CropInferResult, Progress, no_progress
 from modal_gpu.deployment.settings import CAPTION_OCR, CROP_AND_INFER, EXTRACT, ModalSettings
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.ocr.vision_settings import VisionSettings
 from modal_gpu.prices import PriceTable
-from tests.line_fixtures import Clip, Line, failure
+from tests.line_fixtures import Clip, Line, WatchedCompute, failure
 from tests.modal_gpu.ocr.vision.stand_in import RapidReader, VisionStandIn
 from tests.resources.compute.test_modal_graph import USED, ModalLine, metadata
 
+WAITER = str(uuid.UUID(int=1))
 APP, LIST = ModalSettings(_env_file=None), PriceTable()
 CHARGED = {name: actual(name, USED, APP, LIST).usd for name in (EXTRACT, CROP_AND_INFER, CAPTION_OCR)}
 
@@ -57,6 +60,45 @@ def test_a_run_shows_what_it_cost(modal_line: ModalLine, laid_out: VideoRow):
     assert float(tags(modal_line.line, result)[COST_TAG]) == pytest.approx(total, abs=1e-6)
     assert spent(modal_line.line) == pytest.approx(total)
     assert modal_line.line.catalog.tenant_costs(LOCAL_TENANT_ID).reserved_usd == 0
+
+
+class ComputeElsewhere(WatchedCompute):
+    """A billed compute that is built in another way than Modal's: all that runs know of it is ``Compute``."""
+
+    is_billed = True
+
+    def __init__(self, line: Line) -> None:
+        super().__init__(line.compute)
+        self.catalog = line.catalog
+        self.reports: list[CallReport] = []
+
+    def crop_and_infer(self, request: CropInferRequest, progress: Progress = no_progress) -> CropInferResult:
+        row = self.catalog.open_compute_call(
+            request.video_id, request.run_id, CROP_AND_INFER, "0" * 64, WAITER, cropped_frames_version=None
+        )
+        self.catalog.assign_compute_call(row.id, WAITER, "call-1")
+        result = super().crop_and_infer(request, progress)
+        self.catalog.finish_compute_call(row.id, WAITER, {"value": None}, USED)
+        page = "https://compute.example/call-1"
+        self.reports.append(
+            CallReport(row.id, CROP_AND_INFER, "call-1", page, "succeeded", False, True, **USED)
+        )
+        return result
+
+    def take_reports(self) -> list[CallReport]:
+        reports, self.reports = self.reports, []
+        return reports
+
+
+def test_any_billed_compute_is_reserved_charged_and_reported(line: Line, laid_out: VideoRow):
+    line.compute = ComputeElsewhere(line)
+    result = line.run("captions", laid_out.video_id, "cropped_chunks")
+    assert result.success, failure(result)
+    shown = metadata(result, "cropped_chunks")
+    assert shown["estimated_cost_usd"] > 0
+    assert shown["cost_usd"] == pytest.approx(CHARGED[CROP_AND_INFER])
+    assert spent(line) == pytest.approx(CHARGED[CROP_AND_INFER])
+    assert (shown["remote_calls"], shown["gpu"]) == ("[call-1](https://compute.example/call-1)", "A10G")
 
 
 def test_extraction_is_charged_too_though_its_length_is_not_known_before(

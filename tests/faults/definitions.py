@@ -15,7 +15,8 @@ import dagster as dg
 from captionacc_dagster.definitions import defs
 from captionacc_dagster.resources.catalog.function_catalog import FunctionCatalog
 from captionacc_dagster.resources.compute import Compute, FannedOutCompute
-from captionacc_dagster.resources.compute.modal_backend import ModalBackend, ModalCallSettings
+from captionacc_dagster.resources.compute.modal_backend import ModalBackend
+from captionacc_dagster.resources.compute.modal_client import ModalCallSettings
 from captionacc_dagster.resources.factories import ComputeResource
 from captionacc_dagster.resources.opening import open_catalog, open_object_store
 from captionacc_dagster.runs import retries
@@ -51,7 +52,7 @@ def _open_compute(self: ComputeResource, context: dg.InitResourceContext) -> Com
             raise service.exception.ConnectionError("connection refused")
 
     service.on_get = answer_or_not
-    backend = ModalBackend(open_catalog(), MODAL, context.run.run_id, log=context.log.info, client=service)
+    backend = ModalBackend(open_catalog(), MODAL, context.run.run_id, log=context.log.info, modal=service)
     return FannedOutCompute(backend, open_object_store())
 
 

@@ -1,4 +1,4 @@
-"""One call in a process of its own, with its progress and its typed errors."""
+"""Runs one call in a process of its own, with its progress and its typed errors."""
 
 import multiprocessing
 import sys
@@ -9,17 +9,17 @@ from typing import Any
 from modal_gpu.contracts import Progress
 from modal_gpu.errors import CaptionAccError, RemoteInterruptedError
 
-#: How often ``progress`` hears of a silent child, in seconds; what it raises ends the child.
+#: How often ``progress`` is called while the child is silent, in seconds.
 _HEARTBEAT_SECONDS = 1.0
 _END_SECONDS = 5.0
 
 
-def run_in_child(work: Callable[[Progress], Any], what: str, progress: Progress) -> Any:
-    """``work(progress)`` in a spawned process; it and its result are pickled.
+def run_in_child(work: Callable[[Progress], Any], name: str, progress: Progress) -> Any:
+    """Return ``work(progress)``, run in a spawned process; ``work`` and its result are pickled.
 
     Raises the :class:`CaptionAccError` that ``work`` raises, ``RuntimeError`` for any other error, and
-    :class:`RemoteInterruptedError`, which names ``what``, when the process dies. Whatever ``progress``
-    raises ends the process and is passed on.
+    :class:`RemoteInterruptedError`, which names ``name``, when the process dies. An exception from
+    ``progress`` ends the process and is passed on.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -44,7 +44,7 @@ def run_in_child(work: Callable[[Progress], Any], what: str, progress: Progress)
     except EOFError:
         process.join(_END_SECONDS)
         raise RemoteInterruptedError(
-            f"{what}: its process died (exit status {process.exitcode}); memory may have run out"
+            f"{name}: its process died (exit status {process.exitcode}); memory may have run out"
         ) from None
     finally:
         receiver.close()
@@ -61,7 +61,7 @@ def _child(work: Callable[[Progress], Any], sender: Connection) -> None:
     def progress(stage: str, done: int, total: int) -> None:
         try:
             sender.send(("progress", (stage, done, total)))
-        except OSError:  # nobody waits any more
+        except OSError:  # the parent no longer waits
             sys.exit(1)
 
     try:

@@ -1,20 +1,25 @@
-"""Where the heavy functions run. One interface; what differs is the backend that runs one call.
+"""The interface to the three compute functions, and its implementation over single calls.
 
-Long videos are cut into segments and many captions into batches, one call each; what the calls leave
-is put together here, to the same as one call would have published.
+Long videos are cut into segments and many captions into batches, one call each. Merging what the calls
+leave publishes the same as one undivided call.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
-from captionacc_dagster.resources.compute.calls import Backend, ComputeCall, FunctionName, run_calls
-from captionacc_dagster.resources.compute.child_process import run_in_child
+from captionacc_dagster.resources.compute.calls import (
+    Backend,
+    CallReport,
+    ComputeCall,
+    FunctionName,
+    run_calls,
+)
 from modal_gpu.contracts import (
     CaptionOcrRequest,
     CaptionOcrResult,
+    CaptionRange,
     CropInferRequest,
     CropInferResult,
     ExtractRequest,
@@ -29,44 +34,25 @@ from modal_gpu.databases.sqlite_file import utc_now
 from modal_gpu.errors import OcrError, RemoteTimeoutError
 from modal_gpu.frame_index import segment_starts
 from modal_gpu.functions.merge import merge_crops, merge_extracts
-from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
 
 T = TypeVar("T")
 
-#: Errors of one batch of captions that leave the other batches' readings as they are.
-_OF_A_BATCH = (OcrError, RemoteTimeoutError)
+#: Errors of one batch of captions that leave the other batches' readings intact.
+_BATCH_ERRORS = (OcrError, RemoteTimeoutError)
 
-#: Stored full frames without which the network cannot judge a part of a video like the whole.
+#: Stored full frames below which the network judges a segment differently from an undivided video.
 FEWEST_FULL_FRAMES = 16
-
-
-class Compute(Protocol):
-    """The three functions. Each blocks until its result is published, or raises a typed error."""
-
-    def extract(self, request: ExtractRequest, progress: Progress = no_progress) -> ExtractResult:
-        """Full frames, OCR and layout; publishes the outputs that the request names."""
-        ...
-
-    def crop_and_infer(self, request: CropInferRequest, progress: Progress = no_progress) -> CropInferResult:
-        """Cropped frames in chunks and the labels of neighbouring frames."""
-        ...
-
-    def caption_ocr(
-        self, request: CaptionOcrRequest, progress: Progress = no_progress
-    ) -> list[CaptionOcrResult]:
-        """The text of each caption, in the request's order."""
-        ...
 
 
 @dataclass(frozen=True)
 class FanOut:
     """How one video's work is divided.
 
-    ``segment_frames``: 10 Hz frames of a segment at most, a multiple of 512; shorter videos are not
-    divided. ``max_parallel``: calls at once; with 1 nothing is divided. ``captions_a_call``: captions
-    that one call reads at most. ``divide_crops``: whether the predictor can judge a part of a video.
+    ``segment_frames``: most 10 Hz frames of a segment, a multiple of 512; shorter videos are not
+    divided. ``max_parallel``: most calls at once; with 1 nothing is divided. ``captions_a_call``: most
+    captions that one call reads. ``divide_crops``: whether the predictor can judge a part of a video.
     """
 
     segment_frames: int = 6144
@@ -75,22 +61,61 @@ class FanOut:
     divide_crops: bool = False
 
     def segments(self, frame_count: int) -> list[FrameRange]:
-        """The segments of a video; one without an end, the whole video, where it is not divided."""
+        """Return a video's segments; a single one without an end where the video is not divided."""
         starts = segment_starts(frame_count, self.segment_frames) if self.max_parallel > 1 else [0]
         return [FrameRange(start, end) for start, end in zip(starts, [*starts[1:], None], strict=True)]
 
 
+class Compute(Protocol):
+    """The three functions. Each blocks until its result is published, or raises a typed error."""
+
+    @property
+    def fan_out(self) -> FanOut:
+        """How a video's work is divided, which decides how many containers a call is expected to need."""
+        ...
+
+    @property
+    def is_billed(self) -> bool:
+        """Whether calls cost money: they are then reserved, charged and reported."""
+        ...
+
+    def extract(self, request: ExtractRequest, progress: Progress = no_progress) -> ExtractResult:
+        """Take full frames, read them, find the layout; publish the outputs that the request names."""
+        ...
+
+    def crop_and_infer(self, request: CropInferRequest, progress: Progress = no_progress) -> CropInferResult:
+        """Publish cropped frames in chunks, and the labels of neighbouring frames."""
+        ...
+
+    def caption_ocr(
+        self, request: CaptionOcrRequest, progress: Progress = no_progress
+    ) -> list[CaptionOcrResult]:
+        """Return the text of each caption, in the request's order."""
+        ...
+
+    def take_reports(self) -> list[CallReport]:
+        """Return the reports of billed calls that ended since the last time, and forget them."""
+        ...
+
+
 @dataclass(frozen=True)
 class FannedOutCompute:
-    """:class:`Compute` over a backend: plans the calls, runs them side by side, merges what they leave.
+    """:class:`Compute` over a backend: plans the calls, runs them in parallel, merges what they leave.
 
-    The first call that fails ends the others, and its error is raised. One that runs into its time limit
-    leaves those that run: what they make is kept, and a retry pays for what is missing.
+    The first call that fails ends the others, and its error is raised. After a call that ran into its time
+    limit the running calls finish: what they made is kept, and a retry pays for what is missing.
     """
 
     backend: Backend
     object_store: ObjectStore
     fan_out: FanOut = field(default_factory=FanOut)
+
+    @property
+    def is_billed(self) -> bool:
+        return self.backend.is_billed
+
+    def take_reports(self) -> list[CallReport]:
+        return self.backend.take_reports()
 
     def extract(self, request: ExtractRequest, progress: Progress = no_progress) -> ExtractResult:
         def call(segment: FrameRange | None) -> ComputeCall:
@@ -98,7 +123,7 @@ class FannedOutCompute:
 
         if self.fan_out.max_parallel == 1:
             return from_wire(ExtractResult, self.backend.call(call(None), progress))
-        # How long the video is, the call for its beginning tells; most videos have no more than that.
+        # The length is known only after the first call; most videos have no more than one segment.
         first = FrameRange(0, self.fan_out.segment_frames)
         results = [from_wire(ExtractResult, self.backend.call(call(first), progress))]
         count = results[0].frame_count
@@ -134,7 +159,7 @@ class FannedOutCompute:
         segments = self.fan_out.segments(request.frame_count)
         if len(segments) == 1 or not self.fan_out.divide_crops:
             return [FrameRange(0)]
-        # A part is judged like the whole only beside pictures of the whole video.
+        # A segment is judged as in an undivided call only beside full frames of the entire video.
         keys = VideoKeys(request.tenant_id, request.video_id)
         stored = sum(1 for _ in islice(self.object_store.list(keys.full_frames_prefix), FEWEST_FULL_FRAMES))
         return segments if stored == FEWEST_FULL_FRAMES else [FrameRange(0)]
@@ -142,31 +167,38 @@ class FannedOutCompute:
     def caption_ocr(
         self, request: CaptionOcrRequest, progress: Progress = no_progress
     ) -> list[CaptionOcrResult]:
-        """A batch that fails as a whole, where others do not, fails caption by caption."""
-        size = self.fan_out.captions_a_call if self.fan_out.max_parallel > 1 else len(request.captions)
-        batches = list(batched(request.captions, max(1, size)))
+        """Return the text of each caption; captions of a batch that failed have its error.
+
+        Raises the first batch's error when every batch failed.
+        """
+        batches = self._caption_batches(request)
         calls = [_call("generate_caption_ocr", replace(request, captions=batch)) for batch in batches]
-        if len(calls) <= 1:
-            calls = [_call("generate_caption_ocr", request)]
-            batches = [request.captions]
-        answers = run_calls(self.backend, calls, self.fan_out.max_parallel, progress, tolerated=_OF_A_BATCH)
-        errors = [answer for answer in answers if isinstance(answer, _OF_A_BATCH)]
+        answers = run_calls(self.backend, calls, self.fan_out.max_parallel, progress, tolerated=_BATCH_ERRORS)
+        errors = [answer for answer in answers if isinstance(answer, _BATCH_ERRORS)]
         if len(errors) == len(answers):
             raise errors[0]
-        results: list[CaptionOcrResult] = []
-        for batch, answer in zip(batches, answers, strict=True):
-            if isinstance(answer, _OF_A_BATCH):
-                results += [
-                    CaptionOcrResult("", 0.0, c.end_index - c.start_index, c.caption_id, error=str(answer))
-                    for c in batch
-                ]
-            else:
-                results += [from_wire(CaptionOcrResult, result) for result in answer]
-        return results
+        return [
+            result
+            for batch, answer in zip(batches, answers, strict=True)
+            for result in _batch_results(batch, answer)
+        ]
+
+    def _caption_batches(self, request: CaptionOcrRequest) -> list[list[CaptionRange]]:
+        size = self.fan_out.captions_a_call if self.fan_out.max_parallel > 1 else len(request.captions)
+        return list(batched(request.captions, max(1, size))) or [request.captions]
+
+
+def _batch_results(batch: Sequence[CaptionRange], answer: Any) -> list[CaptionOcrResult]:
+    if isinstance(answer, _BATCH_ERRORS):
+        return [
+            CaptionOcrResult("", 0.0, c.end_index - c.start_index, c.caption_id, error=str(answer))
+            for c in batch
+        ]
+    return [from_wire(CaptionOcrResult, result) for result in answer]
 
 
 def batched(items: Sequence[T], size: int) -> Iterator[list[T]]:
-    """``items`` in lists of nearly one length, ``size`` at most."""
+    """Yield ``items`` in lists of nearly equal length, at most ``size`` each."""
     count = -(-len(items) // size)
     for place in range(count):
         yield list(items[place * len(items) // count : (place + 1) * len(items) // count])
@@ -176,53 +208,3 @@ def _call(
     function: FunctionName, request: ExtractRequest | CropInferRequest | CaptionOcrRequest
 ) -> ComputeCall:
     return ComputeCall(function, request.tenant_id, request.video_id, to_wire(request))
-
-
-@dataclass(frozen=True)
-class LocalBackend:
-    """The functions on this machine's CPU: in the caller's own process, later segments each in one of
-    their own, ``parallel`` at once, which share the workers.
-
-    The functions' modules, and with them the decoder and the OCR engine, are imported at the first call.
-    """
-
-    object_store: ObjectStore
-    settings: ComputeSettings
-    parallel: int = 1
-
-    def call(self, call: ComputeCall, progress: Progress = no_progress) -> Any:
-        segment = call.request.get("segment") or {"start": 0}
-        if segment["start"] == 0:
-            return run_call(call, self.object_store, self.settings, progress)
-        settings = replace(self.settings, workers=max(1, self.settings.worker_count // self.parallel))
-        what = f"video {call.video_id}: {call.function} of frames from {segment['start']} on"
-        return run_in_child(partial(run_call, call, self.object_store, settings), what, progress)
-
-
-def run_call(
-    call: ComputeCall, store: ObjectStore, settings: ComputeSettings, progress: Progress = no_progress
-) -> Any:
-    """Run the function that a call names, in this process; the result as wire data."""
-    if call.function == "extract_frames_and_ocr":
-        from modal_gpu.functions.extract import extract_frames_and_ocr
-
-        request = from_wire(ExtractRequest, call.request)
-        return to_wire(extract_frames_and_ocr(request, store, settings, progress))
-    if call.function == "crop_and_infer_caption_frame_extents":
-        from modal_gpu.functions.crop_infer import crop_and_infer_caption_frame_extents
-
-        request = from_wire(CropInferRequest, call.request)
-        return to_wire(crop_and_infer_caption_frame_extents(request, store, settings, progress))
-    from modal_gpu.functions.caption_ocr import generate_caption_ocr
-
-    request = from_wire(CaptionOcrRequest, call.request)
-    results: Sequence[CaptionOcrResult] = generate_caption_ocr(request, store, settings, progress)
-    return [to_wire(result) for result in results]
-
-
-def LocalCompute(
-    object_store: ObjectStore, settings: ComputeSettings, fan_out: FanOut | None = None
-) -> FannedOutCompute:
-    """Everything on this machine."""
-    fan_out = fan_out or FanOut()
-    return FannedOutCompute(LocalBackend(object_store, settings, fan_out.max_parallel), object_store, fan_out)

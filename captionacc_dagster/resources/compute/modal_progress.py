@@ -10,10 +10,10 @@ _MESSAGES_AT_ONCE = 100
 
 
 class ProgressReader:
-    """Reads what the function wrote since the last time.
+    """Reads the messages that a function wrote to its partition.
 
-    Messages are ``{"stage": str, "done": int, "total": int}``, and may have ``"call_id"``, by which
-    a container tells which call it works on.
+    Messages are ``{"stage": str, "done": int, "total": int}``, and may have ``"call_id"``: the call that
+    the container works on.
     """
 
     def __init__(self, client: Any, queue: str, environment: str | None, partition: str) -> None:
@@ -23,7 +23,7 @@ class ProgressReader:
         self._failures = 0
 
     def read(self) -> list[Mapping[str, Any]]:
-        """New messages, oldest first; none when there are none or the queue cannot be read."""
+        """Return new messages, oldest first; an empty list when the queue cannot be read."""
         if self._failures >= _FAILURES_BEFORE_SILENCE:
             return []
         try:
@@ -39,7 +39,7 @@ class ProgressReader:
 
 
 def step_of(message: Mapping[str, Any]) -> tuple[str, int, int] | None:
-    """Stage, done and total of a message; ``None`` for a message that tells of no step."""
+    """Return stage, done and total of a message; ``None`` for a message without them."""
     stage, done, total = message.get("stage"), message.get("done"), message.get("total")
     if isinstance(stage, str) and isinstance(done, int) and isinstance(total, int):
         return stage, done, total

@@ -1,4 +1,4 @@
-"""What goes to a deployed function and what comes back, as plain data."""
+"""Requests to deployed functions and their answers, as plain data."""
 
 import hashlib
 import json
@@ -11,14 +11,14 @@ from modal_gpu import errors
 from modal_gpu.deployment.wire import CONTRACT
 from modal_gpu.errors import CaptionAccError, ContractError, RemoteCallError, RemoteInterruptedError
 
-#: Fields of requests in which equal work may differ, or that have no order.
+#: Fields of requests that do not change the work, and fields whose order has no meaning.
 _NOT_THE_WORK = ("run_id",)
 _SETS = ("outputs",)
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """A function's answer: a result or an error, and what it used (``None`` when it cannot say)."""
+    """A function's answer: a result or an error, and its usage (``None`` where it could not measure it)."""
 
     result: Any
     error: CaptionAccError | None
@@ -26,7 +26,7 @@ class Envelope:
 
 
 def request_hash(call: ComputeCall) -> str:
-    """Equal for calls that do the same work, in every process and run."""
+    """Return a hash that is equal for calls that do the same work, in every process and run."""
     request = {
         key: sorted(value) if key in _SETS else value
         for key, value in call.request.items()
@@ -38,7 +38,7 @@ def request_hash(call: ComputeCall) -> str:
 
 
 def outgoing(call: ComputeCall, queue: str, partition: str) -> dict[str, Any]:
-    """What a function is called with: the request, and where it tells its progress."""
+    """Return a function's argument: the request, and where the function reports its progress."""
     return {
         "request": call.request,
         "progress": {"queue": queue, "partition": partition},
@@ -47,7 +47,7 @@ def outgoing(call: ComputeCall, queue: str, partition: str) -> dict[str, Any]:
 
 
 def incoming(answer: Any) -> Envelope:
-    """A function's answer. Raises :class:`ContractError` for a form that this version does not know."""
+    """Parse a function's answer. Raises :class:`ContractError` for a form that this version does not know."""
     if not isinstance(answer, Mapping) or not isinstance(answer.get("ok"), bool):
         raise ContractError(
             "the function answered in a form that this version does not know: deploy the app of this version"
@@ -66,7 +66,7 @@ def incoming(answer: Any) -> Envelope:
 
 
 def error_from_wire(error: Mapping[str, Any]) -> CaptionAccError:
-    """The error that the function met, in its own class where this side knows it."""
+    """Return the error that the function raised, in its own class where this side knows it."""
     name, message = str(error.get("type", "")), str(error.get("message", "")) or "no message"
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, CaptionAccError):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from captionacc_dagster.resources.compute import LocalCompute
+from captionacc_dagster.resources.compute import local_compute
 from modal_gpu import app as modal_app
 from modal_gpu.contracts import (
     CaptionOcrRequest,
@@ -94,7 +94,7 @@ def test_the_whole_line_gives_what_the_local_backend_gives(
 ):
     keys, here = uploaded, ObjectStore(s3_server.make_settings())
     here.upload(clip.path, keys.video, "video/mp4")
-    local = LocalCompute(here, ComputeSettings(workers=1))
+    local = local_compute(here, ComputeSettings(workers=1))
     shipped_version = checkpoint.verify(checkpoint.shipped()).version
     prefixes = (keys.client_prefix, keys.server_prefix)
 

@@ -15,7 +15,8 @@ from captionacc_dagster.constants import LOCAL_TENANT_ID
 from captionacc_dagster.resources.catalog import TenantRow
 from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from captionacc_dagster.resources.compute import ComputeCall
-from captionacc_dagster.resources.compute.modal_backend import ModalBackend, ModalCallSettings
+from captionacc_dagster.resources.compute.modal_backend import ModalBackend
+from captionacc_dagster.resources.compute.modal_client import ModalCallSettings
 from tests.modal_stand_in.service import Service
 
 EXTRACT = "extract_frames_and_ocr"
@@ -56,7 +57,7 @@ class Waiting:
 
     def backend(self, run_id: str = "run-1", **settings: Any) -> ModalBackend:
         chosen = ModalCallSettings(**{**QUICK, **settings})
-        return ModalBackend(self.catalog, chosen, run_id, log=self.log.append, client=self.service)
+        return ModalBackend(self.catalog, chosen, run_id, log=self.log.append, modal=self.service)
 
     def start(
         self, call: ComputeCall | None = None, *, progress: Callable | None = None, **options: Any

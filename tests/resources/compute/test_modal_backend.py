@@ -10,7 +10,8 @@ import modal
 import psycopg
 import pytest
 
-from captionacc_dagster.resources.compute.modal_backend import STARTING, dashboard_url
+from captionacc_dagster.resources.compute.modal_attempt import STARTING
+from captionacc_dagster.resources.compute.modal_client import dashboard_url
 from captionacc_dagster.resources.compute.modal_wire import request_hash
 from modal_gpu.deployment.wire import CONTRACT
 from tests.modal_stand_in.service import Service

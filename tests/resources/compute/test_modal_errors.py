@@ -6,7 +6,7 @@ import modal
 import pytest
 
 from captionacc_dagster.resources.catalog import CatalogUnavailableError
-from captionacc_dagster.resources.compute.modal_backend import dashboard_url
+from captionacc_dagster.resources.compute.modal_client import dashboard_url
 from modal_gpu import errors
 from tests.resources.compute.conftest import EXTRACT, RESULT, unreached
 
@@ -128,7 +128,7 @@ class TestErrors:
             service.faults["get"] = [unreached] * 10_000
             polls = service.polls
             waiting.until(lambda: service.polls > polls + 1)
-            future.backend.is_reached.clear()
+            future.backend.client.is_reached.clear()
         else:
 
             def gone(*_):

@@ -17,7 +17,8 @@ import pytest
 
 from captionacc_dagster.resources.catalog import VideoRow
 from captionacc_dagster.resources.compute import ComputeCall, FannedOutCompute
-from captionacc_dagster.resources.compute.modal_backend import ModalBackend, ModalCallSettings, dashboard_url
+from captionacc_dagster.resources.compute.modal_backend import ModalBackend
+from captionacc_dagster.resources.compute.modal_client import ModalCallSettings, dashboard_url
 from captionacc_dagster.resources.compute.modal_wire import request_hash
 from modal_gpu.contracts import CaptionOcrRequest, CropInferRequest, ExtractRequest, to_wire
 from modal_gpu.deployment.wire import Container, answer
@@ -99,7 +100,7 @@ class ModalLine:
         # As ComputeResource does: a backend for each run, which knows the run's id.
         def open_compute(context: dg.InitResourceContext) -> FannedOutCompute:
             backend = ModalBackend(
-                self.line.catalog, SETTINGS, context.run.run_id, log=context.log.info, client=self.service
+                self.line.catalog, SETTINGS, context.run.run_id, log=context.log.info, modal=self.service
             )
             return FannedOutCompute(backend, self.line.store)
 

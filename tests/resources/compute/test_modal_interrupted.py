@@ -11,7 +11,7 @@ import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from captionacc_dagster.resources.catalog import LockLostError
-from captionacc_dagster.resources.compute.modal_backend import dashboard_url
+from captionacc_dagster.resources.compute.modal_client import dashboard_url
 from modal_gpu import errors
 from tests.modal_stand_in.service import Service
 from tests.resources.compute.conftest import RESULT, Waiting, unreached
@@ -21,7 +21,8 @@ _PROCESS = """
 import os, signal, sys
 from pathlib import Path
 from captionacc_dagster.resources.compute import ComputeCall
-from captionacc_dagster.resources.compute.modal_backend import ModalBackend, ModalCallSettings
+from captionacc_dagster.resources.compute.modal_backend import ModalBackend
+from captionacc_dagster.resources.compute.modal_client import ModalCallSettings
 from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from tests.modal_stand_in.service import Service
 import json
@@ -30,7 +31,7 @@ service = Service(Path(folder))
 if moment != "waiting":
     service.faults[moment] = [lambda _: os.kill(os.getpid(), signal.SIGKILL)]
 backend = ModalBackend(
-    PostgresCatalog(dsn), ModalCallSettings(poll_seconds=0.02), "killed-run", client=service
+    PostgresCatalog(dsn), ModalCallSettings(poll_seconds=0.02), "killed-run", modal=service
 )
 backend.call(ComputeCall(**json.loads(call)))
 """

@@ -5,7 +5,7 @@ import inspect
 import modal
 import pytest
 
-from captionacc_dagster.resources.compute.modal_backend import ModalCallSettings, dashboard_url
+from captionacc_dagster.resources.compute.modal_client import ModalCallSettings, dashboard_url
 from tests.modal_stand_in import service as stand_in
 
 

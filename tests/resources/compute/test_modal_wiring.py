@@ -13,7 +13,8 @@ import pytest
 
 from captionacc_dagster.resources import factories
 from captionacc_dagster.resources.compute import LocalBackend
-from captionacc_dagster.resources.compute.modal_backend import ModalBackend, ModalCallSettings
+from captionacc_dagster.resources.compute.modal_backend import ModalBackend
+from captionacc_dagster.resources.compute.modal_client import ModalCallSettings
 from captionacc_dagster.resources.factories import ComputeResource, check_modal_reaches_storage
 from captionacc_dagster.settings import Settings, get_settings
 from modal_gpu.errors import ConfigurationError
@@ -113,7 +114,7 @@ def test_a_missing_client_says_what_to_install(environment, monkeypatch):
     environment(MODAL_ENABLED="true", **BUCKET)
     monkeypatch.setattr("importlib.import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
     with pytest.raises(ConfigurationError, match="pip install modal"):
-        _ = factories.modal_backend(get_settings(), "run", print).client
+        _ = factories.modal_backend(get_settings(), "run", print).client.module
 
 
 def test_modals_own_client_without_a_token_says_how_to_get_one(catalog, video_id, call, tmp_path):
@@ -121,7 +122,8 @@ def test_modals_own_client_without_a_token_says_how_to_get_one(catalog, video_id
     program = """
 import json, sys
 from captionacc_dagster.resources.compute import ComputeCall
-from captionacc_dagster.resources.compute.modal_backend import ModalBackend, ModalCallSettings
+from captionacc_dagster.resources.compute.modal_backend import ModalBackend
+from captionacc_dagster.resources.compute.modal_client import ModalCallSettings
 from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 dsn, call = sys.argv[1:]
 try:
