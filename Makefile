@@ -3,6 +3,7 @@
 #   make test    set up, then lint and run the tests
 # And, as CI does after them:
 #   make test-system  the tests that need a program or a right beside Python; fails where one is missing
+#   make coverage     the tests of some packages, with line coverage
 #   make fuzz    damage 1,000 media files and 5,000 databases, and read them
 #   make faults  kill, cut off and restart the platform's processes, and see it heal
 PYTHON ?= python3
@@ -16,7 +17,7 @@ LOCKED := --require-hashes --no-deps --only-binary :all:
 # Bytecode makes each of Dagster's processes start in half the time.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-system fuzz faults dev lint format lock clean
+.PHONY: demo test coverage test-system fuzz faults dev lint format lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/captionacc demo
@@ -30,6 +31,14 @@ test: $(INSTALLED) lint
 
 test-system: $(INSTALLED) $(SUPABASE_CLI)
 	$(BIN)/python -m pytest -m system --every-system-part $(PYTEST_ARGS)
+
+# A command of its own: tracing each line costs a third more CPU time than the tests alone. These are packages that are
+# tested in the tests' own process; COVERED="captionacc_dagster/web modal_gpu/media" measures others.
+COVERED ?= captionacc_dagster/runs captionacc_dagster/sensors captionacc_dagster/costs modal_gpu/captions \
+    modal_gpu/databases modal_gpu/layout modal_gpu/ocr
+coverage: $(INSTALLED)
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not faults and not e2e" $(COVERED:%=--cov=%) \
+	    --cov-report=term:skip-covered $(patsubst captionacc_dagster/%,tests/%,$(COVERED:modal_gpu/%=tests/modal_gpu/%))
 
 # Pinned with its checksum; npm needs none of its scripts.
 $(SUPABASE_CLI): tests/supabase_cli/package-lock.json
@@ -71,4 +80,4 @@ lock:
 	rm -rf $(VENV)-lock
 
 clean:
-	rm -rf $(VENV) .captionacc .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .captionacc .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage*

@@ -136,19 +136,3 @@ def test_every_variable_is_in_the_settings_table_and_no_other():
     shown = [name for row in rows for name in re.findall(r"`([A-Z_0-9]+)`", row)]
     assert len(shown) == len(set(shown))
     assert set(shown) - OTHERS == names
-
-
-@pytest.mark.parametrize(
-    "page", ["README.md", *sorted(f"docs/{p.name}" for p in (REPOSITORY / "docs").glob("*.md"))]
-)
-def test_links_between_pages_lead_somewhere(page: str):
-    text = re.sub(r"```.*?```", "", (REPOSITORY / page).read_text(), flags=re.DOTALL)
-    links = [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if not target.startswith("http")]
-    broken = [link for link in links if not ((REPOSITORY / page).parent / link.split("#")[0]).exists()]
-    assert broken == []
-
-
-def test_the_readme_leads_to_every_page():
-    links = set(re.findall(r"\]\(([^)\s]+)\)", (REPOSITORY / "README.md").read_text()))
-    pages = {f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md")}
-    assert links >= pages | {"deploy/README.md", "benchmarks/RESULTS.md"}

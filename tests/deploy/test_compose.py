@@ -130,7 +130,7 @@ def test_what_dagster_yaml_needs_is_given(services: dict):
 
 
 def test_alert_rules_name_metrics_that_there_are():
-    source = (REPOSITORY / "captionacc_dagster" / "metrics.py").read_text()
+    source = (REPOSITORY / "captionacc_dagster" / "operations" / "metrics.py").read_text()
     rules = yaml.safe_load((DEPLOY / "prometheus-rules.yaml").read_text())
     for group in rules["groups"]:
         for rule in group["rules"]:
