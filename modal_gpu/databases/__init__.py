@@ -1,6 +1,6 @@
-"""The SQLite files that the stages hand to each other and to the annotation web app.
+"""The SQLite files that the stages exchange with each other and with the annotation web app.
 
-One module a file; each holds its schema (DDL) and typed functions that write and read whole files.
-Tables can be adopted by a CRDT sync layer: NOT NULL columns have defaults, primary keys are real and
-NOT NULL, and there are no other UNIQUE constraints on the tables that clients sync.
+There is one module per file, with its schema (DDL) and typed functions that write and read complete files.
+A CRDT sync layer can adopt the tables: NOT NULL columns have defaults, every table has an explicit NOT NULL
+primary key, and the tables that clients sync have no other UNIQUE constraints.
 """

@@ -1,13 +1,15 @@
-"""``captions.db``: a video's captions, what a machine found and what people made of it.
+"""``captions.db``: a video's captions, with the pipeline's results and people's edits.
 
-The file stores the last frame of a caption, its clients expect that; everything else uses
-half-open ranges. :func:`_from_row` and :func:`_to_row` are the only places that convert.
+The file stores a caption's last frame (inclusive), since its clients expect that; all code uses half-open
+ranges. Only :func:`_from_row` and :func:`_to_row` convert.
 """
 
-from collections.abc import Iterable, Sequence
+import sqlite3
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -61,10 +63,10 @@ KIND = FileKind("captions.db", SCHEMA_VERSION, SCHEMA)
 
 @dataclass(frozen=True)
 class Caption:
-    """One row, with the frames as a half-open range ``[start_index, end_index)``.
+    """A row, with its frames as a half-open range ``[start_index, end_index)``.
 
-    ``id`` 0 is a caption that is not stored yet. ``text`` is a person's (``None``: nobody looked,
-    ``""``: no caption here); ``ocr_text`` the machine's. ``confidence`` is that of the extents.
+    ``id`` is 0 before the caption is stored. ``text`` is a person's (``None``: not reviewed, ``""``: no
+    caption); ``ocr_text`` is OCR's. ``confidence`` is that of the extents.
     """
 
     start_index: int
@@ -91,25 +93,25 @@ class Caption:
 
     @property
     def belongs_to_person(self) -> bool:
-        """Whether a person confirmed or edited it, so that no re-run may touch it."""
+        """Whether a person confirmed or edited the caption, so that a re-run must not change it."""
         edited = (self.text, self.text_status or None, self.text_notes or None)
         return self.state != "predicted" or any(value is not None for value in edited)
 
     @property
     def best_text(self) -> str:
-        """The person's text where there is one, else what OCR read, else empty."""
+        """The person's text, else OCR's, else empty."""
         return self.text if self.text is not None else self.ocr_text or ""
 
     @property
     def is_shown(self) -> bool:
-        """Whether subtitles show it: it has text and is no gap."""
+        """Whether subtitles show the caption: it has text and is not a gap."""
         return self.state != "gap" and bool(self.best_text.strip())
 
 
-#: Extents of less confidence than this wait for a person's eye.
+#: Captions with a lower confidence of their extents are pending review.
 REVIEW_BELOW = 0.8
 
-#: Column of each field. The two whose meaning differs are converted in _from_row and _to_row.
+#: The column of each field. ``id`` and ``end_index`` are converted in _from_row and _to_row.
 _COLUMNS = {
     "id": "id",
     "start_index": "start_frame_index",
@@ -136,13 +138,13 @@ _COLUMNS = {
 _FLAGS = ("pending", "text_pending", "image_needs_regen")
 
 
-def _from_row(row) -> Caption:
+def _from_row(row: sqlite3.Row) -> Caption:
     values = {name: row[column] for name, column in _COLUMNS.items()}
     values["end_index"] += 1  # stored inclusive
     return Caption(**values | {name: bool(values[name]) for name in _FLAGS})
 
 
-def _to_row(caption: Caption) -> list:
+def _to_row(caption: Caption) -> list[Any]:
     values = {name: getattr(caption, name) for name in _COLUMNS}
     values["end_index"] -= 1  # stored inclusive
     values["id"] = caption.id or None
@@ -150,11 +152,11 @@ def _to_row(caption: Caption) -> list:
 
 
 def write_captions(captions: Iterable[Caption]) -> bytes:
-    """The whole database, packed. Captions with ``id`` 0 get new ids above all others.
+    """Return the database, packed. Captions with ``id`` 0 get new ids above all others.
 
     Raises ``ValueError`` for an empty range.
     """
-    # Captions that have an id first, so that AUTOINCREMENT never gives it to another one.
+    # Captions with an id first, so that AUTOINCREMENT cannot assign it to another one.
     ordered = sorted(captions, key=lambda c: (c.id == 0, c.id, c.start_index))
     for caption in ordered:
         if not 0 <= caption.start_index < caption.end_index:
@@ -171,19 +173,19 @@ def write_captions(captions: Iterable[Caption]) -> bytes:
 
 
 def read_captions(data: bytes) -> list[Caption]:
-    """All captions by start index. Raises :class:`DatabaseFileError` for a damaged file."""
+    """Read all captions, sorted by start index. Raises :class:`DatabaseFileError` for a damaged file."""
     with KIND.read(data) as connection:
         rows = connection.execute("SELECT * FROM captions ORDER BY start_frame_index, id").fetchall()
     return [_from_row(row) for row in rows]
 
 
 def boundary_seconds(index: int, frame_count: int, duration: float) -> float:
-    """When a caption that is first seen (or no longer seen) at ``index`` began (or ended), in seconds.
+    """Estimate when a caption that appears (or disappears) at ``index`` starts (or ends), in seconds.
 
-    For changes whose source frame is not known. The change lies in ((index − 1)/10, index/10],
-    anywhere with equal chance; its middle has the least expected absolute error (25 ms, at most 50 ms).
-    A caption seen at index 0 began at 0, one seen at the last index ends with the video. Clamped to
-    [0, duration].
+    Used if the source frame of the change is unknown. The change is uniformly distributed in
+    ((index − 1)/10, index/10]; the middle has the least expected absolute error (25 ms, at most 50 ms).
+    A caption seen at index 0 starts at 0, and one seen at the last index ends with the video. The result is
+    clamped to [0, duration].
     """
     if index <= 0:
         return 0.0
@@ -195,9 +197,9 @@ def boundary_seconds(index: int, frame_count: int, duration: float) -> float:
 def captions_from_extents(
     extents: Sequence[Extent], frame_count: int, duration: float, change_seconds: ChangeSeconds | None = None
 ) -> list[Caption]:
-    """A new video's captions: all predicted, the doubtful ones pending review, queued for OCR.
+    """Return a new video's captions: predicted, queued for OCR, and pending review if uncertain.
 
-    ``change_seconds`` (n − 1,) says when each pair's change happens, NaN where that is not known.
+    ``change_seconds`` (n − 1,) is the time of each pair's change; NaN if unknown.
     """
     return merge_extents([], extents, frame_count, duration, change_seconds)
 
@@ -205,7 +207,10 @@ def captions_from_extents(
 def _predicted(
     start: int, end: int, extent: Extent, frame_count: int, duration: float, changes: ChangeSeconds
 ) -> Caption:
-    """``[start, end)`` is the extent, or what is left of it: ends of its own happen at source frames."""
+    """Build the caption of ``[start, end)``, an extent or a part of one.
+
+    Only the extent's own ends have the times of source frames.
+    """
     now = utc_now()
     coarse = tuple(boundary_seconds(index, frame_count, duration) for index in (start, end))
     begins, ends = (
@@ -233,61 +238,68 @@ def merge_extents(
     duration: float,
     change_seconds: ChangeSeconds | None = None,
 ) -> list[Caption]:
-    """Captions after a re-run of extents, with their times as :func:`captions_from_extents` has them.
+    """Return the captions after a new run of extents, with the times of :func:`captions_from_extents`.
 
-    Captions that belong to a person stay as they are. A new extent is cut down to what they leave
-    free (possibly several pieces), and dropped when one of them covers most of it: its edges there are
-    the person's to set. A predicted caption whose
-    range comes out unchanged stays, OCR result included, with its times as they are known now.
-    Otherwise one that overlaps it hands its id on, with ``image_needs_regen`` set and OCR queued anew;
-    other predicted captions vanish.
+    Captions that belong to a person are not changed. A new extent is reduced to the parts that they leave
+    free, and dropped if one of them covers at least half of it, since a person set its edges there.
+
+    A predicted caption with an unchanged range is kept with its OCR result; its times and confidence are
+    updated. A new caption that overlaps an old predicted one takes over its id, with ``image_needs_regen``
+    set and OCR queued again. Other predicted captions are removed.
     """
     changes = np.full(max(0, frame_count - 1), np.nan) if change_seconds is None else change_seconds
-    # A length from elsewhere never takes captions away that frames show.
+    # A duration from elsewhere must not remove captions that frames show.
     duration = max(duration, (frame_count - 1) / INDEX_RATE)
     kept = sorted((c for c in existing if c.belongs_to_person), key=lambda c: c.start_index)
-    machine = sorted((c for c in existing if not c.belongs_to_person), key=lambda c: c.start_index)
+    predicted = sorted((c for c in existing if not c.belongs_to_person), key=lambda c: c.start_index)
     pieces = [
         (start, end, extent)
         for extent in extents
-        if not _is_mostly_theirs(extent, kept)
+        if not _is_mostly_covered(extent, kept)
         for start, end in _free_parts(extent.start, extent.end, kept)
     ]
-    unchanged = {(c.start_index, c.end_index): c for c in machine}
-    taken = {unchanged[start, end].id for start, end, _ in pieces if (start, end) in unchanged}
-    spare = [c for c in machine if c.id not in taken]
+    fresh = [
+        _predicted(start, end, extent, frame_count, duration, changes)
+        for start, end, extent in sorted(pieces, key=lambda piece: piece[:2])
+    ]
+    return sorted([*kept, *_with_earlier_ids(fresh, predicted)], key=lambda c: c.start_index)
 
-    merged = list(kept)
-    position = 0
-    for start, end, extent in sorted(pieces, key=lambda piece: piece[:2]):
-        fresh = _predicted(start, end, extent, frame_count, duration, changes)
-        if (start, end) in unchanged:
-            times = {"start_seconds": fresh.start_seconds, "end_seconds": fresh.end_seconds}
-            sure = {"confidence": extent.confidence, "pending": fresh.pending}
-            merged.append(replace(unchanged[start, end], **sure, **times))
+
+def _with_earlier_ids(fresh: Sequence[Caption], earlier: Sequence[Caption]) -> Iterator[Caption]:
+    """Yield new captions with the ids of the earlier ones that they continue; both sorted by start."""
+    by_range = {(c.start_index, c.end_index): c for c in earlier}
+    unchanged = {c.id for c in (by_range.get((c.start_index, c.end_index)) for c in fresh) if c is not None}
+    spare = deque(c for c in earlier if c.id not in unchanged)
+    for caption in fresh:
+        if (same := by_range.get((caption.start_index, caption.end_index))) is not None:
+            yield replace(
+                same,
+                start_seconds=caption.start_seconds,
+                end_seconds=caption.end_seconds,
+                confidence=caption.confidence,
+                pending=caption.pending,
+            )
             continue
-        while position < len(spare) and spare[position].end_index <= start:
-            position += 1
-        if position < len(spare) and spare[position].start_index < end:
-            before = spare[position]
-            fresh = replace(fresh, id=before.id, created_at=before.created_at, image_needs_regen=True)
-            position += 1
-        merged.append(fresh)
-    return sorted(merged, key=lambda c: c.start_index)
+        while spare and spare[0].end_index <= caption.start_index:
+            spare.popleft()
+        if spare and spare[0].start_index < caption.end_index:
+            before = spare.popleft()
+            caption = replace(caption, id=before.id, created_at=before.created_at, image_needs_regen=True)
+        yield caption
 
 
-def _is_mostly_theirs(extent: Extent, theirs: Sequence[Caption]) -> bool:
-    """Whether one caption of a person (no gap) covers at least half of an extent."""
+def _is_mostly_covered(extent: Extent, captions: Sequence[Caption]) -> bool:
+    """Return whether one of a person's captions (not a gap) covers at least half of an extent."""
     return any(
         caption.state != "gap"
         and 2 * (min(caption.end_index, extent.end) - max(caption.start_index, extent.start))
         >= extent.end - extent.start
-        for caption in theirs
+        for caption in captions
     )
 
 
 def _free_parts(start: int, end: int, occupied: Sequence[Caption]) -> list[tuple[int, int]]:
-    """What captions, sorted by start, leave of ``[start, end)``."""
+    """Return the parts of ``[start, end)`` outside of captions, which are sorted by start."""
     parts = []
     for caption in occupied:
         if caption.end_index <= start:
@@ -304,7 +316,7 @@ def _free_parts(start: int, end: int, occupied: Sequence[Caption]) -> list[tuple
 
 @dataclass(frozen=True)
 class OcrOutcome:
-    """What OCR of one caption gave: text and confidence, or what went wrong."""
+    """OCR's result for one caption: text and confidence, or an error."""
 
     caption_id: int
     text: str = ""
@@ -313,7 +325,7 @@ class OcrOutcome:
 
 
 def waiting_for_ocr(captions: Iterable[Caption], *, errors_too: bool = False) -> list[Caption]:
-    """Captions to read: queued, or left in ``processing`` by a run that died; never gaps."""
+    """Return the captions to read: queued, or left in ``processing`` by a crashed run; never gaps."""
     states = {"queued", "processing"} | ({"error"} if errors_too else set())
     return [c for c in captions if c.ocr_status in states and c.state != "gap"]
 
@@ -321,19 +333,20 @@ def waiting_for_ocr(captions: Iterable[Caption], *, errors_too: bool = False) ->
 def mark_ocr(
     captions: Iterable[Caption], ids: Iterable[int], status: Literal["queued", "processing"]
 ) -> list[Caption]:
-    """The captions with those of ``ids`` marked. Raises :class:`DatabaseFileError` for an unknown id."""
+    """Set the OCR status of the captions ``ids``. Raises :class:`DatabaseFileError` for an unknown id."""
     return _changed(captions, {i: {"ocr_status": status, "ocr_error": None} for i in ids})
 
 
 def store_ocr(captions: Iterable[Caption], outcomes: Iterable[OcrOutcome]) -> list[Caption]:
-    """The captions with OCR results, or errors, in place.
+    """Return the captions with OCR's results or errors.
 
-    A person's own text is never touched: OCR has columns of its own. An error keeps the earlier
-    result. Raises :class:`DatabaseFileError` for an unknown id.
+    A person's text is never changed, since OCR has its own columns. An error keeps the earlier result.
+    Raises :class:`DatabaseFileError` for an unknown id.
     """
     now = utc_now()
-    changes: dict[int, dict] = {}
+    changes: dict[int, dict[str, Any]] = {}
     for outcome in outcomes:
+        change: dict[str, Any]
         if outcome.error:
             change = {"ocr_status": "error", "ocr_error": outcome.error}
         else:
@@ -348,7 +361,7 @@ def store_ocr(captions: Iterable[Caption], outcomes: Iterable[OcrOutcome]) -> li
     return _changed(captions, changes)
 
 
-def _changed(captions: Iterable[Caption], changes: dict[int, dict]) -> list[Caption]:
+def _changed(captions: Iterable[Caption], changes: dict[int, dict[str, Any]]) -> list[Caption]:
     captions = list(captions)
     if unknown := changes.keys() - {c.id for c in captions}:
         raise DatabaseFileError(f"captions.db has no caption with id {', '.join(map(str, sorted(unknown)))}")

@@ -1,10 +1,10 @@
-"""One rule for what a stored database may hold: the schema that this program writes it with.
+"""Validated reading of stored databases, against the schema that this program writes them with.
 
-A file comes from a bucket that people and other programs write to, so nothing in it is taken as it is. A
-reader gets a copy whose rows were inserted into this program's own tables, as ``STRICT`` ones: SQLite itself
-refuses text in a number column, a NULL, a duplicate key, a row without its parent and a value outside its
-``CHECK``. Beside that only what SQLite cannot say is checked here: sizes, names, infinities and UTF-8.
-Tables and columns that the schema does not name (a sync layer's) are left out.
+A file comes from a bucket that people and other programs write to, so its content is not trusted. A reader
+gets a copy whose rows were inserted into this program's own tables, declared ``STRICT``: SQLite then rejects
+text in a number column, a NULL, a duplicate key, a row without its parent and a value outside its ``CHECK``.
+This module only checks what SQLite cannot: sizes, names, infinities and UTF-8. Tables and columns that are
+not in the schema (a sync layer's) are ignored.
 """
 
 import sqlite3
@@ -17,7 +17,7 @@ from pathlib import Path
 from modal_gpu.databases.sqlite_file import UNREADABLE, connect, one_line, open_database, unpack
 from modal_gpu.errors import DatabaseFileError
 
-#: 10 Hz indices that a file may speak of: more than 48 hours of them.
+#: Upper limit of frame indices in a file: more than 48 hours at 10 Hz.
 MAX_FRAMES = 2_000_000
 #: Bytes of one text or blob.
 _MAX_VALUE_BYTES = 16 * 2**20
@@ -26,11 +26,11 @@ _MIB = 2**20
 
 @dataclass(frozen=True)
 class FileKind:
-    """What one kind of database holds.
+    """A kind of database and its schema.
 
-    ``schema`` is its DDL, each table ending with a line ``);``. ``earlier`` names, for each older version
-    that is still read, the columns that it lacks; they are read as their defaults. ``max_mib`` bounds the
-    unpacked file.
+    In ``schema``, the DDL, each table ends with a line ``);``. ``earlier`` maps each older version that can
+    still be read to the columns that it lacks; they get their defaults. ``max_mib`` limits the unpacked
+    file.
     """
 
     name: str
@@ -41,10 +41,10 @@ class FileKind:
 
     @contextmanager
     def read(self, data: bytes) -> Iterator[sqlite3.Connection]:
-        """A connection to a checked copy of a packed (or plain) file.
+        """Open a validated copy of a packed (or plain) file.
 
-        Raises :class:`DatabaseFileError`, one line that names the kind of file, when the file is damaged, of
-        an unknown version, too large, or holds what the schema does not allow.
+        Raises :class:`DatabaseFileError`, one line with the kind of file, if the file is damaged, has an
+        unknown version, is too large, or violates the schema.
         """
         with tempfile.TemporaryDirectory(prefix="captionacc-") as folder:
             path = Path(folder) / self.name
@@ -79,7 +79,7 @@ class FileKind:
     def _found(
         self, file: sqlite3.Connection, table: str, version: int, columns: Mapping[str, str]
     ) -> set[str]:
-        """Columns of a table in the file; an error where one is missing that its version has."""
+        """Return a table's columns in the file. Raises if one is missing that the file's version has."""
         if table not in _tables(file):
             raise self._refused(f"no such table: {table}")
         found = set(_columns(file, table))
@@ -99,12 +99,12 @@ class FileKind:
 
 
 def strict(schema: str) -> str:
-    """Return the same tables with columns that hold their declared type only."""
+    """Return the schema with all tables declared ``STRICT``, so that columns hold only their type."""
     return schema.replace("\n);", "\n) STRICT;")
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:
-    """Plain tables in the order of their making: no views, no virtual tables."""
+    """Return the names of ordinary tables (no views, no virtual tables) in the order of their creation."""
     rows = connection.execute(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'"
         " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid"
@@ -113,5 +113,5 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> dict[str, str]:
-    """Name and declared type of each column of a table."""
+    """Return the name and declared type of each column of a table."""
     return {row["name"]: row["type"] for row in connection.execute(f"PRAGMA table_info({table})")}

@@ -1,8 +1,9 @@
-"""``caption_frame_extents_v{N}.db``: what the pair predictor said about one cropped-frames version."""
+"""``caption_frame_extents_v{N}.db``: the pair predictor's results for one cropped-frames version."""
 
 import math
 import sqlite3
 from dataclasses import astuple, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from modal_gpu.databases.sqlite_file import new_database, pack
 from modal_gpu.errors import DatabaseFileError
 from modal_gpu.extents.predictor import LABELS, REVERSED_COLUMNS, FloatArray, PairPredictions
 
-#: float64, seconds after the first presented frame, NaN for "not known".
+#: float64, seconds after the first presented frame; NaN if unknown.
 ChangeSeconds = NDArray[np.float64]
 
 SCHEMA_VERSION = 2
@@ -48,7 +49,7 @@ CREATE TABLE pair_results (
     frame1_index INTEGER PRIMARY KEY NOT NULL CHECK (frame1_index >= 0 AND frame1_index < {MAX_FRAMES}),
     frame2_index INTEGER NOT NULL DEFAULT 0,
 {_direction("forward")}{_direction("backward")}
-    -- When the second frame's look is first shown, by source frames; NULL where nothing changes.
+    -- Presentation time of the first source frame that looks like the second frame; NULL without a change.
     change_seconds REAL CHECK (change_seconds >= 0),
     CHECK (frame2_index = frame1_index + 1)
 );
@@ -63,7 +64,7 @@ CREATE TABLE segment (
 CREATE TABLE frames (
     frame_index INTEGER PRIMARY KEY NOT NULL CHECK (frame_index >= 0 AND frame_index < {MAX_FRAMES}),
     presence REAL NOT NULL DEFAULT 0,
-    -- These compare a frame with the one before it.
+    -- The following columns compare a frame with the previous one.
     same REAL NOT NULL DEFAULT 0,
     change_seconds REAL
 );
@@ -92,7 +93,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class ExtentsRun:
-    """One run of the predictor. Times are ISO 8601 in UTC."""
+    """A run of the predictor. Times are ISO 8601 in UTC."""
 
     run_id: str
     cropped_frames_version: int
@@ -107,9 +108,9 @@ class ExtentsRun:
 def write_extents(
     run: ExtentsRun, predictions: PairPredictions, change_seconds: ChangeSeconds | None = None
 ) -> bytes:
-    """The whole database, packed. Raises ``ValueError`` when ``run.total_pairs`` is wrong.
+    """Return the database, packed. Raises ``ValueError`` if ``run.total_pairs`` is wrong.
 
-    ``change_seconds`` (n − 1,) says of each pair when its second frame's look begins, NaN: not known.
+    ``change_seconds`` (n − 1,) is the time at which each pair's second frame begins; NaN if unknown.
     """
     pairs = len(predictions.forward)
     if run.total_pairs != pairs:
@@ -129,18 +130,18 @@ def write_extents(
         return pack(connection)
 
 
-def _columns(probabilities: np.ndarray) -> list[list]:
-    """Label, confidence and the five probabilities of each row, column by column."""
+def _columns(probabilities: np.ndarray) -> list[list[Any]]:
+    """Return the columns of label, confidence and the five probabilities."""
     values = np.clip(probabilities.astype(np.float64), 0, 1)
     best = values.argmax(axis=1) if len(values) else np.zeros(0, int)
     return [[LABELS[k] for k in best], values.max(axis=1, initial=0).tolist(), *values.T.tolist()]
 
 
 def read_extents(data: bytes) -> tuple[ExtentsRun, PairPredictions]:
-    """The run and its predictions; presence is what the pairs say about each frame on average.
+    """Return the run and its predictions; a frame's presence is the mean of its pairs'.
 
-    A run without pairs is read as a video of one frame without a caption. Raises
-    :class:`DatabaseFileError` when the file is damaged or pairs are missing.
+    A run without pairs is a video of one frame without a caption. Raises :class:`DatabaseFileError` if the
+    file is damaged or pairs are missing.
     """
     with KIND.read(data) as connection:
         run = _the_run(connection)
@@ -154,9 +155,9 @@ def read_extents(data: bytes) -> tuple[ExtentsRun, PairPredictions]:
 
 
 def read_change_seconds(data: bytes) -> ChangeSeconds:
-    """When the look of each pair's second frame begins, float64 (n − 1,); NaN where that is not known.
+    """Return the time at which each pair's second frame begins, float64 (n − 1,); NaN if unknown.
 
-    Raises :class:`DatabaseFileError` when the file is damaged.
+    Raises :class:`DatabaseFileError` if the file is damaged.
     """
     with KIND.read(data) as connection:
         _the_run(connection)
@@ -165,7 +166,10 @@ def read_change_seconds(data: bytes) -> ChangeSeconds:
 
 
 def _the_run(connection: sqlite3.Connection) -> ExtentsRun:
-    """The one run of a file, and that all of its pairs are there; pairs of one frame index are unique."""
+    """Return a file's run. Raises unless there is one run and all of its pairs are there.
+
+    Counting is enough, since the pairs of a frame index are unique.
+    """
     rows = connection.execute("SELECT * FROM run_metadata").fetchall()
     if len(rows) != 1:
         raise DatabaseFileError(f"caption_frame_extents.db describes {len(rows)} runs instead of one")
@@ -176,16 +180,16 @@ def _the_run(connection: sqlite3.Connection) -> ExtentsRun:
             f"caption_frame_extents.db holds {count} pairs, its run made {run.total_pairs}"
         )
     if count and last != count - 1:
-        raise DatabaseFileError(f"caption_frame_extents.db: {count} pairs go as far as frame {last}")
+        raise DatabaseFileError(f"caption_frame_extents.db: {count} pairs extend to frame {last}")
     return run
 
 
 @dataclass(frozen=True)
 class SegmentScores:
-    """What a segment of a video leaves for the whole: three values a frame, from ``start_index`` on.
+    """A segment's part of a video's extents: three values per frame, from ``start_index`` on.
 
     ``presence`` and ``same`` are float32 (k,), ``change_seconds`` float64 (k,); the latter two compare
-    a frame with the one before it.
+    a frame with the previous one.
     """
 
     start_index: int
@@ -200,7 +204,7 @@ class SegmentScores:
 
 
 def write_segment(scores: SegmentScores) -> bytes:
-    """A segment's scores, packed, every value exactly."""
+    """Return a segment's scores, packed, with exact values."""
     with new_database(PART_SCHEMA, PART_SCHEMA_VERSION) as connection:
         model = scores.start_index, scores.model_version, scores.model_sha256
         connection.execute("INSERT INTO segment VALUES (?, ?, ?)", model)
@@ -218,7 +222,7 @@ def write_segment(scores: SegmentScores) -> bytes:
 
 
 def read_segment(data: bytes) -> SegmentScores:
-    """What :func:`write_segment` wrote. Raises :class:`DatabaseFileError` when the file is damaged."""
+    """Read a file of :func:`write_segment`. Raises :class:`DatabaseFileError` if the file is damaged."""
     with PART_KIND.read(data) as connection:
         segments = connection.execute("SELECT * FROM segment").fetchall()
         rows = connection.execute("SELECT * FROM frames ORDER BY frame_index").fetchall()

@@ -1,7 +1,7 @@
 """``layout.db``: the boxes of the full frames with their labels, and the crop region, for the web app.
 
-The pipeline writes predictions, people write labels, the crop region and the approval. Writing it again
-keeps what people did: :func:`merge_people`.
+The pipeline writes predictions; people write labels, the crop region and the approval. A new version of the
+file keeps people's work: :func:`merge_people`.
 """
 
 import sqlite3
@@ -14,12 +14,13 @@ from modal_gpu.contracts import CropRegion
 from modal_gpu.databases.checked import MAX_FRAMES, FileKind
 from modal_gpu.databases.sqlite_file import new_database, pack, utc_now
 from modal_gpu.errors import DatabaseFileError
-from modal_gpu.layout.analysis import AnchorType, BoxKey, BoxLabel, Layout
+from modal_gpu.layout.analysis import Layout
+from modal_gpu.layout.lines import AnchorType, BoxKey, BoxLabel
 from modal_gpu.ocr.engine import Box, FrameOcr
 
 SCHEMA_VERSION = 1
 
-# ignore_boxes, caption_band_found and reason go beyond the columns that the predecessor's clients know.
+# ignore_boxes, caption_band_found and reason are additions to the columns that existing clients know.
 SCHEMA = f"""
 CREATE TABLE boxes (
     frame_index INTEGER NOT NULL CHECK (frame_index >= 0 AND frame_index < {MAX_FRAMES}),
@@ -68,7 +69,7 @@ CREATE TABLE preferences (
 
 KIND = FileKind("layout.db", SCHEMA_VERSION, SCHEMA)
 
-#: A box of the new file is the one that a person labelled when they overlap (IoU) at least this much.
+#: Smallest overlap (IoU) of a new box with a labelled box to take over its label.
 MIN_OVERLAP = 0.5
 
 Label = Literal["in", "out", "clear"]
@@ -76,7 +77,7 @@ Label = Literal["in", "out", "clear"]
 
 @dataclass(frozen=True)
 class LayoutBox:
-    """One line of text in a full frame: the pipeline's prediction and a person's label, if there is one."""
+    """A text line in a full frame, with the pipeline's prediction and a person's label, if any."""
 
     frame_index: int
     box_index: int
@@ -90,18 +91,18 @@ class LayoutBox:
 
     @property
     def is_caption(self) -> bool:
-        """What a person says of it, else what the pipeline predicts."""
+        """Whether the line is a caption: by a person's label, else by the prediction."""
         label = self.label if self.label in ("in", "out") else self.predicted_label
         return label == "in"
 
 
 @dataclass(frozen=True)
 class LayoutFile:
-    """The whole ``layout.db``.
+    """The content of ``layout.db``.
 
     ``vertical_center`` and ``box_height`` are fractions of the frame height, ``anchor_position`` of its
-    width; they and ``anchor_type`` are None when no caption band was found. ``crop_region_version`` is 0
-    for a crop region that the analysis chose, and counts the changes that people made to it.
+    width; they and ``anchor_type`` are ``None`` without a caption band. ``crop_region_version`` counts
+    people's changes to the crop region; it is 0 if the analysis chose it.
     """
 
     frame_width: int
@@ -118,17 +119,17 @@ class LayoutFile:
     crop_region_version: int = 0
     updated_at: str = ""
     layout_approved: bool = False
-    #: Places of static text inside the crop region.
+    #: Boxes of static text inside the crop region.
     ignore_boxes: tuple[Box, ...] = ()
 
     @property
     def labels(self) -> dict[BoxKey, str]:
-        """People's labels, as :func:`modal_gpu.layout.analysis.analyze_layout` takes them."""
+        """People's labels, in the form of :func:`modal_gpu.layout.analysis.analyze_layout`."""
         return {(box.frame_index, box.box_index): box.label for box in self.boxes if box.label}
 
 
 def layout_file(layout: Layout, frames: Sequence[FrameOcr], updated_at: str | None = None) -> LayoutFile:
-    """The file's content for a fresh analysis of ``frames``, without anything from people."""
+    """Build the file's content from an analysis of ``frames``, without people's work."""
     predictions = {(p.frame_index, p.box_index): p for p in layout.predictions}
     boxes = []
     for frame in frames:
@@ -162,15 +163,15 @@ def layout_file(layout: Layout, frames: Sequence[FrameOcr], updated_at: str | No
 
 
 def merge_people(previous: LayoutFile | None, new: LayoutFile) -> LayoutFile:
-    """``new`` with what people did in ``previous``: labels, crop region, approval.
+    """Return ``new`` with people's work from ``previous``: labels, crop region, approval.
 
-    A label goes to the box of the same frame that overlaps the labelled one best (IoU of at least
-    :data:`MIN_OVERLAP`); each box takes one label at most. A labelled box that OCR does not find any more is
-    kept, without a prediction, after the frame's other boxes. A crop region that a person set (version above
-    0) or approved stays as it is, with its version.
+    A label moves to the box of the same frame that overlaps the labelled one most (IoU of at least
+    :data:`MIN_OVERLAP`); each box gets at most one label. A labelled box that OCR no longer finds is kept,
+    without a prediction, after the frame's other boxes. A crop region that a person set (version above 0) or
+    approved is kept with its version.
 
-    To let labels influence an analysis, merge first (``merge_people(previous, layout_file(…)).labels``) and
-    analyse with them: box indices may differ between two OCR runs.
+    To use the labels in an analysis, merge first (``merge_people(previous, layout_file(…)).labels``), since
+    box indices may differ between two OCR runs.
     """
     if previous is None:
         return new
@@ -195,7 +196,7 @@ def _merge_labels(previous: Sequence[LayoutBox], new: Sequence[LayoutBox]) -> tu
             labelled[box.frame_index].append(box)
     for frame_index, old_boxes in labelled.items():
         boxes = by_frame[frame_index]
-        # Best pairs first, so that of two boxes over one label the better one takes it.
+        # Best pairs first, so that of two boxes over one labelled box the better one gets the label.
         pairs = sorted(
             (
                 (old.box.overlap(box.box), -old_place, -place)
@@ -222,7 +223,7 @@ def _merge_labels(previous: Sequence[LayoutBox], new: Sequence[LayoutBox]) -> tu
 
 
 def write_layout(layout: LayoutFile, created_at: str | None = None) -> bytes:
-    """``layout.db`` as gzip bytes. ``created_at`` is ISO 8601, now when not given."""
+    """Return ``layout.db`` as gzip bytes. ``created_at`` is ISO 8601 and defaults to now."""
     with new_database(SCHEMA, SCHEMA_VERSION, created_at) as connection:
         connection.executemany(
             "INSERT INTO boxes (frame_index, box_index, bbox_left, bbox_top, bbox_right, bbox_bottom, text,"
@@ -242,25 +243,7 @@ def write_layout(layout: LayoutFile, created_at: str | None = None) -> bytes:
                 for box in layout.boxes
             ),
         )
-        crop = layout.crop_region
-        config = {
-            "id": 1,
-            "frame_width": layout.frame_width,
-            "frame_height": layout.frame_height,
-            "crop_left": crop.crop_left,
-            "crop_top": crop.crop_top,
-            "crop_right": crop.crop_right,
-            "crop_bottom": crop.crop_bottom,
-            "vertical_center": layout.vertical_center,
-            "box_height": layout.box_height,
-            "anchor_type": layout.anchor_type,
-            "anchor_position": layout.anchor_position,
-            "confidence": layout.confidence,
-            "caption_band_found": layout.caption_band_found,
-            "reason": layout.reason,
-            "crop_region_version": layout.crop_region_version,
-            "updated_at": layout.updated_at,
-        }
+        config = _config_row(layout)
         names = ", ".join(config)
         places = ", ".join(f":{name}" for name in config)
         connection.execute(f"INSERT INTO layout_config ({names}) VALUES ({places})", config)
@@ -274,30 +257,42 @@ def write_layout(layout: LayoutFile, created_at: str | None = None) -> bytes:
         return pack(connection)
 
 
-def read_layout(data: bytes) -> LayoutFile:
-    """A ``layout.db`` (gzip or plain); boxes ascending by frame and box index.
+def _config_row(layout: LayoutFile) -> dict[str, object]:
+    crop = layout.crop_region
+    return {
+        "id": 1,
+        "frame_width": layout.frame_width,
+        "frame_height": layout.frame_height,
+        "crop_left": crop.crop_left,
+        "crop_top": crop.crop_top,
+        "crop_right": crop.crop_right,
+        "crop_bottom": crop.crop_bottom,
+        "vertical_center": layout.vertical_center,
+        "box_height": layout.box_height,
+        "anchor_type": layout.anchor_type,
+        "anchor_position": layout.anchor_position,
+        "confidence": layout.confidence,
+        "caption_band_found": layout.caption_band_found,
+        "reason": layout.reason,
+        "crop_region_version": layout.crop_region_version,
+        "updated_at": layout.updated_at,
+    }
 
-    Raises :class:`DatabaseFileError` when the file is damaged or of another version,
-    :class:`ContractError` or :class:`InvalidCropRegionError` when a value is out of range.
+
+def read_layout(data: bytes) -> LayoutFile:
+    """Read a ``layout.db`` (gzip or plain); boxes ascend by frame and box index.
+
+    Raises :class:`DatabaseFileError` if the file is damaged or has another version, and
+    :class:`ContractError` or :class:`InvalidCropRegionError` if a value is out of range.
     """
     with KIND.read(data) as connection:
         boxes = tuple(
-            LayoutBox(
-                row["frame_index"],
-                row["box_index"],
-                _box(row),
-                row["text"] or "",
-                row["predicted_label"],
-                row["predicted_confidence"],
-                row["label"],
-                row["label_updated_at"],
-            )
-            for row in connection.execute("SELECT * FROM boxes ORDER BY frame_index, box_index")
+            map(_layout_box, connection.execute("SELECT * FROM boxes ORDER BY frame_index, box_index"))
         )
         config = connection.execute("SELECT * FROM layout_config").fetchone()
         preferences = connection.execute("SELECT * FROM preferences").fetchone()
         if config is None:
-            raise DatabaseFileError("database layout.db has no layout_config row: make the file again")
+            raise DatabaseFileError("database layout.db has no layout_config row: create the file again")
         return LayoutFile(
             config["frame_width"],
             config["frame_height"],
@@ -315,6 +310,19 @@ def read_layout(data: bytes) -> LayoutFile:
             bool(preferences and preferences["layout_approved"]),
             tuple(_box(row) for row in connection.execute("SELECT * FROM ignore_boxes ORDER BY id")),
         )
+
+
+def _layout_box(row: sqlite3.Row) -> LayoutBox:
+    return LayoutBox(
+        row["frame_index"],
+        row["box_index"],
+        _box(row),
+        row["text"] or "",
+        row["predicted_label"],
+        row["predicted_confidence"],
+        row["label"],
+        row["label_updated_at"],
+    )
 
 
 def _sides(box: Box) -> tuple[float, float, float, float]:

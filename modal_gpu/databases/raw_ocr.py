@@ -1,4 +1,4 @@
-"""``raw-ocr.db``: what OCR read in each full frame, kept so that the layout can be analysed again alone."""
+"""``raw-ocr.db``: the OCR reading of each full frame, from which the layout can be analysed again."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ KIND = FileKind("raw-ocr.db", SCHEMA_VERSION, SCHEMA)
 
 
 def write_raw_ocr(frames: Iterable[FrameOcr], created_at: str | None = None) -> bytes:
-    """``raw-ocr.db`` as gzip bytes. ``created_at`` is ISO 8601, now when not given."""
+    """Return ``raw-ocr.db`` as gzip bytes. ``created_at`` is ISO 8601 and defaults to now."""
     with new_database(SCHEMA, SCHEMA_VERSION, created_at) as connection:
         for frame in frames:
             connection.execute(
@@ -61,10 +61,10 @@ def write_raw_ocr(frames: Iterable[FrameOcr], created_at: str | None = None) -> 
 
 
 def read_raw_ocr(data: bytes) -> list[FrameOcr]:
-    """Frames of a ``raw-ocr.db`` (gzip or plain), ascending by index.
+    """Read the frames of a ``raw-ocr.db`` (gzip or plain), ascending by index.
 
-    Raises :class:`DatabaseFileError` when the file is damaged or of another version, and
-    :class:`ContractError` when a row is out of range.
+    Raises :class:`DatabaseFileError` if the file is damaged or has another version, and
+    :class:`ContractError` if a row is out of range.
     """
     with KIND.read(data) as connection:
         lines: dict[int, list[OcrLine]] = defaultdict(list)

@@ -1,6 +1,6 @@
-"""What the database modules share: making, packing and opening one SQLite file.
+"""Creation, packing and opening of SQLite files, shared by the database modules.
 
-A file is made in a temporary folder, written whole, and stored gzipped::
+A file is created in a temporary folder, written completely, and stored gzipped::
 
     with new_database(SCHEMA, SCHEMA_VERSION) as connection:
         connection.executemany("INSERT INTO …", rows)
@@ -27,10 +27,10 @@ from modal_gpu.errors import DatabaseFileError
 
 GZIP_MAGIC = b"\x1f\x8b"
 SQLITE_MAGIC = b"SQLite format 3\x00"
-#: Largest database that is unpacked, unless its kind says otherwise; a gzip of 1 MB may hold 1 GB.
+#: Default limit on the unpacked size; 1 MB of gzip may unpack to 1 GB.
 MAX_BYTES = 512 * 2**20
 _PIECE_BYTES = 2**20
-#: What Python's sqlite3 raises over a damaged file; UnicodeError where SQLite's own message quotes its bytes.
+#: What Python's sqlite3 raises on a damaged file; UnicodeError if SQLite's message quotes its bytes.
 UNREADABLE = (sqlite3.DatabaseError, UnicodeError, MemoryError)
 
 _METADATA = """
@@ -43,7 +43,7 @@ CREATE TABLE database_metadata (
 
 
 def utc_now() -> str:
-    """This moment as ISO 8601 in UTC, to the second: how all files store times."""
+    """Return the current time as ISO 8601 in UTC, to the second: the format of times in all files."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -51,15 +51,15 @@ def utc_now() -> str:
 def new_database(
     schema: str, schema_version: int, created_at: str | None = None
 ) -> Iterator[sqlite3.Connection]:
-    """An empty database of ``schema`` in a temporary folder, gone when the context ends.
+    """Create an empty database of ``schema`` in a temporary folder; it is deleted when the context ends.
 
-    ``created_at`` is ISO 8601 and defaults to now; give it to get the same bytes for the same rows.
+    ``created_at`` is ISO 8601 and defaults to now; set it to get equal bytes for equal rows.
     """
     with (
         tempfile.TemporaryDirectory(prefix="captionacc-") as folder,
         closing(connect(Path(folder) / "new.db")) as connection,
     ):
-        # Nothing is kept if the process dies, so no need to wait for the disk.
+        # The file does not outlive the process, so there is no need to wait for the disk.
         connection.execute("PRAGMA synchronous = OFF")
         connection.executescript(_METADATA + schema)
         connection.execute(
@@ -71,9 +71,10 @@ def new_database(
 
 
 def pack(source: Path | sqlite3.Connection) -> bytes:
-    """A database as deterministic gzip bytes, everything committed and checkpointed.
+    """Commit and checkpoint a database and return it as deterministic gzip bytes.
 
-    ``source`` is a file's path or an open connection to one, whose pending transaction is committed.
+    ``source`` is a file's path or an open connection to one. Raises :class:`DatabaseFileError` for a file
+    that is missing or damaged.
     """
     if isinstance(source, sqlite3.Connection):
         source.commit()
@@ -82,24 +83,24 @@ def pack(source: Path | sqlite3.Connection) -> bytes:
     else:
         path = source
         if not path.is_file():
-            raise DatabaseFileError(f"database {path.name} is not there")
+            raise DatabaseFileError(f"database {path.name} does not exist")
         try:
             with closing(connect(path)) as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.DatabaseError as error:
             raise DatabaseFileError(f"database {path.name} is damaged: {one_line(error)}") from None
     packed = io.BytesIO()
-    # mtime=0 and no file name: the same database gives the same bytes.
+    # mtime=0 and no file name, so that equal databases become equal bytes.
     with path.open("rb") as plain, gzip.GzipFile("", "wb", 6, packed, mtime=0) as zipped:
         shutil.copyfileobj(plain, zipped)
     return packed.getvalue()
 
 
 def unpack(data: bytes, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
-    """Write a packed database to ``path``; a plain SQLite file is taken as it is.
+    """Unpack a gzipped database to ``path``; a plain SQLite file is written unchanged.
 
-    Raises :class:`DatabaseFileError` when the bytes are neither, damaged, or more than ``max_bytes`` when
-    unpacked; nothing is left at ``path`` then.
+    Raises :class:`DatabaseFileError`, leaving no file at ``path``, if the bytes are neither, are damaged, or
+    are more than ``max_bytes`` when unpacked.
     """
     if data.startswith(GZIP_MAGIC):
         try:
@@ -126,22 +127,22 @@ def unpack(data: bytes, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
 
 def _too_large(path: Path, max_bytes: int) -> DatabaseFileError:
     return DatabaseFileError(
-        f"database {path.name} holds more than {max_bytes // 2**20} MiB: it is not one that this program made"
+        f"database {path.name} is larger than {max_bytes // 2**20} MiB: this program did not write it"
     )
 
 
 @contextmanager
 def open_database(path: Path, schema_version: int | Collection[int]) -> Iterator[sqlite3.Connection]:
-    """A connection to an existing database, closed when the context ends (uncommitted work is lost).
+    """Open an existing database; it is closed when the context ends, without a commit.
 
-    ``schema_version``: the one that the caller reads, or all of them, the newest last.
-    Raises :class:`DatabaseFileError` when the file is missing, is damaged, or has another version.
+    ``schema_version`` is the version that the caller reads, or all of them with the newest last.
+    Raises :class:`DatabaseFileError` if the file is missing, is damaged, or has another version.
     """
     if not path.is_file():
-        raise DatabaseFileError(f"database {path.name} is not there")
+        raise DatabaseFileError(f"database {path.name} does not exist")
     with closing(connect(path)) as connection:
         try:
-            # quick_check reads each page once and leaves out the index cross-checks.
+            # quick_check reads each page once and skips the index cross-checks.
             problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             row = connection.execute("SELECT schema_version FROM database_metadata").fetchone()
         except UNREADABLE as error:
@@ -155,13 +156,13 @@ def open_database(path: Path, schema_version: int | Collection[int]) -> Iterator
         if found not in readable:
             raise DatabaseFileError(
                 f"database {path.name} has schema version {one_line(found)}, this program reads version "
-                f"{readable[-1]}: update the program, or make the file again"
+                f"{readable[-1]}: update the program, or create the file again"
             )
         try:
             yield connection
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-            raise  # the caller's own mistake
-        except sqlite3.DatabaseError as error:  # a table or column that is not there, a damaged page
+            raise  # an error in the caller
+        except sqlite3.DatabaseError as error:  # a missing table or column, a damaged page
             raise DatabaseFileError(
                 f"database {path.name} is damaged or not ours: {one_line(error)}"
             ) from error
@@ -171,10 +172,10 @@ def open_database(path: Path, schema_version: int | Collection[int]) -> Iterator
 def read_database(
     data: bytes, schema_version: int | Collection[int], name: str = "data.db"
 ) -> Iterator[sqlite3.Connection]:
-    """A connection to a temporary copy of a packed (or plain) database; ``name`` is for messages.
+    """Open a temporary copy of a packed (or plain) database; ``name`` is used in messages.
 
-    The copy may be changed and packed again. Raises :class:`DatabaseFileError` as :func:`unpack` and
-    :func:`open_database` do.
+    The copy may be changed and packed again. Raises the errors of :func:`unpack` and
+    :func:`open_database`.
     """
     with tempfile.TemporaryDirectory(prefix="captionacc-") as folder:
         path = Path(folder) / name
@@ -184,7 +185,7 @@ def read_database(
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection whose rows are :class:`sqlite3.Row`; functions in a file's schema are not trusted."""
+    """Open a connection with :class:`sqlite3.Row` rows that does not trust functions in a file's schema."""
     connection = sqlite3.connect(path)
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA trusted_schema = OFF")
@@ -192,6 +193,6 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def one_line(what: object) -> str:
-    """What SQLite says, or a value of a file, on one line of at most 200 characters."""
+    """Return SQLite's message, or a value of a file, on one line of at most 200 characters."""
     text = " ".join(str(what).split()) or type(what).__name__
     return "".join(c if c.isprintable() else "�" for c in text)[:200]

@@ -91,8 +91,8 @@ def test_someone_elses_database_is_an_error(tmp_path):
 
 def test_a_missing_file_is_an_error_and_is_not_created(tmp_path):
     path = tmp_path / "none.db"
-    with pytest.raises(DatabaseFileError, match="not there"), open_database(path, 1):
+    with pytest.raises(DatabaseFileError, match="does not exist"), open_database(path, 1):
         pass
-    with pytest.raises(DatabaseFileError, match="not there"):
+    with pytest.raises(DatabaseFileError, match="does not exist"):
         pack(path)
     assert not path.exists()
