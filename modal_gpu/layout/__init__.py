@@ -1,1 +1,1 @@
-"""Where a video's captions stand, learned from the text in its full frames."""
+"""Layout analysis: the place of a video's captions, found from the text in its full frames."""

@@ -1,11 +1,11 @@
-"""From the text in a video's full frames to the place of its captions.
+"""Analysis of the text in a video's full frames, which finds the place of its captions.
 
-Captions are lines whose text changes over time at a stable height, size and anchor. Everything else on
-screen breaks one of these: a logo or a clock keeps its text (digits aside), a ticker reaches from edge to
-edge or moves sideways, credits stand in tall stacks, scene text has no stable place.
+Captions are lines whose text changes over time at a stable height, size and anchor. Other text violates one
+of these: a logo or a clock keeps its text (except digits), a ticker reaches from edge to edge or moves
+sideways, credits are tall stacks of lines, scene text has no stable place.
 
-The analysis is a pure, deterministic function of the OCR lines and of the labels that people set. All
-lengths are fractions of the frame: heights and vertical places of its height, the rest of its width.
+The analysis is a pure, deterministic function of the OCR lines and of people's labels. Lengths are fractions
+of the frame: heights and vertical positions of its height, all others of its width.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,25 +34,29 @@ from modal_gpu.layout.rejection import (
 )
 from modal_gpu.ocr.engine import Box, FrameOcr
 
-#: Where captions are looked for when none were found: the lower 30 %.
+#: The crop region without a caption band: the lower 30 %.
 FALLBACK_CROP = CropRegion(0.0, 0.7, 1.0, 1.0)
 
-# Share of the samples with moving text that must have it in the band.
+# Smallest share of the samples with moving text that have it in the band.
 _MIN_BAND_SHARE = 0.2
-# Another band is worth a word from this share of the chosen one's evidence on.
+# Another band is mentioned from this share of the chosen one's evidence.
 _RIVAL_SHARE = 0.3
-# Room above and below the lines, in line heights (outlines, shadows, accents, descenders).
+# Padding above and below the lines, in line heights (outlines, shadows, accents, descenders).
 _PAD_LINES = 0.25
-# Centred captions that were not sampled may be as wide as this, from the anchor to each side.
+# Largest distance of a centred caption's ends from the anchor, for captions that were not sampled; and the
+# margin at the frame's sides.
 _CENTER_REACH, _SIDE_MARGIN = 0.46, 0.04
-# With fewer texts than this, single lines only do not mean that no caption has two: where one caption in
-# five has two lines, twelve texts miss that once in 15 videos. Such videos are short, and room costs little.
+# With fewer texts than this, seeing only single lines does not prove that no caption has two: if one caption
+# in five has two lines, twelve texts miss that once in 15 videos. Such videos are short, and the room for a
+# second line costs little.
 _TEXTS_TO_TRUST_LINE_COUNT = 12
+_ZONES = {"bottom": "at the bottom", "top": "at the top", "middle": "in the middle"}
+_ANCHORS = {"center": "centred", "left": "left-aligned", "right": "right-aligned"}
 
 
 @dataclass(frozen=True)
 class BoxPrediction:
-    """Whether a line is a caption (``in``) or not (``out``), and how sure that is, in [0.5, 1]."""
+    """The prediction that a line is a caption (``in``) or not (``out``), with a confidence in [0.5, 1]."""
 
     frame_index: int
     box_index: int
@@ -62,13 +66,13 @@ class BoxPrediction:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where captions stand.
+    """The place of a video's captions.
 
-    ``found`` is False when there is no caption band; ``crop_region`` is then :data:`FALLBACK_CROP`, the
-    anchor is None, and ``confidence`` is that of there being no captions. ``vertical_center`` is the
-    middle of the most frequent line and ``box_height`` its height, fractions of the frame height;
-    ``anchor_position`` is a fraction of the frame width. ``ignore_boxes`` are places inside the crop
-    region where static text (a logo) stands. ``reason`` is one sentence for people.
+    If there is no caption band, ``found`` is False, ``crop_region`` is :data:`FALLBACK_CROP`, the anchor is
+    ``None``, and ``confidence`` is the confidence that there are no captions. ``vertical_center`` is the
+    centre of the most frequent line and ``box_height`` its height, as fractions of the frame height;
+    ``anchor_position`` is a fraction of the frame width. ``ignore_boxes`` contain static text (a logo) inside
+    the crop region. ``reason`` is one sentence for people.
     """
 
     frame_width: int
@@ -81,12 +85,24 @@ class Layout:
     anchor_position: float | None = None
     vertical_center: float | None = None
     box_height: float | None = None
-    #: Most lines that one caption was seen to have; 0 when none was found.
+    #: Largest number of lines of one caption; 0 without captions.
     line_count: int = 0
-    #: Different caption texts seen.
+    #: Number of different caption texts.
     text_count: int = 0
     predictions: tuple[BoxPrediction, ...] = ()
     ignore_boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Sampled:
+    """The text of a video's sampled frames (their indices are ``frames``), with what was rejected."""
+
+    width: int
+    height: int
+    frames: Sequence[int]
+    lines: Sequence[Line]
+    static: Sequence[Place]
+    tickers: Sequence[Row]
 
 
 def analyze_layout(
@@ -95,11 +111,11 @@ def analyze_layout(
     height: int,
     labels: Mapping[BoxKey, str] | None = None,
 ) -> Layout:
-    """Find the caption band in what was read in full frames of ``width`` × ``height`` pixels, in order.
+    """Find the caption band in the readings of full frames of ``width`` × ``height`` pixels, in order.
 
-    ``labels`` are people's: a box labelled ``in`` is a caption and one labelled ``out`` is not, whatever
-    it looks like; other values say nothing. Frames that failed count as not seen. When captions stand in
-    two bands (top and bottom) the one with more texts is taken and ``reason`` says so.
+    ``labels`` are people's: a box labelled ``in`` is a caption and one labelled ``out`` is not; other values
+    are ignored. Failed frames are ignored. If captions appear in two bands (top and bottom), the band with
+    more texts is chosen and ``reason`` mentions the other.
     """
     labels = labels or {}
     seen = [frame for frame in frames if frame.status != "failed"]
@@ -115,87 +131,90 @@ def analyze_layout(
     reject_stacks(lines)
 
     row, rivals, tickers = choose_row(lines, sampled)
+    text = _Sampled(width, height, sampled, lines, static, tickers)
     if row is None:
-        return _nothing_found(lines, sampled, width, height, static, tickers)
+        return _nothing_found(text)
     members = grow(row, [line for line in lines if not line.verdict])
     share = band_share(members, lines)
     if share < _MIN_BAND_SHARE and not has_person_in(members):
         for line in lines:
             line.reject(line.verdict or "text without a stable place", line.certainty or 0.7)
-        return _nothing_found(lines, sampled, width, height, static, tickers)
-    return _found(row, members, rivals, share, lines, static, width, height, len(sampled))
+        return _nothing_found(text)
+    return _found(text, row, members, rivals, share)
 
 
 def _person(label: str | None) -> BoxLabel | None:
-    return label if label in ("in", "out") else None  # 'clear' takes a label back
+    if label == "in":
+        return "in"
+    return "out" if label == "out" else None  # 'clear' removes a label
 
 
-def _found(
-    row: Row,
-    members: list[Line],
-    rivals: Sequence[Row],
-    share: float,
-    lines: Sequence[Line],
-    static: Sequence[Place],
-    width: int,
-    height: int,
-    samples: int,
-) -> Layout:
+def _found(text: _Sampled, row: Row, members: list[Line], rivals: Sequence[Row], share: float) -> Layout:
     inside = {id(line) for line in members}
     line_count = max(len(text_levels(in_frame)) for in_frame in lines_by_frame(members).values())
     texts = len(different_texts([line for line in row.lines if id(line) in inside]))
     crop = _crop(row, members, line_count, texts)
-    band = band_edges(members)
+    top, bottom = band_edges(members)
     rivals = [
         rival
         for rival in rivals
         if rival.evidence >= max(_RIVAL_SHARE * row.evidence, MIN_EVIDENCE)
-        and (rival.center < band[0] or rival.center > band[1])
+        and (rival.center < top or rival.center > bottom)
     ]
-    predictions = []
-    for line in lines:
-        if line.person is not None:
-            predictions.append(BoxPrediction(line.frame, line.index, line.person, 1.0))
-        elif id(line) in inside:
-            predictions.append(BoxPrediction(line.frame, line.index, "in", _fit(row, line)))
-        else:
-            certainty = line.certainty or (0.7 if band[0] <= line.box.center_y <= band[1] else 0.9)
-            predictions.append(BoxPrediction(line.frame, line.index, "out", certainty))
     confidence = 1.0 if has_person_in(members) else _band_confidence(row, rivals, share, texts)
-    zone = {"bottom": "at the bottom", "top": "at the top", "middle": "in the middle"}
-    anchor = {"center": "centred", "left": "left-aligned", "right": "right-aligned"}
-    reason = (
-        f"{texts} different {'text' if texts == 1 else 'texts'} {zone[zone_of(row.center)]}, "
-        f"{anchor[row.anchor_type] if row.stable else 'at changing places'}, "
-        f"{'one line' if line_count == 1 else f'up to {line_count} lines'}, "
-        f"in {len({line.frame for line in members})} of {samples} frames"
-    )
-    if rivals:
-        reason += f"; captions also stand {zone[zone_of(rivals[0].center)]}, which are not read"
+    seen_in = f"in {len({line.frame for line in members})} of {len(text.frames)} frames"
     return Layout(
-        width,
-        height,
+        text.width,
+        text.height,
         True,
         crop,
         confidence,
-        reason + ".",
+        _description(row, rivals, texts, line_count, seen_in),
         row.anchor_type,
         row.anchor_position,
         row.center,
         row.height,
         line_count,
         texts,
-        tuple(predictions),
-        _ignore_boxes(static, crop, members, samples),
+        _predictions(text.lines, row, members),
+        _ignore_boxes(text, crop, members),
     )
 
 
+def _predictions(lines: Sequence[Line], row: Row, members: Sequence[Line]) -> tuple[BoxPrediction, ...]:
+    inside = {id(line) for line in members}
+    top, bottom = band_edges(members)
+
+    def predicted(line: Line) -> tuple[BoxLabel, float]:
+        if line.person is not None:
+            return line.person, 1.0
+        if id(line) in inside:
+            return "in", _fit(row, line)
+        return "out", line.certainty or (0.7 if top <= line.box.center_y <= bottom else 0.9)
+
+    return tuple(BoxPrediction(line.frame, line.index, *predicted(line)) for line in lines)
+
+
+def _description(row: Row, rivals: Sequence[Row], texts: int, line_count: int, seen_in: str) -> str:
+    described = (
+        f"{texts} different {'text' if texts == 1 else 'texts'} {_ZONES[zone_of(row.center)]}, "
+        f"{_ANCHORS[row.anchor_type] if row.stable else 'at changing places'}, "
+        f"{'one line' if line_count == 1 else f'up to {line_count} lines'}, {seen_in}"
+    )
+    if rivals:
+        described += f"; other captions {_ZONES[zone_of(rivals[0].center)]} are not read"
+    return f"{described}."
+
+
 def _crop(row: Row, members: Sequence[Line], line_count: int, texts: int) -> CropRegion:
-    """Tight above and below, where cost grows with it; wide enough for longer captions than those seen."""
+    """Return a crop region with little room above and below, and with room for longer captions.
+
+    Costs grow with its height.
+    """
     top, bottom = band_edges(members)
     pad = _PAD_LINES * row.height
     if line_count == 1 and texts < _TEXTS_TO_TRUST_LINE_COUNT:
-        # Room for a second line on the side that captions grow to.
+        # Room for a second line on the side towards which captions grow.
         if zone_of(row.center) == "top":
             bottom += row.height
         else:
@@ -215,76 +234,71 @@ def _crop(row: Row, members: Sequence[Line], line_count: int, texts: int) -> Cro
 
 
 def _band_confidence(row: Row, rivals: Sequence[Row], share: float, texts: int) -> float:
-    """From 0.5 for one text towards 1 with each further one, less what speaks against the band."""
+    """Return a confidence that grows with the number of texts from 0.5 to 1, minus evidence against it."""
     confidence = 1 - 0.5 * 0.6 ** (texts - 1)
     confidence *= 0.6 + 0.4 * min(1.0, row.anchored / row.texts / 0.8)
     confidence *= 0.6 + 0.4 * min(1.0, share / 0.5)
     if rivals:
         confidence *= 1 - 0.3 * min(1.0, rivals[0].evidence / row.evidence)
-    return round(min(confidence, 0.99), 4)  # 1 is for what people said
+    return round(min(confidence, 0.99), 4)  # 1 is reserved for people's labels
 
 
 def _fit(row: Row, line: Line) -> float:
-    """How well a caption line fits its row: 0.99 for the usual size and anchor, 0.7 at the limits."""
+    """Rate a caption line's fit to its row: 0.99 for the usual size and anchor, 0.7 at the limits."""
     size = (size_ratio(line.box.height, row.height) - 1) / (2.0 - 1)
     off = abs(anchor_value(line.box, row.anchor_type) - row.anchor_position) / row.tolerance
     return round(0.99 - 0.29 * min(1.0, max(size, off)), 4)
 
 
-def _ignore_boxes(
-    static: Sequence[Place], crop: CropRegion, members: Sequence[Line], samples: int
-) -> tuple[Box, ...]:
-    """Static text inside the crop region that is there most of the time and where no caption stands."""
+def _ignore_boxes(text: _Sampled, crop: CropRegion, members: Sequence[Line]) -> tuple[Box, ...]:
+    """Return the boxes of lasting static text inside the crop region that no caption overlaps."""
     region = Box(crop.crop_left, crop.crop_top, crop.crop_right, crop.crop_bottom)
     boxes = []
-    for place in static:
+    for place in text.static:
         box = place.box
         for line in place.lines:
             box = box.union(line.box)
-        lasting = len({line.frame for line in place.lines}) >= 0.5 * samples
+        lasting = len({line.frame for line in place.lines}) >= 0.5 * len(text.frames)
         free = not any(box.intersection(line.box) for line in members)
         if lasting and free and box.intersection(region):
             boxes.append(box)
     return tuple(boxes)
 
 
-def _nothing_found(
-    lines: Sequence[Line],
-    sampled: Sequence[int],
-    width: int,
-    height: int,
-    static: Sequence[Place],
-    tickers: Sequence[Row],
-) -> Layout:
-    open_lines = [line for line in lines if not line.verdict]
-    # Each frame without captions makes it less likely that there are any; lines nobody could explain
-    # leave a doubt.
-    confidence = 0.0 if not sampled else min(0.97, 1 - 0.5 * 0.75 ** (len(sampled) - 1))
-    if open_lines:
-        confidence *= 1 - 0.5 * len({line.frame for line in open_lines}) / len(sampled)
-    kinds = {line.verdict for line in lines} | ({""} if open_lines else set())
-    if not sampled:
-        reason = "No frame could be read."
-    elif not lines:
-        reason = f"No text in {len(sampled)} {'frame' if len(sampled) == 1 else 'frames'}."
-    elif static and kinds <= {"static text", "not a line of text"}:
-        reason = f"No caption band: the only text is static ({static[0].lines[0].text[:40]!r})."
-    elif tickers and kinds <= {"static text", "ticker", "not a line of text"}:
-        reason = "No caption band: the only moving text is a ticker."
-    elif "credits" in kinds and "" not in kinds:
-        reason = "No caption band: the only changing text is credits or pages of text."
-    elif len(sampled) == 1:
-        reason = "No caption band: the one frame has no text where captions stand."
-    else:
-        reason = "No caption band: no text changes at a stable height and place."
-    predictions = tuple(BoxPrediction(line.frame, line.index, "out", line.certainty or 0.6) for line in lines)
+def _nothing_found(text: _Sampled) -> Layout:
+    unexplained = {line.frame for line in text.lines if not line.verdict}
+    # Each frame without captions makes captions less likely; unexplained lines leave a doubt.
+    confidence = 0.0 if not text.frames else min(0.97, 1 - 0.5 * 0.75 ** (len(text.frames) - 1))
+    if unexplained:
+        confidence *= 1 - 0.5 * len(unexplained) / len(text.frames)
+    predictions = tuple(
+        BoxPrediction(line.frame, line.index, "out", line.certainty or 0.6) for line in text.lines
+    )
     return Layout(
-        width,
-        height,
+        text.width,
+        text.height,
         False,
         FALLBACK_CROP,
         round(confidence, 4),
-        reason,
+        _why_nothing(text),
         predictions=predictions,
-        ignore_boxes=_ignore_boxes(static, FALLBACK_CROP, [], len(sampled)),
+        ignore_boxes=_ignore_boxes(text, FALLBACK_CROP, []),
     )
+
+
+def _why_nothing(text: _Sampled) -> str:
+    count = len(text.frames)
+    verdicts = {line.verdict for line in text.lines}
+    if not count:
+        return "No frame could be read."
+    if not text.lines:
+        return f"No text in {count} {'frame' if count == 1 else 'frames'}."
+    if text.static and verdicts <= {"static text", "not a line of text"}:
+        return f"No caption band: the only text is static ({text.static[0].lines[0].text[:40]!r})."
+    if text.tickers and verdicts <= {"static text", "ticker", "not a line of text"}:
+        return "No caption band: the only moving text is a ticker."
+    if "credits" in verdicts and "" not in verdicts:
+        return "No caption band: the only changing text is credits or pages of text."
+    if count == 1:
+        return "No caption band: the only frame has no text where captions usually are."
+    return "No caption band: no text changes at a stable height and place."

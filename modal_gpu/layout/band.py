@@ -1,4 +1,4 @@
-"""The row that captions stand in: changing text at one height, of one size, with one anchor."""
+"""The row of the captions: changing text of one height, size and anchor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,45 +19,48 @@ from modal_gpu.layout.lines import (
 )
 from modal_gpu.ocr.engine import Box
 
-# Lines of one row: middles within this share of the line height, heights within this ratio.
+# Lines of one row: centres within this share of the line height, heights within this ratio.
 _ROW_TOLERANCE, _ROW_HEIGHT_RATIO = 0.4, 1.45
-# A caption's anchored edge (or its middle) lies this close to the common one.
+# Largest distance of a caption's anchored edge (or centre) from the common one.
 _ANCHOR_TOLERANCE = 0.035
-# Evidence is the number of different texts, weighted by how often captions stand there.
+# Evidence is the number of different texts, weighted by how common captions are in the zone.
 _ZONE_WEIGHTS = {"bottom": 1.0, "top": 0.8, "middle": 0.6}
-# From so many samples on, one text alone is a title or a sign; needed: two at the bottom, three elsewhere.
+# With at least this many samples, a single text is a title or a sign: captions need two texts at the bottom
+# or three elsewhere.
 _ENOUGH_SAMPLES, MIN_EVIDENCE = 10, 1.8
-# Text lines whose anchored edge is nowhere stable need more different texts.
+# Rows without a stable anchor need more different texts.
 _MIN_TEXTS_UNANCHORED = 5
-# Ticker: edges this close to the frame's, in this share of its samples, and present in this share of all.
+# A ticker's edges are this close to the frame's in this share of its samples, and it is in this share of all.
 _EDGE, _TICKER_EDGE_SHARE, _TICKER_PRESENCE = 0.03, 0.6, 0.6
 
 
 @dataclass
 class Row:
-    """Lines at one height, of one size."""
+    """Lines of one vertical position and size."""
 
     center: float
     height: float
     lines: list[Line]
     anchor_type: AnchorType
     anchor_position: float
-    #: Different texts, and those among them whose anchor is the common one.
+    #: Number of different texts, and of those at the common anchor.
     texts: int
     anchored: int
     evidence: float
 
     @property
     def stable(self) -> bool:
+        """Whether at least half of the texts share the anchor."""
         return self.anchored >= 0.5 * self.texts
 
     @property
     def tolerance(self) -> float:
+        """Largest distance of a line from the anchor; 1 (anywhere) without a stable anchor."""
         return _ANCHOR_TOLERANCE if self.stable else 1.0
 
 
 def choose_row(lines: Sequence[Line], sampled: Sequence[int]) -> tuple[Row | None, list[Row], list[Row]]:
-    """The row with the most evidence, the other rows that could be captions, and tickers."""
+    """Return the row with the most evidence, the other rows that may be captions, and tickers."""
     tickers: list[Row] = []
     while True:
         rows = _rows([line for line in lines if not line.verdict])
@@ -72,26 +75,26 @@ def choose_row(lines: Sequence[Line], sampled: Sequence[int]) -> tuple[Row | Non
 
 
 def _rows(lines: Sequence[Line]) -> list[Row]:
-    """Rows by falling evidence; no line is in two rows."""
+    """Group lines into rows without common lines, sorted by descending evidence."""
     rows: list[Row] = []
     left = list(lines)
     while left:
         best = max(
             (_row_around(seed, left) for seed in _seeds(left)),
-            # Ties go to the lower row: captions stand at the bottom more often.
+            # The lower row wins a tie, since most captions are at the bottom.
             key=lambda row: (row.evidence, row.center),
         )
         rows.append(best)
         taken = {id(line) for line in best.lines}
         left = [line for line in left if id(line) not in taken]
-        # Scene text makes many rows of one line each; they decide nothing.
+        # Scene text forms many rows of one line each, which do not matter.
         if best.texts == 1 and len(rows) > 20:
             break
     return sorted(rows, key=lambda row: (-row.evidence, -row.center))
 
 
 def _seeds(lines: Sequence[Line]) -> list[Line]:
-    """One line for each height and size, on a grid finer than a row."""
+    """Return one line per vertical position and size, on a grid finer than a row."""
     cells = {(round(line.box.center_y / 0.008), round(line.box.height / 0.01)): line for line in lines}
     return list(cells.values())
 
@@ -104,7 +107,7 @@ def _row_around(seed: Line, lines: Sequence[Line]) -> Row:
         and size_ratio(line.box.height, seed.box.height) <= _ROW_HEIGHT_RATIO
     ]
     texts = different_texts(members)
-    # A caption may be cut into pieces that stand far apart: its place is that of all pieces together.
+    # OCR may split a caption into distant pieces; its place is that of all pieces together.
     spans = {frame: span_of(pieces) for frame, pieces in lines_by_frame(members).items()}
     representative = [spans[line.frame] for line in texts]
     anchor_type, position, anchored = _anchor(representative)
@@ -119,20 +122,20 @@ def _row_around(seed: Line, lines: Sequence[Line]) -> Row:
         position,
         len(texts),
         anchored,
-        # What a person labelled in outweighs anything else.
+        # A person's label outweighs everything else.
         weight * anchored + 1000 * labelled,
     )
 
 
 def _anchor(spans: Sequence[Box]) -> tuple[AnchorType, float, int]:
-    """The edge (or middle) that most spans share, where it is, and how many share it."""
+    """Return the edge (or centre) that most spans share, its position, and the number of those spans."""
     choices: list[tuple[int, float, AnchorType, float]] = []
     for kind in ("center", "left", "right"):
         values = [anchor_value(span, kind) for span in spans]
         position = median(values)
         shared = sum(abs(value - position) <= _ANCHOR_TOLERANCE for value in values)
         spread = median(abs(value - position) for value in values)
-        # One width only fits all three: then the middle is meant if it is the frame's, else the left edge.
+        # Spans of equal width share all three: prefer the centre if it is the frame's, else the left edge.
         odds = 0.01 if kind == "center" and abs(position - 0.5) < 0.05 else 0.005 if kind == "left" else 0.0
         choices.append((shared, odds - spread, kind, position))
     shared, _, kind, position = max(choices, key=lambda choice: choice[:2])
@@ -140,6 +143,7 @@ def _anchor(spans: Sequence[Box]) -> tuple[AnchorType, float, int]:
 
 
 def anchor_value(box: Box, kind: AnchorType) -> float:
+    """Return the horizontal position of a box's edge or centre."""
     return {"left": box.left, "center": box.center_x, "right": box.right}[kind]
 
 
@@ -172,7 +176,7 @@ def _is_ticker(row: Row, samples: int) -> bool:
 
 
 def _moves_sideways(before: tuple[str, Box], after: tuple[str, Box]) -> bool:
-    """Whether a good part of one text stands in the other, at another place across the screen."""
+    """Return whether two texts have a long part in common, at different horizontal positions."""
     (a, box_a), (b, box_b) = before, after
     block = SequenceMatcher(None, a, b, autojunk=False).find_longest_match()
     if block.size < 6 or block.size < 0.4 * min(len(a), len(b)):
@@ -183,7 +187,7 @@ def _moves_sideways(before: tuple[str, Box], after: tuple[str, Box]) -> bool:
 
 
 def grow(row: Row, lines: Sequence[Line]) -> list[Line]:
-    """The row's anchored lines, and the other lines of the same captions above and below it."""
+    """Return the row's anchored lines and the other lines of the same captions above and below it."""
     members = _anchored(row, row.lines)
     for _ in range(3):  # a second, third and fourth line
         band = band_edges(members)
@@ -208,7 +212,7 @@ def grow(row: Row, lines: Sequence[Line]) -> list[Line]:
 
 
 def _anchored(row: Row, lines: Sequence[Line]) -> list[Line]:
-    """Those of ``lines`` that stand at the row's anchor, pieces of one line judged together."""
+    """Return the ``lines`` at the row's anchor; the pieces of one text line are considered together."""
     kept = []
     for pieces in lines_by_frame(lines).values():
         for level in text_levels(pieces):
@@ -226,9 +230,11 @@ def _single_fits(row: Row, line: Line) -> bool:
 
 
 def band_edges(lines: Sequence[Line]) -> tuple[float, float]:
+    """Return the top and bottom of the lines."""
     return min(line.box.top for line in lines), max(line.box.bottom for line in lines)
 
 
 def band_share(members: Sequence[Line], lines: Sequence[Line]) -> float:
+    """Return the share of the frames with moving text that have some in the band."""
     moving = {line.frame for line in lines if not line.verdict or line.verdict == "credits"}
     return len({line.frame for line in members}) / len(moving)

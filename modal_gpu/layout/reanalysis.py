@@ -1,4 +1,4 @@
-"""A layout file from OCR results that keeps, and learns from, what people did in the file before."""
+"""Layout analysis that uses and keeps people's work from the previous file."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from modal_gpu.ocr.engine import FrameOcr
 def layout_with_people(
     frames: Sequence[FrameOcr], width: int, height: int, previous: LayoutFile | None = None
 ) -> LayoutFile:
-    """Analyse ``frames`` (``width`` × ``height`` pixels) under the labels of ``previous``, and keep them all.
+    """Analyse ``frames`` (``width`` × ``height`` pixels) with the labels of ``previous``, which are kept.
 
-    ``frames`` may come from another OCR run than ``previous``: labels follow the boxes by their places.
+    ``frames`` may come from another OCR run than ``previous``: labels are matched by the boxes' places.
     """
     layout = analyze_layout(frames, width, height)
     merged = merge_people(previous, layout_file(layout, frames))

@@ -1,4 +1,4 @@
-"""What is no caption: static text, pages of text, and what people said is none."""
+"""Rejection of lines that are not captions: static text, pages of text, and lines labelled as such."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,16 +10,16 @@ from modal_gpu.frame_index import INDEX_RATE
 from modal_gpu.layout.lines import BOTTOM_ZONE, Line, lines_by_frame, similar, size_ratio
 from modal_gpu.ocr.engine import Box
 
-# A line of text lower or higher than this is no caption line: dust, or a title as high as the frame.
+# Range of a caption line's height: smaller ones are dust, larger ones titles.
 _LINE_HEIGHTS = (0.012, 0.15)
-# Static text: seen again at its place for at least this long (captions rarely stay 10 s), in at least this
-# share of the samples in between; or in this share of all samples of a clip too short for the first rule.
+# Static text stays at its place for at least this time (captions rarely stay 10 s), in at least this share
+# of the samples in between; in a clip too short for that, in this share of all samples.
 _STATIC_SECONDS, _STATIC_DENSITY, _STATIC_SHARE = 15.0, 0.5, 0.6
 _STATIC_MIN_SAMPLES, _SHORT_CLIP_MIN_SAMPLES = 3, 4
-# Logos on moving pictures are misread often, so at one place (boxes overlapping this much, IoU) less
-# similarity (0 to 100) is asked for than between two readings elsewhere.
+# OCR often misreads logos on moving pictures, so the similarity (0 to 100) required of two readings is lower
+# at one place (boxes with at least this overlap, IoU).
 _SAME_TEXT_AT_A_PLACE, _SAME_PLACE = 65.0, 0.6
-# A stack of so many lines is credits or a page, not a caption.
+# A stack of at least this many lines is credits or a page of text.
 _STACK_LINES = 5
 
 
@@ -33,7 +33,7 @@ class Place:
 
 
 def reject_labelled_out(lines: Sequence[Line]) -> None:
-    """What a person labelled out, and the same text at the same place in other frames."""
+    """Reject lines labelled ``out``, and the same text at the same place in other frames."""
     out = [line for line in lines if line.person == "out"]
     for line in out:
         line.verdict, line.certainty = "labelled out", 1.0
@@ -43,17 +43,18 @@ def reject_labelled_out(lines: Sequence[Line]) -> None:
 
 
 def reject_shapes(lines: Sequence[Line], aspect: float) -> None:
+    """Reject boxes without letters or digits, or without a text line's shape; ``aspect`` is the frame's."""
     low, high = _LINE_HEIGHTS
     for line in lines:
         wide = line.box.width * aspect / line.box.height
-        # One CJK character is about square; a line of several is wider than high.
+        # A single CJK character is about square; a longer line is wider than high.
         upright = wide < (0.6 if len(line.text) == 1 else 1.0)
         if not low <= line.box.height <= high or upright or not re.search(r"\w", line.text):
             line.reject("not a line of text", 0.95)
 
 
 def reject_static(lines: Sequence[Line], sampled: Sequence[int]) -> list[Place]:
-    """Text that keeps its place: logos, clocks. Gives the places."""
+    """Reject text that keeps its place (logos, clocks); return the places."""
     duration = (sampled[-1] - sampled[0]) / INDEX_RATE if sampled else 0.0
     order = {frame: place for place, frame in enumerate(sampled)}
     places = []
@@ -63,7 +64,7 @@ def reject_static(lines: Sequence[Line], sampled: Sequence[int]) -> list[Place]:
         seconds = (last - first) / INDEX_RATE
         density = count / (order[last] - order[first] + 1)
         lasting = count >= _STATIC_MIN_SAMPLES and seconds >= _STATIC_SECONDS and density >= _STATIC_DENSITY
-        # A short clip may be filled by one caption: not told from a logo by time, but by its place.
+        # One caption may last for a short clip; only its place distinguishes it from a logo.
         filling = (
             duration < _STATIC_SECONDS
             and len(sampled) >= _SHORT_CLIP_MIN_SAMPLES
@@ -74,7 +75,7 @@ def reject_static(lines: Sequence[Line], sampled: Sequence[int]) -> list[Place]:
             places.append(place)
             for line in place.lines:
                 line.reject("static text", 0.97)
-    # Misread, the same logo starts places of its own; what lies on a permanent one belongs to it.
+    # Misreadings of a logo form other places; a line on top of a permanent place belongs to it.
     for place in places:
         if len(place.lines) < _STATIC_SHARE * len(sampled):
             continue
@@ -85,7 +86,7 @@ def reject_static(lines: Sequence[Line], sampled: Sequence[int]) -> list[Place]:
 
 
 def _places(lines: Iterable[Line], order: Mapping[int, int]) -> list[Place]:
-    """Lines grouped by place and text, in one pass; ``order`` gives each frame's place in the samples."""
+    """Group lines by place and text, in one pass; ``order`` maps frames to their position in the samples."""
     places: list[Place] = []
     for line in lines:
         if line.verdict:
@@ -100,7 +101,7 @@ def _places(lines: Iterable[Line], order: Mapping[int, int]) -> list[Place]:
                     place.keys.append(line.key)
                 break
         else:
-            # Captions come and go: forgetting places not seen again keeps this linear in long videos.
+            # Captions come and go; dropping places that do not recur keeps this linear in long videos.
             stale = [p for p in places if len(p.lines) < 3 and now - order[p.lines[-1].frame] > 10]
             if stale:
                 places = [p for p in places if p not in stale]
@@ -113,17 +114,18 @@ def _where_captions_stand(box: Box) -> bool:
 
 
 def reject_stacks(lines: Sequence[Line]) -> None:
-    """Credits, pages of text: tall stacks of lines of a size."""
+    """Reject credits and pages of text: tall stacks of lines of similar size."""
     for frame_lines in lines_by_frame(line for line in lines if not line.verdict).values():
-        stack: list[Line] = []
-        for line in [*sorted(frame_lines, key=lambda line: line.box.center_y), None]:
-            if line is not None and stack and _stacked(stack[-1].box, line.box):
-                stack.append(line)
-                continue
+        stacks: list[list[Line]] = []
+        for line in sorted(frame_lines, key=lambda line: line.box.center_y):
+            if stacks and _stacked(stacks[-1][-1].box, line.box):
+                stacks[-1].append(line)
+            else:
+                stacks.append([line])
+        for stack in stacks:
             if len(stack) >= _STACK_LINES:
                 for member in stack:
                     member.reject("credits", 0.85)
-            stack = [line] if line is not None else []
 
 
 def _stacked(upper: Box, lower: Box) -> bool:
