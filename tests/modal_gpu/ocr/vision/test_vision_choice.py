@@ -85,8 +85,8 @@ def test_a_key_is_taken_as_content_or_as_a_file_under_each_of_its_names(key, tmp
     ("content", "message"),
     [
         ("no json, s3cret-value", "contains no JSON"),
-        ('["s3cret-value"]', "no service account"),
-        ('{"type": "other", "private_key": "s3cret-value"}', "no service account"),
+        ('["s3cret-value"]', "neither a service account"),
+        ('{"type": "other", "private_key": "s3cret-value"}', "neither a service account"),
         ('{"type": "service_account", "private_key": "s3cret-value"}', "damaged service_account key"),
         ('{"type": "authorized_user", "client_secret": "s3cret-value"}', "damaged authorized_user key"),
     ],
