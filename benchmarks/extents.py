@@ -21,8 +21,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from modal_gpu.captions.merging import captions_from_extents
 from modal_gpu.contracts import CropRegion
-from modal_gpu.databases.captions import captions_from_extents
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.extents.change_times import ChangeLocator
 from modal_gpu.extents.decoder import DecoderSettings, decode, settings_for

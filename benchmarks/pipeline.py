@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.metrics import Caption as TimedCaption
+from modal_gpu.captions.merging import captions_from_extents
 from modal_gpu.captions.reading import apply_readings, read_texts
 from modal_gpu.captions.subtitles import shown
 from modal_gpu.contracts import (
@@ -15,12 +16,7 @@ from modal_gpu.contracts import (
     CropInferRequest,
     ExtractRequest,
 )
-from modal_gpu.databases.captions import (
-    Caption,
-    captions_from_extents,
-    read_captions,
-    write_captions,
-)
+from modal_gpu.databases.captions import Caption, read_captions, write_captions
 from modal_gpu.databases.extents import read_change_seconds, read_extents
 from modal_gpu.databases.layout import read_layout
 from modal_gpu.extents.decoder import decode, settings_for

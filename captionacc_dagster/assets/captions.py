@@ -17,15 +17,11 @@ from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, CroppedFramesVersion, VideoRow
 from captionacc_dagster.resources.compute import Compute
 from captionacc_dagster.runs.progress import log_steps
+from modal_gpu.captions.merging import merge_extents
 from modal_gpu.captions.reading import apply_readings, read_texts
 from modal_gpu.captions.subtitles import shown, to_srt, to_vtt
 from modal_gpu.contracts import CaptionOcrRequest, CaptionOcrResult, CaptionRange
-from modal_gpu.databases.captions import (
-    Caption,
-    merge_extents,
-    read_captions,
-    write_captions,
-)
+from modal_gpu.databases.captions import Caption, read_captions, write_captions
 from modal_gpu.databases.extents import read_change_seconds, read_extents
 from modal_gpu.errors import ObjectNotFoundError
 from modal_gpu.extents.decoder import decode, settings_for

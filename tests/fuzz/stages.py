@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from modal_gpu.captions.merging import captions_from_extents
 from modal_gpu.captions.subtitles import shown
 from modal_gpu.contracts import CropRegion
-from modal_gpu.databases.captions import captions_from_extents, read_captions, write_captions
+from modal_gpu.databases.captions import read_captions, write_captions
 from modal_gpu.databases.extents import read_extents
 from modal_gpu.databases.layout import read_layout, write_layout
 from modal_gpu.databases.raw_ocr import read_raw_ocr, write_raw_ocr

@@ -7,7 +7,7 @@ import av
 import pytest
 from rendered_strips import Strip
 
-from modal_gpu.databases.captions import boundary_seconds
+from modal_gpu.captions.merging import boundary_seconds
 from modal_gpu.extents.decoder import STROKES, decode
 from modal_gpu.extents.predictor import StripHints, collect
 from modal_gpu.extents.strokes import StrokePredictor
