@@ -26,6 +26,7 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
+from captionacc_dagster.constants import CODE_LOCATION
 from captionacc_dagster.platform.dagster_home import POOL_LIMITS, dagster_yaml
 from captionacc_dagster.platform.services import SERVICE_ENVIRONMENT
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
@@ -55,7 +56,7 @@ class Orchestra:
                 definitions.resolve_job_def(job),
                 remote_job_origin=self._remote_origin(job),
                 job_code_origin=JobPythonOrigin(
-                    job, RepositoryPythonOrigin(sys.executable, ModuleCodePointer(self.module, "defs"))
+                    job, RepositoryPythonOrigin(sys.executable, ModuleCodePointer(self.module, CODE_LOCATION))
                 ),
             )
         template = self._templates[job]

@@ -22,3 +22,10 @@ defs = dg.Definitions.merge(
         ],
     ),
 )
+
+
+@dg.definitions
+def code_location() -> dg.Definitions:
+    """Adapt the process as the platform's own code location does, and return these definitions."""
+    definitions.code_location()
+    return defs

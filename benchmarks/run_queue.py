@@ -30,12 +30,12 @@ from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
-from captionacc_dagster.constants import DEFINITIONS_MODULE
+from captionacc_dagster.constants import CODE_LOCATION, DEFINITIONS_MODULE
 from captionacc_dagster.definitions import defs
 from captionacc_dagster.platform.dagster_home import POOL_LIMITS, dagster_yaml
 from captionacc_dagster.settings import Settings
 
-_CODE = RepositoryPythonOrigin(sys.executable, ModuleCodePointer(DEFINITIONS_MODULE, "defs"))
+_CODE = RepositoryPythonOrigin(sys.executable, ModuleCodePointer(DEFINITIONS_MODULE, CODE_LOCATION))
 _REPOSITORY = RemoteRepositoryOrigin(
     InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name=DEFINITIONS_MODULE)), "__repository__"
 )

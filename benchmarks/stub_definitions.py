@@ -107,3 +107,10 @@ defs = dg.Definitions(
     resources={**definitions.defs.resources, "compute": CannedComputeResource()},
     executor=definitions.defs.executor,
 )
+
+
+@dg.definitions
+def code_location() -> dg.Definitions:
+    """Adapt the process as the platform's own code location does, and return these definitions."""
+    definitions.code_location()
+    return defs

@@ -2,8 +2,8 @@
 
 import re
 
-#: The module that Dagster's processes load.
-DEFINITIONS_MODULE = "captionacc_dagster.definitions"
+#: The module that Dagster's processes load, and the function in it that they call.
+DEFINITIONS_MODULE, CODE_LOCATION = "captionacc_dagster.definitions", "code_location"
 
 #: The only tenant of an embedded platform.
 LOCAL_TENANT_ID = "00000000-0000-4000-8000-00000000cacc"

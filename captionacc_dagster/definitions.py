@@ -1,4 +1,4 @@
-"""Everything that Dagster loads, put together."""
+"""The code location: everything that Dagster loads, assembled."""
 
 import dagster as dg
 
@@ -8,10 +8,9 @@ from captionacc_dagster.assets.crops import crop_and_infer_caption_frame_extents
 from captionacc_dagster.assets.external import layout_approval, source_video
 from captionacc_dagster.assets.layout import extract_frames_and_ocr
 from captionacc_dagster.assets.upkeep import reconciliation_report
-from captionacc_dagster.dagster_internals.forked_runs import fork_runs
-from captionacc_dagster.dagster_internals.quiet_failures import quiet_failures
+from captionacc_dagster.dagster_internals.adaptation import adapt_dagster
 from captionacc_dagster.jobs import caption_text_job, captions_job, layout_job, reconciliation_job, upkeep
-from captionacc_dagster.platform.orphans import end_code_server_without_daemon
+from captionacc_dagster.platform.orphans import end_code_server_without_daemon, end_run_without_daemon
 from captionacc_dagster.resources.factories import CatalogResource, ComputeResource, ObjectStoreResource
 from captionacc_dagster.sensors.alerts import alerts
 from captionacc_dagster.sensors.backfills import backfills
@@ -55,6 +54,13 @@ defs = dg.Definitions(
     executor=dg.in_process_executor,
 )
 
-fork_runs()
-quiet_failures()
-end_code_server_without_daemon()
+
+@dg.definitions
+def code_location() -> dg.Definitions:
+    """Adapt this process and return the definitions; Dagster's processes that load the code call this.
+
+    Those are code servers, runs and Dagster's own commands. Importing this module changes nothing.
+    """
+    adapt_dagster(at_run_start=end_run_without_daemon)
+    end_code_server_without_daemon()
+    return defs

@@ -16,7 +16,7 @@ import pytest
 from benchmarks.metrics import Caption as TimedCaption
 from benchmarks.quality import read_captions as read_subtitles
 from captionacc_dagster.constants import LOCAL_TENANT_ID, LOCAL_TENANT_NAME
-from captionacc_dagster.definitions import defs
+from captionacc_dagster.definitions import code_location
 from captionacc_dagster.demo.sample import SampleCaption, make_sample
 from captionacc_dagster.resources.catalog import VideoRow
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
@@ -156,6 +156,7 @@ class Line:
         self, job: str, video_id: str, *assets: str, tags: Mapping[str, str] | None = None
     ) -> dg.ExecuteInProcessResult:
         """The real job of the real definitions, in this process; only ``assets`` when some are named."""
+        defs = code_location()
         with_resources = dg.Definitions(
             assets=defs.assets,
             asset_checks=defs.asset_checks,

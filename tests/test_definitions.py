@@ -8,8 +8,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.workspace.autodiscovery import loadable_targets_from_python_module
 
 from captionacc_dagster.assets.upkeep import ReconciliationConfig
+from captionacc_dagster.constants import CODE_LOCATION, DEFINITIONS_MODULE
 from captionacc_dagster.definitions import defs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -101,6 +104,33 @@ def test_importing_the_command_line_stays_light():
         [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert [name for name in HEAVY if name in set(json.loads(done.stdout))] == []
+
+
+_ADAPTATIONS = """
+from dagster._core.execution.plan.active import ActiveExecution
+from dagster._grpc.server import DagsterApiServer
+from captionacc_dagster.definitions import code_location
+def adapted():
+    start, steps = DagsterApiServer.StartRun, ActiveExecution.plan_events_iterator
+    return hasattr(start, "__wrapped__"), hasattr(steps, "is_quiet")
+print(adapted())
+code_location(), code_location()
+print(adapted())
+"""
+
+
+def test_importing_the_definitions_leaves_dagster_as_it_is_and_loading_the_code_location_adapts_it():
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _ADAPTATIONS], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines() == ["(False, False)", f"({sys.platform == 'linux'}, True)"], done.stderr
+
+
+def test_dagster_finds_the_code_location_in_the_module():
+    (target,) = loadable_targets_from_python_module(DEFINITIONS_MODULE, working_directory=None)
+    assert target.attribute == CODE_LOCATION
+    repository = ReconstructableRepository.for_module(DEFINITIONS_MODULE, CODE_LOCATION)
+    assert set(repository.get_definition().job_names) >= {"layout", "captions", "caption_text"}
 
 
 def test_dagsters_own_command_validates_the_workspace(tmp_path: Path):

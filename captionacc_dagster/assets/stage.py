@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
-from dagster._core.errors import DagsterExecutionInterruptedError
 
 from captionacc_dagster.dagster_internals.quiet_failures import FinalFailure
 from captionacc_dagster.logs import about
@@ -42,7 +41,7 @@ def working_on(stage: str | None, context: dg.AssetExecutionContext, catalog: Ca
             raise dg.RetryRequested(max_retries=policy.most, seconds_to_wait=delay) from error
         _fail(context, catalog, stage, str(error), type(error).__name__)
         raise FinalFailure(f"video {video_id}: {error}", type(error).__name__) from None
-    except (DagsterExecutionInterruptedError, KeyboardInterrupt):
+    except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
         _fail(context, catalog, stage, "The run was cancelled; retry it to go on.", "Cancelled")
         raise
     except Exception as error:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from captionacc_dagster.assets.stage import run_selects
 from captionacc_dagster.resources.catalog import (
@@ -13,7 +12,7 @@ from captionacc_dagster.resources.catalog import (
     VideoRow,
     WrongStateError,
 )
-from captionacc_dagster.runs.tags import AGAIN_TAG, BACKFILL_TAG
+from captionacc_dagster.runs.tags import AGAIN_TAG, BACKFILL_ID, BACKFILL_TAG
 from captionacc_dagster.settings import Settings, get_settings
 from modal_gpu.deployment.settings import modal_settings
 from modal_gpu.errors import CaptionAccError
@@ -61,7 +60,7 @@ def unchanged(context: dg.AssetExecutionContext, catalog: Catalog) -> list[dg.Ma
     Dagster takes a partition of which nothing is reported for a failed one.
     """
     tags = context.run.tags
-    is_backfill = BACKFILL_TAG in tags or BACKFILL_ID_TAG in tags
+    is_backfill = BACKFILL_TAG in tags or BACKFILL_ID in tags
     if not is_backfill or tags.get(AGAIN_TAG) == "true" or not run_selects(context, EXTENTS):
         return None
     try:

@@ -1,1 +1,5 @@
-"""What touches private names of Dagster and is more than a constant; each module says which and why."""
+"""Everything that touches private names of Dagster.
+
+Each module states what it uses, why, and what a later release of Dagster that changes it brings about. No
+other module of the product imports from a ``dagster._…`` module; ``tests/test_arrows.py`` holds that.
+"""

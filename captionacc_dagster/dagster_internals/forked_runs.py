@@ -1,10 +1,14 @@
-"""Run processes that are forked from one that has loaded the code, where Dagster would start each anew.
+"""Run processes that are forked from one that has loaded the code.
 
-Dagster's default launcher has its code server start an interpreter a run, which loads Dagster and the
-platform again: most of the CPU time of a short run (``benchmarks/RESULTS.md``). Python's own fork server
-loads them once. It has one thread and no connection when it forks, and each run stays a process of its own.
-Dagster has no setting for it, so the server's ``StartRun`` is told which kind of process to start. Other
-launchers, Kubernetes' and Docker's, start their runs without it.
+Dagster's default launcher has its code server start an interpreter for each run, which loads Dagster and the
+platform again: most of the CPU time of a short run (``benchmarks/RESULTS.md``). Python's fork server loads
+them once. It has one thread and no connection when it forks, and each run is still a process of its own.
+
+Dagster has a setting for the way steps are started, ``start_method`` of its multiprocess executor, but none
+for the way its code server starts runs (dagster-io/dagster#8638 is about the code of steps). So the server's
+``StartRun`` is wrapped, which takes processes from its private ``_mp_ctx``. After a release without that
+attribute, runs start as Dagster starts them; ``tests/dagster_internals`` fails then. Launchers that start
+containers are not affected.
 """
 
 import functools
@@ -12,17 +16,18 @@ import multiprocessing
 import multiprocessing.context
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
-from captionacc_dagster.platform.orphans import RUN_SECONDS, end_without_daemon
+from captionacc_dagster.constants import DEFINITIONS_MODULE
 from captionacc_dagster.settings import SettingsError, get_settings
 
-#: What a run's process would import first: what it is made of, the platform, and what opens the storage.
-#: Those that a later Dagster lacks are left out.
+#: What a run's process would import first: its own code, the platform, and what opens the storage.
+#: Python's fork server skips those that do not exist, as in another release of Dagster.
 _PRELOADED = [
     "dagster._grpc.impl",
     "dagster._cli.api",
-    "captionacc_dagster.definitions",
+    DEFINITIONS_MODULE,
     "captionacc_dagster.assets.previews",
     "dagster._core.storage.sqlite_storage",
     "dagster._daemon.auto_run_reexecution.event_log_consumer",
@@ -33,7 +38,7 @@ _PRELOADED = [
     "PIL.JpegImagePlugin",
 ]
 
-#: Dagster's thread in a run's process that waits to be told to end, and how long its end may take.
+#: Dagster's thread in a run's process that waits for its termination event, and how long its end may take.
 _WAITING_THREAD = "termination-handler"
 _THREAD_SECONDS = 10
 
@@ -41,14 +46,18 @@ _THREAD_SECONDS = 10
 class RunProcess(multiprocessing.context.ForkServerProcess):
     """A forked process that ends only after Dagster's waiting thread has.
 
-    Forked processes end at once, threads and all. At its end a run wakes that thread, which takes the lock
-    of an event that the code server shares. Without the wait it is killed while it holds the lock, and a code
-    server that asks whether the run can be cancelled, before it has seen its end, waits for ever, and with it
-    every launch.
+    A forked process ends at once, threads and all. At its end a run wakes that thread, which takes the lock
+    of an event that the code server shares. Without the wait, the thread is killed while it holds the lock.
+    A code server that then asks whether the run can be cancelled waits for ever, and with it every launch.
     """
 
+    def __init__(self, *args: Any, at_start: Callable[[], object], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._at_start = at_start
+
     def run(self) -> None:
-        end_without_daemon(RUN_SECONDS)
+        """Call ``at_start``, run, and wait for Dagster's thread."""
+        self._at_start()
         try:
             super().run()
         finally:
@@ -58,16 +67,21 @@ class RunProcess(multiprocessing.context.ForkServerProcess):
 
 
 class RunContext(multiprocessing.context.ForkServerContext):
-    """Python's fork server, for :class:`RunProcess`."""
+    """Python's fork server, for :class:`RunProcess`. ``at_start`` has to be a function of a module."""
 
-    Process = RunProcess
+    def __init__(self, at_start: Callable[[], object]) -> None:
+        super().__init__()
+        self._at_start = at_start
+
+    def Process(self, *args: Any, **kwargs: Any) -> RunProcess:  # type: ignore[override]  # a class there
+        """Return a process that calls ``at_start`` first."""
+        return RunProcess(*args, at_start=self._at_start, **kwargs)
 
 
-def fork_runs() -> bool:
-    """From now on this process, if it is Dagster's code server, forks its runs. False where it is not one.
+def fork_runs(at_start: Callable[[], object]) -> bool:
+    """Let this process fork its runs, if it is Dagster's code server; return whether it does.
 
-    Only on Linux: on macOS system libraries do not survive a fork. Without the attribute that is set here,
-    as in a later Dagster, everything stays as Dagster has it.
+    Linux only: on macOS, system libraries do not survive a fork. Each run calls ``at_start`` first.
     """
     server = sys.modules.get("dagster._grpc.server")
     if server is None or sys.platform != "linux":
@@ -78,8 +92,8 @@ def fork_runs() -> bool:
 
     @functools.wraps(start_run)
     def start_forked(self: Any, request: Any, context: Any) -> Any:
-        if hasattr(self, "_mp_ctx") and _wanted():
-            self._mp_ctx = RunContext()
+        if hasattr(self, "_mp_ctx") and _is_wanted():
+            self._mp_ctx = RunContext(at_start)
         return start_run(self, request, context)
 
     multiprocessing.set_forkserver_preload(_PRELOADED)
@@ -87,8 +101,8 @@ def fork_runs() -> bool:
     return True
 
 
-def _wanted() -> bool:
+def _is_wanted() -> bool:
     try:
         return get_settings().fork_runs
     except SettingsError:
-        return False  # the run itself tells of it
+        return False  # the run itself reports it

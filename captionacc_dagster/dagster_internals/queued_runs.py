@@ -31,7 +31,7 @@ from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 from dagster._core.snap.execution_plan_snapshot import ExecutionPlanSnapshot, snapshot_from_execution_plan
 from dagster._core.snap.job_snapshot import JobSnap
 
-from captionacc_dagster.constants import DEFINITIONS_MODULE
+from captionacc_dagster.constants import CODE_LOCATION, DEFINITIONS_MODULE
 from modal_gpu.errors import CaptionAccError
 
 #: After that long, where the code is served is looked up again: a deployment may have moved it.
@@ -152,6 +152,6 @@ def _code_origin(origin: RemoteRepositoryOrigin) -> RepositoryPythonOrigin:
     # A code server that the daemon starts itself, with this very installation.
     return RepositoryPythonOrigin(
         executable_path=sys.executable,
-        code_pointer=ModuleCodePointer(DEFINITIONS_MODULE, "defs", None),
+        code_pointer=ModuleCodePointer(DEFINITIONS_MODULE, CODE_LOCATION, None),
         entry_point=DEFAULT_DAGSTER_ENTRY_POINT,
     )

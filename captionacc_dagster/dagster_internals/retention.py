@@ -1,7 +1,12 @@
-"""What Dagster keeps for ever, and need not: the step-by-step events of runs that ended long ago.
+"""The removal of step-by-step events of runs that ended long ago, which Dagster keeps for ever.
 
-Materializations, observations and checks stay, because partitions' states, the lineage and the charts are
-read from them; so do the runs themselves. What goes is the bulk: log lines, step and engine events.
+Dagster's retention settings cover only the ticks of sensors and schedules (dagster-io/dagster#33785 and #4100
+ask for events as well). Materializations, observations and checks stay, because the states of partitions, the
+lineage and the charts are read from them, and so do the runs. Log lines, step and engine events are the bulk,
+which goes.
+
+This reads and deletes rows of ``event_logs`` and ``runs``, tables of Dagster's storage in PostgreSQL. After a
+release that renames a table or column the statements fail, with nothing removed.
 """
 
 import logging
@@ -19,11 +24,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Rows of one statement: it holds no lock for long, and can be ended between two.
+#: Rows a statement: none holds a lock for long, and the command can be ended between two.
 BATCH = 5000
 SHORTEST_DAYS = 1
 
-# Run-status sensors read on from the last event that they saw, which is far younger. In PostgreSQL only:
+# Run-status sensors continue from the last event that they read, which is far younger. In PostgreSQL only:
 # SQLite has a file a run.
 _OLD = """
     from event_logs e join runs r on r.run_id = e.run_id
@@ -38,21 +43,22 @@ _TRIM = f"delete from event_logs where id in (select e.id {_OLD} limit %(batch)s
 
 
 def can_trim(instance: dg.DagsterInstance) -> bool:
-    """Whether events can be trimmed: Dagster's storage is PostgreSQL."""
+    """Return whether events can be removed: whether Dagster's storage is PostgreSQL."""
     return _url(instance) is not None
 
 
 def count_events(instance: dg.DagsterInstance, older_than_days: float) -> int:
-    """How many events :func:`trim_events` would remove. Raises :class:`ConfigurationError` as it does."""
+    """Return how many events :func:`trim_events` would remove. Raises the same errors."""
     with _database(instance, older_than_days) as (database, before):
-        return database.execute(_COUNT, {"before": before}).fetchone()[0]
+        (count,) = database.execute(_COUNT, {"before": before}).fetchall()[0]
+        return int(count)
 
 
 def trim_events(instance: dg.DagsterInstance, older_than_days: float, batch: int = BATCH) -> int:
-    """Remove the events of ended runs that are older; how many there were. Repeating it is harmless.
+    """Remove the events of ended runs that are older, and return how many there were. Safe to repeat.
 
-    How a run ended stays. Raises :class:`ConfigurationError` when Dagster's storage is not PostgreSQL, or
-    for less than a day.
+    The event of a run's end stays. Raises :class:`ConfigurationError` when Dagster's storage is not
+    PostgreSQL, or for less than a day.
     """
     removed = 0
     with _database(instance, older_than_days) as (database, before):
@@ -71,7 +77,7 @@ def _url(instance: dg.DagsterInstance) -> str | None:
 def _database(
     instance: dg.DagsterInstance, older_than_days: float
 ) -> Iterator[tuple["psycopg.Connection", datetime]]:
-    """Dagster's database, and the time before which events are old."""
+    """Open Dagster's database; yield it, and the time before which events are old."""
     import psycopg
 
     if older_than_days < SHORTEST_DAYS:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from captionacc_dagster.dagster_internals.sensor_states import SensorState, sensor_states
+
 #: Statuses of runs that are not at their end, by the names that metrics and people use.
 UNFINISHED = {
     "queued": dg.DagsterRunStatus.QUEUED,
@@ -14,16 +16,6 @@ UNFINISHED = {
 }
 #: The daemon that evaluates sensors, and so the one thing that no sensor can tell of.
 SENSOR_DAEMON = "SENSOR"
-
-
-@dataclass(frozen=True)
-class SensorState:
-    """A sensor as Dagster's storage has it. ``last_tick_at``: seconds since 1970; ``None``: never."""
-
-    name: str
-    is_on: bool
-    last_tick_at: float | None
-    interval_seconds: float
 
 
 @dataclass(frozen=True)
@@ -56,24 +48,9 @@ def observe_dagster(instance: dg.DagsterInstance, sensors: Collection[str]) -> D
 
     ``sensors``: names of the sensors that this version has. Dagster's storage keeps removed ones as well.
     """
-    from dagster._core.definitions.run_request import InstigatorType
-    from dagster._core.scheduler.instigation import InstigatorStatus, SensorInstigatorData
-
     queued = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED])
     oldest = instance.get_run_records(queued, limit=1, ascending=True)
     beats = instance.get_daemon_heartbeats()
-    states = []
-    for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
-        data = state.instigator_data
-        if state.instigator_name in sensors and isinstance(data, SensorInstigatorData):
-            states.append(
-                SensorState(
-                    state.instigator_name,
-                    state.status is not InstigatorStatus.STOPPED,
-                    data.last_tick_timestamp,
-                    float(data.min_interval or 30),
-                )
-            )
     return DagsterState(
         runs={
             name: instance.get_runs_count(dg.RunsFilter(statuses=[status]))
@@ -84,5 +61,10 @@ def observe_dagster(instance: dg.DagsterInstance, sensors: Collection[str]) -> D
             kind: beats[kind].timestamp if kind in beats else None
             for kind in sorted(instance.get_required_daemon_types())
         },
-        sensors=tuple(sorted(states, key=lambda state: state.name)),
+        sensors=tuple(
+            sorted(
+                (state for state in sensor_states(instance) if state.name in sensors),
+                key=lambda state: state.name,
+            )
+        ),
     )

@@ -19,6 +19,7 @@ from typing import Literal
 
 import dagster as dg
 
+from captionacc_dagster.dagster_internals.auto_retries import will_be_retried
 from captionacc_dagster.dagster_internals.retention import can_trim, count_events, trim_events
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import (
@@ -28,7 +29,7 @@ from captionacc_dagster.resources.catalog import (
     CroppedFramesVersion,
     VideoRow,
 )
-from captionacc_dagster.runs.outcomes import RETRIED_BY_THEN, will_be_retried
+from captionacc_dagster.runs.outcomes import RETRIED_BY_THEN
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore

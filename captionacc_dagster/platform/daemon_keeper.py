@@ -16,6 +16,7 @@ from types import TracebackType
 
 import psutil
 
+from captionacc_dagster.dagster_internals.commands import is_daemon
 from captionacc_dagster.platform.ports import described
 from captionacc_dagster.platform.services import Services, daemon_lock, relying_lock
 from captionacc_dagster.settings import Settings
@@ -113,8 +114,7 @@ class DaemonKeeper:
 def _foreign_daemon(dagster_home: Path) -> psutil.Process | None:
     """A daemon of this Dagster home that holds no lock: one that was started with Dagster's own commands."""
     for process in psutil.process_iter(["cmdline"]):
-        command = " ".join(process.info["cmdline"] or ())
-        if "dagster-daemon run" not in command and "dagster._daemon run" not in command:
+        if not is_daemon(process.info["cmdline"] or ()):
             continue
         with suppress(psutil.Error, OSError):
             home = process.environ().get("DAGSTER_HOME", "")

@@ -7,11 +7,11 @@ over, they go on: that one's daemon knows them by their addresses.
 
 import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
 
+from captionacc_dagster.dagster_internals.commands import this_is_a_code_server
 from captionacc_dagster.platform.role_lock import RoleLock
 
 #: Environment variable with the lock of the role; unset where others than this platform start the daemon.
@@ -21,25 +21,33 @@ RUN_SECONDS = 6.0
 #: Longer than a run's, so that a code server sees its runs' ends and reports them.
 CODE_SERVER_SECONDS = 10.0
 _LOOK_SECONDS = 0.5
+_WATCH = "end-without-daemon"
 
 
 def end_without_daemon(seconds: float) -> threading.Thread | None:
-    """From now on, kill this process when its home has been without a daemon for ``seconds``.
+    """Start to watch the daemon's role: kill this process when nobody has held it for ``seconds``.
 
-    None, and nothing, where the environment names no lock.
+    Return the watching thread, of which a process has one; None where the environment names no lock.
     """
     path = os.environ.get(DAEMON_LOCK)
     if not path:
         return None
-    watch = threading.Thread(target=_watch, args=(RoleLock(Path(path)), seconds), daemon=True)
-    watch.name = "end-without-daemon"
+    for thread in threading.enumerate():
+        if thread.name == _WATCH:
+            return thread
+    watch = threading.Thread(target=_watch, args=(RoleLock(Path(path)), seconds), name=_WATCH, daemon=True)
     watch.start()
     return watch
 
 
+def end_run_without_daemon() -> None:
+    """Watch the daemon's role from a run's process."""
+    end_without_daemon(RUN_SECONDS)
+
+
 def end_code_server_without_daemon() -> None:
-    """The same, if this process is one of Dagster's code servers."""
-    if sys.argv[1:3] == ["api", "grpc"]:
+    """Watch the daemon's role, if this process is one of Dagster's code servers."""
+    if this_is_a_code_server():
         end_without_daemon(CODE_SERVER_SECONDS)
 
 

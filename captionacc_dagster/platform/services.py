@@ -17,6 +17,7 @@ from contextlib import contextmanager
 import psutil
 
 from captionacc_dagster.constants import DEFINITIONS_MODULE
+from captionacc_dagster.dagster_internals.commands import DAEMON_MODULE, is_code_server
 from captionacc_dagster.platform.dagster_home import prepare_dagster_home
 from captionacc_dagster.platform.homes import make_private
 from captionacc_dagster.platform.orphans import DAEMON_LOCK
@@ -68,7 +69,7 @@ class Services:
     def start_daemon(self, lock: RoleLock) -> None:
         """Start the daemon, which keeps ``lock`` until it ends."""
         self.daemon_lock = lock
-        self._start(DAEMON, ["dagster._daemon", "run", "-m", DEFINITIONS_MODULE], lock.fileno())
+        self._start(DAEMON, [DAEMON_MODULE, "run", "-m", DEFINITIONS_MODULE], lock.fileno())
 
     def start_webserver(self) -> None:
         """Start Dagster's web server on the settings' host and port."""
@@ -159,7 +160,8 @@ def running_services(settings: Settings, webserver: bool) -> Iterator[Services]:
 def wait_for_runs(video_ids: Collection[str], check: Callable[[], None], timeout: float = 60) -> None:
     """Wait until Dagster has no unfinished run of these videos; ``check`` raises when that is pointless."""
     import dagster as dg
-    from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+
+    from captionacc_dagster.dagster_internals.run_statuses import NOT_FINISHED_STATUSES
 
     deadline = time.monotonic() + timeout
     with dg.DagsterInstance.get() as instance:
@@ -232,7 +234,7 @@ def _code_servers(pid: int) -> list[psutil.Process]:
     with contextlib.suppress(psutil.Error):
         for process in psutil.Process(pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                if process.cmdline()[2:5] == ["dagster", "api", "grpc"]:
+                if is_code_server(process.cmdline()):
                     found.append(process)
     return found
 

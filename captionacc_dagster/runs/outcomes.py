@@ -4,9 +4,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.storage.dagster_run import RunRecord
-from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, RUN_KEY_TAG, WILL_RETRY_TAG
 
+from captionacc_dagster.dagster_internals.auto_retries import (
+    retry_failed_to_start,
+    retry_run_id,
+    will_be_retried,
+)
 from captionacc_dagster.resources.catalog import (
     STAGES,
     Catalog,
@@ -15,7 +18,7 @@ from captionacc_dagster.resources.catalog import (
     VideoRow,
 )
 from captionacc_dagster.runs.keys import BackfillKey, RequestsKey, RunKey, parse
-from captionacc_dagster.runs.tags import BACKFILL_TAG, PARTITION, VIDEO
+from captionacc_dagster.runs.tags import BACKFILL_TAG, PARTITION, RUN_KEY, VIDEO
 from modal_gpu.errors import CaptionAccError
 
 Log = Callable[[str], None]
@@ -23,8 +26,6 @@ Log = Callable[[str], None]
 #: The stage that each job begins with.
 FIRST_STAGE: dict[str, Stage] = {"layout": "layout", "captions": "boundaries", "caption_text": "text"}
 
-#: The event by which Dagster's daemon says so.
-_RETRY_FAILED = "Failed to retry run"
 CANCELLED = "The run was cancelled; retry it to go on."
 #: A row whose run ended is settled by the run's own word, or by the event; after that long by comparing.
 SETTLED_BY_THEN = timedelta(minutes=1)
@@ -32,27 +33,6 @@ SETTLED_BY_THEN = timedelta(minutes=1)
 RETRIED_BY_THEN = timedelta(minutes=10)
 #: A row whose run the instance does not know. It may belong to an instance that was lost.
 LOST_AFTER = timedelta(hours=1)
-
-
-def will_be_retried(run: dg.DagsterRun) -> bool:
-    """Whether Dagster starts the run again, as another run."""
-    return run.tags.get(WILL_RETRY_TAG) == "true"
-
-
-def retry_went_wrong(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether Dagster meant to start a failed run again and could not, at that moment.
-
-    Its code server did not answer, or its database. Dagster gives the run up with the first such error and
-    says from then on that it will not retry; told of the failure anew, it decides anew.
-    """
-    if run.tags.get(WILL_RETRY_TAG) != "false":
-        return False
-    told = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
-    if not any(entry.dagster_event.message == _RETRY_FAILED for entry in told if entry.dagster_event):
-        return False
-    # Dagster may have made the new run and not have put it into the queue.
-    retry = instance.get_run_by_id(run.tags.get(AUTO_RETRY_RUN_ID_TAG, ""))
-    return retry is None or retry.status == dg.DagsterRunStatus.NOT_STARTED
 
 
 def settle_run(catalog: Catalog, run: dg.DagsterRun, message: str, error_type: str, log: Log) -> list[Stage]:
@@ -116,7 +96,7 @@ def _left_by(video: VideoRow, run: dg.DagsterRun) -> list[tuple[Stage, str]]:
 
 
 def _key(run: dg.DagsterRun) -> RunKey | None:
-    return parse(run.tags.get(RUN_KEY_TAG, ""))
+    return parse(run.tags.get(RUN_KEY, ""))
 
 
 def _settle_requests(catalog: Catalog, video_id: str, run: dg.DagsterRun, message: str, log: Log) -> None:
@@ -184,7 +164,7 @@ def settle_lost_runs(
 
 
 def _verdict(
-    instance: dg.DagsterInstance, record: RunRecord | None, started_at: datetime | None, now: datetime
+    instance: dg.DagsterInstance, record: dg.RunRecord | None, started_at: datetime | None, now: datetime
 ) -> tuple[str, str] | None:
     """Message and type of the error of a stage whose run is over; ``None`` while it may go on."""
     if record is None:
@@ -206,8 +186,8 @@ def _verdict(
 
 def _goes_on(instance: dg.DagsterInstance, run: dg.DagsterRun, ended_at: datetime, now: datetime) -> bool:
     """Whether Dagster started the run again, or will: the retry may have died before it began the stage."""
-    while will_be_retried(run) or retry_went_wrong(instance, run):
-        retry = run.tags.get(AUTO_RETRY_RUN_ID_TAG)
+    while will_be_retried(run) or retry_failed_to_start(instance, run):
+        retry = retry_run_id(run)
         record = instance.get_run_record_by_id(retry) if retry else None
         if record is None:
             return now - ended_at < RETRIED_BY_THEN

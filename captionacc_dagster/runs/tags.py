@@ -6,9 +6,15 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 import dagster as dg
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
-from dagster._core.storage.tags import BACKFILL_ID_TAG, PARTITION_NAME_TAG, PRIORITY_TAG
 
+from captionacc_dagster.dagster_internals.run_statuses import IN_PROGRESS_RUN_STATUSES
+from captionacc_dagster.dagster_internals.tags import (
+    BACKFILL_ID_TAG,
+    PARTITION_NAME_TAG,
+    PRIORITY_TAG,
+    RUN_KEY_TAG,
+    SENSOR_NAME_TAG,
+)
 from captionacc_dagster.resources.catalog import Catalog, TenantRow
 from captionacc_dagster.runs.priority import BACKFILL, AgeBoost, Claim, Waiting, turns
 from captionacc_dagster.settings import get_settings
@@ -35,7 +41,9 @@ BACKFILL_TAG = "captionacc/backfill"
 #: ``true``: a backfill's run computes everything again, also what the model in use has made.
 AGAIN_TAG = "captionacc/again"
 
+# Dagster's own.
 PARTITION, BACKFILL_ID, QUEUE_PRIORITY = PARTITION_NAME_TAG, BACKFILL_ID_TAG, PRIORITY_TAG
+RUN_KEY, SENSOR_NAME = RUN_KEY_TAG, SENSOR_NAME_TAG
 
 #: Of unfinished runs, at most so many are looked at for whose turn it is.
 _MOST_RUNS = 2000

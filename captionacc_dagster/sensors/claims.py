@@ -19,10 +19,10 @@ from itertools import chain
 from typing import TypedDict, TypeVar
 
 import dagster as dg
-from dagster._core.storage.tags import RUN_KEY_TAG
 
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, CatalogError, ClaimKind
+from captionacc_dagster.runs.tags import RUN_KEY
 from captionacc_dagster.settings import get_settings
 from modal_gpu.errors import CaptionAccError
 
@@ -155,7 +155,7 @@ def handed_out(sensor: str, catalog: Catalog, instance: dg.DagsterInstance) -> I
 
 def _is_submitted(instance: dg.DagsterInstance, run_key: str) -> bool:
     """Whether a run of the key is on its way. Asked for again, Dagster submits one that it only made."""
-    runs = instance.get_runs(dg.RunsFilter(tags={RUN_KEY_TAG: run_key}))
+    runs = instance.get_runs(dg.RunsFilter(tags={RUN_KEY: run_key}))
     return any(run.status is not dg.DagsterRunStatus.NOT_STARTED for run in runs)
 
 

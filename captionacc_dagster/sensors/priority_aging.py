@@ -4,11 +4,12 @@ The run queue reads ``dagster/priority`` of each queued run anew before it launc
 enough to change the tag.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES, RunRecord
 
+from captionacc_dagster.dagster_internals.run_statuses import IN_PROGRESS_RUN_STATUSES
 from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.runs.priority import AgeBoost, Waiting, aged, turns
 from captionacc_dagster.runs.tags import (
@@ -93,7 +94,7 @@ def changed_tags(
 
 
 def _with_found_tags(
-    queued: list[RunRecord] | tuple[RunRecord, ...],
+    queued: Sequence[dg.RunRecord],
     tags: RunTags,
     catalog: Catalog,
     context: dg.SensorEvaluationContext,

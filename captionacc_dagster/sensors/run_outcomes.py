@@ -17,19 +17,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Self
 
 import dagster as dg
-from dagster._core.errors import DagsterError
-from dagster._core.event_api import RunStatusChangeRecordsFilter
-from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 
+from captionacc_dagster.dagster_internals.auto_retries import (
+    is_undecided,
+    retry_failed_to_start,
+    retry_run_id,
+    will_be_retried,
+)
 from captionacc_dagster.dagster_internals.run_processes import runs_without_process
 from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.runs.outcomes import (
     CANCELLED,
     cancel_calls,
-    retry_went_wrong,
     settle_lost_runs,
     settle_run,
-    will_be_retried,
 )
 
 #: Ends of runs, and cancellations, a tick.
@@ -94,7 +95,7 @@ def _ends_after(
 ) -> tuple[list[tuple[dg.DagsterRun, str]], int, int]:
     """Runs that ended so and are known, each with the event's message; how many events, the last's number."""
     changes = context.instance.fetch_run_status_changes(
-        RunStatusChangeRecordsFilter(event_type=kind, after_storage_id=after), limit=BATCH, ascending=True
+        dg.RunStatusChangeRecordsFilter(event_type=kind, after_storage_id=after), limit=BATCH, ascending=True
     ).records
     ends = []
     for change in changes:
@@ -110,8 +111,8 @@ def _settle_failures(
     """Rows of runs that failed for good; the others are put into ``awaited``."""
     ends, count, last = _ends_after(context, dg.DagsterEventType.RUN_FAILURE, after)
     for run, message in ends:
-        undecided = context.instance.run_retries_enabled and WILL_RETRY_TAG not in run.tags
-        if will_be_retried(run) or undecided or retry_went_wrong(context.instance, run):
+        undecided = context.instance.run_retries_enabled and is_undecided(run)
+        if will_be_retried(run) or undecided or retry_failed_to_start(context.instance, run):
             awaited[run.run_id] = datetime.now(UTC).isoformat()
         else:
             _settle_failure(context, catalog, run, message)
@@ -151,10 +152,10 @@ def _see_to_retries(
         run = context.instance.get_run_by_id(run_id)
         if run is None:
             continue
-        went_wrong = retry_went_wrong(context.instance, run)
-        if AUTO_RETRY_RUN_ID_TAG in run.tags and not went_wrong:
+        went_wrong = retry_failed_to_start(context.instance, run)
+        if retry_run_id(run) and not went_wrong:
             continue
-        if WILL_RETRY_TAG in run.tags and not will_be_retried(run) and not went_wrong:
+        if not is_undecided(run) and not will_be_retried(run) and not went_wrong:
             _settle_failure(context, catalog, run, _last_failure(context.instance, run_id))
         elif now - datetime.fromisoformat(since) < RETRY_AFTER:
             still[run_id] = since
@@ -187,7 +188,7 @@ def _end_cancelled_runs(context: dg.SensorEvaluationContext, catalog: Catalog) -
             told += 1
             try:
                 context.instance.run_coordinator.cancel_run(run.run_id)
-            except DagsterError as error:
+            except dg.DagsterError as error:
                 # Its code server is gone, perhaps: run monitoring ends it when it does not end by itself.
                 context.log.warning(f"run {run.run_id} could not be told to end: {error}")
     return told

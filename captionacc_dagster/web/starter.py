@@ -26,7 +26,7 @@ from captionacc_dagster.jobs import captions_job, layout_job
 from captionacc_dagster.partitions import VIDEO_PARTITIONS
 from captionacc_dagster.resources.catalog import Catalog, CatalogError, LayoutApproval, VideoRow
 from captionacc_dagster.runs.keys import captions_run_key, layout_run_key
-from captionacc_dagster.runs.tags import RunTags
+from captionacc_dagster.runs.tags import PARTITION, QUEUE_PRIORITY, RUN_KEY, SENSOR_NAME, RunTags
 from captionacc_dagster.sensors.claims import CLAIM_SECONDS, LOOK_AGAIN_SECONDS, Claim, return_claims
 from captionacc_dagster.sensors.layout_approvals import (
     captions_claim,
@@ -43,8 +43,6 @@ from modal_gpu.storage import ObjectStore
 
 _log = logging.getLogger(__name__)
 
-RUN_KEY, SENSOR_NAME, PARTITION = "dagster/run_key", "dagster/sensor_name", "dagster/partition"
-PRIORITY = "dagster/priority"
 _TRIGGER = "webhook"
 #: The tenants with running work are looked up at most once in this time.
 _TAGS_SECONDS = 1.0
@@ -321,4 +319,4 @@ def _first_line(error: Exception) -> str:
 
 
 def _priority(tags: Mapping[str, str]) -> int:
-    return int(tags.get(PRIORITY, "0"))
+    return int(tags.get(QUEUE_PRIORITY, "0"))

@@ -14,6 +14,12 @@ from captionacc_dagster.dagster_internals import forked_runs
 from captionacc_dagster.dagster_internals.forked_runs import RunContext, fork_runs
 from captionacc_dagster.settings import get_settings
 
+
+def at_start() -> None:
+    """Stands for what each run calls first; it is found by its name."""
+    threading.current_thread().name = "started"
+
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="runs are forked on Linux only")
 
 
@@ -28,7 +34,7 @@ def start_run(monkeypatch: pytest.MonkeyPatch):
         return self._mp_ctx.get_start_method() if hasattr(self, "_mp_ctx") else "its own"
 
     monkeypatch.setattr(server.DagsterApiServer, "StartRun", original)
-    assert fork_runs() and fork_runs()
+    assert fork_runs(at_start) and fork_runs(at_start)
     assert preloaded == forked_runs._PRELOADED
     get_settings.cache_clear()
     yield lambda me: server.DagsterApiServer.StartRun(me, None, None)
@@ -53,7 +59,7 @@ def test_a_dagster_that_starts_runs_in_another_way_is_left_alone(start_run):
 
 def test_elsewhere_runs_start_as_dagster_has_it(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert not fork_runs()
+    assert not fork_runs(at_start)
 
 
 def test_the_code_server_is_as_this_dagster_has_it():
@@ -71,10 +77,24 @@ def _a_run(event) -> None:
     event.set()
 
 
+def _put_name(names) -> None:
+    names.put(threading.current_thread().name)
+
+
+@linux
+def test_a_run_first_calls_what_the_platform_gives_it():
+    context = RunContext(at_start)
+    names = context.Queue()
+    process = context.Process(target=_put_name, args=[names])
+    process.start()
+    assert names.get(timeout=60) == "started"
+    process.join(60)
+
+
 @linux
 def test_a_run_that_ends_leaves_nothing_locked():
     """Without the wait for its thread each of these leaves its event locked, and a code server waiting."""
-    context = RunContext()
+    context = RunContext(at_start)
     for _ in range(5):
         event = context.Event()
         process = context.Process(target=_a_run, args=[event])

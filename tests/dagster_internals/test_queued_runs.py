@@ -15,7 +15,7 @@ from dagster._core.remote_origin import (
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from captionacc_dagster.constants import DEFINITIONS_MODULE
+from captionacc_dagster.constants import CODE_LOCATION, DEFINITIONS_MODULE
 from captionacc_dagster.dagster_internals.queued_runs import DagsterRunQueue, RunQueueError
 from captionacc_dagster.definitions import defs
 
@@ -51,7 +51,8 @@ def test_a_run_is_queued_in_the_location_that_the_daemon_used_last(instance: dg.
     assert run.status is dg.DagsterRunStatus.QUEUED
     assert run.tags == {**TAGS, "dagster/code_location": "captionacc"}
     assert run.remote_job_origin.location_name == "captionacc"
-    assert run.job_code_origin.repository_origin.code_pointer.module == DEFINITIONS_MODULE
+    pointer = run.job_code_origin.repository_origin.code_pointer
+    assert (pointer.module, pointer.fn_name) == (DEFINITIONS_MODULE, CODE_LOCATION)
     # The UI draws the run by these, and shows a partition whose run failed by the planned events.
     assert run.job_snapshot_id and run.execution_plan_snapshot_id
     planned = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from captionacc_dagster.definitions import defs
+from captionacc_dagster.definitions import code_location
 from captionacc_dagster.resources.catalog.function_catalog import FunctionCatalog
 from captionacc_dagster.resources.compute import Compute, FannedOutCompute
 from captionacc_dagster.resources.compute.modal_backend import ModalBackend
@@ -23,7 +23,7 @@ from captionacc_dagster.runs import retries
 from captionacc_dagster.sensors import run_outcomes
 from tests.faults import injection
 
-__all__ = ["defs"]
+__all__ = ["code_location"]
 
 #: Sixty in the product.
 LEASE_SECONDS = 4.0

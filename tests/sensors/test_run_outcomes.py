@@ -472,7 +472,7 @@ class TestProcesses:
 
     @pytest.fixture
     def default_launcher(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(run_processes, "DefaultRunLauncher", object)
+        monkeypatch.setattr(dg, "DefaultRunLauncher", object)
 
     GONE = json.dumps({"host": "localhost", "socket": "/nonexistent/captionacc"})
 

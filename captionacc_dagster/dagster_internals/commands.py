@@ -1,0 +1,31 @@
+"""Command lines of Dagster's own processes: how its daemon is started, and how others are recognized.
+
+Dagster offers its daemon only as the script ``dagster-daemon``, whose module is private; the platform starts
+the module, so that it can start code of its own in the same process. A daemon starts its code servers as
+``python -m dagster api grpc``. After a release that changes this, the daemon does not start, or code servers
+and foreign daemons go unrecognized: they outlive the command that started them. ``tests/platform`` and
+``tests/faults`` see both.
+"""
+
+import sys
+from collections.abc import Sequence
+
+#: The daemon's module, for ``python -m``.
+DAEMON_MODULE = "dagster._daemon"
+_CODE_SERVER = ["api", "grpc"]
+
+
+def is_daemon(command: Sequence[str]) -> bool:
+    """Return whether a process with this command line is a daemon, however it was started."""
+    line = " ".join(command)
+    return "dagster-daemon run" in line or f"{DAEMON_MODULE} run" in line
+
+
+def is_code_server(command: Sequence[str]) -> bool:
+    """Return whether a process with this command line is a code server that a daemon started."""
+    return list(command[2:5]) == ["dagster", *_CODE_SERVER]
+
+
+def this_is_a_code_server() -> bool:
+    """Return whether this process is a code server, whoever started it."""
+    return sys.argv[1:3] == _CODE_SERVER
