@@ -1,18 +1,18 @@
 """Write the files of pinned requirements: ``python deploy/lock.py [--upgrade]``, or ``make lock``.
 
-Each requirement is one exact version, for all platforms and Pythons from 3.11 on, with the SHA-256 of each
-of its files on PyPI. What is locked stays, unless pyproject.toml no longer takes it, or with ``--upgrade``.
+Each requirement is one exact version, for all platforms and Python versions from 3.11 on, with the SHA-256 of
+each of its files on PyPI. Locked versions stay, unless pyproject.toml excludes them, or with ``--upgrade``.
 
 ========================================== ==================================================================
 constraints.txt                            the project, its extras and what builds it, without torch
 constraints-torch.txt                      torch as PyPI has it, with CUDA on Linux
 deploy/requirements.txt                    the container image: the extra ``k8s``, without torch
-modal_gpu/deployment/requirements.txt      the Modal image: what ``modal_gpu`` imports
+modal_gpu/deployment/requirements.txt      the Modal image: the imports of ``modal_gpu``
 modal_gpu/deployment/requirements-cuda.txt the same, with OCR on the GPU
 ========================================== ==================================================================
 
-One torch file goes beside constraints.txt: that one, or constraints-torch-cpu.txt, which is kept by hand.
-Needs ``uv``. Only the standard library is imported, so that it runs in an empty environment.
+Install one torch file in addition to constraints.txt: that one, or constraints-torch-cpu.txt, which is
+maintained by hand. Needs ``uv``. Imports only the standard library, so that it runs in an empty environment.
 """
 
 import re
@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-#: Resolved with the project, so that building it takes nothing that is not locked.
+#: Resolved with the project, so that the build uses locked packages only.
 BUILD = ("hatchling", "editables")
 #: torch, and what its builds with CUDA need.
 TORCH = re.compile(r"torch==|(nvidia|cuda)-|triton\b")
@@ -32,7 +32,7 @@ HEADER = "# Made by `make lock`: pip install --require-hashes takes exactly thes
 
 
 def compiled(requirements: Iterable[str], *arguments: str, known: str, upgrade: bool) -> str:
-    """Resolve requirements with uv; ``known`` is an earlier result, whose versions are kept."""
+    """Return requirements resolved by uv; ``known`` is an earlier result, whose versions are kept."""
     with tempfile.TemporaryDirectory() as folder:
         source, output = Path(folder, "requirements.in"), Path(folder, "requirements.txt")
         source.write_text("".join(f"{line}\n" for line in requirements))
@@ -40,7 +40,7 @@ def compiled(requirements: Iterable[str], *arguments: str, known: str, upgrade: 
         subprocess.run(
             [
                 *(sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate"),
-                "--no-strip-extras",  # pip wants the extras of what asks for them too, when it checks hashes.
+                "--no-strip-extras",  # With hashes, pip needs the extras of requirements too.
                 *("--generate-hashes", "--python-version", "3.11", "--output-file", str(output)),
                 *(["--upgrade"] if upgrade else []),
                 *arguments,
@@ -53,15 +53,15 @@ def compiled(requirements: Iterable[str], *arguments: str, known: str, upgrade: 
 
 
 def blocks(text: str) -> list[str]:
-    """Each requirement with the lines of its hashes."""
+    """Return each requirement with the lines of its hashes."""
     return re.findall(r"^[A-Za-z0-9].*(?:\n[ \t]+.*)*\n?", text, re.MULTILINE)
 
 
 def check_cpu_builds(locked: str) -> None:
-    """Exit where the CPU builds, whose sums PyPI does not have, are of another version of torch."""
+    """Exit if the CPU builds, whose hashes PyPI does not have, are of another version of torch."""
     version = re.search(r"^torch==([^\s;]+)", locked, re.MULTILINE).group(1)
     if f"\ntorch=={version}+cpu " not in CPU_BUILDS.read_text():
-        sys.exit(f"{CPU_BUILDS} is not of torch {version}: put in the sums that its first lines tell of")
+        sys.exit(f"{CPU_BUILDS} is not for torch {version}: replace the hashes as its first lines say")
 
 
 def write(file: str, wanted: Iterable[str]) -> None:

@@ -48,7 +48,7 @@ def test_files_of_github_have_its_form(file: str, schema: str, tmp_path: Path):
     assert schema_errors(broken, schema) != []
 
 
-def test_the_workflow_runs_what_a_submission_must_pass():
+def test_the_workflow_runs_what_a_change_must_pass():
     workflow = yaml.safe_load((GITHUB / "workflows" / "ci.yml").read_text())
     (job,) = workflow["jobs"].values()
     runs = [step["run"] for step in job["steps"] if "run" in step]
