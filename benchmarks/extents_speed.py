@@ -1,12 +1,15 @@
 """``python -m benchmarks.extents_speed``: pairs a second of the shipped network, beside a ResNet-50.
 
+The network runs as shipped (ONNX Runtime on a CPU) and on PyTorch.
+
 The ResNet-50 stands for the usual way: each pair is resized to 480 × 48 and judged twice, once in
-each order, by the whole network (random weights: they don't change the time). Both take the same
-strips, preprocessing included, in turns in one run, so that a noisy machine slows both.
+each order, by the whole network (random weights: they don't change the time). All take the same strips,
+preprocessing included, in turns in one run, so that a noisy machine slows all of them.
 """
 
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -17,8 +20,10 @@ import typer
 from torch import Tensor, nn
 
 from benchmarks.extents import strips_of
-from modal_gpu.extents.checkpoint import load_predictor
+from modal_gpu.extents.checkpoint import load_checkpoint, load_predictor, shipped
+from modal_gpu.extents.network_predictor import NetworkPredictor
 from modal_gpu.extents.predictor import StripHints, collect
+from modal_gpu.extents.torch_backend import TorchBackend
 
 
 class _Bottleneck(nn.Module):
@@ -80,34 +85,48 @@ def main(
     line_height: Annotated[float, typer.Option(help="A caption line's, as a share of the strip.")] = 0.4,
     frames: Annotated[int, typer.Option(help="Strips a turn.")] = 600,
     turns: Annotated[int, typer.Option(help="Turns; the median counts.")] = 5,
-    threads: Annotated[int, typer.Option(help="Threads on a CPU.")] = 2,
+    threads: Annotated[int, typer.Option(help="Threads on a CPU.")] = 1,
 ) -> None:
-    """Print both speeds and their ratio."""
+    """Print the speeds, their CPU time and their ratio to the ResNet-50."""
     torch.set_num_threads(threads)
-    predictor = load_predictor(model)
+    predictor = load_predictor(model, threads=threads)
+    device = torch.device(predictor.device)
+    on_torch = NetworkPredictor(TorchBackend(load_checkpoint(model or shipped())[0], str(device)), "", "")
     rng = np.random.default_rng(0)
     strips = rng.integers(16, 236, (frames, height, width), dtype=np.uint8)
     hints = StripHints(line_height)
-    resnet = resnet50(6, 5).eval().to(predictor.device, memory_format=torch.channels_last)
-    few = min(frames, 33) if predictor.device.type == "cpu" else frames
-    speeds: dict[str, list[float]] = {"network": [], "ResNet-50, two orders": []}
+    resnet = resnet50(6, 5).eval().to(device, memory_format=torch.channels_last)
+    few = min(frames, 33) if device.type == "cpu" else frames
+
+    def resnet_pairs() -> int:
+        judged = _resnet_pairs(resnet, strips[:few], 16, device)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return judged
+
+    judges: dict[str, Callable[[], int]] = {
+        "network as shipped": lambda: len(collect(predictor.predict(strips_of(strips), hints)).forward),
+        "network on PyTorch": lambda: len(collect(on_torch.predict(strips_of(strips), hints)).forward),
+        "ResNet-50, two orders": resnet_pairs,
+    }
+    speeds: dict[str, list[float]] = {name: [] for name in judges}
+    processor: dict[str, list[float]] = {name: [] for name in judges}
     with torch.inference_mode():
         for turn in range(turns + 1):
-            started = time.perf_counter()
-            pairs = len(collect(predictor.predict(strips_of(strips), hints)).forward)
-            middle = time.perf_counter()
-            judged = _resnet_pairs(resnet, strips[:few], 16, predictor.device)
-            if predictor.device.type == "cuda":
-                torch.cuda.synchronize()
-            ended = time.perf_counter()
-            if turn:  # the first one warms up
-                speeds["network"].append(pairs / (middle - started))
-                speeds["ResNet-50, two orders"].append(judged / (ended - middle))
-    print(f"{width}×{height} strips, {predictor.device}, {threads} threads, median of {turns} turns (best)")
+            for name, judge in judges.items():
+                started, cpu = time.perf_counter(), time.process_time()
+                pairs = judge()
+                if turn:  # the first one warms up
+                    speeds[name].append(pairs / (time.perf_counter() - started))
+                    processor[name].append(1000 * (time.process_time() - cpu) / pairs)
+    print(f"{width}×{height} strips, {device}, {threads} threads, median of {turns} turns (best)")
+    other = statistics.median(speeds["ResNet-50, two orders"])
     for name, values in speeds.items():
-        print(f"{name}: {statistics.median(values):.0f} pairs a second ({max(values):.0f})")
-    network, other = (statistics.median(values) for values in speeds.values())
-    print(f"ratio: {network / other:.0f}")
+        median = statistics.median(values)
+        print(
+            f"{name}: {median:.0f} pairs a second ({max(values):.0f}), "
+            f"{statistics.median(processor[name]):.2f} ms of CPU a pair, ratio {median / other:.1f}"
+        )
 
 
 if __name__ == "__main__":

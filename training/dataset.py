@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from modal_gpu.extents.network_predictor import FEWEST_SAMPLES, REFERENCE_STRIPS
+from modal_gpu.extents.batches import FEWEST_SAMPLES, REFERENCE_STRIPS
 from modal_gpu.extents.predictor import FractionBox, Observation, StripHints
 from modal_gpu.extents.working_scale import (
     LINE_HEIGHT,

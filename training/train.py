@@ -20,9 +20,9 @@ from torch import Tensor, distributed
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from modal_gpu.extents.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from modal_gpu.extents.checkpoint import Checkpoint, export, load_checkpoint, save_checkpoint
+from modal_gpu.extents.freed_memory import keep_freed_memory
 from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings, Outputs, folded
-from modal_gpu.extents.network_predictor import keep_freed_memory
 from modal_gpu.extents.working_scale import LINE_HEIGHT
 from training.batches import Batch, Clips, batches
 from training.clip import LONG_FRAMES
@@ -293,11 +293,12 @@ def mean_of(one: ExtentsNetwork, other: ExtentsNetwork) -> ExtentsNetwork:
 
 
 def finish(trainer: Trainer, validation: list[Path], version: str, models: Path, command: str) -> Checkpoint:
-    """Calibrate the best weights, write them and their card into ``models``."""
+    """Calibrate the best weights; write them, their ONNX graph and their card into ``models``."""
     network = trainer.best_network()
     calibrate(network, judge_clips(network, validation, trainer.device))
     judged = judge_clips(network, validation, trainer.device)
     checkpoint = save_checkpoint(network, version, models)
+    export(checkpoint.path)
     card = {
         "version": version,
         "sha256": checkpoint.sha256,

@@ -17,7 +17,7 @@ from captionacc_dagster.platform.homes import make_home
 from modal_gpu.deployment.models import FolderModels, ModelStore, VolumeModels, add_model, verify_models
 from modal_gpu.deployment.settings import MODEL_VOLUME, modal_settings
 from modal_gpu.errors import CaptionAccError, ConfigurationError, RemoteUnavailableError
-from modal_gpu.extents.checkpoint import Checkpoint, CheckpointError
+from modal_gpu.extents.checkpoint import Checkpoint, CheckpointError, is_graph_name
 
 model_app = typer.Typer(help="Store, list and verify models of the extents network.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
@@ -54,7 +54,7 @@ def upload(
 def list_models(modal: OnModal = None, folder: Folder = None) -> None:
     """List the stored models."""
     with _store(modal, folder) as store:
-        models = store.list()
+        models = [model for model in store.list() if not is_graph_name(model.name)]
         table = Table(box=None, pad_edge=False)
         for heading in ("model", "size", "stored (UTC)"):
             table.add_column(heading)

@@ -34,8 +34,8 @@ PACKAGES = (
     "tenacity",
     "torch",
 )
-#: Beside the code, these go into the image: the shipped model.
-DATA_SUFFIXES = (".safetensors", ".json")
+#: Beside the code, these go into the image: the shipped model, for CUDA and for CPUs.
+DATA_SUFFIXES = (".safetensors", ".onnx", ".json")
 #: The locked packages are all there is: nothing is resolved, nothing built, nothing without its hash.
 INSTALL_OPTIONS = "--require-hashes --no-deps --only-binary :all:"
 

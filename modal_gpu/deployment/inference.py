@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from modal_gpu.extents.checkpoint import has_cuda
 from modal_gpu.extents.predictor import StripHints, collect
 
 if TYPE_CHECKING:
@@ -46,23 +47,27 @@ def made_strips(count: int) -> Iterator[MadeStrip]:
         yield MadeStrip(index, luma)
 
 
-def measure_inference(predictor: "NetworkPredictor", pairs: int = 2048) -> dict[str, Any]:
-    """GPU, CUDA, and pairs a second of ``predictor``, the first batch not counted."""
+def _gpu() -> Any:
+    """Return CUDA's properties of the GPU."""
     import torch
 
+    return torch.cuda.get_device_properties(0)
+
+
+def measure_inference(predictor: "NetworkPredictor", pairs: int = 2048) -> dict[str, Any]:
+    """GPU, CUDA, and pairs a second of ``predictor``, the first batch not counted."""
     hints = StripHints(line_height=0.45)
     collect(predictor.predict(made_strips(64), hints))
     strips = list(made_strips(pairs + 1))
     start = time.monotonic()
     predictions = collect(predictor.predict(strips, hints))
     seconds = time.monotonic() - start
-    has_cuda = torch.cuda.is_available()
-    gpu = torch.cuda.get_device_properties(0) if has_cuda else None
+    gpu = _gpu() if has_cuda() else None
     return {
         "gpu": gpu.name if gpu else "no GPU",
         "gpu_memory_gib": round(gpu.total_memory / 2**30, 1) if gpu else 0.0,
-        "cuda_available": has_cuda,
-        "device": str(predictor.device),
+        "cuda_available": gpu is not None,
+        "device": predictor.device,
         "pairs": len(predictions.forward),
         "pairs_a_second": round(len(predictions.forward) / seconds, 1),
         "model_version": predictor.model_version,

@@ -1,7 +1,7 @@
 """Model files kept for the functions: on Modal's volume, or in a folder with the same layout.
 
-``checkpoints/{version}_{sha256[:8]}.safetensors``. Names follow from content, so that a file is never
-overwritten by another one and can always be verified.
+``checkpoints/{version}_{sha256[:8]}.safetensors``, and for CPUs the ONNX graph of each beside it. Names
+follow from content, so that a file is never overwritten by another one and can always be verified.
 """
 
 import hashlib
@@ -19,10 +19,14 @@ from modal_gpu.deployment.settings import MODEL_NAME
 from modal_gpu.extents.checkpoint import (
     Checkpoint,
     CheckpointError,
+    export,
+    is_graph_name,
+    is_installed,
     load_checkpoint,
     save_checkpoint,
     shipped,
     verify,
+    verify_graph,
 )
 
 #: Folder of the model files.
@@ -131,15 +135,18 @@ def add_model(store: ModelStore, file: Path, version: str) -> tuple[Checkpoint, 
     """Keep a trained network under its version and hash; also whether it was not there before.
 
     ``file`` is safetensors, or ``.pt``: a state dictionary of the shipped model's layer sizes, or one under
-    ``model`` beside the network's ``settings``. It is loaded into the network first, so that nothing
-    unusable is kept. Raises :class:`CheckpointError`.
+    ``model`` beside the network's ``settings``. It is exported as an ONNX graph first, so that nothing
+    unusable is kept, and the graph is kept beside it. Raises :class:`CheckpointError`.
     """
     with tempfile.TemporaryDirectory(prefix="captionacc-model-") as folder:
         checkpoint = named_checkpoint(file, version, Path(folder))
-        load_checkpoint(checkpoint.path)
-        is_new = checkpoint.path.name not in {model.name for model in store.list()}
-        if is_new:
-            store.write(checkpoint.path)
+        graph = export(checkpoint.path)
+        stored = {model.name for model in store.list()}
+        is_new = checkpoint.path.name not in stored
+        # The graph first: a checkpoint that is there has its graph.
+        for path in (graph.path, checkpoint.path):
+            if path.name not in stored:
+                store.write(path)
     return checkpoint, is_new
 
 
@@ -203,7 +210,7 @@ def verify_models(store: ModelStore, names: Iterable[str] = ()) -> list[Verdict]
 
 
 def _verdict(store: ModelStore, name: str) -> Verdict:
-    if _NAME.fullmatch(name) is None:
+    if _NAME.fullmatch(name) is None and not is_graph_name(name):
         return Verdict(name, "", "is not named version_sha256.safetensors")
     with tempfile.TemporaryDirectory(prefix="captionacc-model-") as folder:
         path = Path(folder) / name
@@ -211,14 +218,16 @@ def _verdict(store: ModelStore, name: str) -> Verdict:
             with path.open("wb") as file:
                 for piece in store.read(name):
                     file.write(piece)
-            checkpoint = verify(path)
+            sha256 = verify_graph(path).sha256 if is_graph_name(name) else verify(path).sha256
         except CheckpointError as error:
             return Verdict(name, "", str(error))
+        if is_graph_name(name) or not is_installed("torch"):
+            return Verdict(name, sha256, "")
         try:
             load_checkpoint(path)
         except CheckpointError as error:
-            return Verdict(name, checkpoint.sha256, str(error))
-    return Verdict(name, checkpoint.sha256, "")
+            return Verdict(name, sha256, str(error))
+    return Verdict(name, sha256, "")
 
 
 def resolve_model(chosen: str, root: Path) -> Path | None:
@@ -230,7 +239,8 @@ def resolve_model(chosen: str, root: Path) -> Path | None:
         return None
     path = Path(chosen).expanduser() if "/" in chosen else root / CHECKPOINTS / chosen
     if not path.is_file():
-        there = ", ".join(model.name for model in FolderModels(root).list()) or "none"
+        models = [model.name for model in FolderModels(root).list() if not is_graph_name(model.name)]
+        there = ", ".join(models) or "none"
         raise CheckpointError(
             f"EXTENTS_MODEL={chosen} is not at {path} (there: {there}): `captionacc model upload` it"
         )

@@ -58,7 +58,9 @@ def shipped_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> checkpoint
     """A small untrained network in the place of the shipped model."""
     folder = tmp_path / "shipped"
     monkeypatch.setattr(checkpoint, "MODELS", folder)
-    return checkpoint.save_checkpoint(tiny_network(), "made-1", folder)
+    made = checkpoint.save_checkpoint(tiny_network(), "made-1", folder)
+    checkpoint.export(made.path)
+    return made
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ from tests.deploy.locks import Pin, read_pins
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PACKAGE = Path(modal_gpu.__file__).parent
-#: Put there by Modal itself.
-NOT_IN_THE_IMAGE = {"modal"}
+#: Put there by Modal itself; and what exports a model, where it is uploaded from.
+NOT_IN_THE_IMAGE = {"modal", "onnx"}
 
 
 def imported() -> set[str]:
@@ -141,5 +141,5 @@ def _needs(pin: Pin, environment: dict[str, str]) -> Iterator[str]:
 def test_the_code_and_the_shipped_model_go_along_and_nothing_else():
     files = [path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     kept = {path.suffix for path in files if not is_left_out(path)}
-    assert {".py", ".safetensors"} <= kept <= {".py", ".safetensors", ".json"}
+    assert {".py", ".safetensors", ".onnx"} <= kept <= {".py", ".safetensors", ".onnx", ".json"}
     assert is_left_out(PACKAGE / "extents" / "models" / "README.md")

@@ -19,7 +19,12 @@ from captionacc_dagster import cli as command_line
 from captionacc_dagster.cli.app import console
 from captionacc_dagster.settings import get_settings
 from modal_gpu.deployment.models import FolderModels, VolumeModels, add_model, resolve_model, verify_models
-from modal_gpu.extents.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from modal_gpu.extents.checkpoint import (
+    CheckpointError,
+    is_graph_name,
+    load_checkpoint,
+    save_checkpoint,
+)
 from modal_gpu.functions.settings import ComputeSettings
 from tests.modal_gpu.deployment.conftest import TINY, tiny_network
 
@@ -132,7 +137,7 @@ def test_a_model_is_kept_listed_and_verified(run: Run, place, volume: Volume, tr
     code, said = run("model", "list", *place)
     assert code == 0 and "1 models" in said and name in said
     code, said = run("model", "verify", *place)
-    assert code == 0 and f"✓ {name}: sha256 {digest}" in said
+    assert code == 0 and f"✓ {name}: sha256 {digest}" in said and said.count("✓") == 2
 
     damage(read()[:-1] + b"!")
     code, said = run("model", "verify", *place)
@@ -158,7 +163,9 @@ def test_a_pt_file_becomes_safetensors(tmp_path: Path, shipped_model, form: str)
     torch.save({"settings": asdict(TINY), "model": state} if form == "with settings" else state, file)
     store = FolderModels(tmp_path / "models")
     checkpoint, is_new = add_model(store, file, "extents-9")
-    assert is_new and [model.name for model in store.list()] == [checkpoint.path.name]
+    graphs = [model.name for model in store.list() if is_graph_name(model.name)]
+    assert is_new and len(graphs) == 1 and graphs[0].startswith(f"{checkpoint.path.stem}.")
+    assert {model.name for model in store.list()} == {checkpoint.path.name, *graphs}
     loaded, _ = load_checkpoint(tmp_path / "models" / "checkpoints" / checkpoint.path.name)
     assert all(torch.equal(loaded.state_dict()[name], value) for name, value in state.items())
 
@@ -220,10 +227,10 @@ def test_without_options_the_folder_follows_the_home_and_the_volume_modal_enable
 ):
     upload = ("model", "upload", "--checkpoint", trained, "--model-version", "m-1")
     assert "folder" in run(*upload)[1]
-    assert len(list((tmp_path / "home" / "models" / "checkpoints").iterdir())) == 1 and not volume.files
+    assert len(list((tmp_path / "home" / "models" / "checkpoints").iterdir())) == 2 and not volume.files
     monkeypatch.setenv("MODAL_ENABLED", "true")
     assert "Modal volume boundary-models" in run(*upload)[1]
-    assert len(volume.files) == 1
+    assert len(volume.files) == 2
     assert "no Modal" not in run("model", "list", "--local")[1]
     code, said = run("model", "list", "--modal", "--folder", tmp_path)
     assert code == 1 and "not both" in said

@@ -8,7 +8,16 @@ import torch
 
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.extents import checkpoint
-from modal_gpu.extents.checkpoint import CheckpointError, load_checkpoint, load_predictor, save_checkpoint
+from modal_gpu.extents.checkpoint import (
+    CheckpointError,
+    export,
+    graphs_of,
+    load_checkpoint,
+    load_predictor,
+    save_checkpoint,
+    shipped,
+    verify_graph,
+)
 from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings
 
 SMALL = NetworkSettings(stem=4, width=8, blocks=1, compared=4, head=4, temporal=8)
@@ -24,6 +33,7 @@ def test_a_stored_network_is_read_back_with_its_version_and_hash(stored):
     network, read = load_checkpoint(stored.path)
     assert (read.version, read.sha256) == ("test-1", stored.sha256)
     assert network.settings == SMALL
+    export(stored.path)
     predictor = load_predictor(stored.path, device="cpu")
     assert predictor.model_version == "test-1" and predictor.model_sha256 == stored.sha256
 
@@ -68,8 +78,71 @@ def test_weights_of_another_network_are_refused(stored, tmp_path):
             load_checkpoint(path)
 
 
-def test_the_definitions_load_without_torch():
-    code = "import captionacc_dagster.definitions, sys; assert 'torch' not in sys.modules"
+def test_an_export_is_the_same_to_the_byte_and_replaces_an_earlier_one(stored):
+    first = export(stored.path)
+    earlier = first.path.with_name(first.path.name.replace(first.sha256[:8], "0" * 8))
+    earlier.write_bytes(b"an earlier version of the exporter")
+    again = export(stored.path)
+    assert again == first and graphs_of(stored.path) == [first.path]
+    assert verify_graph(first.path) == first
+
+
+def test_a_checkpoint_without_its_graph_names_the_command_that_makes_it(stored):
+    with pytest.raises(CheckpointError, match=r"training\.export"):
+        load_predictor(stored.path, device="cpu")
+
+
+def test_a_damaged_graph_and_the_graph_of_another_checkpoint_are_refused(stored):
+    graph = export(stored.path)
+    data = bytearray(graph.path.read_bytes())
+    data[-1] ^= 1
+    graph.path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_predictor(stored.path, device="cpu")
+    graph.path.unlink()
+    (other,) = graphs_of(shipped())
+    wrong = f"{stored.path.stem}.{verify_graph(other).sha256[:8]}.onnx"
+    stored.path.with_name(wrong).write_bytes(other.read_bytes())
+    with pytest.raises(CheckpointError, match="not exported from"):
+        load_predictor(stored.path, device="cpu")
+
+
+def test_a_file_that_is_no_graph_is_refused(stored):
+    import hashlib
+
+    data = b"no graph"
+    name = f"{stored.path.stem}.{hashlib.sha256(data).hexdigest()[:8]}.onnx"
+    stored.path.with_name(name).write_bytes(data)
+    with pytest.raises(CheckpointError, match="does not hold"):
+        load_predictor(stored.path, device="cpu")
+
+
+def test_the_shipped_graph_is_what_the_shipped_checkpoint_exports_to(tmp_path):
+    (graph,) = graphs_of(shipped())
+    assert export(shipped(), tmp_path).path.name == graph.name
+    assert graph.stat().st_size < 5_000_000
+
+
+def test_a_cpu_judges_without_pytorch_and_says_what_needs_it(tmp_path):
+    """Both hold in an environment where torch cannot be imported."""
+    code = """
+import sys
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "onnx"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, NoTorch())
+sys.modules["torch"] = None
+import captionacc_dagster.definitions
+from modal_gpu.extents.checkpoint import CheckpointError, load_checkpoint, load_predictor, shipped
+assert load_predictor().device == "cpu"
+try:
+    load_checkpoint(shipped())
+except CheckpointError as error:
+    assert "captionacc-dagster[training]" in str(error)
+else:
+    raise AssertionError("torch was found")
+"""
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

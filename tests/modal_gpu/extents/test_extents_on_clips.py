@@ -4,13 +4,17 @@ import re
 from fractions import Fraction
 
 import av
+import numpy as np
 import pytest
 from rendered_strips import Strip
 
 from modal_gpu.captions.merging import boundary_seconds
+from modal_gpu.extents.checkpoint import load_checkpoint, load_predictor, shipped
 from modal_gpu.extents.decoder import STROKES, decode
+from modal_gpu.extents.network_predictor import NetworkPredictor
 from modal_gpu.extents.predictor import StripHints, collect
 from modal_gpu.extents.strokes import StrokePredictor
+from modal_gpu.extents.torch_backend import TorchBackend
 
 LEFT, TOP, RIGHT, BOTTOM = 80, 540, 1200, 700
 
@@ -50,3 +54,17 @@ def test_the_ends_of_captions_on_real_footage_are_found(data_dir, name, seconds)
     assert len(extents) <= 2 * len(captions)
     missed = [edge for caption in captions for edge in caption if min(abs(edge - e) for e in edges) > 0.1]
     assert len(missed) <= 0.04 * 2 * len(captions), missed
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "seconds"), [("en90", 25), ("zh80", 25)])
+def test_onnx_runtime_and_pytorch_find_the_same_captions(data_dir, name, seconds):
+    frames = list(strips(data_dir / "clips" / f"{name}.mp4", seconds))
+    layout = StripHints(line_height=0.25, anchor_type="center", anchor_position=0.5)
+    on_torch = NetworkPredictor(TorchBackend(load_checkpoint(shipped())[0]), "torch", "")
+    expected, found = (
+        collect(predictor.predict(frames, layout)) for predictor in (on_torch, load_predictor(device="cpu"))
+    )
+    np.testing.assert_allclose(found.forward, expected.forward, atol=1e-3)
+    ranges = [[(extent.start, extent.end) for extent in decode(result)] for result in (found, expected)]
+    assert ranges[0] == ranges[1] and len(ranges[0]) > 5

@@ -1,4 +1,4 @@
-"""The learned predictor: its protocol, its shapes, and what its answers may depend on."""
+"""The trained predictor on both backends: its protocol, its shapes, and what its results depend on."""
 
 from dataclasses import replace
 
@@ -10,9 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from rendered_strips import Strip, hints, render
 
+from modal_gpu.extents.batches import BATCH, BLOCK, FEWEST_SAMPLES
+from modal_gpu.extents.checkpoint import export, load_checkpoint, load_predictor, save_checkpoint, shipped
+from modal_gpu.extents.decoder import decode
 from modal_gpu.extents.network import HALO, REACH, ExtentsNetwork, NetworkSettings, folded, fused
-from modal_gpu.extents.network_predictor import BATCH, BLOCK, FEWEST_SAMPLES, NetworkPredictor
+from modal_gpu.extents.network_predictor import NetworkPredictor
 from modal_gpu.extents.predictor import Observation, SampledStrip, StripHints, collect
+from modal_gpu.extents.torch_backend import TorchBackend
 from modal_gpu.extents.working_scale import (
     LINE_HEIGHT,
     MULTIPLE,
@@ -39,8 +43,19 @@ def network(seed: int = 0) -> ExtentsNetwork:
     return made.eval()
 
 
-def predictor() -> NetworkPredictor:
-    return NetworkPredictor(network(), "test-1", "0" * 64, device="cpu")
+@pytest.fixture(scope="module")
+def onnx_predictor(tmp_path_factory):
+    stored = save_checkpoint(network(), "test-1", tmp_path_factory.mktemp("models"))
+    export(stored.path)
+    return load_predictor(stored.path, device="cpu")
+
+
+@pytest.fixture(params=["onnx", "torch"])
+def predictor(request):
+    """The same network on each backend."""
+    if request.param == "onnx":
+        return request.getfixturevalue("onnx_predictor")
+    return NetworkPredictor(TorchBackend(network()), "test-1", "0" * 64)
 
 
 @pytest.fixture(autouse=True)
@@ -62,8 +77,8 @@ def layout():
     return hints(CAPTIONS, 100)
 
 
-def test_batches_follow_each_other_and_cover_every_frame(strips, layout):
-    batches = list(predictor().predict(iter(strips), layout))
+def test_batches_follow_each_other_and_cover_every_frame(predictor, strips, layout):
+    batches = list(predictor.predict(iter(strips), layout))
     assert len(batches) > 1
     result = collect(batches)
     assert result.presence.shape == (100,) and result.forward.shape == (99, 5)
@@ -72,12 +87,12 @@ def test_batches_follow_each_other_and_cover_every_frame(strips, layout):
     np.testing.assert_allclose(result.forward.sum(axis=1), 1, atol=1e-5)
 
 
-def test_the_same_strips_give_the_same_answers(strips, layout):
-    first, second = (collect(predictor().predict(iter(strips), layout)) for _ in range(2))
+def test_the_same_strips_give_the_same_answers(predictor, strips, layout):
+    first, second = (collect(predictor.predict(iter(strips), layout)) for _ in range(2))
     np.testing.assert_array_equal(first.forward, second.forward)
 
 
-def test_batches_give_what_the_whole_network_gives(strips, layout):
+def test_batches_give_what_the_whole_network_gives(predictor, strips, layout):
     """Split into batches with their neighbours' features beside them, nothing is lost at the borders."""
     made = network()
     size = working_size(*strips[0].luma.shape, layout.line_height)
@@ -87,7 +102,7 @@ def test_batches_give_what_the_whole_network_gives(strips, layout):
     planes = torch.from_numpy(hint_planes(size, layout))[None]
     with torch.inference_mode():
         whole = made(torch.from_numpy(np.stack(working))[None], torch.from_numpy(reference)[None], planes)
-    result = list(predictor().predict(iter(strips), layout))
+    result = list(predictor.predict(iter(strips), layout))
     presence, same = (np.concatenate([getattr(b, name) for b in result]) for name in ("presence", "same"))
     np.testing.assert_allclose(presence, whole.presence[0].sigmoid().numpy(), atol=1e-4)
     np.testing.assert_allclose(same, whole.same[0].sigmoid().numpy(), atol=1e-4)
@@ -126,27 +141,43 @@ def long_video():
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, BLOCK), (BLOCK, 2 * BLOCK), (2 * BLOCK, 2 * BLOCK + 70)])
-def test_a_part_with_its_margin_is_judged_as_in_the_whole_video(long_video, start, stop):
+def test_a_part_with_its_margin_is_judged_as_in_the_whole_video(predictor, long_video, start, stop):
     frames, layout = long_video
-    whole = collect(predictor().predict(iter(frames), layout))
+    whole = collect(predictor.predict(iter(frames), layout))
     first = max(0, start - NetworkPredictor.margin)
     last = min(len(frames), stop + NetworkPredictor.margin)
-    batches = list(predictor().predict(iter(frames[first:last]), layout, first_index=first))
+    batches = list(predictor.predict(iter(frames[first:last]), layout, first_index=first))
     presence = np.concatenate([batch.presence for batch in batches])[start - first : stop - first]
     np.testing.assert_array_equal(presence, whole.presence[start:stop])
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_folding_batch_normalisation_keeps_the_answers(device):
-    """What is folded for a GPU computes on a CPU too, by convolutions that both have."""
+def test_folding_batch_normalisation_keeps_the_answers():
     made = network()
     strips, reference = torch.randint(16, 235, (1, 20, 32, 64)), torch.randint(16, 235, (1, 32, 64))
     planes = torch.zeros(1, 4, 8, 16)
     with torch.inference_mode():
         before = made(strips, reference, planes)
-        after = fused(made, torch.device(device))(strips, reference, planes)
+        after = fused(made)(strips, reference, planes)
     torch.testing.assert_close(after.same, before.same, atol=1e-3, rtol=1e-3)
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded(made).modules())
+
+
+def test_threads_do_not_change_the_result_of_onnx_runtime(strips, layout):
+    one, two = (collect(load_predictor(device="cpu", threads=n).predict(strips, layout)) for n in (1, 2))
+    np.testing.assert_array_equal(one.forward, two.forward)
+    np.testing.assert_array_equal(one.presence, two.presence)
+
+
+@pytest.mark.parametrize("count", [3, 100])
+def test_the_shipped_graph_agrees_with_the_shipped_checkpoint(strips, layout, count):
+    loaded, _ = load_checkpoint(shipped())
+    on_torch = collect(NetworkPredictor(TorchBackend(loaded), "t", "0").predict(strips[:count], layout))
+    on_onnx = collect(load_predictor(device="cpu").predict(strips[:count], layout))
+    np.testing.assert_allclose(on_onnx.presence, on_torch.presence, atol=1e-3)
+    np.testing.assert_allclose(on_onnx.forward, on_torch.forward, atol=1e-3)
+    assert decode(on_onnx) == [
+        replace(extent, confidence=pytest.approx(extent.confidence, abs=1e-3)) for extent in decode(on_torch)
+    ]
 
 
 def test_mixed_precision_changes_logits_a_little_and_keeps_them_and_gradients_in_float32():
@@ -175,12 +206,12 @@ def test_a_folded_network_can_be_trained_further_and_folded_again():
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, REACH, BATCH, BATCH + 1, 3 * BATCH])
-def test_videos_of_any_length_are_judged(strips, layout, count):
-    result = collect(predictor().predict(iter(strips[:count]), layout))
+def test_videos_of_any_length_are_judged(predictor, strips, layout, count):
+    result = collect(predictor.predict(iter(strips[:count]), layout))
     assert result.frame_count == count
 
 
-def test_with_stored_strips_a_batch_is_judged_once_two_more_were_read(long_video):
+def test_with_stored_strips_a_batch_is_judged_once_two_more_were_read(predictor, long_video):
     frames, layout = long_video
     read = 0
 
@@ -190,23 +221,23 @@ def test_with_stored_strips_a_batch_is_judged_once_two_more_were_read(long_video
             read += 1
             yield strip
 
-    next(predictor().predict(counted(), layout))
+    next(predictor.predict(counted(), layout))
     assert read <= 3 * BATCH
 
 
-def test_a_part_can_only_begin_with_a_batch_and_needs_stored_strips(long_video):
+def test_a_part_can_only_begin_with_a_batch_and_needs_stored_strips(predictor, long_video):
     frames, layout = long_video
     with pytest.raises(ValueError, match="multiple"):
-        list(predictor().predict(iter(frames[40:]), layout, first_index=40))
+        list(predictor.predict(iter(frames[40:]), layout, first_index=40))
     with pytest.raises(ValueError, match="whole"):
-        list(predictor().predict(iter(frames[32:]), replace(layout, samples=()), first_index=32))
+        list(predictor.predict(iter(frames[32:]), replace(layout, samples=()), first_index=32))
 
 
-def test_a_missing_index_and_a_changed_size_are_refused(strips, layout):
+def test_a_missing_index_and_a_changed_size_are_refused(predictor, strips, layout):
     with pytest.raises(ValueError, match="expected"):
-        list(predictor().predict(iter([strips[0], strips[2]]), layout))
+        list(predictor.predict(iter([strips[0], strips[2]]), layout))
     with pytest.raises(ValueError, match="before"):
-        list(predictor().predict(iter([strips[0], Strip(1, strips[1].luma[:, :-8])]), layout))
+        list(predictor.predict(iter([strips[0], Strip(1, strips[1].luma[:, :-8])]), layout))
 
 
 def test_one_caption_line_has_the_same_height_in_every_video():

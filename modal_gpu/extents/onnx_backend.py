@@ -1,0 +1,94 @@
+"""The extents network on ONNX Runtime, for CPUs: the graph that :mod:`~modal_gpu.extents.onnx_export` writes.
+
+One thread is the default. A second one saves little time and spends much while it waits for the first,
+and decoders and encoders want the other cores.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from modal_gpu.extents.freed_memory import keep_freed_memory
+from modal_gpu.extents.network_predictor import Neighbours
+from modal_gpu.extents.predictor import FloatArray
+from modal_gpu.extents.working_scale import Image
+
+#: ONNX Runtime's levels begin at 0, verbose; at 3 it logs errors only.
+_ERRORS = 3
+
+
+@dataclass(frozen=True)
+class _Features:
+    """A batch's features: of each frame alone, and those that frames are compared by; (n, channels, h, w)."""
+
+    alone: FloatArray
+    compared: FloatArray
+
+
+class OnnxBackend:
+    """A :class:`~modal_gpu.extents.network_predictor.NetworkBackend` on ONNX Runtime, in float32.
+
+    It is deterministic, whatever the number of threads.
+    """
+
+    device = "cpu"
+
+    def __init__(self, graph: bytes, *, threads: int = 1) -> None:
+        """``graph`` is a serialized model. Raises ONNX Runtime's own errors for anything else."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        # Threads without work sleep: spinning, they take the cores of decoders and of other runs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = _ERRORS
+        keep_freed_memory()
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self._halo, self._reach = int(self.metadata["halo"]), int(self.metadata["reach"])
+
+    def encode(self, strips: Image, reference: Image) -> _Features:
+        """Return the features of strips (n, H, W) beside a reference picture (H, W)."""
+        alone, compared = self._run(
+            ["alone", "compared"], {"encode.strips": strips, "encode.reference": reference[None]}
+        )
+        return _Features(alone, compared)
+
+    def pooled(self, features: Neighbours[_Features], planes: FloatArray) -> FloatArray:
+        """Return pooled values (n, channels)."""
+        batch, before, after = features.batch, features.before, features.after
+        compared = Neighbours(
+            None if before is None else before.compared,
+            batch.compared,
+            None if after is None else after.compared,
+        )
+        alone = batch.alone[:1] if before is None else before.alone[-1:]
+        (pooled,) = self._run(
+            ["pooled"],
+            {
+                "maps.alone": np.concatenate([alone, batch.alone]),
+                "maps.compared": _together(compared, self._halo + 1, self._halo),
+                "maps.hints": planes[None],
+                "maps.start": np.array(before is None),
+            },
+        )
+        return pooled
+
+    def judged(self, pooled: Neighbours[FloatArray]) -> FloatArray:
+        """Return presence and same-text probabilities (2, n)."""
+        together = _together(pooled, self._reach, self._reach)
+        (probabilities,) = self._run(["probabilities"], {"judge.pooled": together})
+        return probabilities
+
+    def _run(self, outputs: list[str], inputs: dict[str, NDArray[np.generic]]) -> list[FloatArray]:
+        results: list[FloatArray] = self._session.run(outputs, inputs)
+        return results
+
+
+def _together(parts: Neighbours[FloatArray], before: int, after: int) -> FloatArray:
+    """Join a batch with ``before`` and ``after`` values beside it; the ends stand in for missing ones."""
+    sooner = parts.batch[:0] if parts.before is None else parts.before[-before:]
+    later = parts.batch[:0] if parts.after is None else parts.after[:after]
+    first = parts.batch[:1].repeat(before - len(sooner), axis=0)
+    last = (later if len(later) else parts.batch)[-1:].repeat(after - len(later), axis=0)
+    return np.concatenate([first, sooner, parts.batch, later, last])
