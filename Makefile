@@ -6,6 +6,8 @@
 #   make test-system  the tests that need something besides Python; fails if it is missing
 #   make fuzz         damage 1,000 media files and 5,000 databases, and read them
 #   make faults       kill, cut off and restart the platform's processes, and watch it recover
+# After a change in supabase/schemas:
+#   make migration NAME=add_zones  write the next migration
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -17,7 +19,7 @@ LOCKED := --require-hashes --no-deps --only-binary :all:
 # With bytecode, each of Dagster's processes starts in half the time.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test coverage test-system fuzz faults dev lint format lock clean
+.PHONY: demo migration test coverage test-system fuzz faults dev lint format lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/captionacc demo
@@ -52,6 +54,10 @@ fuzz: $(INSTALLED)
 # Not in parallel: each test runs a complete platform, and some measure time.
 faults: $(INSTALLED)
 	$(BIN)/python -m pytest -m faults $(PYTEST_ARGS)
+
+# Fails where a person has to complete the file; what is missing is printed.
+migration: $(INSTALLED)
+	$(BIN)/python -m schema_migrations $(NAME)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -27,6 +27,7 @@ atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 pytest_plugins = [
     "tests.catalog_fixtures",
+    "tests.schema_fixtures",
     "tests.line_fixtures",
     "tests.storage_fixtures",
     "tests.faults.table",

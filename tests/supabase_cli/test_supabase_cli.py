@@ -1,15 +1,20 @@
 """Contract: ``supabase db push`` and ``captionacc migrate`` make one catalogue and keep one record."""
 
+import shutil
+from pathlib import Path
+
+import psycopg
 import pytest
 
+from captionacc_dagster.resources.catalog.former_migrations import former_versions
 from captionacc_dagster.resources.catalog.migrations import (
     load_migrations,
     migrate,
+    migrations_directory,
     pending_migrations,
     write_migrations,
 )
-from tests.resources.catalog.schema_dump import dumped
-from tests.supabase_cli.conftest import Project
+from schema_migrations.dump import dumped
 
 pytestmark = pytest.mark.system("supabase-cli")
 
@@ -25,13 +30,12 @@ def names(schema: str) -> list[str]:
     return [migration.file_name for migration in load_migrations(schema=schema)]
 
 
-def half_written(project: Project, schema: str) -> int:
-    """The first half of the files in the project's folder, as an earlier release had them."""
-    write_migrations(project.migrations, schema)
-    half = len(names(schema)) // 2
-    for name in names(schema)[half:]:
-        (project.migrations / name).unlink()
-    return half
+@pytest.fixture
+def later(tmp_path: Path) -> Path:
+    """The migrations of a later release: one more."""
+    folder = Path(shutil.copytree(migrations_directory(), tmp_path / "later"))
+    (folder / "29980101000000_later.sql").write_text("create table captionacc.later (id integer);\n")
+    return folder
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
@@ -57,22 +61,44 @@ def test_what_was_migrated_is_not_pushed_again(project, empty_dsn, schema):
 
 @pytest.mark.parametrize("schema", SCHEMAS)
 @pytest.mark.parametrize("cli_first", [True, False], ids=["cli first", "migrate first"])
-def test_either_goes_on_where_the_other_stopped(
-    project, empty_dsn, postgres_dsn, tmp_path, schema, cli_first
-):
-    half = half_written(project, schema)
+def test_either_goes_on_where_the_other_stopped(project, empty_dsn, later, schema, cli_first):
+    added = [migration.file_name for migration in load_migrations(later, schema)][len(names(schema)) :]
     if cli_first:
-        assert project.push() == names(schema)[:half]
-        assert migrate(empty_dsn, schema=schema) == names(schema)[half:]
-    else:
-        earlier = tmp_path / "earlier"
-        write_migrations(earlier)
-        for name in names("captionacc")[half:]:
-            (earlier / name).unlink()
-        assert migrate(empty_dsn, schema=schema, directory=earlier) == names(schema)[:half]
         write_migrations(project.migrations, schema)
-        assert project.push() == names(schema)[half:]
-    assert dumped(empty_dsn, schema) == dumped(postgres_dsn, "captionacc")
+        assert project.push() == names(schema)
+        assert migrate(empty_dsn, schema=schema, directory=later) == added
+        write_migrations(project.migrations, schema, directory=later)
+    else:
+        assert migrate(empty_dsn, schema=schema) == names(schema)
+        write_migrations(project.migrations, schema, directory=later)
+        assert project.push() == added
+    assert pending_migrations(empty_dsn, schema=schema, directory=later) == []
+    assert project.push() == []
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_what_the_cli_pushed_is_what_the_schema_files_describe(project, empty_dsn, schema_files_dsn, schema):
+    with psycopg.connect(empty_dsn) as connection:
+        connection.execute("create publication supabase_realtime")
+    write_migrations(project.migrations, schema)
+    assert project.push() == names(schema)
+    assert dumped(empty_dsn, schema) == dumped(schema_files_dsn, "captionacc")
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_a_former_database_is_pushed_to_after_it_was_migrated(project, empty_dsn, schema):
+    migrate(empty_dsn, schema=schema)
+    with psycopg.connect(empty_dsn) as connection:
+        connection.execute(
+            "truncate supabase_migrations.schema_migrations, supabase_migrations.captionacc_checksums"
+        )
+        connection.cursor().executemany(
+            "insert into supabase_migrations.schema_migrations (version, name) values (%s, 'old')",
+            [(version,) for version in former_versions(schema)],
+        )
+    assert migrate(empty_dsn, schema=schema) == []
+    write_migrations(project.migrations, schema)
+    assert project.push() == []
 
 
 def test_a_web_apps_own_migrations_and_several_schemas_share_one_record(project, empty_dsn):

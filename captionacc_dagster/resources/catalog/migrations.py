@@ -1,9 +1,9 @@
-"""Applies ``supabase/migrations`` to any PostgreSQL, recorded as the Supabase CLI records them.
+"""Applies ``supabase/migrations`` to any PostgreSQL and records them as the Supabase CLI does.
 
-The CLI and this module agree on ``supabase_migrations.schema_migrations``, so either can go on
-where the other stopped. The checksums of the files are kept beside it: a file that changed after
-it was applied would leave two databases of one version with different contents. A database may hold
-catalogues in several schemas, and a web app's own migrations: each is judged by its own records.
+The CLI and this module share ``supabase_migrations.schema_migrations``, so either can continue
+where the other stopped. The checksums of the files are kept in a table of their own: a file that changed
+after it was applied would leave two databases of one version with different contents. A database may hold
+catalogues in several schemas and a web app's own migrations; each schema is judged by its own records.
 """
 
 import hashlib
@@ -15,12 +15,17 @@ from pathlib import Path
 import psycopg
 
 from captionacc_dagster.constants import DEFAULT_SCHEMA
+from captionacc_dagster.resources.catalog.former_migrations import (
+    BASELINE,
+    IncompleteFormerError,
+    replace_former,
+)
 from captionacc_dagster.resources.catalog.postgres_errors import connect, plain_reason
 from captionacc_dagster.resources.catalog.schema_names import rendered, schema_version, version_suffix
 from modal_gpu.errors import CaptionAccError
 
 _FILE_NAME = re.compile(r"(\d+)_(.*)\.sql")
-#: Any constant will do; it must only be the same for all who migrate one database.
+#: Any constant will do, if all processes that migrate one database use the same.
 _ADVISORY_LOCK = 0x43415054494F4E
 _BOOKKEEPING = """
 create schema if not exists supabase_migrations;
@@ -36,22 +41,26 @@ alter table supabase_migrations.captionacc_checksums
 
 
 class MigrationError(CaptionAccError):
-    """A migration failed, or the database and the files do not fit; nothing of it was applied."""
+    """A migration failed, or the database does not match the files; nothing of the migration was applied."""
 
 
 class MigrationChangedError(MigrationError):
-    """A file differs from what was applied under its name."""
+    """A file has changed since it was applied."""
 
 
 class DatabaseTooNewError(MigrationError):
     """The database has migrations that this version of the code does not know."""
 
 
+class FormerDatabaseError(MigrationError):
+    """The database is older than the baseline and cannot be brought to it."""
+
+
 @dataclass(frozen=True)
 class Migration:
-    """One file: ``version`` is the digits before the first underscore, ``name`` what follows.
+    """One file: ``version`` is the digits before the first underscore, ``name`` the rest of its name.
 
-    ``text`` is what is applied to the schema, ``source`` the file that it was made from.
+    ``text`` is the SQL for the schema, ``source`` the file's own text, for ``captionacc``.
     """
 
     version: str
@@ -65,11 +74,11 @@ class Migration:
 
     @property
     def sha256(self) -> str:
-        """Of the source: how another schema's name is put in may change."""
+        """Checksum of the source: the way in which another schema's name is put in may change."""
         return hashlib.sha256(self.source.encode()).hexdigest()
 
     def in_schema(self, schema: str) -> "Migration":
-        """The same step for a catalogue in another schema."""
+        """Return the same migration for a catalogue in another schema."""
         if schema == DEFAULT_SCHEMA:
             return self
         version, name = schema_version(self.version, schema), f"{schema}_{self.name}"
@@ -77,7 +86,7 @@ class Migration:
 
 
 def migrations_directory() -> Path:
-    """The checkout's ``supabase/migrations``, or the copy inside an installed package."""
+    """Return the checkout's ``supabase/migrations``, or the copy inside an installed package."""
     package = Path(str(resources.files("captionacc_dagster")))
     for candidate in (package.parent / "supabase" / "migrations", package / "_migrations"):
         if candidate.is_dir():
@@ -86,9 +95,9 @@ def migrations_directory() -> Path:
 
 
 def load_migrations(directory: Path | None = None, schema: str = DEFAULT_SCHEMA) -> list[Migration]:
-    """All migrations of a folder in order, for a schema.
+    """Load all migrations of a folder for a schema, ordered by version.
 
-    Raises :class:`MigrationError` for two of one version, and for a name that no schema of ours can have.
+    Raises :class:`MigrationError` for an empty folder, two files of one version, and a refused schema name.
     """
     directory = directory or migrations_directory()
     found: dict[str, Migration] = {}
@@ -96,7 +105,7 @@ def load_migrations(directory: Path | None = None, schema: str = DEFAULT_SCHEMA)
         match = _FILE_NAME.fullmatch(path.name)
         if match is None:
             raise MigrationError(f"{path}: a migration is named <timestamp>_<name>.sql")
-        # Universal newlines: a checkout on Windows must have the same checksums.
+        # Universal newlines: a checkout on Windows has the same checksums.
         text = path.read_text(encoding="utf-8")
         migration = Migration(match[1], match[2], text, text)
         if other := found.get(migration.version):
@@ -111,16 +120,18 @@ def load_migrations(directory: Path | None = None, schema: str = DEFAULT_SCHEMA)
         raise MigrationError(str(error)) from None
 
 
-def write_migrations(folder: Path, schema: str = DEFAULT_SCHEMA) -> list[Path]:
-    """Write a schema's migrations into a folder for ``supabase db push``; gives the files that are new.
+def write_migrations(
+    folder: Path, schema: str = DEFAULT_SCHEMA, *, directory: Path | None = None
+) -> list[Path]:
+    """Write a schema's migrations into a folder for ``supabase db push`` and return the files that are new.
 
-    Raises :class:`MigrationError` when a file of the same name has other contents; then nothing is written.
+    Raises :class:`MigrationError` when a file of the same name has other contents, before it writes any.
     """
-    files = {folder / migration.file_name: migration.text for migration in load_migrations(schema=schema)}
+    files = {folder / migration.file_name: migration.text for migration in load_migrations(directory, schema)}
     present = {path: path.read_text(encoding="utf-8") for path in files if path.exists()}
     for path, text in present.items():
         if text != files[path]:
-            raise MigrationError(f"{path} is there with other contents: move it away, then write again")
+            raise MigrationError(f"{path} has other contents: move it away, then write again")
     folder.mkdir(parents=True, exist_ok=True)
     new = [path for path in files if path not in present]
     for path in new:
@@ -129,10 +140,11 @@ def write_migrations(folder: Path, schema: str = DEFAULT_SCHEMA) -> list[Path]:
 
 
 def migrate(dsn: str, *, schema: str = DEFAULT_SCHEMA, directory: Path | None = None) -> list[str]:
-    """Bring a schema of a database up to date; gives the names of the files that were applied, in order.
+    """Bring a schema of a database up to date and return the names of the applied files, in order.
 
-    Idempotent. Each file is one transaction with its record; callers that come meanwhile wait.
-    A missing file of an older date than the newest applied one is applied too.
+    Idempotent. Each file and its record are one transaction; concurrent callers wait for each other.
+    A missing file is applied even if it is older than the newest applied one. A database of the migrations
+    before the baseline gets the baseline's record, and its texts of functions and comments.
 
     Raises :class:`MigrationError` (and its subclasses), and ``CatalogUnavailableError``.
     """
@@ -157,13 +169,14 @@ def migrate(dsn: str, *, schema: str = DEFAULT_SCHEMA, directory: Path | None = 
 
 
 def pending_migrations(dsn: str, *, schema: str = DEFAULT_SCHEMA, directory: Path | None = None) -> list[str]:
-    """Names of the files that :func:`migrate` would apply; changes nothing."""
+    """Return the names of the files that :func:`migrate` would apply or record; changes nothing."""
     migrations = load_migrations(directory, schema)
     with connect(dsn) as connection:
-        (table,) = connection.execute(
-            "select to_regclass('supabase_migrations.schema_migrations')"
+        found = connection.execute(
+            "select from pg_catalog.pg_tables"
+            " where schemaname = 'supabase_migrations' and tablename = 'schema_migrations'"
         ).fetchone()
-        done = set() if table is None else _applied(connection)
+        done = set() if found is None else _applied(connection)
     return [migration.file_name for migration in migrations if migration.version not in done]
 
 
@@ -177,20 +190,20 @@ def _pending(connection: psycopg.Connection, migrations: list[Migration], schema
         with connection.transaction():
             connection.execute(_BOOKKEEPING)
     except psycopg.Error as error:
-        raise MigrationError(f"the record of migrations cannot be made: {plain_reason(error)}") from None
+        raise MigrationError(f"the record of migrations cannot be created: {plain_reason(error)}") from None
+    _replace_former(connection, migrations, schema)
     applied = _applied(connection)
-    checksums = dict(
-        connection.execute(
-            "select version, sha256 from supabase_migrations.captionacc_checksums where schema_name = %s",
-            [schema],
-        )
+    recorded = connection.execute(
+        "select version, sha256 from supabase_migrations.captionacc_checksums where schema_name = %s",
+        [schema],
     )
+    checksums: dict[str, str] = dict(recorded)
     _check_not_too_new(applied, set(checksums), migrations, schema)
     for migration in migrations:
         if migration.version not in applied:
             continue
         if migration.version not in checksums:
-            # The Supabase CLI applied it, which keeps no checksum.
+            # Applied by the Supabase CLI, which keeps no checksums.
             _record_checksum(connection, migration, schema)
         elif checksums[migration.version] != migration.sha256:
             raise MigrationChangedError(
@@ -200,13 +213,35 @@ def _pending(connection: psycopg.Connection, migrations: list[Migration], schema
     return [migration for migration in migrations if migration.version not in applied]
 
 
+def _replace_former(connection: psycopg.Connection, migrations: list[Migration], schema: str) -> None:
+    """Turn a database of the migrations before the baseline into one of the baseline."""
+    baseline = next((step for step in migrations if step.version[:12] == BASELINE[:12]), None)
+    applied = _applied(connection)
+    if baseline is None or baseline.version in applied:
+        return
+    try:
+        with connection.transaction():
+            if replace_former(connection, baseline.text, schema, applied):
+                _record(connection, baseline, schema)
+    except IncompleteFormerError as error:
+        raise FormerDatabaseError(
+            f"the schema {schema} is too old to be upgraded: {error}; start with an empty database (for the "
+            "embedded one, move CAPTIONACC_HOME away), or migrate it with the release that made it first"
+        ) from None
+    except psycopg.Error as error:
+        raise FormerDatabaseError(
+            f"the schema {schema} cannot be brought to {baseline.file_name}: {plain_reason(error)}; nothing "
+            "of it was changed"
+        ) from None
+
+
 def _check_not_too_new(
     applied: set[str], recorded: set[str], migrations: list[Migration], schema: str
 ) -> None:
-    """Raise for a version of this schema that the files do not reach.
+    """Raise for an applied version of this schema that is newer than all files.
 
-    The Supabase CLI's record alone does not say whose ``captionacc``'s versions are: a web app's own
-    migrations are of the same form, and none of ours.
+    For ``captionacc`` only versions with a checksum count: a web app's own migrations look the same in the
+    Supabase CLI's record.
     """
     ours = recorded & applied
     if schema != DEFAULT_SCHEMA:
@@ -225,21 +260,24 @@ def _check_not_too_new(
 def _apply(connection: psycopg.Connection, migration: Migration, schema: str) -> None:
     try:
         with connection.transaction():
-            # Without parameters psycopg sends the whole file at once, statements and all.
-            connection.execute(migration.text)
+            # Without parameters psycopg sends the file at once, with all of its statements.
+            connection.execute(migration.text.encode())
             # A file that sets its search path must not change where the next one lands.
             connection.execute("reset search_path")
-            connection.execute(
-                "insert into supabase_migrations.schema_migrations (version, name, statements)"
-                " values (%s, %s, %s)",
-                [migration.version, migration.name, [migration.text]],
-            )
-            _record_checksum(connection, migration, schema)
+            _record(connection, migration, schema)
     except psycopg.Error as error:
         line = _line(error, migration)
         raise MigrationError(
             f"{migration.file_name}{line}: {plain_reason(error)}; nothing of it was applied"
         ) from None
+
+
+def _record(connection: psycopg.Connection, migration: Migration, schema: str) -> None:
+    connection.execute(
+        "insert into supabase_migrations.schema_migrations (version, name, statements) values (%s, %s, %s)",
+        [migration.version, migration.name, [migration.text]],
+    )
+    _record_checksum(connection, migration, schema)
 
 
 def _record_checksum(connection: psycopg.Connection, migration: Migration, schema: str) -> None:

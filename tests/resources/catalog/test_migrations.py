@@ -1,4 +1,4 @@
-"""Contract: migrations are ordered, applied once, whole or not at all, and recorded as the CLI does."""
+"""Contract: migrations are ordered, applied once, in full or not at all, and recorded as the CLI does."""
 
 import os
 import shutil
@@ -10,8 +10,15 @@ import psycopg
 import pytest
 
 from captionacc_dagster.resources.catalog import CatalogError, CatalogUnavailableError
+from captionacc_dagster.resources.catalog.former_migrations import (
+    BASELINE,
+    FORMER,
+    former_versions,
+    repeatable_statements,
+)
 from captionacc_dagster.resources.catalog.migrations import (
     DatabaseTooNewError,
+    FormerDatabaseError,
     MigrationChangedError,
     MigrationError,
     load_migrations,
@@ -20,6 +27,7 @@ from captionacc_dagster.resources.catalog.migrations import (
     pending_migrations,
 )
 from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
+from schema_migrations.dump import dumped
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SHIPPED = [migration.file_name for migration in load_migrations()]
@@ -35,6 +43,17 @@ def catalog(postgres_catalog: PostgresCatalog) -> PostgresCatalog:
 def folder(tmp_path: Path) -> Path:
     """A copy of the shipped files, to be changed."""
     return Path(shutil.copytree(migrations_directory(), tmp_path / "migrations"))
+
+
+#: What later releases may bring.
+LATER = [
+    ("29990101000000_future.sql", "create table captionacc.future ();"),
+    ("29990102000000_future_name.sql", "alter table captionacc.future add column name text;"),
+    (
+        "29990103000000_future_view.sql",
+        "create view captionacc.futures as select name from captionacc.future;",
+    ),
+]
 
 
 def query(dsn: str, text: str) -> list[tuple]:
@@ -59,15 +78,15 @@ def test_the_record_is_the_supabase_clis(empty_dsn):
     assert [statements for _, _, statements in rows] == [[migration.text] for migration in load_migrations()]
 
 
-@pytest.mark.parametrize("steps", range(1, len(SHIPPED)))
-def test_a_database_of_an_earlier_step_gets_the_rest(empty_dsn, folder, steps):
-    later = SHIPPED[steps:]
-    for name in later:
-        (folder / name).rename(folder / f"{name}.later")
-    assert migrate(empty_dsn, directory=folder) == SHIPPED[:steps]
-    for name in later:
-        (folder / f"{name}.later").rename(folder / name)
-    assert migrate(empty_dsn, directory=folder) == later
+@pytest.mark.parametrize("steps", range(len(LATER)))
+def test_a_database_of_an_earlier_release_gets_the_rest(empty_dsn, folder, steps):
+    for name, text in LATER[:steps]:
+        (folder / name).write_text(text)
+    names = [name for name, _ in LATER]
+    assert migrate(empty_dsn, directory=folder) == SHIPPED + names[:steps]
+    for name, text in LATER[steps:]:
+        (folder / name).write_text(text)
+    assert migrate(empty_dsn, directory=folder) == names[steps:]
 
 
 def test_a_database_that_the_supabase_cli_migrated_is_up_to_date(empty_dsn):
@@ -80,17 +99,17 @@ def test_a_database_that_the_supabase_cli_migrated_is_up_to_date(empty_dsn):
 
 def test_a_changed_file_is_reported_by_name_but_not_other_line_endings(empty_dsn, folder):
     migrate(empty_dsn, directory=folder)
-    file = folder / SHIPPED[1]
+    file = folder / SHIPPED[0]
     file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
     assert migrate(empty_dsn, directory=folder) == []
     file.write_text(file.read_text() + "\n-- another thought\n")
-    with pytest.raises(MigrationChangedError, match=SHIPPED[1]):
+    with pytest.raises(MigrationChangedError, match=SHIPPED[0]):
         migrate(empty_dsn, directory=folder)
 
 
 def test_a_database_newer_than_the_code_is_refused(empty_dsn, folder):
-    newer = folder / "29990101000000_future.sql"
-    newer.write_text("create table captionacc.future ()")
+    name, text = LATER[0]
+    (folder / name).write_text(text)
     migrate(empty_dsn, directory=folder)
     with pytest.raises(DatabaseTooNewError, match="29990101000000"):
         migrate(empty_dsn)
@@ -106,7 +125,7 @@ def test_a_failing_file_leaves_nothing_and_says_where(empty_dsn, folder):
     assert migrate(empty_dsn, directory=folder) == [broken.name]
 
 
-@pytest.mark.parametrize("name", ["no_number.sql", "20261121080000_again.sql"])
+@pytest.mark.parametrize("name", ["no_number.sql", f"{BASELINE}_again.sql"])
 def test_files_with_unusable_names_are_refused(folder, name):
     (folder / name).write_text("select 1")
     with pytest.raises(MigrationError):
@@ -245,26 +264,79 @@ class TestConnecting:
         assert done.stdout.strip() == "[]"
 
 
-class TestUpgradeInTheField:
-    def test_videos_of_the_first_version_count_towards_quotas_after_it(self, empty_dsn, folder):
-        later = SHIPPED[3:]
-        for name in later:
-            (folder / name).rename(folder / f"{name}.later")
-        migrate(empty_dsn, directory=folder)
-        tenant = "22222222-2222-4222-8222-222222222222"
-        with psycopg.connect(empty_dsn) as connection:
-            connection.execute("select captionacc.ensure_tenant(%s, 'old')", [tenant])
-            for number in range(3):
-                video = f"33333333-3333-4333-8333-33333333333{number}"
+class TestFormerDatabases:
+    """Databases of the migrations before the baseline, such as embedded homes of the last version."""
+
+    TENANT = "22222222-2222-4222-8222-222222222222"
+
+    def make_former(self, dsn: str, schema: str, versions: set[str]) -> None:
+        """Make a database as the former migrations left it: their records, and some older texts."""
+        migrate(dsn, schema=schema)
+        with psycopg.connect(dsn) as connection:
+            for table in ("schema_migrations", "captionacc_checksums"):
+                connection.execute(f"delete from supabase_migrations.{table}")
+            for version in sorted(versions):
                 connection.execute(
-                    "select captionacc.register_video(%s, %s, %s, 100, 'a.mp4')",
-                    [tenant, video, f"{tenant}/{video}.mp4"],
+                    "insert into supabase_migrations.schema_migrations (version, name) values (%s, 'old')",
+                    [version],
                 )
-            connection.execute("select captionacc.claim_new_videos(2)")
-        for name in later:
-            (folder / f"{name}.later").rename(folder / name)
-        migrate(empty_dsn, directory=folder)
-        assert query(empty_dsn, "select accepted_video_count, accepted_bytes from captionacc.tenants") == [
-            (2, 200)
+                connection.execute(
+                    "insert into supabase_migrations.captionacc_checksums (version, sha256, schema_name)"
+                    " values (%s, '', %s)",
+                    [version, schema],
+                )
+            connection.execute(
+                f"create or replace function {schema}._usd(p_amount numeric) returns text"
+                f" language sql immutable set search_path = {schema}, pg_temp as $$ select 'older' $$"
+            )
+            connection.execute(f"comment on table {schema}.videos is 'an older comment'")
+            connection.execute(f"select {schema}.ensure_tenant(%s, 'kept')", [self.TENANT])
+
+    @pytest.mark.parametrize("schema", ["captionacc", "captionacc_production"])
+    def test_one_of_the_last_version_becomes_one_of_the_baseline_and_keeps_its_rows(
+        self, empty_dsn, postgres_dsn, schema
+    ):
+        self.make_former(empty_dsn, schema, former_versions(schema))
+        assert migrate(empty_dsn, schema=schema) == []
+        assert dumped(empty_dsn, schema) == dumped(postgres_dsn, "captionacc")
+        assert query(empty_dsn, f"select name from {schema}.tenants") == [("kept",)]
+        versions = [(migration.version,) for migration in load_migrations(schema=schema)]
+        for table in ("schema_migrations", "captionacc_checksums"):
+            assert query(empty_dsn, f"select version from supabase_migrations.{table}") == versions
+        assert migrate(empty_dsn, schema=schema) == []
+
+    def test_one_older_than_the_last_version_is_refused_with_what_to_do(self, empty_dsn):
+        self.make_former(empty_dsn, "captionacc", set(FORMER[:-1]))
+        before = dumped(empty_dsn, "captionacc")
+        with pytest.raises(FormerDatabaseError, match=r"20 of the 21 .*CAPTIONACC_HOME"):
+            migrate(empty_dsn)
+        assert dumped(empty_dsn, "captionacc") == before
+
+    def test_one_that_cannot_be_brought_to_the_baseline_stays_as_it_is(self, empty_dsn):
+        self.make_former(empty_dsn, "captionacc", set(FORMER))
+        with psycopg.connect(empty_dsn) as connection:
+            connection.execute("drop view captionacc.demo_videos")
+        before = dumped(empty_dsn, "captionacc")
+        with pytest.raises(FormerDatabaseError, match=r"demo_videos.*nothing of it was changed"):
+            migrate(empty_dsn)
+        assert dumped(empty_dsn, "captionacc") == before
+
+    def test_another_schema_beside_a_former_one_is_migrated_as_usual(self, empty_dsn):
+        self.make_former(empty_dsn, "captionacc", set(FORMER))
+        assert len(migrate(empty_dsn, schema="captionacc_production")) == len(SHIPPED)
+        assert migrate(empty_dsn) == []
+
+    def test_statements_that_may_be_repeated_end_where_they_end(self):
+        text = """-- a file; it's the first
+create table captionacc.t (a text default ';');
+-- lead
+create or replace function captionacc.f() returns text language sql as $$ select ';' -- it's; so
+$$;
+comment on function captionacc.f() is 'it''s; this';
+create index i on captionacc.t (a);
+"""
+        assert [statement.replace("\n", " ") for statement in repeatable_statements(text)] == [
+            "create or replace function captionacc.f() returns text language sql"
+            " as $$ select ';' -- it's; so $$;",
+            "comment on function captionacc.f() is 'it''s; this';",
         ]
-        assert query(empty_dsn, "select count(*) from captionacc.claim_new_videos(10)") == [(1,)]

@@ -1,6 +1,7 @@
 """Contract: the catalogue lives in a schema of any name, and several live in one database."""
 
 import re
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from captionacc_dagster.resources.catalog.migrations import (
     MigrationError,
     load_migrations,
     migrate,
+    migrations_directory,
     pending_migrations,
     write_migrations,
 )
@@ -25,9 +27,9 @@ from captionacc_dagster.resources.catalog.schema_names import rendered, work_cha
 from captionacc_dagster.resources.catalog.supabase import SupabaseCatalog
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.web.listeners import PostgresListener
+from schema_migrations.dump import dumped
 from tests.postgrest.server import PostgrestServer, make_key
 from tests.resources.catalog.conftest import Videos
-from tests.resources.catalog.schema_dump import dumped
 
 #: As the web app names it, a reserved word, letters and a sign that need quotes, the longest.
 NAMES = ["captionacc_production", "order", "Caption-Acc", "s" * 63]
@@ -207,19 +209,20 @@ class TestRecords:
         assert len(migrate(empty_dsn, schema=PRODUCTION)) == len(load_migrations())
 
     def test_written_files_are_those_that_are_applied_and_others_stay(self, tmp_path):
-        folder = tmp_path / "supabase" / "migrations"
-        written = write_migrations(folder, PRODUCTION)
-        assert [path.name for path in written] == [m.file_name for m in load_migrations(schema=PRODUCTION)]
-        assert [m.text for m in load_migrations(folder)] == [
-            m.text for m in load_migrations(schema=PRODUCTION)
-        ]
+        folder, shipped = tmp_path / "supabase" / "migrations", tmp_path / "shipped"
+        shutil.copytree(migrations_directory(), shipped)
+        (shipped / "29990101000000_future.sql").write_text("create table captionacc.future ();")
+        written = write_migrations(folder, PRODUCTION, directory=shipped)
+        migrations = load_migrations(shipped, PRODUCTION)
+        assert [path.name for path in written] == [migration.file_name for migration in migrations]
+        assert [m.text for m in load_migrations(folder)] == [migration.text for migration in migrations]
         assert len(write_migrations(folder)) == len(load_migrations())
         written[-1].unlink()
-        assert write_migrations(folder, PRODUCTION) == written[-1:]
+        assert write_migrations(folder, PRODUCTION, directory=shipped) == written[-1:]
         written[0].write_text("select 1")
         written[1].unlink()
-        with pytest.raises(MigrationError, match=f"{written[0].name} is there with other contents"):
-            write_migrations(folder, PRODUCTION)
+        with pytest.raises(MigrationError, match=f"{written[0].name} has other contents"):
+            write_migrations(folder, PRODUCTION, directory=shipped)
         assert not written[1].exists()
 
 

@@ -1,0 +1,1 @@
+"""A developer's tool: writes the next migration from what changed in ``supabase/schemas``."""

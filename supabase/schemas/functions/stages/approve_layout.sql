@@ -1,0 +1,29 @@
+create or replace function captionacc.approve_layout(p_video_id uuid, p_approved_by text, p_crop_region jsonb default null)
+returns captionacc.videos
+language plpgsql
+set search_path = captionacc, pg_temp
+as $$
+declare
+    video videos := _locked_video(p_video_id);
+    region jsonb := coalesce(p_crop_region, video.proposed_crop_region);
+begin
+    perform _check_text(p_approved_by, 'who approves');
+    if video.layout_status not in ('annotate', 'done') then
+        raise exception 'the layout of video % cannot be approved in state %', p_video_id, video.layout_status
+            using errcode = 'CA002';
+    end if;
+    if region is null then
+        raise exception 'no caption band was found in video %, so there is no crop region to approve', p_video_id
+            using errcode = 'CA003', hint = 'Give one.';
+    end if;
+    perform _check_crop_region(region);
+    -- The same region again is a second click, not a reason to process everything anew.
+    if video.layout_status = 'done' and video.crop_region = region then
+        return video;
+    end if;
+    return _approve_layout(p_video_id, p_approved_by, region);
+end
+$$;
+comment on function captionacc.approve_layout(uuid, text, jsonb) is
+    'Accept a crop region (null: the proposed one). A region that differs from the approved one gets a new '
+    'crop_region_version, displaces the runs on boundaries and text and sends both stages back to wait.';

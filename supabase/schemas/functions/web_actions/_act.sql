@@ -1,0 +1,48 @@
+create or replace function captionacc._act(p_action text, p_video_id uuid, p_arguments jsonb) returns jsonb
+language plpgsql
+set search_path = captionacc, pg_temp
+as $$
+declare
+    answer jsonb := coalesce(_refused_caller(p_action, p_video_id), _over_limit(p_action));
+    caller text := auth.uid()::text;
+    video videos;
+    reason text;
+    hint text;
+begin
+    if answer is not null then
+        return answer;
+    end if;
+    begin
+        case p_action
+            when 'approve_layout' then
+                video := approve_layout(p_video_id, caller, nullif(p_arguments -> 'crop_region', 'null'));
+                update videos
+                set disable_age_boosting = coalesce((p_arguments ->> 'disable_age_boosting')::boolean, false)
+                where id = p_video_id returning * into video;
+            when 'request_caption_ocr' then
+                answer := jsonb_build_object('request', to_jsonb(request_caption_ocr(p_video_id,
+                    case when jsonb_typeof(p_arguments -> 'caption_ids') = 'array' then
+                        array(select value::bigint from jsonb_array_elements_text(p_arguments -> 'caption_ids'))
+                    end, caller)));
+            when 'complete_review' then
+                video := complete_review(p_video_id, p_arguments ->> 'stage');
+            when 'retry' then
+                video := retry_stage(p_video_id, p_arguments ->> 'stage');
+            when 'cancel' then
+                video := cancel_stage(p_video_id, p_arguments ->> 'stage', caller);
+        end case;
+    exception
+        when others then
+            if sqlstate not like 'CA%' then
+                raise;
+            end if;
+            get stacked diagnostics reason = message_text, hint = pg_exception_hint;
+            return _refused(p_action, p_video_id, sqlstate, reason, hint, 'refused_by_state');
+    end;
+    perform _audit(p_action, 'allowed', '', p_video_id, p_arguments);
+    if video.id is null then
+        select * into video from videos where id = p_video_id;
+    end if;
+    return jsonb_build_object('ok', true, 'video', to_jsonb(video)) || coalesce(answer, '{}');
+end
+$$;

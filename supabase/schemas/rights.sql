@@ -1,0 +1,46 @@
+-- Who may read and call what, beyond the default privileges of the service role (schema.sql).
+
+grant select on
+    captionacc.access_tiers,
+    captionacc.backfill_videos,
+    captionacc.backfills,
+    captionacc.caption_frame_extents_inference_rejections,
+    captionacc.caption_frame_extents_inference_runs,
+    captionacc.caption_ocr_requests,
+    captionacc.compute_calls,
+    captionacc.cost_reservations,
+    captionacc.cropped_frames_versions,
+    captionacc.run_cancellations,
+    captionacc.security_audit_log,
+    captionacc.stage_outcomes,
+    captionacc.tenants,
+    captionacc.usage_metrics,
+    captionacc.user_profiles,
+    captionacc.videos
+to authenticated;
+-- All but the token: whoever knows it can renew and release the lock.
+grant select (
+    video_id, database_name, tenant_id, server_version, lock_owner, lock_type, locked_at, lock_expires_at,
+    created_at, updated_at
+) on captionacc.video_database_state to authenticated;
+grant select on captionacc.demo_videos, captionacc.demo_cropped_frames_versions to anon, authenticated;
+grant select (time_spans) on captionacc.videos to anon;
+
+-- The log only grows: upkeep removes what is old, as the functions' owner.
+revoke update, delete, truncate on captionacc.security_audit_log from service_role;
+
+revoke execute on all functions in schema captionacc from public;
+-- The policies call these with the reader's rights.
+grant execute on function
+    captionacc.current_tenant_id(),
+    captionacc.is_tenant_owner(),
+    captionacc.is_platform_admin()
+to anon, authenticated;
+grant execute on function
+    captionacc.app_approve_layout(uuid, jsonb, boolean),
+    captionacc.app_request_caption_ocr(uuid, bigint[]),
+    captionacc.app_complete_review(uuid, text),
+    captionacc.app_retry(uuid, text),
+    captionacc.app_cancel(uuid, text),
+    captionacc.app_acknowledge_rejection(uuid)
+to authenticated;

@@ -1,0 +1,20 @@
+-- Demo videos, which everybody may see: the columns that describe them, without tenant, uploader, key or run.
+-- The views run with their owner's rights, since their readers have none on the tables. A policy could not
+-- choose columns. `offset 0` makes them read-only, even where somebody grants all on all tables to everybody.
+
+create view captionacc.demo_videos with (security_barrier) as
+    select id, display_path, size_bytes, created_at, updated_at, duration_seconds, width, height, frame_count,
+        layout_status, crop_region, crop_region_version, boundaries_status, current_cropped_frames_version,
+        caption_count, text_status, text_caption_count
+    from captionacc.videos
+    where is_demo and deleted_at is null
+    offset 0;
+comment on view captionacc.demo_videos is 'What everybody may know of the videos that everybody may look at.';
+create view captionacc.demo_cropped_frames_versions with (security_barrier) as
+    select c.video_id, c.version, c.crop_region, c.crop_region_version, c.frame_rate, c.status, c.chunk_count,
+        c.total_frames
+    from captionacc.cropped_frames_versions c
+    join captionacc.videos v on v.id = c.video_id
+    where v.is_demo and v.deleted_at is null and c.status = 'active'
+    offset 0;
+comment on view captionacc.demo_cropped_frames_versions is 'The cropped frames of demo_videos.';
