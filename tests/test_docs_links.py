@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_arrows import FLOORS
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = sorted(
     str(page.relative_to(REPOSITORY))
@@ -108,6 +110,19 @@ def test_the_readme_leads_to_every_page():
         waiting += [(page.parent / link).resolve() for link in links if "://" not in link]
     templates = {page for page in PAGES if page.startswith(".github/")}
     assert set(PAGES) - templates <= {str(page.relative_to(REPOSITORY)) for page in seen}
+
+
+def test_the_architecture_page_has_the_floors_that_the_imports_keep():
+    page = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = re.search(r"^\| floor .*?\n\n", page, re.DOTALL | re.MULTILINE)
+    assert table is not None
+    rows: dict[str, int] = {}
+    for number, row in enumerate(table.group().splitlines()):
+        for room in re.findall(r"\]\(\.\./captionacc_dagster/(\w+)(?:\.py)?\)", row):
+            rows[room] = number
+    rooms = [room for floor in FLOORS for room in floor if room != "__init__"]
+    assert set(rows) == set(rooms)
+    assert [rows[room] for room in rooms] == sorted(rows.values())
 
 
 def test_what_does_not_exist_is_noticed(tmp_path: Path):
