@@ -51,8 +51,7 @@ class CannedCompute:
         for prefix in (self._template.full_frames_prefix, self._template.thumbnails_prefix):
             for info in self._bucket.list(prefix):
                 self._copy(info.key, keys)
-        for key in (self._template.raw_ocr_db, self._template.layout_db):
-            self._copy(key, keys)
+        self._copy(self._template.raw_ocr_db, keys)
         result = from_wire(ExtractResult, self._results["extract"])
         return replace(
             result,

@@ -6,17 +6,17 @@ from typing import Any
 import dagster as dg
 
 from captionacc_dagster.assets import previews
-from captionacc_dagster.assets.costs import call_metadata, record_processing, spending
+from captionacc_dagster.assets.costs import Spending, call_metadata, record_processing, spending
 from captionacc_dagster.assets.external import OWNERS, source_video
 from captionacc_dagster.assets.layout_picture import layout_picture
 from captionacc_dagster.assets.stage import working_on
 from captionacc_dagster.costs.estimates import VideoWork
 from captionacc_dagster.partitions import videos
-from captionacc_dagster.resources.catalog import Catalog, LayoutOutcome, Lease, VideoRow, WrongStateError
+from captionacc_dagster.resources.catalog import Catalog, LayoutOutcome, VideoRow, WrongStateError
 from captionacc_dagster.resources.compute import Compute
 from captionacc_dagster.runs.progress import log_steps
-from modal_gpu.contracts import ExtractRequest, ExtractResult, Progress
-from modal_gpu.databases.layout import LayoutFile, read_layout
+from modal_gpu.contracts import ExtractOutput, ExtractRequest, ExtractResult
+from modal_gpu.databases.layout import LayoutFile
 from modal_gpu.databases.raw_ocr import read_raw_ocr
 from modal_gpu.frame_index import full_frame_indices
 from modal_gpu.functions.layout import rebuild_layout
@@ -30,9 +30,16 @@ FRAMES_VERSION = "1"
 OCR_VERSION = "rapidocr-3-ppocrv6-1"
 LAYOUT_VERSION = "1"
 
+FUNCTION = "extract_frames_and_ocr"
+#: Outputs of the compute call. The layout is made here, from raw-ocr.db.
+OUTPUTS: tuple[ExtractOutput, ...] = ("full_frames", "raw_ocr_db")
+#: How long publishing waits for the lock of layout.db. The expensive work is done by then, and a further
+#: try would repeat it where results of calls are not stored.
+LOCK_SECONDS = 300
+
 
 @dg.multi_asset(
-    name="extract_frames_and_ocr",
+    name=FUNCTION,
     can_subset=True,
     partitions_def=videos,
     pool="extract",
@@ -82,45 +89,23 @@ def extract_frames_and_ocr(
     object_store: dg.ResourceParam[ObjectStore],
     compute: dg.ResourceParam[Compute],
 ) -> Iterator[dg.MaterializeResult]:
-    """One compute call for every output that the run selected; layout.db alone needs none."""
+    """Make full frames and OCR in one compute call, then the layout here, under the lock of layout.db."""
     selected = frozenset(key.to_user_string() for key in context.selected_asset_keys)
-    function = "extract_frames_and_ocr"
     with working_on("layout", context, catalog) as video:
         keys = VideoKeys(video.tenant_id, video.video_id)
-        with (
-            spending(context, catalog, compute, video, function) as money,
-            catalog.lease(video.video_id, "layout", owner=context.run.run_id) as lease,
-        ):
-            if selected == {"layout_db"}:
-                result = None
-                if not video.width or not video.height:
-                    raise WrongStateError(
-                        f"video {video.video_id} was never read: materialize raw_ocr_db as well"
-                    )
-                lease.check()
-                rebuild_layout(object_store, keys, video.width, video.height)
-            else:
-                request = ExtractRequest(keys.tenant_id, keys.video_id, video.storage_key, outputs=selected)
-                money.expect(
-                    VideoWork.of_upload(video.size_bytes, video.duration_seconds, video.width, video.height)
-                )
-                result = compute.extract(request, _while_held(lease, log_steps(context.log.info)))
-                record_processing(catalog, video, function, result.processing_duration_seconds)
-                catalog.record_times(
-                    video.video_id,
-                    "layout",
-                    context.run.run_id,
-                    frame_count=result.frame_count,
-                    duration_seconds=result.duration,
-                    timeline=Timeline.from_rows(result.time_spans),
-                )
-            catalog.bump_database_version(lease.token)
-        if result is not None and result.damage:
-            context.log.warning(f"video {video.video_id}: {result.damage}")
-
+        if "raw_ocr_db" not in selected and "layout_db" in selected and not (video.width and video.height):
+            raise WrongStateError(f"video {video.video_id} was never read: materialize raw_ocr_db as well")
+        with spending(context, catalog, compute, video, FUNCTION) as money:
+            result = _extract(context, catalog, compute, money, video, selected)
         layout = None
         if "layout_db" in selected:
-            layout = read_layout(object_store.get(keys.layout_db))
+            size = (result.frame_width, result.frame_height) if result else (video.width, video.height)
+            with catalog.lease(
+                video.video_id, "layout", context.run.run_id, wait_seconds=LOCK_SECONDS
+            ) as lease:
+                # Reads the stored file under the lock, so that what people changed during the call is kept.
+                layout = rebuild_layout(object_store, keys, *size, before_write=lease.check)
+                catalog.bump_database_version(lease.token)
             catalog.finish_layout(video.video_id, context.run.run_id, _outcome(video, layout, result))
         else:
             catalog.release_stage(video.video_id, "layout", context.run.run_id)
@@ -128,14 +113,33 @@ def extract_frames_and_ocr(
     yield from _materializations(selected, object_store, keys, layout, result, calls)
 
 
-def _while_held(lease: Lease, progress: Progress) -> Progress:
-    """Progress that ends the work as soon as the lock under which it would publish is lost."""
-
-    def report(stage: str, done: int, total: int) -> None:
-        lease.check()
-        progress(stage, done, total)
-
-    return report
+def _extract(
+    context: dg.AssetExecutionContext,
+    catalog: Catalog,
+    compute: Compute,
+    money: Spending,
+    video: VideoRow,
+    selected: frozenset[str],
+) -> ExtractResult | None:
+    """Make the selected outputs of the call and record the file's times; ``None`` without a call."""
+    outputs = frozenset(name for name in OUTPUTS if name in selected)
+    if not outputs:
+        return None
+    money.expect(VideoWork.of_upload(video.size_bytes, video.duration_seconds, video.width, video.height))
+    request = ExtractRequest(video.tenant_id, video.video_id, video.storage_key, outputs=outputs)
+    result = compute.extract(request, log_steps(context.log.info))
+    if result.damage:
+        context.log.warning(f"video {video.video_id}: {result.damage}")
+    record_processing(catalog, video, FUNCTION, result.processing_duration_seconds)
+    catalog.record_times(
+        video.video_id,
+        "layout",
+        context.run.run_id,
+        frame_count=result.frame_count,
+        duration_seconds=result.duration,
+        timeline=Timeline.from_rows(result.time_spans),
+    )
+    return result
 
 
 def _outcome(video: VideoRow, layout: LayoutFile, result: ExtractResult | None) -> LayoutOutcome:

@@ -1,6 +1,6 @@
 """Layout analysis from stored OCR: no GPU, no video, no heavy import."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from modal_gpu.databases.layout import LayoutFile, read_layout, write_layout
 from modal_gpu.databases.raw_ocr import read_raw_ocr
@@ -11,24 +11,37 @@ from modal_gpu.ocr.engine import FrameOcr
 from modal_gpu.storage import ObjectStore
 
 
-def rebuild_layout(store: ObjectStore, keys: VideoKeys, width: int, height: int) -> LayoutFile:
-    """Analyse the stored OCR again, with the labels that people set since; publishes layout.db.
+def rebuild_layout(
+    store: ObjectStore,
+    keys: VideoKeys,
+    width: int,
+    height: int,
+    before_write: Callable[[], None] = lambda: None,
+) -> LayoutFile:
+    """Analyse the stored OCR again, with the labels that people have set; publish and return layout.db.
 
-    ``width`` and ``height`` are the upright frame's, in pixels. Raises :class:`ObjectNotFoundError`
+    ``width`` and ``height`` are the upright frame's, in pixels. ``before_write`` is called just before the
+    file is written, and raises to leave the stored one as it is. Raises :class:`ObjectNotFoundError`
     when the video was never read.
     """
     frames = read_raw_ocr(store.get(keys.raw_ocr_db))
-    return publish_layout(store, keys, frames, width, height)
+    return publish_layout(store, keys, frames, width, height, before_write)
 
 
 def publish_layout(
-    store: ObjectStore, keys: VideoKeys, frames: Sequence[FrameOcr], width: int, height: int
+    store: ObjectStore,
+    keys: VideoKeys,
+    frames: Sequence[FrameOcr],
+    width: int,
+    height: int,
+    before_write: Callable[[], None] = lambda: None,
 ) -> LayoutFile:
-    """Analyse what was read and write layout.db, keeping what people did in the one that is there."""
+    """Analyse what was read and write layout.db, keeping what people did in the stored one."""
     try:
         previous = read_layout(store.get(keys.layout_db))
     except ObjectNotFoundError:
         previous = None
     layout = layout_with_people(frames, width, height, previous)
+    before_write()
     store.put(keys.layout_db, write_layout(layout), "application/gzip")
     return layout

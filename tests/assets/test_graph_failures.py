@@ -4,6 +4,8 @@ import contextlib
 import errno
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
@@ -12,7 +14,10 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from captionacc_dagster.assets import captions as captions_assets
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.databases.captions import read_captions
+from modal_gpu.databases.layout import LayoutFile, read_layout, write_layout
 from modal_gpu.errors import BadVideoError, OcrError, StorageError
+from modal_gpu.functions import layout as layout_function
+from modal_gpu.layout.reanalysis import layout_with_people
 from tests.line_fixtures import Clip, Line, failure, materialized
 
 
@@ -136,22 +141,61 @@ def test_a_cancelled_crop_run_ends_in_the_row(line: Line, laid_out: VideoRow, in
     no_version_is_shown(line, laid_out.video_id)
 
 
-def test_a_cancelled_layout_run_gives_its_lock_back(line: Line, clip: Clip):
+def test_a_layout_run_that_is_cancelled_while_it_publishes_gives_its_lock_back(
+    line: Line, clip: Clip, monkeypatch: pytest.MonkeyPatch
+):
     video_id = line.upload(clip.path).video_id
     held = []
 
-    def cancelled(request) -> None:
+    def cancelled(*_: object) -> None:
         held.extend(line.catalog.list_locks())
         raise DagsterExecutionInterruptedError
 
-    line.compute.before["extract"] = cancelled
+    monkeypatch.setattr(layout_function, "layout_with_people", cancelled)
     with contextlib.suppress(DagsterExecutionInterruptedError):
         assert not line.run("layout", video_id).success
     assert [(lock.video_id, lock.database_name) for lock in held] == [(video_id, "layout")]
     assert line.catalog.list_locks(include_expired=True) == []
     row = line.row(video_id)
     assert (row.layout_status, row.layout_error_details["error_type"]) == ("error", "Cancelled")
-    assert line.stored(video_id) == {}
+    assert "layout.db.gz" not in line.stored(video_id)
+    assert line.catalog.database_version(video_id, "layout") == 0
+
+
+def test_the_layout_is_free_for_people_while_the_call_runs(line: Line, laid_out: VideoRow):
+    """What they write meanwhile under their own lock is in what the run publishes afterwards."""
+    video_id, keys = laid_out.video_id, line.keys(laid_out.video_id)
+    before = line.catalog.database_version(video_id, "layout")
+
+    def label(request: object) -> None:
+        token = line.catalog.take_lock(video_id, "layout", "ann", 60, lock_type="client")
+        layout = read_layout(line.store.get(keys.layout_db))
+        labelled = replace(layout.boxes[0], label="out", label_updated_at="2026-01-01T00:00:00Z")
+        boxes = (labelled, *layout.boxes[1:])
+        line.store.put(keys.layout_db, write_layout(replace(layout, boxes=boxes)))
+        line.catalog.bump_database_version(token)
+        line.catalog.release_lock(token)
+
+    line.compute.after["extract"] = label
+    result = line.run("layout", video_id)
+    assert result.success, failure(result)
+    layout = read_layout(line.store.get(keys.layout_db))
+    assert (layout.boxes[0].label, layout.boxes[0].label_updated_at) == ("out", "2026-01-01T00:00:00Z")
+    assert line.catalog.database_version(video_id, "layout") == before + 2
+
+
+@pytest.mark.parametrize(("job", "function"), [("layout", "extract"), ("captions", "crop_and_infer")])
+def test_a_run_that_fails_before_it_writes_a_database_leaves_its_version(
+    line: Line, finished: VideoRow, job: str, function: str
+):
+    def versions() -> list[int]:
+        return [line.catalog.database_version(finished.video_id, name) for name in ("layout", "captions")]
+
+    before = versions()
+    assert all(before)
+    line.compute.before[function] = raising(BadVideoError("the file is damaged"))
+    assert not line.run(job, finished.video_id).success
+    assert versions() == before
 
 
 def test_a_fault_of_the_code_ends_in_the_row_too(line: Line, laid_out: VideoRow):
@@ -181,16 +225,21 @@ def test_a_layout_run_that_loses_its_lock_stops_before_it_writes(
     line: Line, clip: Clip, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
 ):
     video_id, held = line.upload(clip.path).video_id, line.catalog.lease
-    before = line.stored(video_id)
-    monkeypatch.setattr(
-        line.catalog, "lease", lambda video, name, owner: held(video, name, owner, 1, wait_seconds=0.1)
-    )
-    line.compute.before["extract"] = lambda _: steal(postgres_dsn, "layout")
+
+    def short_lease(video: str, name: str, owner: str, *, wait_seconds: float):
+        return held(video, name, owner, 1, wait_seconds=0.1)
+
+    def lose(*arguments: Any) -> LayoutFile:
+        steal(postgres_dsn, "layout")
+        return layout_with_people(*arguments)
+
+    monkeypatch.setattr(line.catalog, "lease", short_lease)
+    monkeypatch.setattr(layout_function, "layout_with_people", lose)
     result = line.run("layout", video_id)
     # Its further tries find the lock with somebody else.
     assert not result.success and "is locked by ann" in failure(result)
-    assert line.compute.names == ["extract"]
-    assert line.stored(video_id) == before
+    assert "layout.db.gz" not in line.stored(video_id)
+    assert line.catalog.database_version(video_id, "layout") == 0
     assert line.row(video_id).layout_error_details["error_type"] == "LockHeldError"
 
 

@@ -78,6 +78,18 @@ def test_one_output_of_the_layout_run_touches_no_other(line: Line, finished: Vid
     row = line.row(finished.video_id)
     assert (row.layout_status, row.layout_run_id) == ("done", None)
     assert row.text_status == finished.text_status
+    assert line.catalog.database_version(finished.video_id, "layout") == 1, "layout.db was not written"
+
+
+def test_frames_and_layout_without_the_ocr_take_the_stored_ocr(line: Line, finished: VideoRow):
+    before = line.stored(finished.video_id)
+    result = line.run("layout", finished.video_id, "full_frames", "layout_db")
+    assert result.success, failure(result)
+    assert all(checks(result).values()) and len(checks(result)) == 2
+    ((_, request),) = line.compute.calls
+    assert request.outputs == {"full_frames"}
+    assert line.stored(finished.video_id)["raw-ocr.db.gz"] == before["raw-ocr.db.gz"]
+    assert line.catalog.database_version(finished.video_id, "layout") == 2
 
 
 def test_extents_alone_are_inferred_again_on_the_current_version(line: Line, finished: VideoRow):

@@ -24,13 +24,13 @@ CAPTIONS, TEXT, SUBTITLES = "captions_db", "caption_ocr", "subtitles"
 STEPS: dict[str, dict[str, int]] = {
     LAYOUT: {
         "begin_stage": 1,
-        "take_lock": 1,
         "put full frame": 3,
         "put thumbnail": 3,
         "put raw-ocr.db": 1,
-        "put layout.db": 1,
-        "record_times": 1,
         "record_usage": 1,
+        "record_times": 1,
+        "take_lock": 1,
+        "put layout.db": 1,
         "bump_database_version": 1,
         "release_lock": 1,
         "finish_layout": 1,

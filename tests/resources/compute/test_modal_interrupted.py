@@ -158,7 +158,7 @@ class TestCancelled:
         assert waiting.row().status == "cancelled"
 
     def test_a_listener_that_refuses_cancels_the_call(self, waiting, service):
-        """As the layout's does when its lock is lost; also while the container says nothing."""
+        """Also while the container reports nothing."""
 
         def refuse(*_) -> None:
             if service.polls:
