@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from captionacc_dagster.cli.app import Parts, Use, app, console, note, parts, sa
 from captionacc_dagster.cli.captions import captions_table, load_captions
 from captionacc_dagster.cli.files import Force, check_output, write_output
 from captionacc_dagster.cli.uploads import InputFileError, upload
-from captionacc_dagster.cli.videos import process, report
+from captionacc_dagster.cli.videos import processed, report
 from captionacc_dagster.cli.watch import state_of
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.keys import VideoKeys
@@ -34,7 +35,14 @@ def demo(
     folder = folder or here.settings.home / "demo"
     video = _sample(folder, force=force)
     say(f"Sample video: {video}")
-    row, is_new = _captioned(here, video)
+    with ExitStack() as stack:
+        row, is_new = _captioned(here, video, stack)
+        seconds = f"in {time.monotonic() - started:.0f} s" if is_new else "from an earlier call"
+        _show(here, row, folder, seconds, force=force)
+
+
+def _show(here: Parts, row: VideoRow, folder: Path, seconds: str, *, force: bool) -> None:
+    """Write the sample's subtitles and print its captions."""
     if state_of(row) != "ready":
         report(row)
         raise typer.Exit(1)
@@ -43,8 +51,7 @@ def demo(
         write_output(folder / name, here.object_store.get(key), force=force)
     captions = load_captions(here, row)
     console.print(captions_table(captions, row.timeline), markup=False)
-    made = f"in {time.monotonic() - started:.0f} s" if is_new else "from an earlier call"
-    say(f"{len(captions)} captions {made}. Subtitles: {folder / 'sample.srt'} and {folder / 'sample.vtt'}")
+    say(f"{len(captions)} captions {seconds}. Subtitles: {folder / 'sample.srt'} and {folder / 'sample.vtt'}")
     command = "captionacc up" if shutil.which("captionacc") else "make dev"
     say(
         f"To see the graph and its previews, run `{command}` and open "
@@ -66,8 +73,11 @@ def _sample(folder: Path, *, force: bool) -> Path:
     return video
 
 
-def _captioned(here: Parts, video: Path) -> tuple[VideoRow, bool]:
-    """Process the sample, unless that was done before. Return its row, and whether it was processed now."""
+def _captioned(here: Parts, video: Path, stack: ExitStack) -> tuple[VideoRow, bool]:
+    """Process the sample, unless that was done before. Return its row, and whether it was processed now.
+
+    The processes that this started end with ``stack``.
+    """
     arrivals = upload(here, [video])
     if arrivals.known and state_of(arrivals.rows[0]) in ("error", "approval"):
         note("An earlier run of the sample did not finish; processing it again.")
@@ -77,5 +87,5 @@ def _captioned(here: Parts, video: Path) -> tuple[VideoRow, bool]:
     (row,) = arrivals.rows
     if state_of(row) == "ready":
         return row, False
-    (row,) = process(here, [row])
+    (row,) = stack.enter_context(processed(here, [row]))
     return row, True

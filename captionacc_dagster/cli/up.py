@@ -26,6 +26,7 @@ def up() -> None:
     from captionacc_dagster.platform.dagster_home import prepare_dagster_home
     from captionacc_dagster.platform.ports import require_free_port
     from captionacc_dagster.platform.services import WEB_SERVER, Services, web_lock
+    from captionacc_dagster.web.direct_start import DirectStart
 
     here = parts(Use.MAKE)
     here.is_home_named = True  # the panel names it once the platform is up
@@ -44,6 +45,7 @@ def up() -> None:
         services = Services(settings)
         stack.callback(services.stop)
         try:
+            direct = stack.enter_context(DirectStart(settings, here.catalog, here.object_store))
             daemon = stack.enter_context(DaemonKeeper(settings, say))
             with console.status("Starting…"):
                 services.start_webserver()
@@ -51,6 +53,8 @@ def up() -> None:
             _announce(services, address, daemon.other)
             while services.ended() is None:
                 daemon.check()
+                if daemon.own is not None:
+                    direct.begin()
                 time.sleep(0.5)
         except KeyboardInterrupt:
             say("Stopping…")

@@ -1,8 +1,9 @@
 """``ingest``, ``status`` and ``retry``: uploading videos and following their processing."""
 
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.markup import escape
@@ -16,8 +17,7 @@ from captionacc_dagster.platform.role_lock import ServiceError
 from captionacc_dagster.resources.catalog import STAGES, Stage, VideoRow
 from modal_gpu.errors import CaptionAccError, DiskFullError
 
-if TYPE_CHECKING:
-    from captionacc_dagster.platform.daemon_keeper import DaemonKeeper
+T = TypeVar("T")
 
 Video = Annotated[str, typer.Argument(metavar="VIDEO", help="id, start of an id, or file name")]
 
@@ -49,9 +49,10 @@ def ingest(
         for row in rows:
             say(f"{row.video_id}  {row.display_path}")
     elif any(state_of(row) == "working" for row in rows):
-        rows = process(here, rows)
-    for row in rows if wait else ():
-        report(row)
+        with processed(here, rows) as rows:
+            report_all(rows)
+    else:
+        report_all(rows)
     if arrivals.refused or any(state_of(row) in ("error", "deleted") for row in rows):
         raise typer.Exit(1)
 
@@ -104,33 +105,43 @@ def _size(file: Path) -> int:
     return 0
 
 
-def process(here: Parts, rows: list[VideoRow]) -> list[VideoRow]:
-    """Wait for videos, and run the platform's processes meanwhile unless another process does."""
+@contextmanager
+def processed(here: Parts, rows: list[VideoRow]) -> Iterator[list[VideoRow]]:
+    """Wait for videos and yield their final rows; run the platform's processes unless another command does.
+
+    Those processes end with the block, which therefore comes before the seconds that their end takes.
+    """
     from captionacc_dagster.platform.daemon_keeper import DaemonKeeper
     from captionacc_dagster.platform.dagster_home import prepare_dagster_home
+    from captionacc_dagster.platform.services import wait_for_runs
+    from captionacc_dagster.web.direct_start import DirectStart
 
     prepare_dagster_home(here.settings)
+    waiting = [row.video_id for row in rows if state_of(row) == "working"]
+    with ExitStack() as stack:
+        try:
+            direct = stack.enter_context(DirectStart(here.settings, here.catalog, here.object_store))
+            daemon = stack.enter_context(DaemonKeeper(here.settings, say))
+
+            def check() -> None:
+                daemon.check()
+                if daemon.own is not None:
+                    direct.begin(waiting)
+                refuse_full_disk(disk_places(here.settings))
+
+            rows = _interruptible(lambda: watch(here, rows, check))
+            yield rows
+            if daemon.own is not None:
+                # The runs end a little after the rows are ready, with their last checks.
+                _interruptible(lambda: wait_for_runs({row.video_id for row in rows}, check))
+        except (KeyboardInterrupt, ServiceError, DiskFullError):
+            _print_how_to_continue(here, rows)
+            raise
+
+
+def _interruptible(wait: Callable[[], T]) -> T:
     try:
-        with DaemonKeeper(here.settings, say) as daemon:
-            return _follow(here, rows, daemon)
-    except (KeyboardInterrupt, ServiceError, DiskFullError):
-        _print_how_to_continue(here, rows)
-        raise
-
-
-def _follow(here: Parts, rows: list[VideoRow], daemon: "DaemonKeeper") -> list[VideoRow]:
-    from captionacc_dagster.platform.services import wait_for_runs
-
-    def check() -> None:
-        daemon.check()
-        refuse_full_disk(disk_places(here.settings))
-
-    try:
-        rows = watch(here, rows, check)
-        if daemon.own is not None:
-            # The runs end a little after the rows are ready, with their last checks.
-            wait_for_runs({row.video_id for row in rows}, check)
-        return rows
+        return wait()
     except KeyboardInterrupt:
         say("Stopping…")
         raise
@@ -148,6 +159,12 @@ def _print_how_to_continue(here: Parts, rows: list[VideoRow]) -> None:
         f"{names}: registered, no work is lost. `captionacc up` or the next `captionacc ingest` continues; "
         "`captionacc status` shows the progress."
     )
+
+
+def report_all(rows: Iterable[VideoRow]) -> None:
+    """Print one line for each video."""
+    for row in rows:
+        report(row)
 
 
 def report(row: VideoRow) -> None:

@@ -29,7 +29,7 @@ def webhook(
     secret = usable_secret(settings.webhook_secret.get_secret_value() if settings.webhook_secret else None)
     host, port = host or settings.host, port or settings.webhook_port
     require_free_port(host, port, "CAPTIONACC_WEBHOOK_PORT")
-    with _starter(here) as starter:
+    with _starter(here, "webhook") as starter:
         application = create_app(
             starter,
             secret=secret,
@@ -49,7 +49,7 @@ def listen() -> None:
 
     here = parts()
     settings = here.settings
-    with _starter(here) as starter:
+    with _starter(here, "listener") as starter:
 
         def start(stage: str, video_id: str) -> None:
             started = (starter.start_layout if stage == "layout" else starter.start_captions)(video_id)
@@ -67,21 +67,10 @@ def listen() -> None:
 
 
 @contextmanager
-def _starter(here: Parts) -> Iterator["RunStarter"]:
+def _starter(here: Parts, trigger: str) -> Iterator["RunStarter"]:
     """Open Dagster's instance and a starter on it."""
+    from captionacc_dagster.web.direct_start import open_starter
+
     use_dagster_home(here.settings)
-    import dagster as dg
-
-    from captionacc_dagster.dagster_internals.queued_runs import DagsterRunQueue
-    from captionacc_dagster.definitions import defs
-    from captionacc_dagster.jobs import captions_job, layout_job
-    from captionacc_dagster.web.starter import RunStarter
-
-    with dg.DagsterInstance.get() as instance:
-        queue = DagsterRunQueue(instance, defs.get_repository_def())
-        queue.prepare(layout_job.name, captions_job.name)
-        starter = RunStarter(here.catalog, here.object_store, instance, queue.submit)
-        try:
-            yield starter
-        finally:
-            starter.close()
+    with open_starter(here.catalog, here.object_store, trigger=trigger) as starter:
+        yield starter

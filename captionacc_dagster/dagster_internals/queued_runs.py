@@ -9,6 +9,8 @@ Private parts of Dagster 1.13 that this uses, all as its sensor daemon does (``d
   so the one that runs its jobs;
 * ``sync_list_repositories_grpc``: what that code server says of its image, which launchers that start a
   container for each run need;
+* ``ManagedGrpcPythonEnvCodeLocationOrigin``: the code location of a daemon that was started with ``-m``, for
+  runs that are queued before it has evaluated a sensor;
 * ``create_execution_plan`` and ``snapshot_from_execution_plan``: what a code server answers about a job;
 * ``run_coordinator.submit_run``: ``instance.submit_run`` would mark a run as failed when the database does
   not answer, and it would never be asked for again.
@@ -18,18 +20,25 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster._api.list_repositories import sync_list_repositories_grpc
 from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.execution.api import create_execution_plan
 from dagster._core.origin import DEFAULT_DAGSTER_ENTRY_POINT, RepositoryPythonOrigin
-from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteRepositoryOrigin
+from dagster._core.remote_origin import (
+    GrpcServerCodeLocationOrigin,
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 from dagster._core.snap.execution_plan_snapshot import ExecutionPlanSnapshot, snapshot_from_execution_plan
 from dagster._core.snap.job_snapshot import JobSnap
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from captionacc_dagster.constants import CODE_LOCATION, DEFINITIONS_MODULE
 from modal_gpu.errors import CaptionAccError
@@ -55,11 +64,16 @@ class _Job:
 
 @dataclass
 class DagsterRunQueue:
-    """Makes runs of the platform's jobs and queues them. ``sensor`` is one that the daemon evaluates."""
+    """Makes runs of the platform's jobs and queues them. ``sensor`` is one that the daemon evaluates.
+
+    ``own_daemon``: the daemon is the embedded platform's own, so its code location is known before it has
+    evaluated anything.
+    """
 
     instance: dg.DagsterInstance
     repository: dg.RepositoryDefinition
     sensor: str = "new_videos"
+    own_daemon: bool = False
     _jobs: dict[str, _Job] = field(default_factory=dict)
     _origin: tuple[float, RemoteRepositoryOrigin, RepositoryPythonOrigin] | None = None
 
@@ -129,9 +143,20 @@ class DagsterRunQueue:
             for state in self.instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
             if state.instigator_name == self.sensor
         ]
+        if not states and self.own_daemon:
+            return _own_origin()
         if not states:
             raise RunQueueError(f"Dagster's daemon has not evaluated the sensor {self.sensor} yet: start it")
         return max(states, key=_last_tick).origin.repository_origin
+
+
+def _own_origin() -> RemoteRepositoryOrigin:
+    """Return the code location as a daemon that is started with ``-m DEFINITIONS_MODULE`` has it."""
+    target = LoadableTargetOrigin(
+        executable_path=sys.executable, module_name=DEFINITIONS_MODULE, working_directory=str(Path.cwd())
+    )
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name=DEFINITIONS_MODULE)
+    return RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME)
 
 
 def _last_tick(state: Any) -> float:

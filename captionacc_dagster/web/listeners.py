@@ -71,6 +71,8 @@ class PostgresListener:
     #: Set while the connection listens.
     listening: threading.Event = field(default_factory=threading.Event)
     schema: str = DEFAULT_SCHEMA
+    #: Called each time that a connection begins to listen.
+    on_listening: Callable[[], None] = lambda: None
 
     def run(self, stop: threading.Event) -> None:
         """Listen until ``stop`` is set, which is checked once a second."""
@@ -80,6 +82,7 @@ class PostgresListener:
                     connection.execute(sql.SQL("listen {}").format(sql.Identifier(work_channel(self.schema))))
                     self.backoff.reset()
                     self.listening.set()
+                    self.on_listening()
                     self._listen(connection, stop)
             except (CatalogError, psycopg.Error) as error:
                 self.listening.clear()

@@ -43,7 +43,6 @@ from modal_gpu.storage import ObjectStore
 
 _log = logging.getLogger(__name__)
 
-_TRIGGER = "webhook"
 #: The tenants with running work are looked up at most once in this time.
 _TAGS_SECONDS = 1.0
 #: If the catalogue fails when a claim is returned, the next attempt is after this time.
@@ -93,6 +92,8 @@ class RunStarter:
     object_store: ObjectStore
     instance: dg.DagsterInstance
     submit: Submit
+    #: The run tag that says what started a run.
+    trigger: str = "webhook"
     _condition: threading.Condition = field(default_factory=threading.Condition)
     _orders: deque[_Order] = field(default_factory=deque)
     #: Runs that are ordered but not created yet, by run key.
@@ -125,7 +126,7 @@ class RunStarter:
                     self._return_claim(claim, LOOK_AGAIN_SECONDS)
                     return Started("waiting")
                 with self._run_tags() as tags:
-                    (request,) = layout_run_requests([video], tags, _TRIGGER)
+                    (request,) = layout_run_requests([video], tags, self.trigger)
                 is_first = video.layout_unstarted_requests <= 1
                 return self._start(claim, request, layout_job.name, new_videos.name, event, is_first)
 
@@ -142,7 +143,7 @@ class RunStarter:
             claim = captions_claim(approval)
             with self._returned_on_error(claim):
                 with self._run_tags() as tags:
-                    (request,) = captions_run_requests([approval], tags, _TRIGGER)
+                    (request,) = captions_run_requests([approval], tags, self.trigger)
                 event = approval_event(approval)
                 return self._start(claim, request, captions_job.name, layout_approvals.name, event, False)
 

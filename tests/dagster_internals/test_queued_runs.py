@@ -14,6 +14,7 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.workspace.load_target import ModuleTarget
 
 from captionacc_dagster.constants import CODE_LOCATION, DEFINITIONS_MODULE
 from captionacc_dagster.dagster_internals.queued_runs import DagsterRunQueue, RunQueueError
@@ -67,3 +68,19 @@ def test_without_a_daemon_nothing_is_made(instance: dg.DagsterInstance):
     with pytest.raises(RunQueueError, match="daemon has not evaluated the sensor new_videos yet"):
         DagsterRunQueue(instance, defs.get_repository_def()).submit("layout", str(uuid.uuid4()), TAGS)
     assert instance.get_runs() == []
+
+
+def test_the_platforms_own_daemon_is_known_before_it_has_evaluated_anything(instance: dg.DagsterInstance):
+    """Its location has the name that ``dagster-daemon run -m`` gives it."""
+    instance.add_dynamic_partitions("videos", ["v"])
+    run_id = str(uuid.uuid4())
+    DagsterRunQueue(instance, defs.get_repository_def(), own_daemon=True).submit("layout", run_id, TAGS)
+    origin = instance.get_run_by_id(run_id).remote_job_origin
+    (location,) = location_origins(DEFINITIONS_MODULE)
+    assert origin.location_name == location.location_name
+    assert origin.repository_origin.repository_name == "__repository__"
+
+
+def location_origins(module: str) -> list[ManagedGrpcPythonEnvCodeLocationOrigin]:
+    """As Dagster's own command line makes them of ``-m``."""
+    return ModuleTarget(module, attribute=None, working_directory=None, location_name=None).create_origins()

@@ -1,0 +1,101 @@
+"""Direct start: runs begin as soon as the catalogue announces their work, not at a sensor's next tick.
+
+The command that runs the embedded platform's daemon does this in a thread of its own. The sensors stay as the
+safety net: whatever this thread misses, they find seconds later.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+
+from captionacc_dagster.resources.catalog import Catalog
+from captionacc_dagster.resources.opening import database_dsn
+from captionacc_dagster.settings import Settings
+from captionacc_dagster.web.listeners import PostgresListener, handle
+from captionacc_dagster.web.starter import RunStarter
+from modal_gpu.storage import ObjectStore
+
+_log = logging.getLogger(__name__)
+
+#: Seconds that the thread has to end.
+_END_SECONDS = 5.0
+
+
+@contextmanager
+def open_starter(
+    catalog: Catalog, object_store: ObjectStore, *, trigger: str, own_daemon: bool = False
+) -> Iterator[RunStarter]:
+    """Open Dagster's instance and a :class:`RunStarter` on it. ``DAGSTER_HOME`` must be set.
+
+    ``trigger`` is the run tag that says what started a run. With ``own_daemon``, runs are also queued before
+    the daemon has ticked for the first time: it is the one that this platform starts.
+    """
+    import dagster as dg
+
+    from captionacc_dagster.dagster_internals.queued_runs import DagsterRunQueue
+    from captionacc_dagster.definitions import defs
+    from captionacc_dagster.jobs import captions_job, layout_job
+
+    with dg.DagsterInstance.get() as instance:
+        queue = DagsterRunQueue(instance, defs.get_repository_def(), own_daemon=own_daemon)
+        queue.prepare(layout_job.name, captions_job.name)
+        starter = RunStarter(catalog, object_store, instance, queue.submit, trigger=trigger)
+        try:
+            yield starter
+        finally:
+            starter.close()
+
+
+class DirectStart:
+    """Start runs of new uploads and approvals at once, from :meth:`begin` until the block ends.
+
+    It needs ``LISTEN``, and so does nothing for a catalogue that is reached through Supabase's API.
+    """
+
+    def __init__(self, settings: Settings, catalog: Catalog, object_store: ObjectStore) -> None:
+        self._settings, self._catalog, self._object_store = settings, catalog, object_store
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self, waiting: Sequence[str] = ()) -> None:
+        """Start the thread, once. ``waiting`` holds the ids of videos that were registered before."""
+        if self._thread is None and not self._settings.supabase_url:
+            self._thread = threading.Thread(
+                target=self._run, args=[list(waiting)], name="direct start", daemon=True
+            )
+            self._thread.start()
+
+    def __enter__(self) -> "DirectStart":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(_END_SECONDS)
+
+    def _run(self, waiting: list[str]) -> None:
+        try:
+            with open_starter(
+                self._catalog, self._object_store, trigger="listener", own_daemon=True
+            ) as starter:
+
+                def start(stage: str, video_id: str) -> None:
+                    (starter.start_layout if stage == "layout" else starter.start_captions)(video_id)
+
+                def start_waiting() -> None:
+                    while waiting:
+                        handle(start, "layout", waiting.pop(0))
+
+                listener = PostgresListener(
+                    database_dsn(self._settings),
+                    start,
+                    schema=self._settings.catalogue_schema,
+                    on_listening=start_waiting,
+                )
+                listener.run(self._stop)
+        except Exception as error:
+            _log.warning("work is left to the sensors: %s: %s", type(error).__name__, error)
