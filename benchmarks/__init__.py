@@ -1,1 +1,1 @@
-"""Speed and caption quality, against truth."""
+"""Measurements of speed, of caption quality against ground truth, and of the platform under load."""

@@ -1,11 +1,11 @@
-"""How long a claim of 100 new videos takes, with 1,000 videos in the catalogue and with 100,000.
+"""The time to claim 100 new videos, with 1,000 videos in the catalogue and with 100,000.
 
     python -m benchmarks.claims [--small 1000] [--large 100000] [--rounds 15]
 
 The sensors claim every few seconds, so a claim must cost what is new, not what exists. Both catalogues
-hold the same work, 100 unclaimed videos a round, among videos that are done; tenants have quotas, so
-that these are checked too. Each round is undone, so that all rounds are alike. Needs nothing but the
-package: it starts the embedded PostgreSQL in a temporary folder.
+contain the same work, 100 unclaimed videos a round, among finished videos. Tenants have quotas, so that these
+are checked too. Each round is undone, so that all rounds are equal. It starts the embedded PostgreSQL in a
+temporary folder, and needs nothing but the package.
 """
 
 import argparse
@@ -51,7 +51,7 @@ from (select tenant_id, count(*) as count, sum(size_bytes) as bytes from caption
 
 
 def fill(dsn: str, rows: int) -> None:
-    """``rows`` videos of 20 tenants, of which 100 are new."""
+    """Insert ``rows`` videos of 20 tenants, 100 of them new."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         values = {"tenants": _TENANTS, "rows": rows, "new": CLAIM}
         connection.execute(_FILL, values)
@@ -61,7 +61,7 @@ def fill(dsn: str, rows: int) -> None:
 
 
 def claim_times(dsn: str, rounds: int) -> tuple[list[float], dict]:
-    """Seconds of each claim, and the plan of the query that picks, of the last round."""
+    """Return the seconds of each claim, and the plan of the selecting query in the last round."""
     seconds = []
     with psycopg.connect(dsn, autocommit=True) as connection:
         for number in range(rounds + 2):
@@ -70,7 +70,7 @@ def claim_times(dsn: str, rounds: int) -> tuple[list[float], dict]:
                 got = connection.execute("select id from captionacc.claim_new_videos(%s)", [CLAIM]).fetchall()
                 taken = time.perf_counter() - started
                 assert len(got) == CLAIM
-            if number >= 2:  # the first ones warm the caches
+            if number >= 2:  # the first claims warm the caches
                 seconds.append(taken)
         (plan,) = connection.execute(
             "explain (analyze, buffers, format json) select id from captionacc.videos"
@@ -82,7 +82,7 @@ def claim_times(dsn: str, rounds: int) -> tuple[list[float], dict]:
 
 
 def scans(plan: dict) -> list[str]:
-    """The scans of a plan, with the rows that each gave."""
+    """Return the scans of a plan, with the rows that each returned."""
     node = plan.get("Plan", plan)
     own = []
     if "Scan" in node["Node Type"]:
@@ -92,7 +92,7 @@ def scans(plan: dict) -> list[str]:
 
 
 def measure(sizes: list[int], rounds: int) -> dict[int, tuple[list[float], dict]]:
-    """Claim times and plans by the number of videos in the catalogue."""
+    """Measure claim times and plans, by the number of videos in the catalogue."""
     home = Path(tempfile.mkdtemp(prefix="captionacc-claims-"))
     server = EmbeddedPostgres(home)
     try:

@@ -1,8 +1,8 @@
-"""``python -m benchmarks.core_seconds VIDEO``: what each part of the work takes of a core.
+"""``python -m benchmarks.core_seconds VIDEO``: the CPU time of each part of the work.
 
-Estimates of costs rest on these figures (the constants of ``captionacc_dagster/costs/estimates.py``). They
-are CPU seconds of this process and its threads, so that other work on the machine disturbs them less than
-wall times; the median of ``--turns``. Models are loaded before anything is measured.
+Estimates of costs are based on these figures (the constants of ``captionacc_dagster/costs/estimates.py``).
+They are CPU seconds of this process and its threads, which other work on the machine disturbs less than wall
+time; each is the median of ``--turns``. Models are loaded before the measurement.
 """
 
 import os
@@ -35,7 +35,7 @@ from modal_gpu.storage import ObjectStore
 
 
 def measured(work: Callable[[], Any]) -> tuple[float, Any]:
-    """CPU seconds of ``work``, in all threads, and what it gave."""
+    """Return the CPU seconds of ``work``, in all threads, and its result."""
     before = os.times()
     result = work()
     after = os.times()
@@ -43,7 +43,7 @@ def measured(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def one_turn(video: Path, folder: Path) -> dict[str, float]:
-    """Core-seconds by the name of the constant they are for."""
+    """Return core-seconds, by the name of the constant that they determine."""
     store = ObjectStore.from_url(folder.as_uri())
     keys = VideoKeys(str(uuid.uuid4()), str(uuid.uuid4()))
     store.upload(video, keys.video)

@@ -1,10 +1,10 @@
-"""``python -m benchmarks.extents_speed``: pairs a second of the shipped network, beside a ResNet-50.
+"""``python -m benchmarks.extents_speed``: pairs a second of the bundled network, next to a ResNet-50.
 
 The network runs as shipped (ONNX Runtime on a CPU) and on PyTorch.
 
-The ResNet-50 stands for the usual way: each pair is resized to 480 × 48 and judged twice, once in
-each order, by the whole network (random weights: they don't change the time). All take the same strips,
-preprocessing included, in turns in one run, so that a noisy machine slows all of them.
+The ResNet-50 stands for the usual approach: each pair is resized to 480 × 48 and judged twice, once in each
+order, by the full network (with random weights, which do not affect the time). All process the same strips,
+preprocessing included, in turns within one run, so that a noisy machine slows all of them.
 """
 
 import statistics
@@ -19,7 +19,7 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from benchmarks.extents import strips_of
+from benchmarks.extents_scores import strips_of
 from modal_gpu.extents.checkpoint import load_checkpoint, load_predictor, shipped
 from modal_gpu.extents.network_predictor import NetworkPredictor
 from modal_gpu.extents.predictor import StripHints, collect
@@ -27,7 +27,7 @@ from modal_gpu.extents.torch_backend import TorchBackend
 
 
 class _Bottleneck(nn.Module):
-    """Residual block of He et al. 2015, stride in the 3 × 3 convolution."""
+    """Residual block of He et al. 2015, with the stride in the 3 × 3 convolution."""
 
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ def _unit(inputs: int, outputs: int, size: int, stride: int = 1) -> list[nn.Modu
 
 
 def resnet50(inputs: int, outputs: int) -> nn.Sequential:
-    """ResNet-50 with random weights."""
+    """Build a ResNet-50 with random weights."""
     layers: list[nn.Module] = [
         *_unit(inputs, 64, 7, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
     ]  # fmt: skip
@@ -66,7 +66,7 @@ def resnet50(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def _resnet_pairs(network: nn.Module, strips: np.ndarray, batch: int, device: torch.device) -> int:
-    """Judge neighbouring strips twice each; gives the number of pairs."""
+    """Judge neighbouring strips twice each, and return the number of pairs."""
     small = [cv2.resize(strip, (480, 48), interpolation=cv2.INTER_AREA) for strip in strips]
     pictures = torch.from_numpy(np.stack(small)).to(device).float().div_(255).sub_(0.45).div_(0.225)
     pictures = pictures[:, None].expand(-1, 3, -1, -1)
@@ -79,7 +79,7 @@ def _resnet_pairs(network: nn.Module, strips: np.ndarray, batch: int, device: to
 
 
 def main(
-    model: Annotated[Path | None, typer.Option(help="A model file; the shipped one by default.")] = None,
+    model: Annotated[Path | None, typer.Option(help="A model file. Default: the bundled one.")] = None,
     width: Annotated[int, typer.Option(help="Of the strips, pixels.")] = 1280,
     height: Annotated[int, typer.Option(help="Of the strips, pixels.")] = 120,
     line_height: Annotated[float, typer.Option(help="A caption line's, as a share of the strip.")] = 0.4,
@@ -116,7 +116,7 @@ def main(
             for name, judge in judges.items():
                 started, cpu = time.perf_counter(), time.process_time()
                 pairs = judge()
-                if turn:  # the first one warms up
+                if turn:  # the first one is a warm-up
                     speeds[name].append(pairs / (time.perf_counter() - started))
                     processor[name].append(1000 * (time.process_time() - cpu) / pairs)
     print(f"{width}×{height} strips, {device}, {threads} threads, median of {turns} turns (best)")

@@ -1,10 +1,10 @@
-"""What a flood of one tenant costs another, and when a cheap tenant's old video overtakes a fresh one.
+"""The effect of one tenant's flood on another tenant, and the effect of age on priority.
 
     python -m benchmarks.fairness [--videos 1000] [--slots 4] [--patience 15]
 
-The catalogue, its claims, the sensors, Dagster's storage, its queue daemon and its limits are the real
-ones; only the runs are not: a launched run is at work until the simulation ends it, one at a time, so
-that each step frees one slot. Needs nothing but the package.
+The catalogue, its claims, the sensors, Dagster's storage, its queue daemon and its limits are real. Only the
+runs are simulated: a launched run lasts until the simulation ends it, one at a time, so that each step frees
+one slot. It needs nothing but the package.
 """
 
 import argparse
@@ -41,7 +41,7 @@ BIG = 100_000_000
 
 @dataclass
 class Platform:
-    """A catalogue, a bucket and a run queue, with nothing in them."""
+    """A catalogue, a bucket and a run queue, all empty at first."""
 
     catalog: PostgresCatalog
     store: ObjectStore
@@ -50,7 +50,7 @@ class Platform:
     names: dict[str, str] = field(default_factory=dict)
 
     def upload(self, name: str, tier: str, videos: int = 1, hours: float = 0.0) -> list[VideoRow]:
-        """Videos of a tenant, which wait since so long ago."""
+        """Register videos of a tenant that have waited for some time."""
         tenant_id = str(uuid.uuid5(uuid.NAMESPACE_DNS, name))
         self.names[tenant_id] = name
         self.catalog.ensure_tenant(tenant_id, name, tier=tier)
@@ -69,7 +69,7 @@ class Platform:
         return rows
 
     def sensors(self) -> None:
-        """A tick of each sensor that fills and sorts the queue."""
+        """Tick each sensor that fills or sorts the queue once."""
         resources = {"catalog": self.catalog, "object_store": self.store}
         with dg.build_sensor_context(instance=self.queue.instance, resources=resources) as context:
             self.queue.submit("layout", new_videos(context).run_requests or [])
@@ -79,7 +79,7 @@ class Platform:
             priority_aging(context)
 
     def claim_all(self) -> None:
-        """Everything into the queue at once, with its whole priority: no turns, no aging."""
+        """Queue everything at once with its full priority: no turns, no aging."""
         claimed = self.catalog.claim_new_videos(10_000)
         if not claimed:
             return
@@ -99,14 +99,14 @@ class Platform:
         )
 
     def launch(self) -> list[str]:
-        """What the queue daemon launches; the rows say that a run works on them."""
+        """Return what the queue daemon launches, and mark the rows as running."""
         launched = self.queue.dequeue()
         for run_id in launched:
             self.catalog.begin_stage(self.queue.run(run_id).tags[VIDEO], "layout", run_id)
         return launched
 
     def end_one(self) -> None:
-        """The run that is at work for longest has done its work."""
+        """Finish the run that has been running longest."""
         run_id = self.queue.at_work[0]
         self.queue.end(run_id)
         video_id = self.queue.run(run_id).tags[VIDEO]
@@ -118,7 +118,7 @@ class Platform:
 
 @contextmanager
 def new_platform(server: EmbeddedPostgres, queue: RunQueue) -> Iterator[Platform]:
-    """A catalogue and a bucket of its own, and the queue without its runs."""
+    """Open a new catalogue and bucket, and empty the queue."""
     queue.clear()
     dsn = server.ensure_running(f"fairness_{uuid.uuid4().hex[:8]}")
     migrate(dsn)
@@ -139,7 +139,7 @@ class Scheme:
 
 @dataclass(frozen=True)
 class Flood:
-    """Who uploads the many, and whose single video waits."""
+    """A scenario: the tenant with many videos, and the tenant whose single video waits."""
 
     name: str
     tiers: Sequence[str]
@@ -156,9 +156,9 @@ FLOODS = (
 def wait_in_flood(
     platform: Platform, scheme: Scheme, flood: Flood, videos: int, slots: int, patience: int
 ) -> tuple[int | None, int]:
-    """Runs of others launched between a single video's upload and its own launch; most runs queued at once.
+    """Count launches between a single video's upload and its own launch, and the longest queue.
 
-    ``None``: it was not launched within ``patience``.
+    Returns ``None`` for the launches if it was not launched within ``patience``.
     """
     for number, tier in enumerate(flood.tiers):
         platform.upload(f"many{number}", tier, videos // len(flood.tiers))
@@ -183,7 +183,7 @@ def wait_in_flood(
 
 
 def fairness(server: EmbeddedPostgres, videos: int, slots: int, patience: int) -> tuple[Table, list[dict]]:
-    """A row for each flood and scheme."""
+    """Return a row for each flood and scheme."""
     schemes = (
         Scheme("queue alone", slots, Platform.claim_all),
         Scheme("and a limit a tenant", slots - 1, Platform.claim_all),
@@ -206,7 +206,7 @@ def fairness(server: EmbeddedPostgres, videos: int, slots: int, patience: int) -
 
 
 def ageing(server: EmbeddedPostgres, hours: Sequence[float]) -> tuple[Table, list[dict]]:
-    """Which of two is launched first: a free tenant's old video, or a premium tenant's fresh one."""
+    """Return which video is launched first: a free tenant's old one, or a premium tenant's new one."""
     table = Table("free tenant's waits since", "its priority", "premium tenant's, fresh", "launched first")
     figures = []
     settings = Settings(CAPTIONACC_MAX_RUNS=1, CAPTIONACC_TENANT_RUNS=1)

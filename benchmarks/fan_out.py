@@ -1,12 +1,12 @@
-"""``python -m benchmarks.fan_out VIDEO``: how wall time and cost scale with containers, by simulation.
+"""``python -m benchmarks.fan_out VIDEO``: wall time and cost by number of containers, by simulation.
 
-First it records what calls take here: the video is repeated to ``--minutes``, cut into segments, and each
-call runs in a process of its own, one after the other, start and loading of the shipped models included.
-Then the calls of longer videos are given to 1 to 10 simulated containers by the platform's own planning,
-each container paying its start once.
+First it records calls on this machine: the video is repeated to ``--minutes`` and cut into segments, and each
+call runs in its own process, one after the other, including start and loading of the bundled models. Then the
+platform's own planning assigns the calls of longer videos to 1 to 10 simulated containers, each of which pays
+for its start once.
 
-Calls are recorded in CPU seconds, all threads together, because other work on the machine stretches wall
-times. A simulated container takes them on :data:`CORES` cores that are kept as busy as those here were.
+Calls are recorded in CPU seconds of all threads, because other work on the machine stretches wall time. A
+simulated container executes them on :data:`CORES` cores that are as busy as those of the recording.
 """
 
 import heapq
@@ -54,7 +54,7 @@ from modal_gpu.storage import ObjectStore
 PRICES = PriceTable()
 CORES, GIB = 2, 8
 
-#: Assumed: from asking for a container until its process starts; what it downloads in a second, bytes.
+#: Assumptions: seconds from the request for a container until its process starts; download rate, bytes/s.
 CONTAINER_SECONDS = 10.0
 DOWNLOAD_BYTES = 100e6
 
@@ -62,7 +62,7 @@ DOWNLOAD_BYTES = 100e6
 #: cores with nothing else to do.
 BUSY = 0.89
 
-#: Assumed captions of an hour of video.
+#: Assumption: captions in an hour of video.
 CAPTIONS_AN_HOUR = 900
 LENGTHS = {"10 minutes": 10, "1 hour": 60, "3 hours": 180}
 CONTAINERS = (1, 2, 4, 6, 8, 10)
@@ -75,9 +75,9 @@ GPUS = {EXTRACT: "T4", CROPS: "A10G", READ: "T4"}
 
 @dataclass(frozen=True)
 class Recorded:
-    """CPU seconds of one call: of its process until the function runs, of the function; and its units.
+    """CPU seconds of one call: of its process before the function, and of the function; and its units.
 
-    ``wall`` is what the function took here, in seconds.
+    ``wall`` is the wall time of the function on this machine, in seconds.
     """
 
     function: FunctionName
@@ -89,7 +89,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Rates:
-    """Seconds of a container: a full frame, 10 Hz frame or caption; a start; a merge, by the frame."""
+    """Container seconds per full frame, 10 Hz frame and caption, per start, and per merge by the frame."""
 
     unit: dict[FunctionName, float]
     start: float
@@ -98,7 +98,7 @@ class Rates:
 
 
 def repeated(video: Path, minutes: float, path: Path) -> None:
-    """The video's packets over and over, until it is ``minutes`` long."""
+    """Repeat the video's packets until it is ``minutes`` long."""
     with av.open(str(path), "w") as target:
         shift, stream = 0, None
         while stream is None or shift * stream.time_base < minutes * 60:
@@ -117,7 +117,7 @@ def repeated(video: Path, minutes: float, path: Path) -> None:
 
 
 def record(video: Path, work: Path, segment_frames: int) -> tuple[list[Recorded], Rates]:
-    """Run every call of a video by itself."""
+    """Run every call of a video separately."""
     store = ObjectStore.from_url((work / "bucket").as_uri())
     keys = VideoKeys(str(uuid.uuid4()), str(uuid.uuid4()))
     store.upload(video, keys.video)
@@ -167,7 +167,7 @@ def record(video: Path, work: Path, segment_frames: int) -> tuple[list[Recorded]
 
 
 def _timed(call: ComputeCall, store: ObjectStore, settings: ComputeSettings, progress) -> dict:
-    # What is imported and loaded once a container is part of its start.
+    # Imports and models that are loaded once a container are part of its start.
     import modal_gpu.functions.caption_ocr
     import modal_gpu.functions.crop_infer
     import modal_gpu.functions.extract  # noqa: F401
@@ -191,7 +191,7 @@ class Outcome:
 
 
 def simulate(minutes: float, containers: int, rates: Rates, segment_frames: int) -> Outcome:
-    """The calls of one video on so many containers, function after function."""
+    """Simulate the calls of one video on a number of containers, function after function."""
     frames = round(minutes * 60 * INDEX_RATE)
     plan = FanOut(segment_frames, max_parallel=max(2, containers), divide_crops=True)
     download = minutes * 60 * rates.bytes_a_second / DOWNLOAD_BYTES
@@ -199,7 +199,7 @@ def simulate(minutes: float, containers: int, rates: Rates, segment_frames: int)
     captions = round(minutes / 60 * CAPTIONS_AN_HOUR)
     batches = -(-captions // plan.captions_a_call)
     wall = cost = 0.0
-    # The first segment of the first function tells how long the video is; the others wait for it.
+    # The first segment of the first function determines the video's length; the others wait for it.
     first = [segments[0] / FULL_FRAME_MAX_STEP * rates.unit[EXTRACT] + download]
     rest = [length / FULL_FRAME_MAX_STEP * rates.unit[EXTRACT] + download for length in segments[1:]]
     crops = [length * rates.unit[CROPS] + download for length in segments]
@@ -212,7 +212,7 @@ def simulate(minutes: float, containers: int, rates: Rates, segment_frames: int)
 
 
 def _scheduled(stages: Sequence[Sequence[float]], containers: int, start: float) -> tuple[float, float]:
-    """Wall seconds, and seconds that containers are paid for, of calls in stages that wait for each other."""
+    """Return wall seconds and billed container seconds of calls in consecutive stages."""
     free: list[float] = []
     now = busy = 0.0
     for calls in stages:
@@ -233,7 +233,7 @@ def main(
     recorded_segment: Annotated[int, typer.Option(help="frames of a recorded segment")] = 1536,
     segment_frames: Annotated[int, typer.Option(help="frames of a simulated segment")] = 6144,
 ) -> None:
-    """Record, simulate, print both."""
+    """Record, simulate, and print both."""
     console = Console(highlight=False)
     with tempfile.TemporaryDirectory(prefix="fan-out-") as folder:
         path = Path(folder) / "video.mp4"

@@ -56,7 +56,7 @@ def timeline(dagster_home: Path, video_id: str, began: float, ended: float) -> l
 
 
 def _moments(instance: dg.DagsterInstance, run_id: str) -> Iterator[tuple[str, float]]:
-    """The run's own moments: taken from the queue, process started, first and last step, end."""
+    """Return the run's own moments: dequeued, process started, first and last step, end."""
     steps: list[float] = []
     for entry in instance.all_logs(run_id):
         event = entry.dagster_event
@@ -115,7 +115,7 @@ def _environment(home: Path) -> dict[str, str]:
 
 @contextmanager
 def new_home() -> Iterator[Path]:
-    """A folder that is removed, and whose processes are stopped, at the end of the block."""
+    """Create a folder, and at the end of the block stop its processes and remove it."""
     folder = Path(tempfile.mkdtemp(prefix="captionacc-latency-"))
     try:
         yield folder / "home"
@@ -126,7 +126,7 @@ def new_home() -> Iterator[Path]:
 
 @contextmanager
 def running_platform(port: int) -> Iterator[Path]:
-    """A home whose platform is up and idle."""
+    """Start a platform in a new home, and wait until it is up and idle."""
     program = Path(sys.executable).parent / "captionacc"
     with new_home() as home:
         environment = {**_environment(home), "CAPTIONACC_PORT": str(port), "PYTHONUNBUFFERED": "1"}

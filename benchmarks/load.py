@@ -1,10 +1,10 @@
-"""Many videos that arrive at once, through the whole platform but for the compute, which answers at once.
+"""Many videos that arrive at once, through the real platform with a compute that answers at once.
 
     python -m benchmarks.load [--videos 1000] [--stages layout|all] [--slots 2] [--storage postgres]
 
-Catalogue, claims, sensors, daemon, queue, code server, run processes, assets, checks and objects are the
-real ones; the compute copies what the real one made of one clip of eight seconds. Tenants of every tier
-have the same number of videos, and all are there before the daemon starts.
+Catalogue, claims, sensors, daemon, queue, code server, run processes, assets, checks and objects are real.
+The compute copies the results of the real one for a clip of eight seconds. Tenants of all tiers have the same
+number of videos, and all videos exist before the daemon starts.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.orchestration import Orchestra, orchestra
+from benchmarks.orchestration import MeasuredPlatform, measured_platform
 from benchmarks.stub_definitions import TEMPLATE
 from captionacc_dagster.demo.sample import SampleCaption, make_sample
 from captionacc_dagster.resources.catalog import VideoRow
@@ -44,12 +44,12 @@ from modal_gpu.storage import ObjectStore
 
 MODULE = "benchmarks.stub_definitions"
 TENANTS = (("ann", "free"), ("bob", "free"), ("carl", "premium"), ("dora", "premium"), ("eve", "enterprise"))
-#: The queue knows a run's new priority after a tick of ``priority_aging``.
+#: A run's new priority takes effect after a tick of ``priority_aging``.
 _SETTLED_SECONDS = 12
 
 
 def make_template(folder: Path, crops: bool) -> None:
-    """What ``CannedCompute`` gives: the real functions' work on one clip."""
+    """Write the template of ``CannedCompute``: the real functions' results for one clip."""
     clip = folder / "clip.mp4"
     captions = [
         SampleCaption(0.84, 2.6, "Every evening the harbour falls silent."),
@@ -77,7 +77,7 @@ def make_template(folder: Path, crops: bool) -> None:
 def upload(
     catalog: PostgresCatalog, store: ObjectStore, clip: bytes, videos: int, approve: bool
 ) -> list[str]:
-    """Rows and objects as uploads leave them, of all tenants in turn; the videos' ids."""
+    """Create rows and objects as uploads do, tenants in turn, and return the videos' ids."""
     confidence = 0.05 if approve else None
     ids = []
     for name, tier in TENANTS:
@@ -96,10 +96,10 @@ def _tenant(name: str) -> str:
 
 
 def wait(
-    platform: Orchestra, catalog: PostgresCatalog, ids: Sequence[str], stages: str, hours: float
+    platform: MeasuredPlatform, catalog: PostgresCatalog, ids: Sequence[str], stages: str, hours: float
 ) -> float:
-    """Wall seconds until every row is through. Raises for a row that ended in an error."""
-    started, told = time.monotonic(), 0.0
+    """Return the wall seconds until every row is finished. Raises for a row that failed."""
+    started, reported = time.monotonic(), 0.0
     while True:
         rows = catalog.list_videos(len(ids))
         failed = [
@@ -111,8 +111,8 @@ def wait(
         elapsed = time.monotonic() - started
         if done == len(ids):
             return elapsed
-        if elapsed - told > 30:
-            told = elapsed
+        if elapsed - reported > 30:
+            reported = elapsed
             print(f"{elapsed:6.0f} s: {done} of {len(ids)} videos", file=sys.stderr, flush=True)
         if elapsed > hours * 3600:
             raise TimeoutError(f"{done} of {len(ids)} videos after {hours:g} h")
@@ -126,7 +126,7 @@ def _is_through(row: VideoRow, stages: str) -> bool:
 
 @dataclass(frozen=True)
 class Launch:
-    """One run as its record tells of it. Times are Unix times."""
+    """A run as its record describes it. Times are Unix times."""
 
     video: str
     job: str
@@ -139,7 +139,7 @@ class Launch:
 
 
 def launches(instance: dg.DagsterInstance) -> list[Launch]:
-    """All runs of videos, in the order in which they began."""
+    """Return all runs of videos, in the order of their start."""
     records = instance.get_run_records(dg.RunsFilter())
     found = [
         Launch(
@@ -159,10 +159,11 @@ def launches(instance: dg.DagsterInstance) -> list[Launch]:
 
 
 def inversions(runs: Sequence[Launch], tenant_limit: int) -> int:
-    """Runs that began while one of higher priority waited that could have begun.
+    """Return runs that started while one of higher priority could have started.
 
-    It waited since more than two ticks, and of its tenant and job fewer than the limit were at work. Runs
-    that had their tenant's turn (their whole priority) are left out on both sides: that is fairness.
+    The other one had waited for more than two ticks, and fewer runs of its tenant and job than the limit were
+    running. Runs that had their tenant's turn (their full priority) are ignored on both sides: that is
+    fairness.
     """
     further = [run for run in runs if run.priority < 50]
     count = 0
@@ -183,7 +184,7 @@ def inversions(runs: Sequence[Launch], tenant_limit: int) -> int:
 
 
 def tick_times(instance: dg.DagsterInstance) -> dict[str, list[float]]:
-    """Seconds of each sensor's ticks."""
+    """Return the seconds of each sensor's ticks."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for state in instance.all_instigator_state():
         for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id):
@@ -210,7 +211,7 @@ def main() -> None:
     template = Path(tempfile.mkdtemp(prefix="captionacc-load-"))
     make_template(template, crops=options.stages == "all")
     environment = {TEMPLATE: str(template), "CAPTIONACC_TENANT_RUNS": str(max(1, options.slots - 1))}
-    with orchestra(
+    with measured_platform(
         MODULE, storage=options.storage, runs=options.slots, daemon=False, environment=environment
     ) as platform:
         figures = measure(
@@ -222,8 +223,8 @@ def main() -> None:
         options.json.write_text(json.dumps(figures, indent=2))
 
 
-def measure(platform: Orchestra, videos: int, stages: str, clip: bytes, hours: float) -> dict:
-    """The load itself."""
+def measure(platform: MeasuredPlatform, videos: int, stages: str, clip: bytes, hours: float) -> dict:
+    """Apply the load and return its figures."""
     catalog, store = open_catalog(platform.settings), open_object_store(platform.settings)
     ids = upload(catalog, store, clip, videos, approve=stages == "all")
     sizes = {"captionacc": platform.database_bytes("captionacc")}
@@ -261,7 +262,7 @@ def measure(platform: Orchestra, videos: int, stages: str, clip: bytes, hours: f
 
 
 def show(figures: dict, options: argparse.Namespace) -> None:
-    """The figures as tables."""
+    """Print the figures as tables."""
     console = Console(width=110)
     console.print(
         f"{figures['videos']} videos at once, stages: {options.stages}, {options.slots} runs at a time, "

@@ -1,7 +1,7 @@
-"""Peak memory of reading very large frames: ``python -m benchmarks.memory [WIDTHxHEIGHT] [FRAMES]``.
+"""``python -m benchmarks.memory [WIDTHxHEIGHT] [FRAMES]``: peak memory of reading very large frames.
 
-Makes a clip, and in a process of its own takes full frames and full-frame crops in chunks; prints the peak
-resident set of that process in MB.
+It makes a clip, reads full frames and full-frame crops in chunks in a separate process, and prints that
+process's peak resident set in MB.
 """
 
 import resource
@@ -16,7 +16,7 @@ import numpy as np
 
 
 def make_clip(path: Path, width: int, height: int, frames: int) -> None:
-    """An H.264 clip of flat pictures at 10 frames a second."""
+    """Write an H.264 clip of flat pictures at 10 frames a second."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast", "crf": "40"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -30,7 +30,7 @@ def make_clip(path: Path, width: int, height: int, frames: int) -> None:
 
 
 def read_everything(path: Path) -> None:
-    """As the two stages read a video, on the longest strip that a layout may have."""
+    """Read a video as the two stages do, on the tallest strip that a layout may have."""
     from modal_gpu.contracts import CropRegion
     from modal_gpu.functions.feed import Feed
     from modal_gpu.media.chunks import write_chunks
@@ -53,7 +53,7 @@ def read_everything(path: Path) -> None:
 
 
 def peak_megabytes(width: int, height: int, frames: int) -> int:
-    """Peak of a process that reads such a clip."""
+    """Return the peak memory of a process that reads such a clip."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.mp4"
         subprocess.run(

@@ -1,8 +1,8 @@
-"""How well extracted captions agree with the truth: pure functions, no video and no files.
+"""The agreement of extracted captions with the truth. All functions are pure: no video, no files.
 
-A truth caption and an extracted one are *paired* one to one. Its pair's temporal overlap
-(intersection over union, IoU) decides what a truth caption is: *found* at 0.8 or more, *mistimed*
-below, *missed* without a pair. An extracted caption without a pair is *invented*.
+A truth caption and an extracted one are *paired* one to one. The pair's temporal overlap (intersection over
+union, IoU) classifies the truth caption: *found* at 0.8 or more, *mistimed* below, *missed* without a pair.
+An extracted caption without a pair is *invented*.
 """
 
 import re
@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass
 from rapidfuzz import fuzz
 from rapidfuzz.distance import Levenshtein
 
-#: IoU from which a caption is found.
+#: IoU from which a caption counts as found.
 FOUND_IOU = 0.8
-#: IoU below which two captions have nothing to do with each other: one is missed, the other invented.
+#: IoU below which two captions are unrelated: one is missed, the other invented.
 PAIR_IOU = 0.2
-#: Both ends of a caption are right within this many milliseconds.
+#: Tolerance for both ends of a caption, in milliseconds.
 END_TOLERANCE_MS = 100.0
 
 
@@ -33,7 +33,7 @@ class Caption:
 
 @dataclass(frozen=True)
 class Pair:
-    """A truth caption and the extracted one that stands for it."""
+    """A truth caption and the extracted one that corresponds to it."""
 
     truth: Caption
     extracted: Caption
@@ -44,12 +44,12 @@ class Pair:
 
     @property
     def start_error_ms(self) -> float:
-        """Positive: the extracted one starts too late."""
+        """The error of the start; positive if the extracted caption starts too late."""
         return (self.extracted.start_s - self.truth.start_s) * 1000
 
     @property
     def end_error_ms(self) -> float:
-        """Positive: the extracted one ends too late."""
+        """The error of the end; positive if the extracted caption ends too late."""
         return (self.extracted.end_s - self.truth.end_s) * 1000
 
     @property
@@ -59,7 +59,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Matching:
-    """Every truth caption is in ``pairs`` or ``missed``, every extracted one in ``pairs`` or ``invented``."""
+    """Pairs and the rest: each truth caption is paired or missed, each extracted one paired or invented."""
 
     pairs: list[Pair]
     missed: list[Caption]
@@ -68,9 +68,9 @@ class Matching:
 
 @dataclass(frozen=True)
 class EndErrors:
-    """Distances of one end from its truth over all pairs, in ms; 0 where there is no pair.
+    """Distances of one end from its truth over all pairs, in ms; 0 if there is no pair.
 
-    ``bias`` is the median with its sign: positive when too late.
+    ``bias`` is the signed median: positive if too late.
     """
 
     median: float
@@ -104,24 +104,24 @@ class Quality:
 
 
 def normalised(text: str) -> str:
-    """Text as it is compared: Unicode NFC, runs of white space and line breaks as one space."""
+    """Normalise text for comparison: Unicode NFC, each run of white space or line breaks as one space."""
     return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text)).strip()
 
 
 def iou(a: Caption, b: Caption) -> float:
-    """Time that both are on screen over time that either is, 0 to 1."""
+    """Return the time with both captions on screen divided by the time with either, 0 to 1."""
     both = min(a.end_s, b.end_s) - max(a.start_s, b.start_s)
     either = max(a.end_s, b.end_s) - min(a.start_s, b.start_s)
-    # Rounded: the same two captions later in the video must fall on the same side of a threshold.
+    # Rounded, so that the same two captions at another time fall on the same side of a threshold.
     return round(both / either, 9) if both > 0 else 0.0
 
 
 def match(truth: Sequence[Caption], extracted: Sequence[Caption]) -> Matching:
-    """Pair captions one to one so that as many as possible are found, then with the most overlap.
+    """Pair captions one to one so that most are found, and then overlap most.
 
-    The optimum over pairings that keep the order in time (captions of one band do not overlap,
-    and then there is no better one), by dynamic programming over each group of captions that
-    overlap one another. Text only decides between pairings that are equal in time.
+    The result is the optimum over pairings that keep the order in time (captions of one band do not overlap,
+    so that no other pairing is better), by dynamic programming over each group of captions that overlap one
+    another. Text only decides between pairings of equal overlap.
     """
     matching = Matching([], [], [])
     for truths, others in _groups(truth, extracted):
@@ -136,7 +136,7 @@ def match(truth: Sequence[Caption], extracted: Sequence[Caption]) -> Matching:
 def _groups(
     truth: Sequence[Caption], extracted: Sequence[Caption]
 ) -> Iterator[tuple[list[Caption], list[Caption]]]:
-    """Captions chained by overlaps, in time order; keeps the quadratic alignment small."""
+    """Group captions chained by overlaps, in time order, which keeps the quadratic alignment small."""
     sides = [(0, c) for c in truth] + [(1, c) for c in extracted]
     sides.sort(key=lambda item: (item[1].start_s, item[1].end_s, item[1].text, item[0]))
     group: tuple[list[Caption], list[Caption]] = ([], [])
@@ -180,10 +180,10 @@ def _worth(truth: Caption, extracted: Caption) -> float:
 
 
 def character_error_rate(matching: Matching) -> float:
-    """Edits from the extracted text to the truth, over the truth's characters.
+    """Return the edits from the extracted text to the truth, divided by the truth's characters.
 
-    Levenshtein distance of each pair's normalised texts; a missed caption counts all its
-    characters, and so does an invented one, so the rate can exceed 1.
+    It sums the Levenshtein distances of the pairs' normalised texts. Missed and invented captions count all
+    their characters, so the rate can exceed 1.
     """
     edits = sum(
         Levenshtein.distance(normalised(p.truth.text), normalised(p.extracted.text)) for p in matching.pairs
@@ -194,15 +194,15 @@ def character_error_rate(matching: Matching) -> float:
 
 
 def evaluate(truth: Sequence[Caption], extracted: Sequence[Caption]) -> Quality:
-    """All figures of one video."""
+    """Return all figures of one video."""
     return figures(match(truth, extracted))
 
 
 def figures(matching: Matching) -> Quality:
-    """The figures of a matching."""
+    """Return the figures of a matching."""
     pairs, missed, invented = matching.pairs, len(matching.missed), len(matching.invented)
     found = sum(pair.iou >= FOUND_IOU for pair in pairs)
-    # Times are multiples of a frame's length in binary fractions: allow for their last digit.
+    # Times are multiples of a frame's length in binary fractions: allow for rounding in the last digit.
     tolerance = END_TOLERANCE_MS + 1e-6
     return Quality(
         truth=len(pairs) + missed,
@@ -234,7 +234,7 @@ def _end_errors(errors: Sequence[float]) -> EndErrors:
 
 
 def _percentile(ascending: Sequence[float], share: float) -> float:
-    """Linear interpolation between the two nearest ranks."""
+    """Interpolate linearly between the two nearest ranks."""
     place = share * (len(ascending) - 1)
     below = int(place)
     above = min(below + 1, len(ascending) - 1)

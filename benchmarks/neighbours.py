@@ -1,8 +1,8 @@
-"""``python -m benchmarks.neighbours``: 24 captions that are nearly alike, one right after the other.
+"""``python -m benchmarks.neighbours``: 24 nearly identical captions in direct succession.
 
-A clip made by this module: numbered steps, rooms and lines that differ in one character, some half
-a second long, none with a gap, at 360p and CRF 33 over moving pictures with hard cuts; and a logo
-that stands inside the caption strip throughout and belongs to none of them.
+The clip is generated here: numbered steps, rooms and lines that differ in one character, some half a second
+long, all without gaps, at 360p and CRF 33 over moving pictures with hard cuts. A logo is inside the caption
+strip throughout, and belongs to none of the captions.
 """
 
 import tempfile
@@ -22,7 +22,7 @@ from captionacc_dagster.demo.scenes import background
 
 WIDTH, HEIGHT, FPS, CRF = 640, 360, 25, 33
 LOGO = "KXTV"
-#: Texts and seconds; one follows the other from :data:`FIRST_START` on.
+#: Texts and seconds, in direct succession from :data:`FIRST_START` on.
 SERIES = (
     *((f"Step {number} of 9: turn the wheel.", 0.5 if number % 2 else 1.2) for number in range(1, 9)),
     *((f"Room {number} is on your left.", 0.52 if number % 3 else 1.4) for number in range(214, 222)),
@@ -34,7 +34,7 @@ FIRST_START = 1.0
 
 
 def captions() -> list[Caption]:
-    """The truth, on frame boundaries."""
+    """Return the truth, on frame boundaries."""
     found, start = [], FIRST_START
     for text, seconds in SERIES:
         end = round((start + seconds) * FPS) / FPS
@@ -44,7 +44,7 @@ def captions() -> list[Caption]:
 
 
 def make_clip(path: Path) -> list[Caption]:
-    """Write the clip (H.264 in MP4); gives its truth."""
+    """Write the clip (H.264 in MP4), and return its truth."""
     truth = captions()
     count = round((truth[-1].end_s + 1) * FPS)
     layers = [np.asarray(_drawn(caption.text), np.float32) for caption in truth]
@@ -81,7 +81,7 @@ def _drawn(text: str) -> Image.Image:
 
 
 def _drawn_logo() -> Image.Image:
-    """On the captions' own line, at the left."""
+    """Draw the logo on the captions' own line, at the left."""
     image = Image.new("RGBA", (WIDTH, HEIGHT))
     font = ImageFont.load_default(HEIGHT * 0.05)
     place = {"xy": (WIDTH * 0.035, HEIGHT * 0.918), "text": LOGO, "font": font, "anchor": "ls"}
@@ -90,12 +90,12 @@ def _drawn_logo() -> Image.Image:
 
 
 def separated(truth: list[Caption], found: list[Caption]) -> int:
-    """How many captions were found with their own text, one for one."""
+    """Count the captions that were found with their own text, one to one."""
     return sum(pair.text_is_exact for pair in match(truth, found).pairs)
 
 
 def with_logo(found: list[Caption]) -> int:
-    """How many captions have the logo in their text."""
+    """Count the captions that include the logo in their text."""
     return sum(LOGO.lower() in normalised(caption.text).lower() for caption in found)
 
 
@@ -103,7 +103,7 @@ def main(
     keep: Annotated[Path | None, typer.Option(help="Also keep the clip here (MP4).")] = None,
     details: Annotated[bool, typer.Option(help="List what differs from the truth.")] = False,
 ) -> None:
-    """Make the clip, run the pipeline on it, and count."""
+    """Make the clip, run the pipeline on it, and print the counts."""
     from rich.console import Console
 
     from benchmarks.pipeline import run_pipeline

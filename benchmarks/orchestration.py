@@ -1,4 +1,4 @@
-"""A platform of its own for a measurement: a home, PostgreSQL, Dagster's real processes over definitions."""
+"""A separate platform for a measurement: a home, PostgreSQL, and Dagster's real processes."""
 
 import contextlib
 import os
@@ -37,20 +37,20 @@ _REPOSITORY = "__repository__"
 
 
 @dataclass
-class Orchestra:
-    """A running daemon with its instance. Everything of it lies in ``home``."""
+class MeasuredPlatform:
+    """A running daemon with its instance. All its files are in ``home``."""
 
     home: Path
     settings: Settings
     server: EmbeddedPostgres
     instance: dg.DagsterInstance
     module: str
-    processes: dict[str, subprocess.Popen] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    processes: dict[str, subprocess.Popen] = field(default_factory=dict)
     _templates: dict[str, dg.DagsterRun] = field(default_factory=dict)
 
     def enqueue(self, definitions: dg.Definitions, job: str, tags: Sequence[Mapping[str, str]]) -> list[str]:
-        """Runs of a job put into Dagster's queue at once, as a sensor's requests are; gives their ids."""
+        """Queue runs of a job at once, as a sensor's requests do, and return their ids."""
         if job not in self._templates:
             self._templates[job] = self.instance.create_run_for_job(
                 definitions.resolve_job_def(job),
@@ -74,7 +74,7 @@ class Orchestra:
         return RemoteJobOrigin(RemoteRepositoryOrigin(location, _REPOSITORY), job)
 
     def start(self, name: str, *command: str) -> None:
-        """One of Dagster's programs, which writes into ``home/logs``."""
+        """Start one of Dagster's programs, which logs to ``home/logs``."""
         (self.home / "logs").mkdir(exist_ok=True)
         with (self.home / "logs" / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
@@ -87,7 +87,7 @@ class Orchestra:
             )
 
     def wait_for(self, run_ids: Sequence[str], seconds: float = 600) -> list[dg.RunRecord]:
-        """The runs' records as soon as all have ended. Raises when one failed, or the time is over."""
+        """Return the runs' records once all have ended. Raises if one failed, or on a timeout."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             records = list(self.instance.get_run_records(dg.RunsFilter(run_ids=list(run_ids))))
@@ -106,14 +106,25 @@ class Orchestra:
             time.sleep(0.25)
         raise TimeoutError(f"runs did not end within {seconds:.0f} s: see {self.home}/logs")
 
+    def stop(self) -> None:
+        """Terminate all processes; kill those that do not end within 30 s."""
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
     def check(self) -> None:
-        """Raises when a process has ended."""
+        """Raise if a process has ended."""
         for name, process in self.processes.items():
             if process.poll() is not None:
                 raise RuntimeError(f"{name} ended: see {self.home}/logs/{name}.log")
 
     def cpu_seconds(self) -> float:
-        """CPU seconds of all processes of this platform until now, also of those that have ended."""
+        """Return the CPU seconds so far of all processes of this platform, including ended ones."""
         pids = [process.pid for process in self.processes.values()]
         if status_pid := self.server.status().pid:
             pids.append(status_pid)
@@ -121,11 +132,11 @@ class Orchestra:
 
     @property
     def dagster_in_postgres(self) -> bool:
-        """Whether Dagster's own storage is the database ``dagster``, else files."""
+        """Whether Dagster's own storage is the database ``dagster`` rather than files."""
         return "postgres_url" in (self.home / "dagster" / "dagster.yaml").read_text()
 
     def database_bytes(self, database: str) -> int:
-        """Size of a database of the embedded server."""
+        """Return the size of a database of the embedded server."""
         with psycopg.connect(self.server.ensure_running(database)) as connection:
             return connection.execute("select pg_database_size(current_database())").fetchone()[0]
 
@@ -147,7 +158,7 @@ def _storage(server: EmbeddedPostgres) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def orchestra(
+def measured_platform(
     module: str,
     *,
     storage: Storage = "postgres",
@@ -156,42 +167,23 @@ def orchestra(
     daemon: bool = True,
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
-) -> Iterator[Orchestra]:
-    """The platform's own dagster.yaml, catalogue and pools, and the daemon over ``module``'s definitions.
+) -> Iterator[MeasuredPlatform]:
+    """Start a platform with its own dagster.yaml, catalogue and pools, and the definitions of ``module``.
 
-    ``environment`` is given to all processes as well. All is stopped, and the home removed if all went well.
+    ``environment`` is set for all processes. At the end everything is stopped, and the home is removed unless
+    there was an error or it is ``folder``.
     """
-    keep = False
-    home = folder or Path(tempfile.mkdtemp(prefix="captionacc-orchestra-"))
-    values = {
-        **SERVICE_ENVIRONMENT,
-        "CAPTIONACC_HOME": str(home),
-        "DAGSTER_HOME": str(home / "dagster"),
-        "CAPTIONACC_MAX_RUNS": str(runs),
-        "PYTHONWARNINGS": "ignore",
-        # Other work on the machine may make everything slow, but nothing wrong.
-        "DAGSTER_GRPC_TIMEOUT_SECONDS": "300",
-        **(environment or {}),
-    }
-    os.environ.update(values)
-    # Without its compiled files Python takes twice as long to start.
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    home = folder or Path(tempfile.mkdtemp(prefix="captionacc-measured-"))
+    _set_environment(home, runs, environment or {})
     settings = Settings()
     server = EmbeddedPostgres(home)
-    dagster_home = home / "dagster"
-    dagster_home.mkdir(parents=True, exist_ok=True)
-    config = yaml.safe_load(dagster_yaml(settings))
-    config.pop("storage", None)
-    server.ensure_running()
-    if storage == "postgres":
-        config |= _storage(server)
-    (dagster_home / "dagster.yaml").write_text(yaml.safe_dump(config))
+    failed = False
     try:
-        with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
+        with dg.DagsterInstance.from_config(str(_configured(home, settings, server, storage))) as instance:
             instance.get_runs_count()
             for pool, limit in POOL_LIMITS.items():
                 instance.event_log_storage.set_concurrency_slots(pool, limit)
-            platform = Orchestra(home, settings, server, instance, module, environment=dict(os.environ))
+            platform = MeasuredPlatform(home, settings, server, instance, module, dict(os.environ))
             try:
                 if daemon:
                     platform.start("dagster-daemon", "dagster-daemon", "run", "-m", module)
@@ -203,19 +195,42 @@ def orchestra(
                     )
                 yield platform
             except BaseException:
-                keep = True
-                print(f"what is left is in {home}", file=sys.stderr)
+                failed = True
+                print(f"the logs are in {home}", file=sys.stderr)
                 raise
             finally:
-                for process in platform.processes.values():
-                    process.terminate()
-                for process in platform.processes.values():
-                    try:
-                        process.wait(timeout=30)
-                    except subprocess.TimeoutExpired:
-                        process.kill()
-                        process.wait()
+                platform.stop()
     finally:
         server.stop()
-        if folder is None and not keep:
+        if folder is None and not failed:
             shutil.rmtree(home, ignore_errors=True)
+
+
+def _set_environment(home: Path, runs: int, environment: Mapping[str, str]) -> None:
+    os.environ.update(
+        {
+            **SERVICE_ENVIRONMENT,
+            "CAPTIONACC_HOME": str(home),
+            "DAGSTER_HOME": str(home / "dagster"),
+            "CAPTIONACC_MAX_RUNS": str(runs),
+            "PYTHONWARNINGS": "ignore",
+            # Other work on the machine may slow everything down, and must not cause errors.
+            "DAGSTER_GRPC_TIMEOUT_SECONDS": "300",
+            **environment,
+        }
+    )
+    # Without compiled files, Python takes twice as long to start.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def _configured(home: Path, settings: Settings, server: EmbeddedPostgres, storage: Storage) -> Path:
+    """Write dagster.yaml and start the server. Return Dagster's home."""
+    dagster_home = home / "dagster"
+    dagster_home.mkdir(parents=True, exist_ok=True)
+    config = yaml.safe_load(dagster_yaml(settings))
+    config.pop("storage", None)
+    server.ensure_running()
+    if storage == "postgres":
+        config |= _storage(server)
+    (dagster_home / "dagster.yaml").write_text(yaml.safe_dump(config))
+    return dagster_home

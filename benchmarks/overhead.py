@@ -1,11 +1,11 @@
-"""What a run costs that does nothing: by executor, by storage, and one run for many videos.
+"""The cost of a run that does nothing: by executor, by storage, and of one run for many videos.
 
-    python -m benchmarks.overhead [--runs 20] [--singles 5] [--slots 2] [--anew]
+    python -m benchmarks.overhead [--runs 20] [--singles 5] [--slots 2] [--no-fork]
     python -m benchmarks.overhead --parts
 
-The daemon, its queue, the code server, the platform's definitions and the run processes are the real
-ones; only the asset does nothing. The sensors tick meanwhile, as they do in production. CPU seconds are
-those of all processes, PostgreSQL's included, and say more than the wall on a machine that has other work.
+The daemon, its queue, the code server, the platform's definitions and the run processes are real; only the
+asset does nothing. The sensors tick meanwhile, as in production. CPU seconds include all processes, with
+PostgreSQL's, and are more meaningful than wall time on a machine with other work.
 """
 
 import argparse
@@ -21,12 +21,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.orchestration import Orchestra, Storage, orchestra
+from benchmarks.orchestration import MeasuredPlatform, Storage, measured_platform
 from benchmarks.overhead_definitions import defs
 from modal_gpu.cores import available_cores
 
 MODULE = "benchmarks.overhead_definitions"
-#: CPU seconds of what a run's process does, one after the other, as JSON on its standard output.
+#: A program that prints the CPU seconds of each part of a run's process as JSON.
 _PARTS = """
 import json, tempfile, time
 marks = [("interpreter", time.process_time())]
@@ -51,8 +51,8 @@ print(json.dumps({name: at - past for (name, at), past in zip(marks, before)}))
 EXECUTORS = ("in_process", "multiprocess")
 
 
-def singles(platform: Orchestra, executor: str, number: int) -> dict[str, float]:
-    """Medians of runs that have the platform to themselves: until the first step, and until the end."""
+def singles(platform: MeasuredPlatform, executor: str, number: int) -> dict[str, float]:
+    """Return medians of runs that have the platform to themselves, up to the first step and to the end."""
     until_start, until_end = [], []
     for _ in range(number + 1):
         ids = platform.enqueue(defs, executor, [{"dagster/partition": _video(platform)}])
@@ -60,15 +60,15 @@ def singles(platform: Orchestra, executor: str, number: int) -> dict[str, float]
         asked = record.create_timestamp.timestamp()
         until_start.append((record.start_time or 0) - asked)
         until_end.append((record.end_time or 0) - asked)
-    # The first one also waits for the daemon's start.
+    # The first run also waits for the daemon's start.
     return {
         "start_s": statistics.median(until_start[1:]),
         "end_s": statistics.median(until_end[1:]),
     }
 
 
-def many(platform: Orchestra, executor: str, number: int) -> dict[str, float]:
-    """Runs a minute, and CPU seconds a run, of runs that were queued at once."""
+def many(platform: MeasuredPlatform, executor: str, number: int) -> dict[str, float]:
+    """Return runs a minute, and CPU seconds a run, for runs that were queued at once."""
     tags = [{"dagster/partition": _video(platform)} for _ in range(number)]
     cpu, started = platform.cpu_seconds(), time.monotonic()
     platform.wait_for(platform.enqueue(defs, executor, tags))
@@ -76,8 +76,8 @@ def many(platform: Orchestra, executor: str, number: int) -> dict[str, float]:
     return {"a_minute": 60 * number / wall, "cpu_s": (platform.cpu_seconds() - cpu) / number}
 
 
-def together(platform: Orchestra, executor: str, number: int) -> dict[str, float]:
-    """The same number of videos in one run."""
+def together(platform: MeasuredPlatform, executor: str, number: int) -> dict[str, float]:
+    """Process the same number of videos in one run."""
     keys = [str(uuid.uuid4()) for _ in range(number)]
     platform.instance.add_dynamic_partitions("videos", keys)
     tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
@@ -88,7 +88,7 @@ def together(platform: Orchestra, executor: str, number: int) -> dict[str, float
 
 
 def parts(rounds: int) -> dict[str, float]:
-    """Median CPU seconds of each part of a run's process; other work on the machine hardly changes them."""
+    """Return the median CPU seconds of each part of a run's process, hardly affected by other work."""
     command = [sys.executable, "-W", "ignore", "-c", _PARTS]
     found = []
     for _ in range(rounds):
@@ -97,7 +97,7 @@ def parts(rounds: int) -> dict[str, float]:
     return {name: statistics.median(each[name] for each in found) for name in found[0]}
 
 
-def _video(platform: Orchestra) -> str:
+def _video(platform: MeasuredPlatform) -> str:
     key = str(uuid.uuid4())
     platform.instance.add_dynamic_partitions("videos", [key])
     return key
@@ -113,7 +113,7 @@ def main() -> None:
     )
     parser.add_argument("--executors", nargs="*", choices=EXECUTORS, default=list(EXECUTORS))
     parser.add_argument("--json", type=Path, help="also write the figures there")
-    parser.add_argument("--anew", action="store_true", help="each run process is started anew, not forked")
+    parser.add_argument("--no-fork", action="store_true", help="start each run process instead of forking it")
     parser.add_argument("--parts", action="store_true", help="CPU seconds of a run's process, and no more")
     options = parser.parse_args()
     if options.parts:
@@ -122,13 +122,13 @@ def main() -> None:
             table.add_row(name, f"{seconds:.2f}")
         Console(width=110).print(table)
         return
-    os.environ["CAPTIONACC_FORK_RUNS"] = str(not options.anew).lower()
+    os.environ["CAPTIONACC_FORK_RUNS"] = str(not options.no_fork).lower()
     table = Table(
         "storage", "videos", "executor", "to its start s", "to its end s", "videos a minute", "CPU s a video"
     )
     figures = []
     for storage in options.storage:
-        with orchestra(MODULE, storage=storage, runs=options.slots) as platform:
+        with measured_platform(MODULE, storage=storage, runs=options.slots) as platform:
             for executor in options.executors:
                 measured = {}
                 for part, measure in (("alone", singles), ("queued", many), ("batch", together)):
@@ -146,7 +146,7 @@ def main() -> None:
 
 def _rows(table: Table, storage: Storage, executor: str, runs: int, alone, queued, batch) -> None:
     def shown(value: float) -> str:
-        # A code server that is replaced meanwhile takes its runs' figures along.
+        # If the code server is replaced meanwhile, the figures of its runs are lost.
         return f"{value:.2f}" if value > 0 else "–"
 
     table.add_row(

@@ -1,4 +1,4 @@
-"""The platform's definitions and, beside them, an asset that does nothing, with a job for each executor."""
+"""The platform's definitions with an additional asset that does nothing, and a job for each executor."""
 
 import dagster as dg
 
@@ -8,7 +8,7 @@ from captionacc_dagster.partitions import videos
 
 @dg.asset(partitions_def=videos, backfill_policy=dg.BackfillPolicy.single_run())
 def nothing(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-    """Of one video, or of a range of them."""
+    """Materialize one video, or a range of them, without any work."""
     return dg.MaterializeResult(metadata={"videos": len(context.partition_keys)})
 
 

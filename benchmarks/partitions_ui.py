@@ -1,10 +1,10 @@
-"""How fast the UI, a sensor's tick and the database are with many videos that are done.
+"""The speed of the UI, of a sensor's tick and of the database with many finished videos.
 
     python -m benchmarks.partitions_ui [--counts 1000 10000 50000] [--rounds 5] [--hold SECONDS]
 
-Each video is a partition with a materialization of three assets and one run that ended. They are written into
-PostgreSQL as copies of what Dagster itself wrote for one; reading goes through the real web server and
-the real sensor. ``--hold`` leaves the web server up at the last count, to look at it with a browser.
+Each video is a partition with a materialization of three assets and one ended run. They are written to
+PostgreSQL as copies of what Dagster itself wrote for one; reading goes through the real web server and the
+real sensor. ``--hold`` keeps the web server running at the last count, for a look with a browser.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.orchestration import Orchestra, orchestra
+from benchmarks.orchestration import MeasuredPlatform, measured_platform
 from captionacc_dagster.constants import DEFINITIONS_MODULE
 from captionacc_dagster.definitions import defs
 from captionacc_dagster.resources.opening import open_catalog, open_object_store
@@ -33,7 +33,7 @@ from captionacc_dagster.sensors.new_videos import new_videos
 ASSETS = ("full_frames", "raw_ocr_db", "layout_db")
 CHUNK = 5000
 
-#: What the pages ask for, cut down to what grows with the videos.
+#: The queries of the pages, reduced to what grows with the number of videos.
 PAGES = {
     "asset page": """
         query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
@@ -56,8 +56,8 @@ PAGES = {
 }  # fmt: skip
 
 
-def fill(platform: Orchestra, have: int, want: int) -> None:
-    """Finished videos until there are ``want`` of them."""
+def fill(platform: MeasuredPlatform, have: int, want: int) -> None:
+    """Add finished videos until there are ``want`` of them."""
     instance = platform.instance
     first = f"{0:08d}-0000-4000-8000-000000000000"
     if have == 0:
@@ -91,7 +91,7 @@ def fill(platform: Orchestra, have: int, want: int) -> None:
 
 
 def _copies(connection: psycopg.Connection, table: str, first: str, keys: list[str], where: str) -> None:
-    """For each key a copy of the first video's rows, with that key and a run id of its own."""
+    """Copy the first video's rows for each key, with that key and a new run id."""
     columns = [
         name
         for (name,) in connection.execute(
@@ -115,7 +115,7 @@ def _copies(connection: psycopg.Connection, table: str, first: str, keys: list[s
 
 
 def ask(port: int, query: str, variables: dict) -> tuple[float, int]:
-    """Seconds and bytes of one answer. Raises when GraphQL does."""
+    """Return the seconds and bytes of one response. Raises for an error of GraphQL."""
     body = json.dumps({"query": query, "variables": variables}).encode()
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/graphql", body, {"Content-Type": "application/json"}
@@ -132,8 +132,8 @@ def ask(port: int, query: str, variables: dict) -> tuple[float, int]:
     return seconds, len(data)
 
 
-def tick(platform: Orchestra, videos: int) -> float:
-    """Seconds of a tick of ``new_videos`` that finds some, with what the daemon does of its result."""
+def tick(platform: MeasuredPlatform, videos: int) -> float:
+    """Return the seconds of a tick of ``new_videos`` that finds some, with the daemon's handling of it."""
     catalog, store = open_catalog(platform.settings), open_object_store(platform.settings)
     tenant = str(platform.settings.tenant_id)
     for _ in range(videos):
@@ -153,13 +153,13 @@ def tick(platform: Orchestra, videos: int) -> float:
             platform.instance.has_dynamic_partition("videos", key)
         platform.instance.add_dynamic_partitions("videos", list(request.partition_keys))
     seconds = time.monotonic() - started
-    # Out of the way of the next tick's limits.
+    # So that they do not count for the limits of the next tick.
     with psycopg.connect(platform.server.ensure_running()) as connection:
         connection.execute("update captionacc.videos set deleted_at = now() where deleted_at is null")
     return seconds
 
 
-def wait_until_up(platform: Orchestra, port: int, seconds: float = 300) -> None:
+def wait_until_up(platform: MeasuredPlatform, port: int, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         platform.check()
@@ -182,7 +182,7 @@ def main() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     console, figures = Console(width=110), []
-    with orchestra(DEFINITIONS_MODULE, daemon=False, webserver_port=port) as platform:
+    with measured_platform(DEFINITIONS_MODULE, daemon=False, webserver_port=port) as platform:
         wait_until_up(platform, port)
         have = 0
         for count in options.counts:

@@ -1,4 +1,4 @@
-"""The whole pipeline on one file, without the orchestrator: what the benchmarks measure."""
+"""The full pipeline on one file without the orchestrator, as the benchmarks measure it."""
 
 import time
 import uuid
@@ -31,7 +31,7 @@ from modal_gpu.timeline import Timeline
 
 @dataclass
 class PipelineRun:
-    """Captions of a video and the wall seconds of each step."""
+    """The captions of a video and the wall seconds of each step."""
 
     captions: list[Caption]
     duration: float
@@ -44,7 +44,7 @@ class PipelineRun:
 
 
 def run(video: Path, work: Path, settings: ComputeSettings | None = None) -> PipelineRun:
-    """Every step of the graph on a bucket in the folder ``work``, the layout approved as found."""
+    """Run every step of the graph on a bucket in the folder ``work``; the detected layout is approved."""
     settings = settings or ComputeSettings()
     store = ObjectStore.from_url(work.resolve().as_uri())
     keys = VideoKeys(str(uuid.uuid4()), str(uuid.uuid4()))
@@ -74,7 +74,7 @@ def run(video: Path, work: Path, settings: ComputeSettings | None = None) -> Pip
         facts.duration,
         read_change_seconds(data),
     )
-    # Written and read again for their ids, as the graph does.
+    # Written and read back for their ids, as in the graph.
     captions = read_captions(write_captions(captions))
     lap("captions")
 
@@ -88,7 +88,7 @@ def run(video: Path, work: Path, settings: ComputeSettings | None = None) -> Pip
 
 
 def run_pipeline(video: Path, work: Path) -> list[TimedCaption]:
-    """Captions of a video, as subtitles show them."""
+    """Return the captions of a video, as subtitles show them."""
     done = run(video, work)
     return [
         TimedCaption(start / 1000, end / 1000, caption.best_text)

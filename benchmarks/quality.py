@@ -1,7 +1,7 @@
-"""Caption quality against truth.
+"""Caption quality against ground truth.
 
-``python -m benchmarks.quality VIDEO --truth SRT`` runs the pipeline on the video;
-``--captions FILE`` (SRT or WebVTT) measures captions that are already there, another tool's too.
+``python -m benchmarks.quality VIDEO --truth SRT`` runs the pipeline on the video; ``--captions FILE`` (SRT or
+WebVTT) evaluates existing captions, also of other tools.
 """
 
 import json
@@ -30,9 +30,9 @@ from modal_gpu.errors import CaptionAccError
 
 
 def read_captions(path: Path) -> list[Caption]:
-    """Captions of an SRT or WebVTT file, without formatting, in time order.
+    """Read the captions of an SRT or WebVTT file, without formatting, in time order.
 
-    An empty file has no captions; ``ValueError`` if it is something else.
+    An empty file has no captions. Raises ``ValueError`` for a file of another kind.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -47,7 +47,7 @@ def read_captions(path: Path) -> list[Caption]:
 
 
 def quality_table(quality: Quality, title: str) -> Table:
-    """The figures for people."""
+    """Build a table of the figures."""
     table = Table(title=title, title_justify="left", show_header=False, min_width=len(title))
     table.add_column(style="bold")
     table.add_column(justify="right")
@@ -71,7 +71,7 @@ def quality_table(quality: Quality, title: str) -> Table:
 
 
 def differences(matching: Matching) -> Table:
-    """What is not as it should be, a row a caption."""
+    """Build a table of all errors, a row for each caption."""
     table = Table(title="Differences", title_justify="left")
     for column in ("at", "what", "truth", "extracted"):
         table.add_column(column, overflow="fold")

@@ -1,4 +1,4 @@
-"""Dagster's own run queue without the runs: its storage, daemon and limits, with a launcher that only notes.
+"""Dagster's own run queue without real runs: its storage, daemon and limits, with a recording launcher.
 
 Time is counted in launches and ends of runs, so nothing sleeps.
 """
@@ -42,7 +42,7 @@ _REPOSITORY = RemoteRepositoryOrigin(
 
 
 class NotingLauncher(RunLauncher, ConfigurableClass):
-    """Starts no process: the run is at work until :meth:`RunQueue.end`."""
+    """A launcher that starts no process: a run lasts until :meth:`RunQueue.end`."""
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         self._inst_data = inst_data
@@ -78,7 +78,7 @@ def _report(instance: dg.DagsterInstance, run: dg.DagsterRun, kind: DagsterEvent
 
 
 class RunQueue:
-    """A Dagster instance with the platform's configuration, and its queue daemon, an iteration at a time."""
+    """A Dagster instance with the platform's configuration, and its queue daemon, one iteration at a time."""
 
     def __init__(self, instance: dg.DagsterInstance, workspace: Any) -> None:
         self.instance = instance
@@ -88,7 +88,7 @@ class RunQueue:
         self._templates: dict[str, dg.DagsterRun] = {}
 
     def submit(self, job: str, requests: Sequence[dg.RunRequest]) -> list[str]:
-        """Put runs into the queue, as the sensor daemon does; gives their ids."""
+        """Queue runs, as the sensor daemon does, and return their ids."""
         run_ids = []
         keys = [request.run_key for request in requests if request.run_key]
         known = self.instance.get_runs(dg.RunsFilter(tags={RUN_KEY_TAG: keys})) if keys else []
@@ -107,13 +107,13 @@ class RunQueue:
         return run_ids
 
     def clear(self) -> None:
-        """Forget every run."""
+        """Remove every run."""
         self.instance.run_storage.wipe()
         self._templates.clear()
         self.launched.clear()
 
     def _template(self, job: str) -> dg.DagsterRun:
-        # Planning the job anew for each run would take longer than all the rest.
+        # Planning the job for each run would take longer than everything else.
         if job not in self._templates:
             self._templates[job] = self.instance.create_run_for_job(
                 defs.resolve_job_def(job),
@@ -123,7 +123,7 @@ class RunQueue:
         return self._templates[job]
 
     def dequeue(self) -> list[str]:
-        """One iteration of the queue daemon; gives the runs that it launched, in its order."""
+        """Run one iteration of the queue daemon, and return the runs that it launched, in order."""
         before = set(self.at_work)
         list(self._daemon.run_iteration(self._workspace))
         new = [run_id for run_id in self.at_work if run_id not in before]
@@ -132,24 +132,24 @@ class RunQueue:
 
     @property
     def at_work(self) -> list[str]:
-        """Ids of the runs that were launched and have not ended, the longest at work first."""
+        """Return the ids of the runs that were launched and have not ended, oldest first."""
         records = self.instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
         return [r.dagster_run.run_id for r in sorted(records, key=lambda r: r.start_time or 0.0)]
 
     @property
     def queued(self) -> list[dg.DagsterRun]:
-        """The runs that wait, oldest first."""
+        """Return the waiting runs, oldest first."""
         return list(
             self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]), ascending=True)
         )
 
     @property
     def queue_length(self) -> int:
-        """How many runs wait."""
+        """Return the number of waiting runs."""
         return self.instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]))
 
     def end(self, run_id: str) -> None:
-        """The run has done its work."""
+        """Finish a run."""
         _report(self.instance, self.run(run_id), DagsterEventType.PIPELINE_SUCCESS)
 
     def run(self, run_id: str) -> dg.DagsterRun:
@@ -159,7 +159,7 @@ class RunQueue:
 
 
 def _one_file_for_all_runs(folder: Path) -> dict[str, Any]:
-    """Storage in SQLite. Dagster's default has a database for each run: the slowest part of all."""
+    """Create SQLite storage in one file, because Dagster's default of one database a run is slow."""
     classes = {
         "run_storage": ("dagster._core.storage.runs", "SqliteRunStorage"),
         "event_log_storage": ("dagster._core.storage.event_log", "ConsolidatedSqliteEventLogStorage"),
@@ -173,13 +173,13 @@ def _one_file_for_all_runs(folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def run_queue(settings: Settings | None = None) -> Iterator[RunQueue]:
-    """A queue with the platform's dagster.yaml and pools, in a folder that is removed afterwards."""
-    # In memory where there is such a place: what its disk costs is not the queue's matter.
+    """Open a queue with the platform's dagster.yaml and pools, in a folder that is removed afterwards."""
+    # In memory if possible, because the cost of the disk is not part of the measurement.
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="captionacc-queue-", dir=memory if memory.is_dir() else None))
     config = yaml.safe_load(dagster_yaml(settings or Settings()))
     config["run_launcher"] = {"module": __name__, "class": NotingLauncher.__name__}
-    # Launches in threads, which cost nothing here, would begin in any order.
+    # Launches in threads would start in any order, and save no time here.
     config["run_queue"]["dequeue_use_threads"] = False
     config |= _one_file_for_all_runs(folder)
     (folder / "dagster.yaml").write_text(yaml.safe_dump(config))

@@ -1,8 +1,8 @@
-"""``python -m benchmarks.speed VIDEO``: seconds a stage, and how they compare to plain decoding.
+"""``python -m benchmarks.speed VIDEO``: seconds by stage, compared with plain decoding.
 
-Plain decoding of the same file, with as many threads, is timed in the same run, before and after the
-pipeline, so that the ratio means something on a noisy machine. The orchestrator is measured apart,
-with ``--orchestrator``: the same video through `captionacc ingest` with real Dagster processes.
+Plain decoding of the same file, with equally many threads, is timed in the same run, before and after the
+pipeline, so that the ratio is meaningful on a noisy machine. ``--orchestrator`` measures the orchestrator
+separately: the same video through `captionacc ingest` with real Dagster processes.
 """
 
 import os
@@ -33,7 +33,7 @@ class Timing:
 
 
 def plain_decoding(video: Path) -> Timing:
-    """Decode every frame of the video stream with all cores and look at none."""
+    """Decode every frame of the video stream with all cores, and discard it."""
     started, cpu = time.monotonic(), _cpu_seconds()
     with av.open(str(video)) as container:
         stream = container.streams.video[0]
@@ -44,12 +44,12 @@ def plain_decoding(video: Path) -> Timing:
 
 
 def orchestrated(video: Path) -> float:
-    """Wall seconds of ``captionacc ingest`` on a new home, from upload to subtitles."""
+    """Return the wall seconds of ``captionacc ingest`` in a new home, from upload to subtitles."""
     command = Path(sys.executable).parent / "captionacc"
     with tempfile.TemporaryDirectory(prefix="captionacc-speed-") as home:
         environment = {**os.environ, "CAPTIONACC_HOME": home}
         environment.pop("DAGSTER_HOME", None)
-        # The first command makes the database; that is set-up, not processing.
+        # The first command creates the database, which is set-up, not processing.
         subprocess.run([command, "status"], env=environment, check=True, stdout=subprocess.DEVNULL)
         started = time.monotonic()
         try:
@@ -94,7 +94,7 @@ def main(
         bool, typer.Option("--orchestrator", help="also measure what Dagster's processes add")
     ] = False,
 ) -> None:
-    """Print seconds a stage and the ratio to plain decoding."""
+    """Print seconds by stage and the ratio to plain decoding."""
     console = Console()
     try:
         before = plain_decoding(video)

@@ -1,4 +1,4 @@
-"""The platform's definitions with a compute that answers at once, with what the real one made of one clip."""
+"""The platform's definitions with a compute that replays the real one's results for one clip."""
 
 import json
 import os
@@ -29,9 +29,9 @@ TEMPLATE = "CAPTIONACC_BENCHMARK_TEMPLATE"
 
 
 class CannedCompute:
-    """Copies the objects that the real functions made of one clip, and gives their results.
+    """A compute that copies the objects that the real functions made of one clip.
 
-    The folder holds ``bucket/``, the clip's objects by their key after the tenant, and ``results.json``.
+    The folder contains ``bucket/``, the clip's objects by their key after the tenant, and ``results.json``.
     """
 
     def __init__(self, folder: Path, store: ObjectStore) -> None:
@@ -91,7 +91,7 @@ class CannedCompute:
 
 
 class CannedComputeResource(dg.ConfigurableResource[Compute]):
-    """Opened a run, as the real one is."""
+    """The resource that opens it for each run, like the real one."""
 
     def create_resource(self, context: dg.InitResourceContext) -> Compute:
         return CannedCompute(Path(os.environ[TEMPLATE]), open_object_store())

@@ -1,9 +1,10 @@
-"""How soon the webhook answers with a run's id, and that Dagster makes those runs.
+"""The response time of the webhook, and a check that Dagster creates the runs it announced.
 
     python -m benchmarks.webhook [--videos 100] [--storage postgres]
 
-The webhook's own process, PostgreSQL and Dagster's real daemon, whose code server works the runs off; videos
-are of many tenants, and all calls come at once. A first round has the same calls one after the other.
+It uses the webhook's own process, PostgreSQL, and Dagster's real daemon, whose code server executes the runs.
+The videos belong to many tenants, and all calls arrive at once. A first round sends the same calls one after
+the other.
 """
 
 import argparse
@@ -24,7 +25,7 @@ import httpx
 import psycopg
 
 from benchmarks.load import percentile
-from benchmarks.orchestration import orchestra
+from benchmarks.orchestration import measured_platform
 from captionacc_dagster.resources.catalog import VideoRow
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.opening import open_catalog, open_object_store
@@ -37,7 +38,7 @@ TENANTS = 10
 
 
 def upload(settings, videos: int) -> list[VideoRow]:
-    """Rows and objects as uploads leave them; the objects are no videos, since only the start is measured."""
+    """Create rows and objects as uploads do. The objects are not videos, since only the start is measured."""
     catalog, store, rows = open_catalog(settings), open_object_store(settings), []
     for number in range(videos):
         tenant = str(uuid.uuid5(uuid.NAMESPACE_DNS, str(number % TENANTS)))
@@ -51,11 +52,11 @@ def upload(settings, videos: int) -> list[VideoRow]:
 
 
 def make_new(settings, instance: dg.DagsterInstance) -> None:
-    """Let the uploads be new, all at once and just after a tick of the sensor, which would take them."""
+    """Mark the uploads as new, just after a tick of the sensor, which would otherwise claim them."""
     former = _last_tick(instance)
     while _last_tick(instance) == former:
         time.sleep(0.02)
-    # Until the tick's own claim is over.
+    # Until the tick's own claim has ended.
     time.sleep(1)
     with psycopg.connect(EmbeddedPostgres(settings.home).ensure_running()) as connection:
         connection.execute("update captionacc.videos set uploaded_at = now() where uploaded_at is null")
@@ -95,7 +96,7 @@ def main() -> None:
     options = parser.parse_args()
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
-    with orchestra(MODULE, storage=options.storage) as platform:
+    with measured_platform(MODULE, storage=options.storage) as platform:
         environment = dict(platform.environment) | {
             "CAPTIONACC_WEBHOOK_SECRET": SECRET,
             "CAPTIONACC_WEBHOOK_REQUESTS_A_MINUTE": "100000",
@@ -105,9 +106,9 @@ def main() -> None:
 
 
 def measure(platform, environment: dict[str, str], address: str, videos: int) -> None:
-    """Both rounds, and whether each answer's run is in Dagster and is done."""
+    """Return both rounds, and whether each announced run is in Dagster and has ended."""
     print(f"{available_cores()} cores, load {os.getloadavg()[0]:.1f} before", flush=True)
-    # The catalogue's tables and the bucket, without which the webhook does not start.
+    # The webhook needs the catalogue's tables and the bucket to start.
     upload(platform.settings, 0)
     (platform.home / "bucket").mkdir(exist_ok=True)
     command = [Path(sys.executable).parent / "captionacc", "webhook"]
@@ -138,7 +139,7 @@ def measure(platform, environment: dict[str, str], address: str, videos: int) ->
 
 
 def _wait_until_failed(settings, video_id: str, seconds: float = 60) -> None:
-    """The run has looked at the object, which is no video; the row says so."""
+    """Wait until the run has found that the object is not a video, and the row says so."""
     deadline = time.monotonic() + seconds
     while (row := open_catalog(settings).get_video(video_id)).layout_status == "wait":
         if time.monotonic() > deadline:
@@ -152,7 +153,7 @@ def _known(instance: dg.DagsterInstance, run_ids: set[str]) -> list[dg.DagsterRu
 
 
 def _last_tick(instance: dg.DagsterInstance) -> float:
-    """When the daemon last evaluated the sensor; 0: never."""
+    """Return the time of the daemon's last tick of the sensor, or 0."""
     states = [s for s in instance.all_instigator_state() if s.instigator_name == "new_videos"]
     return (states[0].instigator_data.last_tick_timestamp or 0.0) if states else 0.0
 

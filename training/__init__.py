@@ -1,1 +1,1 @@
-"""How the shipped caption frame extents model was made, and can be made again."""
+"""The training of the bundled caption frame extents model, and everything needed to repeat it."""

@@ -1,4 +1,4 @@
-"""The windows of clips that each step learns from, drawn at random, the same for a seed."""
+"""The windows of clips that each step learns from: drawn at random, reproducible by seed."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -22,7 +22,7 @@ from training.schedule import GROUP, TrainingSettings
 
 @dataclass(frozen=True)
 class Clips:
-    """Files of clips for training, short and long ones, and for validation."""
+    """Files of clips: short and long ones for training, and others for validation."""
 
     short: list[Path]
     validation: list[Path]
@@ -65,7 +65,7 @@ def batches(
     rank: int = 0,
     processes: int = 1,
 ) -> Iterator[tuple[int, Batch]]:
-    """The batches from step ``first`` on; each depends on its step, the seed and the processes alone.
+    """Yield the batches from step ``first`` on. A batch depends only on its step, the seed and the processes.
 
     Process ``rank`` gets its share of each step's windows.
     """
@@ -87,7 +87,7 @@ def batches(
                 paths = slow if focused else clips.short
             make = changing_window if focused else random_window
             windows.append(make(rng, paths[int(rng.integers(len(paths)))], frames, width))
-        # Clips of about one height in a batch.
+        # A batch has clips of similar height.
         windows.sort(key=lambda window: window.strips.shape[1])
         size = len(windows) // GROUP
         for place in range(GROUP):
@@ -97,5 +97,5 @@ def batches(
 
 
 def _of_cases(paths: Sequence[Path], cases: Collection[str]) -> Sequence[Path]:
-    """Those of training clips that show one of the cases, or all if none does."""
+    """Return the training clips that show one of the cases, or all clips if none does."""
     return [path for path in paths if case_of("train", int(path.stem)) in cases] or paths

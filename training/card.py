@@ -1,7 +1,7 @@
-"""``python -m training.card MODEL --results FILE``: the model card, from what was measured.
+"""``python -m training.card MODEL --results FILE``: the model card, written from measured results.
 
-``FILE`` is what ``python -m benchmarks.extents --json`` printed. The card stands beside the model, as
-Markdown.
+``FILE`` is the output of ``python -m benchmarks.extents --json``. The card is Markdown and is written next to
+the model.
 """
 
 import json
@@ -32,7 +32,7 @@ _LIMITS = """\
 
 
 def markdown(card: dict, results: dict | None) -> str:
-    """The card's text; ``results`` are the benchmark's, by kind of clip, predictor and case."""
+    """Build the card's text. ``results`` are the benchmark's, by kind of clip, predictor and case."""
     lines = [
         f"# Caption frame extents model {card['version']}",
         "",
@@ -98,7 +98,7 @@ def main(
     model: Annotated[Path, typer.Argument(help="The model file; its figures of training lie beside it.")],
     results: Annotated[Path | None, typer.Option(help="JSON of benchmarks.extents.")] = None,
 ) -> None:
-    """Write the card beside the model."""
+    """Write the card next to the model."""
     checkpoint = verify(model)
     card = json.loads(model.with_suffix(".json").read_text())
     if card["sha256"] != checkpoint.sha256:

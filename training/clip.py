@@ -1,4 +1,4 @@
-"""A rendered clip with its truth, and its file."""
+"""A rendered clip with its ground truth, and its file format."""
 
 import json
 import math
@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 
 from modal_gpu.extents.predictor import StripHints
 
-#: 10 Hz frames a clip, and a long one, whose own median tells what stays, such as a logo, from captions.
+#: 10 Hz frames of a clip, and of a long one, whose own median separates captions from what stays, such as a
+#: logo.
 FRAMES, LONG_FRAMES = 64, 192
 
 
 @dataclass(frozen=True)
 class Clip:
-    """``luma`` uint8 (frames, h, w) at working scale, unpadded; ``reference`` uint8 (h, w).
+    """A clip. ``luma`` uint8 (frames, h, w) at working scale, unpadded; ``reference`` uint8 (h, w).
 
-    ``owner`` int8 (frames,): the caption that a frame shows, an index into ``glyphs``, -1 for none;
-    ``opacity`` uint8 (frames,), of 255. ``glyphs`` uint8 (captions, ⌈h/2⌉, ⌈w/2⌉): where the strokes are.
+    ``owner`` int8 (frames,): the caption that a frame shows, as an index into ``glyphs``, or -1. ``opacity``
+    uint8 (frames,), 0 to 255. ``glyphs`` uint8 (captions, ⌈h/2⌉, ⌈w/2⌉): the strokes.
     """
 
     luma: NDArray[np.uint8]
@@ -33,9 +34,9 @@ class Clip:
     split: str
     seed: int
     texts: tuple[str, ...] = ()
-    #: The strips at the video's own scale, uint8 (frames, H, W), where they are kept.
+    #: The strips at the video's own scale, uint8 (frames, H, W), if kept.
     source: NDArray[np.uint8] | None = None
-    #: Every source frame, where they are kept.
+    #: Every source frame, if kept.
     shown: "SourceFrames | None" = None
 
     def save(self, path: Path) -> None:
@@ -83,10 +84,10 @@ class Clip:
 
 @dataclass(frozen=True)
 class SourceFrames:
-    """All source frames of a clip, ``rate`` a second from 0 s on.
+    """All source frames of a clip, at ``rate`` frames a second from 0 s.
 
-    ``luma`` uint8 (n, h, w): small pictures of them, as the pipeline takes them to place changes;
-    ``owner`` int8 (n,): the caption that each shows, however faint; the more opaque one of two; -1 for none.
+    ``luma`` uint8 (n, h, w): small pictures, as the pipeline uses them to place changes. ``owner`` int8 (n,):
+    the caption that each frame shows, however faint; of two, the more opaque one; -1 for none.
     """
 
     luma: NDArray[np.uint8]
@@ -94,11 +95,11 @@ class SourceFrames:
     rate: float
 
     def between(self, first: float, last: float) -> range:
-        """Those shown after ``first`` until ``last``, in seconds."""
+        """Return the frames shown after ``first`` and up to ``last``, in seconds."""
         ends = (math.floor(at * self.rate + 1e-6) + 1 for at in (first, last))
         return range(*(min(max(0, end), len(self.owner)) for end in ends))
 
     def span(self, caption: int) -> tuple[float, float]:
-        """When a caption begins and when it is gone, in seconds."""
+        """Return when a caption appears and when it has disappeared, in seconds."""
         own = np.flatnonzero(self.owner == caption)
         return float(own[0] / self.rate), float((own[-1] + 1) / self.rate)

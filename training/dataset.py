@@ -1,4 +1,4 @@
-"""Clips on disk, made once by several processes, and the windows of them that training takes."""
+"""Clips on disk, rendered once by several processes, and the training windows cut from them."""
 
 import multiprocessing
 import os
@@ -28,12 +28,12 @@ from training.footage import Footage
 from training.rendering import make_clip
 from training.timeline import CASES
 
-#: Raised when the renderer changes, so that clips made before are not used again.
+#: Increased when the renderer changes, so that older clips are not reused.
 DATA_VERSION = 4
 #: First seed of each split.
 _FIRST_SEED: dict[Split, int] = {"train": 0, "validation": 10_000_000, "test": 20_000_000}
 
-#: Training clips of all cases in turn; from here on in turn of those that are learnt slowest.
+#: Training clips show all cases in turn; from this number on, those that are learnt slowest.
 EVEN_CLIPS = 70 * len(CASES)
 SLOW_CASES = (
     "numbered",
@@ -50,17 +50,17 @@ SLOW_CASES = (
     "box",
     "scene_cut",
 )
-#: Those in which captions are hard to see.
+#: Cases in which captions are hard to see.
 FAINT_CASES = ("slow_fade", "low_bitrate")
 
-#: From here on long training clips: first of those cases whose captions differ least, or that were taken
-#: for text without being it.
+#: Long training clips start here: first those cases whose captions differ least, or that were mistaken for
+#: text.
 LONG_CLIPS = EVEN_CLIPS + 70 * len(SLOW_CASES)
 FINE_CASES = ("numbered", "one_character", "shared_prefix", "numbered", "one_character", "jitter", "credits")
-#: From here on those whose ends are hard to see, or in which much else moves.
+#: From here on, cases whose ends are hard to see, or in which much else moves.
 LATE_CLIPS = LONG_CLIPS + 65 * len(FINE_CASES)
 LATE_CASES = ("slow_fade", "karaoke", "slow_fade", "jitter", "credits", "fade", "slow_fade", "low_bitrate")
-#: From here on before backgrounds that look like none of the footage.
+#: From here on, clips on backgrounds unlike all footage.
 VARIED_CLIPS = LATE_CLIPS + 30 * len(LATE_CASES)
 VARIED_CASES = (
     "numbered",
@@ -79,17 +79,17 @@ VARIED_CASES = (
     "jitter",
     "no_gap",
 )
-#: The same of the validation clips, of all cases.
+#: The same for the validation clips, of all cases.
 VARIED_VALIDATION = 208
 
 
 def is_varied(split: Split, number: int) -> bool:
-    """Whether a clip has backgrounds that look like none of the footage; none of the test split has."""
+    """Return whether a clip has backgrounds unlike all footage. No clip of the test split has."""
     return number >= {"train": VARIED_CLIPS, "validation": VARIED_VALIDATION}.get(split, number + 1)
 
 
 def case_of(split: Split, number: int) -> str:
-    """The case that a split's clip shows."""
+    """Return the case that a clip of a split shows."""
     if split == "train" and is_varied(split, number):
         return VARIED_CASES[number % len(VARIED_CASES)]
     if split == "train" and number >= LATE_CLIPS:
@@ -103,12 +103,12 @@ def case_of(split: Split, number: int) -> str:
 
 @dataclass(frozen=True)
 class ClipStore:
-    """Clips by split and number; :func:`case_of` says what a clip shows."""
+    """Clips by split and number; :func:`case_of` returns what a clip shows."""
 
     cache: Path
     backgrounds: Path
     frames: int = FRAMES
-    #: Keep the strips at the video's own scale too, and every source frame.
+    #: Whether to keep the strips at the video's own scale, and every source frame.
     keep_source: bool = False
     keep_shown: bool = False
 
@@ -132,9 +132,9 @@ class ClipStore:
         progress: Callable[[int, int], None] | None = None,
         first: int = 0,
     ) -> list[Path]:
-        """Make those of ``count`` clips from number ``first`` on that are not there.
+        """Render those of ``count`` clips from number ``first`` on that do not exist yet.
 
-        A later call goes on where an earlier one was stopped.
+        A later call continues an interrupted one.
         """
         paths = self.paths(split, first + count)[first:]
         todo = [number for number, path in enumerate(paths, first) if not path.exists()]
@@ -162,7 +162,7 @@ class ClipStore:
 def validation_clips(
     store: ClipStore, count: int, workers: int = 2, progress: Callable[[int, int], None] | None = None
 ) -> list[Path]:
-    """``count`` short validation clips, as many long ones, and as many long ones with varied backgrounds."""
+    """Return ``count`` each of short, long, and long validation clips with varied backgrounds."""
     long_store = replace(store, frames=LONG_FRAMES)
     return [
         *store.generate("validation", count, workers, progress),
@@ -194,19 +194,19 @@ def _make(store: ClipStore, split: Split, number: int) -> int:
 
 # --- windows ----------------------------------------------------------------------------------------
 
-#: Ink of half a character, in half-resolution pixels: less of a caption in a window is too little to see.
+#: Ink of half a character, in half-resolution pixels: a caption with less in a window is not visible.
 _LEAST_INK = 16.0
-#: Ink that changes with the smallest of changes, such as one accent, and with a clear one.
+#: Ink that changes with the smallest change, such as one accent, and with a clear one.
 _LEAST_CHANGE, _CLEAR_CHANGE = 0.5, 5.0
 
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of a clip with its labels; everything float32 but the pictures.
+    """A section of a clip with its labels. All fields but the pictures are float32.
 
     ``strips`` uint8 (T, H, W), ``reference`` uint8 (H, W), ``hints`` (3, h, w); ``presence`` and ``same``
-    (T,) with their weights; ``text`` and ``change`` (T, h, w), the share of a cell that has (new) strokes,
-    scaled so that a stroke fills it.
+    (T,) with their weights; ``text`` and ``change`` (T, h, w): the share of a cell that has (new) strokes,
+    scaled so that one stroke fills it.
     """
 
     strips: NDArray[np.uint8]
@@ -221,10 +221,10 @@ class Window:
 
 
 def observed_hints(clip: Clip) -> StripHints:
-    """The clip's hints with what OCR would have read in frames here and there of the whole video.
+    """Return the clip's hints with simulated OCR results from a few frames of the video.
 
-    Boxes of the clip's own captions, and of others on the same lines; a few are wrong, and one video
-    in eight has none.
+    The boxes are those of the clip's captions, and of other captions on the same lines. A few are wrong, and
+    one video in eight has none.
     """
     rng = np.random.default_rng([clip.seed, 77])
     own = [_line_boxes(ink) for ink in clip.glyphs]
@@ -234,7 +234,7 @@ def observed_hints(clip: Clip) -> StripHints:
     observations = []
     for index in range(int(rng.integers(3, 31))):
         boxes = own[int(rng.integers(len(own)))]
-        if rng.random() < 0.6:  # another text on the same lines
+        if rng.random() < 0.6:  # a different text on the same lines
             at = clip.hints.anchor_position or 0.5
             resized = []
             for left, top, right, bottom in boxes:
@@ -260,13 +260,13 @@ def observed_hints(clip: Clip) -> StripHints:
 
 
 def _line_boxes(ink: NDArray[np.uint8]) -> list[FractionBox]:
-    """Boxes around the lines of a caption's strokes, as fractions."""
+    """Return boxes around the lines of a caption's strokes, as fractions of the strip."""
     rows = (ink > 60).any(axis=1).astype(int)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], rows, [0]])))
     boxes = []
     for top, bottom in zip(edges[::2], edges[1::2], strict=True):
         columns = np.flatnonzero((ink[top:bottom] > 60).any(axis=0))
-        if bottom - top >= 3:  # not an accent alone
+        if bottom - top >= 3:  # not just an accent
             boxes.append(
                 (
                     columns[0] / ink.shape[1],
@@ -279,17 +279,18 @@ def _line_boxes(ink: NDArray[np.uint8]) -> list[FractionBox]:
 
 
 def whole_window(clip: Clip) -> Window:
-    """The whole clip as one window."""
+    """Return the entire clip as one window."""
     return window(clip, 0, len(clip.luma), 0, clip.luma.shape[2])
 
 
 def window(clip: Clip, first: int, frames: int, left: int, width: int, small_changes: float = 0.3) -> Window:
-    """``frames`` from ``first`` on, columns ``[left, left + width)``, padded; ``left``: a multiple of 8.
+    """Cut ``frames`` frames from ``first`` on, and columns ``[left, left + width)``, padded if needed.
 
-    ``small_changes`` is the weight of changes of less than half a character.
+    ``left`` must be a multiple of 8. ``small_changes`` is the weight of changes smaller than half a
+    character.
 
-    Labels are those of what can be seen in the window: a text of which nothing is inside is not
-    there, and two texts that differ outside only are the same.
+    Labels describe what is visible in the window: a text entirely outside it is absent, and two texts that
+    differ only outside it are the same.
     """
     times, columns = slice(first, first + frames), slice(left, left + width)
     height, whole = clip.luma.shape[1:]
@@ -309,7 +310,7 @@ def window(clip: Clip, first: int, frames: int, left: int, width: int, small_cha
     before = clip.owner[np.maximum(np.arange(first, first + frames) - 1, 0)].astype(int)
     ink = half.sum(axis=(1, 2))
     presence = (ink[owner] >= _LEAST_INK).astype(np.float32)
-    # Slivers of text teach little.
+    # Slivers of text carry little information.
     presence_weight = np.ones(len(owner), np.float32)
     presence_weight[(owner >= 0) & (ink[owner] > 0.5) & (ink[owner] < _LEAST_INK)] = 0
 
@@ -340,7 +341,7 @@ def window(clip: Clip, first: int, frames: int, left: int, width: int, small_cha
 
 
 def stored_clip(path: Path, strips: int = REFERENCE_STRIPS) -> Clip:
-    """A stored clip; a long one with the reference picture that a predictor who knows no more makes of it."""
+    """Load a clip. A long one gets the reference picture that a predictor would compute from it alone."""
     clip = Clip.load(path)
     if len(clip.luma) < LONG_FRAMES:
         return clip
@@ -348,7 +349,7 @@ def stored_clip(path: Path, strips: int = REFERENCE_STRIPS) -> Clip:
 
 
 def random_window(rng: np.random.Generator, path: Path, frames: int, width: int) -> Window:
-    """A window ``width`` columns wide somewhere in a stored clip."""
+    """Cut a window ``width`` columns wide at a random place of a stored clip."""
     clip = stored_clip(path, int(rng.integers(FEWEST_SAMPLES, REFERENCE_STRIPS + 1)))
     first = int(rng.integers(0, len(clip.luma) - frames + 1))
     whole = clip.luma.shape[2]
@@ -358,9 +359,9 @@ def random_window(rng: np.random.Generator, path: Path, frames: int, width: int)
 
 
 def changing_window(rng: np.random.Generator, path: Path, frames: int, width: int) -> Window:
-    """A window in which one caption follows another, around what differs, wherever the clip has that.
+    """Cut a window around a transition between two captions, at the columns that differ, if there is one.
 
-    Small changes count as much as large ones.
+    Small changes are as likely as large ones.
     """
     clip = stored_clip(path, int(rng.integers(FEWEST_SAMPLES, REFERENCE_STRIPS + 1)))
     owner = clip.owner.astype(int)
@@ -383,7 +384,7 @@ def changing_window(rng: np.random.Generator, path: Path, frames: int, width: in
 
 
 def sized(made: Window, height: int, width: int) -> Window:
-    """Filled up to ``height`` × ``width`` pixels: by repeating the last ones, with no text in them."""
+    """Pad to ``height`` × ``width`` pixels by repeating the last row and column, labelled as no text."""
 
     def fit(x: NDArray, pixels: int, mode: str) -> NDArray:
         rows, columns = height // pixels - x.shape[-2], width // pixels - x.shape[-1]

@@ -1,4 +1,4 @@
-"""Fonts of the training captions, from Debian packages, by script; each font file is in one split only."""
+"""Fonts for the training captions, from Debian packages, by script. Each font file is in one split only."""
 
 import os
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from PIL import ImageFont
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
-#: Where fonts are searched, with subfolders; several are separated as in ``PATH``, and empty means nowhere.
+#: Folders that are searched for fonts, recursively; separated as in ``PATH``, empty for none.
 FONT_FOLDERS = tuple(
     Path(folder)
     for folder in os.environ.get("CAPTIONACC_FONT_FOLDERS", "/usr/share/fonts").split(os.pathsep)
     if folder
 )
-#: What to install where fonts are missing (also in README.md).
+#: Packages to install if fonts are missing (also in README.md).
 DEBIAN_PACKAGES = (
     "fonts-dejavu fonts-liberation fonts-noto-core fonts-noto-cjk fonts-roboto-unhinted fonts-open-sans "
     "fonts-lato fonts-freefont-ttf fonts-wqy-zenhei fonts-wqy-microhei fonts-ipafont-gothic "
@@ -28,7 +28,7 @@ DEBIAN_PACKAGES = (
 
 _EUROPEAN = ("latin", "cyrillic", "greek")
 
-# Fonts of one design stay together: Arimo is Liberation Sans, Carlito is Lato.
+# Fonts of one design are in one split: Arimo is Liberation Sans, Carlito is Lato.
 # file names; scripts; index in the collection
 _TABLE: dict[Split, tuple[tuple[str, tuple[str, ...], int], ...]] = {
     "train": (
@@ -75,15 +75,14 @@ _TABLE: dict[Split, tuple[tuple[str, tuple[str, ...], int], ...]] = {
 
 @dataclass(frozen=True)
 class FontFace:
-    """A font file (a name, found anywhere under :data:`FONT_FOLDERS`), what it is to write, and its index
-    in a collection."""
+    """A font file, found by name in :data:`FONT_FOLDERS`, with its scripts and its index in a collection."""
 
     file: str
     script: str
     index: int = 0
 
     def load(self, size: float) -> ImageFont.FreeTypeFont:
-        """The face at ``size`` pixels; raises ``FileNotFoundError`` with the packages to install."""
+        """Load the face at ``size`` pixels. Raises ``FileNotFoundError`` with the packages to install."""
         path = _installed().get(self.file)
         if path is None:
             raise FileNotFoundError(
@@ -104,7 +103,7 @@ def _installed() -> dict[str, Path]:
 
 
 def faces(split: Split, script: str) -> tuple[FontFace, ...]:
-    """The split's faces for a script, in a fixed order."""
+    """Return the split's faces for a script, in a fixed order."""
     return tuple(
         FontFace(name, script, index)
         for names, scripts, index in _TABLE[split]
@@ -114,6 +113,6 @@ def faces(split: Split, script: str) -> tuple[FontFace, ...]:
 
 
 def missing() -> list[str]:
-    """File names of the table that are not installed."""
+    """Return the file names of the table that are not installed."""
     wanted = {name for rows in _TABLE.values() for names, _, _ in rows for name in names.split()}
     return sorted(wanted - set(_installed()))

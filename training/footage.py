@@ -1,4 +1,4 @@
-"""Backgrounds of the training clips: footage and photographs without captions, and made-up ones."""
+"""Backgrounds of the training clips: footage and photographs without captions, and synthetic ones."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ STILLS: dict[Split, tuple[tuple[str, str], ...]] = {
 }
 _PACKAGES = {"skimage": "skimage.data", "sklearn": "sklearn.datasets.images"}
 
-#: Widest that footage is kept, pixels.
+#: Maximum width of cached footage, in pixels.
 _WIDTH = 800
 
 Picture = Callable[[float], np.ndarray]
@@ -52,7 +52,7 @@ Picture = Callable[[float], np.ndarray]
 
 @dataclass(frozen=True)
 class Footage:
-    """Luma of the backgrounds, decoded once into ``cache`` and read from there without being loaded."""
+    """Luma of the backgrounds, decoded once into ``cache`` and memory-mapped from there."""
 
     backgrounds: Path
     cache: Path
@@ -70,7 +70,7 @@ class Footage:
                     _store(self._path(name), _photograph(package, name, self.backgrounds)[None], 1.0)
 
     def load(self, name: str) -> tuple[np.ndarray, float]:
-        """uint8 (frames, height, width), memory-mapped, and frames a second."""
+        """Return uint8 (frames, height, width), memory-mapped, and the frames a second."""
         return _load(self._path(name))
 
     def _path(self, name: str) -> Path:
@@ -113,7 +113,7 @@ def _photograph(package: str, name: str, backgrounds: Path) -> np.ndarray:
 
 
 def shot(rng: Random, footage: Footage, split: Split, height: int, width: int) -> Picture:
-    """One take of the split's material seen through a strip of ``height`` × ``width`` pixels."""
+    """Return a take from the split's material, seen through a strip of ``height`` × ``width`` pixels."""
     kind = rng.random()
     if kind < 0.62:
         return _moving(rng, *footage.load(_one(rng, VIDEOS[split])), height, width)
@@ -123,9 +123,9 @@ def shot(rng: Random, footage: Footage, split: Split, height: int, width: int) -
 
 
 def varied_shot(rng: Random, footage: Footage, split: Split, height: int, width: int) -> Picture:
-    """A take that looks like none of the material: other sizes, turned, negative, faster, one before another.
+    """Return a take that looks unlike the material: rescaled, rotated, negative, faster, or two layered.
 
-    There is little footage without captions; seen as it is alone, a network learns it by heart.
+    There is little footage without captions; a network that always sees it unchanged memorizes it.
     """
     chance = rng.random()
     if chance < 0.35:
@@ -138,7 +138,7 @@ def varied_shot(rng: Random, footage: Footage, split: Split, height: int, width:
 
 
 def _turned(rng: Random, footage: Footage, split: Split, height: int, width: int) -> Picture:
-    """A take at any size and speed, perhaps upside down or negative."""
+    """Return a take at any size and speed, possibly upside down or negative."""
     kind, upside_down, negative = rng.random(), rng.random() < 0.3, rng.random() < 0.2
     if kind < 0.6:
         luma, rate = footage.load(_one(rng, VIDEOS[split]))
@@ -159,7 +159,7 @@ def _turned(rng: Random, footage: Footage, split: Split, height: int, width: int
 
 
 def _behind(rng: Random, front: Picture, back: Picture, height: int, width: int) -> Picture:
-    """``back``, before which shapes full of ``front`` pass."""
+    """Return ``back``, with shapes filled with ``front`` moving across it."""
     shapes = cv2.GaussianBlur(
         rng.normal(0, 1, (2 * height, 3 * width)).astype(np.float32), (0, 0), height * rng.uniform(0.2, 0.8)
     )
@@ -181,9 +181,9 @@ def _one(rng: Random, items: Sequence):
 def _window(
     rng: Random, frame: tuple[int, int], height: int, width: int, least: float
 ) -> tuple[float, float, float, float]:
-    """left, top, width, height of a window of the strip's shape in a frame, mostly in its lower part.
+    """Return left, top, width and height of a window of the strip's shape, mostly in a frame's lower part.
 
-    It has ``least`` of the frame's width or more.
+    It covers at least ``least`` of the frame's width.
     """
     rows, columns = frame
     across = columns * rng.uniform(least, 1.0)
@@ -195,7 +195,7 @@ def _window(
 
 
 def _tone(rng: Random) -> np.ndarray:
-    """A look-up table for contrast and brightness; full-range luma to limited range."""
+    """Return a lookup table for contrast and brightness, from full-range to limited-range luma."""
     level = np.arange(256) / 255
     level = level ** rng.uniform(0.7, 1.4)
     level = (level - 0.5) * rng.uniform(0.6, 1.15) + 0.5 + rng.uniform(-0.12, 0.12)
@@ -212,7 +212,7 @@ def _moving(
     columns = slice(int(left), max(int(left) + 2, int(left + across)))
 
     def picture(seconds: float) -> np.ndarray:
-        # Forth and back, so that the film's ends make no cut.
+        # Forwards and backwards, so that the ends of the film do not make a cut.
         place = int(first + seconds * rate * speed) % (2 * len(luma))
         view = luma[min(place, 2 * len(luma) - 1 - place), rows, columns]
         view = view[:, ::-1] if mirrored else view
@@ -240,7 +240,7 @@ def _panning(rng: Random, photograph: np.ndarray, height: int, width: int, least
 
 
 def _made_up(rng: Random, height: int, width: int) -> Picture:
-    """Flat, gradients, or a texture of blobs or thin strokes that pans."""
+    """Return a flat picture, a gradient, or a panning texture of blobs or thin strokes."""
     kind = int(rng.integers(4))
     level, slope, speed = rng.uniform(16, 235), rng.normal(0, 60), rng.normal(0, 60, 2)
     if kind == 0:

@@ -1,7 +1,7 @@
-"""``python -m training.least_change --backgrounds FOLDER``: what the decoder's ``least_change`` should be.
+"""``python -m training.least_change --backgrounds FOLDER``: the choice of the decoder's ``least_change``.
 
-Caption F1 on the validation clips for several values, of all clips and of the weakest case. Test clips
-have no say.
+It prints the caption F1 on the validation clips for several values, over all clips and of the weakest case.
+Test clips are not used.
 """
 
 from dataclasses import replace
@@ -23,10 +23,10 @@ VALUES = (0.03, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4)
 
 def main(
     backgrounds: Annotated[Path, typer.Option(help="Folder of footage without captions.", exists=True)],
-    model: Annotated[Path | None, typer.Option(help="A model file; the shipped one by default.")] = None,
+    model: Annotated[Path | None, typer.Option(help="A model file. Default: the bundled one.")] = None,
     cache: Annotated[Path, typer.Option(help="Where clips are kept.")] = DEFAULT_CACHE,
 ) -> None:
-    """Print a line for each value."""
+    """Print one line for each value."""
     network, _ = load_checkpoint(model or shipped())
     store = ClipStore(cache.resolve(), backgrounds.resolve())
     paths = validation_clips(store, TrainingSettings.validation)

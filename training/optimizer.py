@@ -1,4 +1,4 @@
-"""What changes the weights at each step: PyTorch's Muon for the convolutions, its AdamW for all else."""
+"""The optimizers: PyTorch's Muon for the convolutions, its AdamW for everything else."""
 
 import torch
 from torch import Tensor, nn
@@ -9,13 +9,13 @@ from modal_gpu.extents.network import ExtentsNetwork
 class MuonAndAdamW:
     """Both optimizers under one learning rate.
 
-    Muon (Jordan et al., https://kellerjordan.github.io/posts/muon/, 2024) learns more in a step than AdamW,
-    and PyTorch can scale its steps to be as long as AdamW's. It takes matrices only: it gets views of the
-    kernels, (outputs, inputs · size), so the network must keep its weights in channels-last order.
+    Muon (Jordan et al., https://kellerjordan.github.io/posts/muon/, 2024) learns more per step than AdamW,
+    and PyTorch can scale its steps to the length of AdamW's. It accepts only matrices, so it gets views of
+    the kernels, (outputs, inputs · size). The network must therefore keep its weights in channels-last order.
     """
 
     def __init__(self, network: ExtentsNetwork, weight_decay: float) -> None:
-        # What gives a logit is no map from features to features.
+        # Layers that produce a logit do not map features to features.
         logits = {layer.weight for layer in (network.text_out, network.change_out, network.temporal[-1])}
         self._kernels: list[tuple[nn.Parameter, nn.Parameter]] = []
         others = []
@@ -31,7 +31,7 @@ class MuonAndAdamW:
         )
 
     def step(self, rate: float) -> None:
-        """Change the weights by their gradients, at learning rate ``rate``; then there are no gradients."""
+        """Update the weights from their gradients at learning rate ``rate``, and clear the gradients."""
         for kernel, matrix in self._kernels:
             matrix.grad, kernel.grad = _matrix(kernel.grad), None
         for optimizer in self._optimizers:
@@ -49,5 +49,5 @@ class MuonAndAdamW:
 
 
 def _matrix(kernel: Tensor) -> Tensor:
-    """A kernel (outputs, inputs, …), channels last if of pictures, as (outputs, …), without a copy."""
+    """View a kernel (outputs, inputs, …), channels last if of pictures, as (outputs, …), without a copy."""
     return (kernel.permute(0, 2, 3, 1) if kernel.ndim == 4 else kernel).view(len(kernel), -1)

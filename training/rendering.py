@@ -1,8 +1,8 @@
-"""Training clips: captions by a scripted timeline over moving pictures, through a real H.264 encoder.
+"""Training clips: scripted captions over moving pictures, passed through a real H.264 encoder.
 
-A clip is what :func:`~modal_gpu.media.frames.read_cropped_frames` would give for a few seconds of a
-video, at working scale, with everything that is known about it: which caption each 10 Hz frame
-shows, how opaque it is, and where its strokes are.
+A clip is what :func:`~modal_gpu.media.frames.read_cropped_frames` would return for a few seconds of a video,
+at working scale, with the full ground truth: the caption that each 10 Hz frame shows, its opacity, and its
+strokes.
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ from training.scenery import Distractors, Scenery, random_distractors, random_sc
 from training.texts import one_character_changed, text
 from training.timeline import CASES, SERIES, Event, Plan, chance, random_events, random_plan
 
-#: From this opacity on a fading caption counts as shown; fainter, it can hardly be read.
+#: A fading caption counts as shown from this opacity on; fainter, it is hardly legible.
 VISIBLE = 0.2
-#: CV_CPU_AVX_512F of OpenCV, which its Python module does not name.
+#: OpenCV's CV_CPU_AVX_512F, which its Python module lacks.
 _AVX_512F = 13
-#: With AVX-512 the x264 in PyAV's wheel now and then encodes the same pictures otherwise.
+#: With AVX-512, the x264 in PyAV's wheel occasionally encodes the same pictures differently.
 _X264 = "log-level=none" + ":asm=avx2" * cv2.checkHardwareSupport(_AVX_512F)
 
 
@@ -41,10 +41,10 @@ def make_clip(
     keep_shown: bool = False,
     varied: bool = False,
 ) -> Clip:
-    """The clip of this seed; the same arguments give the same clip.
+    """Render the clip of this seed; the same arguments return the same clip.
 
-    ``keep_source``, ``keep_shown``: with its strips at the video's own scale, with every source frame.
-    ``varied``: before backgrounds that look like none of the footage.
+    ``keep_source`` adds the strips at the video's own scale, ``keep_shown`` every source frame. ``varied``
+    uses backgrounds unlike all footage.
     """
     rng = np.random.default_rng([seed, CASES.index(case), ("train", "validation", "test").index(split)])
     plan = random_plan(rng, split, case)
@@ -100,7 +100,7 @@ def _shown(plan: Plan, events: list[Event], strips: list[np.ndarray], line_heigh
 def _owners(
     events: list[Event], seconds: list[float], visible: float = VISIBLE
 ) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
-    """The most opaque caption of each time, if it is as opaque as ``visible``, and how opaque it is."""
+    """Return the most opaque caption at each time, if at least as opaque as ``visible``, and its opacity."""
     owner, opacity = np.full(len(seconds), -1, np.int8), np.zeros(len(seconds), np.uint8)
     for place, moment in enumerate(seconds):
         opacities = [event.opacity(moment) for event in events]
@@ -136,7 +136,7 @@ def _composed(
     seconds: float,
     noise: np.ndarray,
 ) -> np.ndarray:
-    """One picture, float32 (height, width); ``noise`` is twice as high and wide."""
+    """Compose one picture, float32 (height, width); ``noise`` has twice the height and width."""
     frame = scenery(seconds)
     extras.onto(frame, seconds)
     for event in events:
@@ -156,8 +156,8 @@ def _composed(
 def _through_codec(
     plan: Plan, scenery: Scenery, extras: Distractors, events: list[Event], wanted: Sequence[int]
 ) -> list[np.ndarray]:
-    """The ``wanted`` source frames' luma after H.264; every source frame is drawn and encoded."""
-    # Twice, so that a moved stretch of it is a view.
+    """Return the luma of the ``wanted`` source frames after H.264; every source frame is encoded."""
+    # Twice, so that any shifted section is a view.
     noise = np.tile(plan.rng.normal(0, 1, plan.strip).astype(np.float32), (2, 2))
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = plan.width, plan.height, "gray"
@@ -205,7 +205,7 @@ def _reference(
     luma: np.ndarray,
     size: tuple[int, int],
 ) -> np.ndarray:
-    """What stays in the whole video, of which the clip is a part; of the clip alone in short videos."""
+    """Return the reference picture of the video that the clip is part of, or of the clip if short."""
     rng = plan.rng
     strips = [luma[int(place)] for place in np.linspace(0, len(luma) - 1, 5 if chance(rng, 0.85) else 15)]
     if len(strips) == 15:
@@ -215,7 +215,7 @@ def _reference(
     captioned = float(rng.choice([0.2, 0.5, 0.8, 0.95])) if plan.case != "empty" else 0.0
     layers = []
     if captioned and plan.texts and plan.case in SERIES and chance(rng, 0.6):
-        # The video's other captions are as much alike as the clip's, so that their common part stays.
+        # The video's other captions are as similar as the clip's, so their common part stays in the picture.
         contents = [plan.texts[int(rng.integers(len(plan.texts)))] for _ in range(8)]
         layers = [
             plan.layer(one_character_changed(rng, plan.split, plan.script, content)) for content in contents

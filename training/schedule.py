@@ -1,21 +1,21 @@
-"""What a training run is made of: cycles of steps, and all else that decides the weights."""
+"""The schedule of a training run: cycles of steps, and all other settings that determine the weights."""
 
 from dataclasses import dataclass, field, replace
 
 from modal_gpu.extents.network import NetworkSettings
 from training.dataset import LONG_CLIPS
 
-#: Steps whose windows are drawn together.
+#: Number of steps whose windows are drawn together.
 GROUP = 4
 
 
 @dataclass(frozen=True)
 class Cycle:
-    """Steps over which the learning rate falls from ``rate`` to a hundredth of it, and what they learn from.
+    """Steps over which the learning rate falls from ``rate`` to a hundredth of it, and their data.
 
-    ``batch`` windows of ``frames`` frames and ``width`` columns a step; every other group of steps has
-    ``long_frames`` and ``long_width`` instead, if there are any: a slow fade is longer than the others.
-    ``steps`` come in whole groups (:data:`GROUP`).
+    A step has ``batch`` windows of ``frames`` frames and ``width`` columns. Every other group of steps has
+    ``long_frames`` and ``long_width`` instead, if set, because a slow fade is longer than the usual window.
+    ``steps`` is a multiple of :data:`GROUP`.
     """
 
     steps: int
@@ -32,22 +32,22 @@ class Cycle:
     focused_share: float = 0.0
     #: Of the long windows, those from clips of the faint cases.
     faint_share: float = 0.0
-    #: How much a pair of different captions counts beside one of the same.
+    #: Weight of a pair of different captions relative to one of the same.
     different_weight: float = 3.0
-    #: Whether batch normalisation has become part of the convolutions, which makes steps shorter.
+    #: Whether batch normalisation is folded into the convolutions, which makes steps faster.
     folded: bool = False
-    #: Whether the cycle comes to the mean of the weights before and after.
+    #: Whether the result is the mean of the weights before and after the cycle.
     averaged: bool = False
 
 
-#: Wide windows, in which a small change is as easily overlooked as in a whole frame.
+#: Wide windows, in which a small change is as easy to miss as in a full frame.
 _WIDE = Cycle(
     11_000, 1e-3, batch=2, frames=36, width=416, long_frames=64, long_width=240, long_share=0.7,
     focused_share=0.6, faint_share=0.3, different_weight=6.0, folded=True,
 )  # fmt: skip
-#: From a model.
+#: Cycles that start from a model.
 FURTHER = (replace(_WIDE, steps=5000, rate=4e-4, faint_share=0.5, averaged=True),)
-#: From nothing. First narrow windows, since they are quick.
+#: Cycles that start from random weights, with narrow windows first because they are fast.
 FULL = (
     Cycle(3000, 3e-3, batch=4, frames=36, width=224, long_share=0.4, focused_share=0.3),
     _WIDE,
@@ -57,11 +57,11 @@ FULL = (
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What decides the weights, with the data.
+    """The settings that, with the data, determine the weights.
 
-    ``clips``, ``varied_clips`` and ``validation`` are numbers of clips. There are as many long clips for
-    validation as short ones, and as many with varied backgrounds. ``start`` is the name of the model file
-    that the run goes on from, if it does.
+    ``clips``, ``varied_clips`` and ``validation`` are numbers of clips. Validation has equally many short
+    clips, long clips and long clips with varied backgrounds. ``start`` is the name of the model file that the
+    run starts from, if any.
     """
 
     cycles: tuple[Cycle, ...] = FULL
@@ -87,7 +87,7 @@ class TrainingSettings:
         return sum(cycle.steps for cycle in self.cycles)
 
     def cycle(self, step: int) -> tuple[int, Cycle]:
-        """The first step of the cycle that ``step`` is part of, and the cycle."""
+        """Return the first step of the cycle that contains ``step``, and the cycle."""
         begin = 0
         for cycle in self.cycles:
             if step < begin + cycle.steps:
@@ -96,7 +96,7 @@ class TrainingSettings:
         return begin, cycle
 
     def shortened(self, steps: int) -> "TrainingSettings":
-        """The same with about ``steps`` steps, each cycle with its share."""
+        """Return settings with about ``steps`` steps in total, shared between the cycles in proportion."""
         share = steps / self.steps / GROUP
         cycles = [replace(cycle, steps=GROUP * max(1, round(cycle.steps * share))) for cycle in self.cycles]
         return replace(self, cycles=tuple(cycles))

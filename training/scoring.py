@@ -1,13 +1,13 @@
-"""How well extents fit the truth, for choosing weights and for the benchmarks."""
+"""The agreement of extents with the truth, for choosing weights and for the benchmarks."""
 
 from collections.abc import Sequence
 
-#: Frames that either end may be off.
+#: Frames by which either end may be off.
 TOLERANCE = 1
 
 
 def matched(truth: Sequence[tuple[int, int]], found: Sequence[tuple[int, int]]) -> int:
-    """How many captions have both ends within :data:`TOLERANCE` frames, one to one, both sorted."""
+    """Count captions with both ends within :data:`TOLERANCE` frames, one to one; both lists are sorted."""
     right, place = 0, 0
     for start, end in truth:
         while place < len(found) and found[place][0] < start - TOLERANCE:

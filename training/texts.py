@@ -1,4 +1,4 @@
-"""Caption texts in many scripts, made from a seed; a text belongs to one split by its own hash."""
+"""Caption texts in many scripts, generated from a seed. A text's hash assigns it to one split."""
 
 import zlib
 from functools import cache
@@ -20,9 +20,9 @@ SCRIPTS = (
     "thai",
     "devanagari",
 )
-#: How often each is drawn: Latin captions are most of the world's.
+#: Relative frequencies: most of the world's captions are Latin.
 _WEIGHTS = np.array([8, 2, 1, 4, 2, 2, 1.5, 1, 1])
-#: Scripts whose text has no spaces between words.
+#: Scripts without spaces between words.
 _UNSPACED = ("chinese", "japanese", "thai")
 
 _WORDS = (
@@ -59,14 +59,14 @@ _KANA = (
 
 @cache
 def _hanzi() -> str:
-    """The 3,755 common characters of GB 2312 level 1."""
+    """Return the 3,755 common characters of GB 2312, level 1."""
     rows = (bytes([lead, trail]) for lead in range(0xB0, 0xD8) for trail in range(0xA1, 0xFF))
     return "".join(row.decode("gb2312", "ignore") for row in rows)
 
 
 @cache
 def _kanji() -> str:
-    """The 2,965 characters of JIS X 0208 level 1."""
+    """Return the 2,965 characters of JIS X 0208, level 1."""
     rows = (bytes([lead, trail]) for lead in range(0xB0, 0xD0) for trail in range(0xA1, 0xFF))
     return "".join(row.decode("euc_jp", "ignore") for row in rows)
 
@@ -78,7 +78,7 @@ def _hangul() -> str:
 
 
 def split_of(text: str) -> Split:
-    """The split that a text belongs to: 80 % train, 10 % validation, 10 % test."""
+    """Return the split that a text belongs to: 80 % train, 10 % validation, 10 % test."""
     part = zlib.crc32(text.encode()) % 10
     return "train" if part < 8 else "validation" if part == 8 else "test"
 
@@ -92,7 +92,7 @@ def _pick(rng: Random, items) -> str:
 
 
 def word(rng: Random, script: str) -> str:
-    """A word, or what looks like one."""
+    """Return a word, or a string that looks like one."""
     if script == "latin" and rng.random() < 0.75:
         return _pick(rng, _ENGLISH)
     if script in _ALPHABETS:
@@ -117,7 +117,7 @@ def word(rng: Random, script: str) -> str:
 
 
 def line(rng: Random, script: str, length: int) -> str:
-    """One line of about ``length`` characters, now and then with a number or a punctuation mark."""
+    """Return a line of about ``length`` characters, sometimes with a number or a punctuation mark."""
     words: list[str] = []
     while sum(map(len, words)) + len(words) < length:
         words.append(str(rng.integers(1, 2000)) if rng.random() < 0.05 else word(rng, script))
@@ -131,7 +131,7 @@ def line(rng: Random, script: str, length: int) -> str:
 
 
 def text(rng: Random, split: Split, script: str, lines: int = 1) -> str:
-    """A caption of ``lines`` lines that belongs to the split."""
+    """Return a caption of ``lines`` lines that belongs to the split."""
     widest = {"chinese": 16, "japanese": 16, "korean": 18}.get(script, 36)
     while True:
         shortest = 2 if lines == 1 else 6
@@ -141,7 +141,7 @@ def text(rng: Random, split: Split, script: str, lines: int = 1) -> str:
 
 
 def one_character_changed(rng: Random, split: Split, script: str, given: str) -> str:
-    """``given`` with one character replaced by another one of its kind; of the same split."""
+    """Replace one character of ``given`` by another of its kind, within the same split."""
     places = [i for i, c in enumerate(given) if c.isalnum()]
     pool = {
         "chinese": _hanzi(),
@@ -167,7 +167,7 @@ def one_character_changed(rng: Random, split: Split, script: str, given: str) ->
 
 
 def numbered(rng: Random, split: Split, script: str) -> list[str]:
-    """A series of captions that differ in their number only, such as "Step 1 of 9"."""
+    """Return a series of captions that differ only in their number, such as "Step 1 of 9"."""
     latin = ("Step {}", "Step {} of 12", "Room {}", "Chapter {}", "{} minutes left", "Day {}:", "No. {}")
     pattern = (
         _pick(rng, latin) if script == "latin" else word(rng, script) + _pick(rng, ("{}", " {}", " {}:"))

@@ -1,4 +1,4 @@
-"""What a clip shows, drawn at random: its case, geometry and looks, and captions by a timeline."""
+"""The random content of a clip: its case, geometry and style, and captions on a timeline."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from training.footage import Footage, Picture, shot, varied_shot
 from training.layers import Layer, Style, draw
 from training.texts import Random, numbered, one_character_changed, random_script, split_of, text
 
-#: What each clip is made to show; the rest of it is drawn at random.
+#: Cases: what a clip is guaranteed to show. Everything else is random.
 CASES = (
     "plain",
     "outline",
@@ -38,7 +38,7 @@ CASES = (
     "jitter",
     "empty",
 )
-#: Cases whose captions are like each other through the whole video.
+#: Cases whose captions are similar throughout the video.
 SERIES = ("one_character", "shared_prefix", "numbered")
 
 _RATES = (24000 / 1001, 24.0, 25.0, 25.0, 30000 / 1001, 30.0, 30.0, 12.5, 50.0)
@@ -46,7 +46,7 @@ _RATES = (24000 / 1001, 24.0, 25.0, 25.0, 30000 / 1001, 30.0, 30.0, 12.5, 50.0)
 
 @dataclass(frozen=True)
 class Event:
-    """A caption from ``start`` to ``end`` in seconds of the clip, half-open; fades lie inside."""
+    """A caption in the half-open range ``[start, end)``, in seconds of the clip, fades included."""
 
     start: float
     end: float
@@ -67,7 +67,7 @@ class Event:
 
 @dataclass
 class Plan:
-    """Geometry and looks of a clip, source pixels."""
+    """Geometry and style of a clip, in source pixels."""
 
     rng: Random
     split: Split
@@ -87,7 +87,7 @@ class Plan:
     grain: float
     jitter: float
     texts: list[str] = field(default_factory=list)
-    #: Backgrounds that look like none of the footage, and many cuts between them.
+    #: Whether the backgrounds are unlike all footage, with many cuts.
     varied: bool = False
 
     def shot(self, footage: Footage) -> Picture:
@@ -104,12 +104,12 @@ class Plan:
             shift = self.style.size * self.style.spacing * self.anchor_of_singles
         return draw(lines, self.style, self.strip, self.baseline - shift, self.anchor, self.anchor_x)
 
-    #: Where single lines stand in a strip for two: 0 at the bottom, 0.5 in the middle, 1 at the top.
+    #: Position of single lines in a strip for two: 0 at the bottom, 0.5 in the middle, 1 at the top.
     anchor_of_singles: float = 0.0
 
 
 def chance(rng: Random, share: float) -> bool:
-    """True in ``share`` of all calls."""
+    """Return True in ``share`` of all calls."""
     return bool(rng.random() < share)
 
 
@@ -157,11 +157,11 @@ def _style(rng: Random, split: Split, case: str, script: str, size: float) -> St
 
 
 def random_plan(rng: Random, split: Split, case: str) -> Plan:
-    """Geometry and looks of a clip that shows ``case``."""
+    """Choose geometry and style of a clip that shows ``case``."""
     script = "latin" if case == "numbered" and chance(rng, 0.6) else random_script(rng)
     low = case == "low_bitrate"
     size = float(rng.uniform(12, 18) if low else np.exp(rng.uniform(np.log(13), np.log(34))))
-    line = size * float(rng.uniform(1.45, 1.85))  # what OCR takes for a line's height
+    line = size * float(rng.uniform(1.45, 1.85))  # the line height that OCR would measure
     style = _style(rng, split, case, script, size)
     max_lines = (
         1 if case == "one_line" else 2 if case in ("two_lines", "ticker") else int(rng.choice([1, 2, 2]))
@@ -199,7 +199,7 @@ def random_plan(rng: Random, split: Split, case: str) -> Plan:
 
 
 def _contents(plan: Plan, count: int) -> list[str]:
-    """Texts of consecutive captions."""
+    """Return the texts of consecutive captions."""
     rng, split, script, case = plan.rng, plan.split, plan.script, plan.case
 
     def fresh() -> str:
@@ -230,7 +230,7 @@ def _contents(plan: Plan, count: int) -> list[str]:
 
 
 def _times(plan: Plan, seconds: float) -> list[tuple[float, float, float, float]]:
-    """Start, end, fade-in, fade-out of the captions, on source frames."""
+    """Return start, end, fade-in and fade-out of the captions, on source frames."""
     rng, case = plan.rng, plan.case
     short = case == "short"
     gapless = 0.9 if case in ("no_gap", "one_character", "shared_prefix", "numbered", "short") else 0.3
@@ -261,7 +261,7 @@ def _times(plan: Plan, seconds: float) -> list[tuple[float, float, float, float]
 
 
 def random_events(plan: Plan, seconds: float) -> list[Event]:
-    """The captions of a clip of so many seconds, in order; their texts are added to the plan's."""
+    """Choose the captions of a clip of ``seconds``, in order, and add their texts to the plan."""
     if plan.case == "empty":
         return []
     times = _times(plan, seconds)
@@ -269,10 +269,10 @@ def random_events(plan: Plan, seconds: float) -> list[Event]:
     events = []
     for (start, end, fade_in, fade_out), content in zip(times, texts, strict=True):
         layer = plan.layer(content)
-        # What hardly reaches into the strip is no caption of it.
+        # A text that hardly reaches into the strip is not one of its captions.
         if layer is None or layer.glyphs.sum() < 0.06 * plan.style.size**2:
             continue
-        # Two texts that differ outside of the strip only look the same.
+        # Two texts that differ only outside the strip look the same.
         if events and _looks_alike(events[-1].layer, layer) and start <= events[-1].end + 0.15:
             continue
         events.append(Event(start, end, layer, fade_in, fade_out))

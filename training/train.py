@@ -1,7 +1,7 @@
-"""``python -m training.train``: make the clips that are missing, train, write the model and its card.
+"""``python -m training.train``: render missing clips, train, and write the model with its card.
 
-Interrupted, the same command goes on from the last checkpoint and ends with the same weights (on a
-CPU with the same number of processes). Everything is kept under ``--cache``.
+After an interruption the same command continues from the last checkpoint, and ends with the same weights (on
+a CPU with the same number of processes). All files are under ``--cache``.
 """
 
 import copy
@@ -37,7 +37,7 @@ DEFAULT_CACHE = Path(".captionacc/training")
 def losses(
     outputs: Outputs, batch: Batch, settings: TrainingSettings, different_weight: float
 ) -> dict[str, Tensor]:
-    """Weighted binary cross-entropies of presence, same text, and the two maps."""
+    """Return the weighted binary cross-entropies of presence, same text, and the two maps."""
 
     def soft(target: Tensor) -> Tensor:
         return target * (1 - 2 * settings.smoothing) + settings.smoothing
@@ -69,10 +69,10 @@ def losses(
 
 
 class Trainer:
-    """State of a training run in a folder: ``state.pt``, ``best.pt`` and ``log.jsonl``.
+    """The state of a training run in a folder: ``state.pt``, ``best.pt`` and ``log.jsonl``.
 
-    In each of several processes (see :func:`train_in_processes`) one of them, with its share of the
-    windows; only the first one validates and writes.
+    With several processes (see :func:`train_in_processes`), each has a trainer and its share of the windows;
+    only the first one validates and writes.
     """
 
     def __init__(
@@ -93,26 +93,29 @@ class Trainer:
         self.step, self.best, self.seconds = 0, float("inf"), 0.0
         network = ExtentsNetwork(settings.network)
         if start is not None:
-            # But for the calibration: losses are of logits as the weights make them.
+            # Without the calibration: losses use the uncalibrated logits.
             network.load_state_dict({**start.state_dict(), "calibration": network.calibration})
         self._take(network.to(device, memory_format=torch.channels_last))
         self._resume()
 
     def _take(self, network: ExtentsNetwork) -> None:
-        """Train ``network`` from here on, a cycle; of several processes', that of the first."""
+        """Train ``network`` from here on, for one cycle.
+
+        With several processes, the first one's weights are used.
+        """
         self.network = network
-        #: The network as the cycle began with it, and its weights averaged over the last steps.
+        #: The network at the start of the cycle, and the average of its weights over the last steps.
         self.before, self.average = copy.deepcopy(network), copy.deepcopy(network)
         network.mixed_precision = _multiplies_bfloat16(self.device)
-        #: What a step calls; of several processes it averages the gradients.
+        #: The module that a step calls; with several processes it averages the gradients.
         self.model = network if self.processes == 1 else DistributedDataParallel(network)
         self.optimizer = MuonAndAdamW(network, self.settings.weight_decay)
 
     def outcome(self) -> ExtentsNetwork:
-        """What the cycle so far comes to; of an averaged one, the mean of the weights before and after.
+        """Return the result of the cycle so far: if averaged, the mean of the weights before and after.
 
-        On footage that neither saw the mean is better than both (Wortsman et al., "Robust fine-tuning of
-        zero-shot models", 2022).
+        On footage that neither has seen, the mean is better than both (Wortsman et al., "Robust fine-tuning
+        of zero-shot models", 2022).
         """
         _, cycle = self.settings.cycle(self.step - 1)
         return mean_of(self.before, self.average) if cycle.averaged else self.average
@@ -155,7 +158,7 @@ class Trainer:
             file.write(json.dumps({"step": self.step, **values}) + "\n")
 
     def rate(self, step: int) -> float:
-        """Learning rate of each cycle: linear warm-up over 3 % of its steps, then half a cosine to 1 %."""
+        """Return a step's learning rate: linear warm-up over 3 % of its cycle, then half a cosine to 1 %."""
         begin, cycle = self.settings.cycle(step)
         step, steps, peak = step - begin, cycle.steps, cycle.rate
         warm = max(1, round(0.03 * steps))
@@ -165,7 +168,7 @@ class Trainer:
         return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
 
     def run(self, clips: Clips, until: int | None = None, say: Callable[[str], None] = typer.echo) -> None:
-        """Train up to the last step, or up to ``until``; ``seconds`` counts how long it took in all."""
+        """Train to the last step, or to ``until``; ``seconds`` is the total training time."""
         settings = self.settings
         started = time.monotonic() - self.seconds
         end = settings.steps if until is None else min(until, settings.steps)
@@ -208,7 +211,7 @@ class Trainer:
         self.save()
 
     def _validate(self, paths: list[Path], say: Callable[[str], None]) -> None:
-        """Judge what the cycle came to, and keep it if it is the best so far."""
+        """Evaluate the result of the cycle, and keep it if it is the best so far."""
         network = self.outcome()
         if self.processes > 1:  # the others wait
             torch.set_num_threads(self.processes)
@@ -225,7 +228,7 @@ class Trainer:
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
-        """Exponential average of the weights; the running statistics come along."""
+        """Update the exponential average of the weights, and copy the running statistics."""
         keep = min(self.settings.averaging, (step + 1) / (step + 10))
         ours = self.average.state_dict()
         for name, value in self.network.state_dict().items():
@@ -235,7 +238,7 @@ class Trainer:
                 ours[name].copy_(value)
 
     def best_network(self) -> ExtentsNetwork:
-        """The weights that found most captions of the validation clips, on the training device."""
+        """Return the weights that found most captions of the validation clips, on the training device."""
         best = torch.load(self.folder / "best.pt", map_location=self.device, weights_only=True)
         network = ExtentsNetwork(NetworkSettings(**best["settings"])).to(self.device)
         network.load_state_dict(best["model"])
@@ -250,9 +253,9 @@ def train_in_processes(
     until: int | None = None,
     start: ExtentsNetwork | None = None,
 ) -> None:
-    """Train on a CPU in several processes of one thread each: quicker than one of several threads.
+    """Train on a CPU in several single-threaded processes, which is faster than one process with threads.
 
-    Most of the time goes into small operations, which hardly gain from threads.
+    Most of the time goes into small operations, which hardly benefit from threads.
     """
     with tempfile.TemporaryDirectory() as meeting:
         arguments = (processes, f"file://{meeting}/processes", settings, folder, clips, until, start)
@@ -279,21 +282,21 @@ def _train_in_one(
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies matrices of bfloat16 in hardware."""
+    """Return whether the device multiplies bfloat16 matrices in hardware."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu.get_capabilities().get("amx_bf16", False)
 
 
 def mean_of(one: ExtentsNetwork, other: ExtentsNetwork) -> ExtentsNetwork:
-    """The network, folded, whose weights are the means of two networks' weights."""
+    """Return a folded network whose weights are the means of two networks' weights."""
     mean, weights = folded(one), folded(other).state_dict()
     mean.load_state_dict({name: value.lerp(weights[name], 0.5) for name, value in mean.state_dict().items()})
     return mean
 
 
 def finish(trainer: Trainer, validation: list[Path], version: str, models: Path, command: str) -> Checkpoint:
-    """Calibrate the best weights; write them, their ONNX graph and their card into ``models``."""
+    """Calibrate the best weights, and write them, their ONNX graph and their card into ``models``."""
     network = trainer.best_network()
     calibrate(network, judge_clips(network, validation, trainer.device))
     judged = judge_clips(network, validation, trainer.device)
@@ -318,7 +321,7 @@ def finish(trainer: Trainer, validation: list[Path], version: str, models: Path,
 def main(
     backgrounds: Annotated[Path, typer.Option(help="Folder of footage without captions.", exists=True)],
     cache: Annotated[Path, typer.Option(help="Where clips and runs are kept.")] = DEFAULT_CACHE,
-    run: Annotated[str, typer.Option(help="Name of the run; the same name goes on with it.")] = "default",
+    run: Annotated[str, typer.Option(help="Name of the run; the same name continues it.")] = "default",
     version: Annotated[str, typer.Option(help="Version of the model.")] = "extents-11",
     start: Annotated[Path | None, typer.Option(help="Go on from this model, in less time.")] = None,
     models: Annotated[Path | None, typer.Option(help="Where the model is written; the run's folder.")] = None,
@@ -327,7 +330,7 @@ def main(
     steps: Annotated[int | None, typer.Option(help="Optimizer steps; each cycle has its share.")] = None,
     processes: Annotated[int, typer.Option(help="Processes that make clips and, on a CPU, train.")] = 2,
 ) -> None:
-    """Make what clips are missing, train, and write the model with its card."""
+    """Render missing clips, train, and write the model with its card."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     settings, network = replace(TrainingSettings(), clips=clips, seed=seed), None
     if start is not None:

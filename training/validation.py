@@ -1,4 +1,4 @@
-"""How well a network judges clips that it does not learn from, and the calibration of its outputs on them."""
+"""The evaluation of a network on validation clips, and the calibration of its outputs on them."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ class ClipLogits:
 
 @torch.inference_mode()
 def judge_clips(network: ExtentsNetwork, paths: list[Path], device: torch.device) -> list[ClipLogits]:
-    """Whole clips through the network in evaluation mode."""
+    """Run entire clips through the network in evaluation mode."""
     network.eval()
     judged = []
     for path in paths:
@@ -40,7 +40,7 @@ def judge_clips(network: ExtentsNetwork, paths: list[Path], device: torch.device
 
 
 def validation_figures(judged: list[ClipLogits], settings: DecoderSettings | None = None) -> dict[str, float]:
-    """Loss and accuracies over all frames and pairs that have a label."""
+    """Return loss and accuracies over all labelled frames and pairs."""
 
     def entropy(logit: np.ndarray, target: np.ndarray) -> np.ndarray:
         return np.logaddexp(0, logit) - logit * target
@@ -48,7 +48,7 @@ def validation_figures(judged: list[ClipLogits], settings: DecoderSettings | Non
     presence_loss, same_loss, right, pairs = [], [], 0.0, 0.0
     found = np.zeros(2)
     called = 0.0
-    captions = np.zeros(3)  # of the truth, decoded, right
+    captions = np.zeros(3)  # captions in the truth, decoded, correct
     for clip in judged:
         window = clip.window
         presence_loss.append(
@@ -82,7 +82,7 @@ def validation_figures(judged: list[ClipLogits], settings: DecoderSettings | Non
 
 
 def by_case(judged: list[ClipLogits], settings: DecoderSettings | None = None) -> dict[str, dict[str, float]]:
-    """:func:`validation_figures` of the clips of each case that has captions."""
+    """Return :func:`validation_figures` for each case that has captions."""
     return {
         case: validation_figures([clip for clip in judged if clip.case == case], settings)
         for case in sorted({clip.case for clip in judged} - {"empty"})
@@ -90,15 +90,15 @@ def by_case(judged: list[ClipLogits], settings: DecoderSettings | None = None) -
 
 
 def shortfall(figures: dict[str, float]) -> float:
-    """What tells the better of two networks by their :func:`validation_figures`: the smaller, the better.
+    """Return the score that compares two networks by their :func:`validation_figures`; smaller is better.
 
-    Captions are what counts; the loss is mostly that of hardly visible frames.
+    Captions decide, because hardly visible frames dominate the loss.
     """
     return 1 - figures["caption_f1"] + 0.01 * figures["loss"]
 
 
 def _extents(window: Window) -> list[tuple[int, int]]:
-    """The captions' frames, half-open."""
+    """Return the captions' frames as half-open ranges."""
     present = window.presence > 0.5
     begins = present & np.concatenate([[True], ~present[:-1] | (window.same[1:] < 0.5)])
     starts = np.flatnonzero(begins).tolist()
@@ -113,7 +113,7 @@ def _logistic(x: np.ndarray) -> np.ndarray:
 
 
 def pair_labels(window: Window) -> np.ndarray:
-    """Column of the true label of each pair, int (T − 1,)."""
+    """Return the column of the true label of each pair, int (T − 1,)."""
     before, after = window.presence[:-1] > 0.5, window.presence[1:] > 0.5
     names = np.where(
         before & after,
@@ -124,7 +124,7 @@ def pair_labels(window: Window) -> np.ndarray:
 
 
 def _platt(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Scale and bias that make logits ``x`` fit targets ``y`` under weights ``w`` best."""
+    """Return the scale and bias with which logits ``x`` best fit targets ``y`` under weights ``w``."""
     design = np.stack([x, np.ones_like(x)], axis=1)
     prior = np.array([1.0, 0.0])
 
@@ -138,7 +138,7 @@ def _platt(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> np.ndarray:
         gradient = design.T @ (w * (p - y)) + 1e-3 * (fitted - prior)
         hessian = (design * (w * p * (1 - p))[:, None]).T @ design + 1e-3 * np.eye(2)
         step, size = np.linalg.solve(hessian, gradient), 1.0
-        # Far from the optimum, where probabilities are 0 or 1, a whole Newton step overshoots.
+        # Far from the optimum, where probabilities are 0 or 1, a full Newton step overshoots.
         while size > 1e-9 and loss(fitted - size * step) > loss(fitted):
             size /= 2
         fitted = fitted - size * step
@@ -146,7 +146,7 @@ def _platt(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 
 def _fits(judged: list[ClipLogits]) -> dict[str, np.ndarray]:
-    """Scale and bias that make each output's logits fit the labels best (Platt scaling)."""
+    """Return the scale and bias with which each output's logits best fit the labels (Platt scaling)."""
     fits = {}
     for name, weight_name in (("presence", "presence_weight"), ("same", "same_weight")):
         logits, targets, weights = [], [], []
@@ -161,15 +161,15 @@ def _fits(judged: list[ClipLogits]) -> dict[str, np.ndarray]:
 
 
 def fitted(judged: list[ClipLogits]) -> list[ClipLogits]:
-    """The same with calibrated logits, by which weights of the training loss are taken out again."""
+    """Return the logits calibrated, with the class weights of the training loss removed."""
     (a, b), (c, d) = (fit for fit in _fits(judged).values())
     return [replace(clip, presence=a * clip.presence + b, same=c * clip.same + d) for clip in judged]
 
 
 def calibrate(network: ExtentsNetwork, judged: list[ClipLogits]) -> None:
-    """Write scale and bias of both outputs, fitted on validation clips, into the network."""
+    """Fit scale and bias of both outputs on validation clips, and store them in the network."""
     for row, fit in enumerate(_fits(judged).values()):
         old = network.calibration[row].double().cpu().numpy()
-        # The logits already went through the old scale and bias.
+        # The logits already include the old scale and bias.
         new = (fit[0] * old[0], fit[0] * old[1] + fit[1])
         network.calibration[row] = torch.tensor(new, dtype=network.calibration.dtype)

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.extents import TimeErrors, clip_truth, time_errors
+from benchmarks.extents_scores import clip_truth
+from benchmarks.extents_times import TimeErrors, time_errors
 from modal_gpu.extents.predictor import LABELS, PairBatch, StripHints
 from training import rendering, texts, timeline
 from training.clip import Clip
