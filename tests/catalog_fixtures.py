@@ -38,7 +38,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[EmbeddedPostgres]:
     """The session's server, without the fsync that only a power cut would miss."""
-    # Not under pytest's own folder: that one takes back every permission given on it.
+    # Not under pytest's own folder, which revokes all permissions granted on it.
     home = Path(tempfile.mkdtemp(prefix="captionacc-test-"))
     server = EmbeddedPostgres(home, settings={"fsync": "off", "max_connections": "100"})
     try:

@@ -1,7 +1,7 @@
-"""Fixtures that every part of the test-suite shares.
+"""Fixtures that every part of the test suite shares.
 
 A test that needs a part of the machine beside Python (a program such as ``npm``, root) is marked
-``@pytest.mark.system("npm")``: where the part is missing, the test is left out and the summary says so.
+``@pytest.mark.system("npm")``. If the part is missing, the test is skipped, and the summary lists it.
 """
 
 import atexit
@@ -15,13 +15,13 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# How long an example takes says more about the machine's other work than about the code.
+# The time of an example depends more on the machine's other work than on the code.
 hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
 
 # Idle threads of torch wait instead of spinning: two test processes share the cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Homes that tests make are not for this machine's user to be told of.
+# Homes of tests must not appear in the register of this machine's user.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="captionacc-tests-state-")
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 

@@ -32,7 +32,7 @@ SPECIAL_PARTS: dict[str, Callable[[], bool]] = {
 
 @cache
 def _mounts() -> bool:
-    """Whether a file system in memory may be mounted here, as root in a container often may not."""
+    """Return whether a memory file system can be mounted here; root in a container often cannot."""
     if shutil.which("mount") is None:
         return False
     with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_REASONS] = Counter()
 
 
-@pytest.hookimpl(trylast=True)  # After the choice by -m and -k, so that only what was asked for is counted.
+@pytest.hookimpl(trylast=True)  # After the selection by -m and -k, so that only selected tests are counted.
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     reasons = {item: reason for item in items if (reason := _reason(item))}
     if not reasons:
@@ -98,7 +98,7 @@ def missing_parts(item: pytest.Item) -> Iterator[str]:
 
 
 def _reason(item: pytest.Item) -> str:
-    """What a test lacks; empty where it can run."""
+    """Return what a test lacks, or an empty string."""
     if parts := sorted(set(missing_parts(item))):
         return f"{' and '.join(parts)}, which this machine does not have (make test-system runs them)"
     if item.get_closest_marker("data") and not DATA_DIR.is_dir():

@@ -1,4 +1,4 @@
-"""The whole line for tests: a real catalogue, a real bucket and the real graph around a small clip."""
+"""The complete line for tests: a real catalogue, a real bucket and the real graph around a small clip."""
 
 import hashlib
 import shutil
@@ -173,7 +173,7 @@ class Line:
         )
 
     def tick(self, sensor: dg.SensorDefinition, cursor: str | None = None) -> dg.SensorResult:
-        """One evaluation of a sensor, and what Dagster's daemon makes of its result."""
+        """Evaluate a sensor once, and apply its result as Dagster's daemon does."""
         with dg.build_sensor_context(
             instance=self.instance, resources=dict(self.resources), cursor=cursor
         ) as context:
@@ -232,12 +232,12 @@ def materialized(result: dg.ExecuteInProcessResult) -> list[str]:
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
-    """Whether each check of a run passed."""
+    """Return whether each check of a run passed."""
     return {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:
-    """What the run says of the step that failed."""
+    """Return what the run reports about the failed step."""
     events = [event for event in result.all_events if event.is_step_failure]
     assert len(events) == 1, [event.message for event in events]
     data = events[0].step_failure_data

@@ -13,7 +13,7 @@ ACCESS_KEY = "AKIATESTACCESSKEY"
 SECRET_KEY = "wJalrXUtnFEMISECRETbPxRfiCYEXAMPLEKEY"
 
 
-# Not through a proxy that the environment may name.
+# Not through a proxy from the environment.
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 

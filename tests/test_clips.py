@@ -1,4 +1,4 @@
-"""Real footage with exact truth, through the whole pipeline: what the project promises."""
+"""Real footage with exact truth through the full pipeline: the quality that the project promises."""
 
 from pathlib import Path
 

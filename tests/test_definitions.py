@@ -1,4 +1,4 @@
-"""What Dagster loads: every asset with what people need to know of it, and nothing heavy on the way."""
+"""The loaded definitions: every asset has its metadata for people, and no heavy import happens."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def test_the_graph_has_exactly_the_designs_assets(graph):
 
 
 @pytest.mark.parametrize("name", ASSETS)
-def test_an_asset_says_what_it_is(graph, name: str):
+def test_an_asset_has_its_description_and_kinds(graph, name: str):
     group, pool, made_from, kinds = ASSETS[name]
     node = graph.get(dg.AssetKey(name))
     assert node.group_name == group
@@ -61,7 +61,7 @@ def test_an_asset_says_what_it_is(graph, name: str):
     assert bool(node.code_version) == (name not in PEOPLE_BRING)
 
 
-def test_every_made_asset_is_checked(graph):
+def test_every_materialized_asset_has_a_check(graph):
     checked = {key.asset_key.to_user_string() for key in graph.asset_check_keys}
     assert checked == set(ASSETS) - PEOPLE_BRING
 

@@ -1,4 +1,4 @@
-"""What a machine lacks is never left out silently: one line a reason, with pytest-xdist and without."""
+"""What a machine lacks is never skipped silently: one line a reason, with pytest-xdist and without."""
 
 import pytest
 
@@ -46,20 +46,20 @@ def test_each_reason_is_one_line(run, processes):
     result.stdout.fnmatch_lines(LINES)
 
 
-def test_only_what_was_asked_for_counts(run):
+def test_only_the_requested_parts_count(run):
     result = run("-m", "data")
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
     result.stdout.no_fnmatch_line("*no-such-program-here*")
     result.stdout.fnmatch_lines(LINES[-1:])
 
 
-def test_where_every_part_is_asked_for_a_missing_one_is_an_error(run):
+def test_with_every_part_required_a_missing_one_is_an_error(run):
     result = run("-m", "system", "--every-system-part")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*3 tests need no-such-program-here, which*"])
 
 
-def test_a_part_is_missing_where_the_program_is_that_would_find_it(monkeypatch):
+def test_a_part_is_missing_if_its_program_is_not_found(monkeypatch):
     """On a machine with next to no programs too."""
     monkeypatch.setenv("PATH", "/nowhere")
     for name, is_there in SPECIAL_PARTS.items():

@@ -39,7 +39,7 @@ def logger() -> Iterator[tuple[logging.Logger, Callable[..., io.StringIO]]]:
     logger.handlers.clear()
 
 
-def test_a_line_says_what_the_block_is_about(logger):
+def test_a_line_has_the_context_of_the_block(logger):
     log, attach = logger
     stream = attach(json=True)
     with about(video="v", run="r", stage="layout"):
@@ -63,7 +63,7 @@ def test_a_line_says_what_the_block_is_about(logger):
     assert not {"video", "run", "stage", "call"} & set(apart)
 
 
-def test_a_thread_that_is_given_the_context_tells_the_same(logger):
+def test_a_thread_with_the_context_logs_the_same(logger):
     log, attach = logger
     stream = attach(json=True)
     with about(video="v"), ThreadPoolExecutor(1) as pool:
@@ -98,7 +98,7 @@ def test_what_dagster_knows_of_a_run_comes_with_its_records(logger):
     assert "other" not in first and (second["video"], second["stage"]) == ("bound", "text")
 
 
-def test_text_is_a_line_for_people(logger):
+def test_text_is_a_readable_line(logger):
     log, attach = logger
     stream = attach(json=False)
     with about(video="v", stage="layout"):
@@ -108,7 +108,7 @@ def test_text_is_a_line_for_people(logger):
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_secrets_are_blanked_wherever_they_stand(logger, as_json: bool):
+def test_secrets_are_redacted_everywhere(logger, as_json: bool):
     log, attach = logger
     stream = attach(json=as_json, secrets=[SECRET, "short"])
     with about(call=f"id-{SECRET}"):
@@ -125,7 +125,7 @@ def test_secrets_are_blanked_wherever_they_stand(logger, as_json: bool):
     assert SECRET not in text and json.dumps(SECRET)[1:-1] not in text
     assert "p%40ss" not in text and "abcdefghij" not in text
     assert "ValueError: refused ***" in text and "https://hook/***" in text
-    assert "@db:5432/x" in text  # where it went may be said
+    assert "@db:5432/x" in text  # the destination may be shown
 
 
 def test_short_values_and_ordinary_words_stay(logger):
@@ -161,7 +161,7 @@ def test_settings_that_cannot_be_read_do_not_stop_the_log(logger, monkeypatch):
     assert "goes on" in stream.getvalue()
 
 
-def test_what_a_stage_works_on_is_bound_while_it_works(catalog, tenant, logger):
+def test_the_context_of_a_stage_is_bound_while_it_runs(catalog, tenant, logger):
     """In a real run: a line that any module logs during a stage names video, tenant, run and stage."""
     log, attach = logger
     stream = attach(json=True)

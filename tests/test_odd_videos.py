@@ -1,4 +1,4 @@
-"""Unusual and broken videos through the whole pipeline: the captions that they show, or a clear error.
+"""Unusual and broken videos through the full pipeline: the captions that they show, or a clear error.
 
 The outcomes are printed as a table at the end of the test run.
 """
@@ -37,7 +37,7 @@ RIGHT = {
 }
 #: Valid videos in which nothing is to be found.
 EMPTY = {"all_black.mp4": 5.0, "one_frame.mp4": 0.04}
-#: Damaged ones: what can be decoded is processed, and the damage is told.
+#: Damaged ones: what can be decoded is processed, and the damage is reported.
 DAMAGED = {
     "bitflips_mdat.mp4": "frames are damaged and partly guessed",
     "truncated_mdat.mp4": "the file ends early, after 4.6 s of 8.0 s",
@@ -125,7 +125,7 @@ def test_a_video_without_captions_gives_none(data_dir: Path, tmp_path: Path, tel
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_of_a_damaged_video_the_rest_is_processed_and_the_damage_told(
+def test_the_intact_part_of_a_damaged_video_is_processed_and_the_damage_is_reported(
     data_dir: Path, line: Line, tell: Tell, name: str
 ):
     video_id = line.upload(data_dir / "odd" / name).video_id

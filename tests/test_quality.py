@@ -135,7 +135,7 @@ def test_the_error_rate_counts_wrong_missing_and_invented_characters() -> None:
     assert figures.exact_text == 1
 
 
-def test_line_breaks_and_repeated_spaces_are_no_text_error_but_lost_spaces_are() -> None:
+def test_lost_spaces_are_text_errors_but_line_breaks_and_repeated_spaces_are_not() -> None:
     assert evaluate(TRUTH[2:], [moved(TRUTH[2], text=" two  lines\n")]).exact_text == 1
     assert evaluate(TRUTH[2:], [moved(TRUTH[2], text="twolines")]).cer == pytest.approx(1 / 9)
 
@@ -155,7 +155,7 @@ def test_the_same_caption_extracted_twice_is_invented_once() -> None:
     assert (figures.found, figures.invented) == (3, 1)
 
 
-def test_nothing_expected_and_nothing_extracted_is_right() -> None:
+def test_nothing_expected_and_nothing_extracted_is_perfect() -> None:
     assert evaluate([], []).found_share == 1
     figures = evaluate([], [Caption(0, 1, "ghost")])
     assert (figures.invented, figures.cer) == (1, 5)
@@ -202,7 +202,7 @@ def test_the_command_lists_what_differs(files: dict[str, Path]) -> None:
     assert result.output.count("missed") == 3  # the figure, and a row for each
 
 
-def test_a_file_of_another_kind_is_refused_in_words(files: dict[str, Path]) -> None:
+def test_a_file_of_another_kind_is_refused_with_an_explanation(files: dict[str, Path]) -> None:
     result = run("v.mp4", "--truth", files["page.srt"], "--captions", files["same.vtt"])
     assert result.exit_code == 2
     assert "not a subtitle file" in re.sub(r"[\s│]+", " ", result.output)

@@ -15,8 +15,8 @@ from tests.line_fixtures import Line
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a command did. ``text`` is its output with every run of white space as one blank."""
+class CommandResult:
+    """The result of a command. In ``text``, each run of white space in its output is one space."""
 
     code: int
     output: str
@@ -33,7 +33,7 @@ class Said:
         return " ".join((self.output + self.errors).split())
 
 
-Captionacc = Callable[..., Said]
+Captionacc = Callable[..., CommandResult]
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def captionacc(
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def run(*arguments: object) -> Said:
+    def run(*arguments: object) -> CommandResult:
         get_settings.cache_clear()
         monkeypatch.setattr(sys, "argv", ["captionacc", *map(str, arguments)])
         capsys.readouterr()
@@ -66,9 +66,9 @@ def captionacc(
             command_line.main()
             raise SystemExit(0)
         captured = capsys.readouterr()
-        said = Said(int(ended.value.code or 0), captured.out, captured.err)
-        assert "Traceback" not in said.text
-        return said
+        result = CommandResult(int(ended.value.code or 0), captured.out, captured.err)
+        assert "Traceback" not in result.text
+        return result
 
     yield run
     get_settings.cache_clear()

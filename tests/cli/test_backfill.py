@@ -26,21 +26,21 @@ def outdated(finished: VideoRow, postgres_dsn: str) -> VideoRow:
     return finished
 
 
-def test_by_default_it_only_says_what_it_would_choose(captionacc: Captionacc, line: Line, outdated):
-    said = captionacc("backfill", "--model-version", MODEL, "--where", "model-version=extents-0")
-    assert said.code == 0
-    assert f"1 of 1 videos selected for {MODEL}: 1 on extents-0" in said.text
-    assert outdated.video_id in said.text and "harbour.mp4" in said.text
+def test_by_default_it_only_shows_what_it_would_select(captionacc: Captionacc, line: Line, outdated):
+    result = captionacc("backfill", "--model-version", MODEL, "--where", "model-version=extents-0")
+    assert result.code == 0
+    assert f"1 of 1 videos selected for {MODEL}: 1 on extents-0" in result.text
+    assert outdated.video_id in result.text and "harbour.mp4" in result.text
     again = f"captionacc backfill --model-version {MODEL} --where model-version=extents-0 --apply"
-    assert f"Nothing was requested; run `{again}` to request it." in said.text
+    assert f"Nothing was requested; run `{again}` to request it." in result.text
     assert line.catalog.list_backfills() == []
 
 
-def test_with_apply_it_asks_once_and_the_list_says_how_it_is_doing(captionacc, line: Line, outdated):
+def test_with_apply_it_requests_once_and_the_list_shows_the_progress(captionacc, line: Line, outdated):
     assert "No backfills." in captionacc("backfill", "--list").text
-    said = captionacc("backfill", "--where", f"video={outdated.video_id[:8]}", "--apply")
+    result = captionacc("backfill", "--where", f"video={outdated.video_id[:8]}", "--apply")
     (row,) = line.catalog.list_backfills()
-    assert said.code == 0 and f"Backfill {row.backfill_id} requested" in said.text
+    assert result.code == 0 and f"Backfill {row.backfill_id} requested" in result.text
     assert (row.model_version, row.conditions) == (MODEL, {"video": [outdated.video_id]})
     assert line.catalog.list_backfill_videos(row.backfill_id)[0].video_id == outdated.video_id
 
@@ -56,32 +56,35 @@ def test_with_apply_it_asks_once_and_the_list_says_how_it_is_doing(captionacc, l
     assert f"failed in {row.backfill_id[:8]}: {outdated.video_id}: no luck [today]" in listed.text
 
 
-def test_what_is_on_the_model_is_not_chosen(captionacc: Captionacc, finished: VideoRow):
-    said = captionacc("backfill", "--apply")
-    assert said.code == 0 and f"0 of 1 videos selected for {MODEL}." in said.text
-    assert "1 on this model nothing to do" in said.text
+def test_videos_on_the_model_are_not_selected(captionacc: Captionacc, finished: VideoRow):
+    result = captionacc("backfill", "--apply")
+    assert result.code == 0 and f"0 of 1 videos selected for {MODEL}." in result.text
+    assert "1 on this model nothing to do" in result.text
 
 
-def test_reviewed_videos_are_chosen_only_by_name(captionacc: Captionacc, line: Line, outdated: VideoRow):
+def test_reviewed_videos_are_selected_only_on_request(captionacc: Captionacc, line: Line, outdated: VideoRow):
     line.catalog.complete_review(outdated.video_id, "text")
-    said = captionacc("backfill")
-    assert "0 of 1 videos" in said.text and "--where status=reviewed includes them" in said.text
+    result = captionacc("backfill")
+    assert "0 of 1 videos" in result.text and "--where status=reviewed includes them" in result.text
     assert "1 of 1 videos" in captionacc("backfill", "--where", "status=reviewed").text
 
 
 def test_a_model_that_the_functions_do_not_use_is_refused(captionacc: Captionacc, outdated: VideoRow):
-    said = captionacc("backfill", "--model-version", "extents-99", "--apply")
-    assert said.code == 1
-    assert f"error: the functions use the model {MODEL}, so a backfill cannot produce extents-99" in said.text
-    assert "EXTENTS_MODEL" in said.text
+    result = captionacc("backfill", "--model-version", "extents-99", "--apply")
+    assert result.code == 1
+    assert (
+        f"error: the functions use the model {MODEL}, so a backfill cannot produce extents-99" in result.text
+    )
+    assert "EXTENTS_MODEL" in result.text
 
 
 def test_a_backfill_is_cancelled_by_the_start_of_its_id(captionacc: Captionacc, line: Line, outdated):
     captionacc("backfill", "--apply")
     (row,) = line.catalog.list_backfills()
-    said = captionacc("backfill", "--cancel", row.backfill_id[:8])
+    result = captionacc("backfill", "--cancel", row.backfill_id[:8])
     assert (
-        said.code == 0 and f"Backfill {row.backfill_id}: cancelled 1 videos that had not started" in said.text
+        result.code == 0
+        and f"Backfill {row.backfill_id}: cancelled 1 videos that had not started" in result.text
     )
     assert line.catalog.claim_backfill_videos() == []
     wrong = captionacc("backfill", "--cancel", "zzz")
@@ -102,15 +105,15 @@ def test_a_backfill_is_cancelled_by_the_start_of_its_id(captionacc: Captionacc, 
         ("model-version='; drop table captionacc.videos; --", "0 of 0 videos selected"),
     ],
 )
-def test_a_condition_that_is_none_is_one_sentence(captionacc, line: Line, outdated, where, message):
-    said = captionacc("backfill", "--where", where, "--apply")
-    assert said.code == ("drop table" not in where) and message in said.text
+def test_an_invalid_condition_is_explained_in_one_sentence(captionacc, line: Line, outdated, where, message):
+    result = captionacc("backfill", "--where", where, "--apply")
+    assert result.code == ("drop table" not in where) and message in result.text
     assert line.catalog.list_backfills() == [] and line.row(outdated.video_id) == outdated
 
 
 def test_the_help_names_every_condition(captionacc: Captionacc):
-    said = captionacc("backfill", "--help")
-    assert said.code == 0 and all(f"{name}=…" in said.text for name in CONDITIONS)
+    result = captionacc("backfill", "--help")
+    assert result.code == 0 and all(f"{name}=…" in result.text for name in CONDITIONS)
 
 
 @pytest.mark.parametrize(
@@ -121,11 +124,11 @@ def test_the_help_names_every_condition(captionacc: Captionacc):
         ("2026-11-01T00:00+02:00", datetime(2026, 10, 31, 22, tzinfo=UTC)),
     ],
 )
-def test_times_are_in_utc_unless_they_say_otherwise(given: str, meant: datetime):
+def test_times_are_in_utc_unless_they_have_a_time_zone(given: str, meant: datetime):
     assert datetime.fromisoformat(_moment("uploaded-before", given)) == meant
 
 
-def test_a_day_that_is_none_is_refused():
+def test_an_invalid_date_is_refused():
     with pytest.raises(ConditionError):
         _moment("uploaded-before", "2026-13-01")
 
@@ -140,7 +143,7 @@ def test_a_day_that_is_none_is_refused():
         ({"MODAL_ENABLED": "true", "EXTENTS_MODEL": "extents-8_0123abcd.safetensors"}, "extents-8"),
     ],
 )
-def test_the_model_in_use_is_what_the_settings_name(environment, expected, monkeypatch):
+def test_the_current_model_is_the_one_in_the_settings(environment, expected, monkeypatch):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert model_in_use(Settings()) == expected

@@ -31,11 +31,11 @@ OF_A_VIDEO = [
 ]
 
 
-def test_without_a_command_it_says_what_there_is(captionacc: Captionacc):
-    said = captionacc("--help")
-    assert said.code == 0
+def test_without_a_command_it_lists_the_commands(captionacc: Captionacc):
+    result = captionacc("--help")
+    assert result.code == 0
     for command in COMMANDS:
-        assert command in said.text
+        assert command in result.text
 
 
 @pytest.mark.parametrize("command", OF_A_VIDEO, ids=" ".join)
@@ -49,9 +49,9 @@ def test_without_a_command_it_says_what_there_is(captionacc: Captionacc):
     ids=["id", "prefix", "file"],
 )
 def test_an_unknown_video_is_refused(captionacc: Captionacc, command, name: str, message: str):
-    said = captionacc(*command, name)
-    assert said.code == 1
-    assert f"error: {message}" in said.text
+    result = captionacc(*command, name)
+    assert result.code == 1
+    assert f"error: {message}" in result.text
 
 
 @pytest.mark.parametrize("given", ["id", "prefix", "upper-case prefix", "file"])
@@ -63,14 +63,14 @@ def test_a_video_is_known_by_id_prefix_or_file_name(captionacc: Captionacc, fini
         "upper-case prefix": video_id[:8].upper(),
         "file": "harbour.mp4",
     }[given]
-    said = captionacc("captions", name)
-    assert said.code == 0 and "Only the gulls are still awake." in said.text
+    result = captionacc("captions", name)
+    assert result.code == 0 and "Only the gulls are still awake." in result.text
 
 
 class TestStatus:
-    def test_without_videos_it_says_how_to_begin(self, captionacc: Captionacc):
-        said = captionacc("status")
-        assert said.code == 0 and "captionacc ingest FILE" in said.text
+    def test_without_videos_it_explains_how_to_begin(self, captionacc: Captionacc):
+        result = captionacc("status")
+        assert result.code == 0 and "captionacc ingest FILE" in result.text
 
     def test_all_videos_are_listed_with_their_stages(
         self, captionacc: Captionacc, line: Line, finished: VideoRow, clip: Clip
@@ -79,16 +79,16 @@ class TestStatus:
         line.catalog.fail_stage(failed, "layout", "run-1", "the file is not a video")
         working = line.upload(clip.path).video_id
         line.catalog.begin_stage(working, "layout", "run-2")
-        said = captionacc("status")
-        assert said.code == 0
+        result = captionacc("status")
+        assert result.code == 0
         for video_id in (finished.video_id, failed, working):
-            assert video_id[:8] in said.text
+            assert video_id[:8] in result.text
         for word in ("done", "ready", "error", "working", "wait"):
-            assert word in said.text
+            assert word in result.text
 
-    def test_one_video_is_told_in_detail(self, captionacc: Captionacc, finished: VideoRow):
-        said = captionacc("status", finished.video_id)
-        assert said.code == 0
+    def test_one_video_is_shown_in_detail(self, captionacc: Captionacc, finished: VideoRow):
+        result = captionacc("status", finished.video_id)
+        assert result.code == 0
         for part in (
             finished.video_id,
             finished.tenant_id,
@@ -98,63 +98,65 @@ class TestStatus:
             "by auto",
             "version 1",
         ):
-            assert part in said.text
+            assert part in result.text
 
-    def test_an_error_is_told_with_its_run(self, captionacc: Captionacc, line: Line, clip: Clip):
+    def test_an_error_is_shown_with_its_run(self, captionacc: Captionacc, line: Line, clip: Clip):
         video_id = line.upload(clip.path).video_id
         line.catalog.fail_stage(video_id, "layout", "run-1", "the file is cut off [moov] before its index")
-        said = captionacc("status", video_id)
-        assert said.code == 0
-        assert "the file is cut off [moov] before its index" in said.text and "run-1" in said.text
+        result = captionacc("status", video_id)
+        assert result.code == 0
+        assert "the file is cut off [moov] before its index" in result.text and "run-1" in result.text
 
 
 class TestRetry:
-    def test_a_failed_stage_waits_again(self, captionacc: Captionacc, line: Line, clip: Clip):
+    def test_a_failed_stage_waits_again_after_retry(self, captionacc: Captionacc, line: Line, clip: Clip):
         video_id = line.upload(clip.path).video_id
         line.catalog.fail_stage(video_id, "layout", "run-1", "no space left")
-        said = captionacc("retry", video_id)
-        assert said.code == 0 and "will retry layout" in said.text
+        result = captionacc("retry", video_id)
+        assert result.code == 0 and "will retry layout" in result.text
         assert line.row(video_id).layout_status == "wait"
 
     def test_a_video_without_a_failed_stage_is_left_alone(self, captionacc, finished: VideoRow):
-        said = captionacc("retry", finished.video_id)
-        assert said.code == 0 and "no stage has failed" in said.text
+        result = captionacc("retry", finished.video_id)
+        assert result.code == 0 and "no stage has failed" in result.text
 
 
 class TestLayout:
     def test_it_is_shown_and_drawn(self, captionacc: Captionacc, finished: VideoRow, tmp_path: Path):
         picture = tmp_path / "layout.jpg"
-        said = captionacc("layout", "show", finished.video_id, "--picture", picture)
-        assert said.code == 0
-        assert f"{finished.crop_region.crop_top:.4f}" in said.text
-        assert "by auto, version 1" in said.text
+        result = captionacc("layout", "show", finished.video_id, "--picture", picture)
+        assert result.code == 0
+        assert f"{finished.crop_region.crop_top:.4f}" in result.text
+        assert "by auto, version 1" in result.text
         assert Image.open(picture).size[0] == 720
 
-    def test_a_picture_that_cannot_be_written_is_one_sentence(self, captionacc, finished: VideoRow):
-        said = captionacc("layout", "show", finished.video_id, "--picture", "/nowhere/layout.jpg")
-        assert said.code == 1 and "/nowhere/layout.jpg" in said.text
+    def test_an_unwritable_picture_is_explained_in_one_sentence(self, captionacc, finished: VideoRow):
+        result = captionacc("layout", "show", finished.video_id, "--picture", "/nowhere/layout.jpg")
+        assert result.code == 1 and "/nowhere/layout.jpg" in result.text
 
-    def test_before_the_first_run_it_says_so(self, captionacc: Captionacc, line: Line, clip: Clip):
+    def test_before_the_first_run_the_message_explains_it(
+        self, captionacc: Captionacc, line: Line, clip: Clip
+    ):
         video_id = line.upload(clip.path).video_id
         for command in ("show", "approve"):
-            said = captionacc("layout", command, video_id)
-            assert said.code == 1 and "has no layout yet" in said.text
+            result = captionacc("layout", command, video_id)
+            assert result.code == 1 and "has no layout yet" in result.text
 
-    def test_approving_takes_the_region_that_was_found(self, captionacc, line: Line, laid_out, clip: Clip):
+    def test_approving_uses_the_detected_region(self, captionacc, line: Line, laid_out, clip: Clip):
         line.catalog.set_auto_approve(line.tenant_id, None)
         video_id = line.upload(clip.path).video_id
         assert line.run("layout", video_id).success
-        said = captionacc("layout", "approve", video_id)
-        assert said.code == 0 and "Approved harbour.mp4" in said.text
+        result = captionacc("layout", "approve", video_id)
+        assert result.code == 0 and "Approved harbour.mp4" in result.text
         row = line.row(video_id)
         assert row.crop_region == row.proposed_crop_region
         assert row.layout_approved_by not in (None, "auto")
 
-    def test_a_region_of_ones_own_is_set(self, captionacc: Captionacc, line: Line, finished: VideoRow):
-        said = captionacc(
+    def test_a_custom_region_is_set(self, captionacc: Captionacc, line: Line, finished: VideoRow):
+        result = captionacc(
             "layout", "set", finished.video_id, "--left", 0.1, "--top", 0.7, "--right", 0.9, "--bottom", 1
         )
-        assert said.code == 0
+        assert result.code == 0
         row = line.row(finished.video_id)
         assert (row.crop_region, row.crop_region_version) == (CropRegion(0.1, 0.7, 0.9, 1.0), 2)
         assert (row.boundaries_status, row.text_status) == ("wait", "wait")
@@ -174,28 +176,28 @@ class TestLayout:
     ):
         sides = {"left": left, "top": top, "right": right, "bottom": bottom}
         arguments = [part for side, value in sides.items() for part in (f"--{side}={value}",)]
-        said = captionacc("layout", "set", finished.video_id, *arguments)
-        assert error in said.text
+        result = captionacc("layout", "set", finished.video_id, *arguments)
+        assert error in result.text
         if error == "is not inside":
-            assert said.code == 1
-            assert all(f"{side}={float(value)}" in said.text for side, value in sides.items())
+            assert result.code == 1
+            assert all(f"{side}={float(value)}" in result.text for side, value in sides.items())
         else:
-            assert said.code == 2
+            assert result.code == 2
         assert line.row(finished.video_id).crop_region == finished.crop_region
 
-    def test_a_side_that_is_no_number_is_a_usage_error(self, captionacc, finished: VideoRow):
-        said = captionacc(
+    def test_a_side_that_is_not_a_number_is_a_usage_error(self, captionacc, finished: VideoRow):
+        result = captionacc(
             "layout", "set", finished.video_id, "--left=a", "--top=0", "--right=1", "--bottom=1"
         )
-        assert said.code == 2 and "'a' is not a valid float" in said.text
+        assert result.code == 2 and "'a' is not a valid float" in result.text
 
 
 class TestCaptionsAndExport:
     def test_captions_are_shown_with_their_times(self, captionacc: Captionacc, finished: VideoRow):
-        said = captionacc("captions", finished.video_id)
-        assert said.code == 0
-        assert "Every evening the harbour falls silent." in said.text
-        assert "0:05.0" in said.text or "0:05.1" in said.text
+        result = captionacc("captions", finished.video_id)
+        assert result.code == 0
+        assert "Every evening the harbour falls silent." in result.text
+        assert "0:05.0" in result.text or "0:05.1" in result.text
 
     def test_text_that_looks_like_markup_is_shown_as_it_is(self, captionacc, line: Line, finished: VideoRow):
         keys = line.keys(finished.video_id)
@@ -204,20 +206,20 @@ class TestCaptionsAndExport:
             keys.captions_db,
             write_captions([replace(captions[0], text="[bold]Hello[/bold] [/]"), *captions[1:]]),
         )
-        said = captionacc("captions", finished.video_id)
-        assert said.code == 0 and "[bold]Hello[/bold] [/]" in said.text and "person" in said.text
+        result = captionacc("captions", finished.video_id)
+        assert result.code == 0 and "[bold]Hello[/bold] [/]" in result.text and "person" in result.text
 
     @pytest.mark.parametrize("format", ["srt", "vtt"])
     def test_subtitles_are_written_to_standard_output(self, captionacc, line: Line, finished, format: str):
-        said = captionacc("export", finished.video_id, "--format", format)
-        assert said.code == 0
-        assert said.output == line.store.get(getattr(line.keys(finished.video_id), format)).decode()
-        assert len(pysubs2.SSAFile.from_string(said.output, format)) == 3
+        result = captionacc("export", finished.video_id, "--format", format)
+        assert result.code == 0
+        assert result.output == line.store.get(getattr(line.keys(finished.video_id), format)).decode()
+        assert len(pysubs2.SSAFile.from_string(result.output, format)) == 3
 
     def test_srt_is_the_default_and_a_file_is_written(self, captionacc, line: Line, finished, tmp_path: Path):
         path = tmp_path / "out.srt"
-        said = captionacc("export", finished.video_id, "-o", path)
-        assert said.code == 0 and str(path) in said.output.replace("\n", "")
+        result = captionacc("export", finished.video_id, "-o", path)
+        assert result.code == 0 and str(path) in result.output.replace("\n", "")
         assert path.read_bytes() == line.store.get(line.keys(finished.video_id).srt)
 
     def test_json_has_times_frames_and_confidence(self, captionacc: Captionacc, finished: VideoRow):
@@ -246,19 +248,21 @@ class TestCaptionsAndExport:
         assert "1:06.6" in captionacc("captions", finished.video_id).text  # the third one, from 5.08 s on
 
     def test_an_unknown_format_is_a_usage_error_that_names_the_known(self, captionacc, finished: VideoRow):
-        said = captionacc("export", finished.video_id, "--format", "docx")
-        assert said.code == 2
-        assert all(f"'{known}'" in said.text for known in ("srt", "vtt", "json"))
+        result = captionacc("export", finished.video_id, "--format", "docx")
+        assert result.code == 2
+        assert all(f"'{known}'" in result.text for known in ("srt", "vtt", "json"))
 
-    def test_a_file_that_cannot_be_written_is_one_sentence(self, captionacc, finished: VideoRow):
-        said = captionacc("export", finished.video_id, "-o", "/nowhere/out.srt")
-        assert said.code == 1 and "/nowhere/out.srt" in said.text
+    def test_an_unwritable_file_is_explained_in_one_sentence(self, captionacc, finished: VideoRow):
+        result = captionacc("export", finished.video_id, "-o", "/nowhere/out.srt")
+        assert result.code == 1 and "/nowhere/out.srt" in result.text
 
     @pytest.mark.parametrize("command", ["captions", "export"])
-    def test_before_there_are_captions_it_says_so(self, captionacc, laid_out: VideoRow, command: str):
-        said = captionacc(command, laid_out.video_id)
-        assert said.code == 1
-        assert f"video {laid_out.video_id} has no captions yet" in said.text
+    def test_before_there_are_captions_the_message_explains_it(
+        self, captionacc, laid_out: VideoRow, command: str
+    ):
+        result = captionacc(command, laid_out.video_id)
+        assert result.code == 1
+        assert f"video {laid_out.video_id} has no captions yet" in result.text
 
 
 class TestInstallation:
@@ -289,44 +293,46 @@ class TestInstallation:
             load_migrations()
         )
 
-    def test_a_schema_that_is_not_ours_to_have_is_one_sentence(self, captionacc, monkeypatch):
+    def test_a_reserved_schema_name_is_explained_in_one_sentence(self, captionacc, monkeypatch):
         monkeypatch.setenv("CAPTIONACC_SCHEMA", "auth")
-        said = captionacc("migrate")
-        assert said.code == 1 and "CAPTIONACC_SCHEMA" in said.text and "Supabase's own" in said.text
+        result = captionacc("migrate")
+        assert result.code == 1 and "CAPTIONACC_SCHEMA" in result.text and "Supabase's own" in result.text
 
-    def test_the_doctor_finds_a_working_installation_well(self, captionacc: Captionacc, line: Line, finished):
-        said = captionacc("doctor")
-        assert said.code == 0, said.text
-        assert said.output.count("✓") == 8 and "✗" not in said.output
+    def test_the_doctor_finds_no_fault_in_a_working_installation(
+        self, captionacc: Captionacc, line: Line, finished
+    ):
+        result = captionacc("doctor")
+        assert result.code == 0, result.text
+        assert result.output.count("✓") == 8 and "✗" not in result.output
         for part in ("Python", "catalogue", "object store", "OCR", "Dagster", "Modal", "1 videos"):
-            assert part in said.text
+            assert part in result.text
         assert list(line.store.list("doctor/")) == []
 
-    def test_the_doctor_says_what_is_wrong_with_the_storage(self, captionacc: Captionacc, monkeypatch):
+    def test_the_doctor_reports_what_is_wrong_with_the_storage(self, captionacc: Captionacc, monkeypatch):
         monkeypatch.setenv("CAPTIONACC_STORAGE_URL", "ftp://bucket")
-        said = captionacc("doctor")
-        assert said.code == 1
-        assert said.output.count("✗") == 1
-        assert "this one has the scheme 'ftp'" in said.text and "s3://" in said.text
+        result = captionacc("doctor")
+        assert result.code == 1
+        assert result.output.count("✗") == 1
+        assert "this one has the scheme 'ftp'" in result.text and "s3://" in result.text
 
-    def test_the_doctor_says_that_the_database_does_not_answer(self, captionacc: Captionacc, monkeypatch):
+    def test_the_doctor_reports_that_the_database_does_not_answer(self, captionacc: Captionacc, monkeypatch):
         secret = "hunter2hunter2"
         monkeypatch.setenv("CAPTIONACC_DATABASE_URL", f"postgresql://me:{secret}@127.0.0.1:1/captions")
-        said = captionacc("doctor")
-        assert said.code == 1 and "✗ catalogue" in said.text
-        assert secret not in said.text
+        result = captionacc("doctor")
+        assert result.code == 1 and "✗ catalogue" in result.text
+        assert secret not in result.text
 
-    def test_the_doctor_names_a_model_that_is_not_there(self, captionacc: Captionacc, monkeypatch):
+    def test_the_doctor_names_a_missing_model(self, captionacc: Captionacc, monkeypatch):
         monkeypatch.setenv("OCR_RECOGNITION_MODEL", "/models/ko.onnx")
-        said = captionacc("doctor")
-        assert said.code == 1 and "✗ OCR" in said.text and "/models/ko.onnx" in said.text
+        result = captionacc("doctor")
+        assert result.code == 1 and "✗ OCR" in result.text and "/models/ko.onnx" in result.text
 
-    def test_a_setting_that_makes_no_sense_is_named(self, captionacc: Captionacc, monkeypatch):
+    def test_an_invalid_setting_is_named(self, captionacc: Captionacc, monkeypatch):
         monkeypatch.setenv("CAPTIONACC_PORT", "many")
-        said = captionacc("status")
-        assert said.code == 1
-        assert "CAPTIONACC_PORT: Input should be a valid integer" in said.text
+        result = captionacc("status")
+        assert result.code == 1
+        assert "CAPTIONACC_PORT: Input should be a valid integer" in result.text
 
-    def test_stop_leaves_a_database_of_others_alone(self, captionacc: Captionacc):
-        said = captionacc("stop")
-        assert said.code == 0 and "no server to stop" in said.text
+    def test_stop_does_not_touch_an_external_database(self, captionacc: Captionacc):
+        result = captionacc("stop")
+        assert result.code == 0 and "no server to stop" in result.text

@@ -1,4 +1,4 @@
-"""Commands beside a platform use the Dagster home that is there, and change nothing of it."""
+"""Commands next to a running platform use the existing Dagster home, and do not change it."""
 
 import socket
 from contextlib import closing
@@ -13,7 +13,7 @@ from tests.cli.conftest import Captionacc
 
 @pytest.fixture
 def served(monkeypatch) -> list[str]:
-    """Servers and listeners return at once; gives which of them were reached."""
+    """Replace servers and listeners by ones that return at once, and return which of them were started."""
     reached: list[str] = []
     monkeypatch.setenv("CAPTIONACC_WEBHOOK_SECRET", "a secret of the tests")
     for name in ("CAPTIONACC_WEBHOOK_PORT", "CAPTIONACC_METRICS_PORT"):
@@ -31,7 +31,7 @@ def served(monkeypatch) -> list[str]:
     [(True, ["webhook", "listen", "metrics"]), (False, ["webhook", "upkeep", "doctor"])],
     ids=["DAGSTER_HOME", "embedded"],
 )
-def test_a_limit_that_an_operator_changed_stays(
+def test_a_limit_changed_by_an_operator_is_kept(
     captionacc: Captionacc, served, tmp_path, monkeypatch, is_given: bool, commands: list[str]
 ):
     get_settings.cache_clear()
@@ -45,7 +45,7 @@ def test_a_limit_that_an_operator_changed_stays(
         # A run waits for a code server that does not answer.
         assert instance.get_concurrency_config().run_queue_config.max_user_code_failure_retries == 10
 
-    prepare_dagster_home(get_settings())  # as up and ingest do, which write their own file again
+    prepare_dagster_home(get_settings())  # as `up` and `ingest` do, which write their own file again
     configuration = home / "dagster.yaml"
     configuration.write_text(configuration.read_text() + "# an operator's note\n")
     for command in commands:
@@ -61,11 +61,11 @@ def test_a_limit_that_an_operator_changed_stays(
 
 
 @pytest.mark.parametrize("command", ["webhook", "metrics"])
-def test_a_server_on_a_taken_port_says_so_before_it_starts(captionacc, served, monkeypatch, command: str):
+def test_a_server_on_a_taken_port_reports_it_before_it_starts(captionacc, served, monkeypatch, command: str):
     setting = f"CAPTIONACC_{command.upper()}_PORT"
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         port = other.getsockname()[1]
         monkeypatch.setenv(setting, str(port))
-        said = captionacc(command)
-    assert said.code == 1 and f"error: port {port} ({setting}) is taken by `" in said.text
+        result = captionacc(command)
+    assert result.code == 1 and f"error: port {port} ({setting}) is taken by `" in result.text
     assert served == []

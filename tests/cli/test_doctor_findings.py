@@ -54,11 +54,11 @@ def test_a_check_that_fails_is_a_finding_and_the_others_still_run(
     monkeypatch.setenv("WASABI_SECRET_KEY_READWRITE", SECRET)
     checks = [(what, FAULTS[fault] if what == name else lambda _: (True, "well", "")) for what in CHECKS]
     monkeypatch.setattr(system, "_CHECKS", tuple(checks))
-    said = captionacc("doctor")
-    assert said.code == 1
-    assert (said.output.count("✓"), said.output.count("✗")) == (len(CHECKS) - 1, 1)
-    assert f"✗ {name}" in said.text and fault in said.text
-    assert SECRET not in said.output and "Traceback" not in said.output
+    result = captionacc("doctor")
+    assert result.code == 1
+    assert (result.output.count("✓"), result.output.count("✗")) == (len(CHECKS) - 1, 1)
+    assert f"✗ {name}" in result.text and fault in result.text
+    assert SECRET not in result.output and "Traceback" not in result.output
 
 
 @pytest.mark.parametrize("signal", [KeyboardInterrupt, SystemExit])
@@ -70,16 +70,16 @@ def test_an_interrupt_ends_the_doctor(signal: type[BaseException]):
 def test_a_panic_in_modals_client_is_a_finding(captionacc: Captionacc, monkeypatch: pytest.MonkeyPatch):
     client = types.SimpleNamespace(Client=types.SimpleNamespace(from_env=panic))
     monkeypatch.setattr(system, "_modal_client", lambda: client)
-    said = captionacc("doctor", "--modal")
-    assert said.code == 1 and "✗ token" in said.text and "PanicException" in said.text
+    result = captionacc("doctor", "--modal")
+    assert result.code == 1 and "✗ token" in result.text and "PanicException" in result.text
 
 
 def test_a_missing_modal_client_is_explained_in_one_sentence(
     captionacc: Captionacc, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(__import__("sys").modules, "modal", None)
-    said = captionacc("doctor", "--modal")
-    assert said.code == 1 and "error: Modal's client cannot be loaded" in said.text
+    result = captionacc("doctor", "--modal")
+    assert result.code == 1 and "error: Modal's client cannot be loaded" in result.text
 
 
 @pytest.mark.parametrize(
@@ -98,9 +98,9 @@ def test_an_endpoint_that_cannot_serve_a_bucket_is_explained(
     monkeypatch.setenv("CAPTIONACC_STORAGE_URL", "s3://footage")
     monkeypatch.setenv("WASABI_ENDPOINT_URL", endpoint)
     monkeypatch.setenv("CAPTIONACC_STORAGE_PATH_STYLE", "false")
-    said = captionacc("doctor")
-    assert said.code == 1 and said.output.count("✗") == 1
-    assert "✗ object store" in said.text and setting in said.text and "panic" not in said.output.lower()
+    result = captionacc("doctor")
+    assert result.code == 1 and result.output.count("✗") == 1
+    assert "✗ object store" in result.text and setting in result.text and "panic" not in result.output.lower()
 
 
 @pytest.mark.parametrize("command", ["doctor", "status", "migrate"])
@@ -108,6 +108,6 @@ def test_a_parameter_of_another_client_in_the_database_url_is_named(
     captionacc: Captionacc, monkeypatch: pytest.MonkeyPatch, command: str
 ):
     monkeypatch.setenv("CAPTIONACC_DATABASE_URL", f"postgresql://me:{SECRET}@127.0.0.1:1/x?pgbouncer=true")
-    said = captionacc(command)
-    assert said.code == 1 and "remove pgbouncer" in said.text and "%-encoded" not in said.text
-    assert SECRET not in said.output
+    result = captionacc(command)
+    assert result.code == 1 and "remove pgbouncer" in result.text and "%-encoded" not in result.text
+    assert SECRET not in result.output

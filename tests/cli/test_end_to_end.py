@@ -105,7 +105,7 @@ def test_a_video_and_then_a_text_file_go_through_the_platform(
     assert "harbour.mp4" in listed and "error" in listed
 
 
-def test_up_on_a_taken_port_says_who_has_it_before_it_starts_anything(captionacc: Command, home: Path):
+def test_up_on_a_taken_port_names_its_holder_before_it_starts_anything(captionacc: Command, home: Path):
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         port = other.getsockname()[1]
         done = captionacc("up", CAPTIONACC_PORT=port)

@@ -1,4 +1,4 @@
-"""A full disk is said to be one, with the folder, by whatever part of the platform meets it first."""
+"""A full disk is reported as such, with its folder, by whichever part of the platform meets it first."""
 
 import errno
 import sqlite3
@@ -34,7 +34,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.system("a small disk")
-def test_the_bucket_says_so_and_keeps_what_it_has(small_disk: Path):
+def test_the_bucket_reports_it_and_keeps_its_contents(small_disk: Path):
     store = ObjectStore.from_url(small_disk.as_uri())
     store.put("kept", b"kept")
     with pytest.raises(DiskFullError) as error:
@@ -47,7 +47,7 @@ def test_the_bucket_says_so_and_keeps_what_it_has(small_disk: Path):
 
 
 @pytest.mark.system("a small disk")
-def test_postgresql_that_finds_no_room_says_so_in_one_line(small_disk: Path):
+def test_postgresql_without_space_reports_it_in_one_line(small_disk: Path):
     with pytest.raises(DiskFullError) as error:
         EmbeddedPostgres(small_disk / "home", settings={"fsync": "off"}).ensure_running()
     assert str(error.value) == (
@@ -57,7 +57,7 @@ def test_postgresql_that_finds_no_room_says_so_in_one_line(small_disk: Path):
 
 
 @pytest.mark.system("a small disk")
-def test_ingest_stops_before_it_takes_anything(
+def test_ingest_stops_before_it_uploads_anything(
     captionacc: Captionacc, line: Line, clip: Clip, small_disk, monkeypatch
 ):
     monkeypatch.setenv("CAPTIONACC_HOME", str(small_disk / "home"))
@@ -65,16 +65,18 @@ def test_ingest_stops_before_it_takes_anything(
     assert warned.code == 0
     assert f"warning: little space is left on the disk (0.0 GB in {small_disk}/home" in warned.errors
     (small_disk / "film").write_bytes(bytes(9_000_000))
-    said = captionacc("ingest", clip.path)
-    assert said.code == 1
-    assert f"error: the disk is full: 4 MB left for {small_disk}/home; make room, then try again" in said.text
+    result = captionacc("ingest", clip.path)
+    assert result.code == 1
+    assert (
+        f"error: the disk is full: 4 MB left for {small_disk}/home; make room, then try again" in result.text
+    )
     assert len(line.catalog.list_videos()) == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
-def test_a_file_that_cannot_be_written_to_its_end(captionacc: Captionacc, finished):
-    said = captionacc("export", finished.video_id, "--format", "srt", "-o", "/dev/full")
-    assert said.code == 1 and "error: the disk is full: " in said.text
+def test_a_file_that_cannot_be_written_completely_is_removed(captionacc: Captionacc, finished):
+    result = captionacc("export", finished.video_id, "--format", "srt", "-o", "/dev/full")
+    assert result.code == 1 and "error: the disk is full: " in result.text
 
 
 def _full_sqlite() -> None:
@@ -105,7 +107,7 @@ def _wrapped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("meet", "said"),
+    ("meet", "result"),
     [
         (_full_sqlite, "the disk is full: /home: make room, then try again"),
         (_full_sqlite_of_dagster, "the disk is full: /home: make room, then try again"),
@@ -113,10 +115,10 @@ def _wrapped() -> None:
         (_wrapped, "the disk is full: /home/me/frames: make room, then try again"),
     ],
 )
-def test_each_library_s_error_is_understood(meet: Callable[[], None], said: str):
+def test_each_library_s_error_is_understood(meet: Callable[[], None], result: str):
     with pytest.raises(Exception) as error:
         meet()
-    assert str(disk_full(error.value, "/home")) == said
+    assert str(disk_full(error.value, "/home")) == result
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_other_errors_are_other_errors(error: Exception):
     assert disk_full(error) is None
 
 
-def test_a_catalogue_whose_disk_is_full_is_not_said_to_be_down():
+def test_a_catalogue_with_a_full_disk_is_not_reported_as_down():
     full = psycopg.errors.DiskFull('could not extend file "base/1": No space left on device\nHINT: Check it.')
     assert str(translated(full, {})) == (
         "the disk of the database is full: make room, then try again (the catalogue's PostgreSQL: could not "
@@ -134,7 +136,7 @@ def test_a_catalogue_whose_disk_is_full_is_not_said_to_be_down():
     )
 
 
-def test_each_disk_that_is_written_to_is_looked_at_once(tmp_path: Path, monkeypatch):
+def test_each_disk_that_is_written_to_is_checked_once(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("CAPTIONACC_HOME", str(tmp_path / "not" / "there"))
     monkeypatch.setenv("CAPTIONACC_STORAGE_URL", "file:///dev/shm/bucket")
     monkeypatch.setattr(disk.tempfile, "gettempdir", lambda: str(tmp_path))
@@ -149,7 +151,9 @@ def test_each_disk_that_is_written_to_is_looked_at_once(tmp_path: Path, monkeypa
     [(5_000_000_000, 0, False, False), (5_000_000_000, 4_000_000_000, True, False),
      (1_900_000_000, 0, True, False), (7_000_000, 0, True, True)],
 )  # fmt: skip
-def test_little_room_is_warned_of_and_none_is_refused(free: int, needed: int, warns: bool, refuses: bool):
+def test_little_space_is_a_warning_and_no_space_is_refused(
+    free: int, needed: int, warns: bool, refuses: bool
+):
     places = [Place(Path("/home/a"), free)]
     assert (little_space(places, needed) is not None) is warns
     if refuses:

@@ -14,7 +14,7 @@ from captionacc_dagster.platform.homes import known_homes, make_home, require_ho
 from tests.cli.conftest import Captionacc
 from tests.line_fixtures import Clip
 
-#: Every command, as it is called on what another has made before; none of them may make a home.
+#: Every command, with arguments that refer to earlier results; none of them may create a home.
 MAKE_NONE = {
     "backfill": ["--list"],
     "backfill --apply": ["--apply"],
@@ -69,7 +69,7 @@ def nowhere(captionacc: Captionacc, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     return captionacc
 
 
-def test_every_command_is_looked_at_here():
+def test_every_command_has_a_case_here():
     without_options = {
         name
         for name in MAKE_NONE
@@ -80,46 +80,46 @@ def test_every_command_is_looked_at_here():
 
 
 @pytest.mark.parametrize("name", MAKE_NONE)
-def test_a_command_without_a_home_makes_none_and_says_which_it_looked_for(nowhere: Captionacc, name: str):
+def test_a_command_without_a_home_creates_none_and_names_the_missing_one(nowhere: Captionacc, name: str):
     words = [word for word in name.split() if not word.startswith("--") and not word.isupper()]
-    said = nowhere(*words, *MAKE_NONE[name])
-    assert said.code == 1
-    assert f"error: there is no home at {Path.cwd() / '.captionacc'}" in said.text
+    result = nowhere(*words, *MAKE_NONE[name])
+    assert result.code == 1
+    assert f"error: there is no home at {Path.cwd() / '.captionacc'}" in result.text
     assert list(Path.cwd().iterdir()) == []
 
 
 @pytest.mark.parametrize("name", NEED_NONE)
-def test_what_needs_no_home_makes_none_either(nowhere: Captionacc, name: str):
-    said = nowhere(*name.split(), *NEED_NONE[name])
-    assert said.code == 0, said.text
+def test_commands_that_need_no_home_create_none(nowhere: Captionacc, name: str):
+    result = nowhere(*name.split(), *NEED_NONE[name])
+    assert result.code == 0, result.text
     assert list(Path.cwd().iterdir()) == []
 
 
-def test_the_doctor_says_that_there_is_no_home(nowhere: Captionacc):
+def test_the_doctor_reports_that_there_is_no_home(nowhere: Captionacc):
     text = nowhere("doctor").text
     assert text.count("there is no home yet; `captionacc ingest FILE` creates one") == 2
     assert "✗" not in text
 
 
-def test_the_homes_above_and_those_that_this_user_made_are_named(nowhere: Captionacc, tmp_path: Path):
+def test_homes_in_parent_folders_and_known_homes_are_named(nowhere: Captionacc, tmp_path: Path):
     above, made, gone = (tmp_path / name for name in ("videos/.captionacc", "films/.captionacc", "gone"))
     for home in (above, made, gone):
         make_home(home)
     for home in (above, made):
         (home / "dagster").mkdir()
         (home / "dagster" / "dagster.yaml").touch()
-    said = nowhere("status")
-    assert said.code == 1
-    assert f"Known: {above}, {made}; work from there, or set CAPTIONACC_HOME to it." in said.text
+    result = nowhere("status")
+    assert result.code == 1
+    assert f"Known: {above}, {made}; work from there, or set CAPTIONACC_HOME to it." in result.text
     assert f"(known: {above}, {made})" in nowhere("doctor").text
 
 
-def test_a_home_without_what_the_settings_look_for_in_it_is_none(nowhere: Captionacc, tmp_path: Path):
-    """As after a database URL was left out."""
+def test_a_folder_without_the_expected_parts_is_not_a_home(nowhere: Captionacc, tmp_path: Path):
+    """This happens when a database URL was omitted."""
     home = Path.cwd() / ".captionacc"
     (home / "bucket").mkdir(parents=True)
-    said = nowhere("status")
-    assert said.code == 1 and f"there is no postgres in the home {home}" in said.text
+    result = nowhere("status")
+    assert result.code == 1 and f"there is no postgres in the home {home}" in result.text
     assert [entry.name for entry in home.iterdir()] == ["bucket"]
 
 
@@ -145,17 +145,17 @@ def test_a_command_that_writes_names_its_home(
     captionacc: Captionacc, finished, clip: Clip, tmp_path: Path, arguments: list[str], is_named: bool
 ):
     given = [word.format(clip=clip.path, video=finished.video_id) for word in arguments]
-    said = captionacc(*given)
-    assert said.code == 0, said.text
+    result = captionacc(*given)
+    assert result.code == 0, result.text
     named = f"Home: {tmp_path / 'home'} (catalogue from CAPTIONACC_DATABASE_URL, bucket file://"
-    assert (named in said.errors) is is_named
-    assert "Home:" not in said.output
+    assert (named in result.errors) is is_named
+    assert "Home:" not in result.output
 
 
 class TestPrivacy:
-    """What is in a home is its owner's alone."""
+    """The contents of a home are readable by its owner only."""
 
-    def test_a_new_home_and_what_commands_make_in_it(self, captionacc, clip: Clip, tmp_path, monkeypatch):
+    def test_a_new_home_and_its_files_are_private(self, captionacc, clip: Clip, tmp_path, monkeypatch):
         former = os.umask(0o022)
         try:
             monkeypatch.delenv("CAPTIONACC_STORAGE_URL")
@@ -174,7 +174,7 @@ class TestPrivacy:
         ],
         ids=["ours", "empty", "not only ours"],
     )
-    def test_a_home_of_a_former_version_is_closed(self, tmp_path: Path, make: Callable, mode: int):
+    def test_a_home_of_an_earlier_version_becomes_private(self, tmp_path: Path, make: Callable, mode: int):
         home = tmp_path / "home"
         home.mkdir()
         home.chmod(0o755)
@@ -199,7 +199,7 @@ def test_the_register_keeps_the_newest_homes_and_any_name(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("state", ["file", "missing HOME"])
-def test_a_register_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch, state: str):
+def test_an_unwritable_register_is_not_an_error(tmp_path: Path, monkeypatch, state: str):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file") if state == "file" else "")
     monkeypatch.setenv("HOME", str(tmp_path / "file"))

@@ -1,4 +1,4 @@
-"""What people give to commands: odd files, files that are here already, names that mean several videos."""
+"""Unusual input of commands: odd files, files that were uploaded before, ambiguous names."""
 
 import os
 import sys
@@ -37,10 +37,10 @@ def make_file(tmp_path: Path):
 class TestIngest:
     def test_files_are_uploaded_and_registered(self, captionacc: Captionacc, line: Line, make_file):
         files = [make_file("a.mp4"), make_file("b.mkv")]
-        said = captionacc("ingest", "--no-wait", *files)
-        assert said.code == 0 and said.notes == ""
+        result = captionacc("ingest", "--no-wait", *files)
+        assert result.code == 0 and result.notes == ""
         rows = line.catalog.list_videos()
-        assert said.output.splitlines() == [f"{row.video_id}  {row.display_path}" for row in rows[::-1]]
+        assert result.output.splitlines() == [f"{row.video_id}  {row.display_path}" for row in rows[::-1]]
         assert {row.display_path: line.store.get(row.storage_key) for row in rows} == {
             "a.mp4": b"a.mp4",
             "b.mkv": b"b.mkv",
@@ -61,7 +61,7 @@ class TestIngest:
         ],
     )
     @pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
-    def test_a_bad_file_is_listed_and_the_good_ones_go_on(
+    def test_a_bad_file_is_listed_and_the_others_continue(
         self,
         captionacc: Captionacc,
         line: Line,
@@ -79,14 +79,14 @@ class TestIngest:
         os.mkfifo(folder / "pipe.mp4")
         files = [make_file("a.mp4"), make_file("b.mp4")]
         files.insert(place, folder / name)
-        said = captionacc("ingest", "--no-wait", *files)
-        assert said.code == 1
-        assert f"✗ {printable(folder / name)}: {reason}" in said.notes
-        assert len(said.notes.splitlines()) == 1
+        result = captionacc("ingest", "--no-wait", *files)
+        assert result.code == 1
+        assert f"✗ {printable(folder / name)}: {reason}" in result.notes
+        assert len(result.notes.splitlines()) == 1
         assert sorted(row.display_path for row in line.catalog.list_videos()) == ["a.mp4", "b.mp4"]
         assert len(stored(line)) == 2
 
-    def test_a_file_that_may_not_be_read_is_listed(self, captionacc, line: Line, make_file, monkeypatch):
+    def test_an_unreadable_file_is_listed(self, captionacc, line: Line, make_file, monkeypatch):
         secret, opened = make_file("secret.mp4"), Path.open
 
         def guarded(path: Path, *arguments, **options):
@@ -95,8 +95,8 @@ class TestIngest:
             return opened(path, *arguments, **options)
 
         monkeypatch.setattr(Path, "open", guarded)
-        said = captionacc("ingest", "--no-wait", secret, make_file("good.mp4"))
-        assert said.code == 1 and f"✗ {secret}: Permission denied" in said.notes
+        result = captionacc("ingest", "--no-wait", secret, make_file("good.mp4"))
+        assert result.code == 1 and f"✗ {secret}: Permission denied" in result.notes
         assert [row.display_path for row in line.catalog.list_videos()] == ["good.mp4"]
 
     @pytest.mark.parametrize(
@@ -114,13 +114,13 @@ class TestIngest:
             (" .mp4", " .mp4"),
         ],
     )
-    def test_any_name_is_taken_shown_on_one_line_and_found(
+    def test_any_name_is_accepted_shown_on_one_line_and_found(
         self, captionacc: Captionacc, line: Line, make_file, name: str, shown: str
     ):
         file = make_file(name)
-        said = captionacc("ingest", "--no-wait", file)
+        result = captionacc("ingest", "--no-wait", file)
         (row,) = line.catalog.list_videos()
-        assert said.code == 0 and said.output == f"{row.video_id}  {shown}\n"
+        assert result.code == 0 and result.output == f"{row.video_id}  {shown}\n"
         assert line.store.get(row.storage_key) == file.read_bytes()
         assert row.display_path == shown
         again = captionacc("ingest", "--no-wait", file)
@@ -132,20 +132,20 @@ class TestIngest:
         assert f"{shown}: a running platform will retry layout" in captionacc("retry", "--", name).output
         missing = captionacc("export", "--", name)
         assert missing.code == 1 and "has no captions yet" in missing.notes
-        said = captionacc("delete", "--yes", "--", name)
-        assert said.output == f"Deleted {shown} ({row.video_id[:8]}).\n"
+        result = captionacc("delete", "--yes", "--", name)
+        assert result.output == f"Deleted {shown} ({row.video_id[:8]}).\n"
         unknown = captionacc("status", "--", name)
         assert unknown.code == 1 and len(unknown.notes.splitlines()) == 1
 
-    def test_names_are_written_to_a_terminal_that_knows_ascii_only(self, captionacc, make_file, monkeypatch):
+    def test_names_are_printed_on_an_ascii_terminal(self, captionacc, make_file, monkeypatch):
         for stream in ("stdout", "stderr"):
             getattr(sys, stream).reconfigure(encoding="ascii")
         try:
-            said = captionacc("ingest", "--no-wait", make_file("caf\udce9 \u5b57.mp4"))
+            result = captionacc("ingest", "--no-wait", make_file("caf\udce9 \u5b57.mp4"))
         finally:
             for stream in ("stdout", "stderr"):
                 getattr(sys, stream).reconfigure(encoding="utf-8")
-        assert said.code == 0
+        assert result.code == 0
 
     @pytest.mark.parametrize(
         ("error", "message"),
@@ -170,16 +170,14 @@ class TestIngest:
             with pytest.raises(RuntimeError):
                 captionacc("ingest", "--no-wait", *files)
         else:
-            said = captionacc("ingest", "--no-wait", *files)
-            assert said.code == (1 if message else 130)
+            result = captionacc("ingest", "--no-wait", *files)
+            assert result.code == (1 if message else 130)
         if message:
-            assert f"✗ {files[0]}: {message}" in said.notes
-            assert f"✗ {files[1]}: not tried after this error" in said.notes
+            assert f"✗ {files[0]}: {message}" in result.notes
+            assert f"✗ {files[1]}: not tried after this error" in result.notes
         assert stored(line) == [] and line.catalog.list_videos() == []
 
-    def test_a_registration_whose_answer_was_lost_counts(
-        self, captionacc, line: Line, make_file, monkeypatch
-    ):
+    def test_a_registration_with_a_lost_answer_counts(self, captionacc, line: Line, make_file, monkeypatch):
         register = PostgresCatalog.register_video
 
         def lose(*arguments, **options):
@@ -187,12 +185,14 @@ class TestIngest:
             raise CatalogUnavailableError("the connection was lost")
 
         monkeypatch.setattr(PostgresCatalog, "register_video", lose)
-        said = captionacc("ingest", "--no-wait", make_file("a.mp4"), make_file("b.mp4"))
-        assert said.code == 0 and said.notes == ""
+        result = captionacc("ingest", "--no-wait", make_file("a.mp4"), make_file("b.mp4"))
+        assert result.code == 0 and result.notes == ""
         assert sorted(stored(line)) == sorted(row.storage_key for row in line.catalog.list_videos())
         assert len(stored(line)) == 2
 
-    def test_a_file_that_changes_meanwhile_is_left_out(self, captionacc, line: Line, make_file, monkeypatch):
+    def test_a_file_that_changes_during_the_upload_is_refused(
+        self, captionacc, line: Line, make_file, monkeypatch
+    ):
         growing, upload = make_file("growing.mp4"), ObjectStore.upload
 
         def grow(store, path, key, content_type):
@@ -202,71 +202,71 @@ class TestIngest:
                     file.write(b"more")
 
         monkeypatch.setattr(ObjectStore, "upload", grow)
-        said = captionacc("ingest", "--no-wait", growing, make_file("good.mp4"))
-        assert said.code == 1 and f"✗ {growing}: the file changed during the upload" in said.notes
+        result = captionacc("ingest", "--no-wait", growing, make_file("good.mp4"))
+        assert result.code == 1 and f"✗ {growing}: the file changed during the upload" in result.notes
         assert [row.display_path for row in line.catalog.list_videos()] == ["good.mp4"]
         assert len(stored(line)) == 1
 
     def test_an_unknown_tenant_is_refused(self, captionacc, line: Line, make_file, monkeypatch):
         monkeypatch.setenv("CAPTIONACC_TENANT_ID", UNKNOWN)
-        said = captionacc("ingest", "--no-wait", make_file("a.mp4"))
-        assert said.code == 1
-        assert f"tenant {UNKNOWN} is not in the catalogue" in said.text
+        result = captionacc("ingest", "--no-wait", make_file("a.mp4"))
+        assert result.code == 1
+        assert f"tenant {UNKNOWN} is not in the catalogue" in result.text
         assert stored(line) == []
 
 
 class TestFilesThatAreHere:
-    """``ingest`` of a file that the tenant has: which state its video is in, and what is said and done."""
+    """``ingest`` of a file that the tenant already has: messages and effects, by the state of its video."""
 
-    def test_one_that_is_through_is_told_and_not_processed(
+    def test_a_finished_one_is_reported_and_not_processed_again(
         self, captionacc: Captionacc, line: Line, finished: VideoRow, clip: Clip, make_file
     ):
         copy = make_file("copy.mp4", clip.path.read_bytes())
         before = stored(line)
         # With --wait: there is nothing to wait for, so no daemon is started.
-        said = captionacc("ingest", clip.path, copy, copy)
-        assert said.code == 0
+        result = captionacc("ingest", clip.path, copy, copy)
+        assert result.code == 0
         short = finished.video_id[:8]
-        assert said.notes.splitlines() == [
+        assert result.notes.splitlines() == [
             f"{clip.path} was already uploaded as {short}; `--again` processes it again",
             *[f"{copy} was already uploaded as {short} (harbour.mp4); `--again` processes it again"] * 2,
         ]
-        assert said.output.count("✓ harbour.mp4: 3 captions") == 1
+        assert result.output.count("✓ harbour.mp4: 3 captions") == 1
         assert stored(line) == before and len(line.catalog.list_videos()) == 1
 
-    def test_again_makes_another_video_of_it(self, captionacc, line: Line, finished, clip: Clip):
-        said = captionacc("ingest", "--no-wait", "--again", clip.path)
-        assert said.code == 0 and said.notes == ""
+    def test_again_creates_another_video(self, captionacc, line: Line, finished, clip: Clip):
+        result = captionacc("ingest", "--no-wait", "--again", clip.path)
+        assert result.code == 0 and result.notes == ""
         assert len(line.catalog.list_videos()) == 2
 
-    def test_one_that_failed_is_told_with_what_to_do(self, captionacc, line: Line, clip: Clip):
+    def test_a_failed_one_is_reported_with_what_to_do(self, captionacc, line: Line, clip: Clip):
         row = line.upload(clip.path)
         line.catalog.fail_stage(row.video_id, "layout", "run", "no space left")
-        said = captionacc("ingest", clip.path)
-        assert said.code == 1
+        result = captionacc("ingest", clip.path)
+        assert result.code == 1
         short = row.video_id[:8]
         assert (
             f"already uploaded as {short}, which failed: use `captionacc retry {short}` or `--again`"
-            in said.notes
+            in result.notes
         )
-        assert "✗ harbour.mp4: layout: no space left" in said.output
+        assert "✗ harbour.mp4: layout: no space left" in result.output
         assert len(line.catalog.list_videos()) == 1
 
     def test_a_deleted_one_does_not_count(self, captionacc, line: Line, clip: Clip):
         line.catalog.soft_delete_video(line.upload(clip.path).video_id)
-        said = captionacc("ingest", "--no-wait", clip.path)
-        assert said.code == 0 and said.notes == ""
+        result = captionacc("ingest", "--no-wait", clip.path)
+        assert result.code == 0 and result.notes == ""
         assert len(line.catalog.list_videos()) == 1
 
     def test_the_same_file_twice_in_one_command_is_one_video(self, captionacc, line: Line, make_file):
         files = [make_file("a.mp4", b"same"), make_file("b.mp4", b"same"), make_file("c.mp4", b"other")]
-        said = captionacc("ingest", "--no-wait", *files)
-        assert said.code == 0
-        assert f"{files[1]} was already uploaded as " in said.notes and "(a.mp4)" in said.notes
+        result = captionacc("ingest", "--no-wait", *files)
+        assert result.code == 0
+        assert f"{files[1]} was already uploaded as " in result.notes and "(a.mp4)" in result.notes
         assert sorted(row.display_path for row in line.catalog.list_videos()) == ["a.mp4", "c.mp4"]
         assert len(stored(line)) == 2
 
-    def test_of_two_commands_at_once_the_first_one_counts(
+    def test_the_first_of_two_simultaneous_commands_counts(
         self, captionacc, line: Line, clip: Clip, monkeypatch
     ):
         upload, others = ObjectStore.upload, []
@@ -278,12 +278,12 @@ class TestFilesThatAreHere:
                 others[0] = line.upload(path)
 
         monkeypatch.setattr(ObjectStore, "upload", overtaken)
-        said = captionacc("ingest", "--no-wait", clip.path)
-        assert said.code == 0 and f"was already uploaded as {others[0].video_id[:8]}" in said.notes
-        assert said.output == f"{others[0].video_id}  harbour.mp4\n"
+        result = captionacc("ingest", "--no-wait", clip.path)
+        assert result.code == 0 and f"was already uploaded as {others[0].video_id[:8]}" in result.notes
+        assert result.output == f"{others[0].video_id}  harbour.mp4\n"
         assert stored(line) == [others[0].storage_key]
 
-    def test_a_video_that_is_deleted_while_it_is_followed_ends_the_waiting(self, line: Line, clip: Clip):
+    def test_deleting_a_followed_video_ends_the_wait(self, line: Line, clip: Clip):
         from captionacc_dagster.cli.watch import watch
 
         row = line.upload(clip.path)
@@ -303,7 +303,7 @@ class TestNames:
     )
 
     @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-    def test_a_name_of_several_is_the_newest_and_that_is_said(
+    def test_a_shared_name_means_the_newest_video_and_prints_a_note(
         self, captionacc: Captionacc, line: Line, finished: VideoRow, make_file, command
     ):
         """``finished`` is the newest, so that each command has something to do."""
@@ -314,68 +314,70 @@ class TestNames:
                 [older.video_id],
             )
         rest = ("new.mp4",) if command == ("rename",) else ()
-        said = captionacc(*command, "harbour.mp4", *rest)
-        assert said.code == 0
-        assert "2 videos are named harbour.mp4; using the newest, " + finished.video_id in said.notes
-        assert len(said.notes.splitlines()) == 1
+        result = captionacc(*command, "harbour.mp4", *rest)
+        assert result.code == 0
+        assert "2 videos are named harbour.mp4; using the newest, " + finished.video_id in result.notes
+        assert len(result.notes.splitlines()) == 1
         for exact in (finished.video_id, finished.video_id[:8]):
-            said = captionacc(*command, exact, *rest)
-            assert said.code == 0 and said.notes == ""
+            result = captionacc(*command, exact, *rest)
+            assert result.code == 0 and result.notes == ""
         assert line.row(older.video_id).display_path == "harbour.mp4"
 
-    def test_the_start_of_several_ids_is_refused_with_what_it_may_be(self, captionacc, line: Line):
+    def test_the_start_of_several_ids_is_refused_with_the_candidates(self, captionacc, line: Line):
         ids = [f"abcdef00-0000-4000-8000-00000000000{number}" for number in range(3)]
         for video_id in ids:
             line.catalog.register_video(line.tenant_id, video_id, f"{line.tenant_id}/{video_id}", 1, "a.mp4")
-        said = captionacc("status", "abcdef00")
-        assert said.code == 1
-        assert "3 videos match 'abcdef00'" in said.notes and "give the full id" in said.notes
-        assert all(video_id in said.notes for video_id in ids)
+        result = captionacc("status", "abcdef00")
+        assert result.code == 1
+        assert "3 videos match 'abcdef00'" in result.notes and "give the full id" in result.notes
+        assert all(video_id in result.notes for video_id in ids)
 
     def test_a_name_that_several_tenants_use_is_refused(self, captionacc, line: Line, clip: Clip):
         line.upload(clip.path)
         line.catalog.ensure_tenant(OTHER_TENANT, "other")
         line.catalog.register_video(OTHER_TENANT, UNKNOWN, f"{OTHER_TENANT}/a", 1, "harbour.mp4")
-        said = captionacc("retry", "harbour.mp4")
-        assert said.code == 1 and "2 videos match 'harbour.mp4'" in said.notes and UNKNOWN in said.notes
+        result = captionacc("retry", "harbour.mp4")
+        assert result.code == 1 and "2 videos match 'harbour.mp4'" in result.notes and UNKNOWN in result.notes
 
-    def test_a_name_that_looks_like_an_id_is_a_name_where_no_video_has_the_id(self, captionacc, line: Line):
+    def test_a_name_that_looks_like_an_id_is_found_as_a_name(self, captionacc, line: Line):
         video_id = "abcdef00-0000-4000-8000-000000000000"
         line.catalog.register_video(line.tenant_id, video_id, f"{line.tenant_id}/a", 1, UNKNOWN)
         assert video_id in captionacc("status", UNKNOWN).output
 
 
 class TestDelete:
-    def test_it_says_what_goes_and_when_and_deletes(self, captionacc, line: Line, finished: VideoRow):
-        said = captionacc("delete", "harbour.mp4", "--yes")
-        assert said.code == 0
-        assert "harbour.mp4" in said.notes and "its 3 captions" in said.notes
-        assert "after 7 days (CAPTIONACC_DELETED_DAYS)" in said.notes
-        assert said.output == f"Deleted harbour.mp4 ({finished.video_id[:8]}).\n"
+    def test_it_announces_what_will_be_removed_and_deletes(self, captionacc, line: Line, finished: VideoRow):
+        result = captionacc("delete", "harbour.mp4", "--yes")
+        assert result.code == 0
+        assert "harbour.mp4" in result.notes and "its 3 captions" in result.notes
+        assert "after 7 days (CAPTIONACC_DELETED_DAYS)" in result.notes
+        assert result.output == f"Deleted harbour.mp4 ({finished.video_id[:8]}).\n"
         assert line.row(finished.video_id).deleted_at is not None
         assert line.catalog.list_videos() == []
         again = captionacc("delete", finished.video_id, "--yes")
         assert again.code == 0 and "was deleted on" in again.output
         assert "deleted" in captionacc("status", finished.video_id).output
 
-    def test_a_video_that_is_worked_on_has_its_run_ended(self, captionacc, line: Line, clip: Clip):
+    def test_the_run_of_a_deleted_video_is_ended(self, captionacc, line: Line, clip: Clip):
         video_id = line.upload(clip.path).video_id
         line.catalog.begin_stage(video_id, "layout", "run-1")
-        said = captionacc("delete", video_id[:8], "--yes")
-        assert said.code == 0 and "Its current run (layout) will be ended." in said.notes
+        result = captionacc("delete", video_id[:8], "--yes")
+        assert result.code == 0 and "Its current run (layout) will be ended." in result.notes
         assert [row.run_id for row in line.catalog.pending_run_cancellations()] == ["run-1"]
 
-    def test_a_name_of_several_is_refused_with_what_it_may_be(self, captionacc, line: Line, clip: Clip):
+    def test_a_shared_name_is_refused_with_the_candidates(self, captionacc, line: Line, clip: Clip):
         rows = [line.upload(clip.path) for _ in range(2)]
-        said = captionacc("delete", "harbour.mp4", "--yes")
-        assert said.code == 1 and "2 videos match 'harbour.mp4'" in said.notes
-        assert all(row.video_id in said.notes for row in rows)
+        result = captionacc("delete", "harbour.mp4", "--yes")
+        assert result.code == 1 and "2 videos match 'harbour.mp4'" in result.notes
+        assert all(row.video_id in result.notes for row in rows)
         assert len(line.catalog.list_videos()) == 2
 
     @pytest.mark.parametrize(
         ("answer", "is_gone"), [("y\n", True), ("n\n", False), ("\n", False), ("", False)]
     )
-    def test_on_a_terminal_it_asks(self, captionacc, line, clip, monkeypatch, answer: str, is_gone: bool):
+    def test_on_a_terminal_it_asks_for_confirmation(
+        self, captionacc, line, clip, monkeypatch, answer: str, is_gone: bool
+    ):
         import io
 
         class Terminal(io.StringIO):
@@ -384,32 +386,32 @@ class TestDelete:
 
         video_id = line.upload(clip.path).video_id
         monkeypatch.setattr(sys, "stdin", Terminal(answer))
-        said = captionacc("delete", video_id)
-        assert said.code == (0 if is_gone else 1)
-        assert "Delete it? [y/N]" in said.notes
+        result = captionacc("delete", video_id)
+        assert result.code == (0 if is_gone else 1)
+        assert "Delete it? [y/N]" in result.notes
         assert (line.row(video_id).deleted_at is not None) == is_gone
 
-    def test_where_nobody_can_be_asked_it_wants_yes(self, captionacc, line: Line, clip: Clip, monkeypatch):
+    def test_without_a_terminal_it_requires_yes(self, captionacc, line: Line, clip: Clip, monkeypatch):
         import io
 
         video_id = line.upload(clip.path).video_id
         monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
-        said = captionacc("delete", video_id)
-        assert said.code == 1 and "give `--yes`" in said.notes
+        result = captionacc("delete", video_id)
+        assert result.code == 1 and "give `--yes`" in result.notes
         assert line.row(video_id).deleted_at is None
 
 
 class TestRename:
     def test_a_video_is_found_by_its_new_name_only(self, captionacc, line: Line, finished: VideoRow):
-        said = captionacc("rename", "harbour.mp4", "  The\nharbour ")
-        assert said.code == 0
-        assert said.output == f"harbour.mp4 ({finished.video_id[:8]}) is now named   The\ufffdharbour .\n"
+        result = captionacc("rename", "harbour.mp4", "  The\nharbour ")
+        assert result.code == 0
+        assert result.output == f"harbour.mp4 ({finished.video_id[:8]}) is now named   The\ufffdharbour .\n"
         assert captionacc("status", "harbour.mp4").code == 1
         assert "Only the gulls" in captionacc("captions", "  The\nharbour ").output
         assert line.row(finished.video_id).storage_key == finished.storage_key
 
     @pytest.mark.parametrize("name", ["", "   ", "x" * 2000])
-    def test_a_name_that_is_none_is_refused(self, captionacc, line: Line, finished: VideoRow, name: str):
-        said = captionacc("rename", finished.video_id, name)
-        assert said.code == 1 and "name" in said.notes and len(said.notes.splitlines()) == 1
+    def test_an_empty_name_is_refused(self, captionacc, line: Line, finished: VideoRow, name: str):
+        result = captionacc("rename", finished.video_id, name)
+        assert result.code == 1 and "name" in result.notes and len(result.notes.splitlines()) == 1
         assert line.row(finished.video_id).display_path == "harbour.mp4"

@@ -1,4 +1,4 @@
-"""Every number that a command takes: what is none, or none that makes sense, is one line and no traceback."""
+"""Every number that a command accepts: an invalid one is reported in one line, without a traceback."""
 
 from collections.abc import Iterator
 
@@ -46,7 +46,7 @@ def test_each_number_has_both_ends(name: str):
 
 @pytest.mark.parametrize("value", NONSENSE, ids=lambda value: f"{value[:8]} of {len(value)}")
 @pytest.mark.parametrize("name", OPTIONS)
-def test_nonsense_is_refused_by_the_option_itself(name: str, value: str):
+def test_nonsense_is_refused_by_the_option(name: str, value: str):
     with pytest.raises(click.BadParameter) as raised:
         OPTIONS[name].type_cast_value(click.Context(click.Command("test")), value)
     assert "\n" not in raised.value.format_message()
@@ -59,25 +59,29 @@ AMOUNTS = ("nan", "inf", "-1", HUGE, "1e308", "$", "1e-400x")
 def test_a_text_that_holds_numbers_is_checked_too(captionacc: Captionacc):
     estimate = ("cost", "estimate", "--minutes", "5")
     for text in RESOLUTIONS:
-        said = captionacc(*estimate, "--resolution", text)
-        assert said.code == 1 and "is not a resolution" in said.text and HUGE not in said.text
+        result = captionacc(*estimate, "--resolution", text)
+        assert result.code == 1 and "is not a resolution" in result.text and HUGE not in result.text
     for option in ("--video-usd", "--month-usd"):
         for text in AMOUNTS:
-            said = captionacc("cost", "limit", option, text)
-            assert said.code == 1 and "is not an amount in US dollars" in said.text and HUGE not in said.text
+            result = captionacc("cost", "limit", option, text)
+            assert (
+                result.code == 1
+                and "is not an amount in US dollars" in result.text
+                and HUGE not in result.text
+            )
     assert captionacc(*estimate, "--resolution", "1920×1080", "--captions", "12").code == 0
 
 
 @pytest.mark.parametrize("value", ["nan", HUGE, "inf"], ids=["nan", "400 digits", "inf"])
 @pytest.mark.parametrize("option", ["--minutes", "--captions", "--containers"])
-def test_a_command_says_which_number_is_wrong(captionacc: Captionacc, option: str, value: str):
+def test_a_command_reports_which_number_is_wrong(captionacc: Captionacc, option: str, value: str):
     arguments = {"--minutes": "5", option: value}
-    said = captionacc("cost", "estimate", *(part for pair in arguments.items() for part in pair))
-    assert said.code == 2 and option in said.text
+    result = captionacc("cost", "estimate", *(part for pair in arguments.items() for part in pair))
+    assert result.code == 2 and option in result.text
 
 
-def test_a_region_thinner_than_a_pixel_is_refused_before_anything_is_asked(captionacc: Captionacc):
-    said = captionacc(
+def test_a_region_thinner_than_a_pixel_is_refused_before_any_request(captionacc: Captionacc):
+    result = captionacc(
         "layout", "set", "any", "--left", 0, "--top", 0.5, "--right", 1, "--bottom", "0.500000000001"
     )
-    assert said.code == 1 and "is too thin: at least 0.01 of the frame a side" in said.text
+    assert result.code == 1 and "is too thin: at least 0.01 of the frame a side" in result.text

@@ -52,7 +52,7 @@ def test_a_command_of_the_pages_exists_with_its_options(command: str):
 
 @pytest.mark.parametrize("query", queries(PAGE))
 def test_a_query_of_the_page_runs_on_a_catalogue(query: str, postgres_dsn: str):
-    # A number in place of the one that the reader is to give: of no process.
+    # A number in place of the reader's own, which belongs to no process.
     with psycopg.connect(postgres_dsn) as connection:
         connection.execute(query.replace("PID", "0"))
 
@@ -80,7 +80,7 @@ def test_an_invented_command_would_be_noticed(command: str):
         parse(command)
 
 
-def test_links_inside_the_page_lead_somewhere():
+def test_links_inside_the_page_have_targets():
     headings = re.findall(r"^#+ (.+)$", PAGE, re.MULTILINE)
     known = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert set(re.findall(r"\(#([a-z0-9-]+)\)", PAGE)) <= known

@@ -37,12 +37,12 @@ class TestExport:
             (".srt", "vtt", "vtt"),
         ],
     )
-    def test_the_format_follows_the_ending(
+    def test_the_format_follows_the_extension(
         self, captionacc: Captionacc, finished: VideoRow, tmp_path: Path, name: str, option, format: str
     ):
         options = ("--format", option) if option else ()
-        said = captionacc("export", "harbour.mp4", *options, "-o", tmp_path / name)
-        assert said.code == 0 and said.output == f"Wrote {tmp_path / name}\n"
+        result = captionacc("export", "harbour.mp4", *options, "-o", tmp_path / name)
+        assert result.code == 0 and result.output == f"Wrote {tmp_path / name}\n"
         assert is_of(format, (tmp_path / name).read_bytes())
 
     @pytest.mark.parametrize(
@@ -56,40 +56,44 @@ class TestExport:
             ("srt", None, "no format follows from its name"),
         ],
     )
-    def test_a_contradiction_or_a_riddle_is_refused(
+    def test_a_contradictory_or_unclear_format_is_refused(
         self, captionacc: Captionacc, finished: VideoRow, tmp_path: Path, name: str, option, message: str
     ):
         options = ("--format", option) if option else ()
-        said = captionacc("export", "harbour.mp4", *options, "-o", tmp_path / name)
-        assert said.code == 1 and message in said.notes and said.output == ""
+        result = captionacc("export", "harbour.mp4", *options, "-o", tmp_path / name)
+        assert result.code == 1 and message in result.notes and result.output == ""
         assert not (tmp_path / name).exists()
 
-    def test_a_file_that_is_there_is_kept_unless_forced(self, captionacc, finished, tmp_path: Path):
+    def test_an_existing_file_is_kept_unless_forced(self, captionacc, finished, tmp_path: Path):
         mine = tmp_path / "mine.vtt"
         mine.write_text("hand-made")
-        said = captionacc("export", "harbour.mp4", "-o", mine)
-        assert said.code == 1 and f"{mine} exists already and was kept: `--force` replaces it" in said.notes
+        result = captionacc("export", "harbour.mp4", "-o", mine)
+        assert (
+            result.code == 1 and f"{mine} exists already and was kept: `--force` replaces it" in result.notes
+        )
         assert mine.read_text() == "hand-made"
         assert captionacc("export", "harbour.mp4", "-o", mine, "--force").code == 0
         assert is_of("vtt", mine.read_bytes())
 
     @pytest.mark.parametrize("target", ["-", "/dev/stdout"])
-    def test_standard_output_is_no_file(self, captionacc, line: Line, finished, tmp_path: Path, target: str):
-        said = captionacc("export", "harbour.mp4", "-f", "vtt", "-o", target)
-        assert said.code == 0 and list(tmp_path.glob("-")) == []
+    def test_standard_output_is_not_a_file(
+        self, captionacc, line: Line, finished, tmp_path: Path, target: str
+    ):
+        result = captionacc("export", "harbour.mp4", "-f", "vtt", "-o", target)
+        assert result.code == 0 and list(tmp_path.glob("-")) == []
         if target == "-":
-            assert said.output.encode() == line.store.get(line.keys(finished.video_id).vtt)
+            assert result.output.encode() == line.store.get(line.keys(finished.video_id).vtt)
 
-    def test_captions_are_utf_8_whatever_the_terminal_takes(self, captionacc, line: Line, finished):
+    def test_captions_are_utf_8_whatever_the_terminal_supports(self, captionacc, line: Line, finished):
         keys = line.keys(finished.video_id)
         captions = read_captions(line.store.get(keys.captions_db))
         line.store.put(keys.captions_db, write_captions([replace(captions[0], text="H\u00e4fen \u5b57")]))
         sys.stdout.reconfigure(encoding="ascii")
         try:
-            said = captionacc("export", "harbour.mp4")
+            result = captionacc("export", "harbour.mp4")
         finally:
             sys.stdout.reconfigure(encoding="utf-8")
-        assert said.code == 0 and "H\u00e4fen \u5b57" in said.output
+        assert result.code == 0 and "H\u00e4fen \u5b57" in result.output
 
 
 class TestPicture:
@@ -99,15 +103,15 @@ class TestPicture:
         assert captionacc("layout", "show", "harbour.mp4", "--picture", picture).code == 0
         assert picture.read_bytes().startswith(b"\xff\xd8")
         picture.write_bytes(b"mine")
-        said = captionacc("layout", "show", "harbour.mp4", "--picture", picture)
-        assert said.code == 1 and "exists already" in said.notes and picture.read_bytes() == b"mine"
+        result = captionacc("layout", "show", "harbour.mp4", "--picture", picture)
+        assert result.code == 1 and "exists already" in result.notes and picture.read_bytes() == b"mine"
         assert captionacc("layout", "show", "harbour.mp4", "--picture", picture, "--force").code == 0
         assert picture.read_bytes().startswith(b"\xff\xd8")
 
     @pytest.mark.parametrize("name", ["strip.png", "strip", "strip.jpg.txt"])
-    def test_another_ending_is_refused(self, captionacc, finished: VideoRow, tmp_path: Path, name: str):
-        said = captionacc("layout", "show", "harbour.mp4", "--picture", tmp_path / name)
-        assert said.code == 1 and "would contain a JPEG" in said.notes and not (tmp_path / name).exists()
+    def test_another_extension_is_refused(self, captionacc, finished: VideoRow, tmp_path: Path, name: str):
+        result = captionacc("layout", "show", "harbour.mp4", "--picture", tmp_path / name)
+        assert result.code == 1 and "would contain a JPEG" in result.notes and not (tmp_path / name).exists()
 
 
 class TestDemo:
@@ -120,12 +124,12 @@ class TestDemo:
         (folder / "sample.truth.srt").write_text("truth")
         return folder
 
-    def test_a_second_time_shows_what_is_there(self, captionacc, line: Line, finished, folder: Path):
-        said = captionacc("demo", "--folder", folder)
-        assert said.code == 0, said.text
+    def test_a_second_call_shows_the_existing_captions(self, captionacc, line: Line, finished, folder: Path):
+        result = captionacc("demo", "--folder", folder)
+        assert result.code == 0, result.text
         assert (
-            "Only the gulls are still awake." in said.output
-            and "3 captions from an earlier call." in said.output
+            "Only the gulls are still awake." in result.output
+            and "3 captions from an earlier call." in result.output
         )
         assert len(line.catalog.list_videos()) == 1
         for name in ("srt", "vtt"):
@@ -133,19 +137,19 @@ class TestDemo:
             assert (folder / f"sample.{name}").read_bytes() == line.store.get(key)
         assert captionacc("demo", "--folder", folder).code == 0
 
-    def test_files_of_somebody_else_are_kept(self, captionacc, finished: VideoRow, folder: Path):
+    def test_foreign_files_are_kept(self, captionacc, finished: VideoRow, folder: Path):
         (folder / "sample.srt").write_text("mine")
-        said = captionacc("demo", "--folder", folder)
-        assert said.code == 1 and "sample.srt exists already and was kept" in said.notes
+        result = captionacc("demo", "--folder", folder)
+        assert result.code == 1 and "sample.srt exists already and was kept" in result.notes
         assert (folder / "sample.srt").read_text() == "mine"
         assert captionacc("demo", "--folder", folder, "--force").code == 0
         (folder / "sample.truth.srt").unlink()
-        said = captionacc("demo", "--folder", folder)
-        assert said.code == 1 and "sample.mp4 exists already" in said.notes
+        result = captionacc("demo", "--folder", folder)
+        assert result.code == 1 and "sample.mp4 exists already" in result.notes
 
 
 class TestWriting:
-    def test_a_file_is_whole_or_as_it_was(self, tmp_path: Path, monkeypatch):
+    def test_a_write_is_atomic(self, tmp_path: Path, monkeypatch):
         path = tmp_path / "a.srt"
         path.write_bytes(b"before")
         write = Path.write_bytes
@@ -160,7 +164,7 @@ class TestWriting:
         assert error.value.filename == str(path)
         assert path.read_bytes() == b"before" and list(tmp_path.iterdir()) == [path]
 
-    def test_a_link_stays_one_and_rights_stay(self, tmp_path: Path):
+    def test_links_and_permissions_are_kept(self, tmp_path: Path):
         real, link = tmp_path / "real.srt", tmp_path / "link.srt"
         real.write_bytes(b"before")
         real.chmod(0o600)
@@ -171,7 +175,7 @@ class TestWriting:
         assert link.is_symlink() and real.read_bytes() == b"after"
         assert stat.S_IMODE(real.stat().st_mode) == 0o600
 
-    def test_the_same_bytes_again_are_no_replacement(self, tmp_path: Path):
+    def test_the_same_bytes_again_do_not_replace_the_file(self, tmp_path: Path):
         path = tmp_path / "a.srt"
         write_output(path, b"same", force=False)
         before = path.stat()
@@ -187,11 +191,11 @@ class TestWriting:
         os.close(reader)
 
     @pytest.mark.parametrize("force", [False, True])
-    def test_a_folder_is_none(self, tmp_path: Path, force: bool):
+    def test_a_folder_is_refused(self, tmp_path: Path, force: bool):
         with pytest.raises(OutputFileError, match="is a folder"):
             check_output(tmp_path, force=force)
 
-    def test_a_link_to_nowhere_is_kept(self, tmp_path: Path):
+    def test_a_dangling_link_is_kept(self, tmp_path: Path):
         link = tmp_path / "link.srt"
         link.symlink_to(tmp_path / "later.srt")
         with pytest.raises(OutputFileError, match="exists already"):

@@ -48,7 +48,7 @@ def test_an_estimate_is_its_seconds_and_images_at_their_prices(function, work, f
 
 @given(function=functions, work=works, more=st.floats(1, 3600), fan_out=fan_outs)
 def test_a_longer_video_never_costs_less(function, work, more, fan_out):
-    # Under five minutes the full frames lie denser, by whole tenths of a second.
+    # Under five minutes full frames are denser, in steps of a tenth of a second.
     longer = VideoWork(max(work.seconds, 300) + more, work.width, work.height, work.captions)
     shorter = VideoWork(max(work.seconds, 300), work.width, work.height, work.captions)
     assert (
@@ -75,7 +75,7 @@ def test_more_containers_are_faster_and_cost_their_starts(function, work, parall
 
 
 @given(work=works, fan_out=fan_outs)
-def test_calls_are_those_that_the_compute_makes(work, fan_out):
+def test_calls_are_the_ones_that_the_compute_makes(work, fan_out):
     count = frame_count(work.seconds)
     found = estimate(CROP_AND_INFER, work, APP, LIST, fan_out)
     assert found.calls == (len(fan_out.segments(count)) if fan_out.divide_crops else 1)
@@ -83,12 +83,12 @@ def test_calls_are_those_that_the_compute_makes(work, fan_out):
     assert captions.calls == 3
 
 
-def test_captions_that_are_there_already_cost_nothing():
+def test_existing_captions_cost_nothing():
     found = estimate(CAPTION_OCR, VideoWork(600, captions=0), APP, LIST, FanOut(max_parallel=10))
     assert (found.usd, found.calls, found.containers, found.seconds, found.vision_images) == (0, 0, 0, 0, 0)
 
 
-def test_the_whole_of_a_video_is_every_functions_estimate():
+def test_the_total_of_a_video_is_the_sum_of_its_functions():
     work = VideoWork(10_800)
     found = estimates(work, APP, LIST, FanOut(max_parallel=10, divide_crops=True))
     assert [one.function for one in found] == [EXTRACT, CROP_AND_INFER, CAPTION_OCR]
@@ -107,7 +107,7 @@ def test_rapidocr_bills_no_images():
 
 
 def test_full_frames_are_billed_as_the_engine_stacks_them():
-    """As docs/ocr-engines.md has them, by the planner itself, for an hour of video."""
+    """The figures of docs/ocr-engines.md, computed by the planner, for an hour of video."""
     from modal_gpu.ocr import google_vision
 
     assert costs.VISION_IMAGE_PIXELS == google_vision._BATCH_PIXELS
@@ -115,7 +115,7 @@ def test_full_frames_are_billed_as_the_engine_stacks_them():
         assert estimate(EXTRACT, VideoWork(3600, *size), APP, LIST, FanOut()).vision_images == images
 
 
-def test_a_video_of_unknown_length_is_taken_by_its_size():
+def test_a_video_of_unknown_length_is_estimated_from_its_size():
     assert VideoWork.of_upload(125_000 * 60) == VideoWork(60)
     assert VideoWork.of_upload(10**12, 8.0, 640, 360) == VideoWork(8, 640, 360)
 
@@ -151,25 +151,25 @@ def test_half_an_hour_on_a_t4_is_about_thirty_cents_and_its_cores():
     assert charge.usd == pytest.approx(0.2952 + 1800 * (4 * 0.0000131 + 8 * 0.00000222), abs=1e-6)
 
 
-def test_a_call_that_never_began_cost_nothing():
+def test_a_call_that_never_started_costs_nothing():
     charge = actual(EXTRACT, None, APP, LIST, finished_at=NOW)
     assert (charge.usd, charge.seconds, charge.measured) == (0, 0, False)
 
 
 @given(minutes=st.floats(0, 600))
-def test_a_call_that_could_not_say_is_charged_by_its_times_at_most_its_time_out(minutes):
+def test_a_call_without_usage_is_charged_by_its_times_up_to_its_timeout(minutes):
     charge = actual(EXTRACT, None, APP, LIST, started_at=NOW, finished_at=NOW + timedelta(minutes=minutes))
     expected = min(minutes * 60, APP.extract_timeout) + APP.scaledown_seconds
     assert charge.seconds == pytest.approx(expected, abs=0.01)
     assert charge.usd == pytest.approx(expected * rate(EXTRACT), abs=1e-5)
 
 
-def test_a_clock_that_went_back_charges_no_negative_time():
+def test_a_clock_that_goes_backwards_charges_no_negative_time():
     charge = actual(EXTRACT, None, APP, LIST, started_at=NOW, finished_at=NOW - timedelta(hours=1))
     assert charge.seconds == APP.scaledown_seconds
 
 
-def test_a_gpu_that_nobody_priced_counts_as_the_dearest():
+def test_a_gpu_without_a_price_counts_as_the_most_expensive():
     dear = actual(EXTRACT, {"seconds": 10.0, "gpu": "X9"}, APP, LIST)
     assert dear.usd == pytest.approx(actual(EXTRACT, {"seconds": 10.0, "gpu": "B200"}, APP, LIST).usd)
     assert math.isfinite(dear.usd) and dear.gpu == "X9"

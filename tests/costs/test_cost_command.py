@@ -19,13 +19,13 @@ NOBODY = "11111111-1111-4111-8111-111111111111"
 CROPS = "crop_and_infer_caption_frame_extents"
 
 
-def test_spend_is_shown_by_month_tenant_and_function(
+def test_spending_is_shown_by_month_tenant_and_function(
     captionacc: Captionacc, modal_line: ModalLine, laid_out: VideoRow
 ):
     assert modal_line.run("captions", laid_out.video_id, "cropped_chunks").success
-    said = captionacc("cost")
-    assert said.code == 0
-    assert re.search(rf"\d{{4}}-\d\d local {CROPS} 1 62 0.\d \$0.0\d+", said.text)
+    result = captionacc("cost")
+    assert result.code == 0
+    assert re.search(rf"\d{{4}}-\d\d local {CROPS} 1 62 0.\d \$0.0\d+", result.text)
     lines = json.loads(captionacc("cost", "--json", "--months", 1).output)
     assert [line["function"] for line in lines] == [CROPS]
     spent = modal_line.line.catalog.tenant_costs(LOCAL_TENANT_ID).month_spent_usd
@@ -33,22 +33,22 @@ def test_spend_is_shown_by_month_tenant_and_function(
     assert captionacc("cost", "--tenant", NOBODY).text == "Nothing was processed in this period."
 
 
-def test_without_any_spend_it_says_so(captionacc: Captionacc):
+def test_without_any_spending_it_says_so(captionacc: Captionacc):
     assert captionacc("cost").text == "Nothing was processed in this period."
     assert json.loads(captionacc("cost", "--json").output) == []
 
 
 def test_the_calculator_shows_each_function_and_the_sum(captionacc: Captionacc):
-    said = captionacc("cost", "estimate", "--minutes", 180)
-    assert said.text.startswith("180 minutes at 1920 × 1080, 3780 captions")
+    result = captionacc("cost", "estimate", "--minutes", 180)
+    assert result.text.startswith("180 minutes at 1920 × 1080, 3780 captions")
     for function in ("extract_frames_and_ocr", CROPS, "generate_caption_ocr"):
-        assert function in said.text
+        assert function in result.text
     found = json.loads(captionacc("cost", "estimate", "--minutes", 180, "--json").output)
     assert found["usd"] == pytest.approx(sum(one["usd"] for one in found["functions"]))
-    assert said.text.endswith(f"${found['usd']:.2f}")
+    assert result.text.endswith(f"${found['usd']:.2f}")
 
 
-def test_the_calculator_takes_resolution_containers_captions_and_prices(captionacc: Captionacc, monkeypatch):
+def test_the_calculator_uses_resolution_containers_captions_and_prices(captionacc: Captionacc, monkeypatch):
     def total(*options: object) -> float:
         return json.loads(captionacc("cost", "estimate", "--minutes", 60, *options, "--json").output)["usd"]
 
@@ -68,12 +68,12 @@ def test_the_calculator_takes_resolution_containers_captions_and_prices(captiona
         (("--resolution", "1920"), "'1920' is not a resolution"),
     ],
 )
-def test_a_resolution_that_is_none_is_refused(captionacc: Captionacc, options, message: str):
-    said = captionacc("cost", "estimate", "--minutes", 10, *options)
-    assert said.code == 1 and f"error: {message}" in said.text
+def test_an_invalid_resolution_is_refused(captionacc: Captionacc, options, message: str):
+    result = captionacc("cost", "estimate", "--minutes", 10, *options)
+    assert result.code == 1 and f"error: {message}" in result.text
 
 
-def test_prices_and_gpus_that_make_no_sense_are_refused(captionacc: Captionacc, monkeypatch):
+def test_invalid_prices_and_gpus_are_refused(captionacc: Captionacc, monkeypatch):
     monkeypatch.setenv("MODAL_EXTRACT_GPU", "V100")
     assert "error: GPU V100 has no price" in captionacc("cost", "estimate", "--minutes", 10).text
     monkeypatch.setenv("CAPTIONACC_PRICES", "cheap")
@@ -81,14 +81,14 @@ def test_prices_and_gpus_that_make_no_sense_are_refused(captionacc: Captionacc, 
 
 
 def test_limits_are_shown_and_set(captionacc: Captionacc, line: Line):
-    said = captionacc("cost", "limit")
-    assert "limit per video $5.00" in said.text and "limit per month $100.00" in said.text
-    said = captionacc("cost", "limit", "--video-usd", "12.5")
-    assert "limit per video $12.50" in said.text and "limit per month $100.00" in said.text
-    said = captionacc("cost", "limit", "--month-usd", "off")
-    assert "limit per video $12.50" in said.text and "limit per month no limit" in said.text
-    said = captionacc("cost", "limit", "--video-usd", "default", "--json")
-    assert json.loads(said.output) == {
+    result = captionacc("cost", "limit")
+    assert "limit per video $5.00" in result.text and "limit per month $100.00" in result.text
+    result = captionacc("cost", "limit", "--video-usd", "12.5")
+    assert "limit per video $12.50" in result.text and "limit per month $100.00" in result.text
+    result = captionacc("cost", "limit", "--month-usd", "off")
+    assert "limit per video $12.50" in result.text and "limit per month no limit" in result.text
+    result = captionacc("cost", "limit", "--video-usd", "default", "--json")
+    assert json.loads(result.output) == {
         "tenant_id": LOCAL_TENANT_ID,
         "tenant": "local",
         "tier": "free",
@@ -101,12 +101,12 @@ def test_limits_are_shown_and_set(captionacc: Captionacc, line: Line):
 
 def test_a_tiers_limits_hold_for_its_tenants(captionacc: Captionacc, line: Line):
     try:
-        said = captionacc("cost", "limit", "--tier", "free", "--month-usd", 20)
-        assert said.output == "tier free: per video the installation's limit, per tenant and month $20.00\n"
+        result = captionacc("cost", "limit", "--tier", "free", "--month-usd", 20)
+        assert result.output == "tier free: per video the installation's limit, per tenant and month $20.00\n"
         assert "limit per month $20.00" in captionacc("cost", "limit").text
     finally:
-        said = captionacc("cost", "limit", "--tier", "free", "--month-usd", "default")
-    assert said.output.strip().endswith("per tenant and month the installation's limit")
+        result = captionacc("cost", "limit", "--tier", "free", "--month-usd", "default")
+    assert result.output.strip().endswith("per tenant and month the installation's limit")
 
 
 @pytest.mark.parametrize(
@@ -121,9 +121,9 @@ def test_a_tiers_limits_hold_for_its_tenants(captionacc: Captionacc, line: Line)
         (("--month-usd", "nan"), "'nan' is not an amount"),
     ],
 )
-def test_what_makes_no_sense_is_one_sentence(captionacc: Captionacc, options, message: str):
-    said = captionacc("cost", "limit", *options)
-    assert said.code == 1 and "error:" in said.text and message in said.text
+def test_invalid_input_is_explained_in_one_sentence(captionacc: Captionacc, options, message: str):
+    result = captionacc("cost", "limit", *options)
+    assert result.code == 1 and "error:" in result.text and message in result.text
 
 
 def test_the_calculator_needs_neither_modal_nor_a_catalogue(tmp_path: Path):

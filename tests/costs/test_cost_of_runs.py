@@ -1,4 +1,4 @@
-"""Runs on Modal's stand-in: refused before a call when they would cost too much, charged after it."""
+"""Runs on Modal's stand-in: refused before a call if too expensive, charged after it."""
 
 import json
 import uuid

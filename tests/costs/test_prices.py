@@ -39,7 +39,7 @@ def test_modals_names_of_a_gpu_are_known(name: str | None, price: float):
 
 
 @pytest.mark.parametrize("name", ["V100", "T4:0", "T4:x", "T4:2:2", ":"])
-def test_a_gpu_without_a_price_says_how_to_give_one(name: str):
+def test_the_error_for_a_gpu_without_a_price_explains_how_to_set_one(name: str):
     with pytest.raises(ConfigurationError, match="CAPTIONACC_PRICES"):
         LIST.gpu(name)
 
@@ -63,7 +63,7 @@ def test_a_second_is_the_sum_of_its_parts(cpu: float, memory: int, gpu: str):
 
 
 @given(price=AMOUNTS, core=AMOUNTS)
-def test_settings_replace_what_they_name_and_nothing_else(price: float, core: float):
+def test_settings_replace_only_the_prices_they_name(price: float, core: float):
     table = PriceTable.from_json(json.dumps({"gpu_second": {"a10g": price}, "cpu_core_second": core}))
     assert table.gpu("A10") == table.gpu("A10G") == price
     assert table.cpu_core_second == core
@@ -91,11 +91,11 @@ def test_a_new_gpu_can_be_given_a_price():
         '{"vision_thousand_images": null}',
     ],
 )
-def test_prices_that_are_none_are_refused_by_their_setting(text: str):
+def test_invalid_prices_are_refused_by_their_setting(text: str):
     with pytest.raises(ConfigurationError, match="CAPTIONACC_PRICES"):
         PriceTable.from_json(text)
 
 
 @pytest.mark.parametrize("text", ["", "  ", "{}"])
-def test_without_any_the_list_prices_count(text: str):
+def test_without_settings_the_list_prices_apply(text: str):
     assert PriceTable.from_json(text) == LIST

@@ -33,13 +33,13 @@ def stages(instructions) -> list[list[tuple[str, str]]]:
     return found
 
 
-def test_the_linter_has_nothing_to_say():
+def test_the_linter_reports_nothing():
     linter = Path(sys.executable).parent / "hadolint"
     done = subprocess.run([linter, "--no-color", FILE], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_what_is_copied_is_there_and_may_be_seen_by_the_build(stages):
+def test_copied_files_exist_and_are_not_ignored_by_the_build(stages):
     lines = (DEPLOY / "Containerfile.dockerignore").read_text().splitlines()
     allowed = [line[1:] for line in lines if line.startswith("!")]
     copied = [
@@ -86,7 +86,7 @@ def test_it_installs_exactly_what_is_locked(stages):
     assert {"--no-deps", "--no-build-isolation", "."} <= set(project.split())
 
 
-def test_each_base_is_a_digest_and_the_one_of_modal(instructions):
+def test_each_base_is_pinned_by_digest_and_is_the_one_of_modal(instructions):
     bases = {text.split()[0] for name, text in instructions if name == "FROM"}
     assert bases == {"${PYTHON_IMAGE}"}
     assert ("ARG", f"PYTHON_IMAGE={BASE_IMAGE}") in instructions
@@ -102,7 +102,7 @@ def test_the_models_come_with_the_packages():
 
 
 def test_the_build_s_own_check_of_the_models_runs_here(stages):
-    """The same line that the build runs last."""
+    """This is the last command that the build runs."""
     (check,) = [text for name, text in stages[1] if name == "RUN" and "RapidOcrEngine" in text]
     code = re.search(r'python -c "(.*?)"', check).group(1)
     done = subprocess.run(

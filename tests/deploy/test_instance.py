@@ -18,11 +18,11 @@ from captionacc_dagster.settings import get_settings
 from modal_gpu.errors import ConfigurationError
 from tests.deploy.conftest import DEPLOY
 
-#: What a name has that holds a secret.
+#: Parts of the names of secrets.
 SECRET_NAMES = re.compile(r"(?i)password|secret|token|_key|_url$|webhook")
 
 
-def test_dagster_says_what_it_is_configured_with(execute):
+def test_dagster_reports_its_configuration(execute):
     done = execute("dagster", "instance", "info")
     assert done.returncode == 0, done.stderr
     for said in (
@@ -39,7 +39,7 @@ def test_dagster_says_what_it_is_configured_with(execute):
         assert said in done.stdout, said
 
 
-def test_a_deployment_is_prepared_twice_and_its_own_limits_stay(execute, deployment, empty_dsn: str):
+def test_preparing_a_deployment_twice_keeps_its_own_limits(execute, deployment, empty_dsn: str):
     deployment["CAPTIONACC_SCHEMA"] = "captionacc_production"
     first = execute("captionacc", "prepare", "--tenant", "local")
     assert first.returncode == 0, first.stdout + first.stderr
@@ -122,7 +122,7 @@ def test_a_run_leaves_its_events_in_postgres_and_its_output_in_the_bucket(instan
 
 
 class TestTrimming:
-    def test_old_step_events_go_and_what_partitions_are_made_of_stays(self, instance, empty_dsn: str):
+    def test_old_step_events_are_removed_and_materializations_stay(self, instance, empty_dsn: str):
         @dg.asset
         def thing(context) -> None:
             context.log.info("bulk")

@@ -16,7 +16,7 @@ from kubernetes import client
 from captionacc_dagster.platform.dagster_home import POOL_LIMITS
 from tests.deploy.conftest import DEPLOY
 
-#: Of the chart's top level (its values.schema.json, 1.13), those that a deployment gives.
+#: Top-level values of the chart (its values.schema.json, 1.13) that a deployment sets.
 CHART_SECTIONS = {
     "global",
     "generatePostgresqlPasswordSecret",
@@ -88,7 +88,7 @@ def test_what_the_chart_would_write_twice_is_switched_off(values: dict):
     assert "retention" not in values and "pythonLogs" not in values and "concurrency" not in values
 
 
-def test_a_cluster_is_ruled_as_one_machine_is(values: dict):
+def test_a_cluster_has_the_same_run_limits_as_one_machine(values: dict):
     """All but the sizes is that of dagster.yaml."""
     ours, file = values["additionalInstanceConfig"], yaml.safe_load((DEPLOY / "dagster.yaml").read_text())
     for section in ("run_retries", "retention", "python_logs", "nux"):
@@ -101,7 +101,7 @@ def test_a_cluster_is_ruled_as_one_machine_is(values: dict):
         assert config["concurrency"]["runs"]["max_concurrent_runs"] >= max(POOL_LIMITS.values())
 
 
-def test_the_launcher_takes_its_settings(values: dict):
+def test_the_launcher_accepts_its_settings(values: dict):
     given = values["runLauncher"]["config"]["k8sRunLauncher"]
     run = given["runK8sConfig"]
     config = {

@@ -1,4 +1,4 @@
-"""The locked requirements: exact versions with hashes, all that pyproject.toml asks for, one truth."""
+"""The locked requirements: exact versions with hashes, for everything that pyproject.toml requires."""
 
 import importlib.metadata
 import re
@@ -18,7 +18,7 @@ CPU_BUILD = REPOSITORY / "constraints-torch-cpu.txt"
 CONTAINER = DEPLOY / "requirements.txt"
 PARTS = (CONTAINER, *sorted((REPOSITORY / "modal_gpu" / "deployment").glob("requirements*.txt")))
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-#: Not installed by `make`: files of models from Weights & Biases.
+#: Not installed by `make`: model files from Weights & Biases.
 NOT_LOCKED = {"wandb"}
 
 
@@ -53,7 +53,7 @@ def test_each_requirement_is_an_exact_version_with_hashes(file):
     ],
     ids=["all", "container"],
 )
-def test_what_the_project_asks_for_is_locked_and_what_builds_it(files, extras):
+def test_requirements_and_build_requirements_are_locked(files, extras):
     pins = read_pins(*files)
     asked = [*_asked_for(extras), *map(Requirement, PROJECT["build-system"]["requires"])]
     assert len(asked) > 30
@@ -62,7 +62,7 @@ def test_what_the_project_asks_for_is_locked_and_what_builds_it(files, extras):
         assert pin.version in need.specifier and need.extras <= pin.extras, need
 
 
-def test_what_is_locked_needs_nothing_that_is_not():
+def test_locked_packages_need_only_locked_packages():
     """By the metadata of what is installed here; the hashes are pip's to check."""
     pins = read_pins(*ALL)
     installed = {canonicalize_name(found.name): found for found in importlib.metadata.distributions()}
@@ -98,7 +98,7 @@ def test_what_torch_brings_for_cuda_is_for_linux_and_in_its_own_file():
         assert pin.name == "torch" or not pin.marker.evaluate({"sys_platform": "darwin"}), pin.name
 
 
-def test_images_that_are_not_ours_have_a_digest():
+def test_third_party_images_have_a_digest():
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     others = [
         image for image in (service.get("image", "") for service in services.values()) if "${" not in image

@@ -1,7 +1,7 @@
-"""A whole platform that a test may disturb: catalogue, bucket, Dagster's daemon, code server and runs.
+"""A complete platform that a test may disturb: catalogue, bucket, Dagster's daemon, code server and runs.
 
-Everything is real and belongs to one temporary home. The processes load ``tests.faults.definitions``
-in the place of the product's module, which loads it and watches its steps.
+Everything is real and belongs to one temporary home. The processes load ``tests.faults.definitions`` in the
+place of the product's module, which loads it and watches its steps.
 """
 
 import gzip
@@ -42,7 +42,7 @@ from tests.faults.injection import FOLDER, Fault, Plans
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFINITIONS = "tests.faults.definitions"
-#: Intervals of the daemon in seconds; five in the product, and as they stand here.
+#: Intervals of the daemon in seconds; 5 s in the product.
 QUICK = {"DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1"}
 QUICK_YAML = {
     "poll_interval_seconds: 10": "poll_interval_seconds: 2",
@@ -50,7 +50,7 @@ QUICK_YAML = {
     "user_code_failure_retry_delay: 30": "user_code_failure_retry_delay: 2",
 }
 _LONG_SECONDS = 300
-#: Of this machine's environment, nothing may reach the platform.
+#: Variables of this machine's environment that must not reach the platform.
 _FOREIGN = ("CAPTIONACC_", "WASABI_", "AWS_", "DAGSTER", "MODAL_", "SUPABASE_", "OCR_", "EXTENTS_")
 _CAPTIONS = (
     SampleCaption(0.4, 1.48, "The tide is out."),
@@ -82,7 +82,7 @@ class Platform:
     uploaded: dict[str, float] = field(default_factory=dict)
 
     def upload(self, *faults: Fault, modal: bool = False, silent: bool = False) -> str:
-        """A new video, whose runs these faults wait for; on the stand-in for Modal where asked for."""
+        """Upload a new video that these faults wait for; on the stand-in for Modal if requested."""
         keys = VideoKeys(LOCAL_TENANT_ID, str(uuid.uuid4()))
         self.plans.plan(keys.video_id, list(faults))
         if modal:
@@ -111,7 +111,7 @@ class Platform:
         ]
 
     def until(self, what: str, condition: Callable[[], Any], seconds: float = _LONG_SECONDS) -> Any:
-        """What ``condition`` gives once that is true; a failed test with the processes' logs otherwise."""
+        """Return the first true result of ``condition``, or fail the test with the processes' logs."""
         deadline = time.monotonic() + seconds
         while not (value := condition()):
             if time.monotonic() > deadline:
@@ -128,7 +128,7 @@ class Platform:
         return all(run.status == dg.DagsterRunStatus.SUCCESS for run in latest.values())
 
     def wait_settled(self, video_id: str, seconds: float = _LONG_SECONDS) -> float:
-        """Wait for the end of all work on a video; gives the seconds since its upload."""
+        """Wait for the end of all work on a video, and return the seconds since its upload."""
 
         def settled() -> bool:
             row = self.row(video_id)
@@ -142,7 +142,7 @@ class Platform:
         self.until(f"fault {number} of {video_id}", lambda: self.plans.has_fired(video_id, number))
 
     def published(self, video_id: str) -> dict[str, Any]:
-        """What clients read: the rows of each database without times and run ids, and the subtitles."""
+        """Return what clients read: each database's rows, without times and run ids, and the subtitles."""
         keys = VideoKeys(LOCAL_TENANT_ID, video_id)
         version = self.row(video_id).current_cropped_frames_version
         databases = {
@@ -160,7 +160,7 @@ class Platform:
         return found
 
     def left_over(self, video_id: str) -> list[str]:
-        """What should not be there once all work on a video is done."""
+        """Return what should not exist once all work on a video is finished."""
         row = self.row(video_id)
         wrong = [stage for stage in ("layout", "boundaries", "text") if row.stage(stage).run_id]
         wrong += [
@@ -177,7 +177,7 @@ class Platform:
         return wrong + [run.run_id for run in self.runs(video_id) if not run.is_finished]
 
     def logs(self) -> str:
-        """What is known of every video, and the warnings of the processes."""
+        """Return the state of every video, and the warnings of the processes."""
         lines = []
         for video_id in self.uploaded:
             row = self.row(video_id)
@@ -247,10 +247,10 @@ def running_platform(
     configure: Callable[[str], str] = lambda text: text,
     storage: str = "",
 ) -> Iterator[Platform]:
-    """A platform in a new home, of which nothing is left.
+    """Run a platform in a new home, and remove everything at the end.
 
-    ``configure`` changes its ``dagster.yaml``; ``storage`` is a section of it, with ``{url}`` for a
-    database of the embedded server.
+    ``configure`` changes its ``dagster.yaml``; ``storage`` is a section of it, with ``{url}`` for a database
+    of the embedded server.
     """
     # Not under pytest's own folder: that one takes back every permission given on it. In memory where
     # there is such a place: a slow disk is no fault to try here.
@@ -267,7 +267,7 @@ def running_platform(
             "CAPTIONACC_TENANT_RUNS": "3",
             "CAPTIONACC_WORKERS": "1",
             "CAPTIONACC_PORT": str(free_port()),
-            # Without a learned model a run starts in half the time.
+            # Without a trained model a run starts in half the time.
             "EXTENTS_PREDICTOR": "strokes",
             "PYTHONPATH": str(REPOSITORY),
             FOLDER: str(home / "faults"),
@@ -322,7 +322,7 @@ def start_daemon(platform: Platform) -> subprocess.Popen:
 
 
 def kill_daemon(platform: Platform) -> None:
-    """SIGKILL for the daemon alone; its code server and its runs go on."""
+    """Send SIGKILL to the daemon alone; its code server and its runs continue."""
     daemon = platform.services.processes["dagster-daemon"]
     daemon.send_signal(signal.SIGKILL)
     daemon.wait(10)

@@ -1,9 +1,9 @@
-"""What a test does inside the platform's own processes: it notes a run's steps, and ends it at one of them.
+"""Code injected into the platform's processes: it records a run's steps, and ends the run at one.
 
-Installed by ``tests.faults.definitions`` in a code server and in its run processes, never in the product.
-A step is everything that others can see: an object put into the bucket, a call that changes the
-catalogue, an event in Dagster's log. What is planned for a video lies in files, so that it outlives the
-process that it kills:
+Installed by ``tests.faults.definitions`` in a code server and in its run processes, never in the product. A
+step is everything that others can see: an object put into the bucket, a call that changes the catalogue, an
+event in Dagster's log. What is planned for a video lies in files, so that it outlives the process that it
+kills:
 
     VIDEO.plan            the faults, as JSON
     VIDEO.trace           the steps so far, a line each
@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 #: Environment variable with the folder of plans; without it nothing is installed.
 FOLDER = "CAPTIONACC_TEST_FAULTS"
-#: How long a held process waits for the test.
+#: Seconds that a held process waits for the test.
 _HELD_SECONDS = 120
 
 _OBJECTS = {
@@ -47,7 +47,7 @@ _UNSEEN = {"ensure_tenant", "renew_lock", "tenant_limits", "tenant_costs"}
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens at a step of an asset: the ``nth`` time in a process, before it or once it is done.
+    """The fault at a step of an asset: the ``nth`` time in a process, before or after it.
 
     ``asset`` is the step's name in Dagster, ``step`` such as ``put layout.db`` or ``finish_layout``.
     """
@@ -60,7 +60,7 @@ class Fault:
 
 
 def step_of_object(key: str) -> str:
-    """What an object is, whatever its number; its name when it is none of the known ones."""
+    """Return the kind of an object regardless of its number, or its name if it is none of the known ones."""
     for pattern, name in _OBJECTS.items():
         if re.search(rf"/{pattern}$", key):
             return f"put {name}"
@@ -126,7 +126,7 @@ class Injection:
 
 
 def install() -> None:
-    """Wrap the bucket's put, the catalogue's calls and Dagster's events of this process, if asked to."""
+    """Wrap the bucket's put, the catalogue's calls and Dagster's events in this process, if requested."""
     if FOLDER not in os.environ:
         return
     from dagster import DagsterEventType, DagsterInstance
@@ -146,7 +146,7 @@ def install() -> None:
     def watched_call(self: PostgresCatalog, function: str, **arguments: Any) -> Any:
         if function in _UNSEEN:
             return call(self, function, **arguments)
-        # Only runs begin stages: what the sensors call in the code server is none of ours.
+        # Only runs begin stages; calls of the sensors in the code server do not count.
         begun = arguments["video_id"] if function == "begin_stage" else None
         with injection.step(function, begun):
             return call(self, function, **arguments)
@@ -192,11 +192,11 @@ class Plans:
 
     @property
     def modal_folder(self) -> Path:
-        """What the stand-in for Modal keeps."""
+        """Return the folder of the stand-in for Modal."""
         return self.folder / "modal"
 
     def put_on_modal(self, video_id: str, *, silent: bool = False) -> None:
-        """Have the video's functions called on the stand-in; a silent one takes calls and answers nothing."""
+        """Send the video's calls to the stand-in; a silent one accepts calls and answers nothing."""
         (self.folder / f"{video_id}.modal").touch()
         if silent:
             (self.folder / f"{video_id}.silent").touch()

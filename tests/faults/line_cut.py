@@ -72,7 +72,7 @@ class CuttableLine:
 
 @contextmanager
 def cut(line: CuttableLine) -> Iterator[None]:
-    """The line is cut while the block runs."""
+    """Break the open connections, and refuse new ones."""
     line.cut()
     try:
         yield

@@ -170,7 +170,7 @@ def killed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_the_steps_are_those_that_the_assets_make(killed: KilledRuns):
-    """So that a step which is added is killed at as well."""
+    """This ensures that new steps are killed too."""
     trace = killed.platform.plans.trace(killed.settled(killed.undisturbed))
     found: dict[str, dict[str, int]] = {asset: {} for asset in STEPS}
     for entry in trace:
@@ -186,7 +186,7 @@ def test_the_undisturbed_video_has_its_captions(killed: KilledRuns):
     assert len(killed.platform.runs(killed.undisturbed)) == 2
 
 
-def test_a_killed_run_is_made_up_for(killed: KilledRuns, lane: int, number: int, tell: Tell):
+def test_a_killed_run_is_recovered(killed: KilledRuns, lane: int, number: int, tell: Tell):
     platform, fault = killed.platform, killed.lanes[lane][number]
     video_id = killed.settled(killed.videos[lane])
     assert platform.plans.has_fired(video_id, number)

@@ -89,7 +89,7 @@ class Outages:
 
 @dataclass
 class Disturbed:
-    """What one test works with."""
+    """The objects that one test works with."""
 
     outages: Outages
     test: str
@@ -113,7 +113,7 @@ def disturbed(request: pytest.FixtureRequest, outages: Outages, tell: Tell) -> D
 
 
 class Containers:
-    """Works on the calls that Modal's stand-in took, as containers do, with the functions' real core."""
+    """Executes the calls that Modal's stand-in accepted, as containers do, with the real functions."""
 
     def __init__(self, platform: Platform, service: Service) -> None:
         self.platform, self.service = platform, service
@@ -124,7 +124,7 @@ class Containers:
         self._thread = threading.Thread(target=self._work_on_what_comes, daemon=True)
 
     def work(self, call_id: str) -> None:
-        """The whole work of a call, its answer last."""
+        """Execute a call completely, its answer last."""
         payload = self.service.payload(call_id)
         request = payload["args"][0]["request"]
         call = ComputeCall(payload["function"], request["tenant_id"], request["video_id"], request)
@@ -201,7 +201,7 @@ def containers(outages: Outages) -> Iterator[Containers]:
 
 @pytest.mark.thorough
 @disturbs(modal=True, silent=True)
-def test_a_modal_that_is_silent_gives_its_result_to_the_next_try(
+def test_a_silent_modal_call_gives_its_result_to_the_next_attempt(
     disturbed: Disturbed, outages: Outages, containers: Containers
 ):
     """The wait times out, and the call returns late: nothing is paid twice."""
@@ -256,7 +256,7 @@ def _locks(platform: Platform, video_id: str) -> list[LockInfo]:
 
 
 @disturbs(Fault(CROPS, "put chunk", when="before", nth=2, do="hold"))
-def test_a_bucket_that_goes_away_is_tried_again(disturbed: Disturbed, outages: Outages):
+def test_an_unreachable_bucket_is_retried(disturbed: Disturbed, outages: Outages):
     platform, video_id = outages.platform, disturbed.video_id
     since = time.time()
     with cut(outages.s3_line):
@@ -267,7 +267,7 @@ def test_a_bucket_that_goes_away_is_tried_again(disturbed: Disturbed, outages: O
 
 @pytest.mark.thorough
 @disturbs(Fault(CROPS, "activate_cropped_frames_version", when="before", do="hold"))
-def test_connections_that_break_are_made_anew(disturbed: Disturbed, outages: Outages):
+def test_broken_connections_are_replaced(disturbed: Disturbed, outages: Outages):
     platform = outages.platform
     since = time.time()
     with psycopg.connect(platform.postgres.dsn("postgres"), autocommit=True) as connection:
@@ -280,7 +280,7 @@ def test_connections_that_break_are_made_anew(disturbed: Disturbed, outages: Out
 
 
 @disturbs(Fault(CAPTIONS, "finish_boundaries", when="before", do="hold"))
-def test_a_database_that_goes_away_is_tried_again(disturbed: Disturbed, outages: Outages):
+def test_an_unreachable_database_is_retried(disturbed: Disturbed, outages: Outages):
     platform, video_id = outages.platform, disturbed.video_id
     since = time.time()
     platform.postgres.stop()
@@ -336,7 +336,7 @@ def test_a_run_that_is_terminated_is_cancelled_and_retried_by_a_person(
 
 
 @disturbs(Fault(LAYOUT, "put full frame", do="hold"))
-def test_a_daemon_that_is_killed_and_started_again_goes_on(disturbed: Disturbed, outages: Outages):
+def test_a_killed_and_restarted_daemon_continues(disturbed: Disturbed, outages: Outages):
     """The run is not disturbed: its code server waits for it."""
     platform, video_id = outages.platform, disturbed.video_id
     since = time.time()
@@ -348,8 +348,8 @@ def test_a_daemon_that_is_killed_and_started_again_goes_on(disturbed: Disturbed,
 
 
 @disturbs(Fault(TEXT, "put captions.db", when="before", do="hold"))
-def test_after_a_reboot_what_was_at_work_is_started_again(disturbed: Disturbed, outages: Outages):
-    """Daemon, code server and run end at once; nobody tells Dagster of the run's end."""
+def test_after_a_reboot_interrupted_work_is_started_again(disturbed: Disturbed, outages: Outages):
+    """Daemon, code server and run end at once; nothing reports the run's end to Dagster."""
     platform, video_id = outages.platform, disturbed.video_id
     run = outages.run_of(video_id)
     process = run_process(platform, run.run_id)

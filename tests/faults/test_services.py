@@ -1,4 +1,4 @@
-"""``up`` and two ``ingest``s, started in each order; whoever runs the daemon ends, and the others go on.
+"""``up`` and two ``ingest``s, started in each order; the daemon's owner ends, and the others continue.
 
 The commands are real processes of one home. Each ``ingest`` that stays must end with its captions, one
 command at a time has the daemon's role, and in the end nothing is left running but PostgreSQL.
@@ -32,7 +32,7 @@ from tests.faults.table import Healed, Tell
 pytestmark = [pytest.mark.faults, pytest.mark.e2e, pytest.mark.xdist_group("faults-services")]
 
 _SECONDS = 240
-#: Of this machine's environment, nothing may reach the platform.
+#: Variables of this machine's environment that must not reach the platform.
 _FOREIGN = ("CAPTIONACC_", "WASABI_", "AWS_", "DAGSTER", "MODAL_", "SUPABASE_", "OCR_", "EXTENTS_")
 
 
@@ -44,7 +44,7 @@ class Command:
     process: subprocess.Popen
     output: Path
 
-    def said(self) -> str:
+    def printed(self) -> str:
         return " ".join(self.output.read_text().split())
 
     def is_running(self) -> bool:
@@ -83,7 +83,7 @@ class Home:
     def ingest(self) -> Command:
         """`ingest` of a clip that is like no other by its bytes."""
         video = self.folder / f"pier-{len(self.commands)}.mp4"
-        # With a box that players pass over.
+        # With a box that players ignore.
         video.write_bytes(self.clip.read_bytes() + struct.pack(">I4s", 24, b"free") + os.urandom(16))
         return self.start("ingest", str(video))
 
@@ -113,7 +113,7 @@ class Home:
         return found
 
     def wait_empty(self) -> float:
-        """Wait until nothing runs here; gives the seconds that it took."""
+        """Wait until nothing runs here, and return the seconds that it took."""
         begun = time.monotonic()
         self.until("the end of all processes", lambda: not self.left(), 30)
         return time.monotonic() - begun
@@ -121,7 +121,10 @@ class Home:
     def report(self) -> str:
         lines = [f"holder: {self.holder()}", *self.left().values()]
         for command in self.commands:
-            lines += [f"--- {command.name} ({command.process.pid}): {command.process.poll()}", command.said()]
+            lines += [
+                f"--- {command.name} ({command.process.pid}): {command.process.poll()}",
+                command.printed(),
+            ]
         for log in sorted((self.folder / "logs").glob("*.log")):
             lines += [f"--- {log.name}", *log.read_text(errors="replace").splitlines()[-15:]]
         return "\n".join(lines)
@@ -134,12 +137,12 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         "CAPTIONACC_HOME": str(folder),
         "CAPTIONACC_PORT": str(free_port()),
         "CAPTIONACC_WORKERS": "1",
-        # Without a learned model a run starts in half the time.
+        # Without a trained model a run starts in half the time.
         "EXTENTS_PREDICTOR": "strokes",
         "PYTHONPATH": str(REPOSITORY),
         "COLUMNS": "200",
     }
-    # Without fsync: a slow disk is no fault to try here. Its settings stay until it is stopped.
+    # Without fsync, because a slow disk is not tested here. The settings apply until it is stopped.
     server = EmbeddedPostgres(folder, settings={"fsync": "off"})
     server.ensure_running()
     with pytest.MonkeyPatch.context() as patch:
@@ -165,12 +168,14 @@ ORDERS = sorted(set(itertools.permutations(["up", "ingest", "ingest"])))
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT], ids=lambda end: end.name)
 @pytest.mark.parametrize("order", ORDERS, ids=" ".join)
-def test_whoever_runs_the_daemon_may_end(home: Home, tell: Tell, order: tuple[str, ...], end: signal.Signals):
+def test_any_process_that_runs_the_daemon_may_end(
+    home: Home, tell: Tell, order: tuple[str, ...], end: signal.Signals
+):
     first = home.begin(order[0])
     home.until("the first one's daemon", lambda: (h := home.holder()) and h.pid == first.process.pid)
     others = [home.begin(name) for name in order[1:]]
     for other in others:
-        home.until("reliance on the first", lambda other=other: "relies on it" in other.said())
+        home.until("reliance on the first", lambda other=other: "relies on it" in other.printed())
     assert home.holder().pid == first.process.pid
 
     first.process.send_signal(end)
@@ -183,12 +188,12 @@ def test_whoever_runs_the_daemon_may_end(home: Home, tell: Tell, order: tuple[st
     ingests = [other for other in others if other.name == "ingest"]
     for ingest in ingests:
         home.until("the end of an ingest", lambda ingest=ingest: not ingest.is_running())
-        assert ingest.process.returncode == 0 and "2 captions" in ingest.said(), home.report()
+        assert ingest.process.returncode == 0 and "2 captions" in ingest.printed(), home.report()
     if end is signal.SIGINT:
         assert code == (0 if first.name == "up" else 130), home.report()
-        assert ("registered, no work is lost" in first.said()) is (first.name == "ingest")
+        assert ("registered, no work is lost" in first.printed()) is (first.name == "ingest")
     if up := next((other for other in others if other.name == "up"), None):
-        home.until("up", lambda: "CaptionA.cc is up" in up.said())
+        home.until("up", lambda: "CaptionA.cc is up" in up.printed())
         home.until("the web server", lambda: _answers(home))
         assert home.holder().pid == up.process.pid
         up.process.send_signal(signal.SIGINT)
@@ -210,10 +215,10 @@ def _answers(home: Home) -> bool:
 @pytest.mark.parametrize(
     "end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda e: e.name
 )
-def test_up_takes_its_processes_along(home: Home, tell: Tell, end: signal.Signals):
+def test_up_ends_its_processes_with_it(home: Home, tell: Tell, end: signal.Signals):
     """Daemon, web server, code servers and a run at work: nothing of them stays."""
     up = home.start("up")
-    home.until("up", lambda: "CaptionA.cc is up" in up.said())
+    home.until("up", lambda: "CaptionA.cc is up" in up.printed())
     ingest = home.ingest()
     home.until("a run", lambda: any("forkserver" in command for command in home.left().values()))
     ingest.process.kill()
@@ -225,7 +230,7 @@ def test_up_takes_its_processes_along(home: Home, tell: Tell, end: signal.Signal
     seconds = time.time() - began
     assert seconds < 15, home.report()
     tell(Healed(f"{end.name} of `up`", "whatever is at work", "any", "its processes ended with it", seconds))
-    # What was at work is taken up by the next command, with its own video.
+    # The next command continues the interrupted work, with its own video.
     again = home.ingest()
     home.until("the next ingest", lambda: not again.is_running())
     assert again.process.returncode == 0, home.report()
@@ -235,35 +240,35 @@ def test_two_ingests_that_start_at_once_share_one_daemon(home: Home):
     both = [home.ingest(), home.ingest()]
     for ingest in both:
         home.until("the end of an ingest", lambda ingest=ingest: not ingest.is_running())
-        assert ingest.process.returncode == 0 and "2 captions" in ingest.said(), home.report()
-    assert sum("relies on it" in ingest.said() for ingest in both) == 1
+        assert ingest.process.returncode == 0 and "2 captions" in ingest.printed(), home.report()
+    assert sum("relies on it" in ingest.printed() for ingest in both) == 1
     home.wait_empty()
 
 
-def test_stop_ends_whatever_runs_here(home: Home):
+def test_stop_ends_everything_in_the_home(home: Home):
     up = home.start("up")
-    home.until("up", lambda: "CaptionA.cc is up" in up.said())
+    home.until("up", lambda: "CaptionA.cc is up" in up.printed())
     ingest = home.ingest()
-    home.until("reliance", lambda: "relies on it" in ingest.said())
+    home.until("reliance", lambda: "relies on it" in ingest.printed())
     stop = home.start("stop")
     assert stop.process.wait(90) == 0, home.report()
-    assert "Ended `-c up`" in stop.said() and "Ended `-c ingest" in stop.said(), stop.said()
+    assert "Stopped `-c up`" in stop.printed() and "Stopped `-c ingest" in stop.printed(), stop.printed()
     assert (up.process.wait(5), ingest.process.wait(5)) == (0, 130)
-    assert "registered, no work is lost" in ingest.said()
+    assert "registered, no work is lost" in ingest.printed()
     assert home.left() == {}
     EmbeddedPostgres(home.folder, settings={"fsync": "off"}).ensure_running()
 
 
-def test_up_is_refused_beside_another_up_of_this_home_and_names_it(home: Home):
+def test_a_second_up_in_a_home_is_refused_and_names_the_first(home: Home):
     up = home.start("up")
-    home.until("up", lambda: "CaptionA.cc is up" in up.said())
+    home.until("up", lambda: "CaptionA.cc is up" in up.printed())
     home.environment["CAPTIONACC_PORT"], former = str(free_port()), home.environment["CAPTIONACC_PORT"]
     second = home.start("up")
     home.environment["CAPTIONACC_PORT"] = former
     assert second.process.wait(30) == 1
     assert (
         f"is already up at http://127.0.0.1:{former}, started by `-c up` (process {up.process.pid}, since"
-        in second.said()
+        in second.printed()
     )
     up.process.send_signal(signal.SIGINT)
     assert up.process.wait(40) == 0

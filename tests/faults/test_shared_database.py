@@ -35,7 +35,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 
 def test_a_run_that_dies_with_dagsters_own_database_is_started_again(shared: Platform, tell: Tell):
-    """Nobody can tell Dagster of the process's end, neither itself nor its code server."""
+    """Neither the process nor its code server can report the end to Dagster."""
     platform = shared
     undisturbed, video_id = platform.upload(), platform.upload(HELD)
     platform.wait_fired(video_id)
@@ -48,7 +48,7 @@ def test_a_run_that_dies_with_dagsters_own_database_is_started_again(shared: Pla
         platform.until("the process's end", lambda: not _works(process))
     finally:
         platform.postgres.ensure_running()
-    # What a supervisor does.
+    # As a supervisor does.
     if platform.services.processes["dagster-daemon"].poll() is not None:
         start_daemon(platform)
     assert platform.instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.STARTED

@@ -1,4 +1,4 @@
-"""A fuzzer for what people upload and what a bucket gives back: ``make fuzz``.
+"""A fuzzer for uploads and for objects read from a bucket: ``make fuzz``.
 
 Small files of many kinds are damaged where it hurts (sizes, time stamps, tags, rows) and go through the first
 stages, each in a process that may crash, hang or run out of memory without harm. The mutator is seeded and

@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz``: damage files, read them, and say what did not end well; see ``--help``."""
+"""``python -m tests.fuzz``: damage files, read them, and report failures; see ``--help``."""
 
 import argparse
 import os

@@ -20,7 +20,7 @@ _X264 = {"preset": "ultrafast", "g": "8"}
 
 @dataclass(frozen=True)
 class Kind:
-    """How one file is made. ``starts`` is in seconds; ``audio`` adds a track that starts at zero."""
+    """The recipe of a file. ``starts`` is in seconds; ``audio`` adds a track that starts at zero."""
 
     container: str
     codec: str
@@ -32,7 +32,7 @@ class Kind:
     sample_aspect: Fraction | None = None
     starts: Fraction = Fraction(0)
     audio: str = ""
-    #: Which of the frames are there, for a rate that varies.
+    #: The frames that exist, for a variable frame rate.
     frames: Callable[[int], bool] = lambda number: True
 
 
@@ -114,7 +114,7 @@ def _picture(number: int, width: int, height: int) -> np.ndarray:
 
 
 def _silence(sound: av.AudioStream) -> list[av.Packet]:
-    """One second."""
+    """Return one second of silence."""
     packets: list[av.Packet] = []
     context = sound.codec_context
     for start in range(0, context.sample_rate, 1024):

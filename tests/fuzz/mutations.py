@@ -54,7 +54,7 @@ def damaged_media(random: Random) -> tuple[str, bytes]:
     return name, bytes(data)
 
 
-# Where nothing is known of the bytes.
+# For bytes of unknown meaning.
 
 
 def _flip_bits(data: bytearray, random: Random) -> None:

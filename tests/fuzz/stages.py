@@ -1,4 +1,4 @@
-"""What one damaged file goes through, and how it ended."""
+"""The stages that one damaged file goes through, and their outcomes."""
 
 import tempfile
 from collections.abc import Callable
@@ -31,7 +31,7 @@ _CHUNKED = 8
 
 @dataclass(frozen=True)
 class Case:
-    """One file, by which it can be made again."""
+    """One file, described so that it can be made again."""
 
     seed: int
     what: str

@@ -1,4 +1,4 @@
-"""The fuzzer finds what it looks for, makes the same file again, and a few of its files end well."""
+"""The fuzzer finds the faults it looks for, reproduces its files, and a few of its files cause no failure."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ def test_a_few_damaged_files_end_well(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_the_sound_file_of_each_kind_is_read_whole(name: str):
+def test_the_undamaged_file_of_each_kind_is_read_completely(name: str):
     assert stages._media(media_file(name), number=1) in ("20 indices", "10 indices")
 
 
@@ -64,7 +64,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("verdict", FAULTS)
 def test_each_end_has_its_verdict(monkeypatch: pytest.MonkeyPatch, verdict: str):
-    """One case of two ends so; the worker goes on with the other, or another one does."""
+    """One of two cases ends this way; the worker, or a new one, continues with the other."""
     monkeypatch.setattr(stages, "_media", lambda data, number: "20 indices" if number else FAULTS[verdict]())
     found = {
         case.number: outcome for case, outcome, _ in outcomes([Case(1, "media", n) for n in (0, 1)], 1, 3)
@@ -72,12 +72,12 @@ def test_each_end_has_its_verdict(monkeypatch: pytest.MonkeyPatch, verdict: str)
     assert (found[0].verdict, found[1].verdict) == (verdict, "right")
 
 
-def test_two_lines_are_no_clear_error(monkeypatch: pytest.MonkeyPatch):
+def test_two_lines_are_not_a_clear_error(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(stages, "_media", lambda data, number: _raise(BadVideoError("two\nlines")))
     assert stages.run(Case(1, "media", 0)).verdict == "foreign"
 
 
-def test_what_did_not_end_well_is_kept_and_fails_the_command(
+def test_failing_cases_are_kept_and_fail_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(stages, "_media", lambda data, number: FAULTS["foreign"]())

@@ -37,7 +37,7 @@ class _Worker:
         return Outcome("slow", self.case.file()[0], f"more than {self._limit:g} s")
 
     def outcome(self) -> Outcome:
-        """What the case came to, or how the process ended over it."""
+        """Return the outcome of the case, or how the process ended during it."""
         try:
             return self.pipe.recv()
         except EOFError:

@@ -1,4 +1,4 @@
-"""What of Modal's client the platform uses, over a folder instead of a cloud.
+"""The part of Modal's client that the platform uses, over a folder instead of a cloud.
 
 Same names, signatures and exceptions as ``modal`` 1.6.4 (``test_modal_stand_in.py`` compares them).
 State is files in one folder, so that a call outlives the process that made it, as on Modal: tests
@@ -145,7 +145,7 @@ class Function:
         environment_name: str | None = None,
         client: Any = None,
     ) -> "Function":
-        return cls(app_name, name, environment_name)  # nothing is asked until it is used
+        return cls(app_name, name, environment_name)  # no request is made until it is used
 
     def spawn(self, *args: Any, **kwargs: Any) -> "FunctionCall":
         service = self._service

@@ -72,7 +72,7 @@ class _RefusedError(Exception):
 
 @dataclass
 class PostgrestServer:
-    """The running server. ``fail_next`` holds answers to give, one each, before any that is real."""
+    """The running server. ``fail_next`` holds failing responses, each sent once before real ones follow."""
 
     dsn: str
     schemas: Sequence[str] = ("captionacc",)
@@ -118,7 +118,7 @@ class PostgrestServer:
                 candidate = self._idle.get_nowait()
                 candidate.execute("")
                 connection = candidate
-        # As on Supabase, where a role's statements end after some seconds: said, not waited for.
+        # As on Supabase, where a role's statements time out after some seconds; simulated without the wait.
         connection = connection or psycopg.connect(
             self.dsn, autocommit=True, options="-c statement_timeout=15000", connect_timeout=10
         )
@@ -138,7 +138,7 @@ class PostgrestServer:
             return Response(failure[1], failure[0])
         answer = await run_in_threadpool(self._answer, request, body)
         if failure is None:
-            # The work is committed, and the client never hears of it.
+            # The work is committed, and the client never gets the response.
             return _Broken()
         return answer
 
@@ -303,7 +303,7 @@ class PostgrestServer:
 
 
 class _Broken(Response):
-    """An answer of which only the head arrives before the connection ends."""
+    """A response of which only the head arrives before the connection ends."""
 
     async def __call__(self, scope, receive, send) -> None:
         headers = [(b"content-length", b"1000"), (b"content-type", b"application/json")]
@@ -339,7 +339,7 @@ def _filter(column: str, rest: str) -> sql.Composable:
 
 
 def _split(text: str) -> list[str]:
-    """At the commas that stand outside of quotes."""
+    """Split at commas outside of quotes."""
     return re.findall(r'(?:"(?:\\.|[^"\\])*"|[^,"])+', text)
 
 

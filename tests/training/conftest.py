@@ -51,9 +51,9 @@ def font_file(script: str) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def fonts_of_packages() -> Iterator[None]:
-    """No font of the system is read, so that clips are the same on every machine.
+    """Replace the system's fonts, so that clips are the same on every machine.
 
-    Of the session, and started without being asked for: fixtures of the session render clips.
+    It has the scope of the session and is automatic, because other fixtures of the session render clips.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(

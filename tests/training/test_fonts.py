@@ -32,7 +32,7 @@ def test_the_font_of_the_tests_has_the_characters_of_the_script(script):
     assert len(letters) > 10 and len(without) <= len(letters) // 10, without
 
 
-def test_each_face_knows_what_it_writes():
+def test_each_face_has_its_script():
     for split in SPLITS:
         for script in texts.SCRIPTS:
             assert {face.script for face in faces(split, script)} == {script}

@@ -103,7 +103,7 @@ def test_a_shorter_training_keeps_its_cycles_shares():
 
 
 def test_a_long_clip_has_its_own_reference_picture(paths, monkeypatch):
-    """As the predictor makes it of a video of which no other strips are stored."""
+    """It is the picture that the predictor computes for a video without other stored strips."""
     clip = Clip.load(paths[0])
     assert (stored_clip(paths[0]).reference == clip.reference).all()
     monkeypatch.setattr("training.dataset.LONG_FRAMES", len(clip.luma))
@@ -130,7 +130,7 @@ def test_the_written_model_is_the_best_one_calibrated(paths, settings, tmp_path)
     assert card["sha256"] == checkpoint.sha256 and "all" in card["validation"]
 
 
-def test_a_run_goes_on_from_a_model(paths, settings, tmp_path):
+def test_a_run_starts_from_a_model(paths, settings, tmp_path):
     torch.manual_seed(5)
     model = ExtentsNetwork(TINY).eval()
     model.calibration[:] = torch.tensor([[2.0, 1.0], [3.0, -1.0]])
@@ -150,14 +150,14 @@ def test_an_averaged_cycle_comes_to_the_mean_of_before_and_after_and_the_next_be
     trainer = Trainer(settings, tmp_path, torch.device("cpu"), began)
     trainer.run(Clips(paths, paths[:1]), until=4)
     expected = mean_of(began, trainer.average).state_dict()
-    best = trainer.best_network().state_dict()  # of one validation
+    best = trainer.best_network().state_dict()  # for one validation
     trainer.run(Clips(paths, paths[:1]), until=5)
     for name, value in expected.items():
         torch.testing.assert_close(best[name], value)
         torch.testing.assert_close(trainer.before.state_dict()[name], value)
 
 
-def test_kernels_and_all_else_each_have_their_optimizer():
+def test_kernels_and_other_parameters_have_separate_optimizers():
     network = ExtentsNetwork(TINY).to(memory_format=torch.channels_last)
     before = copy.deepcopy(network.state_dict())
     for parameter in network.parameters():
@@ -197,7 +197,7 @@ def test_calibration_lowers_the_loss_of_overconfident_logits(paths, settings):
 
 
 def test_the_shipped_model_has_the_card_that_its_figures_give():
-    """But for what was measured, which the benchmark prints."""
+    """The measured results, which the benchmark prints, are not compared."""
     written = shipped().with_suffix(".md").read_text()
     made = markdown(json.loads(shipped().with_suffix(".json").read_text()), None)
     assert set(made.splitlines()) <= set(written.splitlines())

@@ -28,7 +28,7 @@ class Nobody:
 
 @pytest.fixture
 def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Starlette], int]]:
-    """Serves an app with half a second for headers; gives its port."""
+    """Serve an app with a limit of half a second for headers, and yield its port."""
     monkeypatch.setattr(PromptH11Protocol, "header_seconds", 0.5)
     servers: list[tuple[uvicorn.Server, threading.Thread]] = []
 
@@ -73,7 +73,7 @@ STALLED = {
 
 
 @pytest.mark.parametrize("sent", STALLED.values(), ids=STALLED)
-def test_sixty_sockets_that_send_no_whole_headers_are_closed(serving, sent: bytes):
+def test_sixty_sockets_with_incomplete_headers_are_closed(serving, sent: bytes):
     port = serving(create_app(Nobody(), secret=SECRET))
     began = time.monotonic()
     sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(60)]
@@ -86,7 +86,7 @@ def test_sixty_sockets_that_send_no_whole_headers_are_closed(serving, sent: byte
         connection.close()
 
 
-def test_a_byte_now_and_then_does_not_keep_a_connection(serving):
+def test_a_byte_now_and_then_does_not_keep_a_connection_open(serving):
     port = serving(create_app(Nobody(), secret=SECRET))
     with closing(socket.create_connection(("127.0.0.1", port))) as connection:
         began = time.monotonic()
@@ -97,7 +97,7 @@ def test_a_byte_now_and_then_does_not_keep_a_connection(serving):
         assert time.monotonic() - began < 5
 
 
-def test_a_body_that_is_not_sent_whole_is_answered_and_let_go(serving):
+def test_an_incomplete_body_is_answered_and_its_connection_closed(serving):
     port = serving(create_app(Nobody(), secret=SECRET, body_seconds=0.3))
     with closing(socket.create_connection(("127.0.0.1", port))) as connection:
         connection.sendall(request(IGNORED, length=1000))
@@ -105,7 +105,7 @@ def test_a_body_that_is_not_sent_whole_is_answered_and_let_go(serving):
     assert told.startswith(b"HTTP/1.1 408") and b"was not sent within 0.3 s" in told
 
 
-def test_a_whole_request_of_two_is_not_cut_off_by_the_limit_for_headers(serving):
+def test_the_limit_for_headers_does_not_cut_off_a_pipelined_request(serving):
     class Slow:
         def start_layout(self, video_id: str) -> Started:
             time.sleep(0.8)
@@ -135,14 +135,14 @@ class TestWhoCalls:
         ]
 
     @pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "203.0.113.7", "::ffff:203.0.113.7", ""])
-    def test_a_rotating_header_is_no_other_client(self, peer):
+    def test_a_rotating_header_does_not_make_another_client(self, peer):
         forwarded = [f"198.51.100.{number}" for number in range(4)]
         assert self.statuses(peer, forwarded) == [200, 200, 429, 429]
         # Nor behind a proxy that is trusted, which adds whom it saw on the right.
         behind = [f"{value}, 203.0.113.7" for value in forwarded]
         assert self.statuses("10.0.0.2", behind, ("10.0.0.0/8",)) == [200, 200, 429, 429]
 
-    def test_behind_trusted_proxies_each_client_has_its_own_allowance(self):
+    def test_behind_trusted_proxies_each_client_has_its_own_limit(self):
         forwarded = ["203.0.113.7, 10.9.9.9", "203.0.113.8, 10.9.9.9"] * 2
         assert self.statuses("10.0.0.2", forwarded, ("10.0.0.0/8",)) == [200] * 4
         assert self.statuses("10.0.0.2", forwarded) == [200, 200, 429, 429]
@@ -152,6 +152,6 @@ class TestWhoCalls:
         assert self.statuses("10.0.0.2", forwarded, ("10.0.0.2/32",)) == [200, 200, 429, 200]
 
     @pytest.mark.parametrize("value", ["*", "10.0.0.0/99", "proxy.example.com", "10.0.0.1/8"])
-    def test_what_is_no_network_is_not_trusted(self, value):
+    def test_an_invalid_network_is_not_trusted(self, value):
         with pytest.raises(ValueError, match="CAPTIONACC_WEBHOOK_TRUSTED_PROXIES"):
             Settings(CAPTIONACC_WEBHOOK_TRUSTED_PROXIES=value)

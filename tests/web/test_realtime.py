@@ -1,4 +1,4 @@
-"""Contract: who listens hears of new work, survives what breaks, and changes nothing by missing some."""
+"""Contract: listeners announce new work, survive failures, and change nothing by missing some."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ STRIP = CropRegion(0.1, 0.8, 0.9, 0.95)
 
 
 class Heard:
-    """What came in, to be waited for."""
+    """The received hints, which tests can wait for."""
 
     def __init__(self) -> None:
         self.hints: list[tuple[str, str]] = []
@@ -58,7 +58,7 @@ def upload(catalog, **changes) -> str:
     return video_id
 
 
-def test_uploads_approvals_and_retries_are_heard_and_work_in_progress_is_not(
+def test_uploads_approvals_and_retries_are_announced_and_work_in_progress_is_not(
     catalog, tenant, listener, heard
 ):
     early = upload(catalog, uploaded=False)
@@ -86,7 +86,7 @@ def test_uploads_approvals_and_retries_are_heard_and_work_in_progress_is_not(
     assert heard.hints[before:] == [("boundaries", video_id)]
 
 
-def test_a_listener_whose_connection_was_cut_comes_back(catalog, tenant, listener, heard, postgres_dsn):
+def test_a_listener_with_a_cut_connection_reconnects(catalog, tenant, listener, heard, postgres_dsn):
     assert heard.wait_for(("layout", upload(catalog)))
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
         connection.execute(
@@ -94,21 +94,21 @@ def test_a_listener_whose_connection_was_cut_comes_back(catalog, tenant, listene
         )
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
-        # What is told in between is lost, and left to the sensors.
+        # Hints in between are lost, and left to the sensors.
         if heard.wait_for(("layout", upload(catalog)), 0.2):
             break
     else:
         raise AssertionError("nothing was heard after the cut")
 
 
-def test_what_was_missed_is_there_for_the_sensors(catalog, tenant, heard):
-    """Nobody listens: the claim hands the video out all the same."""
+def test_missed_hints_are_left_to_the_sensors(catalog, tenant, heard):
+    """While no listener is connected, the claim still hands the video out."""
     video_id = upload(catalog)
     assert heard.hints == []
     assert [video.video_id for video in catalog.claim_new_videos()] == [video_id]
 
 
-def test_a_server_that_is_not_there_is_asked_again_with_pauses(heard, caplog):
+def test_a_missing_server_is_retried_with_pauses(heard, caplog):
     listener = PostgresListener("postgresql://ann:S3cret@127.0.0.1:9/x", heard, Backoff(0.01, 0.02))
     stop = threading.Event()
     thread = threading.Thread(target=listener.run, args=[stop])
@@ -123,7 +123,7 @@ def test_a_server_that_is_not_there_is_asked_again_with_pauses(heard, caplog):
     assert "S3cret" not in caplog.text
 
 
-def test_pauses_grow_up_to_a_bound_and_start_over():
+def test_pauses_grow_up_to_a_bound_and_are_reset():
     backoff = Backoff(1, 8)
     for bound in (1, 2, 4, 8, 8):
         assert bound / 2 <= backoff.next() <= bound
@@ -131,7 +131,7 @@ def test_pauses_grow_up_to_a_bound_and_start_over():
     assert backoff.next() <= 1
 
 
-def test_a_hint_that_makes_no_sense_or_work_that_fails_ends_nothing(heard):
+def test_an_invalid_hint_or_failing_work_does_not_end_the_listener(heard):
     def fail(stage: str, video_id: str) -> None:
         raise ZeroDivisionError
 
@@ -154,6 +154,6 @@ def test_a_hint_that_makes_no_sense_or_work_that_fails_ends_nothing(heard):
         ({"layout_status": "done", "boundaries_status": "annotate"}, None),
     ],
 )
-def test_what_a_row_waits_for_is_what_the_claims_take(changes, stage):
+def test_a_row_waits_for_what_the_claims_would_claim(changes, stage):
     row = {"layout_status": "wait", "boundaries_status": "wait", "uploaded_at": "2026-01-01"}
     assert waiting_stage({**row, **changes}) == stage

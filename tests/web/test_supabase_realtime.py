@@ -1,7 +1,7 @@
-"""Contract: Supabase Realtime's hints arrive, and a connection that ends is made anew.
+"""Contract: Supabase Realtime's hints arrive, and a connection that ends is replaced.
 
-Realtime itself cannot be had here. The server below answers supabase-py's real client with the few
-Phoenix messages that a subscription takes.
+Realtime itself cannot be had here. The server below answers supabase-py's real client with the few Phoenix
+messages that a subscription takes.
 """
 
 import asyncio
@@ -84,7 +84,7 @@ def realtime() -> Iterator[RealtimeServer]:
     server.stop()
 
 
-def test_hints_arrive_and_a_cut_connection_is_made_anew(realtime: RealtimeServer):
+def test_hints_arrive_and_a_cut_connection_is_replaced(realtime: RealtimeServer):
     heard: list[tuple[str, str]] = []
     arrived = threading.Semaphore(0)
 

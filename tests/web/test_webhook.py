@@ -1,4 +1,4 @@
-"""Contract: who may call the webhook, what it takes, and that a video is started once whoever tells of it."""
+"""Contract: the webhook's authentication, its payloads, and that any number of calls starts a video once."""
 
 import json
 import threading
@@ -28,7 +28,7 @@ PATH = "/webhooks/supabase/videos"
 
 
 class Submits:
-    """Stands for Dagster's queue: the run is in the instance and on its way. ``error`` comes instead."""
+    """A stand-in for Dagster's queue: the run is in the instance and launched, or ``error`` is raised."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance, self.made, self.error = instance, [], None
@@ -60,12 +60,12 @@ def client(starter: RunStarter) -> TestClient:
 
 @pytest.fixture
 def tick(line: Line) -> Callable[[dg.SensorDefinition], dg.SensorResult]:
-    """One evaluation of a sensor, and what the daemon makes of it."""
+    """Evaluate a sensor once, and apply its result as the daemon does."""
     return line.tick
 
 
 def payload(video_id: str, tenant_id: str, **changes) -> dict:
-    """What Supabase sends."""
+    """Build the payload that Supabase sends."""
     record = {"id": video_id, "tenant_id": tenant_id, "display_path": "a.mp4"}
     usual = {
         "type": "INSERT",
@@ -93,7 +93,7 @@ def raw(**changes) -> bytes:
     return json.dumps({**USUAL, **changes}).encode("ascii")
 
 
-#: With half surrogate pairs, NUL, huge numbers, NaN.
+#: With lone surrogates, NUL, huge numbers, NaN.
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(categories=None)),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -103,13 +103,13 @@ json_values = st.recursive(
 
 class TestDoor:
     @pytest.mark.parametrize("secret", [None, "", "wrong", SECRET + "x", "ä"])
-    def test_without_the_secret_nobody_comes_in(self, client, secret):
+    def test_without_the_secret_every_request_is_refused(self, client, secret):
         headers = {} if secret is None else {"authorization": f"Bearer {secret}".encode()}
         answer = client.post(PATH, json=USUAL, headers=headers)
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
 
     @pytest.mark.parametrize("secret", ["", " ", "\t\n", " abc", "abc ", "a\nb", "a\0b", "\u2003"])
-    def test_a_secret_that_nobody_could_send_is_refused_at_the_start(self, starter, secret):
+    def test_a_secret_that_cannot_be_sent_is_refused_at_startup(self, starter, secret):
         """The server would refuse everyone."""
         with pytest.raises(SettingsError, match="CAPTIONACC_WEBHOOK_SECRET"):
             create_app(starter, secret=secret)
@@ -120,7 +120,7 @@ class TestDoor:
         headers = {"authorization": f"Bearer {secret}".encode()}
         assert client.post(PATH, json={**USUAL, "type": "DELETE"}, headers=headers).status_code == 200
 
-    def test_another_scheme_is_no_bearer(self, client):
+    def test_another_scheme_is_not_accepted(self, client):
         answer = client.post(PATH, json=USUAL, headers={"authorization": f"Basic {SECRET}"})
         assert answer.status_code == 401
 
@@ -133,7 +133,7 @@ class TestDoor:
             ({"schema": "public"}, "schema is not captionacc"),
         ],
     )
-    def test_what_is_no_new_video_is_ignored(self, client, changes, reason):
+    def test_a_request_without_a_new_video_is_ignored(self, client, changes, reason):
         answer = post(client, {**USUAL, **changes})
         assert (answer.status_code, answer.json()) == (200, {"status": "ignored", "reason": reason})
 
@@ -166,14 +166,14 @@ class TestDoor:
             (USUAL, "is not in the catalogue"),
         ],
     )
-    def test_what_cannot_be_read_is_refused_with_the_reason(self, client, body, reason):
+    def test_an_invalid_request_is_refused_with_the_reason(self, client, body, reason):
         answer = post(client, body)
         assert answer.status_code == 400, answer.text
         assert reason in answer.json()["reason"]
 
     @settings(max_examples=25)
     @given(json_values)
-    def test_no_body_is_more_than_a_refusal(self, value):
+    def test_any_body_is_at_most_a_refusal(self, value):
         """Whatever JSON can hold, in any place of a payload or instead of one."""
 
         class Nobody:
@@ -191,7 +191,7 @@ class TestDoor:
     def test_a_large_body_is_not_read_to_its_end(self, client):
         assert post(client, b" " * (MAX_BODY_BYTES + 1)).status_code == 413
 
-    def test_many_calls_of_one_client_are_slowed_down(self, starter):
+    def test_many_calls_of_one_client_are_rate_limited(self, starter):
         now = [0.0]
         app = create_app(starter, secret=SECRET, requests_a_minute=3, clock=lambda: now[0])
         client = TestClient(app)
@@ -201,7 +201,7 @@ class TestDoor:
         now[0] += 21
         assert post(client, ignored).status_code == 200
 
-    def test_wrong_secrets_are_slowed_down_and_take_nothing_from_the_right_one(self, starter):
+    def test_wrong_secrets_have_a_rate_limit_of_their_own(self, starter):
         client = TestClient(create_app(starter, secret=SECRET, requests_a_minute=3, clock=lambda: 0.0))
         ignored = {**USUAL, "type": "DELETE"}
         guesses = [post(client, ignored, f"guess {number}").status_code for number in range(6)]
@@ -214,7 +214,7 @@ class TestDoor:
             limit.wait_seconds(str(number))
         assert len(limit._buckets) == 1024
 
-    def test_health_needs_no_secret_and_other_methods_are_none(self, client):
+    def test_health_needs_no_secret_and_allows_no_other_method(self, client):
         assert client.get("/healthz").json() == {"status": "ok"}
         assert client.get(PATH).status_code == 405
 
@@ -240,7 +240,7 @@ class TestStarting:
         assert not tick(new_videos).run_requests
         assert len(launches.made) == 1
 
-    def test_a_claim_that_ran_out_finds_the_run_that_waits_in_its_queue(
+    def test_an_expired_claim_finds_its_queued_run(
         self, line: Line, clip: Clip, client, starter, launches, tick, monkeypatch
     ):
         video = line.upload(clip.path)
@@ -250,7 +250,7 @@ class TestStarting:
         again = post(client, payload(video.video_id, video.tenant_id)).json()
         assert (again["outcome"], again["run_id"]) == ("running", first["run_id"])
         assert len(launches.made) == 1
-        # The sensor asks under the same key, for which Dagster's daemon finds the same run.
+        # The sensor requests the same key, for which Dagster's daemon finds the same run.
         monkeypatch.setattr(claims, "CLAIM_SECONDS", 0)
         (request,) = tick(new_videos).run_requests
         runs = line.instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": request.run_key}))
@@ -275,7 +275,7 @@ class TestStarting:
         assert starter.wait_until_created()
         assert asked + len(launches.made) == 1
 
-    def test_a_video_whose_object_is_not_there_is_left_to_the_sensor(
+    def test_a_video_without_its_object_is_left_to_the_sensor(
         self, line: Line, client, launches, tick, monkeypatch
     ):
         video_id = str(uuid.uuid4())
@@ -287,7 +287,7 @@ class TestStarting:
         monkeypatch.setattr(claims, "CLAIM_SECONDS", claims.CLAIM_SECONDS - claims.LOOK_AGAIN_SECONDS)
         assert "1 claimed" in tick(new_videos).skip_reason.skip_message
 
-    def test_a_run_that_dagster_did_not_take_is_the_sensors_at_once(
+    def test_a_run_that_dagster_refused_is_left_to_the_sensor_at_once(
         self, line: Line, clip: Clip, client, starter, launches, tick
     ):
         video = line.upload(clip.path)
@@ -315,7 +315,7 @@ class TestStarting:
         assert starter.wait_until_created()
         assert line.instance.get_run_by_id(told[0]["run_id"]).tags["captionacc/trigger"] == "webhook"
 
-    def test_whoever_calls_is_answered_in_time_whatever_hangs(self):
+    def test_every_caller_is_answered_in_time_whatever_hangs(self):
         class Hangs:
             go_on = threading.Event()
 
@@ -370,7 +370,7 @@ class TestStarting:
 
 
 class TestCommand:
-    def test_without_a_secret_the_command_says_what_to_set(self, monkeypatch, tmp_path):
+    def test_without_a_secret_the_command_explains_what_to_set(self, monkeypatch, tmp_path):
         from typer.testing import CliRunner
 
         from captionacc_dagster.cli import app
@@ -388,7 +388,7 @@ class TestCommand:
 
     @pytest.mark.parametrize("command", ["webhook", "metrics"])
     @pytest.mark.parametrize("port", ["0", "-1", "65536", "70000"])
-    def test_a_port_that_is_none_is_refused(self, command, port):
+    def test_an_invalid_port_is_refused(self, command, port):
         from typer.testing import CliRunner
 
         from captionacc_dagster.cli import app
