@@ -94,7 +94,7 @@ def test_the_projects_own_names_win_over_general_ones(monkeypatch):
         ("GOOGLE_VISION_MONTAGE", "0"),
     ],
 )
-def test_a_value_that_makes_no_sense_is_refused_by_its_name(monkeypatch, variable: str, value: str):
+def test_an_invalid_value_is_refused_by_name(monkeypatch, variable: str, value: str):
     monkeypatch.setenv(variable, value)
     with pytest.raises(ValidationError, match=variable):
         Settings()
@@ -114,7 +114,7 @@ def test_the_home_is_absolute_whatever_is_given(monkeypatch, clean: Path, given:
     assert Settings().home == clean / "state"
 
 
-def test_secrets_are_not_shown_and_reach_the_client(monkeypatch):
+def test_secrets_are_hidden_and_reach_the_client(monkeypatch):
     monkeypatch.setenv("CAPTIONACC_DATABASE_URL", f"postgresql://me:{SECRET}@db/captions")
     monkeypatch.setenv("WASABI_SECRET_KEY_READWRITE", SECRET)
     monkeypatch.setenv("WASABI_BUCKET", "captions")

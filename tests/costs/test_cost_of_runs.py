@@ -101,7 +101,7 @@ def test_any_billed_compute_is_reserved_charged_and_reported(line: Line, laid_ou
     assert (shown["remote_calls"], shown["gpu"]) == ("[call-1](https://compute.example/call-1)", "A10G")
 
 
-def test_extraction_is_charged_too_though_its_length_is_not_known_before(
+def test_extraction_is_charged_although_its_length_is_unknown_at_first(
     modal_line: ModalLine, line: Line, clip: Clip
 ):
     video = line.upload(clip.path)
@@ -113,7 +113,7 @@ def test_extraction_is_charged_too_though_its_length_is_not_known_before(
     assert shown["estimated_cost_usd"] == estimate(EXTRACT, work, APP, LIST, FanOut()).usd
 
 
-def test_what_a_run_used_is_in_the_usage_of_its_tenant(
+def test_the_usage_of_a_run_counts_for_its_tenant(
     modal_line: ModalLine, laid_out: VideoRow, postgres_dsn: str
 ):
     result = modal_line.run("captions", laid_out.video_id, "cropped_chunks")
@@ -161,7 +161,7 @@ def test_images_of_google_vision_are_counted_and_charged_to_the_call(
     assert counted == (images, pytest.approx(text["cost_usd"]))
 
 
-def test_beyond_its_videos_limit_nothing_is_called_and_the_refusal_is_recorded(
+def test_beyond_the_videos_limit_nothing_is_called_and_the_refusal_is_recorded(
     modal_line: ModalLine, laid_out: VideoRow
 ):
     catalog = modal_line.line.catalog
@@ -179,7 +179,7 @@ def test_beyond_its_videos_limit_nothing_is_called_and_the_refusal_is_recorded(
     assert COST_TAG not in tags(modal_line.line, result)
 
 
-def test_doing_what_the_refusal_says_lets_the_video_go_on(modal_line: ModalLine, laid_out: VideoRow):
+def test_following_the_refusals_advice_lets_the_video_continue(modal_line: ModalLine, laid_out: VideoRow):
     catalog = modal_line.line.catalog
     catalog.set_tenant_cost_limits(LOCAL_TENANT_ID, video_usd=0.001)
     assert not modal_line.run("captions", laid_out.video_id).success
@@ -222,9 +222,7 @@ def test_a_call_that_failed_is_charged_as_well(modal_line: ModalLine, laid_out: 
     assert modal_line.line.catalog.tenant_costs(LOCAL_TENANT_ID).reserved_usd == 0
 
 
-def test_other_prices_and_cores_are_counted_where_settings_have_them(
-    modal_line: ModalLine, laid_out: VideoRow, monkeypatch
-):
+def test_prices_and_cores_from_the_settings_are_used(modal_line: ModalLine, laid_out: VideoRow, monkeypatch):
     monkeypatch.setenv("CAPTIONACC_PRICES", json.dumps({"gpu_second": {"A10": 0.001}}))
     monkeypatch.setenv("MODAL_CROP_INFER_CPU", "2")
     result = modal_line.run("captions", laid_out.video_id, "cropped_chunks")
@@ -233,7 +231,7 @@ def test_other_prices_and_cores_are_counted_where_settings_have_them(
     assert metadata(result, "cropped_chunks")["cost_usd"] == pytest.approx(62 * second, abs=1e-6)
 
 
-def test_local_compute_costs_nothing_and_asks_nobody(line: Line, laid_out: VideoRow):
+def test_local_compute_costs_nothing_and_calls_nothing(line: Line, laid_out: VideoRow):
     line.catalog.set_tenant_cost_limits(LOCAL_TENANT_ID, video_usd=0, month_usd=0)
     result = line.run("captions", laid_out.video_id, "cropped_chunks")
     assert result.success, failure(result)

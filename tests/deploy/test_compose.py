@@ -27,7 +27,7 @@ def services(compose: dict) -> dict:
     return compose["services"]
 
 
-def test_it_is_what_the_specification_allows(compose: dict):
+def test_it_is_valid_by_the_specification(compose: dict):
     # Only its data: the package's own code needs a newer click than the platform's.
     (package,) = importlib.util.find_spec("check_jsonschema").submodule_search_locations
     schema = json.loads(Path(package, "builtin_schemas", "vendor", "compose-spec.json").read_text())
@@ -37,7 +37,7 @@ def test_it_is_what_the_specification_allows(compose: dict):
     assert not validator.is_valid(broken)
 
 
-def test_every_file_that_it_names_is_there(services: dict):
+def test_every_named_file_exists(services: dict):
     assert (DEPLOY / services["prepare"]["build"]["context"]).resolve() == REPOSITORY
     assert (REPOSITORY / services["prepare"]["build"]["dockerfile"]).is_file()
     for service in services.values():
@@ -81,14 +81,14 @@ def test_nothing_starts_before_the_databases_are_prepared(services: dict):
         assert {"prepare", "postgres"} <= waits_for(name), name
 
 
-def test_exactly_one_daemon_and_no_port_for_who_may_change_things_beside_the_webserver(services: dict):
+def test_exactly_one_daemon_and_only_the_webserver_has_a_port(services: dict):
     daemons = [name for name, service in services.items() if "dagster-daemon" in service.get("command", [])]
     assert daemons == ["daemon"] and "deploy" not in services["daemon"]
     assert "--read-only" in services["viewer"]["command"]
     assert services["viewer"]["profiles"] == ["viewer"]
 
 
-def test_its_commands_are_those_that_there_are(services: dict):
+def test_its_commands_exist(services: dict):
     commands = {command.name or command.callback.__name__ for command in app.registered_commands}
     for name, service in services.items():
         command = service.get("command", [])
@@ -121,7 +121,7 @@ def test_the_example_s_variables_are_known():
         assert name in known | elsewhere, name
 
 
-def test_what_dagster_yaml_needs_is_given(services: dict):
+def test_the_variables_of_dagster_yaml_are_set(services: dict):
     given = {name for name, _ in ENVIRONMENT.findall((DEPLOY / "env.example").read_text())}
     given |= set(services["daemon"]["environment"])
     for file in ("dagster.yaml", "workspace.yaml"):
@@ -129,7 +129,7 @@ def test_what_dagster_yaml_needs_is_given(services: dict):
             assert name in given, (file, name)
 
 
-def test_alert_rules_name_metrics_that_there_are():
+def test_alert_rules_name_existing_metrics():
     source = (REPOSITORY / "captionacc_dagster" / "operations" / "metrics.py").read_text()
     rules = yaml.safe_load((DEPLOY / "prometheus-rules.yaml").read_text())
     for group in rules["groups"]:
