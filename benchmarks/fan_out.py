@@ -2,8 +2,8 @@
 
 First it records calls on this machine: the video is repeated to ``--minutes`` and cut into segments, and each
 call runs in its own process, one after the other, including start and loading of the bundled models. Then the
-platform's own planning assigns the calls of longer videos to 1 to 10 simulated containers, each of which pays
-for its start once.
+platform's own planning assigns the calls of longer videos to 1 to 10 simulated containers. Each container
+pays for its start once.
 
 Calls are recorded in CPU seconds of all threads, because other work on the machine stretches wall time. A
 simulated container executes them on :data:`CORES` cores that are as busy as those of the recording.

@@ -132,7 +132,7 @@ class MeasuredPlatform:
 
     @property
     def dagster_in_postgres(self) -> bool:
-        """Whether Dagster's own storage is the database ``dagster`` rather than files."""
+        """True if Dagster's own storage is the database ``dagster``, False if it is in files."""
         return "postgres_url" in (self.home / "dagster" / "dagster.yaml").read_text()
 
     def database_bytes(self, database: str) -> int:

@@ -1,1 +1,1 @@
-"""Captions as people burn them in, a rendered clip for each situation, with its exact truth."""
+"""Captions in the styles that people use: a rendered clip for each situation, with its exact truth."""

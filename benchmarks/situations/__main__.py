@@ -1,4 +1,4 @@
-"""``python -m benchmarks.situations``: captions as people burn them in, one row a situation.
+"""``python -m benchmarks.situations``: captions in the styles that people use, one row for each situation.
 
 Each clip is rendered from the shared footage, with its exact truth, and goes through the whole pipeline.
 ``--keep FOLDER`` keeps the clips and their truth as SubRip files.
@@ -38,7 +38,7 @@ def zones(expected: Sequence[Expected]) -> list[list[Caption]]:
 def matched(expected: Sequence[Expected], found: Sequence[Sequence[Caption]]) -> Matching:
     """Match the captions of each found zone with the truth of the zone that they fit best.
 
-    A zone of the truth without a found one is missed as a whole; a found one without a truth is invented.
+    A zone of the truth without a match is missed entirely; a found zone without a truth is invented.
     """
     truths, left = zones(expected), list(range(len(found)))
     whole = Matching([], [], [])

@@ -1,4 +1,4 @@
-"""Draw a situation: footage, text and codec. The same situation gives the same frames."""
+"""The drawing of a situation: footage, text and codec. The same situation gives the same frames."""
 
 import importlib.util
 import itertools
@@ -61,11 +61,11 @@ class Layer:
             self._sung = _premultiplied(_text(drawn, look, width, height).crop(box))
 
     def onto(self, frame: Frame, index: int, rate: int) -> None:
-        """Draw over frame ``index``, if the text is on screen then."""
+        """Draw the text over frame ``index``, if it is on screen then."""
         start, end = round(self.drawn.start * rate), round(self.drawn.end * rate)
         if not start <= index < end:
             return
-        steps = self.drawn.fade * rate + 1  # the first and the last frame show it, if faintly
+        steps = self.drawn.fade * rate + 1  # the first and the last frame are never fully transparent
         opacity = min(1.0, (index - start + 1) / steps, (end - index) / steps)
         pixels = self._pixels
         if self._sung is not None:
@@ -109,14 +109,14 @@ def _text(drawn: Drawn, look: Look, width: int, height: int) -> Image.Image:
 
 
 class Footage:
-    """Frames of the shared backgrounds, scaled to fill a size, played forth and back."""
+    """Frames of the shared backgrounds, scaled to fill a size, played forwards and backwards."""
 
     def __init__(self, folder: Path, width: int, height: int) -> None:
         self._folder, self._size = folder, (width, height)
         self._loaded: dict[str, tuple[list[Frame], float]] = {}
 
     def frame(self, shot: Shot, seconds: float) -> Frame:
-        """Return a new RGB frame of a shot, ``seconds`` after its begin in the clip."""
+        """Return a new RGB frame of a shot, ``seconds`` after its start in the clip."""
         frames, rate = self._of(shot.file)
         place = int((shot.offset + seconds) * rate) % (2 * len(frames) - 2 or 1)
         return self._filling(frames[min(place, 2 * len(frames) - 2 - place) if len(frames) > 1 else 0])

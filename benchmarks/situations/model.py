@@ -9,7 +9,7 @@ Anchor = Literal["left", "center", "right"]
 
 @dataclass(frozen=True)
 class Look:
-    """How text is drawn. Sizes are fractions of the frame's height, colours are RGB."""
+    """The style of text. Sizes are fractions of the frame's height, colours are RGB."""
 
     size: float = 0.06
     fill: tuple[int, int, int] = (255, 255, 255)
@@ -24,7 +24,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Place:
-    """Where text stands: the last line's baseline and the anchor, as fractions of the frame."""
+    """The position of text: the last line's baseline and the anchor, as fractions of the frame."""
 
     baseline: float = 0.92
     anchor: Anchor = "center"
@@ -72,7 +72,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Situation:
-    """One clip. ``size`` is (width, height) in pixels, ``seconds`` its length."""
+    """The description of one clip. ``size`` is (width, height) in pixels, ``seconds`` its length."""
 
     name: str
     drawn: Sequence[Drawn]
@@ -85,7 +85,7 @@ class Situation:
     crf: int = 23
     #: BCP-47 languages that a user would set, where the default model cannot read the script.
     languages: Sequence[str] = ()
-    #: Whether captions in growth are one cue (the default) or kept apart.
+    #: Whether captions that grow are one cue (the default) or several.
     settings: dict[str, str] = field(default_factory=dict)
 
 

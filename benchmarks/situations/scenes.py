@@ -25,7 +25,7 @@ _COCKATOO = "cockatoo_yuv420.mp4"
 _WALKERS = "one-by-one-person-detection.mp4"
 _FILES = (_BUNNY, _BIKES, _STREET, _COCKATOO, _WALKERS, _CHAPLIN)
 
-#: Makes one situation.
+#: Builds one situation.
 Scene = Callable[[], Situation]
 _scenes: dict[str, Scene] = {}
 
@@ -41,7 +41,7 @@ def _scene(function: Scene) -> Scene:
 
 
 def _cuts(*times: float, first: int = 0) -> list[Shot]:
-    """Shots that begin at 0 and at ``times``, of one file after the other."""
+    """Return shots that begin at 0 and at ``times``, from one file after the other."""
     return [Shot(start, _FILES[(first + k) % len(_FILES)], 0.4 * k) for k, start in enumerate((0.0, *times))]
 
 
@@ -60,7 +60,7 @@ def _series(
     look: Look = WHITE,
     fade: float = 0.0,
 ) -> list[Drawn]:
-    """One line after the other, on frame boundaries; lengths vary by a third around ``seconds``."""
+    """Put one line after the other, on frame boundaries; lengths vary by a third around ``seconds``."""
     drawn, at = [], start
     for number, line in enumerate(lines):
         long = seconds * (2 / 3 + (number * 5 % 7) / 9)
@@ -75,7 +75,7 @@ def _ending(drawn: Sequence[Drawn]) -> float:
 
 
 def _plain(name: str, drawn: Sequence[Drawn], *, first: int = 0, **more: object) -> Situation:
-    """A situation in which each drawn text is a caption; a cut about every seven seconds."""
+    """Return a situation in which each drawn text is a caption, with a cut about every seven seconds."""
     seconds = _ending(drawn)
     return Situation(
         name,
