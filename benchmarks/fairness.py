@@ -26,10 +26,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.run_queue import RunQueue, run_queue
-from captionacc_dagster.resources.catalog import VideoRow
+from captionacc_dagster.resources.catalog import Catalog, VideoRow
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.catalog.migrations import migrate
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
+from captionacc_dagster.resources.catalog.postgres import PostgresTransport
 from captionacc_dagster.runs.tags import PRIORITY, QUEUE_PRIORITY, TENANT, VIDEO, RunTags
 from captionacc_dagster.sensors.new_videos import layout_run_requests, new_videos
 from captionacc_dagster.sensors.priority_aging import priority_aging
@@ -43,7 +43,7 @@ BIG = 100_000_000
 class Platform:
     """A catalogue, a bucket and a run queue, all empty at first."""
 
-    catalog: PostgresCatalog
+    catalog: Catalog
     store: ObjectStore
     queue: RunQueue
     dsn: str
@@ -124,7 +124,7 @@ def new_platform(server: EmbeddedPostgres, queue: RunQueue) -> Iterator[Platform
     migrate(dsn)
     folder = Path(tempfile.mkdtemp(prefix="captionacc-fairness-"))
     try:
-        with closing(PostgresCatalog(dsn)) as catalog:
+        with closing(Catalog(PostgresTransport(dsn))) as catalog:
             yield Platform(catalog, ObjectStore.from_url(folder.as_uri()), queue, dsn)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -29,8 +29,7 @@ from rich.table import Table
 from benchmarks.orchestration import MeasuredPlatform, measured_platform
 from benchmarks.stub_definitions import TEMPLATE
 from captionacc_dagster.demo.sample import SampleCaption, make_sample
-from captionacc_dagster.resources.catalog import VideoRow
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
+from captionacc_dagster.resources.catalog import Catalog, VideoRow
 from captionacc_dagster.resources.opening import open_catalog, open_object_store
 from captionacc_dagster.runs.tags import QUEUE_PRIORITY, TENANT, TIER, VIDEO
 from modal_gpu.contracts import CropInferRequest, ExtractRequest, to_wire
@@ -74,9 +73,7 @@ def make_template(folder: Path, crops: bool) -> None:
     (folder / "results.json").write_text(json.dumps(results))
 
 
-def upload(
-    catalog: PostgresCatalog, store: ObjectStore, clip: bytes, videos: int, approve: bool
-) -> list[str]:
+def upload(catalog: Catalog, store: ObjectStore, clip: bytes, videos: int, approve: bool) -> list[str]:
     """Create rows and objects as uploads do, tenants in turn, and return the videos' ids."""
     confidence = 0.05 if approve else None
     ids = []
@@ -96,14 +93,14 @@ def _tenant(name: str) -> str:
 
 
 def wait(
-    platform: MeasuredPlatform, catalog: PostgresCatalog, ids: Sequence[str], stages: str, hours: float
+    platform: MeasuredPlatform, catalog: Catalog, ids: Sequence[str], stages: str, hours: float
 ) -> float:
     """Return the wall seconds until every row is finished. Raises for a row that failed."""
     started, reported = time.monotonic(), 0.0
     while True:
         rows = catalog.list_videos(len(ids))
         failed = [
-            row for row in rows if "error" in (row.layout_status, row.boundaries_status, row.text_status)
+            row for row in rows if "error" in (row.layout.status, row.boundaries.status, row.text.status)
         ]
         if failed:
             raise RuntimeError(f"{len(failed)} videos ended in an error, such as {failed[0]}")
@@ -121,7 +118,7 @@ def wait(
 
 
 def _is_through(row: VideoRow, stages: str) -> bool:
-    return row.layout_status != "wait" if stages == "layout" else row.text_status == "annotate"
+    return row.layout.status != "wait" if stages == "layout" else row.text.status == "annotate"
 
 
 @dataclass(frozen=True)
@@ -247,7 +244,7 @@ def measure(platform: MeasuredPlatform, videos: int, stages: str, clip: bytes, h
         "runs": len(runs),
         "jobs": Counter(run.job for run in runs),
         "most_runs_of_a_video_and_job": max(by_video.values()),
-        "most_attempts": max(row.layout_attempts for row in rows),
+        "most_attempts": max(row.layout.attempts for row in rows),
         "load": os.getloadavg()[1],
         "places": {tier: statistics.mean(places) for tier, places in by_tier.items()},
         "inversions": inversions(runs, platform.settings.tenant_run_limit),

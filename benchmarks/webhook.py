@@ -141,7 +141,7 @@ def measure(platform, environment: dict[str, str], address: str, videos: int) ->
 def _wait_until_failed(settings, video_id: str, seconds: float = 60) -> None:
     """Wait until the run has found that the object is not a video, and the row says so."""
     deadline = time.monotonic() + seconds
-    while (row := open_catalog(settings).get_video(video_id)).layout_status == "wait":
+    while (row := open_catalog(settings).get_video(video_id)).layout.status == "wait":
         if time.monotonic() > deadline:
             raise TimeoutError(f"the run of video {video_id} ended, and its row does not say how")
         time.sleep(0.5)

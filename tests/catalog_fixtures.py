@@ -14,7 +14,7 @@ from captionacc_dagster.constants import LOCAL_TENANT_ID, LOCAL_TENANT_NAME
 from captionacc_dagster.resources.catalog import TenantRow
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.catalog.migrations import migrate
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
+from tests.full_catalog import FullCatalog, connected
 
 MIGRATED = "migrated"
 # Emptying takes a few milliseconds, making a database up to a second on a busy disk.
@@ -70,14 +70,14 @@ def postgres_dsn(postgres_server: EmbeddedPostgres) -> str:
 
 
 @pytest.fixture
-def catalog(postgres_dsn: str) -> Iterator[PostgresCatalog]:
+def catalog(postgres_dsn: str) -> Iterator[FullCatalog]:
     """A catalogue without tenants and videos."""
-    catalog = PostgresCatalog(postgres_dsn, max_connections=16)
+    catalog = connected(postgres_dsn, max_connections=16)
     yield catalog
     catalog.close()
 
 
 @pytest.fixture
-def tenant(catalog: PostgresCatalog) -> TenantRow:
+def tenant(catalog: FullCatalog) -> TenantRow:
     """The embedded platform's tenant, whose layouts a person approves."""
     return catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME)

@@ -21,7 +21,6 @@ from captionacc_dagster.demo.sample import SampleCaption, make_sample
 from captionacc_dagster.resources.catalog import VideoRow
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.catalog.migrations import migrate
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from captionacc_dagster.resources.compute import CallReport, Compute, FanOut, local_compute
 from captionacc_dagster.runs.retries import Retries
 from modal_gpu.contracts import (
@@ -37,6 +36,7 @@ from modal_gpu.contracts import (
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
+from tests.full_catalog import FullCatalog, connected
 
 CAPTIONS = (
     SampleCaption(0.84, 2.6, "Every evening the harbour falls silent."),
@@ -124,7 +124,7 @@ class WatchedCompute:
 class Line:
     """Catalogue, bucket, compute and a Dagster instance of one test."""
 
-    catalog: PostgresCatalog
+    catalog: FullCatalog
     store: ObjectStore
     instance: dg.DagsterInstance
     compute: WatchedCompute = field(init=False)
@@ -245,7 +245,7 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
 
 
 @pytest.fixture
-def line(catalog: PostgresCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+def line(catalog: FullCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
     """A line without videos, whose tenant approves good layouts automatically. Retries do not wait."""
     monkeypatch.setattr(Retries, "delay", lambda *_: 0.0)
     catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME, auto_approve_layout_confidence=CONFIDENCE)
@@ -307,7 +307,7 @@ def snapshots(
     migrate(dsn)
     folder = tmp_path_factory.mktemp("snapshots")
     bucket, taken = folder / "bucket", {}
-    with closing(PostgresCatalog(dsn)) as catalog, dg.DagsterInstance.ephemeral() as instance:
+    with closing(connected(dsn)) as catalog, dg.DagsterInstance.ephemeral() as instance:
         catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME, auto_approve_layout_confidence=CONFIDENCE)
         line = Line(catalog, ObjectStore.from_url(bucket.as_uri()), instance)
         video_id = line.upload(clip.path).video_id

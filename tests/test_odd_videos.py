@@ -155,9 +155,9 @@ def test_a_broken_file_gives_an_error_in_its_row(data_dir: Path, line: Line, tel
     result = line.run("layout", video_id)
     assert not result.success
     row = line.row(video_id)
-    assert (row.layout_status, row.layout_run_id) == ("error", None)
+    assert (row.layout.status, row.layout.run_id) == ("error", None)
     assert message in row.error and "\n" not in row.error
-    assert row.layout_error_details["error_type"] == kind.__name__
+    assert row.layout.error_details["error_type"] == kind.__name__
     assert failure(result) == f"video {video_id}: {row.error}"
     assert line.stored(video_id) == {}
     tell(name, f"error: {row.error}")

@@ -36,7 +36,7 @@ ASSETS = (SOURCE, *MADE_BY["layout"], APPROVAL, *MADE_BY["boundaries"], *MADE_BY
 
 def is_known(video: VideoRow) -> bool:
     """Whether Dagster has to know the video: a run has begun it, and nobody deleted it."""
-    return video.deleted_at is None and video.layout_tries > 0
+    return video.deleted_at is None and video.layout.tries > 0
 
 
 def made_of(video: VideoRow, now: datetime) -> set[str]:
@@ -46,13 +46,13 @@ def made_of(video: VideoRow, now: datetime) -> set[str]:
     """
     if not is_known(video):
         return set()
-    made = {SOURCE} if _before(video.layout_started_at, now - SETTLED) else set()
+    made = {SOURCE} if _before(video.layout.started_at, now - SETTLED) else set()
     for stage, assets in MADE_BY.items():
         state = video.stage(stage)
         is_made = state.status in ("annotate", "done") and state.run_id is None
         if is_made and _before(state.finished_at, now - SETTLED):
             made.update(assets)
-    if video.boundaries_tries > 0 and video.crop_region and _before(video.layout_approved_at, now - SETTLED):
+    if video.boundaries.tries > 0 and video.crop_region and _before(video.layout_approved_at, now - SETTLED):
         made.add(APPROVAL)
     return made
 

@@ -77,7 +77,7 @@ def unchanged(context: dg.AssetExecutionContext, catalog: Catalog) -> list[dg.Ma
 
 def _nothing_to_do(context: dg.AssetExecutionContext, catalog: Catalog) -> str | None:
     run, video = context.run, catalog.get_video(context.partition_key)
-    began = video.boundaries_last_run_id in {run.run_id, run.parent_run_id, run.root_run_id} - {None}
+    began = video.boundaries.last_run_id in {run.run_id, run.parent_run_id, run.root_run_id} - {None}
     if began or video.deleted_at is not None or any(video.stage(stage).run_id for stage in STAGES):
         return None
     if backfill_id := run.tags.get(BACKFILL_TAG):

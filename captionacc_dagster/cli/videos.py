@@ -176,12 +176,12 @@ def report(row: VideoRow) -> None:
         console.print(f"[red]✗[/] {name} was deleted", highlight=False)
     elif state == "approval":
         console.print(
-            f"[yellow]?[/] {name}: its layout needs your approval ({escape(row.layout_note)}): "
+            f"[yellow]?[/] {name}: its layout needs your approval ({escape(row.layout.note)}): "
             f"`captionacc layout show {row.video_id[:8]}`, then `… approve` or `… set`",
             highlight=False,
         )
     else:
-        found = row.text_note or f"{row.text_caption_count} captions"
+        found = row.text.note or f"{row.text_caption_count} captions"
         console.print(
             f"[green]✓[/] {name}: {found}; `captionacc captions {row.video_id[:8]}` shows them",
             highlight=False,
@@ -207,8 +207,8 @@ def _remark(row: VideoRow) -> str:
         if row.stage(stage).status == "error" and details:
             return f"{stage}: {details.get('message', 'failed')}"
     if state_of(row) == "approval":
-        return f"needs approval: {row.layout_note}"
-    return "; ".join(filter(None, (row.text_note, row.damage)))
+        return f"needs approval: {row.layout.note}"
+    return "; ".join(filter(None, (row.text.note, row.damage)))
 
 
 def _details(row: VideoRow) -> None:
@@ -235,6 +235,6 @@ def _details(row: VideoRow) -> None:
         table.add_row("approved", escape(f"by {row.layout_approved_by}, version {row.crop_region_version}"))
     if _count(row):
         table.add_row("captions", _count(row))
-    for note in filter(None, (row.layout_note, row.boundaries_note, row.text_note, row.damage)):
+    for note in filter(None, (row.layout.note, row.boundaries.note, row.text.note, row.damage)):
         table.add_row("note", escape(note))
     console.print(table, highlight=False)

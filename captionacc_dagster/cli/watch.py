@@ -28,9 +28,9 @@ def state_of(video: VideoRow) -> str:
         return "deleted"
     if any(video.stage(stage).status == "error" for stage in STAGES):
         return "error"
-    if video.text_status in ("annotate", "done") and not video.text_run_id:
+    if video.text.status in ("annotate", "done") and not video.text.run_id:
         return "ready"
-    if video.layout_status == "annotate" and not video.layout_run_id:
+    if video.layout.status == "annotate" and not video.layout.run_id:
         return "approval"
     return "working"
 

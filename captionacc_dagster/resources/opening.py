@@ -12,8 +12,8 @@ from captionacc_dagster.platform.homes import make_private
 from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.catalog.migrations import migrate
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
-from captionacc_dagster.resources.catalog.supabase import SupabaseCatalog
+from captionacc_dagster.resources.catalog.postgres import PostgresTransport
+from captionacc_dagster.resources.catalog.supabase import SupabaseTransport
 from captionacc_dagster.settings import Settings, SettingsError, get_settings
 from modal_gpu.storage import ObjectStore, StorageSettings
 
@@ -80,11 +80,11 @@ def open_catalog(settings: Settings | None = None) -> Catalog:
 
 
 @lru_cache(maxsize=4)
-def _postgres_catalog(dsn: str, schema: str) -> PostgresCatalog:
+def _postgres_catalog(dsn: str, schema: str) -> Catalog:
     # One connection pool a process: a code server opens the catalogue at each sensor tick.
-    return PostgresCatalog(dsn, schema=schema)
+    return Catalog(PostgresTransport(dsn, schema=schema))
 
 
 @lru_cache(maxsize=4)
-def _supabase_catalog(url: str, key: SecretStr, schema: str) -> SupabaseCatalog:
-    return SupabaseCatalog(url, key.get_secret_value(), schema=schema)
+def _supabase_catalog(url: str, key: SecretStr, schema: str) -> Catalog:
+    return Catalog(SupabaseTransport(url, key.get_secret_value(), schema=schema))

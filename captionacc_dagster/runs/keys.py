@@ -94,7 +94,7 @@ def parse(text: str) -> RunKey | None:
 
 def layout_run_key(video: VideoRow) -> str:
     """Return the key of the video's present attempt at its layout."""
-    return str(LayoutKey(video.video_id, video.layout_attempts))
+    return str(LayoutKey(video.video_id, video.layout.attempts))
 
 
 def captions_run_key(approval: LayoutApproval) -> str:
@@ -104,7 +104,7 @@ def captions_run_key(approval: LayoutApproval) -> str:
 
 def text_run_key(video: VideoRow) -> str:
     """Return the key of the video's present attempt at its captions' text."""
-    return str(TextKey(video.video_id, video.crop_region_version, video.text_attempts))
+    return str(TextKey(video.video_id, video.crop_region_version, video.text.attempts))
 
 
 def requests_run_key(requests: Sequence[CaptionOcrRequest]) -> str:

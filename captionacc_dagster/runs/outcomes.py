@@ -63,7 +63,7 @@ def settle_run(catalog: Catalog, run: dg.DagsterRun, message: str, error_type: s
             log(f"{stage} of video {video_id} had ended already: {error}")
     _settle_requests(catalog, video_id, run, message, log)
     backfill_id = run.tags.get(BACKFILL_TAG)
-    if backfill_id and video.boundaries_last_run_id not in _same_work(run):
+    if backfill_id and video.boundaries.last_run_id not in _same_work(run):
         # It never began, so that the row does not tell.
         catalog.end_backfill_video(backfill_id, video_id, message)
     return ended

@@ -62,7 +62,7 @@ def caption_ocr_requests(
 def _claimed_works(catalog: Catalog, handed: Handed) -> tuple[list[tuple[str, Work]], int, Refused | None]:
     """Runs to ask for by their keys, how many videos with requests are being read, and what is refused."""
     waiting = catalog.pending_text(BATCH, **claim_limits())
-    handed.take(Claim("text", row.video_id, row.text_attempts, text_run_key(row)) for row in waiting)
+    handed.take(Claim("text", row.video_id, row.text.attempts, text_run_key(row)) for row in waiting)
     asked = catalog.claim_caption_ocr_requests(
         BATCH, **claim_limits() | {"restart_after_seconds": REQUEST_SECONDS, "max_unstarted": REQUEST_CLAIMS}
     )
@@ -81,7 +81,7 @@ def _claimed_works(catalog: Catalog, handed: Handed) -> tuple[list[tuple[str, Wo
     # Whoever reads a video's text takes its requests along, one that is due as well.
     for requests, video in rows:
         run_key = requests_run_key(requests)
-        if video.text_run_id is not None:
+        if video.text.run_id is not None:
             busy += 1
             handed.drop(run_key)
         elif video.video_id in due:
@@ -120,6 +120,6 @@ def _text_work(video: VideoRow) -> Work:
         event="text",
         trigger="caption_ocr_requests",
         size_bytes=video.size_bytes,
-        waiting_since=video.boundaries_finished_at or video.updated_at,
+        waiting_since=video.boundaries.finished_at or video.updated_at,
         age_boosting=not video.disable_age_boosting,
     )

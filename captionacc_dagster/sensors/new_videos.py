@@ -78,7 +78,7 @@ def _look(
 
 def layout_claim(video: VideoRow) -> Claim:
     """What ``claim_new_videos`` handed out."""
-    return Claim("layout", video.video_id, video.layout_attempts, layout_run_key(video))
+    return Claim("layout", video.video_id, video.layout.attempts, layout_run_key(video))
 
 
 def layout_run_requests(ready: Sequence[VideoRow], tags: RunTags, trigger: str) -> list[dg.RunRequest]:
@@ -97,7 +97,7 @@ def _layout_work(video: VideoRow, trigger: str) -> Work:
         job=layout_job.name,
         tenant_id=video.tenant_id,
         video_id=video.video_id,
-        event="upload" if video.layout_attempts <= 1 else "retry",
+        event="upload" if video.layout.attempts <= 1 else "retry",
         trigger=trigger,
         size_bytes=video.size_bytes,
         waiting_since=video.uploaded_at or video.created_at,

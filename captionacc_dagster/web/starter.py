@@ -116,7 +116,7 @@ class RunStarter:
             if video is None:
                 # For an unknown id, get_video raises.
                 row = self.catalog.get_video(video_id)
-                return self._as_it_is(row, layout_run_key(row), row.layout_status, row.layout_run_id)
+                return self._as_it_is(row, layout_run_key(row), row.layout.status, row.layout.run_id)
             claim = layout_claim(video)
             with self._returned_on_error(claim):
                 try:
@@ -127,7 +127,7 @@ class RunStarter:
                     return Started("waiting")
                 with self._run_tags() as tags:
                     (request,) = layout_run_requests([video], tags, self.trigger)
-                is_first = video.layout_unstarted_requests <= 1
+                is_first = video.layout.unstarted_requests <= 1
                 return self._start(claim, request, layout_job.name, new_videos.name, event, is_first)
 
     def start_captions(self, video_id: str) -> Started:
@@ -139,7 +139,7 @@ class RunStarter:
                 if row.crop_region is None:
                     return Started("nothing to do")
                 run_key = captions_run_key(LayoutApproval.of(row))
-                return self._as_it_is(row, run_key, row.boundaries_status, row.boundaries_run_id)
+                return self._as_it_is(row, run_key, row.boundaries.status, row.boundaries.run_id)
             claim = captions_claim(approval)
             with self._returned_on_error(claim):
                 with self._run_tags() as tags:

@@ -42,7 +42,7 @@ def test_an_error_that_passes_is_tried_again(line: Line, laid_out: VideoRow, fun
     assert result.success
     assert line.compute.names.count(function) == 3
     row = line.row(laid_out.video_id)
-    assert (row.error, row.text_status, row.text_caption_count) == (None, "annotate", 3)
+    assert (row.error, row.text.status, row.text_caption_count) == (None, "annotate", 3)
     versions = line.catalog.list_cropped_frames_versions(laid_out.video_id)
     expected = {"active": 1, "failed": 2} if function == "crop_and_infer" else {"active": 1}
     found = [version.status for version in versions]
@@ -56,11 +56,11 @@ def test_an_error_that_does_not_pass_ends_in_the_row_after_three_attempts(line: 
     assert not result.success
     assert line.compute.names == ["extract"] * 3
     row = line.row(video_id)
-    assert (row.layout_status, row.layout_run_id) == ("error", None)
-    assert row.layout_error_details["message"] == PASSING
-    assert row.layout_error_details["run_id"] == result.run_id
-    assert row.layout_error_details["error_type"] == "StorageError"
-    assert (row.layout_attempts, row.layout_tries) == (0, 3)
+    assert (row.layout.status, row.layout.run_id) == ("error", None)
+    assert row.layout.error_details["message"] == PASSING
+    assert row.layout.error_details["run_id"] == result.run_id
+    assert row.layout.error_details["error_type"] == "StorageError"
+    assert (row.layout.attempts, row.layout.tries) == (0, 3)
 
 
 def test_a_full_disk_is_one_sentence_and_not_tried_again(line: Line, clip: Clip):
@@ -70,7 +70,7 @@ def test_a_full_disk_is_one_sentence_and_not_tried_again(line: Line, clip: Clip)
     sentence = "the disk is full: /tmp/frames: make room, then try again"
     assert failure(result) == f"video {video_id}: {sentence}"
     assert line.compute.names == ["extract"]
-    assert line.row(video_id).layout_error_details["message"] == sentence
+    assert line.row(video_id).layout.error_details["message"] == sentence
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def test_a_cancelled_crop_run_ends_in_the_row(line: Line, laid_out: VideoRow, in
     with contextlib.suppress(DagsterExecutionInterruptedError, KeyboardInterrupt):
         assert not line.run("captions", laid_out.video_id).success
     row = line.row(laid_out.video_id)
-    assert (row.boundaries_status, row.boundaries_run_id) == ("error", None)
-    assert row.boundaries_error_details["error_type"] == "Cancelled"
-    assert "cancelled" in row.boundaries_error_details["message"]
+    assert (row.boundaries.status, row.boundaries.run_id) == ("error", None)
+    assert row.boundaries.error_details["error_type"] == "Cancelled"
+    assert "cancelled" in row.boundaries.error_details["message"]
     assert line.compute.names == ["crop_and_infer"]
     no_version_is_shown(line, laid_out.video_id)
 
@@ -157,7 +157,7 @@ def test_a_layout_run_that_is_cancelled_while_it_publishes_gives_its_lock_back(
     assert [(lock.video_id, lock.database_name) for lock in held] == [(video_id, "layout")]
     assert line.catalog.list_locks(include_expired=True) == []
     row = line.row(video_id)
-    assert (row.layout_status, row.layout_error_details["error_type"]) == ("error", "Cancelled")
+    assert (row.layout.status, row.layout.error_details["error_type"]) == ("error", "Cancelled")
     assert "layout.db.gz" not in line.stored(video_id)
     assert line.catalog.database_version(video_id, "layout") == 0
 
@@ -203,9 +203,9 @@ def test_a_fault_of_the_code_ends_in_the_row_too(line: Line, laid_out: VideoRow)
     result = line.run("captions", laid_out.video_id)
     assert not result.success
     row = line.row(laid_out.video_id)
-    assert row.text_error_details["message"] == "Unexpected ZeroDivisionError: division by zero"
+    assert row.text.error_details["message"] == "Unexpected ZeroDivisionError: division by zero"
     # What came before stands: its captions can be reviewed.
-    assert (row.boundaries_status, row.caption_count) == ("annotate", 3)
+    assert (row.boundaries.status, row.caption_count) == ("annotate", 3)
 
 
 def steal(dsn: str, database_name: str) -> None:
@@ -240,7 +240,7 @@ def test_a_layout_run_that_loses_its_lock_stops_before_it_writes(
     assert not result.success and "is locked by ann" in failure(result)
     assert "layout.db.gz" not in line.stored(video_id)
     assert line.catalog.database_version(video_id, "layout") == 0
-    assert line.row(video_id).layout_error_details["error_type"] == "LockHeldError"
+    assert line.row(video_id).layout.error_details["error_type"] == "LockHeldError"
 
 
 def test_a_lost_lease_writes_nothing(
@@ -264,7 +264,7 @@ def test_a_lost_lease_writes_nothing(
     assert line.stored(finished.video_id) == before
     row = line.row(finished.video_id)
     # Its further tries wait for whoever has the lock.
-    assert row.boundaries_error_details["error_type"] == "LockHeldError"
+    assert row.boundaries.error_details["error_type"] == "LockHeldError"
     (lock,) = line.catalog.list_locks()
     assert lock.owner == "ann"
 
@@ -331,7 +331,7 @@ def test_a_run_that_another_displaced_publishes_nothing(line: Line, laid_out: Vi
     assert not result.success
     no_version_is_shown(line, laid_out.video_id)
     row = line.row(laid_out.video_id)
-    assert (row.boundaries_status, row.crop_region_version) == ("wait", 2)
+    assert (row.boundaries.status, row.crop_region_version) == ("wait", 2)
     (approval,) = line.catalog.pending_layout_approvals()
     assert approval.crop_region_version == 2
 

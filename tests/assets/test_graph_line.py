@@ -37,10 +37,10 @@ def test_a_video_becomes_subtitles(line_on: Line, clip: Clip, tmp_path: Path):
         "boxes_match_ocr": True,
     }
     row = line.row(video_id)
-    assert (row.layout_status, row.layout_approved_by, row.crop_region_version) == ("done", "auto", 1)
+    assert (row.layout.status, row.layout_approved_by, row.crop_region_version) == ("done", "auto", 1)
     assert (row.width, row.height, row.frame_count, row.duration_seconds) == (640, 360, FRAME_COUNT, 8.0)
-    assert (row.layout_run_id, row.layout_last_run_id) == (None, layout.run_id)
-    assert row.boundaries_status == row.text_status == "wait"
+    assert (row.layout.run_id, row.layout.last_run_id) == (None, layout.run_id)
+    assert row.boundaries.status == row.text.status == "wait"
     expected = {"layout.db.gz", "raw-ocr.db.gz"}
     for index in full_frame_indices(FRAME_COUNT):
         expected |= {f"full_frames/frame_{index:06d}.jpg", f"full_frames_thumbnails/frame_{index:06d}.jpg"}
@@ -63,9 +63,9 @@ def test_a_video_becomes_subtitles(line_on: Line, clip: Clip, tmp_path: Path):
         "subtitles_match_captions": True,
     }
     row = line.row(video_id)
-    assert (row.boundaries_status, row.text_status) == ("annotate", "annotate")
+    assert (row.boundaries.status, row.text.status) == ("annotate", "annotate")
     assert (row.caption_count, row.text_caption_count) == (3, 3)
-    assert (row.boundaries_run_id, row.text_run_id, row.error) == (None, None, None)
+    assert (row.boundaries.run_id, row.text.run_id, row.error) == (None, None, None)
     expected |= {
         "captions.db.gz",
         "captions.srt",
@@ -139,7 +139,7 @@ def test_without_a_policy_the_layout_waits_for_a_person(line: Line, laid_out, cl
     video_id = line.upload(clip.path).video_id
     assert line.run("layout", video_id).success
     row = line.row(video_id)
-    assert (row.layout_status, row.crop_region, row.boundaries_status) == ("annotate", None, "wait")
+    assert (row.layout.status, row.crop_region, row.boundaries.status) == ("annotate", None, "wait")
 
     early = line.run("captions", video_id)
     assert not early.success
@@ -155,15 +155,15 @@ def test_a_video_without_captions_gives_an_empty_result_that_says_so(line: Line,
     video_id = line.upload(plain_clip.path).video_id
     assert line.run("layout", video_id).success
     row = line.row(video_id)
-    assert (row.layout_status, row.layout_found, row.crop_region) == ("annotate", False, None)
-    assert row.layout_note
+    assert (row.layout.status, row.layout_found, row.crop_region) == ("annotate", False, None)
+    assert row.layout.note
 
     line.catalog.approve_layout(video_id, "ann", CropRegion(0.05, 0.75, 0.95, 0.98))
     result = line.run("captions", video_id)
     assert result.success and all(checks(result).values())
     row = line.row(video_id)
-    assert (row.text_status, row.text_caption_count) == ("annotate", 0)
-    assert row.text_note == "no captions found"
+    assert (row.text.status, row.text_caption_count) == ("annotate", 0)
+    assert row.text.note == "no captions found"
     keys = line.keys(video_id)
     assert line.store.get(keys.srt) == b""
     assert line.store.get(keys.vtt).decode().strip() == "WEBVTT"

@@ -46,10 +46,10 @@ def test_the_layout_alone_needs_no_compute_and_keeps_labels(no_compute: Line, fi
     changed = ["layout.db.gz"]
     assert without_keys(line.stored(finished.video_id), changed) == without_keys(before, changed)
     row = line.row(finished.video_id)
-    assert row.layout_status == "done"
+    assert row.layout.status == "done"
     assert (row.duration_seconds, row.frame_count) == (finished.duration_seconds, finished.frame_count)
     assert (row.crop_region, row.crop_region_version) == (finished.crop_region, 1)
-    assert row.boundaries_status == "annotate"
+    assert row.boundaries.status == "annotate"
     assert line.catalog.database_version(finished.video_id, "layout") == 2
 
 
@@ -58,7 +58,7 @@ def test_the_layout_alone_of_a_video_that_was_never_read_says_what_to_do(no_comp
     result = no_compute.run("layout", video_id, "layout_db")
     assert not result.success
     assert "was never read: materialize raw_ocr_db as well" in failure(result)
-    assert no_compute.row(video_id).layout_error_details["error_type"] == "WrongStateError"
+    assert no_compute.row(video_id).layout.error_details["error_type"] == "WrongStateError"
 
 
 @pytest.mark.parametrize("asset", ["full_frames", "raw_ocr_db"])
@@ -76,8 +76,8 @@ def test_one_output_of_the_layout_run_touches_no_other(line: Line, finished: Vid
         k: v for k, v in before.items() if not k.startswith(folder)
     }
     row = line.row(finished.video_id)
-    assert (row.layout_status, row.layout_run_id) == ("done", None)
-    assert row.text_status == finished.text_status
+    assert (row.layout.status, row.layout.run_id) == ("done", None)
+    assert row.text.status == finished.text.status
     assert line.catalog.database_version(finished.video_id, "layout") == 1, "layout.db was not written"
 
 
@@ -105,7 +105,7 @@ def test_extents_alone_are_inferred_again_on_the_current_version(line: Line, fin
     assert run.run_id == result.run_id
     assert [v.version for v in line.catalog.list_cropped_frames_versions(finished.video_id)] == [1]
     row = line.row(finished.video_id)
-    assert (row.boundaries_status, row.boundaries_run_id) == ("annotate", None)
+    assert (row.boundaries.status, row.boundaries.run_id) == ("annotate", None)
 
 
 def test_extents_alone_before_any_crop_say_what_to_do(line: Line, laid_out: VideoRow):
@@ -155,7 +155,7 @@ def test_the_captions_alone_need_no_compute(no_compute: Line, finished: VideoRow
     assert checks(result) == {"captions_do_not_overlap": True}
     assert read_captions(line.store.get(line.keys(finished.video_id).captions_db)) == before
     row = line.row(finished.video_id)
-    assert (row.boundaries_status, row.boundaries_run_id, row.text_status) == ("annotate", None, "wait")
+    assert (row.boundaries.status, row.boundaries.run_id, row.text.status) == ("annotate", None, "wait")
 
 
 def test_text_and_subtitles_alone_read_what_waits(line: Line, finished: VideoRow):
@@ -173,13 +173,13 @@ def test_text_and_subtitles_alone_read_what_waits(line: Line, finished: VideoRow
     again = read_captions(line.store.get(keys.captions_db))
     assert [c.ocr_text for c in again] == [c.ocr_text for c in captions]
     row = line.row(finished.video_id)
-    assert (row.text_status, row.text_run_id, row.text_caption_count) == ("annotate", None, 3)
+    assert (row.text.status, row.text.run_id, row.text_caption_count) == ("annotate", None, 3)
 
 
 def test_the_text_alone_ends_its_stage(line: Line, finished: VideoRow):
     assert line.run("captions", finished.video_id, "caption_ocr").success
     row = line.row(finished.video_id)
-    assert (row.text_status, row.text_run_id) == ("annotate", None)
+    assert (row.text.status, row.text.run_id) == ("annotate", None)
 
 
 def test_subtitles_alone_take_a_persons_text(no_compute: Line, finished: VideoRow):
@@ -191,7 +191,7 @@ def test_subtitles_alone_take_a_persons_text(no_compute: Line, finished: VideoRo
     result = line.run("captions", finished.video_id, "subtitles")
     assert result.success and checks(result) == {"subtitles_match_captions": True}
     assert "Evening falls." in line.store.get(keys.srt).decode()
-    assert line.row(finished.video_id).text_run_id is None
+    assert line.row(finished.video_id).text.run_id is None
 
 
 def test_another_crop_region_makes_a_new_version_and_archives_the_old(line: Line, finished: VideoRow):
@@ -210,7 +210,7 @@ def test_another_crop_region_makes_a_new_version_and_archives_the_old(line: Line
     assert (second.version, second.status, second.crop_region) == (2, "active", taller)
     row = line.row(finished.video_id)
     assert (row.current_cropped_frames_version, row.crop_region_version) == (2, 2)
-    assert (row.boundaries_status, row.text_status, row.text_caption_count) == ("annotate", "annotate", 3)
+    assert (row.boundaries.status, row.text.status, row.text_caption_count) == ("annotate", "annotate", 3)
     after = line.stored(finished.video_id)
     old = [key for key in before if key.startswith(("cropped_frames_v1/", "caption_frame_extents_v1"))]
     assert old and all(after[key] == before[key] for key in old)
@@ -221,5 +221,5 @@ def test_chunks_alone_are_a_new_version_and_leave_no_stage_open(line: Line, fini
     result = line.run("captions", finished.video_id, "cropped_chunks", "caption_frame_extents_db")
     assert result.success, failure(result)
     row = line.row(finished.video_id)
-    assert (row.current_cropped_frames_version, row.boundaries_run_id) == (2, None)
-    assert (row.boundaries_status, row.text_status) == ("annotate", "annotate")
+    assert (row.current_cropped_frames_version, row.boundaries.run_id) == (2, None)
+    assert (row.boundaries.status, row.text.status) == ("annotate", "annotate")

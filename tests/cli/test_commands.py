@@ -114,7 +114,7 @@ class TestRetry:
         line.catalog.fail_stage(video_id, "layout", "run-1", "no space left")
         result = captionacc("retry", video_id)
         assert result.code == 0 and "will retry layout" in result.text
-        assert line.row(video_id).layout_status == "wait"
+        assert line.row(video_id).layout.status == "wait"
 
     def test_a_video_without_a_failed_stage_is_left_alone(self, captionacc, finished: VideoRow):
         result = captionacc("retry", finished.video_id)
@@ -159,7 +159,7 @@ class TestLayout:
         assert result.code == 0
         row = line.row(finished.video_id)
         assert (row.crop_region, row.crop_region_version) == (CropRegion(0.1, 0.7, 0.9, 1.0), 2)
-        assert (row.boundaries_status, row.text_status) == ("wait", "wait")
+        assert (row.boundaries.status, row.text.status) == ("wait", "wait")
 
     @pytest.mark.parametrize(
         ("left", "top", "right", "bottom", "error"),

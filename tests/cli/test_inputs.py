@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from captionacc_dagster.cli.app import printable
-from captionacc_dagster.resources.catalog import CatalogError, CatalogUnavailableError, VideoRow
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
+from captionacc_dagster.resources.catalog import Catalog, CatalogError, CatalogUnavailableError, VideoRow
 from modal_gpu.storage import ObjectStore
 from tests.cli.conftest import Captionacc
 from tests.line_fixtures import Clip, Line
@@ -164,7 +163,7 @@ class TestIngest:
             assert stored(line) != []
             raise error
 
-        monkeypatch.setattr(PostgresCatalog, "register_video", refuse)
+        monkeypatch.setattr(Catalog, "register_video", refuse)
         files = [make_file("a.mp4"), make_file("b.mp4")]
         if isinstance(error, RuntimeError):
             with pytest.raises(RuntimeError):
@@ -178,13 +177,13 @@ class TestIngest:
         assert stored(line) == [] and line.catalog.list_videos() == []
 
     def test_a_registration_with_a_lost_answer_counts(self, captionacc, line: Line, make_file, monkeypatch):
-        register = PostgresCatalog.register_video
+        register = Catalog.register_video
 
         def lose(*arguments, **options):
             register(*arguments, **options)
             raise CatalogUnavailableError("the connection was lost")
 
-        monkeypatch.setattr(PostgresCatalog, "register_video", lose)
+        monkeypatch.setattr(Catalog, "register_video", lose)
         result = captionacc("ingest", "--no-wait", make_file("a.mp4"), make_file("b.mp4"))
         assert result.code == 0 and result.notes == ""
         assert sorted(stored(line)) == sorted(row.storage_key for row in line.catalog.list_videos())
@@ -308,7 +307,7 @@ class TestNames:
     ):
         """``finished`` is the newest, so that each command has something to do."""
         older = line.upload(make_file("harbour.mp4"))
-        with line.catalog._connection() as connection:
+        with line.catalog.transport.connection() as connection:
             connection.execute(
                 "update captionacc.videos set created_at = created_at - interval '1 day' where id = %s",
                 [older.video_id],

@@ -173,7 +173,7 @@ def test_beyond_the_videos_limit_nothing_is_called_and_the_refusal_is_recorded(
     assert rejection.rejection_type == "cost_exceeded" and rejection.video_id == laid_out.video_id
     assert failure(result) == f"video {laid_out.video_id}: {rejection.message}"
     assert "captionacc cost limit --tenant" in rejection.message
-    details = modal_line.line.row(laid_out.video_id).boundaries_error_details
+    details = modal_line.line.row(laid_out.video_id).boundaries.error_details
     assert (details["error_type"], details["message"]) == ("CostLimitError", rejection.message)
     assert modal_line.versions(laid_out.video_id) == [], "no version is left half-made"
     assert COST_TAG not in tags(modal_line.line, result)
@@ -208,7 +208,7 @@ def test_a_second_function_is_refused_when_the_first_used_the_limit_up(
     result = modal_line.run("captions", laid_out.video_id)
     assert failure(result).startswith(f"video {laid_out.video_id}: {CAPTION_OCR} of video")
     assert modal_line.functions() == [CROP_AND_INFER]
-    assert modal_line.line.row(laid_out.video_id).text_error_details["error_type"] == "CostLimitError"
+    assert modal_line.line.row(laid_out.video_id).text.error_details["error_type"] == "CostLimitError"
 
 
 def test_a_call_that_failed_is_charged_as_well(modal_line: ModalLine, laid_out: VideoRow):

@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 
 from captionacc_dagster.definitions import code_location
-from captionacc_dagster.resources.catalog.function_catalog import FunctionCatalog
+from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.resources.compute import Compute, FannedOutCompute
 from captionacc_dagster.resources.compute.modal_backend import ModalBackend
 from captionacc_dagster.resources.compute.modal_client import ModalCallSettings
@@ -59,7 +59,7 @@ def _open_compute(self: ComputeResource, context: dg.InitResourceContext) -> Com
 if injection.FOLDER in os.environ:
     injection.install()
     ComputeResource.create_resource = _open_compute
-    FunctionCatalog.lease.__defaults__ = (LEASE_SECONDS,)
+    Catalog.lease.__defaults__ = (LEASE_SECONDS,)
     run_outcomes.GONE_AFTER = timedelta(seconds=GONE_AFTER_SECONDS)
     run_outcomes.RETRY_AFTER = timedelta(seconds=RETRY_AFTER_SECONDS)
     retries.DEFAULT = replace(retries.DEFAULT, first_seconds=FIRST_RETRY_SECONDS)

@@ -33,12 +33,12 @@ from captionacc_dagster.platform import services as platform_services
 from captionacc_dagster.resources.catalog import STAGES, VideoRow
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.catalog.migrations import migrate
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from captionacc_dagster.resources.opening import open_object_store
 from captionacc_dagster.settings import Settings, get_settings
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
 from tests.faults.injection import FOLDER, Fault, Plans
+from tests.full_catalog import FullCatalog, connected
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFINITIONS = "tests.faults.definitions"
@@ -72,7 +72,7 @@ class Platform:
 
     home: Path
     settings: Settings
-    catalog: PostgresCatalog
+    catalog: FullCatalog
     store: ObjectStore
     plans: Plans
     instance: dg.DagsterInstance
@@ -122,7 +122,7 @@ class Platform:
     def is_settled(self, video_id: str) -> bool:
         """Whether the video is finished, and Dagster has nothing more to do for it."""
         row = self.row(video_id)
-        if row.error is not None or row.text_status != "annotate":
+        if row.error is not None or row.text.status != "annotate":
             return False
         latest = {run.job_name: run for run in self.runs(video_id)}
         return all(run.status == dg.DagsterRunStatus.SUCCESS for run in latest.values())
@@ -287,7 +287,7 @@ def running_platform(
         url = postgres.ensure_running("dagster") if storage else ""
         own = storage.format(url=url.replace("postgresql:", "postgresql+psycopg2:", 1))
         (settings.dagster_home / "dagster.yaml").write_text(configure(_quick_yaml(settings)) + own)
-        catalog = PostgresCatalog(postgres.dsn())
+        catalog = connected(postgres.dsn())
         try:
             catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME, auto_approve_layout_confidence=0.0)
             with (

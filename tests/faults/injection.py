@@ -18,7 +18,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import wraps
@@ -131,11 +131,11 @@ def install() -> None:
         return
     from dagster import DagsterEventType, DagsterInstance
 
-    from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
+    from captionacc_dagster.resources.catalog.postgres import PostgresTransport
     from modal_gpu.storage import ObjectStore
 
     injection = Injection(Path(os.environ[FOLDER]))
-    put, call, handle = ObjectStore.put, PostgresCatalog._call, DagsterInstance.handle_new_event
+    put, call, handle = ObjectStore.put, PostgresTransport.call, DagsterInstance.handle_new_event
 
     @wraps(put)
     def watched_put(self: ObjectStore, key: str, *arguments: Any, **options: Any) -> None:
@@ -143,13 +143,15 @@ def install() -> None:
             put(self, key, *arguments, **options)
 
     @wraps(call)
-    def watched_call(self: PostgresCatalog, function: str, **arguments: Any) -> Any:
+    def watched_call(
+        self: PostgresTransport, function: str, arguments: Mapping[str, Any], *, repeatable: bool = False
+    ) -> Any:
         if function in _UNSEEN:
-            return call(self, function, **arguments)
+            return call(self, function, arguments, repeatable=repeatable)
         # Only runs begin stages; calls of the sensors in the code server do not count.
         begun = arguments["video_id"] if function == "begin_stage" else None
         with injection.step(function, begun):
-            return call(self, function, **arguments)
+            return call(self, function, arguments, repeatable=repeatable)
 
     @wraps(handle)
     def watched_event(self: DagsterInstance, event: Any, **options: Any) -> None:
@@ -166,7 +168,7 @@ def install() -> None:
         return handle(self, event, **options)
 
     ObjectStore.put = watched_put
-    PostgresCatalog._call = watched_call
+    PostgresTransport.call = watched_call
     DagsterInstance.handle_new_event = watched_event
 
 

@@ -218,8 +218,8 @@ def test_a_call_that_times_out_and_returns_late_changes_nothing(
     disturbed: Disturbed, outages: Outages, containers: Containers
 ):
     platform, video_id = outages.platform, disturbed.video_id
-    platform.until("the time-out", lambda: platform.row(video_id).boundaries_status == "error")
-    details = platform.row(video_id).boundaries_error_details
+    platform.until("the time-out", lambda: platform.row(video_id).boundaries.status == "error")
+    details = platform.row(video_id).boundaries.error_details
     assert details["error_type"] == "RemoteTimeoutError" and "captionacc retry" in details["message"]
     assert len(containers.calls(video_id, CROPS)) == 1, "as long again is not paid for by itself"
     since = time.time()
@@ -325,7 +325,7 @@ def test_a_run_that_is_terminated_is_cancelled_and_retried_by_a_person(
     graphql.terminate_run(run_id)
     platform.plans.let_go(video_id)
     platform.until("the row's word", lambda: platform.row(video_id).error)
-    details = platform.row(video_id).boundaries_error_details
+    details = platform.row(video_id).boundaries.error_details
     assert (details["error_type"], details["run_id"]) == ("Cancelled", run_id)
     platform.until("the run's end", lambda: outages.run_of(video_id).is_finished)
     assert outages.run_of(video_id).status == dg.DagsterRunStatus.CANCELED

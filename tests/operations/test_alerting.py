@@ -30,9 +30,9 @@ from captionacc_dagster.operations.alerting import (
 )
 from captionacc_dagster.operations.health import DagsterState, SensorState, observe_dagster
 from captionacc_dagster.resources.catalog import LockState, StageBacklog, StageFailures, TenantSpend
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from captionacc_dagster.sensors.alerts import alerts
 from captionacc_dagster.settings import Settings
+from tests.full_catalog import FullCatalog, connected
 from tests.operations.sensor_states import add_sensor_state
 
 NOW = 1_800_000_000.0
@@ -270,7 +270,7 @@ class TestSensor:
 
     @pytest.fixture
     def tick(
-        self, catalog: PostgresCatalog, instance: dg.DagsterInstance
+        self, catalog: FullCatalog, instance: dg.DagsterInstance
     ) -> Callable[[str | None], dg.SensorResult]:
         def evaluate(cursor: str | None = None) -> dg.SensorResult:
             now = datetime.now(UTC).timestamp()
@@ -287,7 +287,7 @@ class TestSensor:
         return evaluate
 
     def test_the_sensors_that_it_watches_are_those_of_the_definitions(
-        self, settings, catalog: PostgresCatalog, instance: dg.DagsterInstance, monkeypatch
+        self, settings, catalog: FullCatalog, instance: dg.DagsterInstance, monkeypatch
     ):
         settings(None)
         watched = []
@@ -304,7 +304,7 @@ class TestSensor:
         assert {"new_videos", "run_outcomes", "alerts"} <= set(watched)
 
     @pytest.fixture
-    def fail(self, catalog: PostgresCatalog, tenant) -> Callable[[int], None]:
+    def fail(self, catalog: FullCatalog, tenant) -> Callable[[int], None]:
         def fail(number: int) -> None:
             for _ in range(number):
                 video_id = str(uuid.uuid4())
@@ -356,7 +356,7 @@ class TestSensor:
 
     def test_a_catalogue_that_is_gone_is_told(self, settings, tick, webhook, monkeypatch, catalog):
         settings(webhook)
-        gone = PostgresCatalog("postgresql://nobody:s3cretword@127.0.0.1:1/none", connect_timeout_seconds=1)
+        gone = connected("postgresql://nobody:s3cretword@127.0.0.1:1/none", connect_timeout_seconds=1)
         monkeypatch.setattr(catalog, "stage_failures", gone.stage_failures)
         tick()
         ((message,),) = [list(message.values()) for message in webhook.messages]

@@ -20,7 +20,7 @@ from captionacc_dagster.cli import metrics as metrics_command
 from captionacc_dagster.operations.health import UNFINISHED, observe_dagster
 from captionacc_dagster.operations.metrics import PlatformCollector, create_app, health
 from captionacc_dagster.resources.catalog import CatalogUnavailableError
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
+from tests.full_catalog import FullCatalog, connected
 from tests.operations.sensor_states import REPOSITORY, add_sensor_state
 
 
@@ -56,7 +56,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def collector(catalog: PostgresCatalog, instance, clock: Clock) -> PlatformCollector:
+def collector(catalog: FullCatalog, instance, clock: Clock) -> PlatformCollector:
     return PlatformCollector(catalog, instance, ["new_videos"], cache_seconds=5, clock=clock)
 
 
@@ -86,7 +86,7 @@ def scrape(client: TestClient) -> Callable[[], dict[tuple, float]]:
 
 
 @pytest.fixture
-def upload(catalog: PostgresCatalog, tenant) -> Callable[[], str]:
+def upload(catalog: FullCatalog, tenant) -> Callable[[], str]:
     def make() -> str:
         video_id = str(uuid.uuid4())
         key = f"{tenant.tenant_id}/client/videos/{video_id}/video.mp4"
@@ -238,7 +238,7 @@ class TestHealth:
         assert client.get("/livez").status_code == 200
 
     def test_a_catalogue_that_does_not_answer_fails_it_without_its_password(self, instance, alive):
-        gone = PostgresCatalog("postgresql://me:s3cretword@127.0.0.1:1/none", connect_timeout_seconds=1)
+        gone = connected("postgresql://me:s3cretword@127.0.0.1:1/none", connect_timeout_seconds=1)
         found = health(gone, instance, [], 300)
         assert found["status"] == "failing" and found["problems"][0].startswith("catalogue: ")
         assert "s3cretword" not in str(found)

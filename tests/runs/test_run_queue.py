@@ -9,12 +9,12 @@ import psycopg
 import pytest
 
 from benchmarks.run_queue import RunQueue, run_queue
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from captionacc_dagster.runs.tags import RunTags
 from captionacc_dagster.sensors import priority_aging as priority_aging_module
 from captionacc_dagster.sensors.new_videos import layout_run_requests
 from captionacc_dagster.sensors.priority_aging import priority_aging
 from captionacc_dagster.settings import Settings
+from tests.full_catalog import FullCatalog
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def queue(shared_queue: RunQueue) -> RunQueue:
 
 
 @pytest.fixture
-def ask(queue: RunQueue, catalog: PostgresCatalog, postgres_dsn: str) -> Callable[..., list[str]]:
+def ask(queue: RunQueue, catalog: FullCatalog, postgres_dsn: str) -> Callable[..., list[str]]:
     """``ask("ann", "free", videos, hours=…)`` uploads videos and puts their layout runs into the queue."""
 
     def make(name: str, tier: str, videos: int = 1, hours: float = 0, size: int = 10**8) -> list[str]:
@@ -54,7 +54,7 @@ def ask(queue: RunQueue, catalog: PostgresCatalog, postgres_dsn: str) -> Callabl
 
 
 @pytest.fixture
-def age(queue: RunQueue, catalog: PostgresCatalog) -> Callable[..., str]:
+def age(queue: RunQueue, catalog: FullCatalog) -> Callable[..., str]:
     """One tick of ``priority_aging``; its skip reason."""
 
     def tick() -> str:

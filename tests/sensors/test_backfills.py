@@ -134,7 +134,7 @@ class TestSensor:
         )
         assert settle_run(line.catalog, run, "The run was cancelled.", "Cancelled", print) == []
         assert item(line, backfill_id, outdated).detail == "The run was cancelled."
-        assert line.row(outdated.video_id).boundaries_status == "annotate", "the video stays as it was"
+        assert line.row(outdated.video_id).boundaries.status == "annotate", "the video stays as it was"
 
 
 class TestGraph:
@@ -167,7 +167,7 @@ class TestGraph:
         assert line.catalog.current_inference_run(outdated.video_id).model_version == MODEL
         row = line.row(outdated.video_id)
         assert row.current_cropped_frames_version == 1, "the frames are not cropped again"
-        assert (row.boundaries_status, row.text_status) == ("annotate", "annotate")
+        assert (row.boundaries.status, row.text.status) == ("annotate", "annotate")
         after = {caption.id: caption for caption in read_captions(line.store.get(keys.captions_db))}
         assert after[edited.id] == edited and after[confirmed.id] == confirmed
         assert len(after) == 3 and after[third.id].ocr_text == third.ocr_text

@@ -85,7 +85,7 @@ def due_text(line: Line, get: Callable[[str], Any]) -> str:
     line.catalog.begin_stage(video_id, "text", "run-0")
     line.catalog.fail_stage(video_id, "text", "run-0", "killed")
     row = line.catalog.retry_stage(video_id, "text")
-    return f"text/{video_id}/1/{row.text_attempts + 1}"
+    return f"text/{video_id}/1/{row.text.attempts + 1}"
 
 
 def request(line: Line, get: Callable[[str], Any]) -> str:

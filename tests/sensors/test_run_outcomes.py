@@ -24,11 +24,11 @@ from captionacc_dagster.resources.catalog import (
     VideoRow,
     WrongStateError,
 )
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from captionacc_dagster.sensors import run_outcomes as run_outcomes_module
 from captionacc_dagster.sensors.run_outcomes import run_outcomes
 from captionacc_dagster.settings import Settings
 from modal_gpu.contracts import CropRegion
+from tests.full_catalog import FullCatalog
 
 STRIP = CropRegion(0.1, 0.8, 0.9, 0.95)
 NOT_STARTED = dg.DagsterRunStatus.NOT_STARTED
@@ -44,7 +44,7 @@ def shared_queue() -> Iterator[RunQueue]:
 class World:
     """A catalogue, a run queue, and the sensor's cursor from tick to tick."""
 
-    def __init__(self, catalog: PostgresCatalog, queue: RunQueue, dsn: str) -> None:
+    def __init__(self, catalog: FullCatalog, queue: RunQueue, dsn: str) -> None:
         self.catalog, self.queue, self.instance = catalog, queue, queue.instance
         self._dsn, self._cursor = dsn, None
         # What other tests left in the event log is not ours.
@@ -69,7 +69,7 @@ class World:
         self.video()
         (video,) = self.catalog.claim_new_videos()
         request = dg.RunRequest(
-            run_key=f"layout/{video.video_id}/{video.layout_attempts}",
+            run_key=f"layout/{video.video_id}/{video.layout.attempts}",
             partition_key=video.video_id,
             tags=tags,
         )
@@ -135,7 +135,7 @@ class World:
 
 
 @pytest.fixture
-def world(catalog: PostgresCatalog, shared_queue: RunQueue, postgres_dsn: str) -> World:
+def world(catalog: FullCatalog, shared_queue: RunQueue, postgres_dsn: str) -> World:
     shared_queue.clear()
     catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME)
     return World(catalog, shared_queue, postgres_dsn)
@@ -177,9 +177,9 @@ class TestRefusals:
             patched.setattr(world.catalog, call, refuses)
             with pytest.raises(type(error)):
                 world.tick()
-        assert world.row(video).layout_run_id == run_id
+        assert world.row(video).layout.run_id == run_id
         world.tick()
-        assert (world.row(video).layout_status, world.row(video).layout_run_id) == ("error", None)
+        assert (world.row(video).layout.status, world.row(video).layout.run_id) == ("error", None)
 
     def test_a_refusal_that_is_the_stages_own_is_noted_and_left(self, world: World, no_retry, monkeypatch):
         video, run_id = world.working()
@@ -190,7 +190,7 @@ class TestRefusals:
 
         monkeypatch.setattr(world.catalog, "fail_stage", displaced)
         world.tick()
-        assert world.row(video).layout_run_id == run_id
+        assert world.row(video).layout.run_id == run_id
 
 
 class TestFailures:
@@ -199,8 +199,8 @@ class TestFailures:
         no_retry(run_id)
         assert "1 failures and 0 cancellations" in world.tick()
         row = world.row(video)
-        assert (row.layout_status, row.layout_run_id) == ("error", None)
-        assert row.layout_error_details["run_id"] == run_id
+        assert (row.layout.status, row.layout.run_id) == ("error", None)
+        assert row.layout.error_details["run_id"] == run_id
         assert "The run ended before it was done" in row.error and "killed" in row.error
         assert "0 failures" in world.tick()
 
@@ -208,7 +208,7 @@ class TestFailures:
         video, run_id = world.working()
         world.fail(run_id)
         world.tick()
-        assert (world.row(video).layout_status, world.row(video).layout_run_id) == ("wait", run_id)
+        assert (world.row(video).layout.status, world.row(video).layout.run_id) == ("wait", run_id)
 
     def test_a_retry_that_dies_before_it_took_over_ends_the_stage(self, world: World):
         video, first = world.working()
@@ -221,7 +221,7 @@ class TestFailures:
         world.instance.add_run(again)
         world.instance.report_run_failed(again, KILLED)
         world.tick()
-        assert world.row(video).layout_status == "error"
+        assert world.row(video).layout.status == "error"
 
     def test_a_failure_that_dagsters_daemon_passed_over_is_told_again(self, world: World, monkeypatch):
         """It read the event before the run's status had changed, and will not read it again."""
@@ -235,7 +235,7 @@ class TestFailures:
         failures = world.instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE)
         assert [entry.dagster_event.message for entry in failures] == [KILLED] * 5
         assert world.queue.run(run_id).tags["dagster/will_retry"] == "true"
-        assert world.row(video).layout_run_id == run_id
+        assert world.row(video).layout.run_id == run_id
 
     @pytest.mark.parametrize("made", [False, True], ids=["no-run", "run-not-queued"])
     def test_a_retry_that_dagster_could_not_start_is_asked_for_again(
@@ -252,7 +252,7 @@ class TestFailures:
         world.tick()
         world.later(run_outcomes_module.RETRY_AFTER + timedelta(minutes=1))
         assert "0 retries asked for again" in world.tick()
-        assert world.row(video).layout_run_id == run_id
+        assert world.row(video).layout.run_id == run_id
         monkeypatch.setattr(run_outcomes_module, "RETRY_AFTER", timedelta(0))
         assert "1 retries asked for again" in world.tick()
         # Dagster's own decision, made anew.
@@ -265,7 +265,7 @@ class TestFailures:
         for _ in range(2 * run_outcomes_module.MOST_FAILURES_TOLD):
             world.could_not_retry(run_id)
             world.tick()
-        assert world.row(video).layout_status == "error" and KILLED in world.row(video).error
+        assert world.row(video).layout.status == "error" and KILLED in world.row(video).error
 
     def test_a_run_that_was_started_again_is_left_alone(self, world: World, monkeypatch):
         _, run_id = world.working()
@@ -282,7 +282,7 @@ class TestFailures:
         world.tick()
         world.instance.add_run_tags(run_id, {"dagster/will_retry": "false"})
         world.tick()
-        assert world.row(video).layout_status == "error" and KILLED in world.row(video).error
+        assert world.row(video).layout.status == "error" and KILLED in world.row(video).error
 
     def test_a_run_that_failed_before_it_began_ends_in_the_row(self, world: World, no_retry):
         """Its run key is used up, so no other run would ever come."""
@@ -290,9 +290,9 @@ class TestFailures:
         no_retry(run_id, "the code server did not load")
         world.tick()
         row = world.row(video)
-        assert row.layout_status == "error" and "the code server did not load" in row.error
+        assert row.layout.status == "error" and "the code server did not load" in row.error
         world.catalog.retry_stage(video.video_id, "layout")
-        assert [claimed.layout_attempts for claimed in world.catalog.claim_new_videos()] == [2]
+        assert [claimed.layout.attempts for claimed in world.catalog.claim_new_videos()] == [2]
 
     def test_an_old_attempts_run_does_not_end_a_new_attempt(self, world: World, no_retry):
         video, run_id = world.asked_for()
@@ -301,7 +301,7 @@ class TestFailures:
         world.catalog.claim_new_videos()
         no_retry(run_id)
         world.tick()
-        assert world.row(video).layout_status == "wait"
+        assert world.row(video).layout.status == "wait"
 
     def test_what_the_run_wrote_itself_stands(self, world: World, no_retry):
         video, run_id = world.working()
@@ -315,7 +315,7 @@ class TestFailures:
         world.catalog.begin_stage(video.video_id, "layout", "another")
         no_retry(run_id)
         world.tick()
-        assert (world.row(video).layout_status, world.row(video).layout_run_id) == ("wait", "another")
+        assert (world.row(video).layout.status, world.row(video).layout.run_id) == ("wait", "another")
 
     def test_runs_of_no_video_of_an_unknown_and_of_a_deleted_one_are_no_error(self, world: World, no_retry):
         video, run_id = world.working()
@@ -341,7 +341,7 @@ class TestFailures:
         world.tick()
         (row,) = world.catalog.list_caption_ocr_requests(video.video_id)
         assert row.status == "failed" and "killed" in row.error_message
-        assert world.row(video).text_status == "wait"
+        assert world.row(video).text.status == "wait"
 
         # One that died before it began.
         world.catalog.request_caption_ocr(video.video_id, [2])
@@ -364,7 +364,7 @@ class TestFailures:
             videos.append(video)
         seen = [world.tick() for _ in range(3)]
         assert [message.split()[0] for message in seen] == ["2", "1", "0"]
-        assert {world.row(video).layout_status for video in videos} == {"error"}
+        assert {world.row(video).layout.status for video in videos} == {"error"}
 
 
 class TestCancellations:
@@ -376,14 +376,14 @@ class TestCancellations:
         world.instance.run_coordinator.cancel_run(run_id)
         assert "1 cancellations" in world.tick()
         row = world.row(video)
-        assert (row.layout_status, row.layout_error_details["error_type"]) == ("error", "Cancelled")
+        assert (row.layout.status, row.layout.error_details["error_type"]) == ("error", "Cancelled")
         assert world.catalog.get_compute_call(call.id).status == "cancelled"
 
     def test_a_run_that_was_cancelled_in_the_queue_ends_in_its_row(self, world: World):
         video, run_id = world.asked_for()
         world.instance.run_coordinator.cancel_run(run_id)
         world.tick()
-        assert world.row(video).layout_error_details["error_type"] == "Cancelled"
+        assert world.row(video).layout.error_details["error_type"] == "Cancelled"
 
     def test_what_is_cancelled_in_the_web_app_ends_dagsters_run(self, world: World):
         video, run_id = world.working()
@@ -392,7 +392,7 @@ class TestCancellations:
         assert world.queue.run(run_id).status == dg.DagsterRunStatus.CANCELED
         assert "0 runs told to end" in world.tick()
         assert world.catalog.pending_run_cancellations() == []
-        assert world.row(video).layout_error_details["error_type"] == "CancelledError"
+        assert world.row(video).layout.error_details["error_type"] == "CancelledError"
 
     def test_a_deleted_videos_run_is_ended(self, world: World):
         video, run_id = world.working()
@@ -417,17 +417,17 @@ class TestLostRuns:
         assert "0 stages" in world.tick()
         world.later(timedelta(minutes=2))
         assert "1 stages" in world.tick()
-        assert world.row(video).layout_error_details["error_type"] == "RunFailed"
+        assert world.row(video).layout.error_details["error_type"] == "RunFailed"
 
     def test_a_retry_that_never_came_ends_in_the_row(self, world: World):
         video, run_id = world.working()
         world.fail(run_id)
         world.later(timedelta(minutes=5))
         world.tick()
-        assert world.row(video).layout_run_id == run_id
+        assert world.row(video).layout.run_id == run_id
         world.later(timedelta(minutes=6))
         world.tick()
-        assert world.row(video).layout_status == "error"
+        assert world.row(video).layout.status == "error"
 
     def test_a_retry_that_died_before_it_began_and_is_repeated_itself_is_no_error(self, world: World):
         """The row still names the first run; the third one is on its way."""
@@ -440,7 +440,7 @@ class TestLostRuns:
             world.fail(run_id)
         world.later(timedelta(minutes=5))
         assert "0 stages" in world.tick()
-        assert (world.row(video).layout_status, world.row(video).layout_run_id) == ("wait", first)
+        assert (world.row(video).layout.status, world.row(video).layout.run_id) == ("wait", first)
 
         # Once the last one has died as well, nobody goes on.
         world.instance.add_run_tags(third, {"dagster/max_retries": "0"})
@@ -448,23 +448,23 @@ class TestLostRuns:
         world.fail(third)
         world.later(timedelta(minutes=2))
         assert "1 stages" in world.tick()
-        assert world.row(video).layout_status == "error"
+        assert world.row(video).layout.status == "error"
 
     def test_a_row_of_a_lost_instance_is_settled_after_an_hour(self, world: World):
         video = world.video()
         world.catalog.begin_stage(video.video_id, "layout", str(uuid.uuid4()))
         world.later(timedelta(minutes=50))
         world.tick()
-        assert world.row(video).layout_status == "wait"
+        assert world.row(video).layout.status == "wait"
         world.later(timedelta(minutes=11))
         world.tick()
-        assert world.row(video).layout_error_details["error_type"] == "RunLostError"
+        assert world.row(video).layout.error_details["error_type"] == "RunLostError"
 
     def test_a_run_that_goes_on_is_left_alone_however_long(self, world: World):
         video, run_id = world.working()
         world.later(timedelta(days=2))
         world.tick()
-        assert world.row(video).layout_run_id == run_id
+        assert world.row(video).layout.run_id == run_id
 
 
 class TestProcesses:
@@ -487,7 +487,7 @@ class TestProcesses:
         run = world.queue.run(run_id)
         assert run.status == dg.DagsterRunStatus.FAILURE
         assert run.tags["dagster/will_retry"] == "true"
-        assert world.row(video).layout_status == "wait"
+        assert world.row(video).layout.status == "wait"
 
     def test_a_process_that_died_unseen_by_its_server_is_gone(
         self, world: World, default_launcher, monkeypatch

@@ -130,9 +130,9 @@ class TestNewVideos:
         age("created_at", new_videos_module.GIVE_UP_AFTER)
         assert run_keys(tick(new_videos)) == []
         row = line.row(video.video_id)
-        assert row.layout_status == "error"
+        assert row.layout.status == "error"
         assert row.error == f"there is no video at {video.storage_key}: upload it again"
-        assert row.layout_error_details["error_type"] == "ObjectNotFoundError"
+        assert row.layout.error_details["error_type"] == "ObjectNotFoundError"
 
     def test_a_tick_takes_a_batch_and_the_next_one_goes_on(self, line: Line, clip: Clip, tick, monkeypatch):
         monkeypatch.setattr(new_videos_module, "BATCH", 2)
@@ -235,7 +235,7 @@ class TestCaptionOcrRequests:
         age("text_requested_at", CLAIM)
         assert run_keys(tick(caption_ocr_requests)) == [request.run_key]
         assert line.run("caption_text", finished.video_id).success
-        assert line.row(finished.video_id).text_status == "annotate"
+        assert line.row(finished.video_id).text.status == "annotate"
 
         # Again, later: other work, so another key, or Dagster would take no notice.
         assert line.run("captions", finished.video_id, "captions_db").success

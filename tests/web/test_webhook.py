@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from captionacc_dagster.resources.catalog import CatalogUnavailableError, Limits
+from captionacc_dagster.resources.catalog import CatalogUnavailableError
 from captionacc_dagster.sensors import claims
 from captionacc_dagster.sensors.layout_approvals import layout_approvals
 from captionacc_dagster.sensors.new_videos import new_videos
@@ -21,6 +21,7 @@ from captionacc_dagster.settings import SettingsError
 from captionacc_dagster.web.starter import LaunchError, RunStarter, Started
 from captionacc_dagster.web.webhook import MAX_BODY_BYTES, RateLimit, create_app
 from modal_gpu.errors import InvalidKeyError, StorageError
+from tests.full_catalog import Limits
 from tests.line_fixtures import Clip, Line
 
 SECRET = "a secret of the tests"

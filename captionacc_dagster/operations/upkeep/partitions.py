@@ -33,7 +33,7 @@ def rows_without_a_partition(
     work: Workplace, partitions: set[str], rows: Mapping[str, VideoRow]
 ) -> Iterator[Finding]:
     """Add the partitions of videos that a run has worked on."""
-    begun = {row.video_id for row in rows.values() if row.deleted_at is None and row.layout_tries > 0}
+    begun = {row.video_id for row in rows.values() if row.deleted_at is None and row.layout.tries > 0}
     for video_id in sorted(begun - partitions)[:BATCH]:
         add = partial(work.instance.add_dynamic_partitions, VIDEO_PARTITIONS, [video_id])
         yield work.handle("row without a partition", video_id, rows[video_id].display_path, add)

@@ -9,26 +9,25 @@ from typing import TYPE_CHECKING
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from captionacc_dagster.resources.catalog import (
+from captionacc_dagster.resources.catalog.errors import (
     CatalogError,
     CatalogUnavailableError,
-    DatabaseName,
     LockHeldError,
     LockLostError,
-    LockToken,
 )
+from captionacc_dagster.resources.catalog.rows.work import DatabaseName, LockToken
 
 if TYPE_CHECKING:
-    from captionacc_dagster.resources.catalog import Catalog
+    from captionacc_dagster.resources.catalog.locks import LockCalls
 
 _log = logging.getLogger(__name__)
 _RENEWALS_A_LEASE = 3
 
 
-class RenewedLease:
+class Lease:
     """A held lock and the thread that renews it at a third of its duration."""
 
-    def __init__(self, catalog: "Catalog", token: LockToken, seconds: float, taken: float) -> None:
+    def __init__(self, catalog: "LockCalls", token: LockToken, seconds: float, taken: float) -> None:
         self.token = token
         self._catalog = catalog
         self._seconds = seconds
@@ -76,13 +75,13 @@ class RenewedLease:
 
 @contextlib.contextmanager
 def hold_lease(
-    catalog: "Catalog",
+    catalog: "LockCalls",
     video_id: str,
     database_name: DatabaseName,
     owner: str,
     seconds: float,
     wait_seconds: float,
-) -> Iterator[RenewedLease]:
+) -> Iterator[Lease]:
     """Take the lock, waiting for it with back-off, and give it back when the block ends."""
     taken = time.monotonic()
     for attempt in Retrying(
@@ -94,7 +93,7 @@ def hold_lease(
         with attempt:
             taken = time.monotonic()
             token = catalog.take_lock(video_id, database_name, owner, seconds)
-    lease = RenewedLease(catalog, token, seconds, taken)
+    lease = Lease(catalog, token, seconds, taken)
     try:
         yield lease
     finally:

@@ -1,10 +1,11 @@
-"""The catalogue over a PostgreSQL connection: the embedded server, or any other."""
+"""The transport over PostgreSQL connections: to the embedded server, or any other."""
 
 import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -15,13 +16,12 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from captionacc_dagster.constants import DEFAULT_SCHEMA
-from captionacc_dagster.resources.catalog import (
+from captionacc_dagster.resources.catalog.errors import (
     ERRORS_BY_SQLSTATE,
     CatalogAccessError,
     CatalogError,
     CatalogUnavailableError,
 )
-from captionacc_dagster.resources.catalog.function_catalog import AnyOf, FunctionCatalog, Row, Where
 from captionacc_dagster.resources.catalog.postgres_errors import (
     connect,
     connection_parameters,
@@ -31,8 +31,9 @@ from captionacc_dagster.resources.catalog.postgres_errors import (
     translated,
 )
 from captionacc_dagster.resources.catalog.schema_names import not_migrated
+from captionacc_dagster.resources.catalog.transport import AnyOf, Condition, Record
 
-# The pool warns of every failed attempt in the database's words; callers get an error of their own.
+# The pool logs a warning for every failed attempt; callers get an error that says more.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 _OPERATORS = {
@@ -46,14 +47,15 @@ _OPERATORS = {
 }
 
 
-class PostgresCatalog(FunctionCatalog):
-    """:class:`~captionacc_dagster.resources.catalog.Catalog` through psycopg.
+class PostgresTransport:
+    """A :class:`Transport` through psycopg, which connects at the first call.
 
-    Connects at the first call. One instance serves many threads, and a forked child gets
-    connections of its own. A statement that takes longer than ``statement_timeout_seconds``, and a
-    server that does not answer within ``connect_timeout_seconds``, is a ``CatalogUnavailableError``.
-    Behind a connection pooler use its session mode.
+    A statement that takes longer than ``statement_timeout_seconds``, and a server that does not answer
+    within ``connect_timeout_seconds``, is a ``CatalogUnavailableError``. Behind a connection pooler use its
+    session mode. Raises ``CatalogAccessError`` for an unusable ``dsn``.
     """
+
+    max_rows: int | None = None
 
     def __init__(
         self,
@@ -71,11 +73,11 @@ class PostgresCatalog(FunctionCatalog):
         self._connect_timeout = connect_timeout_seconds
         self._parameters = connection_parameters(dsn)
         self._guard = threading.Lock()
-        self._pool: ConnectionPool | None = None
+        self._pool: ConnectionPool[psycopg.Connection[Record]] | None = None
         self._pid = os.getpid()
 
     def __repr__(self) -> str:
-        return f"PostgresCatalog({shown(self._dsn)})"
+        return f"PostgresTransport({shown(self._dsn)})"
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
@@ -83,9 +85,33 @@ class PostgresCatalog(FunctionCatalog):
         if pool is not None and self._pid == os.getpid():
             pool.close()
 
-    # -- transport ---------------------------------------------------------------------------
+    def call(self, function: str, arguments: Mapping[str, Any], *, repeatable: bool = False) -> list[Record]:
+        """Return the rows of a function, which is called once whether ``repeatable`` or not."""
+        named = sql.SQL(", ").join(
+            sql.SQL("{} => {}").format(sql.Identifier(f"p_{name}"), sql.Placeholder(name))
+            for name in arguments
+        )
+        query = sql.SQL("select * from {}({})").format(sql.Identifier(self._schema, function), named)
+        adapted = {name: _adapted(value) for name, value in arguments.items()}
+        with self.connection() as connection:
+            return connection.execute(query, adapted).fetchall()
 
-    def _open_pool(self) -> ConnectionPool:
+    def select(
+        self, table: str, where: Sequence[Condition], order: Sequence[str], limit: int | None = None
+    ) -> list[Record]:
+        """Return rows of a table."""
+        values: list[Any] = []
+        conditions = [sql.SQL("true"), *(_condition(condition, values) for condition in where)]
+        query = sql.SQL("select * from {} where {} order by {} limit {}").format(
+            sql.Identifier(self._schema, table),
+            sql.SQL(" and ").join(conditions),
+            sql.SQL(", ").join(map(_order, order)),
+            sql.Placeholder(),
+        )
+        with self.connection() as connection:
+            return connection.execute(query, [*values, limit]).fetchall()
+
+    def _open_pool(self) -> ConnectionPool[psycopg.Connection[Record]]:
         if self._pid != os.getpid():
             # After a fork the parent's sockets and pool threads are not ours to use or to close.
             self._guard = threading.Lock()
@@ -96,6 +122,7 @@ class PostgresCatalog(FunctionCatalog):
                 connect(self._dsn).close()
                 self._pool = ConnectionPool(
                     make_conninfo(**self._parameters),
+                    connection_class=psycopg.Connection[Record],
                     min_size=0,
                     max_size=self._max_connections,
                     max_idle=60,
@@ -107,13 +134,14 @@ class PostgresCatalog(FunctionCatalog):
                 )
             return self._pool
 
-    def _configure(self, connection: psycopg.Connection) -> None:
+    def _configure(self, connection: psycopg.Connection[Record]) -> None:
         connection.execute(f"set statement_timeout = {int(self._statement_timeout * 1000)}")
         connection.execute(f"set lock_timeout = {int(self._statement_timeout * 1000)}")
         connection.execute("set timezone = 'UTC'")
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+    def connection(self) -> Iterator[psycopg.Connection[Record]]:
+        """Lend a connection in autocommit mode; its errors are translated into the catalogue's."""
         try:
             with self._open_pool().connection() as connection:
                 yield connection
@@ -145,32 +173,8 @@ class PostgresCatalog(FunctionCatalog):
             return [schema for (schema,) in rows]
         return []
 
-    def _call(self, function: str, **arguments: Any) -> list[Row]:
-        named = sql.SQL(", ").join(
-            sql.SQL("{} => {}").format(sql.Identifier(f"p_{name}"), sql.Placeholder(name))
-            for name in arguments
-        )
-        query = sql.SQL("select * from {}({})").format(sql.Identifier(self._schema, function), named)
-        adapted = {name: _adapted(value) for name, value in arguments.items()}
-        with self._connection() as connection:
-            return connection.execute(query, adapted).fetchall()
 
-    def _select(
-        self, table: str, where: Sequence[Where | AnyOf], order: Sequence[str], limit: int | None = None
-    ) -> list[Row]:
-        arguments: list[Any] = []
-        conditions = [sql.SQL("true"), *(_condition(condition, arguments) for condition in where)]
-        query = sql.SQL("select * from {} where {} order by {} limit {}").format(
-            sql.Identifier(self._schema, table),
-            sql.SQL(" and ").join(conditions),
-            sql.SQL(", ").join(map(_order, order)),
-            sql.Placeholder(),
-        )
-        with self._connection() as connection:
-            return connection.execute(query, [*arguments, limit]).fetchall()
-
-
-def _condition(condition: Where | AnyOf, arguments: list[Any]) -> sql.Composable:
+def _condition(condition: Condition, arguments: list[Any]) -> sql.Composable:
     if isinstance(condition, AnyOf):
         parts = [_condition(part, arguments) for part in condition.comparisons]
         return sql.SQL("({})").format(sql.SQL(" or ").join(parts))
@@ -187,7 +191,10 @@ def _order(column: str) -> sql.Composable:
 
 
 def _adapted(value: Any) -> Any:
-    if isinstance(value, list) and not any(isinstance(item, tuple) for item in value):
-        # Ids; as text, so that PostgreSQL takes them for whatever integers the function wants.
+    if isinstance(value, float):
+        # As numeric, which every parameter takes, with the digits that Python shows.
+        return Decimal(str(value))
+    if isinstance(value, list) and all(isinstance(item, int) for item in value):
+        # Ids, as text: PostgreSQL reads them as whatever integers the function wants.
         return f"{{{','.join(map(str, value))}}}"
     return Jsonb(value) if isinstance(value, dict | list) else value

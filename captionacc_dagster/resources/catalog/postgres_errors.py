@@ -7,17 +7,17 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo
 
-from captionacc_dagster.resources.catalog import (
+from captionacc_dagster.resources.catalog.errors import (
     CatalogAccessError,
     CatalogError,
     CatalogUnavailableError,
     InvalidArgumentError,
 )
 from modal_gpu.disk_full import ADVICE
-from modal_gpu.error_table import Meaning, Row, look_up
+from modal_gpu.error_table import TABLE, Meaning, Row, look_up
 
 #: Advice of the rows for a database without the catalogue.
-MIGRATE = look_up("PostgreSQL", "42P01").advice
+MIGRATE = next(row.advice for row in TABLE if row.sign == "42P01")
 _CONNECT_SECONDS = 5
 #: Parameters that poolers and other languages' clients put into a URL, and what they mean for ours.
 _FOREIGN = {

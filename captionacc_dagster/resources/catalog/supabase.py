@@ -1,6 +1,5 @@
-"""The catalogue over a Supabase project's API, with its service-role key.
+"""The transport over a Supabase project's API, with its service-role key.
 
-Functions are called by ``rpc``, listings are selects; the rules are the database's either way.
 The key goes into the client's headers and nowhere else: no message, ``repr`` or log holds it.
 """
 
@@ -22,16 +21,15 @@ import httpx
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from captionacc_dagster.constants import DEFAULT_SCHEMA
-from captionacc_dagster.resources.catalog import (
+from captionacc_dagster.resources.catalog.errors import (
     ERRORS_BY_SQLSTATE,
     CatalogAccessError,
     CatalogError,
     CatalogUnavailableError,
 )
-from captionacc_dagster.resources.catalog.function_catalog import REPEATABLE, AnyOf, FunctionCatalog, Where
-from captionacc_dagster.resources.catalog.function_catalog import Row as TableRow
 from captionacc_dagster.resources.catalog.postgres_errors import MIGRATE, by_row
 from captionacc_dagster.resources.catalog.schema_names import not_migrated
+from captionacc_dagster.resources.catalog.transport import AnyOf, Condition, Record, Where
 from modal_gpu.error_table import Meaning, Row, look_up
 
 if TYPE_CHECKING:
@@ -39,31 +37,30 @@ if TYPE_CHECKING:
 
     from supabase import Client
 
-# A line for every request, in every run's log.
+# It would log a line for every request, in every run's log.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
-#: Rows that Supabase's API gives at most in one answer, unless a project is set otherwise.
+#: Supabase's limit of rows in one answer, unless a project is set otherwise.
 _MAX_ROWS = 1000
 _ATTEMPTS = 4
 
 
 class _RetryableError(Exception):
-    """An error that may go away. ``done``: whether the call may have been carried out."""
+    """An error that may pass. ``done``: whether the call may have been carried out."""
 
     def __init__(self, error: CatalogUnavailableError, done: bool) -> None:
         self.error, self.done = error, done
 
 
-class SupabaseCatalog(FunctionCatalog):
-    """:class:`~captionacc_dagster.resources.catalog.Catalog` through supabase-py.
+class SupabaseTransport:
+    """A :class:`Transport` through supabase-py.
 
     ``url`` is the project's (``https://<ref>.supabase.co``), ``key`` its service-role or secret key;
-    ``schema`` must be among the project's exposed schemas. The client is made at the first call; one
-    instance serves many threads, and a forked child makes a client of its own.
+    ``schema`` must be among the project's exposed schemas. Raises ``CatalogAccessError`` for others.
 
     An answer that takes longer than ``timeout_seconds``, and a server that cannot be reached within
     ``connect_timeout_seconds``, is a ``CatalogUnavailableError``. Before that a call is repeated, with
-    growing pauses, when it certainly was not carried out, or when repeating it changes nothing.
+    growing pauses, if it certainly was not carried out, or is repeatable.
     """
 
     def __init__(
@@ -90,10 +87,10 @@ class SupabaseCatalog(FunctionCatalog):
         self._pid = os.getpid()
 
     def __repr__(self) -> str:
-        return f"SupabaseCatalog({self._url!r}, schema={self._schema!r})"
+        return f"SupabaseTransport({self._url!r}, schema={self._schema!r})"
 
     def __reduce__(self) -> Any:
-        raise TypeError("a catalogue holds a key and is not to be pickled")
+        raise TypeError("a transport with a key is not to be pickled")
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
@@ -101,7 +98,33 @@ class SupabaseCatalog(FunctionCatalog):
         if client is not None and self._pid == os.getpid():
             client.postgrest.session.close()
 
-    # -- transport ---------------------------------------------------------------------------
+    @property
+    def max_rows(self) -> int | None:
+        """The API leaves out of an answer what exceeds this."""
+        return _MAX_ROWS
+
+    def call(self, function: str, arguments: Mapping[str, Any], *, repeatable: bool = False) -> list[Record]:
+        """Return the rows of a function."""
+        parameters = {f"p_{name}": _plain(value) for name, value in arguments.items()}
+        answer = self._send(lambda client: client.rpc(function, parameters).execute().data, repeatable)
+        if isinstance(answer, Mapping):
+            return [dict(answer)]
+        if isinstance(answer, list) and all(isinstance(row, Mapping) for row in answer):
+            return answer
+        return [{function: answer}]
+
+    def select(
+        self, table: str, where: Sequence[Condition], order: Sequence[str], limit: int | None = None
+    ) -> list[Record]:
+        """Return rows of a table, in as many requests as they need."""
+        rows: list[Record] = []
+        while limit is None or len(rows) < limit:
+            size = _MAX_ROWS if limit is None else min(_MAX_ROWS, limit - len(rows))
+            page = self._send(functools.partial(_page, table, where, order, len(rows), size), True)
+            rows += page
+            if len(page) < size:
+                break
+        return rows
 
     def _open_client(self) -> "Client":
         if self._pid != os.getpid():
@@ -128,64 +151,13 @@ class SupabaseCatalog(FunctionCatalog):
                 )
             return self._client
 
-    def _call(self, function: str, **arguments: Any) -> list[TableRow]:
-        parameters = {f"p_{name}": _plain(value) for name, value in arguments.items()}
-        answer = self._send(
-            lambda client: client.rpc(function, parameters).execute().data, function in REPEATABLE
-        )
-        if isinstance(answer, Mapping):
-            return [dict(answer)]
-        if isinstance(answer, list) and all(isinstance(row, Mapping) for row in answer):
-            return answer
-        return [{function: answer}]
-
-    def _claim(
-        self, function: str, limit: int, restart_after: float, max_unstarted: int, tenant_limit: int | None
-    ) -> list[TableRow]:
-        # What the API leaves out of its answer would be claimed and lost.
-        limit = _MAX_ROWS if _MAX_ROWS < limit <= 10_000 else limit
-        return super()._claim(function, limit, restart_after, max_unstarted, tenant_limit)
-
-    def _select(
-        self, table: str, where: Sequence[Where | AnyOf], order: Sequence[str], limit: int | None = None
-    ) -> list[TableRow]:
-        rows: list[TableRow] = []
-        while limit is None or len(rows) < limit:
-            size = _MAX_ROWS if limit is None else min(_MAX_ROWS, limit - len(rows))
-            page = self._send(functools.partial(self._page, table, where, order, len(rows), size), True)
-            rows += page
-            if len(page) < size:
-                break
-        return rows
-
-    @staticmethod
-    def _page(
-        table: str,
-        where: Sequence[Where | AnyOf],
-        order: Sequence[str],
-        offset: int,
-        size: int,
-        client: "Client",
-    ) -> list[TableRow]:
-        query = client.table(table).select("*")
-        for condition in where:
-            if isinstance(condition, AnyOf):
-                query = query.or_(",".join(_quoted_filter(part) for part in condition.comparisons))
-            else:
-                column, operator, value = _filter(condition)
-                query = query.filter(column, operator, value)
-        for column in order:
-            query = query.order(column.removeprefix("-"), desc=column.startswith("-"))
-        query = query.limit(size)
-        return (query.offset(offset) if offset else query).execute().data
-
     def _send(self, request: Callable[["Client"], Any], repeatable: bool) -> Any:
-        def again(error: BaseException) -> bool:
+        def may_be_repeated(error: BaseException) -> bool:
             return isinstance(error, _RetryableError) and (repeatable or not error.done)
 
         try:
             for attempt in Retrying(
-                retry=retry_if_exception(again),
+                retry=retry_if_exception(may_be_repeated),
                 wait=wait_random_exponential(multiplier=self._pause, max=5),
                 stop=stop_after_attempt(_ATTEMPTS),
                 reraise=True,
@@ -200,23 +172,20 @@ class SupabaseCatalog(FunctionCatalog):
 
         try:
             answer = request(self._open_client())
-            if not (isinstance(answer, str) and answer.lstrip().startswith("<")):
-                return answer
-            refused = self._not_supabase("a page of HTML")
         except APIError as error:
-            refused = self._refusal(error)
+            raise self._refusal(error) from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            refused = _RetryableError(self._unavailable(f"cannot be reached ({self._said(error)})"), False)
+            raise self._lost(f"cannot be reached ({self._without_key(str(error))})", done=False) from None
         except httpx.TimeoutException:
-            refused = _RetryableError(
-                self._unavailable(f"did not answer within {self._timeout.read:g} s"), True
-            )
+            raise self._lost(f"did not answer within {self._timeout.read:g} s", done=True) from None
         except httpx.TransportError as error:
-            refused = _RetryableError(self._unavailable(f"broke off ({self._said(error)})"), True)
-        raise refused from None
+            raise self._lost(f"broke off ({self._without_key(str(error))})", done=True) from None
+        if isinstance(answer, str) and answer.lstrip().startswith("<"):
+            raise self._not_supabase("a page of HTML")
+        return answer
 
     def _refusal(self, error: "APIError") -> Exception:
-        code, reason = str(error.code or ""), self._said(error)
+        code, reason = str(error.code or ""), self._reason(error)
         if kind := ERRORS_BY_SQLSTATE.get(code):
             return kind(reason)
         if row := look_up("PostgreSQL", code):
@@ -225,8 +194,7 @@ class SupabaseCatalog(FunctionCatalog):
         if row is None:
             return CatalogError(f"the catalogue's database refused: {reason}")
         if row.meaning.passes:
-            unavailable = self._unavailable(f"is disturbed ({code}: {reason})")
-            return _RetryableError(unavailable, row.meaning is Meaning.UNHEARD)
+            return self._lost(f"is disturbed ({code}: {reason})", done=row.meaning is Meaning.UNHEARD)
         if row.meaning.is_operators:
             return CatalogAccessError(self._what_to_set(row, code, reason))
         if code.isdigit() and len(code) == 3:
@@ -234,11 +202,11 @@ class SupabaseCatalog(FunctionCatalog):
         return CatalogError(f"the catalogue's database refused: {reason}")
 
     def _what_to_set(self, row: Row, code: str, reason: str) -> str:
-        """The message for an error of the API that a person has to mend."""
+        """Return the message for an error of the API that an operator has to resolve."""
         project = f"the Supabase project at {self._url}"
         if row.sign == "PGRST106":
-            said = f"does not expose the schema {self._schema!r} ({reason})"
-            return f"{project} {said}: migrate it and {row.advice}"
+            problem = f"does not expose the schema {self._schema!r} ({reason})"
+            return f"{project} {problem}: migrate it and {row.advice}"
         if row.sign.startswith("PGRST2"):
             return not_migrated(self._schema, reason)
         if row.advice.endswith("service-role key"):
@@ -248,7 +216,7 @@ class SupabaseCatalog(FunctionCatalog):
         return f"{project} does not answer (HTTP status {code}): {row.advice}"
 
     def _by_database(self, row: Row, code: str, reason: str) -> Exception:
-        """The error for a SQLSTATE, which came from the database behind the API."""
+        """Return the error for a SQLSTATE, which came from the database behind the API."""
         if row.advice == MIGRATE:
             return CatalogAccessError(not_migrated(self._schema, reason))
         if code == "42501":
@@ -260,27 +228,27 @@ class SupabaseCatalog(FunctionCatalog):
             return _RetryableError(error, row.meaning is Meaning.UNHEARD)
         return error
 
-    def _unavailable(self, what: str) -> CatalogUnavailableError:
-        return CatalogUnavailableError(
-            f"the Supabase project at {self._url} {what}: check SUPABASE_URL and the project's state"
-        )
+    def _lost(self, what: str, *, done: bool) -> _RetryableError:
+        message = f"the Supabase project at {self._url} {what}: check SUPABASE_URL and the project's state"
+        return _RetryableError(CatalogUnavailableError(message), done)
 
     def _not_supabase(self, answer: str) -> CatalogAccessError:
         return CatalogAccessError(
             f"{self._url} does not answer as a Supabase project does ({answer}): check SUPABASE_URL"
         )
 
-    def _said(self, error: Exception) -> str:
-        parts = [str(error)]
-        if hasattr(error, "hint"):
-            # A page of HTML, when the server is no PostgREST, says nothing to anybody.
-            parts = [error.message, error.details if str(error.code)[:3] != error.code else None, error.hint]
-        said = " ".join(str(part).strip().rstrip(".") + "." for part in parts if part).rstrip(".")
-        return said.replace(self._key, "***")[:1000]
+    def _reason(self, error: "APIError") -> str:
+        # The details of an error without a code of its own are a page of HTML: the server is no PostgREST.
+        details = error.details if str(error.code)[:3] != error.code else None
+        parts = [str(part).strip().rstrip(".") + "." for part in (error.message, details, error.hint) if part]
+        return self._without_key(" ".join(parts).rstrip("."))
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self._key, "***")[:1000]
 
 
 def _check_key(key: str) -> None:
-    """Refuse what is certainly no service-role key, before anything is asked with it."""
+    """Raise :class:`CatalogAccessError` for what is certainly no service-role key."""
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise CatalogAccessError("SUPABASE_SERVICE_ROLE_KEY is empty or has characters that no key has")
     role = "anon" if key.startswith("sb_publishable_") else None
@@ -300,6 +268,26 @@ def _check_key(key: str) -> None:
         )
 
 
+def _page(
+    table: str,
+    where: Sequence[Condition],
+    order: Sequence[str],
+    offset: int,
+    size: int,
+    client: "Client",
+) -> Any:
+    query = client.table(table).select("*")
+    for condition in where:
+        if isinstance(condition, AnyOf):
+            query = query.or_(",".join(_quoted_filter(part) for part in condition.comparisons))
+        else:
+            query = query.filter(*_filter(condition))
+    for column in order:
+        query = query.order(column.removeprefix("-"), desc=column.startswith("-"))
+    query = query.limit(size)
+    return (query.offset(offset) if offset else query).execute().data
+
+
 def _filter(condition: Where) -> tuple[str, str, str]:
     operator = {"is_not": "not.is"}.get(condition.operator, condition.operator)
     value = "null" if condition.value is None else _plain(condition.value)
@@ -307,7 +295,7 @@ def _filter(condition: Where) -> tuple[str, str, str]:
 
 
 def _quoted_filter(condition: Where) -> str:
-    """A comparison inside a list of them, where commas, dots and brackets mean something."""
+    """Return a comparison inside a list of them, where commas, dots and brackets have a meaning."""
     column, operator, value = _filter(condition)
     if condition.value is not None:
         value = '"{}"'.format(value.replace("\\", "\\\\").replace('"', '\\"'))
@@ -315,9 +303,10 @@ def _quoted_filter(condition: Where) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON that PostgreSQL reads as the same value."""
+    """Return a value as JSON that PostgreSQL reads as the same value."""
     if isinstance(value, datetime):
         return value.isoformat()
+    # JSON has no infinity, and its readers take long fractions for floats.
     if isinstance(value, Decimal) or (isinstance(value, float) and not math.isfinite(value)):
         return str(value)
     return value

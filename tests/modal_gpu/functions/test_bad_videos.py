@@ -81,10 +81,10 @@ def test_a_bad_file_is_an_error_in_the_row_and_publishes_nothing(
     result = line.run("layout", video_id)
     assert not result.success
     row = line.row(video_id)
-    assert (row.layout_status, row.layout_run_id) == ("error", None)
+    assert (row.layout.status, row.layout.run_id) == ("error", None)
     assert message in row.error and "\n" not in row.error and "Traceback" not in row.error
     assert failure(result) == f"video {video_id}: {row.error}"
-    assert row.layout_error_details["run_id"] == result.run_id
+    assert row.layout.error_details["run_id"] == result.run_id
     assert materialized(result) == [] and line.stored(video_id) == {}
     # It will not pass: no second attempt.
     assert line.compute.names == ["extract"]

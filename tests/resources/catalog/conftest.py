@@ -9,10 +9,10 @@ import pytest
 
 from captionacc_dagster.resources.catalog import Catalog, LayoutOutcome, TenantRow, VideoRow
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
-from captionacc_dagster.resources.catalog.supabase import SupabaseCatalog
+from captionacc_dagster.resources.catalog.supabase import SupabaseTransport
 from modal_gpu.contracts import CropRegion
 from tests.catalog_fixtures import MIGRATED
+from tests.full_catalog import FullCatalog, connected
 from tests.postgrest.server import PostgrestServer, make_key
 from tests.resources.catalog.world import World
 
@@ -27,15 +27,16 @@ def postgrest(postgres_server: EmbeddedPostgres) -> Iterator[PostgrestServer]:
 
 
 @pytest.fixture
-def supabase_catalog(postgrest: PostgrestServer, postgres_dsn: str) -> Iterator[SupabaseCatalog]:
-    catalog = SupabaseCatalog(postgrest.url, make_key("service_role"), retry_pause_seconds=0.01)
+def supabase_catalog(postgrest: PostgrestServer, postgres_dsn: str) -> Iterator[FullCatalog]:
+    transport = SupabaseTransport(postgrest.url, make_key("service_role"), retry_pause_seconds=0.01)
+    catalog = FullCatalog(transport)
     yield catalog
     catalog.close()
 
 
 @pytest.fixture
-def postgres_catalog(postgres_dsn: str) -> Iterator[PostgresCatalog]:
-    catalog = PostgresCatalog(postgres_dsn, max_connections=16)
+def postgres_catalog(postgres_dsn: str) -> Iterator[FullCatalog]:
+    catalog = connected(postgres_dsn, max_connections=16)
     yield catalog
     catalog.close()
 
@@ -119,7 +120,7 @@ def videos(catalog: Catalog, tenant: TenantRow, make_outcome) -> Videos:
 
 
 @pytest.fixture
-def world(catalog: PostgresCatalog, videos: Videos, database: psycopg.Connection) -> Iterator[World]:
+def world(catalog: FullCatalog, videos: Videos, database: psycopg.Connection) -> Iterator[World]:
     yield World(catalog, videos, database)
 
 

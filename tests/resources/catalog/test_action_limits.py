@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
+from tests.full_catalog import FullCatalog
 from tests.resources.catalog.world import MEMBER, PENDING, STRANGER, World
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -30,7 +30,7 @@ GROWING = {"security_audit_log", "caption_ocr_requests", "run_cancellations", "s
 
 
 @pytest.fixture
-def catalog(postgres_catalog: PostgresCatalog) -> PostgresCatalog:
+def catalog(postgres_catalog: FullCatalog) -> FullCatalog:
     return postgres_catalog
 
 

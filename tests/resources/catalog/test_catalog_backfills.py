@@ -300,7 +300,7 @@ class TestHandingOut:
         assert catalog.end_backfill_video(backfill, video.video_id, "again") is False
         assert catalog.get_backfill_video(backfill, video.video_id).detail == "the run was cancelled"
         # The video itself is as it was, and may be chosen again.
-        assert catalog.get_video(video.video_id).boundaries_status == "annotate"
+        assert catalog.get_video(video.video_id).boundaries.status == "annotate"
         assert catalog.request_backfill(new_id(), "extents-2", {}, "ann").chosen == 1
 
 

@@ -21,11 +21,12 @@ from captionacc_dagster.resources.catalog import (
 )
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.catalog.migrations import migrate
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
+from captionacc_dagster.resources.catalog.postgres import PostgresTransport
 from captionacc_dagster.resources.catalog.postgres_errors import connect, connection_parameters
-from captionacc_dagster.resources.catalog.supabase import SupabaseCatalog
+from captionacc_dagster.resources.catalog.supabase import SupabaseTransport
 from modal_gpu.error_table import TABLE, Meaning, Row, look_up
 from tests.catalog_fixtures import MIGRATED
+from tests.full_catalog import FullCatalog, connected
 from tests.postgrest.server import PostgrestServer, make_key
 
 #: A state of each class without rows of its own beside those that have one.
@@ -64,7 +65,7 @@ def failing(postgres_server: EmbeddedPostgres) -> Iterator[None]:
 @pytest.mark.parametrize("state", sorted(STATES))
 def test_an_error_of_the_database_is_what_the_table_says(catalog: Catalog, failing: None, state: str):
     with pytest.raises(CatalogError) as caught:
-        catalog._call("fail_with", code=state)
+        catalog.transport.call("fail_with", {"code": state})
     error, row = caught.value, look_up("PostgreSQL", state)
     assert type(error) is kind_of(row), str(error)
     assert error.retryable is row.meaning.passes
@@ -77,10 +78,10 @@ def test_an_error_of_the_database_is_what_the_table_says(catalog: Catalog, faili
 @pytest.mark.parametrize("state", sorted(catalogue.ERRORS_BY_SQLSTATE))
 def test_an_error_of_our_functions_is_its_own_class(catalog: Catalog, failing: None, state: str):
     with pytest.raises(catalogue.ERRORS_BY_SQLSTATE[state], match="as asked"):
-        catalog._call("fail_with", code=state)
+        catalog.transport.call("fail_with", {"code": state})
 
 
-def test_a_real_deadlock_passes(postgres_dsn: str, postgres_catalog: PostgresCatalog, videos):
+def test_a_real_deadlock_passes(postgres_dsn: str, postgres_catalog: FullCatalog, videos):
     """PostgreSQL ends the one of two that finds it, and rolls back what it did."""
     first, second = videos.uploaded().video_id, videos.uploaded().video_id
     lock = "select from captionacc.videos where id = %s for update"
@@ -98,7 +99,7 @@ def test_a_real_deadlock_passes(postgres_dsn: str, postgres_catalog: PostgresCat
         other.rollback()
         waiting.join(10)
         patient.rollback()
-    assert type(postgres_catalog._error(caught.value)) is CatalogUnavailableError
+    assert type(postgres_catalog.transport._error(caught.value)) is CatalogUnavailableError
 
 
 def test_a_server_that_ends_the_connection_is_asked_again_later(catalog: Catalog, postgres_dsn: str):
@@ -111,7 +112,7 @@ def test_a_server_that_ends_the_connection_is_asked_again_later(catalog: Catalog
         connection.execute("grant execute on function captionacc.end_connection to service_role")
         try:
             with pytest.raises(CatalogUnavailableError):
-                catalog._call("end_connection")
+                catalog.transport.call("end_connection", {})
             assert catalog.list_videos() == []
         finally:
             connection.execute("drop function captionacc.end_connection")
@@ -173,7 +174,7 @@ CONNECTING = {
 @pytest.mark.parametrize(("login", "kind", "says"), CONNECTING.values(), ids=CONNECTING)
 def test_a_refusal_while_connecting_is_known_by_its_words(logins, login, kind, says):
     """libpq gives no code then; a wrong password is not tried three times as an outage would be."""
-    catalog = PostgresCatalog(logins(*login))
+    catalog = connected(logins(*login))
     with pytest.raises(CatalogError) as caught:
         catalog.list_videos()
     assert type(caught.value) is kind and says in str(caught.value), str(caught.value)
@@ -209,7 +210,7 @@ WORDS = {
 
 @pytest.mark.parametrize(("words", "passes"), WORDS.items(), ids=[text[:50] for text in WORDS])
 def test_what_servers_say_while_connecting_passes_or_not(words: str, passes: bool):
-    error = PostgresCatalog("host=x")._error(psycopg.OperationalError(words))
+    error = PostgresTransport("host=x")._error(psycopg.OperationalError(words))
     assert error.retryable is passes and error.lies_with_service
 
 
@@ -227,7 +228,7 @@ URLS = {
 @pytest.mark.parametrize(("query", "names"), URLS.items())
 def test_a_parameter_of_another_client_is_named(query: str, names: list[str], password: str):
     dsn = f"postgresql://ann:{password}@localhost/captionacc{query}"
-    for use in (connection_parameters, connect, PostgresCatalog, migrate):
+    for use in (connection_parameters, connect, connected, migrate):
         error = _raised(lambda use=use: use(dsn))
         text = str(error)
         assert type(error) is CatalogAccessError
@@ -260,7 +261,8 @@ class TestPostgrest:
     def answering(
         self, postgrest: PostgrestServer, postgres_dsn: str
     ) -> Iterator[Callable[..., CatalogError]]:
-        catalog = SupabaseCatalog(postgrest.url, make_key("service_role"), retry_pause_seconds=0.001)
+        transport = SupabaseTransport(postgrest.url, make_key("service_role"), retry_pause_seconds=0.001)
+        catalog = FullCatalog(transport)
 
         def ask(status: int, body: str, repeatable: bool = True) -> CatalogError:
             postgrest.requests.clear()

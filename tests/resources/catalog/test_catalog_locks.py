@@ -12,7 +12,7 @@ from captionacc_dagster.resources.catalog import (
     LockHeldError,
     LockLostError,
 )
-from captionacc_dagster.resources.catalog.leases import RenewedLease
+from captionacc_dagster.resources.catalog.leases import Lease
 
 
 def expire(database, token) -> None:
@@ -156,7 +156,7 @@ class TestLease:
             raise CatalogUnavailableError("down")
 
         monkeypatch.setattr(catalog, "renew_lock", unavailable)
-        lease = RenewedLease(catalog, token, seconds=0.15, taken=time.monotonic())
+        lease = Lease(catalog, token, seconds=0.15, taken=time.monotonic())
         try:
             lease.check()
             assert asked.wait(5)

@@ -23,9 +23,9 @@ from captionacc_dagster.resources.catalog import (
     LayoutOutcome,
     LockHeldError,
 )
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from modal_gpu.contracts import CropRegion
 from modal_gpu.errors import CaptionAccError
+from tests.full_catalog import FullCatalog, connected
 
 TENANT = "22222222-2222-4222-8222-222222222222"
 REGIONS = (CropRegion(0.1, 0.8, 0.9, 0.95), CropRegion(0.0, 0.7, 1.0, 1.0))
@@ -117,7 +117,7 @@ class Transitions(RuleBasedStateMachine):
         for table in ("run_cancellations", "caption_ocr_requests", "cropped_frames_versions",
                       "video_database_state", "test_transitions", "videos", "tenants"):  # fmt: skip
             self.database.execute(f"delete from captionacc.{table}")
-        self.catalogs = [PostgresCatalog(self.dsn, max_connections=2) for _ in range(CONNECTIONS)]
+        self.catalogs = [connected(self.dsn, max_connections=2) for _ in range(CONNECTIONS)]
         self.catalogs[0].ensure_tenant(TENANT, "tenant")
         self.videos = [str(uuid.uuid4()) for _ in range(2)]
         for video_id in self.videos:
@@ -140,7 +140,7 @@ class Transitions(RuleBasedStateMachine):
             layout_found=True, layout_confidence=0.5, crop_region=region,
         )  # fmt: skip
 
-        def whole_boundaries(catalog: PostgresCatalog) -> None:
+        def whole_boundaries(catalog: FullCatalog) -> None:
             catalog.begin_stage(video_id, "boundaries", run)
             version = catalog.allot_cropped_frames_version(video_id, run, region)
             catalog.activate_cropped_frames_version(
@@ -148,22 +148,22 @@ class Transitions(RuleBasedStateMachine):
             )
             catalog.finish_boundaries(video_id, run, version=version, caption_count=2)
 
-        def whole_text(catalog: PostgresCatalog) -> None:
+        def whole_text(catalog: FullCatalog) -> None:
             catalog.begin_stage(video_id, "text", run)
             catalog.finish_text(video_id, run, caption_count=2)
 
-        def whole_layout(catalog: PostgresCatalog) -> None:
+        def whole_layout(catalog: FullCatalog) -> None:
             catalog.begin_stage(video_id, "layout", run)
             catalog.finish_layout(video_id, run, outcome)
 
-        def activate(catalog: PostgresCatalog) -> None:
+        def activate(catalog: FullCatalog) -> None:
             versions = catalog.list_cropped_frames_versions(video_id)
             if versions:
                 catalog.activate_cropped_frames_version(
                     video_id, versions[-1].version, chunk_count=1, total_frames=1, total_size_bytes=1
                 )
 
-        def finish_ocr(catalog: PostgresCatalog) -> None:
+        def finish_ocr(catalog: FullCatalog) -> None:
             for request in catalog.list_caption_ocr_requests(video_id):
                 catalog.begin_caption_ocr_request(request.id, run)
                 catalog.finish_caption_ocr_request(request.id, run, caption_count=1)
@@ -205,7 +205,7 @@ class Transitions(RuleBasedStateMachine):
         st.sampled_from(REGIONS),
     )
 
-    def _call(self, catalog: PostgresCatalog, step: Callable) -> None:
+    def _call(self, catalog: FullCatalog, step: Callable) -> None:
         try:
             step(catalog)
         except CatalogUnavailableError:

@@ -18,9 +18,9 @@ from captionacc_dagster.resources.catalog import (
     VideoDeletedError,
     WrongStateError,
 )
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from modal_gpu.contracts import CropRegion
 from modal_gpu.errors import InvalidCropRegionError, InvalidIdError
+from tests.full_catalog import FullCatalog
 
 STRIP = CropRegion(0.1, 0.8, 0.9, 0.95)
 OTHER_STRIP = CropRegion(0.0, 0.7, 1.0, 1.0)
@@ -53,7 +53,7 @@ class TestTenants:
 class TestRegistration:
     def test_a_new_video_waits_in_every_stage(self, videos):
         video = videos.uploaded()
-        assert {video.layout_status, video.boundaries_status, video.text_status} == {"wait"}
+        assert {video.layout.status, video.boundaries.status, video.text.status} == {"wait"}
         assert video.uploaded_at is not None
         assert video.uploaded_at.utcoffset().total_seconds() == 0
 
@@ -112,7 +112,7 @@ class TestClaims:
         first = [video.video_id for video in catalog.claim_new_videos(3)]
         second = catalog.claim_new_videos(3)
         assert first + [video.video_id for video in second] == expected
-        assert {video.layout_attempts for video in second} == {1}
+        assert {video.layout.attempts for video in second} == {1}
         assert catalog.claim_new_videos(3) == []
 
     def test_rows_that_another_claim_is_taking_are_skipped_not_waited_for(self, catalog, videos, database):
@@ -142,14 +142,14 @@ class TestClaims:
         video_id = videos.uploaded().video_id
         for attempt in (1, 2, 3):
             (claimed,) = catalog.claim_new_videos(restart_after_seconds=0, max_unstarted=3)
-            assert claimed.layout_attempts == 1, f"request {attempt} is still the first attempt"
+            assert claimed.layout.attempts == 1, f"request {attempt} is still the first attempt"
         assert catalog.claim_new_videos(restart_after_seconds=0, max_unstarted=3) == []
-        details = catalog.get_video(video_id).layout_error_details
+        details = catalog.get_video(video_id).layout.error_details
         assert details["error_type"] == "NotStartedError"
         assert "3 times" in details["message"]
         # A retry asks again, under a number that was never used.
         catalog.retry_stage(video_id, "layout")
-        assert [video.layout_attempts for video in catalog.claim_new_videos()] == [2]
+        assert [video.layout.attempts for video in catalog.claim_new_videos()] == [2]
 
     def test_a_video_in_work_is_not_claimed_again(self, catalog, videos):
         video_id = videos.uploaded().video_id
@@ -172,7 +172,7 @@ class TestClaims:
 class TestLayout:
     def test_a_finished_layout_waits_for_a_person_when_the_policy_is_off(self, videos):
         video = videos.laid_out()
-        assert (video.layout_status, video.layout_run_id, video.layout_last_run_id) == (
+        assert (video.layout.status, video.layout.run_id, video.layout.last_run_id) == (
             "annotate",
             None,
             "layout-run",
@@ -196,8 +196,8 @@ class TestLayout:
     ):
         catalog.set_auto_approve(tenant.tenant_id, threshold)
         video = videos.laid_out(layout_found=found, layout_confidence=confidence, note="why")
-        assert video.layout_status == status
-        assert video.layout_note == "why"
+        assert video.layout.status == status
+        assert video.layout.note == "why"
         if status == "done":
             assert (video.layout_approved_by, video.crop_region, video.crop_region_version) == (
                 "auto",
@@ -211,7 +211,7 @@ class TestLayout:
         with pytest.raises(InvalidArgumentError, match="crop region"):
             catalog.finish_layout(video_id, "run", make_outcome(crop_region=None))
         video = catalog.finish_layout(video_id, "run", make_outcome(crop_region=None, layout_found=False))
-        assert video.layout_status == "annotate"
+        assert video.layout.status == "annotate"
         with pytest.raises(InvalidCropRegionError, match="no caption band"):
             catalog.approve_layout(video_id, "ann")
         assert catalog.approve_layout(video_id, "ann", STRIP).crop_region == STRIP
@@ -228,7 +228,7 @@ class TestLayout:
         ):
             with pytest.raises(WrongStateError, match="run second does"):
                 late()
-        assert catalog.finish_layout(video_id, "second", make_outcome()).layout_status == "annotate"
+        assert catalog.finish_layout(video_id, "second", make_outcome()).layout.status == "annotate"
 
     def test_beginning_twice_is_harmless_and_taking_over_can_be_refused(self, catalog, videos):
         video_id = videos.uploaded().video_id
@@ -254,7 +254,7 @@ class TestLayout:
         catalog.complete_review(video_id, "text")
         catalog.begin_stage(video_id, "boundaries", "rerun")
         video = catalog.approve_layout(video_id, "ann", OTHER_STRIP)
-        assert (video.boundaries_status, video.text_status, video.boundaries_run_id) == ("wait", "wait", None)
+        assert (video.boundaries.status, video.text.status, video.boundaries.run_id) == ("wait", "wait", None)
         for late in (
             lambda: catalog.finish_boundaries(video_id, "rerun", version=1, caption_count=9),
             lambda: catalog.fail_stage(video_id, "boundaries", "rerun", "late"),
@@ -269,7 +269,7 @@ class TestLayout:
         video_id = videos.approved().video_id
         catalog.begin_stage(video_id, "layout", "again")
         video = catalog.finish_layout(video_id, "again", make_outcome(crop_region=OTHER_STRIP))
-        assert (video.layout_status, video.crop_region, video.proposed_crop_region) == (
+        assert (video.layout.status, video.crop_region, video.proposed_crop_region) == (
             "done",
             STRIP,
             OTHER_STRIP,
@@ -278,7 +278,7 @@ class TestLayout:
         catalog.begin_stage(video_id, "layout", "third")
         catalog.fail_stage(video_id, "layout", "third", "disk full", "OSError")
         catalog.begin_stage(video_id, "layout", "fourth")
-        assert catalog.finish_layout(video_id, "fourth", make_outcome()).layout_status == "done"
+        assert catalog.finish_layout(video_id, "fourth", make_outcome()).layout.status == "done"
 
     def test_a_layout_that_is_not_ready_cannot_be_approved(self, catalog, videos):
         video_id = videos.uploaded().video_id
@@ -334,12 +334,12 @@ class TestBoundariesAndText:
 
     def test_the_whole_way_ends_in_done_everywhere(self, catalog, videos):
         video = videos.read()
-        assert (video.boundaries_status, video.text_status) == ("annotate", "annotate")
+        assert (video.boundaries.status, video.text.status) == ("annotate", "annotate")
         assert (video.caption_count, video.text_caption_count) == (4, 4)
-        assert (video.boundaries_run_id, video.text_run_id) == (None, None)
+        assert (video.boundaries.run_id, video.text.run_id) == (None, None)
         catalog.complete_review(video.video_id, "boundaries")
         done = catalog.complete_review(video.video_id, "text")
-        assert {done.layout_status, done.boundaries_status, done.text_status} == {"done"}
+        assert {done.layout.status, done.boundaries.status, done.text.status} == {"done"}
         assert catalog.complete_review(video.video_id, "text") == done
 
     def test_a_video_without_captions_says_so(self, catalog, videos):
@@ -351,8 +351,8 @@ class TestBoundariesAndText:
         video = catalog.finish_boundaries(
             video_id, "crop-run", version=version, caption_count=0, note="no captions found"
         )
-        assert (video.boundaries_status, video.caption_count) == ("annotate", 0)
-        assert video.boundaries_note == "no captions found"
+        assert (video.boundaries.status, video.caption_count) == ("annotate", 0)
+        assert video.boundaries.note == "no captions found"
 
     def test_versions_count_up_one_is_active_and_unfinished_ones_fail(self, catalog, videos):
         video_id = videos.with_captions().video_id
@@ -409,7 +409,7 @@ class TestBoundariesAndText:
         video_id = videos.with_captions().video_id
         assert catalog.pending_text() == []
         (video,) = catalog.pending_text(restart_after_seconds=0)
-        assert (video.video_id, video.text_attempts) == (video_id, 1)
+        assert (video.video_id, video.text.attempts) == (video_id, 1)
 
     def test_a_review_needs_something_to_review(self, catalog, videos):
         video_id = videos.cropping().video_id
@@ -474,7 +474,7 @@ class TestFailureAndRetry:
     def test_a_run_that_died_before_it_began_is_believed(self, catalog, videos):
         video_id = videos.uploaded().video_id
         catalog.claim_new_videos()
-        assert catalog.fail_stage(video_id, "layout", "run", "killed").layout_status == "error"
+        assert catalog.fail_stage(video_id, "layout", "run", "killed").layout.status == "error"
 
     def test_a_run_that_finished_can_no_longer_fail(self, catalog, videos):
         video_id = videos.laid_out().video_id
@@ -485,7 +485,7 @@ class TestFailureAndRetry:
         video_id = videos.uploaded().video_id
         catalog.fail_stage(video_id, "layout", "run", "broken")
         video = catalog.begin_stage(video_id, "layout", "second")
-        assert (video.layout_status, video.layout_error_details) == ("wait", None)
+        assert (video.layout.status, video.layout.error_details) == ("wait", None)
 
     def test_unknown_stages_and_empty_run_ids_are_refused(self, catalog, videos):
         video_id = videos.uploaded().video_id
@@ -556,7 +556,7 @@ class TestReading:
             catalog.record_usage(video.tenant_id, "Bad Name", 1)
 
 
-def test_a_fork_gets_connections_of_its_own(catalog: PostgresCatalog, tenant):
+def test_a_fork_gets_connections_of_its_own(catalog: FullCatalog, tenant):
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=lambda: sender.send(catalog.get_tenant(tenant.tenant_id).name))

@@ -9,13 +9,13 @@ import pytest
 
 from captionacc_dagster.resources.catalog import (
     InvalidArgumentError,
-    Limits,
     UnknownRequestError,
     UnknownTenantError,
     UnknownVideoError,
     WrongStateError,
 )
 from modal_gpu.contracts import CropRegion
+from tests.full_catalog import Limits
 
 OTHER_STRIP = CropRegion(0.0, 0.7, 1.0, 1.0)
 NOBODY = "11111111-1111-4111-8111-111111111111"
@@ -44,8 +44,8 @@ class TestQuotas:
         made = [videos.uploaded().video_id for _ in range(3)]
         assert [video.video_id for video in catalog.claim_new_videos()] == made[:2]
         refused = catalog.get_video(made[2])
-        assert refused.layout_status == "error"
-        assert refused.layout_error_details["error_type"] == "QuotaExceededError"
+        assert refused.layout.status == "error"
+        assert refused.layout.error_details["error_type"] == "QuotaExceededError"
         (rejection,) = catalog.list_rejections(tenant.tenant_id)
         assert (rejection.video_id, rejection.rejection_type) == (made[2], kind)
         assert rejection.message == refused.error
@@ -127,7 +127,7 @@ class TestQuotas:
         other = videos.uploaded().video_id
         assert [video.video_id for video in catalog.claim_new_videos()] == [other]
         assert catalog.list_rejections(NOBODY) == []
-        assert catalog.get_video(mine).layout_status == "error"
+        assert catalog.get_video(mine).layout.status == "error"
 
     def test_claimers_at_once_never_go_beyond_a_quota_together(self, catalog, videos, tenant):
         catalog.set_tier_limits("free", Limits(video_count_limit=7))
@@ -150,18 +150,18 @@ class TestOneVideosClaim:
     def test_it_is_the_same_claim(self, catalog, videos):
         first, second = videos.uploaded().video_id, videos.uploaded().video_id
         claimed = catalog.claim_new_video(second)
-        assert (claimed.video_id, claimed.layout_attempts) == (second, 1)
+        assert (claimed.video_id, claimed.layout.attempts) == (second, 1)
         assert catalog.claim_new_video(second) is None
         assert [video.video_id for video in catalog.claim_new_videos()] == [first]
         assert catalog.claim_new_video(NOBODY) is None
         assert catalog.claim_new_video(videos.uploaded(uploaded=False).video_id) is None
-        assert catalog.claim_new_video(second, restart_after_seconds=0).layout_attempts == 1
+        assert catalog.claim_new_video(second, restart_after_seconds=0).layout.attempts == 1
 
     def test_a_claim_given_back_is_there_for_the_next_as_the_same_attempt(self, catalog, videos):
         video_id = videos.uploaded().video_id
-        attempt = catalog.claim_new_video(video_id).layout_attempts
+        attempt = catalog.claim_new_video(video_id).layout.attempts
         assert catalog.return_claims("layout", {video_id: attempt}) == 1
-        assert [video.layout_attempts for video in catalog.claim_new_videos()] == [attempt]
+        assert [video.layout.attempts for video in catalog.claim_new_videos()] == [attempt]
 
     def test_it_keeps_to_the_quota(self, catalog, videos, tenant):
         catalog.set_tier_limits("free", Limits(video_count_limit=0))
@@ -277,7 +277,7 @@ class TestCancelling:
         catalog.claim_new_videos()
         catalog.begin_stage(video_id, "layout", "run")
         video = catalog.cancel_stage(video_id, "layout", "ann")
-        assert (video.layout_status, video.layout_run_id) == ("error", None)
+        assert (video.layout.status, video.layout.run_id) == ("error", None)
         assert video.error == "cancelled by ann"
         assert catalog.cancel_stage(video_id, "layout", "bob") == video
         for late in (
@@ -304,7 +304,7 @@ class TestCancelling:
             catalog.begin_stage(video_id, "layout", "queued run")
         assert catalog.claim_new_videos(restart_after_seconds=0) == []
         catalog.retry_stage(video_id, "layout")
-        assert [video.layout_attempts for video in catalog.claim_new_videos()] == [2]
+        assert [video.layout.attempts for video in catalog.claim_new_videos()] == [2]
         catalog.begin_stage(video_id, "layout", "new run")
 
     def test_there_must_be_something_to_cancel(self, catalog, videos):
@@ -352,9 +352,9 @@ class TestVersionsUpkeep:
         assert catalog.archive_cropped_frames_version(video_id, 1).status == "archived"
         assert catalog.get_video(video_id).current_cropped_frames_version is None
 
-    def test_whether_a_model_has_labelled_a_version_can_be_asked(self, catalog, videos):
+    def test_the_labels_of_the_active_version_are_known(self, catalog, videos):
         video = videos.with_captions()
-        assert catalog.find_inference_run(video.video_id, 1, "net-1") is None
+        assert catalog.current_inference_run(video.video_id) is None
         made = catalog.record_inference_run(
             video.video_id,
             1,
@@ -366,9 +366,8 @@ class TestVersionsUpkeep:
             started_at=video.created_at,
             completed_at=video.updated_at,
         )
-        found = catalog.find_inference_run(video.video_id, 1, "net-1")
-        assert (found.id, found.total_pairs) == (made, 79)
-        assert catalog.find_inference_run(video.video_id, 1, "net-2") is None
+        found = catalog.current_inference_run(video.video_id)
+        assert (found.id, found.model_version, found.total_pairs) == (made, "net-1", 79)
 
 
 class TestPeople:

@@ -20,8 +20,8 @@ from captionacc_dagster.resources.catalog import (
     VideoDeletedError,
     WrongStateError,
 )
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from modal_gpu.contracts import CropRegion
+from tests.full_catalog import connected
 from tests.resources.catalog.conftest import STRIP, Videos
 
 CROPS = "crop_and_infer_caption_frame_extents"
@@ -311,7 +311,7 @@ class Attempts(RuleBasedStateMachine):
 
     @initialize()
     def empty(self) -> None:
-        self.catalog = PostgresCatalog(self.dsn)
+        self.catalog = connected(self.dsn)
         self.database = psycopg.connect(self.dsn, autocommit=True)
         self.database.execute("delete from captionacc.compute_calls")
         self.waiters: list[tuple[str, str]] = []

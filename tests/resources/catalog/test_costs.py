@@ -13,13 +13,13 @@ from captionacc_dagster.resources.catalog import (
     Catalog,
     ComputeCallRow,
     InvalidArgumentError,
-    Limits,
     UnknownRequestError,
     UnknownTenantError,
     UnknownVideoError,
     VideoDeletedError,
     WrongStateError,
 )
+from tests.full_catalog import Limits
 from tests.resources.catalog.conftest import Videos
 
 EXTRACT, CROPS = "extract_frames_and_ocr", "crop_and_infer_caption_frame_extents"

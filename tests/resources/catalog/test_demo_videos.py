@@ -5,7 +5,7 @@ import pytest
 from psycopg import sql
 
 from captionacc_dagster.resources.catalog.migrations import migrate
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
+from tests.full_catalog import FullCatalog
 from tests.resources.catalog.world import OTHER_TENANT, STRANGER, World
 
 #: Who has no right to the demo video but that everybody may look at it.
@@ -27,7 +27,7 @@ COLUMNS = {
 
 
 @pytest.fixture
-def catalog(postgres_catalog: PostgresCatalog) -> PostgresCatalog:
+def catalog(postgres_catalog: FullCatalog) -> FullCatalog:
     return postgres_catalog
 
 

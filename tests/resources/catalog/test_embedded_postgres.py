@@ -21,7 +21,7 @@ import pytest
 from captionacc_dagster.platform.homes import make_home
 from captionacc_dagster.resources.catalog import embedded_postgres
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
+from tests.full_catalog import connected
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 START = (
@@ -188,7 +188,7 @@ def test_after_kill_9_of_the_server_the_next_start_recovers_what_was_committed(h
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("create table kept (value int)")
         connection.execute("insert into kept values (42)")
-        catalog = PostgresCatalog(dsn)
+        catalog = connected(dsn)
         pid = server.status().pid
         os.kill(pid, signal.SIGKILL)
         assert EmbeddedPostgres(home).ensure_running() == dsn

@@ -65,7 +65,7 @@ def test_what_was_asked_for_long_ago_is_asked_for_again_beyond_the_limit(catalog
         upload("a")
     assert len(catalog.claim_new_videos(10, tenant_limit=2)) == 2
     again = catalog.claim_new_videos(10, restart_after_seconds=0, tenant_limit=2)
-    assert [row.layout_attempts for row in again] == [1, 1]
+    assert [row.layout.attempts for row in again] == [1, 1]
 
 
 def test_uploads_whose_runs_never_begin_block_their_tenant_for_a_while_only(catalog: Catalog, upload):

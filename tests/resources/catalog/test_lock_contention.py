@@ -11,15 +11,16 @@ import psycopg
 import pytest
 
 from captionacc_dagster.resources.catalog import LockHeldError, LockLostError
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
+from tests.full_catalog import FullCatalog
 
 TAKERS, ROUNDS = 32, 500
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 HOLDER = """
 import sys, time
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
-catalog = PostgresCatalog(sys.argv[1])
+from captionacc_dagster.resources.catalog import Catalog
+from captionacc_dagster.resources.catalog.postgres import PostgresTransport
+catalog = Catalog(PostgresTransport(sys.argv[1]))
 with catalog.lease(sys.argv[2], "captions", "holder", seconds=2) as lease:
     print("held", flush=True)
     time.sleep(60)
@@ -172,7 +173,7 @@ def test_the_catalogue_keeps_leases_for_both_kinds_of_holders(catalog, videos):
 
 
 @pytest.fixture
-def postgres_videos(postgres_catalog: PostgresCatalog, make_outcome):
+def postgres_videos(postgres_catalog: FullCatalog, make_outcome):
     from tests.resources.catalog.conftest import Videos
 
     tenant = postgres_catalog.ensure_tenant("22222222-2222-4222-8222-222222222222", "tenant")

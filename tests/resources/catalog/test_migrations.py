@@ -26,15 +26,15 @@ from captionacc_dagster.resources.catalog.migrations import (
     migrations_directory,
     pending_migrations,
 )
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from schema_migrations.dump import dumped
+from tests.full_catalog import FullCatalog, connected
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SHIPPED = [migration.file_name for migration in load_migrations()]
 
 
 @pytest.fixture
-def catalog(postgres_catalog: PostgresCatalog) -> PostgresCatalog:
+def catalog(postgres_catalog: FullCatalog) -> FullCatalog:
     """What is tested here belongs to the connection."""
     return postgres_catalog
 
@@ -201,13 +201,13 @@ def test_every_function_pins_its_search_path(postgres_dsn):
 
 class TestConnecting:
     def test_a_database_without_the_catalogue_says_what_to_do(self, empty_dsn):
-        catalog = PostgresCatalog(empty_dsn)
+        catalog = connected(empty_dsn)
         with pytest.raises(CatalogError, match="captionacc migrate"):
             catalog.list_videos()
         catalog.close()
 
     def test_a_server_that_is_not_there_is_a_retryable_error_without_the_password(self):
-        catalog = PostgresCatalog("postgresql://ann:S3cret!pw@127.0.0.1:9/captionacc")
+        catalog = connected("postgresql://ann:S3cret!pw@127.0.0.1:9/captionacc")
         with pytest.raises(CatalogUnavailableError) as refused:
             catalog.list_videos()
         assert refused.value.retryable
@@ -223,7 +223,7 @@ class TestConnecting:
     )
     def test_an_unusable_url_is_explained_without_the_password(self, dsn):
         with pytest.raises(CatalogError) as refused:
-            PostgresCatalog(dsn)
+            connected(dsn)
         assert "S3c" not in str(refused.value)
         assert "ret@" not in str(refused.value)
         assert refused.value.__suppress_context__
@@ -237,13 +237,13 @@ class TestConnecting:
         assert catalog.get_tenant(tenant.tenant_id) == tenant
 
     def test_a_statement_that_takes_too_long_is_stopped(self, postgres_dsn, videos, database):
-        catalog = PostgresCatalog(postgres_dsn, statement_timeout_seconds=0.2)
+        catalog = connected(postgres_dsn, statement_timeout_seconds=0.2)
         video_id = videos.uploaded().video_id
         with database.transaction():
             database.execute("select from captionacc.videos where id = %s for update", [video_id])
             with pytest.raises(CatalogUnavailableError):
                 catalog.begin_stage(video_id, "layout", "run")
-        assert catalog.begin_stage(video_id, "layout", "run").layout_run_id == "run"
+        assert catalog.begin_stage(video_id, "layout", "run").layout.run_id == "run"
         catalog.close()
 
     def test_importing_the_catalogue_loads_neither_dagster_nor_models(self):

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from captionacc_dagster.resources.catalog import InvalidArgumentError, VideoDeletedError, WrongStateError
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from modal_gpu.errors import InvalidKeyError
 from modal_gpu.keys import MAX_KEY_BYTES, check_key
+from tests.full_catalog import FullCatalog
 
 SHA, OTHER_SHA = "a" * 64, "b" * 64
 OTHER_TENANT = "22222222-2222-4222-8222-222222222222"
@@ -175,7 +175,7 @@ class TestStorageKeys:
             database.execute(
                 "update captionacc.videos set storage_key = storage_key || E'\\n' where id = %s", [video_id]
             )
-        assert catalog.fail_stage(video_id, "layout", "run", "no such key").layout_status == "error"
+        assert catalog.fail_stage(video_id, "layout", "run", "no such key").layout.status == "error"
         assert catalog.soft_delete_video(video_id).deleted_at is not None
 
 
@@ -244,7 +244,7 @@ class TestContent:
         with pytest.raises(InvalidArgumentError, match="SHA-256"):
             videos.uploaded(content_sha256=sha)
 
-    def test_of_uploads_that_end_together_one_is_kept(self, postgres_catalog: PostgresCatalog, tenant):
+    def test_of_uploads_that_end_together_one_is_kept(self, postgres_catalog: FullCatalog, tenant):
         def register(_: int):
             video_id = str(uuid.uuid4())
             return postgres_catalog.register_video(

@@ -17,9 +17,9 @@ class TestTries:
         video_id = videos.uploaded().video_id
         for attempt in (1, 1, 2, 2, 3):
             row = catalog.begin_stage(video_id, "layout", "run-1", attempt=attempt)
-        assert (row.layout_tries, row.layout_run_try) == (3, 3)
+        assert (row.layout.tries, row.layout.run_try) == (3, 3)
         # An answer that came late tells of an earlier one.
-        assert catalog.begin_stage(video_id, "layout", "run-1", attempt=2).layout_tries == 3
+        assert catalog.begin_stage(video_id, "layout", "run-1", attempt=2).layout.tries == 3
 
     def test_tries_of_later_runs_are_added(self, catalog, videos):
         video_id = videos.uploaded().video_id
@@ -31,7 +31,7 @@ class TestTries:
     def test_a_run_that_releases_the_stage_and_begins_it_again_is_one_try(self, catalog, videos):
         video_id = videos.cropping().video_id
         catalog.release_stage(video_id, "boundaries", "crop-run")
-        assert catalog.begin_stage(video_id, "boundaries", "crop-run").boundaries_tries == 1
+        assert catalog.begin_stage(video_id, "boundaries", "crop-run").boundaries.tries == 1
 
     @pytest.mark.parametrize("attempt", [0, -1, 1001])
     def test_an_unusable_try_is_refused(self, catalog, videos, attempt):

@@ -31,7 +31,7 @@ def work(kind: ClaimKind, catalog: Catalog, videos: Videos) -> Work:
     if kind == "layout":
         video_id = videos.uploaded().video_id
         return Work(
-            lambda **limits: {v.video_id: v.layout_attempts for v in catalog.claim_new_videos(5, **limits)},
+            lambda **limits: {v.video_id: v.layout.attempts for v in catalog.claim_new_videos(5, **limits)},
             lambda: catalog.begin_stage(video_id, "layout", "run-1"),
         )
     if kind == "boundaries":
@@ -46,7 +46,7 @@ def work(kind: ClaimKind, catalog: Catalog, videos: Videos) -> Work:
         catalog.fail_stage(video_id, "text", "run-0", "killed")
         catalog.retry_stage(video_id, "text")
         return Work(
-            lambda **limits: {v.video_id: v.text_attempts for v in catalog.pending_text(5, **limits)},
+            lambda **limits: {v.video_id: v.text.attempts for v in catalog.pending_text(5, **limits)},
             lambda: catalog.begin_stage(video_id, "text", "run-1"),
         )
     if kind == "request":

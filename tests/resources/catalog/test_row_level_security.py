@@ -8,7 +8,7 @@ import httpx
 import psycopg
 import pytest
 
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
+from tests.full_catalog import FullCatalog
 from tests.postgrest.server import make_key
 from tests.resources.catalog.world import (
     ADMIN,
@@ -81,7 +81,7 @@ WRITERS = {table: {"insert", "update", "delete"} for table in VISIBLE} | {"secur
 
 
 @pytest.fixture
-def catalog(postgres_catalog: PostgresCatalog) -> PostgresCatalog:
+def catalog(postgres_catalog: FullCatalog) -> FullCatalog:
     return postgres_catalog
 
 

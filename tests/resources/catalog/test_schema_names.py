@@ -12,7 +12,7 @@ from psycopg import sql
 
 from captionacc_dagster.constants import LOCAL_TENANT_ID
 from captionacc_dagster.resources import opening
-from captionacc_dagster.resources.catalog import Catalog, CatalogError
+from captionacc_dagster.resources.catalog import CatalogError
 from captionacc_dagster.resources.catalog.migrations import (
     DatabaseTooNewError,
     MigrationError,
@@ -22,12 +22,12 @@ from captionacc_dagster.resources.catalog.migrations import (
     pending_migrations,
     write_migrations,
 )
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from captionacc_dagster.resources.catalog.schema_names import rendered, work_channel
-from captionacc_dagster.resources.catalog.supabase import SupabaseCatalog
+from captionacc_dagster.resources.catalog.supabase import SupabaseTransport
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.web.listeners import PostgresListener
 from schema_migrations.dump import dumped
+from tests.full_catalog import FullCatalog, connected
 from tests.postgrest.server import PostgrestServer, make_key
 from tests.resources.catalog.conftest import Videos
 
@@ -38,17 +38,18 @@ TRANSPORTS = ["postgres", "supabase"]
 
 
 @contextmanager
-def opened(transport: str, dsn: str, schema: str) -> Iterator[Catalog]:
+def opened(transport: str, dsn: str, schema: str) -> Iterator[FullCatalog]:
     """A catalogue over a transport, as the platform opens it."""
     if transport == "postgres":
-        catalog: Catalog = PostgresCatalog(dsn, schema=schema)
+        catalog = connected(dsn, schema=schema)
         yield catalog
         catalog.close()
         return
     with PostgrestServer(dsn, schemas=(schema,)).running() as server:
-        catalog = SupabaseCatalog(
+        transport = SupabaseTransport(
             server.url, make_key("service_role"), schema=schema, retry_pause_seconds=0.01
         )
+        catalog = FullCatalog(transport)
         yield catalog
         catalog.close()
 
@@ -104,7 +105,7 @@ def test_a_video_goes_the_whole_way_in_a_schema_of_any_name(empty_dsn, make_outc
         catalog.request_caption_ocr(video_id)
         assert [request.video_id for request in catalog.claim_caption_ocr_requests()] == [video_id]
         stopped = catalog.cancel_stage(videos.cropping().video_id, "boundaries", "ann").video_id
-        assert catalog.retry_stage(stopped, "boundaries").boundaries_status == "wait"
+        assert catalog.retry_stage(stopped, "boundaries").boundaries.status == "wait"
         assert len(catalog.list_videos()) == 3
         catalog.soft_delete_video(waiting.video_id)
 

@@ -9,15 +9,16 @@ import pytest
 from captionacc_dagster.constants import LOCAL_TENANT_ID
 from captionacc_dagster.resources import opening
 from captionacc_dagster.resources.catalog import CatalogError, CatalogUnavailableError, LockHeldError
-from captionacc_dagster.resources.catalog.supabase import SupabaseCatalog
+from captionacc_dagster.resources.catalog.supabase import SupabaseTransport
 from captionacc_dagster.settings import Settings, SettingsError
+from tests.full_catalog import FullCatalog
 from tests.postgrest.server import PostgrestServer, make_key
 
 SERVICE_KEY = make_key("service_role")
 
 
 @pytest.fixture
-def catalog(supabase_catalog: SupabaseCatalog) -> SupabaseCatalog:
+def catalog(supabase_catalog: FullCatalog) -> FullCatalog:
     return supabase_catalog
 
 
@@ -26,9 +27,9 @@ def make_catalog(postgrest: PostgrestServer, postgres_dsn: str):
     """A catalogue with something changed. Pauses are short, so that four attempts fit a test."""
     made = []
 
-    def make(**changes) -> SupabaseCatalog:
+    def make(**changes) -> FullCatalog:
         arguments = {"url": postgrest.url, "key": SERVICE_KEY, "retry_pause_seconds": 0.01, **changes}
-        made.append(SupabaseCatalog(arguments.pop("url"), arguments.pop("key"), **arguments))
+        made.append(FullCatalog(SupabaseTransport(arguments.pop("url"), arguments.pop("key"), **arguments)))
         return made[-1]
 
     yield make
@@ -89,7 +90,7 @@ class TestSettingUp:
                 connection.execute(
                     "create schema captionacc; grant usage on schema captionacc to service_role"
                 )
-            catalog = SupabaseCatalog(server.url, SERVICE_KEY)
+            catalog = FullCatalog(SupabaseTransport(server.url, SERVICE_KEY))
             with pytest.raises(CatalogError, match="captionacc migrate"):
                 catalog.list_videos()
             with pytest.raises(CatalogError, match="captionacc migrate"):
@@ -106,7 +107,7 @@ class TestDisturbances:
     def test_a_repeatable_change_whose_answer_was_lost_is_asked_again(self, make_catalog, postgrest, videos):
         catalog, video = make_catalog(), videos.uploaded()
         postgrest.fail_next += [None]
-        assert catalog.begin_stage(video.video_id, "layout", "run").layout_run_id == "run"
+        assert catalog.begin_stage(video.video_id, "layout", "run").layout.run_id == "run"
 
     def test_a_claim_whose_answer_was_lost_is_not_repeated_and_not_lost(
         self, make_catalog, postgrest, videos
@@ -117,7 +118,7 @@ class TestDisturbances:
             catalog.claim_new_videos()
         assert catalog.claim_new_videos() == []
         (again,) = catalog.claim_new_videos(restart_after_seconds=0)
-        assert (again.video_id, again.layout_attempts) == (video.video_id, 1)
+        assert (again.video_id, again.layout.attempts) == (video.video_id, 1)
 
     def test_a_claim_that_was_certainly_not_carried_out_is_repeated(self, make_catalog, postgrest, videos):
         catalog, video = make_catalog(), videos.uploaded()

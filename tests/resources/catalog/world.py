@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from captionacc_dagster.resources.catalog import VideoRow
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
+from tests.full_catalog import FullCatalog
 
 if TYPE_CHECKING:
     from tests.resources.catalog.conftest import Videos
@@ -34,7 +34,7 @@ ASKERS = {
 class World:
     """Two tenants, their people, and for four videos one row in every table that hangs on videos."""
 
-    def __init__(self, catalog: PostgresCatalog, videos: "Videos", database: psycopg.Connection) -> None:
+    def __init__(self, catalog: FullCatalog, videos: "Videos", database: psycopg.Connection) -> None:
         self.catalog, self.database = catalog, database
         for tenant in (TENANT, OTHER_TENANT):
             catalog.ensure_tenant(tenant, f"tenant {tenant[0]}")

@@ -13,10 +13,10 @@ import pytest
 
 from captionacc_dagster.constants import LOCAL_TENANT_ID
 from captionacc_dagster.resources.catalog import TenantRow
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
 from captionacc_dagster.resources.compute import ComputeCall
 from captionacc_dagster.resources.compute.modal_backend import ModalBackend
 from captionacc_dagster.resources.compute.modal_client import ModalCallSettings
+from tests.full_catalog import FullCatalog
 from tests.modal_stand_in.service import Service
 
 EXTRACT = "extract_frames_and_ocr"
@@ -35,7 +35,7 @@ def service(tmp_path: Path) -> Service:
 
 
 @pytest.fixture
-def video_id(catalog: PostgresCatalog, tenant: TenantRow) -> str:
+def video_id(catalog: FullCatalog, tenant: TenantRow) -> str:
     key = str(uuid.uuid4())
     catalog.register_video(tenant.tenant_id, key, f"{tenant.tenant_id}/client/{key}.mp4", 1000, "a.mp4")
     return key
@@ -50,7 +50,7 @@ def call(video_id: str) -> ComputeCall:
 class Waiting:
     """Attempts in threads of their own; ``log`` is what all of them logged."""
 
-    def __init__(self, catalog: PostgresCatalog, service: Service, call: ComputeCall) -> None:
+    def __init__(self, catalog: FullCatalog, service: Service, call: ComputeCall) -> None:
         self.catalog, self.service, self.default = catalog, service, call
         self.log: list[str] = []
         self._threads = ThreadPoolExecutor(8)
@@ -85,7 +85,7 @@ class Waiting:
 
 
 @pytest.fixture
-def waiting(catalog: PostgresCatalog, service: Service, call: ComputeCall) -> Iterator[Waiting]:
+def waiting(catalog: FullCatalog, service: Service, call: ComputeCall) -> Iterator[Waiting]:
     waiting = Waiting(catalog, service, call)
     yield waiting
     # Whoever still waits gets an end, so that no thread outlives its test.

@@ -178,7 +178,7 @@ def test_an_error_of_the_container_ends_in_the_row(modal_line: ModalLine, laid_o
     )
     result = modal_line.run("captions", laid_out.video_id)
     assert failure(result) == f"video {laid_out.video_id}: the file is damaged; upload it again"
-    details = modal_line.line.row(laid_out.video_id).boundaries_error_details
+    details = modal_line.line.row(laid_out.video_id).boundaries.error_details
     assert details["error_type"] == "BadVideoError"
     assert modal_line.functions() == [CROPS]
     assert modal_line.versions(laid_out.video_id) == [(1, "failed")]
@@ -203,12 +203,12 @@ def test_a_time_out_is_paid_once_and_says_what_to_do(modal_line: ModalLine, laid
     result = modal_line.run("captions", laid_out.video_id)
     assert not result.success and modal_line.functions() == [CROPS]
     row = modal_line.line.row(laid_out.video_id)
-    assert (row.boundaries_status, row.boundaries_error_details["error_type"]) == (
+    assert (row.boundaries.status, row.boundaries.error_details["error_type"]) == (
         "error",
         "RemoteTimeoutError",
     )
     for part in ("MODAL_CROP_INFER_TIMEOUT", "CAPTIONACC_SEGMENT_FRAMES", "captionacc retry"):
-        assert part in failure(result) and part in row.boundaries_error_details["message"]
+        assert part in failure(result) and part in row.boundaries.error_details["message"]
     modal_line.line.catalog.retry_stage(laid_out.video_id, "boundaries")
     assert modal_line.run("captions", laid_out.video_id).success
     assert modal_line.functions() == [CROPS, CROPS, "generate_caption_ocr"]
@@ -276,14 +276,15 @@ _RUN = """
 import sys
 from pathlib import Path
 import dagster as dg
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
+from captionacc_dagster.resources.catalog import Catalog
+from captionacc_dagster.resources.catalog.postgres import PostgresTransport
 from modal_gpu.storage import ObjectStore
 from tests.line_fixtures import Line
 from tests.resources.compute.test_modal_graph import ModalLine
 from tests.modal_stand_in.service import Service
 dsn, bucket, folder, video_id = sys.argv[1:]
 with dg.DagsterInstance.ephemeral() as instance:
-    line = Line(PostgresCatalog(dsn), ObjectStore.from_url(bucket), instance)
+    line = Line(Catalog(PostgresTransport(dsn)), ObjectStore.from_url(bucket), instance)
     instance.add_dynamic_partitions("videos", [video_id])
     modal_line = ModalLine(line, Service(Path(folder)))
     modal_line.service.on_spawn = lambda *_: None  # nothing answers while this process lives
@@ -320,7 +321,7 @@ def test_a_run_that_is_terminated_cancels_its_call_and_its_version(
     (row,) = modal_line.line.catalog.list_compute_calls(video_id=laid_out.video_id)
     assert row.status == "cancelled" and row.cancel_delivered_at
     assert modal_line.versions(laid_out.video_id) == [(1, "failed")]
-    assert modal_line.line.row(laid_out.video_id).boundaries_error_details["error_type"] == "Cancelled"
+    assert modal_line.line.row(laid_out.video_id).boundaries.error_details["error_type"] == "Cancelled"
 
 
 def test_after_a_killed_run_the_next_one_finds_its_call_and_its_version(

@@ -23,7 +23,8 @@ from pathlib import Path
 from captionacc_dagster.resources.compute import ComputeCall
 from captionacc_dagster.resources.compute.modal_backend import ModalBackend
 from captionacc_dagster.resources.compute.modal_client import ModalCallSettings
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
+from captionacc_dagster.resources.catalog import Catalog
+from captionacc_dagster.resources.catalog.postgres import PostgresTransport
 from tests.modal_stand_in.service import Service
 import json
 dsn, folder, moment, call = sys.argv[1:]
@@ -31,7 +32,7 @@ service = Service(Path(folder))
 if moment != "waiting":
     service.faults[moment] = [lambda _: os.kill(os.getpid(), signal.SIGKILL)]
 backend = ModalBackend(
-    PostgresCatalog(dsn), ModalCallSettings(poll_seconds=0.02), "killed-run", modal=service
+    Catalog(PostgresTransport(dsn)), ModalCallSettings(poll_seconds=0.02), "killed-run", modal=service
 )
 backend.call(ComputeCall(**json.loads(call)))
 """

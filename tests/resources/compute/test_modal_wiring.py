@@ -124,16 +124,18 @@ import json, sys
 from captionacc_dagster.resources.compute import ComputeCall
 from captionacc_dagster.resources.compute.modal_backend import ModalBackend
 from captionacc_dagster.resources.compute.modal_client import ModalCallSettings
-from captionacc_dagster.resources.catalog.postgres import PostgresCatalog
+from captionacc_dagster.resources.catalog import Catalog
+from captionacc_dagster.resources.catalog.postgres import PostgresTransport
 dsn, call = sys.argv[1:]
 try:
-    ModalBackend(PostgresCatalog(dsn), ModalCallSettings(), "run").call(ComputeCall(**json.loads(call)))
+    catalog = Catalog(PostgresTransport(dsn))
+    ModalBackend(catalog, ModalCallSettings(), "run").call(ComputeCall(**json.loads(call)))
 except Exception as error:
     print(type(error).__name__, error)
 """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MODAL_")}
     done = subprocess.run(
-        [sys.executable, "-c", program, catalog._dsn, json.dumps(dataclasses.asdict(call))],
+        [sys.executable, "-c", program, catalog.transport._dsn, json.dumps(dataclasses.asdict(call))],
         cwd=REPOSITORY,
         env=environment | {"MODAL_CONFIG_PATH": str(tmp_path / "none.toml"), "HOME": str(tmp_path)},
         capture_output=True,

@@ -1,0 +1,1 @@
+"""The catalogue's rows as dataclasses. Times are aware and in UTC."""

@@ -1,0 +1,41 @@
+"""The catalogue's calls for tenants and tiers."""
+
+from captionacc_dagster.resources.catalog.calls import CatalogCalls, is_id, sql_function
+from captionacc_dagster.resources.catalog.errors import UnknownTenantError
+from captionacc_dagster.resources.catalog.rows.tenants import AccessTier, TenantRow
+
+
+class TenantCalls(CatalogCalls):
+    """Tenants and tiers. Quotas and profiles are set in SQL; see ``docs/catalogue.md``."""
+
+    @sql_function(repeatable=True)
+    def ensure_tenant(
+        self,
+        tenant_id: str,
+        name: str,
+        *,
+        tier: str = "free",
+        auto_approve_layout_confidence: float | None = None,
+    ) -> TenantRow:
+        """Create a tenant that does not exist; an existing one keeps its settings.
+
+        Raises ``InvalidArgumentError`` for an unknown tier, an empty name or a confidence outside [0, 1].
+        """
+
+    @sql_function(repeatable=True)
+    def set_auto_approve(self, tenant_id: str, confidence: float | None) -> TenantRow:
+        """Set from which confidence layouts need no approval; ``None``: all need one.
+
+        Raises ``UnknownTenantError``.
+        """
+
+    def get_tenant(self, tenant_id: str) -> TenantRow:
+        """Return a tenant. Raises ``UnknownTenantError``."""
+        condition = is_id("id", tenant_id, "tenant id")
+        if found := self._select(TenantRow, "tenants", [condition], ["id"]):
+            return found[0]
+        raise UnknownTenantError(f"tenant {condition.value} is not in the catalogue")
+
+    def list_access_tiers(self) -> list[AccessTier]:
+        """Return the tiers, those of lower priority first."""
+        return self._select(AccessTier, "access_tiers", [], ["base_priority", "id"])

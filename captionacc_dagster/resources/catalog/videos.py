@@ -1,0 +1,94 @@
+"""The catalogue's calls for videos: registering, finding, renaming, deleting."""
+
+from captionacc_dagster.resources.catalog.calls import CatalogCalls, is_id, sql_function
+from captionacc_dagster.resources.catalog.errors import UnknownVideoError
+from captionacc_dagster.resources.catalog.rows.videos import STAGES, VideoRow
+from captionacc_dagster.resources.catalog.transport import AnyOf, Condition, Where
+
+
+class VideoCalls(CatalogCalls):
+    """Videos. Calls with a ``video_id`` raise ``UnknownVideoError``, changes also ``VideoDeletedError``."""
+
+    @sql_function(repeatable=True)
+    def register_video(
+        self,
+        tenant_id: str,
+        video_id: str,
+        storage_key: str,
+        size_bytes: int,
+        display_path: str,
+        *,
+        uploaded: bool = True,
+        uploaded_by_user_id: str | None = None,
+        content_sha256: str | None = None,
+        again: bool = False,
+    ) -> VideoRow:
+        """Register an upload. Registering it again changes nothing but a missing ``uploaded_at``.
+
+        With ``content_sha256`` (64 lower-case hexadecimal digits), and unless ``again``, the answer is the
+        tenant's video of the same file if there is one: another ``video_id``, and no row is added.
+        ``display_path`` is stored in NFC and without control characters. Raises ``AlreadyRegisteredError``,
+        ``UnknownTenantError``, ``InvalidKeyError`` and ``InvalidArgumentError``.
+        """
+
+    @sql_function(repeatable=True, content_sha256="sha256")
+    def find_content(self, tenant_id: str, content_sha256: str) -> VideoRow | None:
+        """Return the tenant's video of this file: preferably one that has not failed, then the newest."""
+
+    @sql_function(repeatable=True)
+    def find_videos(self, name: str, limit: int = 100) -> list[VideoRow]:
+        """Return videos of this name, or whose id starts with it; newest first, without deleted ones."""
+
+    def get_video(self, video_id: str) -> VideoRow:
+        """Return a video, even a deleted one. Raises ``UnknownVideoError``."""
+        condition = is_id("id", video_id, "video id")
+        if found := self._select(VideoRow, "videos", [condition], ["id"]):
+            return found[0]
+        raise UnknownVideoError(f"video {condition.value} is not in the catalogue")
+
+    def list_videos(
+        self,
+        limit: int = 100,
+        *,
+        tenant_id: str | None = None,
+        include_deleted: bool = False,
+        in_work: bool | None = None,
+        before: VideoRow | None = None,
+    ) -> list[VideoRow]:
+        """Return videos, newest first, from behind the row ``before`` if given (the last of another page).
+
+        ``in_work``: only those with (true) or without (false) a run that works on a stage.
+        """
+        where: list[Condition] = []
+        if tenant_id is not None:
+            where.append(is_id("tenant_id", tenant_id))
+        if not include_deleted:
+            where.append(Where("deleted_at", "is", None))
+        runs = [f"{stage}_run_id" for stage in STAGES]
+        if in_work:
+            where.append(AnyOf(tuple(Where(column, "is_not", None) for column in runs)))
+        elif in_work is not None:
+            where += [Where(column, "is", None) for column in runs]
+        if before is not None:
+            created = before.created_at
+            where += [
+                Where("created_at", "lte", created),
+                AnyOf((Where("created_at", "lt", created), Where("id", "gt", before.video_id))),
+            ]
+        return self._select(VideoRow, "videos", where, ["-created_at", "id"], limit)
+
+    @sql_function(repeatable=True)
+    def rename_video(self, video_id: str, name: str) -> VideoRow:
+        """Change the name that people see. Raises ``InvalidArgumentError`` for an unusable one."""
+
+    @sql_function(repeatable=True)
+    def soft_delete_video(self, video_id: str) -> VideoRow:
+        """Take a video out of all processing and request the end of the runs that work on it."""
+
+    @sql_function(repeatable=True)
+    def removable_videos(self, limit: int = 50, *, older_than_seconds: float = 86_400) -> list[VideoRow]:
+        """Return videos that were deleted so long ago and whose objects are still in the bucket."""
+
+    @sql_function(repeatable=True)
+    def mark_video_objects_removed(self, video_id: str) -> VideoRow:
+        """Record that a video's objects were removed. Raises ``WrongStateError`` if it is not deleted."""

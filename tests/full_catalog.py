@@ -1,0 +1,152 @@
+"""The catalogue with the SQL functions that Python does not call: the web app and operators do.
+
+They belong to the catalogue's contract, and bring videos into the states that tests need.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+from captionacc_dagster.resources.catalog import CaptionOcrRequest, Catalog, Stage, TenantRow, VideoRow
+from captionacc_dagster.resources.catalog.calls import is_id, sql_function
+from captionacc_dagster.resources.catalog.postgres import PostgresTransport
+from captionacc_dagster.resources.catalog.rows.record import Row
+from captionacc_dagster.resources.catalog.rows.tenants import AccessTier
+from captionacc_dagster.resources.catalog.rows.work import CroppedFramesVersion
+from captionacc_dagster.resources.catalog.transport import Where
+
+
+class Limits(Row):
+    """Quotas; ``None`` is no limit. Minutes are those of a calendar month, uploads of a day, in UTC."""
+
+    storage_quota_bytes: int | None = None
+    video_count_limit: int | None = None
+    processing_minutes_limit: float | None = None
+    daily_upload_limit: int | None = None
+
+
+class Rejection(Row):
+    """Work that was refused, and why, until somebody acknowledges it."""
+
+    id: str
+    tenant_id: str
+    video_id: str | None
+    rejection_type: str
+    message: str
+    created_at: datetime
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+
+
+class UserProfile(Row):
+    """A user's place in a tenant."""
+
+    user_id: str
+    tenant_id: str
+    role: str
+    approval_status: str
+    is_platform_admin: bool
+    display_name: str
+
+
+class FullCatalog(Catalog):
+    """Every SQL function of the service role."""
+
+    @sql_function(repeatable=True)
+    def complete_review(self, video_id: str, stage: Literal["boundaries", "text"]) -> VideoRow:
+        """End the review of a stage in ``annotate``."""
+
+    @sql_function(repeatable=True)
+    def cancel_stage(self, video_id: str, stage: Stage, cancelled_by: str) -> VideoRow:
+        """End a stage in error ``CancelledError``; later calls of its run are refused."""
+
+    @sql_function(repeatable=True)
+    def set_demo(self, video_id: str, is_demo: bool) -> VideoRow:
+        """Set whether everybody may see a video."""
+
+    @sql_function(repeatable=True)
+    def request_caption_ocr(
+        self, video_id: str, caption_ids: Sequence[int] | None = None, *, requested_by: str = "service"
+    ) -> CaptionOcrRequest:
+        """Request to read captions again; ``None``: all of them."""
+
+    @sql_function(repeatable=True)
+    def archive_cropped_frames_version(self, video_id: str, version: int) -> CroppedFramesVersion:
+        """Archive a version that is not in use."""
+
+    def set_tier_limits(self, tier: str, limits: Limits) -> AccessTier:
+        """Set the quotas of a tier, for videos claimed from now on."""
+        (row,) = self._call("set_tier_limits", tier=tier, **vars(limits), repeatable=True)
+        return AccessTier.from_row(row)
+
+    def set_tenant_limits(self, tenant_id: str, limits: Limits, *, quota_exempt: bool = False) -> TenantRow:
+        """Set the quotas of a tenant; ``None``: its tier's."""
+        exempt = {"quota_exempt": quota_exempt}
+        (row,) = self._call(
+            "set_tenant_limits", tenant_id=tenant_id, **exempt, **vars(limits), repeatable=True
+        )
+        return TenantRow.from_row(row)
+
+    @sql_function(repeatable=True)
+    def set_tenant_tier(self, tenant_id: str, tier: str) -> TenantRow:
+        """Set the tier of a tenant."""
+
+    def tenant_limits(self, tenant_id: str) -> Limits:
+        """Return the quotas that apply to a tenant."""
+        rows = self._call("tenant_limits", tenant_id=tenant_id, repeatable=True)
+        return Limits.from_row(rows[0]) if rows else Limits()
+
+    @sql_function()
+    def set_user_profile(
+        self,
+        user_id: str,
+        tenant_id: str,
+        *,
+        role: str = "member",
+        approval_status: str = "pending",
+        is_platform_admin: bool = False,
+        display_name: str = "",
+    ) -> UserProfile:
+        """Create or change a user's place in a tenant."""
+
+    @sql_function()
+    def record_rejection(
+        self,
+        tenant_id: str,
+        rejection_type: str,
+        message: str,
+        *,
+        video_id: str | None = None,
+        cropped_frames_version: int | None = None,
+        model_version: str | None = None,
+        run_id: str | None = None,
+        frame_count: int | None = None,
+        estimated_cost_usd: float | Decimal | None = None,
+    ) -> Rejection:
+        """Record that work was refused."""
+
+    def list_rejections(
+        self, tenant_id: str, *, include_acknowledged: bool = False, limit: int = 100
+    ) -> list[Rejection]:
+        """Return a tenant's rejections, newest first."""
+        where = [is_id("tenant_id", tenant_id)]
+        if not include_acknowledged:
+            where.append(Where("acknowledged_at", "is", None))
+        table = "caption_frame_extents_inference_rejections"
+        return self._select(Rejection, table, where, ["-created_at", "id"], limit)
+
+    @sql_function(repeatable=True)
+    def acknowledge_rejection(self, rejection_id: str, acknowledged_by: str) -> Rejection:
+        """Record that somebody has read a rejection."""
+
+    def database_version(self, video_id: str, database_name: str) -> int:
+        """Return how often a client database was published."""
+        where = [is_id("video_id", video_id), Where("database_name", "eq", database_name)]
+        rows = self.transport.select("video_database_state", where, ["video_id"])
+        return rows[0]["server_version"] if rows else 0
+
+
+def connected(dsn: str, **options) -> FullCatalog:
+    """The catalogue of a PostgreSQL database."""
+    return FullCatalog(PostgresTransport(dsn, **options))
