@@ -1,4 +1,4 @@
-"""The runs a video goes through: up to the layout, and from its approval to the subtitles; and upkeep's."""
+"""The jobs of a video, up to its layout and from the approval to subtitles; the job of upkeep."""
 
 import dagster as dg
 
@@ -22,13 +22,13 @@ captions_job = dg.define_asset_job(
 caption_text_job = dg.define_asset_job(
     "caption_text",
     dg.AssetSelection.assets(caption_ocr, subtitles),
-    description="The text of captions that are there already, and their subtitle files.",
+    description="The text of captions that exist already, and their subtitle files.",
 )
 
 reconciliation_job = dg.define_asset_job(
     "reconciliation",
     dg.AssetSelection.assets(reconciliation_report),
-    description="Clears away what nobody needs any more; launched by hand it reports, unless configured.",
+    description="Removes what is no longer needed. Launched by hand it only reports, unless configured.",
 )
 
 upkeep = dg.ScheduleDefinition(
@@ -37,5 +37,5 @@ upkeep = dg.ScheduleDefinition(
     cron_schedule="15 3 * * *",
     run_config=dg.RunConfig(ops={"reconciliation_report": ReconciliationConfig(dry_run=False)}),
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Once a night; objects that the catalogue does not know are only reported.",
+    description="Runs once a night. Objects that the catalogue does not know are only reported.",
 )

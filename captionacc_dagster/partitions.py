@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-#: Name of the set, as Dagster's instance takes it.
+#: Name of the set, for calls of the Dagster instance.
 VIDEO_PARTITIONS = "videos"
 
 videos = dg.DynamicPartitionsDefinition(name=VIDEO_PARTITIONS)

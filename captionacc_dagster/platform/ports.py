@@ -98,4 +98,4 @@ def _listeners(port: int) -> Iterator[int]:
             if listens(process, port):
                 yield process.pid
         return
-    yield from (c.pid for c in found if c.pid and c.status == psutil.CONN_LISTEN and c.laddr.port == port)
+    yield from (c.pid for c in found if c.pid and c.status == psutil.CONN_LISTEN and c.laddr[1:] == (port,))

@@ -1,1 +1,1 @@
-"""A run of a video: its key, its tags, its priority, when it is tried again, and what its end means."""
+"""The platform's view of a run: its key, tags, priority, retries, progress and outcome."""

@@ -1,4 +1,4 @@
-"""What the end of a run means for its video's row, when the run could not say so itself."""
+"""The end of a run written into its video's row, where the run could not do that itself."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -23,22 +23,22 @@ from modal_gpu.errors import CaptionAccError
 
 Log = Callable[[str], None]
 
-#: The stage that each job begins with.
+#: The first stage of each job.
 FIRST_STAGE: dict[str, Stage] = {"layout": "layout", "captions": "boundaries", "caption_text": "text"}
 
 CANCELLED = "The run was cancelled; retry it to go on."
-#: A row whose run ended is settled by the run's own word, or by the event; after that long by comparing.
+#: A row whose run ended is written by the run or at its event; after this time by comparison.
 SETTLED_BY_THEN = timedelta(minutes=1)
-#: How long Dagster has to start a run again of which it said that it would.
+#: How long a retry that Dagster announced may take to start.
 RETRIED_BY_THEN = timedelta(minutes=10)
-#: A row whose run the instance does not know. It may belong to an instance that was lost.
+#: Age of a row's run that Dagster does not know, after which it counts as lost with another instance.
 LOST_AFTER = timedelta(hours=1)
 
 
 def settle_run(catalog: Catalog, run: dg.DagsterRun, message: str, error_type: str, log: Log) -> list[Stage]:
-    """End what the row still holds of a run that is over: its stages, or the one it never began.
+    """Fail the stages that the row still assigns to a finished run, or the stage that the run never began.
 
-    Gives the stages that were ended. Nothing changes for a run that another displaced.
+    Return the failed stages. Nothing changes for a run whose stage another run has taken over.
     """
     video_id = run.tags.get(VIDEO) or run.tags.get(PARTITION)
     if not video_id:
@@ -64,18 +64,18 @@ def settle_run(catalog: Catalog, run: dg.DagsterRun, message: str, error_type: s
     _settle_requests(catalog, video_id, run, message, log)
     backfill_id = run.tags.get(BACKFILL_TAG)
     if backfill_id and video.boundaries.last_run_id not in _same_work(run):
-        # It never began, so that the row does not tell.
+        # The run never began its stage, so the row does not show the end.
         catalog.end_backfill_video(backfill_id, video_id, message)
     return ended
 
 
 def _same_work(run: dg.DagsterRun) -> set[str]:
-    """The run and the ones that it repeats: it may have died before it took over from them."""
+    """Return the ids of the run and of those that it retries: it may have died before it took over."""
     return {run_id for run_id in (run.run_id, run.parent_run_id, run.root_run_id) if run_id}
 
 
 def _left_by(video: VideoRow, run: dg.DagsterRun) -> list[tuple[Stage, str]]:
-    """Stages to end, each with the run to name."""
+    """Return the stages to fail, each with the run that owns it."""
     runs = _same_work(run)
     owned = [(stage, owner) for stage in STAGES if (owner := video.stage(stage).run_id) in runs and owner]
     if owned:
@@ -85,7 +85,7 @@ def _left_by(video: VideoRow, run: dg.DagsterRun) -> list[tuple[Stage, str]]:
     if first is None or key is None or isinstance(key, RequestsKey | BackfillKey):
         return []
     state = video.stage(first)
-    # Dagster takes a run key once: nobody else will begin this attempt.
+    # Dagster accepts a run key once: no other run will begin this attempt.
     never_began = (
         state.status == "wait"
         and state.run_id is None
@@ -100,7 +100,7 @@ def _key(run: dg.DagsterRun) -> RunKey | None:
 
 
 def _settle_requests(catalog: Catalog, video_id: str, run: dg.DagsterRun, message: str, log: Log) -> None:
-    """Requests that the run was reading, or that it was made for and never began."""
+    """Fail requests that the run was serving, or that it was created for and never began."""
     runs = _same_work(run)
     key = _key(run)
     made_for = (key.request_id, key.attempt) if isinstance(key, RequestsKey) else None
@@ -120,7 +120,7 @@ def _settle_requests(catalog: Catalog, video_id: str, run: dg.DagsterRun, messag
 
 
 def cancel_calls(catalog: Catalog, run_id: str) -> int:
-    """Nobody waits for a cancelled run's remote calls: they are cancelled, which upkeep tells the backend."""
+    """Cancel the remote calls of a cancelled run, and return how many. Upkeep cancels them in the backend."""
     calls = catalog.list_compute_calls(run_id=run_id, open_only=True)
     for call in calls:
         catalog.cancel_compute_call(call.id, message="its run was cancelled")
@@ -130,10 +130,10 @@ def cancel_calls(catalog: Catalog, run_id: str) -> int:
 def settle_lost_runs(
     catalog: Catalog, instance: dg.DagsterInstance, log: Log, *, limit: int = 500, now: datetime | None = None
 ) -> int:
-    """Compare rows that are in work with the instance's runs; end those whose run is over or unknown.
+    """Compare rows that are being worked on with Dagster's runs; fail those whose run is over or unknown.
 
-    For runs whose end nobody reported: the sensor was off, the event came before Dagster knew whether it
-    retries, the instance's database was lost. Gives how many stages were ended.
+    For ends that nobody reported: the sensor was off, the event came before Dagster decided about a retry,
+    or the instance's database was lost. Return how many stages were failed.
     """
     now = now or datetime.now(UTC)
     rows = catalog.list_videos(limit, in_work=True)
@@ -166,7 +166,7 @@ def settle_lost_runs(
 def _verdict(
     instance: dg.DagsterInstance, record: dg.RunRecord | None, started_at: datetime | None, now: datetime
 ) -> tuple[str, str] | None:
-    """Message and type of the error of a stage whose run is over; ``None`` while it may go on."""
+    """Return message and type of the error of a stage whose run is over; None while the run may go on."""
     if record is None:
         if started_at is not None and now - started_at < LOST_AFTER:
             return None
@@ -185,7 +185,7 @@ def _verdict(
 
 
 def _goes_on(instance: dg.DagsterInstance, run: dg.DagsterRun, ended_at: datetime, now: datetime) -> bool:
-    """Whether Dagster started the run again, or will: the retry may have died before it began the stage."""
+    """Return whether Dagster retries the run. A retry may have died before it began the stage."""
     while will_be_retried(run) or retry_failed_to_start(instance, run):
         retry = retry_run_id(run)
         record = instance.get_run_record_by_id(retry) if retry else None
@@ -195,5 +195,5 @@ def _goes_on(instance: dg.DagsterInstance, run: dg.DagsterRun, ended_at: datetim
         if not run.is_finished:
             return True
         ended_at = datetime.fromtimestamp(record.end_time, UTC) if record.end_time else ended_at
-    # Its own end is settled by its event.
+    # The end of the retry is settled at its event.
     return now - ended_at < SETTLED_BY_THEN

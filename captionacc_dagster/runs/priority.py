@@ -1,11 +1,11 @@
-"""Which run goes first: a priority from 0 to 100, and turns, so that no tenant stands in another's way.
+"""The order of runs: a priority from 0 to 100, and turns, so that no tenant blocks another.
 
-The priority is that of the tenant's tier, or one that somebody chose, and more for waiting and for
-small files. Dagster's run queue takes the highest first, and the oldest among equals.
+The priority is that of the tenant's tier, or a chosen one, plus points for waiting and for small files.
+Dagster's run queue takes the highest first, and the oldest among equals.
 
-That alone would let a tenant with a thousand videos and a high tier keep all others waiting. So only
-one unfinished run of a tenant, its first, queues with its whole priority. The further ones queue with
-half of it, below every first one of any tier: whoever has nothing at work is served next.
+That alone would let a tenant with a thousand videos and a high tier keep all others waiting. So only one
+unfinished run of a tenant, its first, queues with its whole priority. The others queue with half of it, below
+the first run of any tier: a tenant with no run in progress is served next.
 """
 
 from collections import defaultdict, deque
@@ -17,9 +17,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LOWEST, HIGHEST = 0, 100
-#: Override of work that nobody waits for, such as a new model's on finished videos.
+#: Override for work that nobody waits for, such as a new model on finished videos.
 BACKFILL = 10
-#: Smaller files gain :data:`SMALL_FILE_POINTS`: they are done soon, and hardly delay the others.
+#: Smaller files gain :data:`SMALL_FILE_POINTS`: they finish soon and hardly delay the others.
 SMALL_FILE_BYTES = 50_000_000
 SMALL_FILE_POINTS = 5
 #: Further runs of a tenant stay below the lowest tier's first ones.
@@ -28,47 +28,47 @@ _FURTHER_HIGHEST = 49
 
 @dataclass(frozen=True)
 class AgeBoost:
-    """What waiting earns: ``points_an_hour``, up to ``most_points``."""
+    """The points for waiting: ``points_an_hour``, up to ``most_points``."""
 
     points_an_hour: float = 1.0
     most_points: int = 20
 
     def points(self, since: datetime, now: datetime) -> int:
-        """Whole points at ``now``; none for a time that has not come yet. Both times are aware."""
+        """Return whole points at ``now``; 0 for a ``since`` in the future. Both times are time-zone aware."""
         hours = (now - since).total_seconds() / 3600
         return int(min(max(hours * self.points_an_hour, 0.0), self.most_points))
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a run's priority is made of. ``size_bytes`` is ``None`` when no file is known."""
+    """The inputs of a run's priority. ``size_bytes`` is None when no file is known."""
 
     base: int
     size_bytes: int | None
     waiting_since: datetime
     age_boosting: bool = True
-    #: Takes the place of the tier's base.
+    #: Replaces the tier's base.
     override: int | None = None
 
     @property
     def unaged(self) -> int:
-        """Priority of a run that has not waited, before it is clamped."""
+        """The priority before waiting counts, not clamped."""
         small = self.size_bytes is not None and self.size_bytes < SMALL_FILE_BYTES
         return (self.base if self.override is None else self.override) + SMALL_FILE_POINTS * small
 
     def priority(self, now: datetime, boost: AgeBoost) -> int:
-        """From 0 to 100; never less for having waited longer."""
+        """Return the priority at ``now``, from 0 to 100; never less for a longer wait."""
         return aged(self.unaged, self.waiting_since if self.age_boosting else None, now, boost)
 
 
 def aged(unaged: int, waiting_since: datetime | None, now: datetime, boost: AgeBoost) -> int:
-    """A priority from 0 to 100 with what waiting earned; ``None`` for one that earns nothing."""
+    """Return a priority with the points for waiting, from 0 to 100. ``waiting_since``: None to add none."""
     points = 0 if waiting_since is None else boost.points(waiting_since, now)
     return min(max(unaged + points, LOWEST), HIGHEST)
 
 
 def in_turn(priority: int, first: bool) -> int:
-    """What a run queues with: all of its priority as its tenant's first one, half of it as a further one."""
+    """Return what a run queues with: its priority if it is its tenant's first one, else half of it."""
     return priority if first else priority * _FURTHER_HIGHEST // HIGHEST
 
 
@@ -82,9 +82,10 @@ class Waiting:
 
 
 def turns(queue: Sequence[Waiting], at_work: Set[str]) -> dict[str, int]:
-    """What each run queues with, by its name. ``queue`` is oldest first; ``at_work``: tenants at work.
+    """Return the queue priority of each run, by its name. ``queue`` is oldest first.
 
-    A tenant's first run is the one at work, or else its highest in the queue, the oldest among equals.
+    ``at_work``: tenants with a run in progress. A tenant's first run is the one in progress, or else its
+    highest in the queue, the oldest among equals.
     """
     firsts: dict[str, Waiting] = {}
     for waiting in queue:
@@ -100,7 +101,7 @@ def turns(queue: Sequence[Waiting], at_work: Set[str]) -> dict[str, int]:
 
 
 def round_robin(items: Iterable[T], tenant: Callable[[T], str]) -> list[T]:
-    """The same items, one of each tenant in turn; each tenant's own in the order in which they came."""
+    """Return the items with one of each tenant in turn; the order of each tenant's own items stays."""
     by_tenant: dict[str, deque[T]] = defaultdict(deque)
     for item in items:
         by_tenant[tenant(item)].append(item)

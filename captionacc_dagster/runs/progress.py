@@ -1,8 +1,10 @@
-"""How far a run is, said in its log and read from there by the command line."""
+"""Progress lines in a run's log, which the command line reads."""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from modal_gpu.contracts import Progress
 
 _PATTERN = re.compile(r"progress: (?P<stage>[\w -]+) (?P<done>\d+)/(?P<total>\d+)$")
 
@@ -20,17 +22,18 @@ class Step:
 
     @property
     def fraction(self) -> float:
+        """The part that is done, from 0 to 1; 1 for a stage without units."""
         return self.done / self.total if self.total else 1.0
 
 
 def parse(message: str) -> Step | None:
-    """The step that a log line tells of; None for any other line."""
+    """Return the step in a log line; None for any other line."""
     found = _PATTERN.search(message)
     return Step(found["stage"], int(found["done"]), int(found["total"])) if found else None
 
 
-def log_steps(write: Callable[[str], None], parts: int = 10) -> Callable[[str, int, int], None]:
-    """A progress listener that writes a line at the start, the end, and each tenth of a stage."""
+def log_steps(write: Callable[[str], None], parts: int = 10) -> Progress:
+    """Return a listener that writes a line at the start of a stage and after each of its ``parts``."""
     last: dict[str, int] = {}
 
     def report(stage: str, done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""Tags that every run of a video carries: the run queue sorts and limits by them, people filter by them."""
+"""Tags of every run of a video: the run queue sorts and limits by them, people filter by them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,20 +21,20 @@ from captionacc_dagster.settings import get_settings
 
 TENANT = "captionacc/tenant"
 VIDEO = "captionacc/video"
-#: The tenant and the job, ``{tenant}/layout``: what the limit of a tenant's runs at work counts by. A queued
-#: run that waits for its pool takes a place of this limit from those behind it, not of other jobs'.
-#: All backfills count as one, ``backfill``, so that they never have every slot.
+#: The tenant and the job, ``{tenant}/layout``, by which the limit of a tenant's runs in progress counts. A
+#: queued run that waits for its pool takes a slot of this limit from runs of the same job only.
+#: All backfills share one value, ``backfill``, so that they never fill every slot.
 TENANT_JOB = "captionacc/tenant-job"
 TIER = "captionacc/tier"
-#: What asked for the run: a sensor, the webhook, a command, a person in the UI.
+#: The requester: a sensor, the webhook, a command, or a person in the UI.
 TRIGGER = "captionacc/trigger"
-#: What happened: ``upload``, ``approval``, ``text``, ``request``, ``backfill``, ``manual``.
+#: The reason: ``upload``, ``approval``, ``text``, ``request``, ``backfill``, ``manual``.
 EVENT = "captionacc/event"
 #: The whole priority; ``dagster/priority`` is half of it for a tenant's further runs.
 PRIORITY = "captionacc/priority"
 #: ``on`` or ``off``: whether waiting adds to it.
 AGE_BOOSTING = "captionacc/age-boosting"
-#: What the whole priority is computed of anew, without the catalogue.
+#: The inputs from which the whole priority is updated without the catalogue.
 UNAGED, WAITING_SINCE = "captionacc/unaged-priority", "captionacc/waiting-since"
 #: The backfill of the catalogue that a run belongs to.
 BACKFILL_TAG = "captionacc/backfill"
@@ -45,13 +45,13 @@ AGAIN_TAG = "captionacc/again"
 PARTITION, BACKFILL_ID, QUEUE_PRIORITY = PARTITION_NAME_TAG, BACKFILL_ID_TAG, PRIORITY_TAG
 RUN_KEY, SENSOR_NAME = RUN_KEY_TAG, SENSOR_NAME_TAG
 
-#: Of unfinished runs, at most so many are looked at for whose turn it is.
+#: Unfinished runs that are read at most to determine whose turn it is.
 _MOST_RUNS = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """One video's work that a run is asked for."""
+    """The work on one video for which a run is requested."""
 
     job: str
     tenant_id: str
@@ -65,14 +65,14 @@ class Work:
 
 
 def age_boost() -> AgeBoost:
-    """What waiting earns, by the settings."""
+    """Return the points for waiting, from the settings."""
     settings = get_settings()
     return AgeBoost(settings.age_points_an_hour, settings.age_points_limit)
 
 
 @dataclass
 class RunTags:
-    """Makes the tags of runs that are asked for together; looks up each tenant and the queue once."""
+    """Builds the tags of runs that are requested together; reads each tenant and the queue once."""
 
     catalog: Catalog
     instance: dg.DagsterInstance
@@ -80,9 +80,9 @@ class RunTags:
     _tenants: dict[str, TenantRow] = field(default_factory=dict)
 
     def of(self, works: Sequence[Work]) -> list[dict[str, str]]:
-        """The tags of runs that are asked for together, which come after those that are unfinished now.
+        """Return the tags of runs that are requested together, which queue after the unfinished runs.
 
-        Runs that are asked for later through this object come after these as well.
+        Runs that are requested later through this object queue after these as well.
         """
         tags = [self.whole(work) for work in works]
         queue = [
@@ -97,7 +97,7 @@ class RunTags:
         ]
 
     def whole(self, work: Work) -> dict[str, str]:
-        """The tags but for ``dagster/priority``, which depends on what else is in the queue."""
+        """Return all tags except ``dagster/priority``, which depends on the queue."""
         tenant = self._tenant(work.tenant_id)
         claim = Claim(
             base=self._base_priorities.get(tenant.tier, min(self._base_priorities.values(), default=0)),
@@ -136,12 +136,12 @@ class RunTags:
 
 
 def busy_tenants(runs: Iterable[dg.DagsterRun]) -> set[str]:
-    """Tenants of the runs, but for backfills: what nobody waits for takes no tenant's turn."""
+    """Return the tenants of the runs. Backfills do not count: nobody waits for them."""
     return {run.tags[TENANT] for run in runs if TENANT in run.tags and run.tags.get(EVENT) != "backfill"}
 
 
 def found_work(run: dg.DagsterRun, catalog: Catalog, queued_at: datetime) -> Work:
-    """The work of a run that nobody tagged, such as one that a person launched in the UI.
+    """Return the work of a run without the platform's tags, such as one launched in the UI.
 
     Raises :class:`~captionacc_dagster.resources.catalog.UnknownVideoError` for a partition without a row.
     """

@@ -1,1 +1,1 @@
-"""What keeps the platform moving: each sensor asks the catalogue for new work and requests runs."""
+"""Sensors: each asks the catalogue for new work and requests runs, or reports to it how runs ended."""

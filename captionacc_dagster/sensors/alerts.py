@@ -1,4 +1,4 @@
-"""``alerts``: an operator is told of failures, backlog, stale locks, spend and silence, once each."""
+"""``alerts``: notifies an operator of failures, backlog, stale locks, spend and silence, once each."""
 
 import time
 
@@ -14,12 +14,12 @@ from captionacc_dagster.settings import Settings, get_settings
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Compares failures, backlog, leases, spend, daemons and sensors with their limits, and tells the "
-        "webhook of CAPTIONACC_ALERT_WEBHOOK what is new, still so, or over. Asks for no run."
+        "Compares failures, backlog, leases, spend, daemons and sensors with their limits, and posts to "
+        "CAPTIONACC_ALERT_WEBHOOK what is new, persists or is over. Requests no run."
     ),
 )
 def alerts(context: dg.SensorEvaluationContext, catalog: dg.ResourceParam[Catalog]) -> dg.SensorResult:
-    """Its cursor is what was told; a tick without a webhook says in its skip reason what it saw."""
+    """Send what changed; the cursor holds what was sent. Without a webhook the skip reason states it."""
     settings = get_settings()
     now = time.time()
     state = observe_dagster(context.instance, _own_sensors(context))
@@ -38,7 +38,7 @@ def _own_sensors(context: dg.SensorEvaluationContext) -> frozenset[str]:
 
 
 def alert_limits(settings: Settings) -> AlertLimits:
-    """The limits that are set."""
+    """Return the limits of the settings."""
     return AlertLimits(
         failures_an_hour=settings.alert_failures_an_hour,
         backlog_seconds=settings.alert_backlog_minutes * 60,

@@ -1,4 +1,4 @@
-"""``backfills``: videos chosen for a newer extents model are done a few at a time, behind all else."""
+"""``backfills``: requests runs for videos chosen for a newer extents model, a few at a time, last of all."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from captionacc_dagster.resources.catalog import BackfillClaim, Catalog
 from captionacc_dagster.runs.keys import backfill_run_key
 from captionacc_dagster.runs.priority import BACKFILL
 from captionacc_dagster.runs.tags import BACKFILL_TAG, RunTags, Work
-from captionacc_dagster.sensors.claims import BATCH, CLAIM_SECONDS, Claim, handed_out, tick_result
+from captionacc_dagster.sensors.claims import BATCH, CLAIM_SECONDS, Claim, claims_of_tick, tick_result
 from captionacc_dagster.settings import get_settings
 
-#: A run may wait behind others for days; after that long (three months) no run will ever begin.
+#: A run may wait behind others for days. After this many claims (three months) none will begin.
 MAX_CLAIMS = 10_000
-#: The frames are cropped already; their extents and what follows from them are made anew.
+#: The frames are cropped already; their extents, and what depends on them, are computed again.
 ASSETS = (EXTENTS, "captions_db", "caption_ocr", "subtitles")
 
 
@@ -25,29 +25,29 @@ ASSETS = (EXTENTS, "captions_db", "caption_ocr", "subtitles")
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Requests runs, with the lowest priority and a few at a time, for videos that `captionacc backfill` "
-        "chose for a newer extents model; notes how those asked for have ended."
+        "chose for a newer extents model; records how those requested have ended."
     ),
 )
 def backfills(context: dg.SensorEvaluationContext, catalog: dg.ResourceParam[Catalog]) -> dg.SensorResult:
-    """One run for each chosen video; a tick costs what is handed out, not what waits."""
+    """Request a run for each claimed video. A tick's cost grows with what it claims, not with what waits."""
     at_once = get_settings().backfill_queue
-    with handed_out("backfills", catalog, context.instance) as handed:
+    with claims_of_tick("backfills", catalog, context.instance) as claims:
         claimed = catalog.claim_backfill_videos(
             BATCH, restart_after_seconds=CLAIM_SECONDS, max_unstarted=MAX_CLAIMS, at_once=at_once
         )
-        handed.take(
+        claims.add(
             Claim("backfill", claim.video_id, claim.backfill_id, backfill_run_key(claim)) for claim in claimed
         )
         return tick_result(
             context,
-            handed,
+            claims,
             backfill_run_requests(claimed, RunTags(catalog, context.instance)),
-            seen=f"no video of a backfill is to be asked for, {at_once} at once at most",
+            seen=f"no video of a backfill is due, at most {at_once} run at once",
         )
 
 
 def backfill_run_requests(claims: Sequence[BackfillClaim], tags: RunTags) -> list[dg.RunRequest]:
-    """A run for each chosen video, in the order of the claims, which have the tenants in turn."""
+    """Return a run request for each claim, in their order, in which tenants take turns."""
     return [
         dg.RunRequest(
             run_key=backfill_run_key(claim),

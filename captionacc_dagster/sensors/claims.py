@@ -1,12 +1,12 @@
-"""How sensors claim work in the catalogue, and give back what they cannot use.
+"""The sensors' claims on rows of the catalogue, and the return of those that a tick cannot use.
 
-A claim hands a row to one tick, and is the sensor's cursor: an index holds just the rows that nobody
-asked for, so a tick costs what is new. What a tick was handed is asked for, waits a while on purpose, or
-is given back when the tick ends, so that an outage of the bucket, the catalogue or Dagster costs no more
-than it lasts. A claim is always the same attempt and so the same run key, which Dagster takes only once: a
-run that merely waits in its queue is not made twice. The claims of a process that was killed run out.
+A claim assigns a row to one tick. It is the sensor's cursor: an index holds only the rows that no run was
+requested for, so the cost of a tick grows with what is new. At the end of a tick each claim was turned into a
+run request, waits on purpose, or is returned. So an outage of the bucket, the catalogue or Dagster delays
+work by its own length only. Claims on the same attempt have the same run key, which Dagster accepts once: a
+run that only waits in the queue is not requested twice. Claims of a process that was killed expire.
 
-Tenants are handed out in turn, and only so many of each wait in Dagster's queue.
+Tenants take turns, and only a limited number of runs of each waits in Dagster's queue.
 """
 
 import logging
@@ -27,20 +27,21 @@ from captionacc_dagster.settings import get_settings
 from modal_gpu.errors import CaptionAccError
 
 _log = logging.getLogger(__name__)
-A, B = TypeVar("A"), TypeVar("B")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
-#: Rows a tick; each costs the daemon one indexed look-up and one run launch.
+#: Rows per tick. Each costs the daemon one indexed query and one run launch.
 BATCH = 50
-#: How long a claim lasts.
+#: Lifetime of a claim.
 CLAIM_SECONDS = 900
-#: A row that was handed out so often and never begun (for a day) ends in an error.
+#: A row that was claimed this often (for a day) without being begun ends in an error.
 MAX_CLAIMS = 96
-#: What cannot be asked for yet, such as a video whose object is not there, is looked at again so soon.
+#: Delay after which a row is tried again for which no run can be requested yet, such as a missing upload.
 LOOK_AGAIN_SECONDS = 60
 
 
 class ClaimLimits(TypedDict):
-    """Arguments of the catalogue's claims."""
+    """Arguments of the catalogue's claiming functions."""
 
     restart_after_seconds: float
     max_unstarted: int
@@ -48,7 +49,7 @@ class ClaimLimits(TypedDict):
 
 
 def claim_limits() -> ClaimLimits:
-    """The limits of every sensor's claim."""
+    """Return the limits of a sensor's claims."""
     return ClaimLimits(
         restart_after_seconds=CLAIM_SECONDS,
         max_unstarted=MAX_CLAIMS,
@@ -58,9 +59,9 @@ def claim_limits() -> ClaimLimits:
 
 @dataclass(frozen=True)
 class Claim:
-    """One row that was handed out: enough to give it back, and to find its run.
+    """A claimed row, with what is needed to return the claim and to find its run.
 
-    ``row_id`` and ``attempt`` are what :meth:`Catalog.return_claims` takes; ``seconds`` is how long it lasts.
+    ``row_id`` and ``attempt`` are arguments of :meth:`Catalog.return_claims`; ``seconds`` is its lifetime.
     """
 
     kind: ClaimKind
@@ -71,7 +72,7 @@ class Claim:
 
 
 def return_claims(catalog: Catalog, claims: Iterable[Claim], again_after_seconds: float = 0) -> None:
-    """Give claims back, those of a kind in one call. Raises :class:`CatalogError`."""
+    """Return claims to the catalogue, with one call per kind. Raises :class:`CatalogError`."""
     kinds: dict[tuple[ClaimKind, float], dict[str, int | str]] = defaultdict(dict)
     for claim in claims:
         kinds[claim.kind, claim.seconds][claim.row_id] = claim.attempt
@@ -85,102 +86,102 @@ def return_claims(catalog: Catalog, claims: Iterable[Claim], again_after_seconds
 
 
 @dataclass
-class Handed:
-    """What one tick was handed, by run key."""
+class TickClaims:
+    """The claims of one tick, by run key."""
 
     catalog: Catalog
-    #: Neither asked for nor given back.
+    #: Neither requested nor returned.
     open: dict[str, list[Claim]] = field(default_factory=lambda: defaultdict(list))
-    asked: dict[str, list[Claim]] = field(default_factory=dict)
+    requested: dict[str, list[Claim]] = field(default_factory=dict)
 
-    def take(self, claims: Iterable[Claim]) -> None:
-        """Note what the catalogue has just handed out. Several claims may be one run's."""
+    def add(self, claims: Iterable[Claim]) -> None:
+        """Add rows that the catalogue has just assigned. Several of them may belong to one run."""
         for claim in claims:
             self.open[claim.run_key].append(claim)
 
-    def ask(self, run_key: str) -> None:
-        """The tick requests a run of this key."""
-        self.asked[run_key] = self.open.pop(run_key)
+    def request(self, run_key: str) -> None:
+        """Mark the claims of this key as requested by the tick."""
+        self.requested[run_key] = self.open.pop(run_key)
 
-    def leave(self, run_key: str, again_after_seconds: float = LOOK_AGAIN_SECONDS) -> None:
-        """Nothing can be done now: look at it again after a while. Raises :class:`CatalogError`."""
+    def postpone(self, run_key: str, again_after_seconds: float = LOOK_AGAIN_SECONDS) -> None:
+        """Return claims on which nothing can be done now, to be tried again. Raises :class:`CatalogError`."""
         return_claims(self.catalog, self.open[run_key], again_after_seconds)
         del self.open[run_key]
 
-    def drop(self, run_key: str) -> None:
-        """Somebody else sees to it, or the claim is to run out."""
+    def forget(self, run_key: str) -> None:
+        """Forget claims that somebody else serves, or that are to expire."""
         self.open.pop(run_key, None)
 
-    def give_back(self) -> None:
-        """Give back what was not asked for. Raises :class:`CatalogError`."""
+    def return_open(self) -> None:
+        """Return the claims that were not requested. Raises :class:`CatalogError`."""
         return_claims(self.catalog, chain.from_iterable(self.open.values()))
         self.open.clear()
 
-    def left(self) -> list[Claim]:
-        """What the next tick has to look after."""
-        return list(chain.from_iterable([*self.open.values(), *self.asked.values()]))
+    def unresolved(self) -> list[Claim]:
+        """Return the claims that the next tick has to check."""
+        return list(chain.from_iterable([*self.open.values(), *self.requested.values()]))
 
 
-#: What the last tick of each sensor left: what it asked for, because Dagster makes the runs after the tick,
-#: and what could not be given back. Ticks of a sensor come one after the other, in one code server.
+#: Claims that each sensor's last tick left: requested ones, because Dagster creates the runs after the tick,
+#: and those that could not be returned. A sensor's ticks follow one another, in one code server.
 _left: weakref.WeakKeyDictionary[Catalog, dict[str, list[Claim]]] = weakref.WeakKeyDictionary()
 
 
 @contextmanager
-def handed_out(sensor: str, catalog: Catalog, instance: dg.DagsterInstance) -> Iterator[Handed]:
-    """What a tick is handed within the block; what it did not ask for is given back at the end.
+def claims_of_tick(sensor: str, catalog: Catalog, instance: dg.DagsterInstance) -> Iterator[TickClaims]:
+    """Collect a tick's claims within the block; return those that it did not request at the end.
 
-    Before that, claims of the last tick that Dagster made no run for are given back, so that this tick may
-    have them. Raises :class:`CatalogError`, and what Dagster's storage raises, with nothing handed out.
+    First return the claims of the last tick for which Dagster created no run, so that this tick can claim
+    them. Raises :class:`CatalogError` and errors of Dagster's storage, with nothing claimed.
     """
     left = _left.setdefault(catalog, {})
-    handed = Handed(catalog)
-    handed.take(claim for claim in left.get(sensor, ()) if not _is_submitted(instance, claim.run_key))
-    handed.give_back()
+    claims = TickClaims(catalog)
+    claims.add(claim for claim in left.get(sensor, ()) if not _is_submitted(instance, claim.run_key))
+    claims.return_open()
     left[sensor] = []
     try:
-        yield handed
+        yield claims
     except BaseException:
-        # The tick will have no result, so that nothing was asked for.
-        handed.take(chain.from_iterable(handed.asked.values()))
-        handed.asked.clear()
+        # The tick will have no result, so nothing was requested.
+        claims.add(chain.from_iterable(claims.requested.values()))
+        claims.requested.clear()
         raise
     finally:
         try:
-            handed.give_back()
+            claims.return_open()
         except CatalogError as error:
-            _log.warning("%s gives %d claims back at its next tick: %s", sensor, len(handed.open), error)
-        left[sensor] = handed.left()
+            _log.warning("%s returns %d claims at its next tick: %s", sensor, len(claims.open), error)
+        left[sensor] = claims.unresolved()
 
 
 def _is_submitted(instance: dg.DagsterInstance, run_key: str) -> bool:
-    """Whether a run of the key is on its way. Asked for again, Dagster submits one that it only made."""
+    """Return whether a run of the key was submitted. One that was only created needs a second request."""
     runs = instance.get_runs(dg.RunsFilter(tags={RUN_KEY: run_key}))
     return any(run.status is not dg.DagsterRunStatus.NOT_STARTED for run in runs)
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Why some of what a tick was handed is not asked for; ``outage``: none of the others was tried."""
+    """The reasons why a tick requests no run for some claims. ``outage``: the rest was not tried."""
 
     reasons: tuple[str, ...]
     outage: bool
 
     def __str__(self) -> str:
         if self.outage:
-            return f"claims given back: {self.reasons[-1]}"
-        return f"{len(self.reasons)} are looked at again in {LOOK_AGAIN_SECONDS} s: {self.reasons[0]}"
+            return f"claims returned: {self.reasons[-1]}"
+        return f"{len(self.reasons)} are tried again in {LOOK_AGAIN_SECONDS} s: {self.reasons[0]}"
 
 
-def one_by_one(
-    handed: Handed, items: Sequence[A], run_key: Callable[[A], str], make: Callable[[A], B]
-) -> tuple[list[tuple[A, B]], Refused | None]:
-    """Make something of each item, such that one that fails takes no other along.
+def apply_to_each(
+    claims: TickClaims, items: Sequence[Item], run_key: Callable[[Item], str], make: Callable[[Item], Result]
+) -> tuple[list[tuple[Item, Result]], Refused | None]:
+    """Return each item with what ``make`` returns for it, such that one failing item affects no other.
 
-    An error that may pass ends it: the next item would meet it as well, and each takes its time-out. One that
-    will not pass is the item's own: it is looked at again after a while.
+    A retryable error ends the loop: the next item would meet it as well, and each costs a time-out. Any other
+    error concerns its item alone, which is tried again later.
     """
-    made: list[tuple[A, B]] = []
+    made: list[tuple[Item, Result]] = []
     reasons: list[str] = []
     for item in items:
         try:
@@ -189,36 +190,39 @@ def one_by_one(
             reasons.append(str(error))
             if error.retryable:
                 return made, Refused(tuple(reasons), outage=True)
-            handed.leave(run_key(item))
+            claims.postpone(run_key(item))
         except Exception as error:
-            _log.exception("%s is looked at again", run_key(item))
+            _log.exception("%s is tried again later", run_key(item))
             reasons.append(f"{type(error).__name__}: {error}".splitlines()[0])
-            handed.leave(run_key(item))
+            claims.postpone(run_key(item))
     return made, Refused(tuple(reasons), outage=False) if reasons else None
 
 
 def tick_result(
     context: dg.SensorEvaluationContext,
-    handed: Handed,
+    claims: TickClaims,
     requests: Sequence[dg.RunRequest],
     events: Sequence[dg.AssetMaterialization] = (),
     *,
     seen: str,
     refused: Refused | None = None,
 ) -> dg.SensorResult:
-    """The requests and events, with the partitions that they need; or what was ``seen`` instead.
+    """Return the requests and events, with the partitions that they need; or a reason for none, ``seen``.
 
-    Partitions are always asked for: a person may have deleted one in the UI, and a run request for a
-    partition that is not there fails the whole tick.
+    Partitions are always requested: a person may have deleted one in the UI, and a run request for a
+    partition that does not exist fails the whole tick.
     """
     if refused is not None:
         context.log.warning(str(refused))
     if not requests:
         reason = f"{seen} (claims at most {BATCH} a tick)"
         return dg.SensorResult(skip_reason=f"{reason}; {refused}" if refused else reason)
+    keys = []
     for request in requests:
-        handed.ask(request.run_key)
-    keys = [request.partition_key for request in requests]
+        if request.run_key is None or request.partition_key is None:
+            raise ValueError("a sensor's run request needs a run key and a partition")
+        claims.request(request.run_key)
+        keys.append(request.partition_key)
     return dg.SensorResult(
         dynamic_partitions_requests=[videos.build_add_request(keys)],
         asset_events=list(events),

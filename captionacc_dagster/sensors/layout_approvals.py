@@ -1,4 +1,4 @@
-"""``layout_approvals``: an approved layout becomes captions; a changed crop region does so again."""
+"""``layout_approvals``: requests captions for approved layouts, and again when the crop region changes."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,14 @@ from captionacc_dagster.resources.catalog import Catalog, LayoutApproval
 from captionacc_dagster.runs.keys import captions_run_key
 from captionacc_dagster.runs.priority import round_robin
 from captionacc_dagster.runs.tags import RunTags, Work
-from captionacc_dagster.sensors.claims import BATCH, Claim, claim_limits, handed_out, one_by_one, tick_result
+from captionacc_dagster.sensors.claims import (
+    BATCH,
+    Claim,
+    apply_to_each,
+    claim_limits,
+    claims_of_tick,
+    tick_result,
+)
 
 
 @dg.sensor(
@@ -18,38 +25,38 @@ from captionacc_dagster.sensors.claims import BATCH, Claim, claim_limits, handed
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Sees approvals, and changes of an approved crop region, that no run was asked for yet; records "
-        "them and requests the run that ends in subtitles."
+        "Finds approvals, and changes of an approved crop region, for which no run was requested yet; "
+        "records them and requests the run that ends in subtitles."
     ),
 )
 def layout_approvals(
     context: dg.SensorEvaluationContext, catalog: dg.ResourceParam[Catalog]
 ) -> dg.SensorResult:
-    """One run for each version of a video's crop region and each attempt at it."""
-    with handed_out("layout_approvals", catalog, context.instance) as handed:
+    """Request a run for each attempt at each version of a video's crop region."""
+    with claims_of_tick("layout_approvals", catalog, context.instance) as claims:
         approvals = catalog.pending_layout_approvals(BATCH, **claim_limits())
-        handed.take(map(captions_claim, approvals))
-        ready, refused = one_by_one(handed, approvals, captions_run_key, approval_event)
+        claims.add(map(captions_claim, approvals))
+        ready, refused = apply_to_each(claims, approvals, captions_run_key, approval_event)
         tags = RunTags(catalog, context.instance)
         return tick_result(
             context,
-            handed,
+            claims,
             captions_run_requests([approval for approval, _ in ready], tags, "layout_approvals"),
             [event for _, event in ready],
-            seen="no approval waits for its run",
+            seen="no approval waits for a run",
             refused=refused,
         )
 
 
 def captions_claim(approval: LayoutApproval) -> Claim:
-    """What ``pending_layout_approvals`` handed out."""
+    """Return the claim on an approval that the catalogue assigned."""
     return Claim("boundaries", approval.video_id, approval.attempt, captions_run_key(approval))
 
 
 def captions_run_requests(
     approvals: Sequence[LayoutApproval], tags: RunTags, trigger: str
 ) -> list[dg.RunRequest]:
-    """A run for each crop-region version and attempt, the tenants in turn."""
+    """Return a run request for each approval, with the tenants in turn."""
     in_turn = round_robin(approvals, lambda approval: approval.tenant_id)
     return [
         dg.RunRequest(run_key=captions_run_key(approval), partition_key=approval.video_id, tags=run_tags)

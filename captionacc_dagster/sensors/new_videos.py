@@ -1,4 +1,4 @@
-"""``new_videos``: uploads become partitions, and their layout is asked for."""
+"""``new_videos``: adds partitions for uploads and requests their layout."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,16 +14,16 @@ from captionacc_dagster.runs.tags import RunTags, Work
 from captionacc_dagster.sensors.claims import (
     BATCH,
     Claim,
-    Handed,
+    TickClaims,
+    apply_to_each,
     claim_limits,
-    handed_out,
-    one_by_one,
+    claims_of_tick,
     tick_result,
 )
 from modal_gpu.errors import ObjectNotFoundError
 from modal_gpu.storage import ObjectStore
 
-#: How long a row waits for its object.
+#: A row whose object is missing for this long ends in an error.
 GIVE_UP_AFTER = timedelta(days=1)
 
 
@@ -41,18 +41,18 @@ def new_videos(
     catalog: dg.ResourceParam[Catalog],
     object_store: dg.ResourceParam[ObjectStore],
 ) -> dg.SensorResult:
-    """Each tick costs what is new: the claim is one indexed query however many videos there are."""
-    with handed_out("new_videos", catalog, context.instance) as handed:
+    """Request a layout run for each new upload. The claim is one indexed query, for any number of videos."""
+    with claims_of_tick("new_videos", catalog, context.instance) as claims:
         claimed = catalog.claim_new_videos(BATCH, **claim_limits())
-        handed.take(map(layout_claim, claimed))
-        looked, refused = one_by_one(
-            handed, claimed, layout_run_key, lambda video: _look(video, catalog, object_store, handed)
+        claims.add(map(layout_claim, claimed))
+        looked, refused = apply_to_each(
+            claims, claimed, layout_run_key, lambda video: _look(video, catalog, object_store, claims)
         )
         ready = [video for video, event in looked if event is not None]
         missing = len(looked) - len(ready)
         return tick_result(
             context,
-            handed,
+            claims,
             layout_run_requests(ready, RunTags(catalog, context.instance), "new_videos"),
             [event for _, event in looked if event is not None],
             seen=f"{missing} claimed, no object is there yet" if missing else "no new video",
@@ -61,28 +61,28 @@ def new_videos(
 
 
 def _look(
-    video: VideoRow, catalog: Catalog, object_store: ObjectStore, handed: Handed
+    video: VideoRow, catalog: Catalog, object_store: ObjectStore, claims: TickClaims
 ) -> dg.AssetMaterialization | None:
-    """The upload as the UI shows it; ``None`` while the object is not there, which is waited for a day."""
+    """Return the upload's event, or None while the object is missing. After a day, fail the row."""
     try:
         return upload_event(video, object_store)
     except ObjectNotFoundError:
         if datetime.now(UTC) - video.created_at > GIVE_UP_AFTER:
             message = f"there is no video at {video.storage_key}: upload it again"
             catalog.fail_stage(video.video_id, "layout", "new_videos", message, "ObjectNotFoundError")
-            handed.drop(layout_run_key(video))
+            claims.forget(layout_run_key(video))
         else:
-            handed.leave(layout_run_key(video))
+            claims.postpone(layout_run_key(video))
         return None
 
 
 def layout_claim(video: VideoRow) -> Claim:
-    """What ``claim_new_videos`` handed out."""
+    """Return the claim on a video that the catalogue assigned."""
     return Claim("layout", video.video_id, video.layout.attempts, layout_run_key(video))
 
 
 def layout_run_requests(ready: Sequence[VideoRow], tags: RunTags, trigger: str) -> list[dg.RunRequest]:
-    """A run for one attempt at each video, the tenants in turn."""
+    """Return a run request for the present attempt at each video, with the tenants in turn."""
     in_turn = round_robin(ready, lambda video: video.tenant_id)
     return [
         dg.RunRequest(run_key=layout_run_key(video), partition_key=video.video_id, tags=run_tags)

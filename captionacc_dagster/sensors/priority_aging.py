@@ -1,7 +1,6 @@
-"""``priority_aging``: what waits in Dagster's queue gains priority, and whose turn it is.
+"""``priority_aging``: updates the priorities of runs in Dagster's queue, by age and by turns of tenants.
 
-The run queue reads ``dagster/priority`` of each queued run anew before it launches any, so that it is
-enough to change the tag.
+The run queue reads ``dagster/priority`` of each queued run before each launch, so changing the tag is enough.
 """
 
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ from captionacc_dagster.runs.tags import (
 )
 from modal_gpu.errors import CaptionAccError
 
-#: Queued runs that a tick looks at, the oldest first, and those whose tags it writes.
+#: Queued runs that a tick reads, oldest first, and how many of their tags it writes.
 LOOKED_AT = 2000
 BATCH = 200
 
@@ -36,14 +35,14 @@ BATCH = 200
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Computes the priority of queued runs anew: waiting counts, and a tenant's next run has its whole "
-        "priority as soon as none of the tenant's is at work. Tags runs that people launched in the UI."
+        "Updates the priority of queued runs: waiting counts, and a tenant's next run gets its whole "
+        "priority as soon as none of the tenant's is in progress. Tags runs that people launched in the UI."
     ),
 )
 def priority_aging(
     context: dg.SensorEvaluationContext, catalog: dg.ResourceParam[Catalog]
 ) -> dg.SensorResult:
-    """Costs what is queued, which the claims bound; writes only tags that change."""
+    """Write the tags that change. The cost grows with the queue, whose length the claims bound."""
     instance = context.instance
     queued = instance.get_run_records(
         dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]), limit=LOOKED_AT, ascending=True
@@ -68,9 +67,10 @@ def changed_tags(
     now: datetime,
     boost: AgeBoost,
 ) -> list[tuple[str, dict[str, str]]]:
-    """Tags to write by run, those with the highest queue priority first.
+    """Return the tags to write for each run, the highest queue priority first.
 
-    ``queue``, oldest first, has each run's id, the tags it has and those that it is to get in any case.
+    ``queue``: each run's id, the tags that it has and those that it gets in any case, oldest first.
+    ``at_work``: tenants with a run in progress.
     """
     whole: dict[str, dict[str, str]] = {}
     waiting = []
@@ -99,7 +99,7 @@ def _with_found_tags(
     catalog: Catalog,
     context: dg.SensorEvaluationContext,
 ) -> list[tuple[str, dict[str, str], dict[str, str]]]:
-    """Each run with its tags and, where nobody tagged it, those that it should have."""
+    """Return each run's id with its tags and, if the platform has not tagged it, those that it needs."""
     result = []
     found = 0
     for record in queued:
@@ -110,6 +110,6 @@ def _with_found_tags(
             try:
                 gets = tags.whole(found_work(run, catalog, record.create_timestamp.astimezone(UTC)))
             except CaptionAccError as error:
-                context.log.info(f"run {run.run_id} stays as it is: {error}")
+                context.log.info(f"run {run.run_id} is not tagged: {error}")
         result.append((run.run_id, dict(run.tags), gets))
     return result

@@ -1,4 +1,4 @@
-"""``restorations``: what Dagster has lost of a video, and the catalogue still has, is brought back."""
+"""``restorations``: restores partitions and materializations that Dagster lost and the catalogue has."""
 
 import time
 from datetime import UTC, datetime
@@ -10,13 +10,13 @@ from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, UnknownVideoError, VideoRow
 from modal_gpu.storage import ObjectStore
 
-#: Rows that are compared at once.
+#: Rows compared at once.
 PAGE = 1000
-#: A tick compares page after page for so long, at least one; the next one goes on from there.
+#: A tick compares pages for this long, at least one; the next tick continues there.
 LOOK_SECONDS = 1.0
-#: Materializations that one tick brings back, or a few more; each costs the daemon about 10 ms.
+#: Materializations that a tick restores, give or take a row's; each costs the daemon about 10 ms.
 MOST = 1000
-#: Looking up how they were reported takes so long at most; a tick may take 60 s.
+#: Limit of the time spent on looking up how they were reported; Dagster ends a tick after 60 s.
 RESTORE_SECONDS = 15.0
 
 
@@ -25,7 +25,7 @@ RESTORE_SECONDS = 15.0
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Compares the catalogue's videos with Dagster's partitions and materializations, the newest first, a "
-        "few thousand a tick, and brings back what was deleted or wiped in the UI."
+        "few thousand a tick, and restores what was deleted or wiped in the UI."
     ),
 )
 def restorations(
@@ -33,7 +33,10 @@ def restorations(
     catalog: dg.ResourceParam[Catalog],
     object_store: dg.ResourceParam[ObjectStore],
 ) -> dg.SensorResult:
-    """A tick's time is bounded, however many videos there are; where it ended is its cursor."""
+    """Compare the next pages of videos and restore what is missing. The cursor is the last video compared.
+
+    The time of a tick is bounded, however many videos there are.
+    """
     started = time.monotonic()
     partitions = known_partitions(context.instance)
     last, compared = _resume(context.cursor, catalog), 0
@@ -44,19 +47,20 @@ def restorations(
         if lost or len(rows) < PAGE or time.monotonic() - started > LOOK_SECONDS:
             break
         last = rows[-1]
-    events, is_whole = [], True
+    events: list[dg.AssetMaterialization] = []
+    is_complete = True
     restorer = Restorer(context.instance, object_store)
     for row in rows:
         if len(events) >= MOST or time.monotonic() - started > RESTORE_SECONDS:
-            is_whole = False
+            is_complete = False
             break
         events += restorer.events(row, lost.materializations.get(row.video_id, ()))
-    if is_whole:
+    if is_complete:
         # The next page, or the newest again.
         last = rows[-1] if len(rows) == PAGE else None
     seen = f"{compared} videos compared, {len(lost.partitions)} partitions and {len(events)} materializations"
     return dg.SensorResult(
-        skip_reason=f"{seen} brought back",
+        skip_reason=f"{seen} restored",
         dynamic_partitions_requests=[videos.build_add_request(lost.partitions)] if lost.partitions else [],
         asset_events=events,
         cursor=last.video_id if last else "",
@@ -64,7 +68,7 @@ def restorations(
 
 
 def _resume(cursor: str | None, catalog: Catalog) -> VideoRow | None:
-    """The row after which the last tick ended; ``None``: begin with the newest."""
+    """Return the row after which the last tick ended; None to begin with the newest."""
     try:
         return catalog.get_video(cursor) if cursor else None
     except UnknownVideoError:

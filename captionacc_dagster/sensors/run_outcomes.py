@@ -1,20 +1,20 @@
-"""``run_outcomes``: however a run ends, its video's row says so.
+"""``run_outcomes``: writes the end of every run into its video's row.
 
-An asset's body writes the errors that it sees. A killed process sees nothing, a failed check ends the
-run outside any body, a run that waits in the queue can be cancelled or fail to start. One tick
+The body of an asset writes the errors that it sees. A killed process sees nothing, a failed check ends the
+run outside any body, and a run in the queue can be cancelled or fail to start. Each tick
 
-* reads the ends of runs that are new to it, failed and cancelled ones, and settles their rows;
-* sees to it that Dagster starts again those of which it says that it will;
-* ends runs that were cancelled in the catalogue (in the web app, or with their video);
-* reports runs whose process is gone, which Dagster then starts again;
-* compares the rows that are in work with Dagster's runs, for ends that nobody reported.
+* reads new ends of runs, failed and cancelled ones, and updates their rows;
+* makes sure that Dagster retries the runs that it announced to retry;
+* terminates runs that were cancelled in the catalogue (in the web app, or with their video);
+* reports runs whose process is gone, which Dagster then retries;
+* compares rows that are being worked on with Dagster's runs, to find ends that nobody reported.
 """
 
 import dataclasses
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Self
+from typing import Literal, Self
 
 import dagster as dg
 
@@ -33,21 +33,26 @@ from captionacc_dagster.runs.outcomes import (
     settle_run,
 )
 
-#: Ends of runs, and cancellations, a tick.
+#: Ends of runs, and cancellations, per tick.
 BATCH = 100
-#: A process has to be missing for so long: a code server may be starting.
+#: A process counts as gone when it is missing for this long: a code server may be starting.
 GONE_AFTER = timedelta(seconds=20)
-#: Dagster starts a run again within seconds; after that long it is told once more, so often in all.
+#: Dagster retries a run within seconds. After this time the failure is reported to it again, up to the limit
+#: of failures in all.
 RETRY_AFTER = timedelta(seconds=30)
-MOST_FAILURES_TOLD = 5
+MAX_FAILURES_REPORTED = 5
+
+
+#: The events of ends that an asset's body does not see.
+End = Literal[dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED]
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """The last failure and cancellation that were read, by their numbers in the event log.
+    """The position of the sensor: the last failure and cancellation read, by their ids in the event log.
 
-    ``missing``: since when the process of a run is missing. ``awaited``: since when a failed run is to
-    be started again.
+    ``missing``: the time since which a run's process is missing. ``awaited``: the time since which the retry
+    of a failed run is due. Both by run id, in ISO 8601.
     """
 
     failures: int = 0
@@ -57,9 +62,11 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str | None) -> Self:
+        """Return the cursor that :meth:`write` wrote; an empty one for None."""
         return cls(**json.loads(text)) if text else cls()
 
     def write(self) -> str:
+        """Return the cursor as JSON."""
         return json.dumps(dataclasses.asdict(self))
 
 
@@ -72,28 +79,28 @@ class Cursor:
     ),
 )
 def run_outcomes(context: dg.SensorEvaluationContext, catalog: dg.ResourceParam[Catalog]) -> dg.SensorResult:
-    """Costs the ends of runs since the last tick, and the runs that are at work."""
+    """Settle the ends of runs. The cost grows with the ends since the last tick and the runs in progress."""
     cursor = Cursor.read(context.cursor)
-    awaited, told_again = _see_to_retries(context, catalog, cursor.awaited)
+    awaited, requested_again = _ensure_retries(context, catalog, cursor.awaited)
     failed, last_failure = _settle_failures(context, catalog, cursor.failures, awaited)
     cancelled, last_cancellation = _settle_cancellations(context, catalog, cursor.cancellations)
-    told = _end_cancelled_runs(context, catalog)
+    terminated = _terminate_cancelled_runs(context, catalog)
     missing, gone = _report_gone_processes(context, cursor.missing)
     lost = settle_lost_runs(catalog, context.instance, context.log.warning)
     return dg.SensorResult(
         cursor=Cursor(last_failure, last_cancellation, missing, awaited).write(),
         skip_reason=(
-            f"{failed} failures and {cancelled} cancellations since the last tick, {told} runs told to end, "
-            f"{gone} without their process, {lost} stages whose run is over or unknown, "
-            f"{told_again} retries asked for again"
+            f"{failed} failures and {cancelled} cancellations since the last tick, "
+            f"{terminated} runs terminated, {gone} without their process, "
+            f"{lost} stages whose run is over or unknown, {requested_again} retries requested again"
         ),
     )
 
 
 def _ends_after(
-    context: dg.SensorEvaluationContext, kind: dg.DagsterEventType, after: int
+    context: dg.SensorEvaluationContext, kind: End, after: int
 ) -> tuple[list[tuple[dg.DagsterRun, str]], int, int]:
-    """Runs that ended so and are known, each with the event's message; how many events, the last's number."""
+    """Return known runs with such an end, each with its message; the number of ends and the last one's id."""
     changes = context.instance.fetch_run_status_changes(
         dg.RunStatusChangeRecordsFilter(event_type=kind, after_storage_id=after), limit=BATCH, ascending=True
     ).records
@@ -108,7 +115,10 @@ def _ends_after(
 def _settle_failures(
     context: dg.SensorEvaluationContext, catalog: Catalog, after: int, awaited: dict[str, str]
 ) -> tuple[int, int]:
-    """Rows of runs that failed for good; the others are put into ``awaited``."""
+    """Settle the rows of runs that failed for good; add the others to ``awaited``.
+
+    Return the number of failures and the last one's id.
+    """
     ends, count, last = _ends_after(context, dg.DagsterEventType.RUN_FAILURE, after)
     for run, message in ends:
         undecided = context.instance.run_retries_enabled and is_undecided(run)
@@ -136,36 +146,36 @@ def _settle_cancellations(
     return count, last
 
 
-def _see_to_retries(
+def _ensure_retries(
     context: dg.SensorEvaluationContext, catalog: Catalog, awaited: dict[str, str]
 ) -> tuple[dict[str, str], int]:
-    """Failed runs that are to be started again: those to look at again, and how many were told of anew.
+    """Return the failed runs whose retry is still due, and how many failures were reported to Dagster again.
 
     Dagster's daemon reads each failure once. When it does so between the event and the change of the run's
-    status, it takes the run for one that goes on, and never comes back to it; nor does it when it failed to
-    start the run again, as when the code server was just starting. So it is given the event again.
+    status, it takes the run for unfinished and never returns to it. Nor does it when it failed to start the
+    retry, for example because the code server was starting. So it is given the event again.
     """
     now = datetime.now(UTC)
-    still: dict[str, str] = {}
-    told = 0
+    due: dict[str, str] = {}
+    reported = 0
     for run_id, since in awaited.items():
         run = context.instance.get_run_by_id(run_id)
         if run is None:
             continue
-        went_wrong = retry_failed_to_start(context.instance, run)
-        if retry_run_id(run) and not went_wrong:
+        start_failed = retry_failed_to_start(context.instance, run)
+        if retry_run_id(run) and not start_failed:
             continue
-        if not is_undecided(run) and not will_be_retried(run) and not went_wrong:
+        if not is_undecided(run) and not will_be_retried(run) and not start_failed:
             _settle_failure(context, catalog, run, _last_failure(context.instance, run_id))
         elif now - datetime.fromisoformat(since) < RETRY_AFTER:
-            still[run_id] = since
-        elif _failures(context.instance, run_id) < MOST_FAILURES_TOLD:
-            # Its own event comes back here, and is awaited like the first.
-            told += 1
+            due[run_id] = since
+        elif _failures(context.instance, run_id) < MAX_FAILURES_REPORTED:
+            # The new event is read here at the next tick, and awaited like the first.
+            reported += 1
             context.instance.report_run_failed(run, _last_failure(context.instance, run_id))
-        elif went_wrong:
+        elif start_failed:
             _settle_failure(context, catalog, run, _last_failure(context.instance, run_id))
-    return still, told
+    return due, reported
 
 
 def _failures(instance: dg.DagsterInstance, run_id: str) -> int:
@@ -173,31 +183,35 @@ def _failures(instance: dg.DagsterInstance, run_id: str) -> int:
 
 
 def _last_failure(instance: dg.DagsterInstance, run_id: str) -> str:
-    told = instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
-    return (told[-1].dagster_event.message if told and told[-1].dagster_event else "") or ""
+    failures = instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    event = failures[-1].dagster_event if failures else None
+    return (event.message if event else None) or ""
 
 
-def _end_cancelled_runs(context: dg.SensorEvaluationContext, catalog: Catalog) -> int:
-    """Runs that the catalogue says are to end; gives how many were told to."""
-    told = 0
+def _terminate_cancelled_runs(context: dg.SensorEvaluationContext, catalog: Catalog) -> int:
+    """Terminate runs that were cancelled in the catalogue; return how many."""
+    terminated = 0
     for cancellation in catalog.pending_run_cancellations(BATCH):
         run = context.instance.get_run_by_id(cancellation.run_id)
         if run is None or run.is_finished:
             catalog.finish_run_cancellation(cancellation.run_id)
         elif run.status != dg.DagsterRunStatus.CANCELING:
-            told += 1
+            terminated += 1
             try:
                 context.instance.run_coordinator.cancel_run(run.run_id)
             except dg.DagsterError as error:
-                # Its code server is gone, perhaps: run monitoring ends it when it does not end by itself.
-                context.log.warning(f"run {run.run_id} could not be told to end: {error}")
-    return told
+                # Its code server may be gone. Run monitoring ends the run when it does not end by itself.
+                context.log.warning(f"run {run.run_id} could not be terminated: {error}")
+    return terminated
 
 
 def _report_gone_processes(
     context: dg.SensorEvaluationContext, missing: dict[str, str]
 ) -> tuple[dict[str, str], int]:
-    """Runs at work without a process; gives those to look at again, since when, and how many were ended."""
+    """Report runs in progress whose process is gone.
+
+    Return the runs to check again, with the time since which they have no process, and how many were ended.
+    """
     now = datetime.now(UTC)
     at_work = context.instance.get_runs(
         dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]), limit=BATCH

@@ -66,11 +66,11 @@ class TestSensor:
         assert tags["captionacc/tenant-job"] == "backfill"
 
     def test_a_second_tick_asks_for_nothing_and_says_so(self, line: Line, outdated, tick):
-        assert tick().skip_reason.skip_message.startswith("no video of a backfill is to be asked for")
+        assert tick().skip_reason.skip_message.startswith("no video of a backfill is due")
         ask(line)
         assert len(tick().run_requests) == 1
         again = tick()
-        assert not again.run_requests and "20 at once at most" in again.skip_reason.skip_message
+        assert not again.run_requests and "at most 20 run at once" in again.skip_reason.skip_message
 
     def test_a_claim_that_ran_out_asks_for_the_same_run(self, line: Line, outdated, tick, database):
         ask(line)

@@ -210,7 +210,7 @@ def test_a_bucket_that_is_down_is_asked_once_a_tick_and_no_video_waits_for_it(li
     assert (asked, len(looks)) == ([row.video_id for row in rows[:2]], 3)
     result = line.tick(new_videos)
     assert len(looks) == 4
-    assert "claims given back: the bucket does not answer" in result.skip_reason.skip_message
+    assert "claims returned: the bucket does not answer" in result.skip_reason.skip_message
     line.store = healthy
     asked = [request.partition_key for request in line.tick(new_videos).run_requests]
     assert asked == [row.video_id for row in rows[2:]]

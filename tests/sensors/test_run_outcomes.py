@@ -228,10 +228,10 @@ class TestFailures:
         video, run_id = world.working()
         world.fail(run_id)
         world.tick()
-        assert "0 retries asked for again" in world.tick()
+        assert "0 retries requested again" in world.tick()
         monkeypatch.setattr(run_outcomes_module, "RETRY_AFTER", timedelta(0))
-        told = [world.tick() for _ in range(2 * run_outcomes_module.MOST_FAILURES_TOLD)]
-        assert sum("1 retries asked for again" in message for message in told) == 4
+        told = [world.tick() for _ in range(2 * run_outcomes_module.MAX_FAILURES_REPORTED)]
+        assert sum("1 retries requested again" in message for message in told) == 4
         failures = world.instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE)
         assert [entry.dagster_event.message for entry in failures] == [KILLED] * 5
         assert world.queue.run(run_id).tags["dagster/will_retry"] == "true"
@@ -251,10 +251,10 @@ class TestFailures:
         world.could_not_retry(run_id)
         world.tick()
         world.later(run_outcomes_module.RETRY_AFTER + timedelta(minutes=1))
-        assert "0 retries asked for again" in world.tick()
+        assert "0 retries requested again" in world.tick()
         assert world.row(video).layout.run_id == run_id
         monkeypatch.setattr(run_outcomes_module, "RETRY_AFTER", timedelta(0))
-        assert "1 retries asked for again" in world.tick()
+        assert "1 retries requested again" in world.tick()
         # Dagster's own decision, made anew.
         assert world.queue.run(run_id).tags["dagster/will_retry"] == "true"
 
@@ -262,7 +262,7 @@ class TestFailures:
         video, run_id = world.working()
         world.fail(run_id)
         monkeypatch.setattr(run_outcomes_module, "RETRY_AFTER", timedelta(0))
-        for _ in range(2 * run_outcomes_module.MOST_FAILURES_TOLD):
+        for _ in range(2 * run_outcomes_module.MAX_FAILURES_REPORTED):
             world.could_not_retry(run_id)
             world.tick()
         assert world.row(video).layout.status == "error" and KILLED in world.row(video).error
@@ -273,7 +273,7 @@ class TestFailures:
         world.tick()
         monkeypatch.setattr(run_outcomes_module, "RETRY_AFTER", timedelta(0))
         world.instance.add_run_tags(run_id, {"dagster/auto_retry_run_id": "another"})
-        assert "0 retries asked for again" in world.tick()
+        assert "0 retries requested again" in world.tick()
         assert len(world.instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE)) == 1
 
     def test_a_failure_of_which_dagster_decides_later_is_settled_then(self, world: World):
@@ -388,9 +388,9 @@ class TestCancellations:
     def test_what_is_cancelled_in_the_web_app_ends_dagsters_run(self, world: World):
         video, run_id = world.working()
         world.catalog.cancel_stage(video.video_id, "layout", "ann")
-        assert "1 runs told to end" in world.tick()
+        assert "1 runs terminated" in world.tick()
         assert world.queue.run(run_id).status == dg.DagsterRunStatus.CANCELED
-        assert "0 runs told to end" in world.tick()
+        assert "0 runs terminated" in world.tick()
         assert world.catalog.pending_run_cancellations() == []
         assert world.row(video).layout.error_details["error_type"] == "CancelledError"
 

@@ -169,7 +169,7 @@ class TestLayoutApprovals:
         first = run_keys(tick(layout_approvals))
         second = tick(layout_approvals)
         assert run_keys(second) == []
-        assert second.skip_reason.skip_message.startswith("no approval waits for its run")
+        assert second.skip_reason.skip_message.startswith("no approval waits for a run")
         age("boundaries_requested_at", CLAIM)
         assert run_keys(tick(layout_approvals)) == first
 
