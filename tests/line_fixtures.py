@@ -44,7 +44,7 @@ CAPTIONS = (
     SampleCaption(5.08, 7.36, "Far out, the last boat turns for home\nand follows the light to the shore."),
 )
 FRAME_COUNT = 80
-#: Auto-approve from here; what layouts of the clip reach.
+#: Confidence of automatic approval, which the clip's layouts reach.
 CONFIDENCE = 0.5
 
 
@@ -74,10 +74,10 @@ def plain_clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
 
 
 class WatchedCompute:
-    """The local compute, which remembers the calls and lets a test do something before or instead of one.
+    """The local compute, which records the calls and lets a test act before or instead of one.
 
-    ``before`` maps a function's name to what runs first with its request; raising there replaces the
-    call. Names are ``extract``, ``crop_and_infer`` and ``caption_ocr``.
+    ``before`` maps a function's name to what runs first with its request; raising there replaces the call.
+    Names are ``extract``, ``crop_and_infer`` and ``caption_ocr``.
     """
 
     def __init__(self, compute: Compute) -> None:
@@ -138,7 +138,7 @@ class Line:
         return {"catalog": self.catalog, "object_store": self.store, "compute": self.compute}
 
     def upload(self, path: Path, *, register: bool = True) -> VideoRow:
-        """A new video as an uploader leaves it, with its partition."""
+        """Upload a new video as an uploader does, with its partition."""
         keys = VideoKeys(self.tenant_id, str(uuid.uuid4()))
         self.store.upload(path, keys.video, "video/mp4")
         self.instance.add_dynamic_partitions("videos", [keys.video_id])
@@ -155,7 +155,7 @@ class Line:
     def run(
         self, job: str, video_id: str, *assets: str, tags: Mapping[str, str] | None = None
     ) -> dg.ExecuteInProcessResult:
-        """The real job of the real definitions, in this process; only ``assets`` when some are named."""
+        """Run the real job of the real definitions in this process, or only ``assets`` of it."""
         defs = code_location()
         with_resources = dg.Definitions(
             assets=defs.assets,
@@ -182,7 +182,7 @@ class Line:
         return result
 
     def apply(self, sensor: dg.SensorDefinition, result: dg.SensorResult) -> list[str]:
-        """The partitions, events and runs of a result, in the daemon's order; ids of the new runs."""
+        """Apply the partitions, events and runs of a result, as the daemon does; return the new runs' ids."""
         for event in result.asset_events:
             self.instance.report_runless_asset_event(event)
         for request in result.dynamic_partitions_requests or []:
@@ -195,7 +195,7 @@ class Line:
         return made
 
     def queue(self, sensor: dg.SensorDefinition, request: dg.RunRequest) -> str:
-        """A run of a request that Dagster has taken; its id."""
+        """Create the run of a request, and return its id."""
         run = dg.DagsterRun(
             job_name=sensor.job_name,
             run_id=str(uuid.uuid4()),
@@ -216,7 +216,7 @@ class Line:
         return VideoKeys(self.tenant_id, video_id)
 
     def stored(self, video_id: str) -> dict[str, str]:
-        """Every object of the video but the upload: its key after the video's folder, and its tag."""
+        """Return every object of the video but the upload: its key after the video's folder, and its tag."""
         keys = self.keys(video_id)
         return {
             info.key.removeprefix(prefix): info.etag
@@ -227,7 +227,7 @@ class Line:
 
 
 def materialized(result: dg.ExecuteInProcessResult) -> list[str]:
-    """Names of what a run made, sorted."""
+    """Return the sorted names of what a run materialized."""
     return sorted(event.asset_key.to_user_string() for event in result.get_asset_materialization_events())
 
 
@@ -331,5 +331,5 @@ def finished(line: Line, snapshots: dict[str, Snapshot], postgres_dsn: str, tmp_
 
 
 def without_keys(stored: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
-    """The objects but those named."""
+    """Return the objects except those named."""
     return {key: tag for key, tag in stored.items() if key not in set(names)}

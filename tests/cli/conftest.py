@@ -24,7 +24,7 @@ class CommandResult:
 
     @property
     def notes(self) -> str:
-        """Its lines on standard error, but the one that names the home."""
+        """Its lines on standard error, without the one that names the home."""
         lines = self.errors.splitlines(keepends=True)
         return "".join(line for line in lines if not line.startswith("Home: "))
 
@@ -44,9 +44,9 @@ def captionacc(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Iterator[Captionacc]:
-    """Runs ``captionacc`` with arguments as its entry point does; a traceback fails the test."""
+    """Run ``captionacc`` with arguments through its entry point; a traceback fails the test."""
     monkeypatch.chdir(tmp_path)
-    # Wide, so that no sentence is broken in two.
+    # Wide, so that no sentence is wrapped.
     for each in (console, notes):
         monkeypatch.setattr(each, "_width", 300)
     for name, value in {

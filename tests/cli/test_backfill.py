@@ -1,4 +1,4 @@
-"""``captionacc backfill``: what it chooses and says, and that nothing but named conditions gets through."""
+"""``captionacc backfill``: its selection and output, and that only named conditions are accepted."""
 
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ MODEL = shipped().stem.rpartition("_")[0]
 
 @pytest.fixture
 def outdated(finished: VideoRow, postgres_dsn: str) -> VideoRow:
-    """The clip with everything made, by a former model."""
+    """The clip with everything made, by an earlier model."""
     with psycopg.connect(postgres_dsn) as database:
         database.execute(
             "update captionacc.caption_frame_extents_inference_runs set model_version = 'extents-0'"

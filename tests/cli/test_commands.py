@@ -1,4 +1,4 @@
-"""Each command: what it says and does, and that bad input is one clear sentence and exit code 1."""
+"""Each command: its output and effects, and that bad input is one clear sentence and exit code 1."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A newcomer's first command, for real: its own home, PostgreSQL, Dagster daemon, sensors and runs."""
+"""A newcomer's first command with everything real: home, PostgreSQL, Dagster daemon, sensors and runs."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def processes_of(home: Path) -> dict[psutil.Process, str]:
-    """Processes that work in a home, and their command lines."""
+    """Return processes of a home, and their command lines."""
     found = {}
     for process in psutil.process_iter(["cmdline", "environ"]):
         command = " ".join(process.info["cmdline"] or [])
@@ -43,7 +43,7 @@ def home() -> Iterator[Path]:
 
 @pytest.fixture
 def captionacc(home: Path, tmp_path: Path) -> Iterator[Command]:
-    """The installed command; in the end it stops what keeps running, and nothing does."""
+    """The installed command; at the end it stops everything, and nothing remains."""
     prefixes = ("CAPTIONACC_", "WASABI_", "AWS_", "DAGSTER", "MODAL_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
     environment |= {"CAPTIONACC_HOME": str(home), "COLUMNS": "300"}
@@ -70,7 +70,7 @@ def captionacc(home: Path, tmp_path: Path) -> Iterator[Command]:
 def test_a_video_and_then_a_text_file_go_through_the_platform(
     captionacc: Command, clip: Clip, home: Path, tmp_path: Path
 ):
-    """Two commands, one right after the other, as in a shell's loop."""
+    """Two commands in direct succession, as in a shell loop."""
     text = tmp_path / "notes.mp4"
     text.write_text("This is not a video.\n" * 100)
 
@@ -80,7 +80,7 @@ def test_a_video_and_then_a_text_file_go_through_the_platform(
     done = captionacc("ingest", clip.path)
     assert done.returncode == 0, done.stdout + done.stderr + logs()
     assert "✓ harbour.mp4: 3 captions" in done.stdout, done.stdout + logs()
-    # The command runs the daemon for as long as it waits; only the database stays, for the next one.
+    # The command runs the daemon while it waits; only the database stays, for the next command.
     running = processes_of(home)
     assert running and {process.name() for process in running} == {"postgres"}, running
 

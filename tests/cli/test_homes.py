@@ -1,4 +1,4 @@
-"""Commands that read make no home and say where one is; those that write say which one they write to."""
+"""Commands that read create no home and say where one is; commands that write say which one they use."""
 
 import os
 import stat
@@ -39,9 +39,9 @@ MAKE_NONE = {
     "upkeep --apply": ["--apply"],
     "webhook": [],
 }
-#: These have something to say without a home, and make none either.
+#: Commands that work without a home, and create none either.
 NEED_NONE = {"cost estimate": ["--minutes", "5"], "doctor": [], "model list": [], "model verify": []}
-#: These make one.
+#: Commands that create one.
 MAKE = {"demo", "ingest", "migrate", "model import-wandb", "model upload", "prepare", "up"}
 
 
@@ -58,7 +58,7 @@ def _all_commands() -> set[str]:
 
 @pytest.fixture
 def nowhere(captionacc: Captionacc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Captionacc:
-    """The command line in a folder without a home, everything embedded."""
+    """The command line in a folder without a home, with everything embedded."""
     for name in ("CAPTIONACC_HOME", "CAPTIONACC_DATABASE_URL", "CAPTIONACC_STORAGE_URL"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("CAPTIONACC_WEBHOOK_SECRET", "a secret of the tests")

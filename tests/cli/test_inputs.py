@@ -22,7 +22,7 @@ def stored(line: Line) -> list[str]:
 
 @pytest.fixture
 def make_file(tmp_path: Path):
-    """Files of a name and content of their own; nothing looks into them before their layout is made."""
+    """Make files with a name and content of their own; they are not read before their layout is made."""
 
     def make(name: str, content: bytes | None = None) -> Path:
         path = tmp_path / "in" / name
@@ -89,7 +89,7 @@ class TestIngest:
         secret, opened = make_file("secret.mp4"), Path.open
 
         def guarded(path: Path, *arguments, **options):
-            if path == secret:  # root reads everything, so the system's answer is given here
+            if path == secret:  # root can read everything, so the system's error is simulated
                 raise PermissionError(13, "Permission denied", str(path))
             return opened(path, *arguments, **options)
 

@@ -23,7 +23,7 @@ TOOLS = {
 
 
 def commands(text: str) -> list[str]:
-    """Commands of these tools, in blocks and inside sentences."""
+    """Return commands of these tools, from blocks and from sentences."""
     found = [
         line.partition(" #")[0].strip()
         for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
@@ -34,7 +34,7 @@ def commands(text: str) -> list[str]:
 
 
 def queries(text: str) -> list[str]:
-    """Statements of the blocks, and queries inside sentences."""
+    """Return the statements of the blocks, and queries from sentences."""
     blocks = "".join(re.findall(r"```sql\n(.*?)```", text, re.DOTALL))
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     found = [statement.strip() for statement in blocks.split(";")] + re.findall(r"`(select [^`]+)`", prose)

@@ -1,4 +1,4 @@
-"""Files that commands write: the format follows the ending, and what is there is kept."""
+"""Files that commands write: the format follows the extension, and existing files are kept."""
 
 import json
 import os

@@ -11,7 +11,7 @@ from tests.cli.conftest import Captionacc
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-#: Packages that take a noticeable time to import, and the package of the commands.
+#: Packages with a noticeable import time, and the package of the commands.
 HEAVY = (
     "captionacc_dagster.cli",
     "captionacc_dagster.settings",

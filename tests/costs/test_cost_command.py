@@ -1,4 +1,4 @@
-"""``captionacc cost``: spend, calculator and limits, as people and as programs read them."""
+"""``captionacc cost``: spending, estimates and limits, as people and as programs read them."""
 
 import json
 import re

@@ -30,7 +30,7 @@ CHARGED = {name: actual(name, USED, APP, LIST).usd for name in (EXTRACT, CROP_AN
 
 @pytest.fixture(autouse=True)
 def settings(monkeypatch: pytest.MonkeyPatch, tmp_path):
-    """The installation's settings, of nothing but a home."""
+    """The installation's settings, with only a home."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CAPTIONACC_HOME", str(tmp_path / "home"))
     get_settings.cache_clear()
@@ -63,7 +63,7 @@ def test_a_run_shows_what_it_cost(modal_line: ModalLine, laid_out: VideoRow):
 
 
 class ComputeElsewhere(WatchedCompute):
-    """A billed compute that is built in another way than Modal's: all that runs know of it is ``Compute``."""
+    """A billed compute with another structure than Modal's: runs only know ``Compute``."""
 
     is_billed = True
 
@@ -202,7 +202,7 @@ def test_the_installations_limits_hold_for_tenants_without_their_own(
 def test_a_second_function_is_refused_when_the_first_used_the_limit_up(
     modal_line: ModalLine, laid_out: VideoRow
 ):
-    """The crops fit; with what they cost, the text does not."""
+    """The crops are within the limit; with their cost, the text is not."""
     crops = estimate(CROP_AND_INFER, VideoWork(8.0, 640, 360), APP, LIST, FanOut()).usd
     modal_line.line.catalog.set_tenant_cost_limits(LOCAL_TENANT_ID, video_usd=crops)
     result = modal_line.run("captions", laid_out.video_id)

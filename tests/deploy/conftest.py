@@ -19,7 +19,7 @@ DEPLOY = REPOSITORY / "deploy"
 
 @pytest.fixture
 def deployment(empty_dsn: str, s3_server: S3Server, tmp_path: Path) -> dict[str, str]:
-    """The environment of a deployment's processes; only the two folders are other than in the image."""
+    """The environment of a deployment's processes; only the two folders differ from the image."""
     bucket = s3_server.make_settings().url.removeprefix("s3://")
     home = tmp_path / "dagster_home"
     home.mkdir()
@@ -52,7 +52,7 @@ def logs_bucket(deployment: dict[str, str], s3_server: S3Server) -> ObjectStore:
 
 @pytest.fixture
 def execute(deployment: dict[str, str], tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
-    """Runs a command of the virtual environment as a deployment's container does."""
+    """Run a command of the virtual environment as a deployment's container does."""
 
     def run(*command: str, timeout: float = 120) -> subprocess.CompletedProcess:
         script, *arguments = command

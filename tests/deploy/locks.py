@@ -1,4 +1,4 @@
-"""Read files of pinned requirements."""
+"""Parsing of files of pinned requirements."""
 
 import re
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Pin:
 
 
 def read_pins(*files: Path) -> dict[str, Pin]:
-    """Pins by canonical name. Raises :class:`ValueError` for a line that is no pin, or a package twice."""
+    """Return the pins by canonical name. Raises :class:`ValueError` for an invalid or repeated line."""
     pins: dict[str, Pin] = {}
     for file in files:
         text = re.sub(r"^#.*\n", "", file.read_text(), flags=re.MULTILINE).replace("\\\n", " ")

@@ -1,4 +1,4 @@
-"""compose.yaml against the Compose specification's schema, and against what its parts need of each other."""
+"""compose.yaml, checked against the Compose specification's schema and for consistency of its parts."""
 
 import importlib.util
 import json
@@ -28,7 +28,7 @@ def services(compose: dict) -> dict:
 
 
 def test_it_is_valid_by_the_specification(compose: dict):
-    # Only its data: the package's own code needs a newer click than the platform's.
+    # Only its data, because the package's own code needs a newer click than the platform has.
     (package,) = importlib.util.find_spec("check_jsonschema").submodule_search_locations
     schema = json.loads(Path(package, "builtin_schemas", "vendor", "compose-spec.json").read_text())
     validator = jsonschema.validators.validator_for(schema)(schema)

@@ -1,4 +1,4 @@
-"""The Containerfile, as far as it can be judged without building it: lint, sources, pins, models, user."""
+"""The Containerfile, as far as it can be checked without building it: lint, sources, pins, models, user."""
 
 import json
 import re
@@ -76,7 +76,7 @@ def test_no_secret_is_an_argument_or_a_variable_of_the_image(instructions):
 
 
 def test_it_installs_exactly_what_is_locked(stages):
-    """The locked requirements and no others, and then the project without anything beside it."""
+    """It installs the locked requirements and no others, and then the project without its dependencies."""
     installs = [text for name, text in stages[0] if name == "RUN" and "pip install" in text]
     packages, project = installs
     assert {"--require-hashes", "--no-deps", "-r"} <= set(packages.split())
@@ -90,7 +90,7 @@ def test_each_base_is_pinned_by_digest_and_is_the_one_of_modal(instructions):
     bases = {text.split()[0] for name, text in instructions if name == "FROM"}
     assert bases == {"${PYTHON_IMAGE}"}
     assert ("ARG", f"PYTHON_IMAGE={BASE_IMAGE}") in instructions
-    # Another front end of BuildKit would be one more image.
+    # Another front end of BuildKit would be an additional image.
     assert "# syntax" not in FILE.read_text()
 
 

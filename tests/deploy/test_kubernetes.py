@@ -46,7 +46,7 @@ def manifests() -> list[dict]:
 
 
 def as_model(kind: type, fields: dict):
-    """A Kubernetes object of these fields; an unknown one is an error."""
+    """Build a Kubernetes object of these fields; an unknown one is an error."""
     return k8s_model_from_dict(kind, _snake(kind, fields))
 
 
@@ -79,7 +79,7 @@ def test_instance_settings_are_what_dagster_reads(values: dict):
 
 
 def test_what_the_chart_would_write_twice_is_switched_off(values: dict):
-    """A key of additionalInstanceConfig beside the chart's own of the same name makes no valid file."""
+    """A key of additionalInstanceConfig that repeats one of the chart's own makes an invalid file."""
     daemon, ours = values["dagsterDaemon"], values["additionalInstanceConfig"]
     for section, key in (("runMonitoring", "run_monitoring"), ("runRetries", "run_retries")):
         assert key in ours and daemon[section]["enabled"] is False
@@ -89,7 +89,7 @@ def test_what_the_chart_would_write_twice_is_switched_off(values: dict):
 
 
 def test_a_cluster_has_the_same_run_limits_as_one_machine(values: dict):
-    """All but the sizes is that of dagster.yaml."""
+    """Everything but the sizes equals dagster.yaml."""
     ours, file = values["additionalInstanceConfig"], yaml.safe_load((DEPLOY / "dagster.yaml").read_text())
     for section in ("run_retries", "retention", "python_logs", "nux"):
         assert ours[section] == file[section], section

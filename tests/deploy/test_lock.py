@@ -63,7 +63,7 @@ def test_requirements_and_build_requirements_are_locked(files, extras):
 
 
 def test_locked_packages_need_only_locked_packages():
-    """By the metadata of what is installed here; the hashes are pip's to check."""
+    """By the metadata of the packages installed here; pip checks the hashes."""
     pins = read_pins(*ALL)
     installed = {canonicalize_name(found.name): found for found in importlib.metadata.distributions()}
     checked = [pin for name, pin in pins.items() if name in installed and name != "torch"]

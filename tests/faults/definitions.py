@@ -25,11 +25,11 @@ from tests.faults import injection
 
 __all__ = ["code_location"]
 
-#: Sixty in the product.
+#: 60 s in the product.
 LEASE_SECONDS = 4.0
-#: Five to twenty in the product.
+#: 5 to 20 s in the product.
 FIRST_RETRY_SECONDS = 2.0
-#: Twenty and thirty in the product.
+#: 20 and 30 s in the product.
 GONE_AFTER_SECONDS = RETRY_AFTER_SECONDS = 4.0
 MODAL = ModalCallSettings(
     poll_seconds=0.1, row_seconds=1.0, spawn_grace_seconds=2.0, unreachable_seconds=1.0, wait_seconds=300

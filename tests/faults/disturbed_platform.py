@@ -68,7 +68,7 @@ def make_clip(folder: Path) -> Path:
 
 @dataclass
 class Platform:
-    """A platform that runs, and what a test does to it."""
+    """A running platform, with the ways in which a test can disturb it."""
 
     home: Path
     settings: Settings
@@ -120,7 +120,7 @@ class Platform:
         return value
 
     def is_settled(self, video_id: str) -> bool:
-        """Whether the video is finished, and Dagster has nothing more to do for it."""
+        """Return whether the video is finished, and Dagster has no more work for it."""
         row = self.row(video_id)
         if row.error is not None or row.text.status != "annotate":
             return False
@@ -191,7 +191,7 @@ class Platform:
 
 
 def _quick_yaml(settings: Settings) -> str:
-    """The product's ``dagster.yaml`` with shorter intervals, and without the line by which it is replaced."""
+    """Return the product's ``dagster.yaml`` with shorter intervals, and without the line that marks it."""
     text = product.dagster_yaml(settings).split("\n", 1)[1]
     for old, new in QUICK_YAML.items():
         assert text.count(old) == 1
@@ -208,7 +208,7 @@ def _is_telling(line: str) -> bool:
 
 
 def _rows(packed: bytes) -> dict[str, list[tuple]]:
-    """The rows of every table of a database of ours, without its metadata and without times."""
+    """Return the rows of every table of a database, without its metadata and without times."""
     connection = sqlite3.connect(":memory:")
     with closing(connection):
         connection.deserialize(gzip.decompress(packed))
@@ -232,7 +232,7 @@ def free_port() -> int:
 
 
 def run_process(platform: Platform, run_id: str) -> psutil.Process:
-    """The process that a run works in."""
+    """Return the process of a run."""
     for entry in platform.instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
         if found := re.search(r"Started process for run \(pid: (\d+)\)", entry.dagster_event.message or ""):
             return psutil.Process(int(found[1]))
@@ -281,7 +281,7 @@ def running_platform(
         get_settings.cache_clear()
         settings = Settings(_env_file=None)
         migrate(postgres.dsn())
-        # Dagster's home is set by the product; taken back with the rest.
+        # The product sets Dagster's home; it is restored with the rest.
         patch.setenv("DAGSTER_HOME", str(settings.home / "dagster"))
         settings.dagster_home.mkdir(parents=True)
         url = postgres.ensure_running("dagster") if storage else ""
@@ -306,7 +306,7 @@ def running_platform(
 
 
 def _end_processes(home: Path) -> None:
-    """Code servers and runs that a killed daemon has left behind."""
+    """End code servers and runs that a killed daemon has left behind."""
     left = []
     for process in psutil.process_iter(["environ"]):
         if (process.info["environ"] or {}).get("CAPTIONACC_HOME") == str(home):
@@ -316,7 +316,7 @@ def _end_processes(home: Path) -> None:
 
 
 def start_daemon(platform: Platform) -> subprocess.Popen:
-    """Another daemon in the place of one that ended, as a supervisor starts it."""
+    """Start another daemon in place of one that ended, as a supervisor does."""
     platform.services.start_daemon(platform.services.daemon_lock)
     return platform.services.processes["dagster-daemon"]
 
@@ -329,7 +329,7 @@ def kill_daemon(platform: Platform) -> None:
 
 
 def servers(run: psutil.Process) -> list[psutil.Process]:
-    """The processes that a run's comes from: the one it was forked from, and Dagster's code server."""
+    """Return the parents of a run's process: the one it was forked from, and Dagster's code server."""
     lineage = run.parents()
     server = next(number for number, parent in enumerate(lineage) if "api grpc" in " ".join(parent.cmdline()))
     return lineage[: server + 1]

@@ -41,7 +41,7 @@ _OBJECTS = {
     r"captions\.srt": "captions.srt",
     r"captions\.vtt": "captions.vtt",
 }
-#: Calls that change nothing that outlives them, or come as time goes by.
+#: Calls without lasting effects, and periodic ones.
 _UNSEEN = {"ensure_tenant", "renew_lock", "tenant_limits", "tenant_costs"}
 
 
@@ -68,7 +68,7 @@ def step_of_object(key: str) -> str:
 
 
 class Injection:
-    """The steps of the one run that this process works on, once it has begun a stage."""
+    """The steps of the run in this process, once it has begun a stage."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -84,7 +84,7 @@ class Injection:
 
     @contextmanager
     def step(self, step: str, video_id: str | None = None) -> Iterator[None]:
-        """Around a step; only a run names a video."""
+        """Surround a step; only a run names a video."""
         self._video = video_id or self._video
         if self._video is None:
             yield
@@ -186,7 +186,7 @@ class Plans:
         return (self.folder / f"{video_id}.{number}.fired").exists()
 
     def fired_at(self, video_id: str, number: int = 0) -> float:
-        """When a fault happened, as a Unix time."""
+        """Return when a fault happened, as a Unix time."""
         return (self.folder / f"{video_id}.{number}.fired").stat().st_mtime
 
     def let_go(self, video_id: str, number: int = 0) -> None:
@@ -213,6 +213,6 @@ class Plans:
         return (self.folder / f"{video_id}.silent").exists()
 
     def trace(self, video_id: str) -> list[dict[str, Any]]:
-        """The steps of a video's runs, in the order in which they were done."""
+        """Return the steps of a video's runs, in order."""
         path = self.folder / f"{video_id}.trace"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -1,4 +1,4 @@
-"""A TCP line to a server of this machine that a test can cut: what is open breaks, what is new is refused."""
+"""A TCP proxy on this machine that a test can cut: open connections break, and new ones are refused."""
 
 import contextlib
 import socket
@@ -9,7 +9,7 @@ from typing import Self
 
 
 class CuttableLine:
-    """Listens on ``port`` of this machine and passes everything on to ``target``, until it is cut."""
+    """Listens on ``port`` of this machine and forwards everything to ``target``, until it is cut."""
 
     def __init__(self, target: tuple[str, int]) -> None:
         self._target = target
@@ -26,7 +26,7 @@ class CuttableLine:
         self.cut()
 
     def mend(self) -> None:
-        """Take connections, again on the same port."""
+        """Accept connections again, on the same port."""
         self._listener = socket.create_server(("127.0.0.1", self.port))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()

@@ -1,4 +1,4 @@
-"""The table of faults and what became of them, at the end of a test run; a pytest plugin."""
+"""The table of faults and their outcomes, at the end of a test run; a pytest plugin."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ PROPERTY = "fault"
 
 @dataclass(frozen=True)
 class Healed:
-    """A row of the table. ``seconds``: from the fault until its step was done, or all of the video's work."""
+    """A row of the table. ``seconds``: from the fault until the step, or all work on the video, was done."""
 
     fault: str
     asset: str
@@ -57,7 +57,7 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
 
 
 def table(rows: list[Healed]) -> list[str]:
-    """The lines of a Markdown table."""
+    """Return the lines of a Markdown table."""
     header = tuple(field.name.replace("_", " ") for field in fields(Healed))
     cells = [header, *(tuple(map(_cell, astuple(row))) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
@@ -71,5 +71,5 @@ def _cell(value: object) -> str:
 
 @pytest.fixture
 def tell(record_property) -> Tell:
-    """Puts a row into the table."""
+    """Add a row to the table."""
     return lambda row: record_property(PROPERTY, json.dumps(asdict(row)))

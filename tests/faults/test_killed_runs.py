@@ -1,6 +1,6 @@
 """A run's process is killed with SIGKILL at a step of an asset; the video ends like an undisturbed one.
 
-By default a video suffers many deaths, one after the other, at the steps that publish something. With
+By default the runs of a video are killed many times in succession, at the steps that publish something. With
 ``--all-faults`` each step of each asset has a video of its own, with Dagster's settings of the product.
 """
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.e2e, pytest.mark.xdist_group("faul
 LAYOUT, CROPS = "extract_frames_and_ocr", "crop_and_infer_caption_frame_extents"
 CAPTIONS, TEXT, SUBTITLES = "captions_db", "caption_ocr", "subtitles"
 
-#: Every step of every asset, in order: objects put, the catalogue's calls, Dagster's events. The number
+#: Every step of every asset, in order: objects put, calls of the catalogue, Dagster's events. The number
 #: is how often it is done for the clip.
 STEPS: dict[str, dict[str, int]] = {
     LAYOUT: {
@@ -112,7 +112,7 @@ LANES = (
 
 
 def every_fault() -> list[tuple[Fault, ...]]:
-    """A kill before the first step of each asset and after each step, each a lane of its own.
+    """A kill before the first step of each asset and after each step, each with a lane of its own.
 
     Before a step is after the one before it: nothing that others could see is done in between.
     """
@@ -192,13 +192,13 @@ def test_a_killed_run_is_recovered(killed: KilledRuns, lane: int, number: int, t
     assert platform.plans.has_fired(video_id, number)
     assert platform.published(video_id) == killed.expected()
     assert platform.left_over(video_id) == []
-    # Each death is one run's, and there is one good end of each job.
+    # Each kill ends one run, and each job succeeds once.
     deaths = [
         told for told in platform.events(video_id, dg.DagsterEventType.ENGINE_EVENT) if "SIGKILL" in told
     ]
     assert len(deaths) == len(killed.lanes[lane])
     good = {run.job_name: run for run in platform.runs(video_id) if run.status == dg.DagsterRunStatus.SUCCESS}
-    # A layout that died when it was done may be ended again after the captions have begun.
+    # A layout that was killed when finished may end again after the captions have begun.
     assert sorted(good) == ["captions", "layout"]
     died = platform.plans.fired_at(video_id, number)
     trace = platform.plans.trace(video_id)
@@ -207,7 +207,7 @@ def test_a_killed_run_is_recovered(killed: KilledRuns, lane: int, number: int, t
     healed = "Dagster started the run again"
     if _held_a_lease([entry for entry in trace if entry["at"] <= died + 0.2]):
         healed += ", the lease ran out"
-    # After the last step there is nothing to do again: the run just ends.
+    # After the last step nothing has to be repeated: the run just ends.
     ends = [platform.instance.get_run_stats(good["captions"].run_id).end_time]
     seconds = min([entry["at"] for entry in again or after] or ends) - died
     tell(Healed("SIGKILL", fault.asset, name_of(fault), healed, seconds))

@@ -1,7 +1,7 @@
-"""What a run works with goes away, or somebody ends it; the video ends like an undisturbed one.
+"""Dependencies of a run become unreachable, or a run is ended; the video ends like an undisturbed one.
 
-One platform, on S3 over HTTP. Every test has a video that its run holds at a step until the test has
-done what it does; they are all on their way before the first test looks.
+One platform, on S3 over HTTP. Every test has a video that its run holds at a step until the test has done
+what it does; they are all on their way before the first test looks.
 """
 
 import subprocess
@@ -46,7 +46,7 @@ Kind = dg.DagsterEventType
 
 
 def disturbs(fault: Fault | None = None, **modal: bool) -> Callable[[Callable], Callable]:
-    """Names what a test does its harm to: a video whose run is held at a step, or that is on Modal."""
+    """Declare the disturbance of a test: a video whose run is held at a step, or that is on Modal."""
 
     def mark(test: Callable) -> Callable:
         test.disturbs = fault, modal
@@ -173,7 +173,7 @@ def outages(
             "WASABI_ENDPOINT_URL": f"http://127.0.0.1:{s3_line.port}",
             "WASABI_ACCESS_KEY_READWRITE": ACCESS_KEY,
             "WASABI_SECRET_KEY_READWRITE": SECRET_KEY,
-            # Runs that are held take a place.
+            # Held runs occupy slots.
             "CAPTIONACC_MAX_RUNS": "10",
             "CAPTIONACC_TENANT_RUNS": "10",
         }
@@ -226,7 +226,7 @@ def test_a_call_that_times_out_and_returns_late_changes_nothing(
     platform.catalog.retry_stage(video_id, "boundaries")
     platform.until("the second call", lambda: len(containers.calls(video_id, CROPS)) == 2)
     platform.wait_settled(video_id)
-    # The container of the first call went on all the time, and publishes only now.
+    # The container of the first call continued all the time, and publishes only now.
     containers.work(containers.calls(video_id, CROPS)[0])
     versions = platform.catalog.list_cropped_frames_versions(video_id)
     assert sorted((v.version, v.status) for v in versions) == [(1, "failed"), (2, "active")]
@@ -286,7 +286,7 @@ def test_an_unreachable_database_is_retried(disturbed: Disturbed, outages: Outag
     platform.postgres.stop()
     try:
         platform.plans.let_go(video_id)
-        # Dagster's own storage is another one here.
+        # Dagster's own storage is a different one here.
         outages.wait_event(video_id, Kind.STEP_UP_FOR_RETRY)
     finally:
         platform.postgres.ensure_running()
@@ -295,7 +295,7 @@ def test_an_unreachable_database_is_retried(disturbed: Disturbed, outages: Outag
 
 @pytest.fixture(scope="module")
 def graphql(outages: Outages) -> Iterator[DagsterGraphQLClient]:
-    """A real web server's API."""
+    """The API of a real web server."""
     port = free_port()
     command = [Path(sys.executable).parent / "dagster-webserver", "--empty-workspace", "-p", str(port)]
     log = outages.platform.services.log_folder / "dagster-webserver.log"

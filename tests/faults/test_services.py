@@ -38,7 +38,7 @@ _FOREIGN = ("CAPTIONACC_", "WASABI_", "AWS_", "DAGSTER", "MODAL_", "SUPABASE_", 
 
 @dataclass
 class Command:
-    """A command of the platform in a process of its own, and the file that it writes to."""
+    """A command of the platform in a separate process, with its output file."""
 
     name: str
     process: subprocess.Popen
@@ -53,7 +53,7 @@ class Command:
 
 @dataclass
 class Home:
-    """A home of its own, and the commands that a test starts in it."""
+    """A separate home, and the commands that a test starts in it."""
 
     folder: Path
     environment: dict[str, str]
@@ -81,7 +81,7 @@ class Home:
         return self.commands[-1]
 
     def ingest(self) -> Command:
-        """`ingest` of a clip that is like no other by its bytes."""
+        """Run `ingest` on a clip with unique bytes."""
         video = self.folder / f"pier-{len(self.commands)}.mp4"
         # With a box that players ignore.
         video.write_bytes(self.clip.read_bytes() + struct.pack(">I4s", 24, b"free") + os.urandom(16))
@@ -102,7 +102,7 @@ class Home:
         return value
 
     def left(self) -> dict[psutil.Process, str]:
-        """The platform's processes of this home, PostgreSQL's left out."""
+        """Return the platform's processes of this home, without PostgreSQL's."""
         found = {}
         for process in psutil.process_iter(["cmdline", "environ"]):
             command = " ".join(process.info["cmdline"] or [])
@@ -154,7 +154,7 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 @pytest.fixture
 def home(shared_home: Home) -> Iterator[Home]:
-    """The home with nothing running; what a failed test leaves is ended."""
+    """A home in which nothing is running; leftovers of a failed test are ended."""
     shared_home.commands.clear()
     yield shared_home
     for process in shared_home.left():
@@ -216,7 +216,7 @@ def _answers(home: Home) -> bool:
     "end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda e: e.name
 )
 def test_up_ends_its_processes_with_it(home: Home, tell: Tell, end: signal.Signals):
-    """Daemon, web server, code servers and a run at work: nothing of them stays."""
+    """Daemon, web server, code servers and a running run: none of them remains."""
     up = home.start("up")
     home.until("up", lambda: "CaptionA.cc is up" in up.printed())
     ingest = home.ingest()

@@ -1,4 +1,4 @@
-"""Catalogue and Dagster's own storage on one PostgreSQL, as in production, which goes away at work."""
+"""Catalogue and Dagster's own storage on one PostgreSQL, as in production, which fails during a run."""
 
 import time
 from collections.abc import Iterator

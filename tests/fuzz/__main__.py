@@ -15,7 +15,7 @@ from tests.fuzz.workers import LIMIT_SECONDS, outcomes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the cases; 1 when one of them was no success and no clear error."""
+    """Run the cases; return 1 if one of them was neither a success nor a clear error."""
     options = _options(arguments)
     cases = [_case(options.seed, name) for name in options.case or ()] or [
         *(Case(options.seed, "media", number) for number in range(options.media)),
@@ -86,6 +86,6 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    # Before the workers part from this process: a child cannot end threads that its parent had.
+    # Before the workers are forked: a child cannot end its parent's threads.
     cv2.setNumThreads(1)
     sys.exit(main())

@@ -17,7 +17,7 @@ _HEADER_BYTES = 100
 
 
 def damaged_database(random: Random) -> tuple[str, bytes]:
-    """The name of a reader, and a file for it after one to four changes of rows or of bytes."""
+    """Return the name of a reader, and a file for it after one to four changes of rows or bytes."""
     name = random.choice(list(READERS))
     reader = READERS[name]
     plain = _undated(loose(reader.make) if random.random() < 0.6 else gzip.decompress(reader.make()))
@@ -35,7 +35,7 @@ def damaged_database(random: Random) -> tuple[str, bytes]:
 
 
 def _undated(plain: bytes) -> bytes:
-    """The file with the time of its making fixed, so that a case is the same file every time."""
+    """Return the file with a fixed creation time, so that a case is the same file every time."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.deserialize(plain)
         connection.execute("UPDATE database_metadata SET created_at = '2026-01-01T00:00:00+00:00'")

@@ -1,4 +1,4 @@
-"""Sound videos of many kinds, two seconds long and small, as bytes."""
+"""Undamaged videos of many kinds, two seconds long and small, as bytes."""
 
 import os
 import tempfile
@@ -69,8 +69,8 @@ KINDS = {
 
 @cache
 def media_file(name: str) -> bytes:
-    """The file of a kind."""
-    # By name: some containers are opened again to be finished.
+    """Return the file of a kind."""
+    # By name, because some containers are reopened to be finished.
     with tempfile.TemporaryDirectory(prefix="captionacc-") as folder:
         path = Path(folder) / "made"
         _write(KINDS[name], path)
@@ -105,7 +105,7 @@ def _write(kind: Kind, path: Path) -> None:
 
 
 def _picture(number: int, width: int, height: int) -> np.ndarray:
-    """A slope that moves, and a bright bar below that stays for half a second."""
+    """Draw a moving slope, and below it a bright bar that stays for half a second."""
     across, down = np.arange(width), np.arange(height)[:, None]
     picture = ((across * 2 + down + number * 5) % 200).astype(np.uint8)
     left = number // 6 * width // 8

@@ -1,4 +1,4 @@
-"""Damage to media files: boxes, elements, packets and fields, and bytes where nothing is known of them."""
+"""Damage to media files: boxes, elements, packets and fields, and bytes of unknown meaning."""
 
 import struct
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from random import Random
 
 from tests.fuzz.media_files import KINDS, media_file
 
-#: Values that arithmetic goes wrong with, as signed numbers.
+#: Values on which arithmetic tends to fail, as signed numbers.
 _VALUES = (
     0, 1, 2, -1, -2, 127, 128, 255, 256, 1000, 0x7FFF, 0x8000, 0xFFFF, 90_000, 0x10000, 0xFFFFFF,
     0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**32, 2**33 - 1, 2**40, 2**62, 2**63 - 1, -(2**31), -(2**63),
@@ -44,7 +44,7 @@ Mutate = Callable[[bytearray, Random], None]
 
 
 def damaged_media(random: Random) -> tuple[str, bytes]:
-    """The name of a kind, and a file of it after one to four changes."""
+    """Return the name of a kind, and a file of it after one to four changes."""
     name = random.choice(list(KINDS))
     data = bytearray(media_file(name))
     fitting = [*_ANYWHERE, *_STRUCTURED.get(KINDS[name].container, ()) * 3]
@@ -91,7 +91,7 @@ def _zero_block(data: bytearray, random: Random) -> None:
 
 
 def _join(data: bytearray, random: Random) -> None:
-    """Two recordings in one file, the second perhaps of another kind."""
+    """Join two recordings in one file, the second possibly of another kind."""
     data += bytes(data) if random.random() < 0.5 else media_file(random.choice(list(KINDS)))
 
 
@@ -104,7 +104,7 @@ def _splice(data: bytearray, random: Random) -> None:
 
 
 def _mp4_boxes(data: bytearray, start: int = 0, end: int | None = None) -> Iterator[Span]:
-    """(start of the box, start of its content, end) of each box."""
+    """Return (start of the box, start of its content, end) of each box."""
     end = len(data) if end is None else end
     while start + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, start)
@@ -144,7 +144,7 @@ def _codec_tag(data: bytearray, random: Random) -> None:
 
 
 def _ebml_elements(data: bytearray, start: int = 0, end: int | None = None) -> Iterator[Span]:
-    """(start of the element, start of its content, end) of each element."""
+    """Return (start of the element, start of its content, end) of each element."""
     end = len(data) if end is None else end
     while start + 2 <= end:
         id_length = 9 - data[start].bit_length()
@@ -191,7 +191,7 @@ def _ts_move(data: bytearray, random: Random) -> None:
 
 
 def _ts_stray(data: bytearray, random: Random) -> None:
-    """The packet belongs to a stream that no table names."""
+    """Move a packet to a stream that no table names."""
     start = _ts_place(data, random)
     if start + 3 <= len(data):
         header = struct.unpack_from(">H", data, start + 1)[0]
@@ -215,7 +215,7 @@ def _pes_time(data: bytearray, random: Random) -> None:
 
 
 def _place(data: bytearray, random: Random) -> int:
-    """Somewhere, half of the time near the beginning, where headers are."""
+    """Choose a position, half of the time near the beginning, where headers are."""
     return random.randrange(len(data) if random.random() < 0.5 else min(len(data), 1024))
 
 
@@ -231,7 +231,7 @@ def _found(data: bytearray, what: bytes) -> Iterator[int]:
 
 
 def _put(data: bytearray, at: int, size: int, random: Random) -> None:
-    """A number that arithmetic goes wrong with, or one a little off, in either byte order."""
+    """Write a number that arithmetic fails on, or one a little off, in either byte order."""
     field = data[at : at + size]
     order = random.choice(("big", "big", "little"))
     old = int.from_bytes(field, order)

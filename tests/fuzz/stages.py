@@ -25,7 +25,7 @@ from tests.fuzz.mutations import damaged_media
 from tests.modal_gpu.databases.test_damaged_databases import READERS
 
 CROP = CropRegion(0, 0.6, 1, 1)
-#: Every so many-th file goes into chunks and back too.
+#: One file in this many is also encoded into chunks and read back.
 _CHUNKED = 8
 
 
@@ -41,7 +41,7 @@ class Case:
         return f"{self.what}-{self.number}"
 
     def file(self) -> tuple[str, bytes]:
-        """The name of what was damaged, and the bytes."""
+        """Return the name of what was damaged, and the bytes."""
         make = damaged_media if self.what == "media" else damaged_database
         return make(Random(f"{self.seed} {self}"))
 
@@ -63,7 +63,7 @@ class StagesDisagreeError(Exception):
 
 
 def run(case: Case) -> Outcome:
-    """Read the case's file as the first stages do. Whatever is raised is a verdict, so all is caught."""
+    """Read the case's file as the first stages do. Every exception becomes a verdict, so all are caught."""
     kind, data = case.file()
     try:
         detail = _media(data, case.number) if case.what == "media" else _database(kind, data)

@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def test_a_few_damaged_files_end_well(tmp_path: Path):
-    """`make fuzz` reads thousands. In a process of its own: one with threads must not be forked to decode."""
+    """`make fuzz` reads thousands. A separate process, as one with threads must not be forked to decode."""
     few = ["--media", "40", "--databases", "80", "--workers", "1", "--keep", str(tmp_path / "kept")]
     command = [sys.executable, "-m", "tests.fuzz", *few]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)

@@ -1,4 +1,4 @@
-"""Processes that run cases one after the other, and are replaced when one crashes or takes too long."""
+"""Processes that run cases one after the other, and are replaced if one crashes or takes too long."""
 
 import itertools
 import multiprocessing
@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection, wait
 from tests.fuzz.media_files import KINDS, media_file
 from tests.fuzz.stages import Case, Outcome, run
 
-#: Seconds that one file may take: those of the tests hold two seconds of frames.
+#: Time limit for one file, in seconds; the tests' files contain two seconds of frames.
 LIMIT_SECONDS = 60
 #: Address space of a worker beyond what it has at its start.
 MEMORY_BYTES = 4 * 2**30
@@ -68,9 +68,9 @@ def _work(pipe: Connection) -> None:
 def outcomes(
     cases: Iterable[Case], count: int, limit: float = LIMIT_SECONDS
 ) -> Iterator[tuple[Case, Outcome, float]]:
-    """Each case with its outcome and the seconds that it took, as they come."""
+    """Yield each case with its outcome and its seconds, as they finish."""
     for name in KINDS:
-        media_file(name)  # made once, before the processes part
+        media_file(name)  # made once, before the processes are forked
     context = multiprocessing.get_context("fork")
     waiting = iter(cases)
     workers: list[_Worker | None] = []

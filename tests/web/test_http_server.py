@@ -1,4 +1,4 @@
-"""A real server on loopback: callers that stall are let go, and no header makes another client of them."""
+"""A real server on loopback: stalling callers are disconnected, and no header makes them another client."""
 
 import socket
 import threading
@@ -59,7 +59,7 @@ def request(body: bytes, *headers: str, length: int | None = None) -> bytes:
 
 
 def answer(connection: socket.socket) -> bytes:
-    """All that comes until the server closes the connection."""
+    """Return everything that arrives until the server closes the connection."""
     connection.settimeout(10)
     return b"".join(iter(lambda: connection.recv(65536), b""))
 
@@ -121,7 +121,7 @@ def test_the_limit_for_headers_does_not_cut_off_a_pipelined_request(serving):
 
 
 class TestWhoCalls:
-    """The rate limit is a client's, and a client is not what it says in a header."""
+    """The rate limit applies to a client, which is not identified by headers."""
 
     def statuses(self, peer: str, forwarded: list[str], proxies: tuple[str, ...] = ()) -> list[int]:
         app = create_app(
@@ -138,7 +138,7 @@ class TestWhoCalls:
     def test_a_rotating_header_does_not_make_another_client(self, peer):
         forwarded = [f"198.51.100.{number}" for number in range(4)]
         assert self.statuses(peer, forwarded) == [200, 200, 429, 429]
-        # Nor behind a proxy that is trusted, which adds whom it saw on the right.
+        # The same behind a trusted proxy, which appends the address that it saw.
         behind = [f"{value}, 203.0.113.7" for value in forwarded]
         assert self.statuses("10.0.0.2", behind, ("10.0.0.0/8",)) == [200, 200, 429, 429]
 

@@ -1,6 +1,6 @@
 """Contract: Supabase Realtime's hints arrive, and a connection that ends is replaced.
 
-Realtime itself cannot be had here. The server below answers supabase-py's real client with the few Phoenix
+Realtime itself cannot run here. The server below answers supabase-py's real client with the few Phoenix
 messages that a subscription takes.
 """
 

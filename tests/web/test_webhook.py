@@ -90,7 +90,7 @@ USUAL = payload(NOBODY, NOBODY)
 
 
 def raw(**changes) -> bytes:
-    """A payload as JSON in ASCII, so that it can hold what no text can."""
+    """Encode a payload as JSON in ASCII, so that it can contain what no text can."""
     return json.dumps({**USUAL, **changes}).encode("ascii")
 
 
@@ -111,7 +111,7 @@ class TestDoor:
 
     @pytest.mark.parametrize("secret", ["", " ", "\t\n", " abc", "abc ", "a\nb", "a\0b", "\u2003"])
     def test_a_secret_that_cannot_be_sent_is_refused_at_startup(self, starter, secret):
-        """The server would refuse everyone."""
+        """Otherwise the server would refuse every request."""
         with pytest.raises(SettingsError, match="CAPTIONACC_WEBHOOK_SECRET"):
             create_app(starter, secret=secret)
 
@@ -175,7 +175,7 @@ class TestDoor:
     @settings(max_examples=25)
     @given(json_values)
     def test_any_body_is_at_most_a_refusal(self, value):
-        """Whatever JSON can hold, in any place of a payload or instead of one."""
+        """Any JSON value, anywhere in a payload or instead of one."""
 
         class Nobody:
             def start_layout(self, video_id: str) -> Started:
@@ -235,7 +235,7 @@ class TestStarting:
         assert tags["dagster/run_key"] == f"layout/{video.video_id}/1"
         assert (tags["dagster/sensor_name"], tags["dagster/partition"]) == ("new_videos", video.video_id)
         assert line.instance.has_dynamic_partition("videos", video.video_id)
-        # The second call, and the sensor, find it done.
+        # The second call and the sensor find that it is done.
         again = post(client, payload(video.video_id, video.tenant_id)).json()
         assert (again["outcome"], again["run_id"]) == ("running", body["run_id"])
         assert not tick(new_videos).run_requests
@@ -283,7 +283,7 @@ class TestStarting:
         line.catalog.register_video(line.tenant_id, video_id, f"{line.tenant_id}/{video_id}.mp4", 1, "a.mp4")
         body = post(client, payload(video_id, line.tenant_id)).json()
         assert (body["outcome"], body["run_id"], launches.made) == ("waiting", None, [])
-        # In a minute, by the sensor.
+        # A minute later, by the sensor.
         assert "no new video" in tick(new_videos).skip_reason.skip_message
         monkeypatch.setattr(claims, "CLAIM_SECONDS", claims.CLAIM_SECONDS - claims.LOOK_AGAIN_SECONDS)
         assert "1 claimed" in tick(new_videos).skip_reason.skip_message
@@ -299,7 +299,7 @@ class TestStarting:
         assert request.run_key == f"layout/{video.video_id}/1"
 
     def test_the_answer_does_not_wait_for_the_run(self, line: Line, clip: Clip, client, starter):
-        """Making a run takes Dagster far longer than a caller should wait; its id is known before."""
+        """Creating a run takes Dagster far longer than a caller should wait; its id is known before."""
         made, go_on = starter.submit, threading.Event()
 
         def slow(*order) -> None:
