@@ -66,21 +66,28 @@ def watch_sensor_daemon(
 
     Runs until ``ended``. Also alerts if Dagster's storage does not answer.
     """
-    from captionacc_dagster.operations.alerting import Alert, AlertLimits, Seen, Told, find_alerts, tell
+    from captionacc_dagster.operations.alerting import (
+        Alert,
+        AlertLimits,
+        Observation,
+        Reported,
+        find_alerts,
+        report,
+    )
     from captionacc_dagster.operations.health import SENSOR_DAEMON, observe_dagster
 
-    told = Told()
+    reported = Reported()
     while True:
         now = time.time()
         try:
-            seen = Seen(dagster=observe_dagster(instance, ()))
+            seen = Observation(dagster=observe_dagster(instance, ()))
             found = find_alerts(seen, AlertLimits(silent_seconds=silent_seconds), now)
             alerts = [alert for alert in found if alert.key == f"daemon/{SENSOR_DAEMON}"]
         except Exception as error:
             # The error's message may contain an address with a password.
             alerts = [Alert("dagster", f"Dagster's storage does not answer ({type(error).__name__})")]
-        told, said = tell(alerts, told, webhook, now, repeat_seconds)
-        if said:
-            _log.warning("%s", said)
+        reported, summary = report(alerts, reported, webhook, now, repeat_seconds)
+        if summary:
+            _log.warning("%s", summary)
         if ended.wait(WATCH_SECONDS):
             return

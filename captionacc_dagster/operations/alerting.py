@@ -1,6 +1,6 @@
-"""What an operator should be told, and telling it once: the decisions, and the message to a webhook.
+"""Alerts for operators: which there are, which are due to be reported, and the message to a webhook.
 
-:func:`find_alerts` and :class:`Told` are plain functions of what was seen and of the time.
+:func:`find_alerts` and :class:`Reported` depend only on their arguments and the time they are given.
 """
 
 import json
@@ -26,20 +26,20 @@ from modal_gpu.errors import CaptionAccError
 
 _log = logging.getLogger(__name__)
 
-#: A chat's message holds some 4,000 characters; what is more is counted.
+#: A chat message holds some 4,000 characters; further alerts are only counted.
 SHOWN_ALERTS = 20
 SHOWN_KINDS = 3
 
 
 class AlertDeliveryError(CaptionAccError):
-    """The webhook did not take a message. Never says its address, which is a secret."""
+    """The webhook did not accept a message. The text never contains its address, which is a secret."""
 
     retryable = True
 
 
 @dataclass(frozen=True)
 class Alert:
-    """Something to be told. ``key`` is equal for the same trouble at another time."""
+    """A problem to report. ``key`` is the same whenever the same problem is found."""
 
     key: str
     text: str
@@ -47,7 +47,7 @@ class Alert:
 
 @dataclass(frozen=True)
 class AlertLimits:
-    """From where on something is told. ``None`` and 0: never."""
+    """Limits beyond which there is an alert. ``None`` and 0: never."""
 
     failures_an_hour: int = 10
     backlog_seconds: float = 3600
@@ -57,8 +57,8 @@ class AlertLimits:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """The platform at one moment. ``catalogue_error``: why the catalogue's parts are empty."""
+class Observation:
+    """The platform at one moment. ``catalogue_error``: the reason why the catalogue's parts are empty."""
 
     failures: Sequence[StageFailures] = ()
     backlog: Sequence[StageBacklog] = ()
@@ -68,10 +68,10 @@ class Seen:
     dagster: DagsterState | None = None
 
 
-def observe(catalog: Catalog, dagster: DagsterState | None, spend_tenants: int = 100) -> Seen:
-    """Read what alerts need. A catalogue that does not answer is something to tell, not an error."""
+def observe(catalog: Catalog, dagster: DagsterState | None, spend_tenants: int = 100) -> Observation:
+    """Read what alerts need. A catalogue that does not answer is an alert, not an error."""
     try:
-        return Seen(
+        return Observation(
             failures=catalog.stage_failures(3600),
             backlog=catalog.stage_backlog(),
             locks=catalog.lock_state(),
@@ -79,11 +79,11 @@ def observe(catalog: Catalog, dagster: DagsterState | None, spend_tenants: int =
             dagster=dagster,
         )
     except CatalogError as error:
-        return Seen(catalogue_error=str(error).splitlines()[0], dagster=dagster)
+        return Observation(catalogue_error=str(error).splitlines()[0], dagster=dagster)
 
 
-def find_alerts(seen: Seen, limits: AlertLimits, now: float) -> list[Alert]:
-    """What is beyond its limit. ``now``: seconds since 1970."""
+def find_alerts(seen: Observation, limits: AlertLimits, now: float) -> list[Alert]:
+    """Return an alert for each limit that is exceeded. ``now``: seconds since 1970."""
     alerts = []
     if seen.catalogue_error is not None:
         alerts.append(Alert("catalogue", f"The catalogue does not answer: {seen.catalogue_error}"))
@@ -97,7 +97,7 @@ def find_alerts(seen: Seen, limits: AlertLimits, now: float) -> list[Alert]:
 
 
 def _failures(rows: Iterable[StageFailures], limits: AlertLimits) -> Iterable[Alert]:
-    # Who cancels or is over quota is told in the web app; neither is the platform's failure.
+    # Cancellations and refusals over quota are shown in the web app; neither is the platform's failure.
     rows = [row for row in rows if row.error_type not in ("CancelledError", "QuotaExceededError")]
     total = sum(row.failures for row in rows)
     if limits.failures_an_hour and total >= limits.failures_an_hour:
@@ -111,13 +111,17 @@ def _failures(rows: Iterable[StageFailures], limits: AlertLimits) -> Iterable[Al
 
 def _backlog(rows: Iterable[StageBacklog], limits: AlertLimits, now: float) -> Iterable[Alert]:
     for stage in sorted({row.stage for row in rows}) if limits.backlog_seconds else ():
-        waiting = [row for row in rows if row.stage == stage and row.oldest_waiting_at is not None]
+        waiting = [
+            (row.oldest_waiting_at.timestamp(), row)
+            for row in rows
+            if row.stage == stage and row.oldest_waiting_at is not None
+        ]
         if not waiting:
             continue
-        oldest = min(waiting, key=lambda row: row.oldest_waiting_at.timestamp())
-        age = now - oldest.oldest_waiting_at.timestamp()
+        waiting_since, oldest = min(waiting, key=lambda pair: pair[0])
+        age = now - waiting_since
         if age > limits.backlog_seconds:
-            count = sum(row.waiting for row in waiting)
+            count = sum(row.waiting for _, row in waiting)
             yield Alert(
                 f"backlog/{stage}",
                 f"{_counted(count, 'video waits', 'videos wait')} for the {stage} stage, "
@@ -151,10 +155,10 @@ def _spend(rows: Iterable[TenantSpend], limits: AlertLimits) -> Iterable[Alert]:
 def _silence(dagster: DagsterState, limits: AlertLimits, now: float) -> Iterable[Alert]:
     for daemon in dagster.silent_daemons(now, limits.silent_seconds) if limits.silent_seconds else ():
         at = dagster.heartbeats[daemon]
-        since = "ever" if at is None else f"for {_duration(now - at)}"
-        yield Alert(f"daemon/{daemon}", f"Dagster's {daemon} daemon was not heard of {since}")
+        silence = "has never sent a heartbeat" if at is None else f"has been silent for {_duration(now - at)}"
+        yield Alert(f"daemon/{daemon}", f"Dagster's {daemon} daemon {silence}")
     if dagster.silent_daemons(now, limits.silent_seconds).count(SENSOR_DAEMON):
-        return  # what its sensors do not do follows from that
+        return  # its sensors are silent because it is
     for sensor in dagster.silent_sensors(now, limits.silent_seconds) if limits.silent_seconds else ():
         age = _duration(now - (sensor.last_tick_at or now))
         yield Alert(f"sensor/{sensor.name}", f"sensor {sensor.name} is on, but did not run for {age}")
@@ -163,12 +167,12 @@ def _silence(dagster: DagsterState, limits: AlertLimits, now: float) -> Iterable
             yield Alert(f"sensor/{sensor.name}", f"sensor {sensor.name} is switched off")
 
 
-# -- telling it once ---------------------------------------------------------------------------
+# -- reporting each once -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class News:
-    """What is to be told now."""
+class Changes:
+    """Alerts to report now."""
 
     started: Sequence[Alert] = ()
     still: Sequence[Alert] = ()
@@ -178,7 +182,7 @@ class News:
         return bool(self.started or self.still or self.ended)
 
     def text(self) -> str:
-        """Lines for a chat, in its mark-up's plain form; at most ``SHOWN_ALERTS`` of a kind."""
+        """Return lines for a chat, without mark-up of their own; at most ``SHOWN_ALERTS`` of a kind."""
         lines = []
         for mark, texts in (
             (":red_circle:", [alert.text for alert in self.started]),
@@ -192,15 +196,15 @@ class News:
 
 
 @dataclass
-class Told:
-    """Which alerts were told and when, as a sensor's cursor keeps it."""
+class Reported:
+    """Alerts that were reported, and when. A sensor's cursor holds it."""
 
-    #: Alert's key: its last text, and when it was last told (seconds since 1970).
+    #: By key: the alert's last text, and when it was last reported (seconds since 1970).
     alerts: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     @classmethod
     def from_cursor(cls, cursor: str | None) -> Self:
-        """An unreadable cursor is an empty one: an alert is told once more."""
+        """Read a cursor. An unreadable one counts as empty, so that alerts are reported once more."""
         try:
             stored = json.loads(cursor or "{}")
             return cls({str(key): (str(text), float(at)) for key, (text, at) in stored.items()})
@@ -210,11 +214,11 @@ class Told:
     def to_cursor(self) -> str:
         return json.dumps(self.alerts, sort_keys=True)
 
-    def news(self, alerts: Iterable[Alert], now: float, repeat_seconds: float) -> News:
-        """What of these is new, still there after ``repeat_seconds``, or over."""
+    def changes(self, alerts: Iterable[Alert], now: float, repeat_seconds: float) -> Changes:
+        """Return which alerts are new, still there after ``repeat_seconds``, or over."""
         alerts = list(alerts)
         current = {alert.key for alert in alerts}
-        return News(
+        return Changes(
             started=[alert for alert in alerts if alert.key not in self.alerts],
             still=[
                 alert
@@ -224,21 +228,21 @@ class Told:
             ended=[text for key, (text, _) in sorted(self.alerts.items()) if key not in current],
         )
 
-    def after(self, news: News, alerts: Iterable[Alert], now: float) -> "Told":
-        """The state once the news was told."""
-        told_now = {alert.key for alert in (*news.started, *news.still)}
-        return Told(
+    def after(self, changes: Changes, alerts: Iterable[Alert], now: float) -> "Reported":
+        """Return the state after ``changes`` were reported."""
+        reported_now = {alert.key for alert in (*changes.started, *changes.still)}
+        return Reported(
             {
-                alert.key: (alert.text, now if alert.key in told_now else self.alerts[alert.key][1])
+                alert.key: (alert.text, now if alert.key in reported_now else self.alerts[alert.key][1])
                 for alert in alerts
             }
         )
 
 
 def deliver(url: str, text: str, *, attempts: int = 3, timeout_seconds: float = 5) -> None:
-    """Post a message in the form that Slack, Mattermost and Discord's ``/slack`` take.
+    """Post a message in the format of Slack, Mattermost and Discord's ``/slack``.
 
-    Repeated with growing pauses on a lost connection, 429 and 5xx; at most some 20 s in all. Raises
+    Retries with growing pauses after a lost connection, 429 and 5xx, for about 20 s at most. Raises
     :class:`AlertDeliveryError`.
     """
 
@@ -248,7 +252,7 @@ def deliver(url: str, text: str, *, attempts: int = 3, timeout_seconds: float = 
         return isinstance(error, httpx.TransportError)
 
     def note(state: RetryCallState) -> None:
-        _log.info("the alert webhook took no message at attempt %s of %s", state.attempt_number, attempts)
+        _log.info("the alert webhook accepted no message at attempt %s of %s", state.attempt_number, attempts)
 
     try:
         for attempt in Retrying(
@@ -261,7 +265,7 @@ def deliver(url: str, text: str, *, attempts: int = 3, timeout_seconds: float = 
             with attempt:
                 httpx.post(url, json={"text": text}, timeout=timeout_seconds).raise_for_status()
     except httpx.HTTPStatusError as error:
-        # Not httpx's own message: the address in it is the permission to post.
+        # Not httpx's own message: it contains the address, and whoever knows that may post.
         raise AlertDeliveryError(
             f"the webhook of CAPTIONACC_ALERT_WEBHOOK answered {error.response.status_code}"
         ) from None
@@ -271,31 +275,30 @@ def deliver(url: str, text: str, *, attempts: int = 3, timeout_seconds: float = 
         ) from None
 
 
-def tell(
-    alerts: Sequence[Alert], told: Told, url: str | None, now: float, repeat_seconds: float
-) -> tuple[Told, str]:
-    """Tell what is news, and give the state to keep and a line for people.
+def report(
+    alerts: Sequence[Alert], reported: Reported, url: str | None, now: float, repeat_seconds: float
+) -> tuple[Reported, str]:
+    """Post what has changed; return the state to keep and a summary in one line.
 
-    What could not be delivered counts as not told, so that the next time tries again. Without a ``url``
-    nothing is kept either.
+    Changes that were not delivered, or have no ``url`` to go to, are reported by the next call.
     """
-    news = told.news(alerts, now, repeat_seconds)
+    changes = reported.changes(alerts, now, repeat_seconds)
     texts = "; ".join(alert.text for alert in alerts)
     summary = f"{_counted(len(alerts), 'alert', 'alerts')}: {texts}" if alerts else ""
-    if not news:
-        return told.after(news, alerts, now), summary
+    if not changes:
+        return reported.after(changes, alerts, now), summary
     if url is None:
-        return told, f"{summary} (CAPTIONACC_ALERT_WEBHOOK is not set: nobody was told)"
+        return reported, f"{summary} (CAPTIONACC_ALERT_WEBHOOK is not set: nothing was sent)"
     try:
-        deliver(url, news.text())
+        deliver(url, changes.text())
     except AlertDeliveryError as error:
         _log.warning("%s; the next tick tries again", error)
-        return told, f"{summary or 'alerts are over'} ({error}; the next tick tries again)"
-    return told.after(news, alerts, now), summary or "told that all alerts are over"
+        return reported, f"{summary or 'alerts are over'} ({error}; the next tick tries again)"
+    return reported.after(changes, alerts, now), summary or "reported that all alerts are over"
 
 
 def _escaped(text: str) -> str:
-    """As Slack wants text that is not mark-up."""
+    """Escape text that Slack would take for mark-up."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

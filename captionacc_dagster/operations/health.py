@@ -1,4 +1,4 @@
-"""What Dagster says of itself: its queue, its daemons, when each sensor last ran."""
+"""Dagster's own state: its queue, its daemons, when each sensor last ran."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -7,33 +7,33 @@ import dagster as dg
 
 from captionacc_dagster.dagster_internals.sensor_states import SensorState, sensor_states
 
-#: Statuses of runs that are not at their end, by the names that metrics and people use.
+#: Statuses of runs that have not ended, by the names that metrics and people use.
 UNFINISHED = {
     "queued": dg.DagsterRunStatus.QUEUED,
     "starting": dg.DagsterRunStatus.STARTING,
     "started": dg.DagsterRunStatus.STARTED,
     "canceling": dg.DagsterRunStatus.CANCELING,
 }
-#: The daemon that evaluates sensors, and so the one thing that no sensor can tell of.
+#: The daemon that evaluates sensors: no sensor can report its silence.
 SENSOR_DAEMON = "SENSOR"
 
 
 @dataclass(frozen=True)
 class DagsterState:
-    """Runs that are not at their end, daemons and sensors. Times are seconds since 1970."""
+    """Runs that have not ended, daemons and sensors. Times are seconds since 1970."""
 
     runs: Mapping[str, int]
     oldest_queued_at: float | None
-    #: Each daemon that this configuration needs; ``None``: it was never heard of.
+    #: Last heartbeat of each daemon that this configuration needs; ``None``: there was none.
     heartbeats: Mapping[str, float | None]
     sensors: tuple[SensorState, ...]
 
     def silent_daemons(self, now: float, seconds: float) -> list[str]:
-        """Daemons not heard of for so long, by name."""
+        """Return the names of daemons without a heartbeat for so long, sorted."""
         return sorted(name for name, at in self.heartbeats.items() if at is None or now - at > seconds)
 
     def silent_sensors(self, now: float, seconds: float) -> list[SensorState]:
-        """Sensors that are on and did not run for so long, or for three intervals if that is more."""
+        """Return sensors that are on and have not run for so long, or for three intervals if longer."""
         return [
             sensor
             for sensor in self.sensors

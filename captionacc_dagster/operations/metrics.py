@@ -1,7 +1,7 @@
 """Prometheus metrics and health of the platform, as a small ASGI app beside Dagster's web server.
 
-A scrape reads aggregates that cost what waits, works or is new; answers are kept for a few seconds, so
-that several scrapers, or an impatient one, ask the databases no more often.
+A scrape reads aggregates whose cost grows with what waits, runs or is new. Answers are cached for a few
+seconds, so that several scrapers, or an impatient one, put no more load on the databases.
 """
 
 import logging
@@ -30,11 +30,11 @@ _log = logging.getLogger(__name__)
 
 #: From a second to Dagster's longest run; most stages take between ten seconds and ten minutes.
 DURATION_BUCKETS = (1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600, 1200, 2400, 3600, 7200)
-#: Tenants of which the month's cost is a series of its own; all others are one, ``other``.
+#: Tenants whose monthly cost is a series of its own; all others are one series, ``other``.
 SPEND_TENANTS = 50
-#: The month's costs are summed up row by row, and change slowly.
+#: How long the month's costs are cached: summing them reads every row, and they change slowly.
 SPEND_SECONDS = 60
-#: Rows of outcomes that one scrape takes up; what is more follows at the next.
+#: Most outcomes that one scrape reads; the next one reads the rest.
 OUTCOMES_A_SCRAPE = 5000
 _OUTCOMES_PAGE = 1000
 
@@ -42,10 +42,10 @@ Family = GaugeMetricFamily
 
 
 class PlatformCollector(Collector):
-    """The platform's state as metrics. A part that does not answer is left out and its ``up`` is 0.
+    """Exports the platform's state as metrics. A part that does not answer is left out; its ``up`` is 0.
 
-    Durations and outcomes are counted from the process's start on, as Prometheus expects of counters.
-    One instance serves many threads; the databases are asked at most once in ``cache_seconds``.
+    Durations and outcomes are counted from the process's start, as Prometheus expects of counters.
+    One instance serves many threads; it queries the databases at most once every ``cache_seconds``.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class PlatformCollector(Collector):
         self._own = CollectorRegistry()
         self._durations = Histogram(
             "captionacc_stage_duration_seconds",
-            "From a run's beginning of a stage to its end.",
+            "Time from when a run begins a stage until the stage ends.",
             ["stage", "outcome"],
             buckets=DURATION_BUCKETS,
             registry=self._own,
         )
         self._outcomes = Counter(
             "captionacc_stage_outcomes",
-            "Stages that ended, by how; error_type is empty for those that finished.",
+            "Stages that ended, by outcome; error_type is empty for those that finished.",
             ["stage", "outcome", "error_type"],
             registry=self._own,
         )
@@ -94,7 +94,7 @@ class PlatformCollector(Collector):
             yield from self._families
 
     def exposition(self) -> bytes:
-        """Prometheus' text format."""
+        """Return the metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
     def _observe(self) -> list[Metric]:
@@ -106,12 +106,14 @@ class PlatformCollector(Collector):
                 families += observe()
                 up.add_metric([part], 1)
             except Exception as error:
-                # Whatever it is: a scrape that fails whole would hide the parts that do answer.
+                # Any error: a scrape that fails entirely would hide the parts that do answer.
                 _log.warning("%s is not observed: %s", part, _one_line(error))
                 up.add_metric([part], 0)
         families += self._own.collect()
         families.append(
-            _gauge("captionacc_scrape_seconds", "What this observation took.", time.monotonic() - started)
+            _gauge(
+                "captionacc_scrape_seconds", "Time that this observation took.", time.monotonic() - started
+            )
         )
         return families
 
@@ -131,14 +133,14 @@ class PlatformCollector(Collector):
     def _backlog(self, now: float) -> list[Metric]:
         labels = ["stage", "tier"]
         waiting = Family("captionacc_videos_waiting", "Videos that wait for a run of a stage.", labels=labels)
-        running = Family(
-            "captionacc_videos_running", "Videos of which a run works on a stage.", labels=labels
-        )
+        running = Family("captionacc_videos_running", "Videos that a run works on, by stage.", labels=labels)
         oldest = Family(
-            "captionacc_oldest_waiting_seconds", "How long the video that waits longest does.", labels=labels
+            "captionacc_oldest_waiting_seconds",
+            "How long the oldest waiting video has waited.",
+            labels=labels,
         )
         longest = Family(
-            "captionacc_longest_running_seconds", "How long the stage that works longest does.", labels=labels
+            "captionacc_longest_running_seconds", "How long the longest-running stage has run.", labels=labels
         )
         for row in self._catalog.stage_backlog():
             key = [row.stage, row.tier]
@@ -153,12 +155,12 @@ class PlatformCollector(Collector):
     def _locks(self, now: float) -> list[Metric]:
         leases = Family(
             "captionacc_leases",
-            "Leases on client databases: held, or expired without having been given back.",
+            "Leases on client databases: held, or expired without being released.",
             labels=["database", "state"],
         )
         stale = Family(
             "captionacc_oldest_expired_lease_seconds",
-            "How long ago the longest expired lease ran out.",
+            "Time since the oldest expired lease ran out.",
             labels=["database"],
         )
         waits = 0
@@ -173,9 +175,9 @@ class PlatformCollector(Collector):
 
     def _calls(self, now: float) -> list[Metric]:
         labels = ["function", "backend", "status"]
-        calls = Family("captionacc_compute_calls_open", "Compute calls that are waited for.", labels=labels)
+        calls = Family("captionacc_compute_calls_open", "Compute calls that have not ended.", labels=labels)
         oldest = Family(
-            "captionacc_oldest_compute_call_seconds", "Since when the oldest of them is.", labels=labels
+            "captionacc_oldest_compute_call_seconds", "Age of the oldest open compute call.", labels=labels
         )
         for row in self._catalog.open_compute_calls():
             key = [row.function_name, row.backend, row.status]
@@ -224,7 +226,7 @@ class PlatformCollector(Collector):
             taken += len(page)
             if len(page) < _OUTCOMES_PAGE:
                 break
-        help_text = "Outcomes that this scrape took up; at its limit it lags behind."
+        help_text = "Outcomes that this scrape read; at its limit it lags behind."
         return _gauge("captionacc_outcomes_taken", help_text, taken)
 
     # -- Dagster -----------------------------------------------------------------------------
@@ -232,16 +234,20 @@ class PlatformCollector(Collector):
     def _from_dagster(self) -> list[Metric]:
         now = self._clock()
         state = observe_dagster(self._instance, self._sensors)
-        runs = Family("captionacc_runs", "Dagster's runs that are not at their end.", labels=["status"])
+        runs = Family("captionacc_runs", "Dagster's runs that have not ended.", labels=["status"])
         for status, count in state.runs.items():
             runs.add_metric([status], count)
         queued = 0.0 if state.oldest_queued_at is None else max(0.0, now - state.oldest_queued_at)
         beats = Family(
-            "captionacc_daemon_heartbeat_age_seconds", "Since a daemon was heard of.", labels=["daemon"]
+            "captionacc_daemon_heartbeat_age_seconds",
+            "Time since a daemon's last heartbeat.",
+            labels=["daemon"],
         )
         for daemon, at in state.heartbeats.items():
             beats.add_metric([daemon], float("inf") if at is None else max(0.0, now - at))
-        ticks = Family("captionacc_sensor_tick_age_seconds", "Since a sensor last ran.", labels=["sensor"])
+        ticks = Family(
+            "captionacc_sensor_tick_age_seconds", "Time since a sensor last ran.", labels=["sensor"]
+        )
         on = Family("captionacc_sensor_on", "Whether a sensor is switched on.", labels=["sensor"])
         for sensor in state.sensors:
             on.add_metric([sensor.name], sensor.is_on)
@@ -254,7 +260,7 @@ class PlatformCollector(Collector):
 def health(
     catalog: Catalog, instance: dg.DagsterInstance, sensors: Iterable[str], silent_seconds: float
 ) -> dict[str, Any]:
-    """``{"status": "ok" | "failing", "problems": [...]}``: what keeps the platform from moving, now."""
+    """Return ``{"status": "ok" | "failing", "problems": [...]}``: what stops the platform now."""
     problems: list[str] = []
     try:
         catalog.lock_state()
@@ -263,7 +269,7 @@ def health(
     try:
         state: DagsterState = observe_dagster(instance, frozenset(sensors))
     except Exception as error:
-        # Dagster's storages raise what their drivers do, whose messages may hold an address with a password.
+        # A driver's error, whose message may contain an address with a password.
         problems.append(f"dagster: its storage does not answer ({type(error).__name__})")
     else:
         silent = state.silent_daemons(time.time(), silent_seconds)
@@ -272,7 +278,7 @@ def health(
 
 
 def create_app(collector: PlatformCollector, check: Callable[[], dict[str, Any]]) -> Starlette:
-    """``/metrics``; ``/healthz``: the platform, 503 when it fails; ``/livez``: this process alone."""
+    """Serve ``/metrics``, the platform's ``/healthz`` (503 when failing) and this process's ``/livez``."""
 
     async def metrics(request: Request) -> Response:
         body = await run_in_threadpool(collector.exposition)
@@ -305,5 +311,5 @@ def _age(now: float, moment: datetime) -> float:
 def _one_line(error: Exception) -> str:
     if isinstance(error, CaptionAccError):
         return str(error).splitlines()[0]
-    # A driver's own message may hold an address with a password.
+    # A driver's own message may contain an address with a password.
     return type(error).__name__

@@ -4,7 +4,7 @@ import time
 
 import dagster as dg
 
-from captionacc_dagster.operations.alerting import AlertLimits, Told, find_alerts, observe, tell
+from captionacc_dagster.operations.alerting import AlertLimits, Reported, find_alerts, observe, report
 from captionacc_dagster.operations.health import observe_dagster
 from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.settings import Settings, get_settings
@@ -25,10 +25,10 @@ def alerts(context: dg.SensorEvaluationContext, catalog: dg.ResourceParam[Catalo
     state = observe_dagster(context.instance, _own_sensors(context))
     found = find_alerts(observe(catalog, state), alert_limits(settings), now)
     webhook = settings.alert_webhook.get_secret_value() if settings.alert_webhook else None
-    told, said = tell(
-        found, Told.from_cursor(context.cursor), webhook, now, settings.alert_repeat_minutes * 60
+    reported, summary = report(
+        found, Reported.from_cursor(context.cursor), webhook, now, settings.alert_repeat_minutes * 60
     )
-    return dg.SensorResult(cursor=told.to_cursor(), skip_reason=said or "nothing is beyond its limit")
+    return dg.SensorResult(cursor=reported.to_cursor(), skip_reason=summary or "nothing is beyond its limit")
 
 
 def _own_sensors(context: dg.SensorEvaluationContext) -> frozenset[str]:

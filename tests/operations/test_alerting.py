@@ -1,4 +1,4 @@
-"""What is told and when: limits, telling once, telling again, and webhooks that are slow, broken or gone."""
+"""Contract: limits, reporting once and again, and webhooks that are slow, broken or gone."""
 
 import json
 import threading
@@ -22,11 +22,11 @@ from captionacc_dagster.operations.alerting import (
     Alert,
     AlertDeliveryError,
     AlertLimits,
-    Seen,
-    Told,
+    Observation,
+    Reported,
     deliver,
     find_alerts,
-    tell,
+    report,
 )
 from captionacc_dagster.operations.health import DagsterState, SensorState, observe_dagster
 from captionacc_dagster.resources.catalog import LockState, StageBacklog, StageFailures, TenantSpend
@@ -44,18 +44,20 @@ def ago(**units: float) -> datetime:
     return datetime.fromtimestamp(NOW, UTC) - timedelta(**units)
 
 
-def keys(seen: Seen, limits: AlertLimits = LIMITS) -> list[str]:
+def keys(seen: Observation, limits: AlertLimits = LIMITS) -> list[str]:
     return [alert.key for alert in find_alerts(seen, limits, NOW)]
 
 
 class TestLimits:
-    def test_a_platform_at_rest_has_nothing_to_tell(self):
-        assert keys(Seen(dagster=DAGSTER)) == []
+    def test_a_platform_at_rest_has_nothing_to_report(self):
+        assert keys(Observation(dagster=DAGSTER)) == []
 
-    def test_failures_are_told_with_their_kinds_from_the_limit_on(self):
+    def test_failures_are_reported_with_their_kinds_from_the_limit_on(self):
         rows = [StageFailures("layout", "NotAVideoError", 6), StageFailures("text", "", 3)]
-        assert keys(Seen(failures=rows)) == []
-        (alert,) = find_alerts(Seen(failures=[*rows, StageFailures("text", "RunFailed", 1)]), LIMITS, NOW)
+        assert keys(Observation(failures=rows)) == []
+        (alert,) = find_alerts(
+            Observation(failures=[*rows, StageFailures("text", "RunFailed", 1)]), LIMITS, NOW
+        )
         assert alert.text == (
             "10 stages failed within the last hour: 6 × layout NotAVideoError, 3 × text without a kind, "
             "1 × text RunFailed"
@@ -63,37 +65,39 @@ class TestLimits:
 
     def test_what_people_cancel_or_may_not_is_no_failure(self):
         rows = [StageFailures("layout", kind, 99) for kind in ("CancelledError", "QuotaExceededError")]
-        assert keys(Seen(failures=rows)) == []
+        assert keys(Observation(failures=rows)) == []
 
     def test_a_backlog_is_its_oldest_video_not_its_length(self):
         def row(**changes) -> StageBacklog:
             return replace(StageBacklog("layout", "free", 5, ago(minutes=59), 1, None), **changes)
 
-        assert keys(Seen(backlog=[row(waiting=100_000)])) == []
-        seen = Seen(backlog=[row(oldest_waiting_at=ago(minutes=90)), row(tier="premium", waiting=2)])
+        assert keys(Observation(backlog=[row(waiting=100_000)])) == []
+        seen = Observation(backlog=[row(oldest_waiting_at=ago(minutes=90)), row(tier="premium", waiting=2)])
         (alert,) = find_alerts(seen, LIMITS, NOW)
         assert alert.key == "backlog/layout"
         assert alert.text == "7 videos wait for the layout stage, the oldest (tier free) for 1 h 30 min"
-        assert keys(Seen(backlog=[row(waiting=0, oldest_waiting_at=None)])) == []
+        assert keys(Observation(backlog=[row(waiting=0, oldest_waiting_at=None)])) == []
 
-    def test_a_lease_that_ran_out_is_told_once_upkeep_should_have_freed_it(self):
+    def test_a_lease_that_ran_out_is_reported_once_upkeep_should_have_freed_it(self):
         row = LockState("captions", 3, 1, ago(minutes=10), ago(hours=9), 0)
-        assert keys(Seen(locks=[row])) == []
-        assert keys(Seen(locks=[replace(row, oldest_expired_at=ago(minutes=20))])) == ["locks/captions"]
+        assert keys(Observation(locks=[row])) == []
+        assert keys(Observation(locks=[replace(row, oldest_expired_at=ago(minutes=20))])) == [
+            "locks/captions"
+        ]
 
-    def test_spend_is_told_for_each_tenant_and_only_with_a_limit(self):
+    def test_spend_is_reported_for_each_tenant_and_only_with_a_limit(self):
         rows = [TenantSpend("a", "free", 100.0), TenantSpend("b", "free", 99.99)]
-        assert keys(Seen(spend=rows)) == ["spend/a"]
-        assert keys(Seen(spend=rows), AlertLimits()) == []
+        assert keys(Observation(spend=rows)) == ["spend/a"]
+        assert keys(Observation(spend=rows), AlertLimits()) == []
 
-    def test_silent_daemons_and_sensors_are_told(self):
+    def test_silent_daemons_and_sensors_are_reported(self):
         sensors = (
             SensorState("quick", True, NOW - 301, 5),
             SensorState("slow", True, NOW - 301, 3600),
             SensorState("new", True, None, 30),
             SensorState("off", False, NOW - 301, 30),
         )
-        seen = Seen(
+        seen = Observation(
             dagster=replace(DAGSTER, heartbeats={"SENSOR": NOW, "MONITORING": NOW - 301}, sensors=sensors)
         )
         assert keys(seen) == ["daemon/MONITORING", "sensor/quick", "sensor/off"]
@@ -101,12 +105,12 @@ class TestLimits:
     def test_a_dead_sensor_daemon_is_one_alert_and_not_one_for_each_sensor(self):
         sensors = (SensorState("quick", True, NOW - 9999, 5),)
         heartbeats = {"SENSOR": NOW - 9999, "MONITORING": None}
-        seen = Seen(dagster=replace(DAGSTER, heartbeats=heartbeats, sensors=sensors))
+        seen = Observation(dagster=replace(DAGSTER, heartbeats=heartbeats, sensors=sensors))
         assert keys(seen) == ["daemon/MONITORING", "daemon/SENSOR"]
-        assert "was not heard of ever" in find_alerts(seen, LIMITS, NOW)[0].text
+        assert "has never sent a heartbeat" in find_alerts(seen, LIMITS, NOW)[0].text
 
     def test_limits_of_zero_switch_alerts_off(self):
-        seen = Seen(
+        seen = Observation(
             failures=[StageFailures("layout", "X", 10**6)],
             backlog=[StageBacklog("layout", "free", 5, ago(days=9), 1, None)],
             locks=[LockState("captions", 3, 1, ago(days=9), None, 0)],
@@ -117,16 +121,16 @@ class TestLimits:
 class TestTellingOnce:
     ALERT = Alert("failures", "many")
 
-    def test_it_is_told_when_it_begins_again_after_a_while_and_when_it_is_over(self):
-        told = Told()
+    def test_it_is_reported_when_it_begins_again_after_a_while_and_when_it_is_over(self):
+        reported = Reported()
         said = []
         for minute in range(0, 100, 10):
             now = NOW + 60 * minute
             current = [self.ALERT] if minute < 70 else []
-            news = told.news(current, now, repeat_seconds=1800)
-            if news:
-                said.append((minute, news.text()))
-            told = Told.from_cursor(told.after(news, current, now).to_cursor())
+            changes = reported.changes(current, now, repeat_seconds=1800)
+            if changes:
+                said.append((minute, changes.text()))
+            reported = Reported.from_cursor(reported.after(changes, current, now).to_cursor())
         assert said == [
             (0, ":red_circle: many"),
             (30, ":repeat: still: many"),
@@ -135,32 +139,32 @@ class TestTellingOnce:
         ]
 
     @given(st.lists(st.sets(st.sampled_from("abcd")), max_size=30))
-    def test_whatever_comes_and_goes_each_beginning_and_end_is_told_exactly_once(self, ticks):
-        told, on = Told(), set()
+    def test_whatever_comes_and_goes_each_beginning_and_end_is_reported_exactly_once(self, ticks):
+        reported, on = Reported(), set()
         for second, current in enumerate(ticks):
             found = [Alert(key, f"text {key}") for key in sorted(current)]
-            news = told.news(found, NOW + second, repeat_seconds=10**6)
-            assert {alert.key for alert in news.started} == current - on
-            assert set(news.ended) == {f"text {key}" for key in on - current}
-            assert not news.still
-            told = Told.from_cursor(told.after(news, found, NOW + second).to_cursor())
+            changes = reported.changes(found, NOW + second, repeat_seconds=10**6)
+            assert {alert.key for alert in changes.started} == current - on
+            assert set(changes.ended) == {f"text {key}" for key in on - current}
+            assert not changes.still
+            reported = Reported.from_cursor(reported.after(changes, found, NOW + second).to_cursor())
             on = current
 
     @pytest.mark.parametrize(
         "cursor", [None, "", "{", "[]", "7", '{"a": 1}', '{"a": ["x"]}', '{"a": ["x", "y"]}']
     )
     def test_an_unreadable_cursor_is_an_empty_one(self, cursor):
-        assert Told.from_cursor(cursor).alerts == {}
+        assert Reported.from_cursor(cursor).alerts == {}
 
     def test_text_is_no_mark_up_and_does_not_grow_without_end(self):
         found = [Alert(str(n), f"<!channel> {n} & more") for n in range(50)]
-        text = Told().news(found, NOW, 60).text()
+        text = Reported().changes(found, NOW, 60).text()
         assert "<!channel>" not in text and "&lt;!channel&gt; 0 &amp; more" in text
         assert text.endswith("and 30 more")
 
 
 class Webhook:
-    """A chat's webhook: remembers what it was sent, and answers as it is told to."""
+    """A chat's webhook: remembers what it was sent, and answers as instructed."""
 
     def __init__(self) -> None:
         self.messages: list[dict] = []
@@ -232,21 +236,21 @@ class TestDelivery:
             deliver(url, "hello", attempts=1)
         assert "s3cretpath" not in str(refused.value)
 
-    def test_what_was_not_delivered_is_told_at_the_next_tick(self, webhook):
+    def test_what_was_not_delivered_is_reported_at_the_next_tick(self, webhook):
         found = [Alert("failures", "many")]
         webhook.answers = [500] * 3
-        told, said = tell(found, Told(), webhook.url, NOW, 3600)
-        assert "the next tick tries again" in said and told.alerts == {}
-        told, said = tell(found, told, webhook.url, NOW + 60, 3600)
+        reported, summary = report(found, Reported(), webhook.url, NOW, 3600)
+        assert "the next tick tries again" in summary and reported.alerts == {}
+        reported, summary = report(found, reported, webhook.url, NOW + 60, 3600)
         assert webhook.messages == [{"text": ":red_circle: many"}]
-        told, said = tell(found, told, webhook.url, NOW + 120, 3600)
-        assert len(webhook.messages) == 1 and said == "1 alert: many"
+        reported, summary = report(found, reported, webhook.url, NOW + 120, 3600)
+        assert len(webhook.messages) == 1 and summary == "1 alert: many"
         # Its end is not lost either.
         webhook.answers = [500] * 3
-        told, _ = tell([], told, webhook.url, NOW + 180, 3600)
-        told, _ = tell([], told, webhook.url, NOW + 240, 3600)
+        reported, _ = report([], reported, webhook.url, NOW + 180, 3600)
+        reported, _ = report([], reported, webhook.url, NOW + 240, 3600)
         assert [message["text"] for message in webhook.messages[1:]] == [":white_check_mark: over: many"]
-        assert told.alerts == {}
+        assert reported.alerts == {}
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +325,9 @@ class TestSensor:
         assert result.skip_reason.skip_message == "nothing is beyond its limit"
         assert webhook.messages == []
 
-    def test_failures_are_told_once_and_their_end_too(self, settings, tick, webhook, fail, postgres_dsn: str):
+    def test_failures_are_reported_once_and_their_end_too(
+        self, settings, tick, webhook, fail, postgres_dsn: str
+    ):
         settings(webhook)
         fail(2)
         first = tick()
@@ -346,7 +352,7 @@ class TestSensor:
         result = tick()
         assert "was not reached (ConnectError)" in result.skip_reason.skip_message
         assert "s3cretpath" not in result.skip_reason.skip_message + (result.cursor or "")
-        assert Told.from_cursor(result.cursor).alerts == {}
+        assert Reported.from_cursor(result.cursor).alerts == {}
 
     def test_without_a_webhook_the_tick_shows_what_it_saw(self, settings, tick, fail):
         settings(None)
@@ -354,7 +360,7 @@ class TestSensor:
         message = tick().skip_reason.skip_message
         assert "2 × layout BrokenError" in message and "CAPTIONACC_ALERT_WEBHOOK is not set" in message
 
-    def test_a_catalogue_that_is_gone_is_told(self, settings, tick, webhook, monkeypatch, catalog):
+    def test_a_catalogue_that_is_gone_is_reported(self, settings, tick, webhook, monkeypatch, catalog):
         settings(webhook)
         gone = connected("postgresql://nobody:s3cretword@127.0.0.1:1/none", connect_timeout_seconds=1)
         monkeypatch.setattr(catalog, "stage_failures", gone.stage_failures)

@@ -268,8 +268,8 @@ class TestWatch:
         rounds = [lambda: None, lambda: alive(0)]
         metrics_command.watch_sensor_daemon(instance, "http://chat", 300, 3600, self.Ended(rounds))
         assert said == [
-            ":red_circle: Dagster's SENSOR daemon was not heard of for 16 min",
-            ":white_check_mark: over: Dagster's SENSOR daemon was not heard of for 16 min",
+            ":red_circle: Dagster's SENSOR daemon has been silent for 16 min",
+            ":white_check_mark: over: Dagster's SENSOR daemon has been silent for 16 min",
         ]
 
     def test_a_storage_that_is_gone_is_told_and_does_not_end_the_watch(self, instance, monkeypatch):
