@@ -5,7 +5,7 @@ import subprocess
 
 import psycopg
 
-from captionacc_dagster.resources.catalog import embedded_postgres
+from captionacc_dagster.resources.catalog.embedded_files import binaries
 
 PUBLICATION = "supabase_realtime"
 _PUBLISHED = "select tablename from pg_publication_tables where pubname = %s and schemaname = %s order by 1"
@@ -17,7 +17,7 @@ def dumped(dsn: str, schema: str) -> str:
     Beside what ``pg_dump`` writes (tables, functions, policies, grants, comments) it has the tables in
     Supabase's publication and the rows that belong to the schema.
     """
-    program = embedded_postgres._binaries() / "pg_dump"
+    program = binaries() / "pg_dump"
     command = [str(program), "--schema", f'"{schema}"', dsn]
     definitions = _output([*command, "--schema-only"])
     rows = _output([*command, "--data-only", "--inserts", "--table", f'"{schema}".access_tiers'])

@@ -72,6 +72,10 @@ class UnknownRequestError(CatalogError):
     """No rejection, caption OCR request, compute call, backfill or cancelled run has this id."""
 
 
+class EmbeddedPostgresError(CaptionAccError):
+    """The embedded server cannot be started, reached or stopped; the message says what to do."""
+
+
 #: The errors that the SQL functions raise, by SQLSTATE.
 ERRORS_BY_SQLSTATE: Mapping[str, type[CaptionAccError]] = {
     "CA001": UnknownVideoError,

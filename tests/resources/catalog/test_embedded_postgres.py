@@ -19,8 +19,9 @@ import psycopg
 import pytest
 
 from captionacc_dagster.platform.homes import make_home
-from captionacc_dagster.resources.catalog import embedded_postgres
-from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
+from captionacc_dagster.resources.catalog import embedded_user
+from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
+from captionacc_dagster.resources.catalog.errors import EmbeddedPostgresError
 from tests.full_catalog import connected
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -70,11 +71,11 @@ def test_a_folder_has_its_name_only_when_it_is_the_users(tmp_path, monkeypatch):
     chown = os.chown
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "chown", lambda *given: (seen.append(folder.exists()), chown(*given)))
-    embedded_postgres._make_private(folder, user)
+    embedded_user.make_private(folder, user)
     assert seen == [False] and folder.stat().st_mode & 0o777 == 0o700
 
     (folder / "lock").touch()
-    embedded_postgres._make_private(folder, user)
+    embedded_user.make_private(folder, user)
     assert (folder / "lock").exists(), "another process was quicker"
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -98,11 +99,11 @@ def test_the_user_of_roots_servers_is_made_once(monkeypatch):
             raise KeyError(name)
         return made["user"]
 
-    monkeypatch.setattr(embedded_postgres.shutil, "which", lambda name: f"/usr/sbin/{name}")
-    monkeypatch.setattr(embedded_postgres.subprocess, "run", useradd)
-    monkeypatch.setattr(embedded_postgres.pwd, "getpwnam", user)
+    monkeypatch.setattr(embedded_user.shutil, "which", lambda name: f"/usr/sbin/{name}")
+    monkeypatch.setattr(embedded_user.subprocess, "run", useradd)
+    monkeypatch.setattr(embedded_user.pwd, "getpwnam", user)
     with ThreadPoolExecutor(2) as processes:
-        both = [processes.submit(embedded_postgres._service_user) for _ in range(2)]
+        both = [processes.submit(embedded_user.service_user) for _ in range(2)]
         assert both[0].result(5) == both[1].result(5) == made["user"]
     assert not second.is_set()
 
