@@ -1,9 +1,9 @@
-"""Bounds by bytes: how many items of one size may wait, so that memory does not follow frame size."""
+"""Queue limits in bytes, which bound memory for frames of any size."""
 
-#: What a queue of frames may hold.
+#: Default limit of a queue of frames.
 QUEUE_BYTES = 32 * 2**20
 
 
 def items_within(item_bytes: int, most_items: int, most_bytes: int = QUEUE_BYTES) -> int:
-    """How many items of ``item_bytes`` fit: at most ``most_items``, and always one."""
+    """Return the number of items of ``item_bytes`` that fit: at most ``most_items``, at least 1."""
     return max(1, min(most_items, most_bytes // max(1, item_bytes)))

@@ -1,8 +1,8 @@
-"""What callers and compute functions say to each other.
+"""The requests and results of the compute functions.
 
-Only plain JSON-able data crosses the wire (:func:`to_wire`, :func:`from_wire`), so that the two
-sides may be at different versions; an unknown field or a value out of range is a
-:class:`ContractError` that names it.
+Only plain JSON-able data crosses the wire (:func:`to_wire`, :func:`from_wire`), so that the two sides may
+have different versions. An unknown field or a value out of range raises a :class:`ContractError` with its
+name.
 """
 
 import math
@@ -24,12 +24,12 @@ Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # JSON has no infinity
 Probability = Annotated[float, Field(ge=0, le=1)]
 
-#: Smallest crop in pixels, a side.
+#: Smallest side of a crop in pixels.
 MIN_CROP_PIXELS = 16
-#: Smallest crop region, a side, in fractions of the frame, as in the catalogue's ``is_crop_region``. No
-#: caption is readable in less, and sizes in line heights lose their meaning in a sliver.
+#: Smallest side of a crop region in fractions of the frame, as in the catalogue's ``is_crop_region``. In less,
+#: captions are not readable and sizes in line heights are meaningless.
 MIN_CROP_FRACTION = 0.01
-#: Fractions are binary: 0.29 − 0.28 is a bit less than 0.01.
+#: The same with a tolerance for binary fractions: 0.29 − 0.28 is slightly less than 0.01.
 _LEAST = MIN_CROP_FRACTION - 1e-9
 
 
@@ -63,15 +63,15 @@ class CropRegion:
 
     @classmethod
     def around(cls, left: float, top: float, right: float, bottom: float) -> "CropRegion":
-        """The part inside the frame of a rectangle that may be too thin or reach beyond the frame."""
+        """Clip a rectangle to the frame and widen it to the smallest size."""
         (left, right), (top, bottom) = _wide_enough(left, right), _wide_enough(top, bottom)
         return cls(left, top, right, bottom)
 
     def pixels(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """``(left, top, right, bottom)`` in pixels of a ``width`` × ``height`` frame, half-open.
+        """Return ``(left, top, right, bottom)`` in pixels of a ``width`` × ``height`` frame, half-open.
 
-        Rounded outwards to even numbers (4:2:0 chroma), at least 16 × 16, and inside the frame
-        as far as it has even sides that large.
+        Rounded outwards to even numbers (4:2:0 chroma), at least 16 × 16 if the frame has this size, and
+        inside the frame.
         """
         left, right = _even_span(self.crop_left, self.crop_right, width)
         top, bottom = _even_span(self.crop_top, self.crop_bottom, height)
@@ -87,7 +87,7 @@ def _wide_enough(start: float, end: float) -> tuple[float, float]:
 
 
 def _even_span(start: float, end: float, size: int) -> tuple[int, int]:
-    # 1e-6: fractions that came from whole pixels must not grow by rounding noise.
+    # 1e-6: rounding noise must not enlarge fractions that were computed from whole pixels.
     limit = size - size % 2
     low = min(math.floor(start * size / 2 + 1e-6) * 2, limit)
     high = min(math.ceil(end * size / 2 - 1e-6) * 2, limit)
@@ -99,10 +99,10 @@ def _even_span(start: float, end: float, size: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, config=_CONFIG)
 class FrameRange:
-    """A part of a video that one call works on: frame indices, half-open ``[start, end)``.
+    """A part of a video that one call processes: frame indices, half-open ``[start, end)``.
 
     Both are multiples of 512, where every level of cropped frames starts a chunk. The last part of a
-    video has no ``end``: it goes as far as there are frames.
+    video has no ``end`` and contains all remaining frames. Raises :class:`ContractError` for other ranges.
     """
 
     start: Count
@@ -110,16 +110,16 @@ class FrameRange:
 
     def __post_init__(self) -> None:
         if self.start % SEGMENT_ALIGNMENT or (self.end or 0) % SEGMENT_ALIGNMENT:
-            raise ContractError(f"frames [{self.start}, {self.end}) are not cut at multiples of 512")
+            raise ContractError(f"frames [{self.start}, {self.end}) do not start and end at multiples of 512")
         if self.end is not None and self.end <= self.start:
             raise ContractError(f"frames [{self.start}, {self.end}) are empty")
 
     def covers(self, frame_count: int) -> bool:
-        """Whether this is all of a video of ``frame_count`` indices."""
+        """Return whether this contains all of a video's ``frame_count`` indices."""
         return self.start == 0 and (self.end is None or self.end >= frame_count)
 
     def of(self, frame_count: int) -> range:
-        """The part's indices in a video of ``frame_count`` indices."""
+        """Return the part's indices in a video of ``frame_count`` indices."""
         return range(self.start, max(self.start, min(frame_count, self.end or frame_count)))
 
 
@@ -129,10 +129,10 @@ CropInferOutput = Literal["cropped_chunks", "caption_frame_extents_db"]
 
 @dataclass(frozen=True, config=_CONFIG)
 class ExtractRequest:
-    """Take full frames of a video, read them, find the caption layout.
+    """A request to extract a video's full frames, read them, and find the caption layout.
 
-    ``outputs`` names what is published; the work that only others need is left out. With a ``segment``
-    that is not the whole video only its frames are taken and read, and what was read is stored as a part
+    ``outputs`` are published; work that only other outputs need is skipped. With a ``segment`` that is not
+    the whole video only its frames are extracted and read, and their readings are stored as a part
     (``raw-ocr.parts/``) instead of the databases.
     """
 
@@ -148,9 +148,9 @@ class ExtractRequest:
 
 @dataclass(frozen=True, config=_CONFIG)
 class ExtractResult:
-    """What :class:`ExtractRequest` gave. Sizes in pixels, ``bitrate`` in bit/s, 0 when unknown.
+    """The result of an :class:`ExtractRequest`. Sizes in pixels, ``bitrate`` in bit/s, 0 when unknown.
 
-    Of a segment, ``full_frame_count`` and the OCR's counts are those of the segment.
+    For a segment, ``full_frame_count`` and OCR's counts are the segment's.
     """
 
     frame_count: Count
@@ -165,22 +165,22 @@ class ExtractResult:
     full_frames_key: str
     ocr_db_key: str
     layout_db_key: str
-    #: Full frames taken (``frame_count`` counts the 10 Hz indices of the whole video).
+    #: Number of full frames (``frame_count`` is the number of 10 Hz indices of the whole video).
     full_frame_count: Count = 0
-    #: What could not be decoded, in words; empty for a healthy file.
+    #: Description of what could not be decoded; empty for an intact file.
     damage: str = ""
     #: Rows of the video's :class:`~modal_gpu.timeline.Timeline`.
     time_spans: list[tuple[Count, float, bool]] = field(default_factory=list)
-    #: Seconds spent a stage, for the run's metadata and the benchmarks.
+    #: Seconds per stage, for the run's metadata and the benchmarks.
     stage_seconds: dict[str, Seconds] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, config=_CONFIG)
 class CropInferRequest:
-    """Crop a video at 10 Hz into chunks of version ``version`` and label neighbouring frames.
+    """A request to crop a video at 10 Hz into chunks of ``version`` and to label neighbouring frames.
 
-    With a ``segment`` that is not the whole video only its chunks are made, and its labels are stored
-    as a part (``caption_frame_extents_v{N}.parts/``) instead of the database.
+    With a ``segment`` that is not the whole video only its chunks are written, and its scores are stored as
+    a part (``caption_frame_extents_v{N}.parts/``) instead of the database.
     """
 
     tenant_id: str
@@ -190,7 +190,7 @@ class CropInferRequest:
     version: Annotated[int, Field(ge=1)]
     run_id: str
     outputs: frozenset[CropInferOutput] = frozenset({"cropped_chunks", "caption_frame_extents_db"})
-    #: Number of 10 Hz indices as far as it is known, by which the work is divided; 0: unknown.
+    #: Number of 10 Hz indices, by which the work is divided; 0 if unknown.
     frame_count: Count = 0
     segment: FrameRange | None = None
 
@@ -200,9 +200,9 @@ class CropInferRequest:
 
 @dataclass(frozen=True, config=_CONFIG)
 class CropInferResult:
-    """What :class:`CropInferRequest` gave. ``label_counts`` counts forward labels of pairs.
+    """The result of a :class:`CropInferRequest`. ``label_counts`` counts the pairs' forward labels.
 
-    Of a segment, all counts are those of the segment, and ``caption_frame_extents_db_key`` names its part.
+    For a segment, all counts are the segment's, and ``caption_frame_extents_db_key`` is its part's key.
     """
 
     version: Annotated[int, Field(ge=1)]
@@ -215,7 +215,7 @@ class CropInferResult:
     total_size_bytes: Count = 0
     model_version: str = ""
     damage: str = ""
-    #: Of the whole video, as in :class:`ExtractResult`; a duration of 0: from a container that did not tell.
+    #: Of the whole video, as in :class:`ExtractResult`; 0 from a container that does not send it.
     duration: Seconds = 0.0
     time_spans: list[tuple[Count, float, bool]] = field(default_factory=list)
     stage_seconds: dict[str, Seconds] = field(default_factory=dict)
@@ -238,21 +238,21 @@ class CaptionRange:
 
 @dataclass(frozen=True, config=_CONFIG)
 class CaptionOcrRequest:
-    """Read captions from the chunks of one cropped-frames version."""
+    """A request to read captions from the chunks of one cropped-frames version."""
 
     tenant_id: str
     video_id: str
     version: Annotated[int, Field(ge=1)]
-    #: The one that the version's frames were cropped to.
+    #: The crop region of the version's frames.
     crop_region: CropRegion
-    #: Number of 10 Hz indices that the chunks hold.
+    #: Number of 10 Hz indices in the chunks.
     frame_count: Count
     captions: list[CaptionRange]
 
 
 @dataclass(frozen=True, config=_CONFIG)
 class CaptionOcrResult:
-    """One caption's text, lines joined by a line feed; ``error`` is set when it could not be read."""
+    """A caption's text, its lines joined by line feeds; ``error`` is set if it could not be read."""
 
     ocr_text: str
     confidence: Probability
@@ -262,7 +262,7 @@ class CaptionOcrResult:
 
 
 def _check_video_key(request: "ExtractRequest | CropInferRequest") -> None:
-    """Refuse a video that is not in the tenant's own prefix; :class:`ContractError`."""
+    """Raise :class:`ContractError` for a video outside of the tenant's prefix."""
     try:
         check_tenant_key(request.video_key, request.tenant_id.lower())
     except InvalidKeyError as error:
@@ -271,22 +271,22 @@ def _check_video_key(request: "ExtractRequest | CropInferRequest") -> None:
 
 
 class Progress(Protocol):
-    """Hears how far a function is. ``done`` and ``total`` count the stage's own units."""
+    """A listener of a function's progress. ``done`` and ``total`` are in the stage's own units."""
 
     def __call__(self, stage: str, done: int, total: int) -> None: ...
 
 
 def no_progress(stage: str, done: int, total: int) -> None:
-    """A listener that does not care."""
+    """Ignore progress."""
 
 
 def to_wire(value: Any) -> dict[str, Any]:
-    """A contract dataclass as JSON-able data."""
+    """Convert a contract dataclass to JSON-able data."""
     return TypeAdapter(type(value)).dump_python(value, mode="json")
 
 
 def from_wire(kind: type[T], data: Mapping[str, Any]) -> T:
-    """Checked contract dataclass from JSON-able data; :class:`ContractError` names what is wrong."""
+    """Validate JSON-able data as a contract dataclass. Raises :class:`ContractError` with what is wrong."""
     try:
         return TypeAdapter(kind).validate_python(dict(data) if isinstance(data, Mapping) else data)
     except ValidationError as error:
@@ -294,4 +294,4 @@ def from_wire(kind: type[T], data: Mapping[str, Any]) -> T:
             f"{'.'.join(map(str, problem['loc'])) or kind.__name__}: {problem['msg']}"
             for problem in error.errors()
         )
-        raise ContractError(f"{kind.__name__} from the other side is not usable: {problems}") from None
+        raise ContractError(f"the received {kind.__name__} is not valid: {problems}") from None

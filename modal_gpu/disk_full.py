@@ -1,4 +1,4 @@
-"""A full disk, however the library that met it says so."""
+"""Detection of a full disk in the errors of several libraries."""
 
 import errno
 import sqlite3
@@ -8,15 +8,15 @@ from pathlib import Path
 from modal_gpu.errors import DiskFullError
 
 _NUMBERS = (errno.ENOSPC, errno.EDQUOT)
-#: Of PostgreSQL: ``disk_full``.
+#: PostgreSQL's ``disk_full``.
 _SQLSTATE = "53100"
 ADVICE = "make room, then try again"
 
 
 def disk_full(error: BaseException, folder: Path | str | None = None) -> DiskFullError | None:
-    """The error to raise instead when ``error``, or one that it came from, is that of a full disk; else None.
+    """Return the error to raise instead if a full disk is ``error`` or one of its causes, else ``None``.
 
-    ``folder`` is named where the error does not say where it was.
+    ``folder`` is used in the message if the error does not contain a path.
     """
     for cause in _causes(error):
         if isinstance(cause, DiskFullError):
@@ -32,7 +32,7 @@ def disk_full(error: BaseException, folder: Path | str | None = None) -> DiskFul
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it came from; SQLAlchemy keeps the driver's error as ``orig``."""
+    """Yield an error and its causes; SQLAlchemy stores the driver's error in ``orig``."""
     seen: set[int] = set()
     left: list[BaseException | None] = [error]
     while left:

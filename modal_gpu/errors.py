@@ -1,31 +1,31 @@
 """Errors that cross the wire between a compute function and its caller.
 
-Each is built from one message only, so that it survives pickling between two processes at
-different versions. The message says what is wrong and what to do; it never holds a secret.
+Each has a single message as its argument, so that it can be pickled between processes of different versions.
+The message says what is wrong and what to do; it never contains a secret.
 """
 
 
 class CaptionAccError(Exception):
-    """Base of every error of this project."""
+    """Base class of this project's errors."""
 
-    #: Whether the same call may succeed later without anybody changing its input.
+    #: Whether the same call may succeed later with the same input.
     retryable = False
 
     @property
     def lies_with_service(self) -> bool:
-        """Whether a service or a setting is to blame, and not what was asked for.
+        """Whether the cause is a service or a setting, and not the input.
 
-        Whoever watches over many videos waits then, and blames none of them.
+        Code that processes many videos then waits instead of failing the video.
         """
         return self.retryable or isinstance(self, ConfigurationError)
 
 
 class BadVideoError(CaptionAccError):
-    """The file cannot be processed as a video, now or ever; the uploader has to act."""
+    """A file that can never be processed as a video; the uploader has to act."""
 
 
 class NotAVideoError(BadVideoError):
-    """The bytes are no container that the demuxers know, or it is cut off before its index."""
+    """A file of no known container format, or one that is cut off before its index."""
 
 
 class NoVideoStreamError(BadVideoError):
@@ -33,13 +33,13 @@ class NoVideoStreamError(BadVideoError):
 
 
 class NoFramesError(BadVideoError):
-    """A video stream of which no frame can be decoded."""
+    """A video stream without a frame that can be decoded."""
 
 
 class InvalidCropRegionError(CaptionAccError):
     """A crop region outside [0, 1], empty, or not a number.
 
-    Not a ``ValueError``: pydantic would wrap that one and hide the type.
+    Not a ``ValueError``, which pydantic would wrap and so hide its type.
     """
 
 
@@ -52,68 +52,68 @@ class InvalidKeyError(CaptionAccError, ValueError):
 
 
 class ContractError(CaptionAccError):
-    """Data from the other side of the wire that this side cannot accept."""
+    """Invalid data from the other side of the wire."""
 
 
 class DatabaseFileError(CaptionAccError):
-    """A SQLite file of this project is missing, damaged, or of an unknown schema version."""
+    """A SQLite file of this project that is missing, damaged, or of an unknown schema version."""
 
 
 class ConfigurationError(CaptionAccError):
-    """A setting asks for something that is not there, or a service refuses this installation.
+    """An invalid setting, or a service that refuses this installation.
 
-    Nothing is wrong with the video: whoever runs the installation has to act, and a retry then succeeds.
+    The video is not the cause: the operator has to act, and a retry then succeeds.
     """
 
 
 class StorageError(CaptionAccError):
-    """The object store answered with an error that may pass."""
+    """A transient error of the object store."""
 
     retryable = True
 
 
 class StorageAccessError(StorageError, ConfigurationError):
-    """The store refuses this installation: keys, rights, bucket, region, clock or room."""
+    """The store's refusal of this installation: keys, rights, bucket, region, clock or quota."""
 
     retryable = False
 
 
 class StorageRequestError(StorageError):
-    """The store does not take this request, now or later."""
+    """The store's permanent rejection of a request."""
 
     retryable = False
 
 
 class ObjectNotFoundError(StorageError):
-    """The object is not there; asking again will not help."""
+    """A missing object; a retry does not help."""
 
     retryable = False
 
 
 class DiskFullError(StorageError, ConfigurationError):
-    """A disk has no room; nothing helps but to make some. The message names the folder."""
+    """A full disk, which the operator has to clear. The message names the folder."""
 
     retryable = False
 
 
 class StorageUrlError(StorageError, ConfigurationError):
-    """A storage URL or endpoint of a form that this project does not know."""
+    """A storage URL or endpoint in an unknown form."""
 
     retryable = False
 
 
 class OcrError(CaptionAccError):
-    """The OCR engine cannot be loaded or failed on every frame."""
+    """An OCR engine that cannot be loaded, or that failed on every frame."""
 
 
 class OcrUnavailableError(OcrError):
-    """An OCR service did not answer for as long as it was asked; it may later."""
+    """An OCR service that did not answer in time; it may later."""
 
     retryable = True
 
 
 class RefusedImageError(OcrError):
-    """An OCR service does not take this very image; it may take its parts."""
+    """An OCR service's rejection of an image; it may accept parts of it."""
 
 
 class DamagedChunkError(CaptionAccError):
@@ -121,24 +121,24 @@ class DamagedChunkError(CaptionAccError):
 
 
 class RemoteCallError(CaptionAccError):
-    """A call of a remote function failed there, and would again; the message names the call."""
+    """A remote call that failed and would fail again; the message names the call."""
 
 
 class RemoteTimeoutError(RemoteCallError):
-    """A remote function ran, or was waited for, longer than it may; as long again would end the same way."""
+    """A remote call that exceeded its time limit, and would again."""
 
 
 class RemoteCancelledError(RemoteCallError):
-    """Somebody cancelled the call while it was waited for."""
+    """A remote call that somebody cancelled."""
 
 
 class RemoteInterruptedError(RemoteCallError):
-    """The call ended without a result and not by its own fault; a new one may succeed."""
+    """A remote call that ended without a result for external reasons; a new call may succeed."""
 
     retryable = True
 
 
 class RemoteUnavailableError(RemoteCallError):
-    """The service is not reached. A call that was started goes on; the next attempt finds it."""
+    """A service that cannot be reached. A call that was started continues; the next attempt finds it."""
 
     retryable = True

@@ -1,9 +1,9 @@
-"""Object storage: a local folder or any S3, behind one small interface.
+"""Object storage: a local folder or any S3 service, behind one small interface.
 
-``file:///folder`` for a local folder, ``s3://bucket`` or ``s3://bucket/prefix`` for AWS, Wasabi,
-R2, MinIO and the like. Writes are atomic on both: a reader sees the old object or the new one.
-Errors name the key and the store in one line and never hold credentials, nor the server's reply
-(S3 servers repeat the access key in theirs).
+The URL of a local folder is ``file:///folder``; that of AWS, Wasabi, R2, MinIO and others is ``s3://bucket``
+or ``s3://bucket/prefix``. Writes are atomic: a reader sees the old object or the new one. Errors name the key
+and the store in one line. They never contain credentials, nor the server's reply, in which S3 servers repeat
+the access key.
 """
 
 import uuid
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -24,9 +24,12 @@ from obstore.store import LocalStore, S3Store
 
 from modal_gpu.errors import InvalidKeyError, ObjectNotFoundError, StorageUrlError
 from modal_gpu.keys import check_key
-from modal_gpu.storage_errors import checked_endpoint, is_refusal, is_storage_trouble, translated
+from modal_gpu.storage_errors import checked_endpoint, is_refusal, is_storage_error, translated
 
-#: Small objects in flight at once in ``put_many`` and ``get_many``.
+if TYPE_CHECKING:
+    from obstore.store import S3Config
+
+#: Default number of concurrent requests in ``put_many`` and ``get_many``.
 CONCURRENCY = 16
 
 _MIB = 1024 * 1024
@@ -42,10 +45,10 @@ B = TypeVar("B")
 
 @dataclass(frozen=True)
 class StorageSettings:
-    """Where the bytes live. Everything but ``url`` is for S3; credentials are hidden in ``repr``.
+    """Location and credentials of a store. All fields except ``url`` are for S3; ``repr`` hides credentials.
 
-    Without ``endpoint`` it is AWS. Without both keys, the AWS environment variables and instance
-    roles are used. ``path_style``: ``https://host/bucket/key`` rather than ``https://bucket.host/key``.
+    The default ``endpoint`` is AWS. Without both keys, the AWS environment variables and instance roles are
+    used. ``path_style`` means ``https://host/bucket/key`` instead of ``https://bucket.host/key``.
     """
 
     url: str
@@ -58,7 +61,7 @@ class StorageSettings:
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """What the store knows of an object; ``size`` in bytes, ``last_modified`` in UTC."""
+    """An object's metadata; ``size`` in bytes, ``last_modified`` in UTC."""
 
     key: str
     size: int
@@ -67,13 +70,13 @@ class ObjectInfo:
 
 
 class ObjectStore:
-    """Objects under keys. Safe to share between threads; pickling it carries its settings.
+    """Objects by key. Thread-safe; a pickled store contains only its settings.
 
-    Every method raises :class:`InvalidKeyError` for a key that :func:`~modal_gpu.keys.check_key` refuses,
-    :class:`ObjectNotFoundError` for an absent object, :class:`StorageAccessError` where the store refuses
-    this installation, :class:`StorageRequestError` where it never takes the request, and
-    :class:`StorageError` itself for what may pass. Opening raises :class:`StorageUrlError` for an address
-    that no store has.
+    Every method raises :class:`InvalidKeyError` for a key that :func:`~modal_gpu.keys.check_key` rejects,
+    :class:`ObjectNotFoundError` for a missing object, :class:`StorageAccessError` if the store refuses this
+    installation, :class:`StorageRequestError` if it permanently rejects the request, and
+    :class:`StorageError` itself for transient errors. Opening raises :class:`StorageUrlError` for an invalid
+    address.
     """
 
     def __init__(self, settings: StorageSettings) -> None:
@@ -93,14 +96,14 @@ class ObjectStore:
         else:
             raise _url_error(settings.url)
         with self._errors("open"):
-            # Two clients: a dead server must be noticed within seconds where a person or a sensor
-            # waits, while a part of a large upload may take minutes on a slow line.
+            # Two clients: where a person or a sensor waits, a dead server must be noticed within seconds;
+            # a part of a large upload may take minutes on a slow line.
             self._store = self._open(read_timeout=20, retry_timeout=10)
             self._bulk = self._open(read_timeout=120, retry_timeout=180)
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> "ObjectStore":
-        """A store from its URL; ``options`` are the other fields of :class:`StorageSettings`."""
+        """Open a store by its URL; ``options`` are the other fields of :class:`StorageSettings`."""
         return cls(StorageSettings(url, **options))
 
     def __repr__(self) -> str:
@@ -115,21 +118,25 @@ class ObjectStore:
         settings, parts = self.settings, urlsplit(self.settings.url)
         bucket = parts.netloc
         endpoint = checked_endpoint(settings.endpoint, bucket, path_style=settings.path_style)
-        given = {
-            "endpoint": endpoint.geturl().rstrip("/"),
-            "access_key_id": settings.access_key_id,
-            "secret_access_key": settings.secret_access_key,
+        config: S3Config = {
+            "region": settings.region or "us-east-1",
+            "virtual_hosted_style_request": not settings.path_style,
         }
+        if endpoint.netloc:
+            config["endpoint"] = endpoint.geturl().rstrip("/")
+        if settings.access_key_id:
+            config["access_key_id"] = settings.access_key_id
+        if settings.secret_access_key:
+            config["secret_access_key"] = settings.secret_access_key
         return S3Store(
             bucket,
             prefix=parts.path.strip("/") or None,
-            region=settings.region or "us-east-1",
-            virtual_hosted_style_request=not settings.path_style,
+            config=config,
             client_options={
                 "allow_http": endpoint.scheme == "http",
                 "connect_timeout": timedelta(seconds=5),
                 "read_timeout": timedelta(seconds=read_timeout),
-                # The whole of a request, its body included: a long video on a slow line.
+                # For a complete request with its body: a long video on a slow line.
                 "timeout": timedelta(hours=6),
             },
             retry_config={
@@ -141,26 +148,25 @@ class ObjectStore:
                     "base": 2,
                 },
             },
-            **{name: value for name, value in given.items() if value},
         )
 
     # One object.
 
     def get(self, key: str) -> bytes:
-        """The whole object in memory."""
+        """Return the object's content."""
         check_key(key)
         with self._errors("read", key):
             return bytes(obstore.get(self._store, key).bytes())
 
     def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
-        """Write ``data`` as one object, whole or not at all."""
+        """Write ``data`` as one object, completely or not at all."""
         check_key(key)
         store = self._store if len(data) < _MIB else self._bulk
         with self._errors("write", key):
             obstore.put(store, key, data, attributes=self._attributes(content_type), **_parts(len(data)))
 
     def download(self, key: str, path: Path | str) -> ObjectInfo:
-        """Stream an object to a local file, which appears whole or not at all."""
+        """Stream an object to a local file, which appears completely or not at all."""
         check_key(key)
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -177,9 +183,9 @@ class ObjectStore:
         return _info(found.meta)
 
     def upload(self, path: Path | str, key: str, content_type: str = "application/octet-stream") -> None:
-        """Stream a local file into an object, in parts where it is large.
+        """Stream a local file into an object, in parts if it is large.
 
-        ``FileNotFoundError`` when the local file is missing.
+        Raises ``FileNotFoundError`` if the local file is missing.
         """
         check_key(key)
         path = Path(path)
@@ -188,7 +194,7 @@ class ObjectStore:
             obstore.put(self._bulk, key, path, attributes=self._attributes(content_type), **_parts(size))
 
     def exists(self, key: str) -> bool:
-        """Whether the object is there; a missing bucket or refused access is an error, not ``False``."""
+        """Return whether the object exists; a missing bucket or refused access raises."""
         try:
             self.head(key)
         except ObjectNotFoundError:
@@ -196,7 +202,7 @@ class ObjectStore:
         return True
 
     def head(self, key: str) -> ObjectInfo:
-        """Size, etag and time of an object without its bytes."""
+        """Return an object's metadata."""
         check_key(key)
         with self._errors("look up", key):
             try:
@@ -208,7 +214,7 @@ class ObjectStore:
         return _info(meta)
 
     def _expect_bucket(self) -> None:
-        """Tell a missing bucket from a missing object: a HEAD reply has no body that would say it."""
+        """Raise if the bucket is missing, which a HEAD reply cannot distinguish from a missing object."""
         if self._root is not None or self._bucket_seen:
             return
         try:
@@ -216,20 +222,20 @@ class ObjectStore:
         except BaseError as error:
             if not is_refusal(error):
                 raise
-            return  # keys that may not list: nothing to learn
+            return  # without the right to list, the bucket cannot be checked
         self._bucket_seen = True
 
     # Many objects.
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Objects whose key starts with ``prefix`` (empty, or ending in ``/``), in no certain order."""
+        """Yield the objects whose key starts with ``prefix`` (empty, or ending in ``/``), in any order."""
         _check_prefix(prefix)
         with self._errors("list", prefix):
             for batch in obstore.list(self._store, prefix or None, chunk_size=1_000):
                 yield from map(_info, batch)
 
     def delete(self, keys: str | Iterable[str]) -> None:
-        """Delete objects; those that are not there are no error."""
+        """Delete objects; missing ones are ignored."""
         keys = iter([keys] if isinstance(keys, str) else keys)
         while batch := [check_key(key) for key in islice(keys, _DELETE_BATCH)]:
             if self._root is None:
@@ -244,24 +250,24 @@ class ObjectStore:
                     continue
 
     def delete_prefix(self, prefix: str) -> int:
-        """Delete everything under ``prefix``, which ends in ``/``; returns how many objects."""
+        """Delete all objects under ``prefix``, which ends in ``/``; return their number."""
         if not prefix:
-            raise InvalidKeyError("deleting a whole store is refused: give a prefix that ends in '/'")
-        # The keys first: deleting while listing may skip pages.
+            raise InvalidKeyError("deleting a whole store is refused: use a prefix that ends in '/'")
+        # All keys first, since deleting while listing may skip pages.
         keys = [info.key for info in self.list(prefix)]
         self.delete(keys)
         return len(keys)
 
     def put_many(self, objects: Iterable[tuple[str, bytes, str]], concurrency: int = CONCURRENCY) -> int:
-        """Write ``(key, data, content_type)`` objects, ``concurrency`` at a time; returns how many.
+        """Write ``(key, data, content_type)`` objects, ``concurrency`` at a time; return their number.
 
-        ``objects`` is taken lazily: at most ``concurrency`` of them are in memory. The first
-        error ends it; what was written by then stays.
+        ``objects`` is read lazily: at most ``concurrency`` of them are in memory. The first error ends it;
+        objects written before remain.
         """
         return sum(1 for _ in _concurrently(lambda item: self.put(*item), objects, concurrency))
 
     def get_many(self, keys: Iterable[str], concurrency: int = CONCURRENCY) -> Iterator[tuple[str, bytes]]:
-        """``(key, data)`` in the order of ``keys``, reading at most ``concurrency`` ahead."""
+        """Yield ``(key, data)`` in the order of ``keys``, reading at most ``concurrency`` ahead."""
         return _concurrently(lambda key: (key, self.get(key)), keys, concurrency)
 
     def _attributes(self, content_type: str) -> dict[str, str] | None:
@@ -272,14 +278,14 @@ class ObjectStore:
         try:
             yield
         except BaseException as error:
-            if not is_storage_trouble(error):
+            if not is_storage_error(error):
                 raise
             what = f"cannot {action} {key!r} in {self.name}" if key else f"cannot {action} {self.name}"
             raise translated(error, what, is_folder=self._root is not None) from None
 
 
 def _url_error(url: str) -> StorageUrlError:
-    # The URL itself is not repeated, since it may hold a password.
+    # The message does not repeat the URL, which may contain a password.
     scheme = f"the scheme {url.partition('://')[0][:20]!r}" if "://" in url else "no scheme"
     return StorageUrlError(
         f"a storage URL is file:///absolute/folder or s3://bucket[/prefix]; this one has {scheme}, or lacks "
@@ -298,12 +304,19 @@ def _info(meta: Any) -> ObjectInfo:
     return ObjectInfo(meta["path"], meta["size"], meta["e_tag"], meta["last_modified"])
 
 
-def _parts(size: int) -> dict[str, int]:
+class _Parts(TypedDict):
+    """Options of an upload in parts."""
+
+    chunk_size: int
+    max_concurrency: int
+
+
+def _parts(size: int) -> _Parts:
     return {"chunk_size": max(_PART_SIZE, -(-size // _MAX_PARTS)), "max_concurrency": _PARTS_IN_FLIGHT}
 
 
 def _concurrently(function: Callable[[A], B], items: Iterable[A], concurrency: int) -> Iterator[B]:
-    """Results in order, from ``concurrency`` threads that run at most that many items ahead."""
+    """Yield results in order, computed by ``concurrency`` threads at most that many items ahead."""
     if concurrency < 1:
         raise ValueError(f"concurrency is at least 1, not {concurrency}")
     pending: deque[Future[B]] = deque()

@@ -1,7 +1,7 @@
-"""What an object store's library raises, as errors of this project; and addresses that no store has.
+"""Translation of the object store library's errors, and validation of store addresses.
 
-Errors name the key and the store in one line, and what to do. They never hold credentials, nor the
-server's reply: S3 servers repeat the access key in theirs.
+Errors name the key, the store and what to do in one line. They never contain credentials, nor the server's
+reply, in which S3 servers repeat the access key.
 """
 
 import errno
@@ -24,7 +24,7 @@ from modal_gpu.errors import (
     StorageUrlError,
 )
 
-#: Codes in S3's replies, and in those to a request that deletes many objects.
+#: Codes in S3's replies, including those to a request that deletes many objects.
 _CODE = re.compile(r"(?:<Code>|\(code: )([\w.]{1,60})")
 _STATUS = re.compile(r"non-2xx status code: (\d{3})")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
@@ -41,14 +41,14 @@ _REASONS = {
 }
 
 
-def is_storage_trouble(error: BaseException) -> bool:
-    """Whether :func:`translated` is for it. A panic of the library's Rust is no ``Exception``."""
+def is_storage_error(error: BaseException) -> bool:
+    """Return whether :func:`translated` handles the error. A panic in Rust is not an ``Exception``."""
     return isinstance(error, BaseError | OSError | ValueError | NotImplementedError) or _is_panic(error)
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether the store said that these keys may not do this."""
-    _, row = _said(error)
+    """Return whether the store denied access with these keys."""
+    _, row = _reported(error)
     return row is not None and row.sign in ("AccessDenied", "403")
 
 
@@ -57,15 +57,15 @@ def _is_panic(error: BaseException) -> bool:
 
 
 def translated(error: BaseException, what: str, *, is_folder: bool) -> CaptionAccError:
-    """The error to raise instead. ``what``: what could not be done, with the key and the store's name."""
+    """Return the error to raise instead. ``what`` is the failed action, with the key and the store's name."""
     if isinstance(error, CaptionAccError):
         return error
     if isinstance(error, InvalidPathError):
         return InvalidKeyError(f"{what}: the store does not accept this key")
     if _is_panic(error):
         return StorageAccessError(
-            f"{what}: its client cannot work with these settings. Check WASABI_ENDPOINT_URL, the bucket's "
-            "name, the keys and CAPTIONACC_STORAGE_PATH_STYLE."
+            f"{what}: its client rejects these settings. Check WASABI_ENDPOINT_URL, the bucket's name, the "
+            "keys and CAPTIONACC_STORAGE_PATH_STYLE."
         )
     number = _errno(error) if is_folder or isinstance(error, OSError) else None
     if number is not None:
@@ -74,7 +74,7 @@ def translated(error: BaseException, what: str, *, is_folder: bool) -> CaptionAc
             return DiskFullError(f"the disk is full: {what}; {ADVICE}")
         reason = os.strerror(number)
     else:
-        code, row = _said(error)
+        code, row = _reported(error)
         reason = "the file system refused it" if is_folder else _reason(error, code, row)
     kind = _kind(row.meaning if row else Meaning.UNHEARD)
     if kind is ObjectNotFoundError:
@@ -84,15 +84,15 @@ def translated(error: BaseException, what: str, *, is_folder: bool) -> CaptionAc
 
 
 def _errno(error: BaseException) -> int | None:
-    """The number of an error of the operating system, which the library tells in its text only."""
+    """Return an operating system's error number, which the library reports only in its text."""
     if isinstance(error, OSError) and error.errno:
         return error.errno
     found = re.search(r"\(os error (\d+)\)", str(error))
     return int(found.group(1)) if found else None
 
 
-def _said(error: BaseException) -> tuple[str, Row | None]:
-    """The server's code or status, and the row. Only known facts are taken from the text."""
+def _reported(error: BaseException) -> tuple[str, Row | None]:
+    """Return the server's code or status, and its row. Nothing else is taken from the text."""
     text = str(error)
     code = next(iter(_CODE.findall(text)), "")
     status = next(iter(_STATUS.findall(text)), "")
@@ -120,13 +120,13 @@ def _kind(meaning: Meaning) -> type[StorageError]:
 
 
 def checked_endpoint(endpoint: str | None, bucket: str, *, path_style: bool) -> SplitResult:
-    """Where requests for the bucket go, or an empty address for AWS's own; without a scheme it is https.
+    """Return the address of requests for the bucket, empty for AWS's own. The default scheme is https.
 
-    Raises :class:`StorageUrlError` for an address that no server has: the library would panic on it.
+    Raises :class:`StorageUrlError` for an invalid address, on which the library would panic.
     """
     if not _BUCKET.fullmatch(bucket):
         raise StorageUrlError(
-            f"{bucket[:80]!r} is no bucket's name, which has letters, digits, dots and hyphens: correct "
+            f"{bucket[:80]!r} is not a bucket's name, which has letters, digits, dots and hyphens: correct "
             "WASABI_BUCKET or CAPTIONACC_STORAGE_URL"
         )
     if not endpoint:
@@ -137,9 +137,9 @@ def checked_endpoint(endpoint: str | None, bucket: str, *, path_style: bool) -> 
     except ValueError:
         host = ""
     if not _HOST.fullmatch(host) or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
-        # Not repeated, since it may hold a password.
+        # The message does not repeat the address, which may contain a password.
         raise StorageUrlError(
-            "WASABI_ENDPOINT_URL is no address of a server: it should look like https://s3.example.com or "
+            "WASABI_ENDPOINT_URL is not the address of a server, such as https://s3.example.com or "
             "http://127.0.0.1:9000"
         )
     if path_style or parts.netloc.rpartition("@")[2].startswith(f"{bucket}."):
@@ -147,16 +147,16 @@ def checked_endpoint(endpoint: str | None, bucket: str, *, path_style: bool) -> 
     if not _HOSTED_BUCKET.fullmatch(bucket) or _is_address(host):
         wrong = f"the endpoint {host} is an IP address" if _is_address(host) else f"it is named {bucket!r}"
         raise StorageUrlError(
-            f"the bucket's name cannot stand in the host's name, since {wrong}: set "
+            f"the bucket's name cannot be part of the host's name, since {wrong}: set "
             "CAPTIONACC_STORAGE_PATH_STYLE=true"
         )
-    # The library takes a virtual-hosted endpoint with the bucket already in it.
+    # The library expects the bucket in a virtual-hosted endpoint.
     user, at, address = parts.netloc.rpartition("@")
     return parts._replace(netloc=f"{user}{at}{bucket}.{address}")
 
 
 def _is_address(host: str) -> bool:
-    """Whether an URL takes the host for an IP address: a colon, or a last part that is a number."""
+    """Return whether URLs parse the host as an IP address: it has a colon, or its last part is a number."""
     return (
         ":" in host or re.fullmatch(r"\d+|0[xX][0-9a-fA-F]*", host.rstrip(".").rpartition(".")[2]) is not None
     )

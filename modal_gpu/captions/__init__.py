@@ -1,1 +1,1 @@
-"""From caption frame ranges to text, and from captions to subtitle files."""
+"""Captions: their ranges, their text, and subtitle files."""

@@ -1,7 +1,7 @@
-"""One image of a caption: the per-pixel median over its frames.
+"""The image of a caption: the per-pixel median over its frames.
 
-Text stands still while the picture behind it moves, so the median keeps the one and smooths the
-other, and removes compression noise.
+The text is static while the picture behind it moves, so the median keeps the text, smooths the picture and
+removes compression noise.
 """
 
 from collections.abc import Iterable
@@ -11,32 +11,33 @@ from numpy.typing import NDArray
 
 from modal_gpu.errors import ContractError
 
-#: Frames that a median is made of at most; more add nothing that OCR could see.
+#: Largest number of frames of a median; more do not improve OCR.
 MAX_SAMPLES = 31
-#: Pixels sorted at once: small enough to stay in the processor's cache.
+#: Bytes of each image sorted at once; they fit in the processor's cache.
 _BAND_BYTES = 16_384
 
 
 def sample_indices(start: int, end: int, max_samples: int = MAX_SAMPLES) -> list[int]:
-    """Frame indices of a caption ``[start, end)`` to take the median of, ascending and evenly spread.
+    """Return the frame indices of a caption ``[start, end)`` for its median, ascending and evenly spread.
 
-    The frames at both ends are left out where enough others remain (one each from 4 frames on, two
-    each from 10): they may be half faded, or belong to the neighbour by a slip of the decoder.
+    Frames at both ends are skipped if enough others remain (one each from 4 frames, two each from 10): they
+    may be half faded, or belong to a neighbour because of an error of the decoder. Raises ``ValueError`` for
+    an empty range.
     """
     if end <= start:
         raise ValueError(f"frames [{start}, {end}) are empty")
     margin = 2 if end - start >= 10 else 1 if end - start >= 4 else 0
     start, end = start + margin, end - margin
     count = min(max_samples, end - start)
-    # The middles of `count` equal parts.
+    # The centres of `count` equal parts.
     return [start + (2 * k + 1) * (end - start) // (2 * count) for k in range(count)]
 
 
 def median_image(frames: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Per-pixel median of uint8 images of one shape; of an even number, the mean of the middle two.
+    """Return the per-pixel median of uint8 images of one shape; for an even number, the middle two's mean.
 
-    Holds all images given: pick them with :func:`sample_indices`. Raises :class:`ContractError`
-    when there is none or their shapes differ.
+    All images are held in memory: choose them with :func:`sample_indices`. Raises :class:`ContractError`
+    without images or for different shapes.
     """
     images = list(frames)
     if not images:
@@ -66,8 +67,10 @@ def median_image(frames: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 
 def _sorting_network(count: int) -> list[tuple[int, int]]:
-    """Comparators of Batcher's odd-even merge sort: sorts whole arrays at once, many times faster
-    than sorting each pixel's values (Knuth, The Art of Computer Programming 3, 5.2.2, algorithm M).
+    """Return the comparators of Batcher's odd-even merge sort for ``count`` values.
+
+    It sorts arrays element by element, many times faster than sorting each pixel's values separately
+    (Knuth, The Art of Computer Programming 3, 5.2.2, algorithm M).
     """
     comparators = []
     top = 1 << max(0, (count - 1).bit_length() - 1)

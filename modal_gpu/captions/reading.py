@@ -1,7 +1,7 @@
-"""Reading captions: OCR of what waits, reconciliation, and OCR of what that joined.
+"""Reading of captions: OCR of those queued, reconciliation, and OCR of those that it joined.
 
-Readings belong to frame ranges, not to rows, so that they can be applied to captions as they are
-by the time OCR is done: a caption that a person moved or removed meanwhile takes none.
+Readings belong to frame ranges, not to rows, so that they can be applied to the captions as they are when
+OCR ends: a caption that a person moved or removed in the meantime gets none.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,19 +10,19 @@ from modal_gpu.captions.reconcile import reconcile
 from modal_gpu.contracts import CaptionOcrResult, CaptionRange
 from modal_gpu.databases.captions import Caption, OcrOutcome, store_ocr, waiting_for_ocr
 
-#: How often captions that were joined are read again.
+#: Largest number of times that joined captions are read again.
 MAX_ROUNDS = 3
-#: What OCR said of frames ``[start, end)``.
+#: OCR's results by frame range ``[start, end)``.
 Readings = Mapping[tuple[int, int], CaptionOcrResult]
-#: Reads captions, one result each, in their order.
+#: A function that reads captions and returns one result each, in their order.
 Recognize = Callable[[list[CaptionRange]], Sequence[CaptionOcrResult]]
 
 
 def read_texts(captions: Sequence[Caption], recognize: Recognize) -> Readings:
-    """OCR of every caption that waits for it; a joined caption is read once more as a whole.
+    """Read every caption that is queued for OCR or had an error; read each joined caption again.
 
-    The median over all its frames is cleaner than those of the pieces, so that two such captions may
-    turn out to be one in their turn. Earlier errors are tried again.
+    The median over all frames of a joined caption is cleaner than those of its pieces, so reading it may
+    cause further captions to be joined.
     """
     readings = _read(waiting_for_ocr(captions, errors_too=True), recognize)
     for _ in range(MAX_ROUNDS):
@@ -36,9 +36,9 @@ def read_texts(captions: Sequence[Caption], recognize: Recognize) -> Readings:
 
 
 def apply_readings(captions: Sequence[Caption], readings: Readings) -> list[Caption]:
-    """Captions with their readings, reconciled, ordered by start.
+    """Return the captions with their readings, reconciled and sorted by start.
 
-    A person's own text is never touched: OCR has columns of its own.
+    A person's text is never changed, since OCR has its own columns.
     """
     captions = reconcile(_store(captions, waiting_for_ocr(captions, errors_too=True), readings))
     for _ in range(MAX_ROUNDS):
@@ -64,7 +64,7 @@ def _store(captions: Sequence[Caption], which: Iterable[Caption], readings: Read
     outcomes = []
     for caption in which:
         if (result := readings.get(_range(caption))) is not None:
-            # A joined caption that cannot be read as a whole, or is read as empty, keeps its pieces' text.
+            # A joined caption whose reading fails or is empty keeps the text of its pieces.
             if _is_joined(caption) and (result.error or not result.ocr_text.strip()):
                 continue
             outcomes.append(OcrOutcome(caption.id, result.ocr_text, result.confidence, result.error))

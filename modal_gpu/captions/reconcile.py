@@ -1,8 +1,8 @@
-"""What OCR says about the extents: fragments of one caption are joined, captions without text go.
+"""Correction of the extents by OCR: fragments of one caption are joined, captions without text are dropped.
 
-The pair predictor rather splits a caption than joins two, since a split shows here as two
-neighbours with one text, while joined captions would be lost. Captions that belong to a person
-are never changed, and nothing is joined across them.
+The pair predictor prefers splitting a caption to joining two: a split is visible here as two neighbours with
+the same text, but joined captions could not be separated. Captions that belong to a person are never changed,
+and nothing is joined across them.
 """
 
 import re
@@ -14,44 +14,47 @@ from rapidfuzz import fuzz
 
 from modal_gpu.databases.captions import Caption
 
-#: Frames between two fragments of one caption at most.
+#: Largest number of frames between two fragments of one caption.
 MAX_GAP = 2
-#: A fragment this short with nearly its neighbour's text is the neighbour, half faded.
+#: A fragment of at most this many frames with nearly its neighbour's text (similarity 0 to 100) is the
+#: neighbour, half faded.
 FLICKER_FRAMES = 3
 FLICKER_SIMILARITY = 80.0
-#: A fragment of a few frames that reads as a part of its neighbour's text is that text, half faded.
+#: A fragment of at most this many frames, with a text of at least this length that is part of its
+#: neighbour's, is the neighbour, half faded.
 PART_FRAMES, PART_LENGTH = 2, 3
-#: The same between two fragments of one text, where less likeness is needed.
+#: Smallest similarity of a fragment between two fragments of one text.
 BETWEEN_SIMILARITY = 50.0
-#: Two longer readings this alike are one caption if OCR was unsure of either (small or blurred text).
+#: Two longer readings of this similarity and length are one caption if OCR has less than this confidence in
+#: one of them (small or blurred text).
 BLURRED_SIMILARITY, BLURRED_LENGTH, BLURRED_CONFIDENCE = 85.0, 12, 0.95
-#: Two neighbours whose extents are both at least this sure are two, however alike their texts are.
+#: Two neighbours with different texts are never joined if the confidence of both extents is at least this.
 SURE = 0.95
-#: Extents of a flicker's length and less confidence than this are noise, unless OCR is sure of a word.
+#: Short extents with less confidence than this are noise, unless OCR read a word with confidence.
 UNSURE, SURE_TEXT_CONFIDENCE, SURE_TEXT_LENGTH = 0.5, 0.85, 3
 
 _ALIKE = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "..."})
 
 
 def comparable(text: str) -> str:
-    """Text for comparison: compatibility forms, quotes and dashes made one, case and spaces dropped."""
+    """Normalize text for comparison: compatibility forms, quotes, dashes and case, without spaces."""
     return "".join(unicodedata.normalize("NFKC", text.translate(_ALIKE)).translate(_ALIKE).casefold().split())
 
 
 def reconcile(captions: Iterable[Caption]) -> list[Caption]:
-    """Captions by start, after OCR.
+    """Correct captions after OCR; return them sorted by start.
 
     * A predicted caption that OCR read as empty is dropped: it is clutter that looked like strokes.
-      So is one of at most :data:`FLICKER_FRAMES` frames with unsure extents and no sure word.
+      So is one of at most :data:`FLICKER_FRAMES` frames with uncertain extents and no certain word.
     * Neighbouring predicted captions with the same text and at most :data:`MAX_GAP` frames between
-      them become one, with the first one's id. "Step 1" and "Step 2" stay two.
-    * A fragment of at most :data:`FLICKER_FRAMES` frames that touches a longer caption of nearly
-      the same text, all digits equal, becomes part of it; so does one between two of the same text,
-      and one of at most :data:`PART_FRAMES` frames whose text is a part of the other's.
-      Longer fragments are joined at nearly the same text only where OCR was unsure of a long text.
-      None of this joins unequal texts where both extents are sure.
+      them become one, with the first one's id. "Step 1" and "Step 2" remain two.
+    * A fragment of at most :data:`FLICKER_FRAMES` frames is joined to an adjacent longer caption with
+      nearly the same text and the same digits. So is a fragment between two captions of the same text, and
+      one of at most :data:`PART_FRAMES` frames whose text is part of the other's.
+      Longer fragments with nearly the same text are joined only if OCR was uncertain about a long text.
+      Different texts are not joined if both extents are certain.
 
-    Captions that OCR has not read, or failed on, stay as they are.
+    Captions that OCR has not read, or failed on, are not changed.
     """
     result: list[Caption] = []
     for caption in sorted(captions, key=lambda c: (c.start_index, c.end_index)):
@@ -61,7 +64,7 @@ def reconcile(captions: Iterable[Caption]) -> list[Caption]:
             caption = _joined(_joined(result.pop(-2), result.pop()), caption)
         if result and _is_one(result[-1], caption):
             caption = _joined(result.pop(), caption)
-            # The grown caption may now swallow a fragment before it.
+            # The longer caption may now absorb a fragment before it.
             while result and _is_one(result[-1], caption):
                 caption = _joined(result.pop(), caption)
         result.append(caption)
@@ -85,7 +88,7 @@ def _is_noise(caption: Caption) -> bool:
 
 
 def _is_between(first: Caption, middle: Caption, last: Caption) -> bool:
-    """Whether ``middle`` is a short bad reading of the one caption that ``first`` and ``last`` are."""
+    """Return whether ``first`` and ``last`` are one caption and ``middle`` a short misreading of it."""
     if not all(map(_is_read, (first, middle, last))) or _length(middle) > FLICKER_FRAMES:
         return False
     if middle.start_index > first.end_index + 1 or last.start_index > middle.end_index + 1:
@@ -95,7 +98,7 @@ def _is_between(first: Caption, middle: Caption, last: Caption) -> bool:
 
 
 def _may_be(one: str, other: str, similarity: float) -> bool:
-    """Whether two readings may be of one text: alike, and no digit differs."""
+    """Return whether two readings may be of one text: similar, with the same digits."""
     return re.findall(r"\d", one) == re.findall(r"\d", other) and fuzz.ratio(one, other) >= similarity
 
 
@@ -126,7 +129,7 @@ def _is_one(first: Caption, second: Caption) -> bool:
 
 
 def _joined(first: Caption, second: Caption) -> Caption:
-    """One caption over both; the text of the one that shows it longer."""
+    """Join two captions; the text is that of the longer one."""
     text = first if _length(first) >= _length(second) else second
     confidences = [c.confidence for c in (first, second) if c.confidence is not None]
     return replace(

@@ -1,4 +1,4 @@
-"""Captions as subtitle files: SRT, WebVTT and rows for JSON. Times are those that a player shows."""
+"""Subtitle files: SRT, WebVTT and rows for JSON. Times are a player's."""
 
 from collections.abc import Iterable
 from html import escape
@@ -9,14 +9,14 @@ import pysubs2
 from modal_gpu.databases.captions import Caption
 from modal_gpu.timeline import Timeline
 
-#: Of a video whose index axis is a player's.
+#: The timeline of a video whose index axis equals a player's times.
 UNCHANGED = Timeline()
 
 
 def shown(captions: Iterable[Caption], timeline: Timeline = UNCHANGED) -> list[tuple[int, int, Caption]]:
-    """Captions that viewers see, by start, with start and end in milliseconds as a player counts them.
+    """Return ``(start, end, caption)`` of the captions that viewers see, sorted, in a player's milliseconds.
 
-    Ends are cut where the next caption starts; a caption that is left without time is dropped.
+    A caption ends at the latest where the next one starts; a caption left without time is dropped.
     """
     visible = sorted(
         (
@@ -40,17 +40,17 @@ def shown(captions: Iterable[Caption], timeline: Timeline = UNCHANGED) -> list[t
 
 
 def to_srt(captions: Iterable[Caption], timeline: Timeline = UNCHANGED) -> str:
-    """SubRip text with line feeds; encode it as UTF-8."""
+    """Return SubRip text with line feeds; encode it as UTF-8."""
     return _file(captions, timeline, markup=False).to_string("srt", keep_ssa_tags=True)
 
 
 def to_vtt(captions: Iterable[Caption], timeline: Timeline = UNCHANGED) -> str:
-    """WebVTT text with line feeds; ``&``, ``<`` and ``>`` are escaped, as its cue text demands."""
+    """Return WebVTT text with line feeds, with ``&``, ``<`` and ``>`` escaped as its format requires."""
     return _file(captions, timeline, markup=True).to_string("vtt", keep_ssa_tags=True)
 
 
 def _file(captions: Iterable[Caption], timeline: Timeline, markup: bool) -> pysubs2.SSAFile:
-    # Written with keep_ssa_tags: without it text in braces would be taken for styling and vanish.
+    # Written with keep_ssa_tags: without it, text in braces is dropped as styling.
     file = pysubs2.SSAFile()
     for start, end, caption in shown(captions, timeline):
         text = "\n".join(line.strip() for line in caption.best_text.splitlines() if line.strip())
@@ -59,7 +59,7 @@ def _file(captions: Iterable[Caption], timeline: Timeline, markup: bool) -> pysu
 
 
 def to_rows(captions: Iterable[Caption], timeline: Timeline = UNCHANGED) -> list[dict[str, Any]]:
-    """JSON-able rows of what viewers see; frames half-open, seconds to the millisecond."""
+    """Return JSON-able rows of the captions that viewers see; frames half-open, seconds in milliseconds."""
     return [
         {
             "id": caption.id,

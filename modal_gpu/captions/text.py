@@ -1,4 +1,4 @@
-"""OCR lines of a caption's image become the caption's text."""
+"""A caption's text, from the OCR lines of its image."""
 
 import re
 import unicodedata
@@ -7,22 +7,25 @@ from dataclasses import dataclass
 
 from modal_gpu.ocr.engine import Box, OcrLine
 
-#: Scripts that put no space between words: Han, kana and their punctuation and full-width forms.
+#: Scripts without spaces between words: Han, kana and their punctuation and full-width forms.
 _UNSPACED = re.compile(
     "[\u2e80-\u303f\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef]"
 )
 
 
-#: A line under this share of the usual line height is no caption beside one that is higher.
+#: A line below this share of the usual line height is dropped if there is a higher one.
 LOW_LINE = 0.55
+#: Smallest confidence to keep low lines if there is no other line.
 SURE = 0.9
 
 
 @dataclass(frozen=True)
 class TextSettings:
-    """``line_height`` and ``vertical_center`` are fractions of the image, ``None`` where not known;
-    lines in ``ignore_boxes``, less sure than ``min_confidence``, much taller than a caption line or
-    far from the band are left out.
+    """Selection of the lines that belong to the caption.
+
+    ``line_height`` and ``vertical_center`` are fractions of the image, ``None`` if unknown. Lines in
+    ``ignore_boxes``, with a confidence below ``min_confidence``, much taller than a caption line, or far
+    from the band are dropped.
     """
 
     line_height: float | None = None
@@ -33,7 +36,7 @@ class TextSettings:
 
 @dataclass(frozen=True)
 class CaptionText:
-    """Lines joined by a line feed; ``confidence`` is the lines' mean, weighted by length, 0 without text."""
+    """Lines joined by a line feed; ``confidence`` is their mean weighted by length, 0 without text."""
 
     text: str
     confidence: float
@@ -41,10 +44,10 @@ class CaptionText:
 
 
 def caption_text(lines: Sequence[OcrLine], settings: TextSettings | None = None) -> CaptionText:
-    """One caption's text in reading order, NFC-normalised.
+    """Return a caption's text in reading order, NFC-normalized.
 
-    Fragments of one row are joined with a space, and without one where Chinese or Japanese
-    characters meet; rows of right-to-left scripts are read from the right.
+    Fragments of a row are joined with a space, but directly between Chinese or Japanese characters; rows of
+    right-to-left scripts are read from the right.
     """
     settings = settings or TextSettings()
     kept = _without_specks(
@@ -64,7 +67,7 @@ def _belongs(line: OcrLine, settings: TextSettings) -> bool:
     if any(line.box.intersection(box) >= 0.5 * line.box.area for box in settings.ignore_boxes):
         return False
     if settings.line_height:
-        # Boxes of short lines ("-", "一") may be flat, and two lines read as one box are double.
+        # Boxes of short lines ("-", "一") may be flat, and two lines in one box have double height.
         if line.box.height > 2.5 * settings.line_height:
             return False
         if settings.vertical_center is not None:
@@ -73,9 +76,9 @@ def _belongs(line: OcrLine, settings: TextSettings) -> bool:
 
 
 def _without_specks(lines: list[OcrLine], settings: TextSettings) -> list[OcrLine]:
-    """Without lines much lower than a caption's: lit windows and fences read as "II I".
+    """Drop lines much lower than a caption's: OCR reads lit windows and fences as "II I".
 
-    They stay when OCR is sure of them and there is nothing else: a caption may be a mere "…".
+    If there is no other line, those with a high confidence are kept: a caption may consist of "…".
     """
     if not settings.line_height:
         return lines
@@ -85,7 +88,7 @@ def _without_specks(lines: list[OcrLine], settings: TextSettings) -> list[OcrLin
 
 
 def _rows(lines: Sequence[OcrLine]) -> list[list[OcrLine]]:
-    """Lines grouped into rows, top to bottom: those that share half of the lower one's height."""
+    """Group lines into rows, top to bottom: they overlap vertically by half of the smaller height."""
     rows: list[list[OcrLine]] = []
     for line in sorted(lines, key=lambda line: line.box.center_y):
         if rows:
@@ -113,7 +116,7 @@ def _join(row: Sequence[OcrLine]) -> str:
 
 
 def _direction(text: str) -> int:
-    """1 for left-to-right text, −1 for right-to-left, by its strong characters; 1 without any."""
+    """Return 1 for left-to-right text and −1 for right-to-left, by its strong characters; 1 without any."""
     kinds = [unicodedata.bidirectional(character) for character in text]
     right = sum(kind in ("R", "AL") for kind in kinds)
     return -1 if right > sum(kind == "L" for kind in kinds) else 1

@@ -210,7 +210,7 @@ ADDRESSES = {
     "short IP address": ("http://127.1", "footage", False, "PATH_STYLE=true"),
     "hexadecimal address": ("http://0x7f.1", "footage", False, "PATH_STYLE=true"),
     "bucket with capitals in the host": ("https://s3.test", "My_Footage", False, "PATH_STYLE=true"),
-    "bucket in another script": ("https://s3.test", "filmé", True, "no bucket's name"),
+    "bucket in another script": ("https://s3.test", "filmé", True, "not a bucket's name"),
     "port too large": ("http://minio:99999", "footage", True, "WASABI_ENDPOINT_URL"),
     "port that is none": ("http://minio:port", "footage", True, "WASABI_ENDPOINT_URL"),
     "space": ("http://my minio", "footage", True, "WASABI_ENDPOINT_URL"),
