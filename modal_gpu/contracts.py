@@ -26,8 +26,8 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 #: Smallest side of a crop in pixels.
 MIN_CROP_PIXELS = 16
-#: Smallest side of a crop region in fractions of the frame, as in the catalogue's ``is_crop_region``. In less,
-#: captions are not readable and sizes in line heights are meaningless.
+#: Smallest side of a crop region in fractions of the frame, as in the catalogue's ``is_crop_region``. Below
+#: it captions are not readable and sizes in line heights are meaningless.
 MIN_CROP_FRACTION = 0.01
 #: The same with a tolerance for binary fractions: 0.29 − 0.28 is slightly less than 0.01.
 _LEAST = MIN_CROP_FRACTION - 1e-9
@@ -121,6 +121,14 @@ class FrameRange:
     def of(self, frame_count: int) -> range:
         """Return the part's indices in a video of ``frame_count`` indices."""
         return range(self.start, max(self.start, min(frame_count, self.end or frame_count)))
+
+    def within(self, frame_count: int) -> "FrameRange":
+        """Return this range, or :data:`WHOLE_VIDEO` if it contains all of a video's indices."""
+        return WHOLE_VIDEO if self.covers(frame_count) else self
+
+
+#: The range of a video that is not divided.
+WHOLE_VIDEO = FrameRange(0)
 
 
 ExtractOutput = Literal["full_frames", "raw_ocr_db", "layout_db"]

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from modal_gpu.databases.checked import MAX_FRAMES, FileKind
 from modal_gpu.databases.sqlite_file import new_database, pack
 from modal_gpu.errors import DatabaseFileError
-from modal_gpu.extents.predictor import LABELS, REVERSED_COLUMNS, FloatArray, PairPredictions
+from modal_gpu.extents.predictor import (
+    LABELS,
+    REVERSED_COLUMNS,
+    FloatArray,
+    PairPredictions,
+    predictions,
+)
 
 #: float64, seconds after the first presented frame; NaN if unknown.
 ChangeSeconds = NDArray[np.float64]
@@ -106,25 +112,25 @@ class ExtentsRun:
 
 
 def write_extents(
-    run: ExtentsRun, predictions: PairPredictions, change_seconds: ChangeSeconds | None = None
+    run: ExtentsRun, pairs: PairPredictions, change_seconds: ChangeSeconds | None = None
 ) -> bytes:
     """Return the database, packed. Raises ``ValueError`` if ``run.total_pairs`` is wrong.
 
     ``change_seconds`` (n − 1,) is the time at which each pair's second frame begins; NaN if unknown.
     """
-    pairs = len(predictions.forward)
-    if run.total_pairs != pairs:
-        raise ValueError(f"run {run.run_id} says {run.total_pairs} pairs, there are {pairs}")
-    times = [None] * pairs if change_seconds is None else _nullable(change_seconds)
+    count = len(pairs.forward)
+    if run.total_pairs != count:
+        raise ValueError(f"run {run.run_id} says {run.total_pairs} pairs, there are {count}")
+    times = [None] * count if change_seconds is None else _nullable(change_seconds)
     with new_database(SCHEMA, SCHEMA_VERSION, created_at=run.completed_at) as connection:
         marks = ", ".join("?" * 8)
         connection.execute(f"INSERT INTO run_metadata VALUES ({marks})", astuple(run))
-        sides = [zip(*_columns(side), strict=True) for side in (predictions.forward, predictions.backward)]
+        sides = [zip(*_columns(side), strict=True) for side in (pairs.forward, pairs.backward)]
         connection.executemany(
             f"INSERT INTO pair_results ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})",
             (
                 (i, i + 1, *forward, *backward, at)
-                for i, forward, backward, at in zip(range(pairs), *sides, times, strict=True)
+                for i, forward, backward, at in zip(range(count), *sides, times, strict=True)
             ),
         )
         return pack(connection)
@@ -201,6 +207,10 @@ class SegmentScores:
 
     def __len__(self) -> int:
         return len(self.presence)
+
+    def pairs(self) -> PairPredictions:
+        """Return the label probabilities of the pairs inside the segment."""
+        return predictions(self.presence, self.same[1:])
 
 
 def write_segment(scores: SegmentScores) -> bytes:

@@ -1,1 +1,1 @@
-"""The three functions that a GPU container runs; on a laptop they run in the run's own process."""
+"""The three functions of the GPU containers. Without Modal they run in the Dagster run's process."""

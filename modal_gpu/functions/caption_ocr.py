@@ -1,4 +1,4 @@
-"""``generate_caption_ocr``: the text of captions, read on the per-pixel median of their frames."""
+"""``generate_caption_ocr``: the text of captions, read from the per-pixel median of their frames."""
 
 from collections.abc import Iterator
 
@@ -30,10 +30,9 @@ def generate_caption_ocr(
     settings: ComputeSettings,
     progress: Progress = no_progress,
 ) -> list[CaptionOcrResult]:
-    """One result a caption, in the request's order; a caption that fails has its error in it.
+    """Return one result per caption, in the request's order; a failed caption's result has its error.
 
-    Raises :class:`OcrError` when every caption failed, :class:`ObjectNotFoundError` when a chunk is
-    not there.
+    Raises :class:`OcrError` if every caption failed, and :class:`ObjectNotFoundError` if a chunk is missing.
     """
     if not request.captions:
         return []
@@ -50,7 +49,7 @@ def generate_caption_ocr(
 
 
 def caption_images(request: CaptionOcrRequest, store: ObjectStore) -> Iterator[np.ndarray]:
-    """The median image (uint8 RGB, H × W × 3) of each caption, one at a time, in the request's order."""
+    """Yield the median image (uint8 RGB, H × W × 3) of each caption, in the request's order."""
     keys = VideoKeys(request.tenant_id, request.video_id)
 
     def fetch(ref: ChunkRef) -> bytes:
@@ -63,7 +62,7 @@ def caption_images(request: CaptionOcrRequest, store: ObjectStore) -> Iterator[n
 
 
 def text_settings(store: ObjectStore, keys: VideoKeys, crop: CropRegion) -> TextSettings:
-    """Which lines of a strip are the caption's, by what layout.db knows."""
+    """Return the selection of a strip's lines that belong to the caption, from layout.db."""
     hints = strip_hints(store, keys, crop)
     return TextSettings(
         line_height=hints.line_height,

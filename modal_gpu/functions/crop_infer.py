@@ -1,29 +1,26 @@
 """``crop_and_infer_caption_frame_extents``: the caption strip at 10 Hz, in chunks, and its pair labels."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from modal_gpu.contracts import (
+    WHOLE_VIDEO,
     CropInferRequest,
     CropInferResult,
     FrameRange,
     Progress,
     no_progress,
 )
-from modal_gpu.databases.extents import (
-    ExtentsRun,
-    SegmentScores,
-    write_extents,
-    write_segment,
-)
+from modal_gpu.databases.extents import SegmentScores, write_segment
 from modal_gpu.databases.sqlite_file import utc_now
 from modal_gpu.errors import ContractError, StorageError
 from modal_gpu.extents.change_times import WINDOW, ChangeLocator, picture_size
-from modal_gpu.extents.predictor import PairPredictions, PairPredictor, StripHints, predictions
+from modal_gpu.extents.predictor import PairPredictor, StripHints
 from modal_gpu.frame_index import chunks
+from modal_gpu.functions.extents import GZIP, publish_extents
 from modal_gpu.functions.feed import Feed
 from modal_gpu.functions.hints import sampled_strips, strip_hints
 from modal_gpu.functions.settings import ComputeSettings
@@ -35,8 +32,8 @@ from modal_gpu.media.probe import VideoInfo, probe
 from modal_gpu.media.report import DecodeReport
 from modal_gpu.storage import ObjectStore
 
-#: Frames beside a segment whose labels are needed too, to look for changes at its ends. Parts that
-#: predictors are given begin at multiples of it.
+#: Frames on either side of a segment that are judged too, to find changes at its ends. The frames that
+#: predictors get start at a multiple of it.
 LABELLED_AROUND = 32
 assert WINDOW < LABELLED_AROUND
 
@@ -47,167 +44,197 @@ def crop_and_infer_caption_frame_extents(
     settings: ComputeSettings,
     progress: Progress = no_progress,
 ) -> CropInferResult:
-    """One pass over the video: every strip is encoded, stored and judged while the next is decoded.
+    """Encode, store and judge the strips in one pass over the video, while the next ones are decoded.
 
-    The extents database, or a segment's part of it, is written last, after every chunk is there.
-    Raises :class:`BadVideoError` for a file that is no video, :class:`ContractError` for a segment
-    where the predictor needs the whole video.
+    The extents database, or a segment's part of it, is written last, after all chunks. Raises
+    :class:`BadVideoError` for a file that is not a video, and :class:`ContractError` for a segment if the
+    predictor needs the whole video.
     """
     keys = VideoKeys(request.tenant_id, request.video_id)
     watch, report, started_at = Stopwatch(), DecodeReport(), utc_now()
     predictor = settings.predictor()
     with local_video(store, request.video_key) as path:
         watch.seconds["download"] = watch.total
-        info = probe(path)
-        segment = request.segment or FrameRange(0)
-        whole = segment.covers(info.index_count)
-        if not whole and predictor.margin is None:
-            raise ContractError(
-                f"video {request.video_id}: {predictor.model_version} judges whole videos only, "
-                f"not frames from {segment.start} on"
-            )
-        hints = strip_hints(store, keys, request.crop_region)
-        if predictor.margin is not None:
-            part = segment.of(info.index_count)
-            samples = sampled_strips(store, keys, request.crop_region, info, part)
-            hints = replace(hints, samples=samples)
+        job = _Job.of(request, path, predictor)
+        hints = _hints(job, store)
         with watch.stage("crop_and_infer"):
-            stored, size, scores = _one_pass(
-                path,
-                info,
-                request,
-                FrameRange(0) if whole else segment,
-                store,
-                predictor,
-                hints,
-                report,
-                progress,
-            )
-    if "cropped_chunks" in request.outputs:
-        expected = sum(segment.start <= ref.first_index for ref in chunks(segment.start + len(scores)))
-        if stored != expected:
-            raise StorageError(f"{stored} of {expected} chunks of version {request.version} were stored")
+            stored, scores = _crop_and_judge(job, hints, store, report, progress)
     key = keys.caption_frame_extents_db(request.version)
     with watch.stage("database"):
-        if not whole:
-            key = keys.caption_frame_extents_part(request.version, segment.start)
-            store.put(key, write_segment(scores), "application/gzip")
+        if job.segment != WHOLE_VIDEO:
+            key = keys.caption_frame_extents_part(request.version, job.segment.start)
+            store.put(key, write_segment(scores), GZIP)
         elif "caption_frame_extents_db" in request.outputs:
-            run = ExtentsRun(
-                run_id=request.run_id,
-                cropped_frames_version=request.version,
-                model_version=predictor.model_version,
-                model_sha256=predictor.model_sha256,
-                started_at=started_at,
-                completed_at=utc_now(),
-                total_pairs=max(0, len(scores) - 1),
-                processing_time_seconds=watch.total,
+            publish_extents(
+                request, scores, store, started_at=started_at, completed_at=utc_now(), seconds=watch.total
             )
-            data = write_extents(run, pair_predictions(scores), scores.change_seconds[1:])
-            store.put(key, data, "application/gzip")
     return CropInferResult(
         version=request.version,
         frame_count=len(scores),
-        label_counts=pair_predictions(scores).label_counts(),
+        label_counts=scores.pairs().label_counts(),
         processing_duration_seconds=watch.total,
         caption_frame_extents_db_key=key,
         cropped_frames_prefix=keys.cropped_frames_prefix(request.version),
-        chunk_count=stored,
-        total_size_bytes=size,
+        chunk_count=stored.count,
+        total_size_bytes=stored.total_bytes,
         model_version=predictor.model_version,
         damage=report.describe(),
-        duration=float(info.duration),
-        time_spans=info.timeline.rows(),
+        duration=float(job.info.duration),
+        time_spans=job.info.timeline.rows(),
         stage_seconds=watch.seconds,
     )
 
 
-def pair_predictions(scores: SegmentScores) -> PairPredictions:
-    """Label probabilities of the pairs inside a segment, or of a whole video from all of its scores."""
-    return predictions(scores.presence, scores.same[1:])
+@dataclass(frozen=True)
+class _Job:
+    """A request with its video, and the segment to process (:data:`WHOLE_VIDEO` if it covers the video)."""
+
+    request: CropInferRequest
+    path: Path
+    info: VideoInfo
+    segment: FrameRange
+    predictor: PairPredictor
+
+    @classmethod
+    def of(cls, request: CropInferRequest, path: Path, predictor: PairPredictor) -> "_Job":
+        """Probe the video. Raises :class:`ContractError` if the predictor cannot judge a segment."""
+        info = probe(path)
+        segment = (request.segment or WHOLE_VIDEO).within(info.index_count)
+        if segment != WHOLE_VIDEO and predictor.margin is None:
+            raise ContractError(
+                f"video {request.video_id}: {predictor.model_version} judges only whole videos, "
+                f"not frames from {segment.start} on"
+            )
+        return cls(request, path, info, segment, predictor)
+
+    @property
+    def frame_count(self) -> int:
+        """Number of frames in the segment."""
+        return len(self.segment.of(self.info.index_count))
+
+    @property
+    def around(self) -> int:
+        """Number of frames on either side of the segment that the predictor needs."""
+        return LABELLED_AROUND + (self.predictor.margin or 0)
+
+    @property
+    def first_index(self) -> int:
+        """First frame that the predictor gets."""
+        return max(0, self.segment.start - self.around)
+
+    def read_frames(self, hints: StripHints, report: DecodeReport) -> Iterator[CroppedFrame]:
+        """Read the strips of the segment and of the frames around it."""
+        left, top, right, bottom = self.request.crop_region.pixels(self.info.width, self.info.height)
+        return read_cropped_frames(
+            self.path,
+            self.request.crop_region,
+            report,
+            info=self.info,
+            first_index=self.first_index,
+            end_index=None if self.segment.end is None else self.segment.end + self.around,
+            source_size=picture_size(bottom - top, right - left, hints.line_height),
+        )
 
 
-def _one_pass(
-    path: Path,
-    info: VideoInfo,
-    request: CropInferRequest,
-    segment: FrameRange,
-    store: ObjectStore,
-    predictor: PairPredictor,
-    hints: StripHints,
-    report: DecodeReport,
-    progress: Progress,
-) -> tuple[int, int, SegmentScores]:
-    """Chunks stored, their bytes, and the scores of the segment's frames."""
-    keys = VideoKeys(request.tenant_id, request.video_id)
-    tally = {"frames": 0, "chunks": 0, "bytes": 0}
-    encode = "cropped_chunks" in request.outputs
-    total = len(segment.of(info.index_count))
-    around = LABELLED_AROUND + (predictor.margin or 0)
-    first = max(0, segment.start - around)
-    left, top, right, bottom = request.crop_region.pixels(info.width, info.height)
-    frames = read_cropped_frames(
-        path,
-        request.crop_region,
-        report,
-        info=info,
-        first_index=first,
-        end_index=None if segment.end is None else segment.end + around,
-        source_size=picture_size(bottom - top, right - left, hints.line_height),
-    )
+class _StoredChunks:
+    """The chunks stored for one cropped-frames version; ``total_bytes`` is their size."""
 
+    def __init__(self, store: ObjectStore, request: CropInferRequest) -> None:
+        self._store, self._version = store, request.version
+        self._keys = VideoKeys(request.tenant_id, request.video_id)
+        self.count = 0
+        self.total_bytes = 0
+
+    def store(self, encoded: Iterable[EncodedChunk]) -> None:
+        """Store chunks as they arrive."""
+        self._store.put_many(map(self._object, encoded), concurrency=4)
+
+    def _object(self, chunk: EncodedChunk) -> tuple[str, bytes, str]:
+        self.count += 1
+        self.total_bytes += len(chunk.data)
+        return self._keys.chunk(self._version, chunk.ref), chunk.data, "video/webm"
+
+
+def _hints(job: _Job, store: ObjectStore) -> StripHints:
+    keys, crop = VideoKeys(job.request.tenant_id, job.request.video_id), job.request.crop_region
+    hints = strip_hints(store, keys, crop)
+    if job.predictor.margin is None:
+        return hints
+    part = job.segment.of(job.info.index_count)
+    return replace(hints, samples=sampled_strips(store, keys, crop, job.info, part))
+
+
+def _crop_and_judge(
+    job: _Job, hints: StripHints, store: ObjectStore, report: DecodeReport, progress: Progress
+) -> tuple[_StoredChunks, SegmentScores]:
+    """Pass the strips to the predictor's thread and to the chunk encoder; return chunks and scores.
+
+    Raises :class:`StorageError` if not all chunks were stored.
+    """
+    stored = _StoredChunks(store, job.request)
     with Feed[CroppedFrame, SegmentScores](
-        lambda fed: _scores(predictor, fed, hints, first, segment), size=lambda frame: frame.yuv.nbytes
-    ) as judged:
-
-        def strips() -> Iterator[CroppedFrame]:
-            for frame in frames:
-                judged.put(frame)
-                if frame.index < segment.start or (segment.end is not None and frame.index >= segment.end):
-                    continue
-                tally["frames"] += 1
-                if tally["frames"] % 50 == 1:
-                    progress("strips", min(tally["frames"], total), total)
-                yield frame
-
-        def objects(encoded: Iterable[EncodedChunk]) -> Iterator[tuple[str, bytes, str]]:
-            for chunk in encoded:
-                tally["chunks"] += 1
-                tally["bytes"] += len(chunk.data)
-                yield keys.chunk(request.version, chunk.ref), chunk.data, "video/webm"
-
-        if encode:
-            store.put_many(objects(write_chunks(strips(), first_index=segment.start)), concurrency=4)
+        lambda frames: _judge(job, hints, frames), size=lambda frame: frame.yuv.nbytes
+    ) as judge:
+        frames = _fed(job.read_frames(hints, report), judge)
+        own = _reported(_inside(frames, job.segment), job.frame_count, progress)
+        if "cropped_chunks" in job.request.outputs:
+            stored.store(write_chunks(own, first_index=job.segment.start))
         else:
-            for _ in strips():
+            for _ in own:
                 pass
-        scores = judged.result()
-    progress("strips", total, total)
-    return tally["chunks"], tally["bytes"], scores
+        scores = judge.result()
+    progress("strips", job.frame_count, job.frame_count)
+    if "cropped_chunks" in job.request.outputs:
+        _check_complete(job, stored, len(scores))
+    return stored, scores
 
 
-def _scores(
-    predictor: PairPredictor,
-    frames: Iterator[CroppedFrame],
-    hints: StripHints,
-    first_index: int,
-    segment: FrameRange,
-) -> SegmentScores:
-    """Judge the frames from ``first_index`` on, and keep what is the segment's."""
-    locator = ChangeLocator(first_index)
+def _fed(frames: Iterable[CroppedFrame], judge: Feed[CroppedFrame, SegmentScores]) -> Iterator[CroppedFrame]:
+    for frame in frames:
+        judge.put(frame)
+        yield frame
+
+
+def _inside(frames: Iterable[CroppedFrame], segment: FrameRange) -> Iterator[CroppedFrame]:
+    """Yield the frames of the segment; the others are read to their end too."""
+    for frame in frames:
+        if frame.index >= segment.start and (segment.end is None or frame.index < segment.end):
+            yield frame
+
+
+def _reported(frames: Iterable[CroppedFrame], total: int, progress: Progress) -> Iterator[CroppedFrame]:
+    """Yield the frames; report progress at every 50th."""
+    for count, frame in enumerate(frames, 1):
+        if count % 50 == 1:
+            progress("strips", min(count, total), total)
+        yield frame
+
+
+def _check_complete(job: _Job, stored: _StoredChunks, frame_count: int) -> None:
+    start = job.segment.start
+    expected = sum(start <= ref.first_index for ref in chunks(start + frame_count))
+    if stored.count != expected:
+        raise StorageError(
+            f"{stored.count} of {expected} chunks of version {job.request.version} were stored"
+        )
+
+
+def _judge(job: _Job, hints: StripHints, frames: Iterator[CroppedFrame]) -> SegmentScores:
+    """Judge the frames and return the segment's scores."""
+    predictor, index = job.predictor, job.first_index
+    locator = ChangeLocator(index)
     presence, same = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
-    index = first_index
-    for batch in predictor.predict(locator.watched(frames), hints, first_index):
+    for batch in predictor.predict(locator.watched(frames), hints, job.first_index):
         if batch.first_index != index:
             raise ValueError(f"batch starts at frame {batch.first_index}, expected {index}")
         index += len(batch.presence)
         presence.append(batch.presence)
         same.append(batch.same)
         locator.add(batch)
-    end = None if segment.end is None else segment.end - first_index
-    own = slice(segment.start - first_index, end)
+    end = None if job.segment.end is None else job.segment.end - job.first_index
+    own = slice(job.segment.start - job.first_index, end)
     return SegmentScores(
-        segment.start,
+        job.segment.start,
         np.concatenate(presence)[own],
         np.concatenate(same)[own],
         locator.finish()[own],

@@ -1,21 +1,30 @@
-"""``extract_frames_and_ocr``: full frames, the text on them, and where the captions are."""
+"""``extract_frames_and_ocr``: full frames, their text, and the caption layout."""
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from types import TracebackType
 
 from modal_gpu.byte_queue import items_within
-from modal_gpu.contracts import ExtractRequest, ExtractResult, FrameRange, Progress, no_progress
+from modal_gpu.contracts import (
+    WHOLE_VIDEO,
+    ExtractRequest,
+    ExtractResult,
+    FrameRange,
+    Progress,
+    no_progress,
+)
 from modal_gpu.databases.raw_ocr import write_raw_ocr
 from modal_gpu.errors import OcrError, OcrUnavailableError
 from modal_gpu.frame_index import full_frame_indices
+from modal_gpu.functions.extents import GZIP
 from modal_gpu.functions.layout import publish_layout
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.functions.workspace import Stopwatch, local_video
 from modal_gpu.keys import VideoKeys
-from modal_gpu.media.frames import read_full_frames
+from modal_gpu.media.frames import FullFrame, read_full_frames
 from modal_gpu.media.images import encode_jpeg, thumbnail
 from modal_gpu.media.probe import VideoInfo, probe
 from modal_gpu.media.report import DecodeReport
@@ -25,7 +34,7 @@ from modal_gpu.storage import ObjectStore
 
 JPEG_QUALITY = 90
 THUMBNAIL_QUALITY = 85
-#: Frames encoded and waiting for the store at once.
+#: Largest number of frames that are being encoded or wait for the store.
 MAX_PENDING_UPLOADS = 16
 
 
@@ -35,10 +44,10 @@ def extract_frames_and_ocr(
     settings: ComputeSettings,
     progress: Progress = no_progress,
 ) -> ExtractResult:
-    """Take, read and publish what the request names; the databases come after the frames they speak of.
+    """Extract, read and publish the requested outputs; the databases are written after their frames.
 
-    Of a segment, what was read is stored as a part: the layout is a matter of the whole video. Raises
-    :class:`BadVideoError` for a file that is no video, :class:`OcrError` when no frame of a whole video
+    A segment's readings are stored as a part, since the layout depends on the whole video. Raises
+    :class:`BadVideoError` for a file that is not a video, and :class:`OcrError` if no frame of a whole video
     could be read.
     """
     keys = VideoKeys(request.tenant_id, request.video_id)
@@ -46,20 +55,12 @@ def extract_frames_and_ocr(
     report = DecodeReport()
     with local_video(store, request.video_key) as path:
         watch.seconds["download"] = watch.total
-        info = probe(path)
-        segment = request.segment or FrameRange(0)
-        whole = segment.covers(info.index_count)
-        own = segment.of(info.index_count)
-        indices = [index for index in full_frame_indices(info.index_count) if index in own]
+        job = _Job.of(request, path)
         with watch.stage("frames_and_ocr"):
-            frames = _read_frames(path, info, indices, report, request, keys, store, settings, progress)
+            readings = _process_frames(job, store, settings, report, progress)
+    info = job.info
     with watch.stage("databases"):
-        if not whole:
-            store.put(keys.raw_ocr_part(segment.start), write_raw_ocr(frames), "application/gzip")
-        elif "raw_ocr_db" in request.outputs:
-            store.put(keys.raw_ocr_db, write_raw_ocr(frames), "application/gzip")
-        if whole and "layout_db" in request.outputs:
-            publish_layout(store, keys, frames, info.width, info.height)
+        _publish_readings(job, readings, store)
     return ExtractResult(
         frame_count=info.index_count,
         duration=float(info.duration),
@@ -67,66 +68,132 @@ def extract_frames_and_ocr(
         frame_height=info.height,
         video_codec=info.codec,
         bitrate=info.bitrate,
-        ocr_box_count=sum(len(frame.lines) for frame in frames),
-        failed_ocr_count=sum(frame.status == "failed" for frame in frames),
+        ocr_box_count=sum(len(frame.lines) for frame in readings),
+        failed_ocr_count=sum(frame.status == "failed" for frame in readings),
         processing_duration_seconds=watch.total,
         full_frames_key=keys.full_frames_prefix,
         ocr_db_key=keys.raw_ocr_db,
         layout_db_key=keys.layout_db,
-        full_frame_count=len(indices),
+        full_frame_count=len(job.indices),
         damage=report.describe(),
         time_spans=info.timeline.rows(),
         stage_seconds=watch.seconds,
     )
 
 
-def _read_frames(
-    path: Path,
-    info: VideoInfo,
-    indices: Sequence[int],
-    report: DecodeReport,
-    request: ExtractRequest,
-    keys: VideoKeys,
-    store: ObjectStore,
-    settings: ComputeSettings,
-    progress: Progress,
+@dataclass(frozen=True)
+class _Job:
+    """A request with its video, and the segment to process (:data:`WHOLE_VIDEO` if it covers the video)."""
+
+    request: ExtractRequest
+    path: Path
+    info: VideoInfo
+    segment: FrameRange
+
+    @classmethod
+    def of(cls, request: ExtractRequest, path: Path) -> "_Job":
+        info = probe(path)
+        return cls(request, path, info, (request.segment or WHOLE_VIDEO).within(info.index_count))
+
+    @property
+    def keys(self) -> VideoKeys:
+        return VideoKeys(self.request.tenant_id, self.request.video_id)
+
+    @property
+    def indices(self) -> list[int]:
+        """Indices of the segment's full frames."""
+        own = self.segment.of(self.info.index_count)
+        return [index for index in full_frame_indices(self.info.index_count) if index in own]
+
+    @property
+    def reads(self) -> bool:
+        """Whether an output needs OCR."""
+        return not self.request.outputs.isdisjoint({"raw_ocr_db", "layout_db"})
+
+
+class _FrameUploads:
+    """Uploads of full frames and their thumbnails, in threads.
+
+    Leaving the context waits for all uploads and raises their first error.
+    """
+
+    def __init__(self, store: ObjectStore, keys: VideoKeys) -> None:
+        self._store, self._keys = store, keys
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="upload")
+        self._pending: deque[Future[None]] = deque()
+
+    def add_each(self, frames: Iterable[FullFrame]) -> Iterator[FullFrame]:
+        """Start the upload of each frame and yield it; blocks while too many uploads are pending."""
+        for frame in frames:
+            while len(self._pending) >= items_within(frame.image.nbytes, MAX_PENDING_UPLOADS):
+                self._pending.popleft().result()
+            self._pending.append(self._threads.submit(self._store_frame, frame))
+            yield frame
+
+    def _store_frame(self, frame: FullFrame) -> None:
+        image, index = frame.image, frame.index
+        self._store.put(self._keys.full_frame(index), encode_jpeg(image, JPEG_QUALITY), "image/jpeg")
+        small = encode_jpeg(thumbnail(image), THUMBNAIL_QUALITY)
+        self._store.put(self._keys.thumbnail(index), small, "image/jpeg")
+
+    def __enter__(self) -> "_FrameUploads":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                for upload in self._pending:
+                    upload.result()
+        finally:
+            self._threads.shutdown(wait=True)
+
+
+def _process_frames(
+    job: _Job, store: ObjectStore, settings: ComputeSettings, report: DecodeReport, progress: Progress
 ) -> list[FrameOcr]:
-    publish = "full_frames" in request.outputs
-    read = not request.outputs.isdisjoint({"raw_ocr_db", "layout_db"})
-    found: list[FrameOcr] = []
-    progress("frames", 0, len(indices))
-    with ThreadPoolExecutor(4, thread_name_prefix="upload") as uploads:
-        pending: list[Future[None]] = []
-
-        def images() -> Iterator[tuple[int, np.ndarray]]:
-            for frame in read_full_frames(path, indices, report, info=info):
-                if publish:
-                    while len(pending) >= items_within(frame.image.nbytes, MAX_PENDING_UPLOADS):
-                        pending.pop(0).result()
-                    pending.append(uploads.submit(_store_frame, store, keys, frame.index, frame.image))
-                yield frame.index, frame.image
-
-        if read and indices:
-            with OcrPool(lambda: settings.open_ocr("frames"), settings.worker_count) as pool:
-                try:
-                    for done, frame in enumerate(pool.map(images()), 1):
-                        found.append(frame)
-                        progress("frames", done, len(indices))
-                except OcrUnavailableError:
-                    raise
-                except OcrError:
-                    # All frames of a segment may fail where others do not: that is for the whole to say.
-                    segment = request.segment or FrameRange(0)
-                    if segment.covers(info.index_count) or len(found) < len(indices):
-                        raise
-        else:
-            for done, _ in enumerate(images(), 1):
-                progress("frames", done, len(indices))
-        for upload in pending:
-            upload.result()
-    return found
+    """Publish and read the full frames, as far as requested; return the readings."""
+    total = len(job.indices)
+    progress("frames", 0, total)
+    frames: Iterator[FullFrame] = read_full_frames(job.path, job.indices, report, info=job.info)
+    with _FrameUploads(store, job.keys) as uploads:
+        if "full_frames" in job.request.outputs:
+            frames = uploads.add_each(frames)
+        if job.reads and total:
+            return _read_frames(job, frames, settings, progress)
+        for done, _ in enumerate(frames, 1):
+            progress("frames", done, total)
+    return []
 
 
-def _store_frame(store: ObjectStore, keys: VideoKeys, index: int, image: np.ndarray) -> None:
-    store.put(keys.full_frame(index), encode_jpeg(image, JPEG_QUALITY), "image/jpeg")
-    store.put(keys.thumbnail(index), encode_jpeg(thumbnail(image), THUMBNAIL_QUALITY), "image/jpeg")
+def _read_frames(
+    job: _Job, frames: Iterator[FullFrame], settings: ComputeSettings, progress: Progress
+) -> list[FrameOcr]:
+    """Read the frames. Raises :class:`OcrError` if OCR fails on all frames of a whole video."""
+    total = len(job.indices)
+    readings: list[FrameOcr] = []
+    images = ((frame.index, frame.image) for frame in frames)
+    with OcrPool(lambda: settings.open_ocr("frames"), settings.worker_count) as pool:
+        try:
+            for done, reading in enumerate(pool.map(images), 1):
+                readings.append(reading)
+                progress("frames", done, total)
+        except OcrUnavailableError:
+            raise
+        except OcrError:
+            # All frames of one segment may fail while others succeed: the merge decides.
+            if job.segment == WHOLE_VIDEO or len(readings) < total:
+                raise
+    return readings
+
+
+def _publish_readings(job: _Job, readings: list[FrameOcr], store: ObjectStore) -> None:
+    outputs = job.request.outputs
+    if job.segment != WHOLE_VIDEO:
+        store.put(job.keys.raw_ocr_part(job.segment.start), write_raw_ocr(readings), GZIP)
+        return
+    if "raw_ocr_db" in outputs:
+        store.put(job.keys.raw_ocr_db, write_raw_ocr(readings), GZIP)
+    if "layout_db" in outputs:
+        publish_layout(store, job.keys, readings, job.info.width, job.info.height)

@@ -1,10 +1,10 @@
-"""Hand items from the thread that makes them to another that uses them, a bounded number at a time."""
+"""A bounded queue between a thread that produces items and one that consumes them."""
 
 import queue
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from modal_gpu.byte_queue import items_within
 
@@ -12,15 +12,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _END = object()
-#: How often a full queue looks whether its consumer still lives.
-_LOOK_SECONDS = 0.2
+#: Interval at which a waiting thread checks whether the other one has ended.
+_CHECK_SECONDS = 0.2
 
 
 class Feed(Generic[T, R]):
-    """Runs ``consume(items)`` in a thread of its own; :meth:`put` gives it items, blocking when it is behind.
+    """A thread that runs ``consume(items)``, where the items come from :meth:`put`.
 
-    As a context manager it waits for the consumer at the end; an error of the consumer is raised by
-    the next :meth:`put` or by :meth:`result`. Leaving by an exception ends the consumer early.
+    :meth:`put` blocks while the queue is full. An error of the consumer is raised by the next :meth:`put` or
+    by :meth:`result`. Leaving the context waits for the consumer; an exception ends it early.
     """
 
     def __init__(
@@ -29,20 +29,20 @@ class Feed(Generic[T, R]):
         limit: int = 64,
         size: Callable[[T], int] = lambda _: 0,
     ) -> None:
-        """At most ``limit`` items wait, fewer of those whose ``size`` in bytes is large."""
-        self._queue: queue.Queue = queue.Queue(limit)
+        """Start the thread. At most ``limit`` items wait, fewer if their ``size`` in bytes is large."""
+        self._queue: queue.Queue[object] = queue.Queue(limit)
         self._limit, self._size = limit, size
         self._aborted = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="feed")
         self._future: Future[R] = self._thread.submit(lambda: consume(self._items()))
 
     def put(self, item: T) -> None:
-        """Hand over one item."""
+        """Queue one item."""
         self._queue.maxsize = items_within(self._size(item), self._limit)
         self._put(item)
 
     def result(self) -> R:
-        """What ``consume`` returned, once every item was given."""
+        """Return the result of ``consume``; call it after the last item."""
         self._put(_END)
         return self._future.result()
 
@@ -52,7 +52,7 @@ class Feed(Generic[T, R]):
                 self._future.result()
                 return
             try:
-                self._queue.put(item, timeout=_LOOK_SECONDS)
+                self._queue.put(item, timeout=_CHECK_SECONDS)
                 return
             except queue.Full:
                 continue
@@ -60,7 +60,7 @@ class Feed(Generic[T, R]):
     def _items(self) -> Iterator[T]:
         while True:
             try:
-                item = self._queue.get(timeout=_LOOK_SECONDS)
+                item: Any = self._queue.get(timeout=_CHECK_SECONDS)
             except queue.Empty:
                 if self._aborted:
                     return

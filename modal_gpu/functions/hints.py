@@ -1,4 +1,4 @@
-"""What layout analysis knows about a video's caption strips, for those who look at strips."""
+"""Hints from layout analysis about a video's caption strips."""
 
 from bisect import bisect_left
 
@@ -14,19 +14,19 @@ from modal_gpu.media.probe import VideoInfo
 from modal_gpu.ocr.engine import Box
 from modal_gpu.storage import ObjectStore
 
-#: Height of a caption line in frame heights where the layout does not know one.
+#: Height of a caption line in frame heights if the layout has none.
 DEFAULT_LINE_HEIGHT = 0.06
 
-#: Strips of full frames given from before and after a part of a video.
+#: Number of full frames' strips from before and after a part of a video.
 SAMPLES_AROUND = 32
 
 
 def sampled_strips(
     store: ObjectStore, keys: VideoKeys, crop: CropRegion, info: VideoInfo, part: range
 ) -> tuple[SampledStrip, ...]:
-    """The strips of the stored full frames in ``part`` of a video and of some on either side of it.
+    """Return the strips of the stored full frames in ``part`` of a video and of some on either side of it.
 
-    In index order; those that are missing, damaged, or of another size than the video are left out.
+    They are in index order; frames that are missing, damaged, or of another size than the video are skipped.
     """
     stored = (keys.full_frame_index(found.key) for found in store.list(keys.full_frames_prefix))
     indices = sorted(index for index in stored if index is not None)
@@ -43,9 +43,9 @@ def sampled_strips(
 
 
 def strip_hints(store: ObjectStore, keys: VideoKeys, crop: CropRegion) -> StripHints:
-    """What is known about the strips from layout.db and from the OCR of the full frames.
+    """Return hints about the strips from layout.db and from OCR of the full frames.
 
-    A person's label counts more than a prediction. A video without a layout gets rules of thumb.
+    A person's label overrides a prediction. A video without a layout gets defaults.
     """
     middle = (crop.crop_top + crop.crop_bottom) / 2
     try:
@@ -53,7 +53,7 @@ def strip_hints(store: ObjectStore, keys: VideoKeys, crop: CropRegion) -> StripH
         read = read_raw_ocr(store.get(keys.raw_ocr_db))
     except ObjectNotFoundError:
         return StripHints.from_frame_layout(crop, box_height=DEFAULT_LINE_HEIGHT, vertical_center=middle)
-    # A frame that was read and has no caption box says as much as one that has.
+    # A frame that was read and has no caption box is an observation too.
     captions: dict[int, list[FractionBox]] = {
         frame.frame_index: [] for frame in read if frame.status != "failed"
     }

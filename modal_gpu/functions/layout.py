@@ -1,4 +1,4 @@
-"""Layout analysis from stored OCR: no GPU, no video, no heavy import."""
+"""Layout analysis from stored OCR. No GPU, no video, no heavy import."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,11 +18,11 @@ def rebuild_layout(
     height: int,
     before_write: Callable[[], None] = lambda: None,
 ) -> LayoutFile:
-    """Analyse the stored OCR again, with the labels that people have set; publish and return layout.db.
+    """Analyse the stored OCR again, with people's labels; publish and return layout.db.
 
     ``width`` and ``height`` are the upright frame's, in pixels. ``before_write`` is called just before the
-    file is written, and raises to leave the stored one as it is. Raises :class:`ObjectNotFoundError`
-    when the video was never read.
+    file is written; if it raises, the stored file is kept. Raises :class:`ObjectNotFoundError` if there is
+    no stored OCR.
     """
     frames = read_raw_ocr(store.get(keys.raw_ocr_db))
     return publish_layout(store, keys, frames, width, height, before_write)
@@ -36,7 +36,7 @@ def publish_layout(
     height: int,
     before_write: Callable[[], None] = lambda: None,
 ) -> LayoutFile:
-    """Analyse what was read and write layout.db, keeping what people did in the stored one."""
+    """Analyse the readings and write layout.db, keeping people's work from the existing file."""
     try:
         previous = read_layout(store.get(keys.layout_db))
     except ObjectNotFoundError:

@@ -1,7 +1,7 @@
-"""From the parts that a video's segments left to what an undivided call publishes. No heavy import.
+"""Merging of the segments' parts into the outputs of an undivided call. No heavy import.
 
-Results and segments come in the order of time. The databases are written whole, last, and then the
-parts are removed.
+Results and segments are in time order. The complete databases are written last, and then the parts are
+deleted.
 """
 
 from collections.abc import Sequence
@@ -16,16 +16,15 @@ from modal_gpu.contracts import (
     ExtractResult,
     FrameRange,
 )
-from modal_gpu.databases.extents import ExtentsRun, SegmentScores, read_segment, write_extents
+from modal_gpu.databases.extents import SegmentScores, read_segment
 from modal_gpu.databases.raw_ocr import read_raw_ocr, write_raw_ocr
 from modal_gpu.errors import ContractError, OcrError
-from modal_gpu.extents.predictor import predictions
+from modal_gpu.functions.extents import GZIP, publish_extents
 from modal_gpu.functions.layout import publish_layout
 from modal_gpu.functions.workspace import Stopwatch
 from modal_gpu.keys import VideoKeys
+from modal_gpu.ocr.engine import FrameOcr
 from modal_gpu.storage import ObjectStore
-
-GZIP = "application/gzip"
 
 
 def merge_extracts(
@@ -34,23 +33,16 @@ def merge_extracts(
     results: Sequence[ExtractResult],
     store: ObjectStore,
 ) -> ExtractResult:
-    """Publish raw-ocr.db and layout.db from the segments' parts; the whole video's result.
+    """Publish raw-ocr.db and layout.db from the segments' parts; return the whole video's result.
 
-    Seconds are the sum over segments and this, as they are paid for. Raises :class:`OcrError` when no
-    frame could be read at all.
+    Seconds are the sum over the segments and the merge, as billed. Raises :class:`OcrError` if no frame
+    could be read.
     """
     keys = VideoKeys(request.tenant_id, request.video_id)
     watch = Stopwatch()
     with watch.stage("merge"):
-        read = {"raw_ocr_db", "layout_db"} & request.outputs
-        if read:
-            parts = [read_raw_ocr(store.get(keys.raw_ocr_part(segment.start))) for segment in segments]
-            frames = [frame for part in parts for frame in part]
-            if frames and all(frame.status == "failed" for frame in frames):
-                raise OcrError(
-                    f"OCR failed on all {len(frames)} images, first on {frames[0].frame_index}: "
-                    f"{frames[0].error}"
-                )
+        if {"raw_ocr_db", "layout_db"} & request.outputs:
+            frames = _joined_readings(store, keys, segments)
             if "raw_ocr_db" in request.outputs:
                 store.put(keys.raw_ocr_db, write_raw_ocr(frames), GZIP)
             if "layout_db" in request.outputs:
@@ -67,6 +59,16 @@ def merge_extracts(
     )
 
 
+def _joined_readings(store: ObjectStore, keys: VideoKeys, segments: Sequence[FrameRange]) -> list[FrameOcr]:
+    parts = [read_raw_ocr(store.get(keys.raw_ocr_part(segment.start))) for segment in segments]
+    frames = [frame for part in parts for frame in part]
+    if frames and all(frame.status == "failed" for frame in frames):
+        raise OcrError(
+            f"OCR failed on all {len(frames)} images, first on {frames[0].frame_index}: {frames[0].error}"
+        )
+    return frames
+
+
 def merge_crops(
     request: CropInferRequest,
     segments: Sequence[FrameRange],
@@ -76,42 +78,27 @@ def merge_crops(
     started_at: str,
     completed_at: str,
 ) -> CropInferResult:
-    """Publish the extents database from the segments' parts; the whole video's result.
+    """Publish the extents database from the segments' parts; return the whole video's result.
 
-    Raises :class:`ContractError` when the parts do not make one video by one model.
+    Raises :class:`ContractError` if the parts are not contiguous or come from different models.
     """
     keys = VideoKeys(request.tenant_id, request.video_id)
     watch = Stopwatch()
     with watch.stage("merge"):
-        scores = _joined(
-            request,
-            [
-                read_segment(store.get(keys.caption_frame_extents_part(request.version, segment.start)))
-                for segment in segments
-            ],
-        )
-        pairs = predictions(scores.presence, scores.same[1:])
+        parts = [keys.caption_frame_extents_part(request.version, segment.start) for segment in segments]
+        scores = _joined_scores(request, [read_segment(store.get(part)) for part in parts])
         seconds = sum(result.processing_duration_seconds for result in results)
-        key = keys.caption_frame_extents_db(request.version)
         if "caption_frame_extents_db" in request.outputs:
-            run = ExtentsRun(
-                run_id=request.run_id,
-                cropped_frames_version=request.version,
-                model_version=scores.model_version,
-                model_sha256=scores.model_sha256,
-                started_at=started_at,
-                completed_at=completed_at,
-                total_pairs=max(0, len(scores) - 1),
-                processing_time_seconds=seconds,
+            publish_extents(
+                request, scores, store, started_at=started_at, completed_at=completed_at, seconds=seconds
             )
-            store.put(key, write_extents(run, pairs, scores.change_seconds[1:]), GZIP)
         store.delete_prefix(keys.caption_frame_extents_parts(request.version))
     return replace(
         results[0],
         frame_count=len(scores),
-        label_counts=pairs.label_counts(),
+        label_counts=scores.pairs().label_counts(),
         processing_duration_seconds=seconds + watch.total,
-        caption_frame_extents_db_key=key,
+        caption_frame_extents_db_key=keys.caption_frame_extents_db(request.version),
         chunk_count=sum(result.chunk_count for result in results),
         total_size_bytes=sum(result.total_size_bytes for result in results),
         damage=_damage(segments, [result.damage for result in results]),
@@ -119,7 +106,7 @@ def merge_crops(
     )
 
 
-def _joined(request: CropInferRequest, parts: Sequence[SegmentScores]) -> SegmentScores:
+def _joined_scores(request: CropInferRequest, parts: Sequence[SegmentScores]) -> SegmentScores:
     models = {(part.model_version, part.model_sha256) for part in parts}
     if len(models) > 1:
         names = ", ".join(sorted(version for version, _ in models))
@@ -128,11 +115,11 @@ def _joined(request: CropInferRequest, parts: Sequence[SegmentScores]) -> Segmen
         )
     count = 0
     for part in parts:
-        # A part after the end of a video that is shorter than was thought is empty.
+        # If the video is shorter than its planned segments, parts after its end are empty.
         if len(part) and part.start_index != count:
             raise ContractError(
-                f"video {request.video_id}: segments end at frame {count} and go on at {part.start_index}; "
-                "run it again"
+                f"video {request.video_id}: segments end at frame {count} and continue at "
+                f"{part.start_index}; run it again"
             )
         count += len(part)
     return replace(
@@ -144,7 +131,7 @@ def _joined(request: CropInferRequest, parts: Sequence[SegmentScores]) -> Segmen
 
 
 def _damage(segments: Sequence[FrameRange], texts: Sequence[str]) -> str:
-    """Damage in words: once where all who saw any saw the same, else with the frames it is in."""
+    """Describe the damage: once if all damaged segments report the same, else with the segments' frames."""
     seen = [(segment, text) for segment, text in zip(segments, texts, strict=True) if text]
     if len({text for _, text in seen}) <= 1:
         return seen[0][1] if seen else ""

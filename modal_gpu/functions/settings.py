@@ -1,4 +1,4 @@
-"""How the functions work, as far as the machine and the installation decide it."""
+"""Settings of the functions that depend on the machine and the installation."""
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -18,27 +18,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ComputeSettings:
-    """``workers`` is the number of CPU workers; model files default to those in RapidOCR's wheel."""
+    """Settings of an installation. Model files default to those in RapidOCR's wheel."""
 
+    #: Number of CPU workers; 0 for one per core.
     workers: int = 0
     ocr_detection_model: Path | None = None
     ocr_recognition_model: Path | None = None
     ocr_dictionary: Path | None = None
     ocr_engine: OcrEngineName = "rapidocr"
-    #: Holds credentials, so that it never stands in a run's config or in a request.
+    #: Contains credentials, so it must not be in a run's config or in a request.
     vision: VisionSettings = field(default_factory=VisionSettings)
-    #: What Google bills for the functions' images, in this process.
+    #: Counter of the images that Google bills, for this process.
     vision_images: ImageTally = field(default_factory=ImageTally, compare=False, repr=False)
     #: ``network`` is the trained model; ``strokes`` does without one and is less accurate on hard footage.
     extents_predictor: Literal["strokes", "network"] = "network"
     #: Checkpoint of the network; the shipped one by default.
     extents_model: Path | None = None
-    #: RapidOCR on the GPU, which needs onnxruntime-gpu.
+    #: RapidOCR on the GPU, which requires onnxruntime-gpu.
     ocr_cuda: bool = False
 
     @property
     def worker_count(self) -> int:
-        """The workers asked for, or one a core."""
+        """Number of workers: ``workers``, or one per core."""
         return self.workers or available_cores()
 
     def predictor(self) -> "PairPredictor":
@@ -53,12 +54,10 @@ class ComputeSettings:
         return StrokePredictor()
 
     def open_ocr(self, kind: OcrKind) -> "OcrEngine | BatchOcrEngine":
-        """An engine for one worker; ``kind`` says whether it reads whole frames or caption strips.
+        """Return an engine for one worker, for full frames or for caption strips.
 
-        RapidOCR's models stay loaded in this process.
-
-        Raises :class:`OcrError` when a model is missing or unusable, :class:`ConfigurationError` when
-        Google Vision has no usable credentials.
+        RapidOCR's models stay loaded in this process. Raises :class:`OcrError` if a model is missing or
+        unusable, and :class:`ConfigurationError` if Google Vision has no usable credentials.
         """
         if self.ocr_engine == "google_vision":
             from modal_gpu.ocr.google_vision import GoogleVisionEngine
@@ -70,7 +69,7 @@ class ComputeSettings:
         return kept_rapid_ocr(self.ocr(STRIP if kind == "strips" else FULL_FRAME))
 
     def ocr(self, base: "RapidOcrSettings | None" = None) -> "RapidOcrSettings":
-        """OCR settings with this installation's model files; ``base`` says what is read."""
+        """Return RapidOCR's settings ``base`` (full frames by default) with this installation's models."""
         from modal_gpu.ocr.rapid import FULL_FRAME
 
         return replace(

@@ -1,4 +1,4 @@
-"""What the functions share: a temporary copy of the video, and how long each stage took."""
+"""Shared parts of the functions: a temporary copy of the video, and the time of each stage."""
 
 import tempfile
 import time
@@ -12,9 +12,9 @@ from modal_gpu.storage import ObjectStore
 
 @contextmanager
 def local_video(store: ObjectStore, key: str) -> Iterator[Path]:
-    """The video as a file on this machine, gone afterwards.
+    """Download the video to a temporary file.
 
-    Raises :class:`BadVideoError` when there is no object: the upload has to be done again.
+    Raises :class:`BadVideoError` if the object is missing, since the video must be uploaded again.
     """
     with tempfile.TemporaryDirectory(prefix="captionacc-") as folder:
         path = Path(folder) / "video"
@@ -26,7 +26,7 @@ def local_video(store: ObjectStore, key: str) -> Iterator[Path]:
 
 
 class Stopwatch:
-    """Wall seconds a stage; stages that run side by side are counted each in full."""
+    """Wall-clock seconds per stage; concurrent stages each count in full."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -34,7 +34,7 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add the block's duration to a stage."""
+        """Add the duration of the ``with`` block to a stage."""
         start = time.monotonic()
         try:
             yield
@@ -43,5 +43,5 @@ class Stopwatch:
 
     @property
     def total(self) -> float:
-        """Seconds since this stopwatch was made."""
+        """Seconds since this stopwatch was created."""
         return time.monotonic() - self._start
