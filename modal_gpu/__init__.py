@@ -1,5 +1,5 @@
-"""What runs next to the media: decoding, OCR, layout, caption extents, databases.
+"""Processing of videos: decoding, OCR, layout, caption extents, databases.
 
-Plain Python that knows nothing of Dagster. The same functions run inside a GPU container and,
-on a laptop, inside the run's own process.
+It imports nothing of Dagster. The same functions run in a GPU container and, without Modal, in the Dagster
+run's process.
 """

@@ -1,8 +1,8 @@
-"""The Modal app: three functions around the same code that a laptop runs.
+"""The Modal app: three functions around the code that also runs locally.
 
-Deploy with ``modal deploy modal_gpu/app.py``. The functions are plain functions, so that
-``modal.Function.from_name(app, name)`` finds them by their names; what a container loads, it loads at
-its first call and keeps. Each takes the envelope of :mod:`modal_gpu.deployment.wire`, one at a time.
+Deploy with ``modal deploy modal_gpu/app.py``. ``modal.Function.from_name(app, name)`` finds the functions by
+name. A container loads its models at the first call and keeps them. Each function takes the envelope of
+:mod:`modal_gpu.deployment.wire`, one call at a time.
 """
 
 from functools import lru_cache
@@ -29,10 +29,10 @@ settings = modal_settings()
 
 
 def container_image() -> modal.Image:
-    """The image, from the project's lock, with this package and these settings."""
+    """Return the image with the locked packages, this package and these settings."""
     from modal_gpu.deployment.image import BASE_IMAGE, INSTALL_OPTIONS, is_left_out, requirements_file
 
-    # Modal's `uv_pip_install` takes whichever uv is the latest; pip is the base image's.
+    # Modal's `uv_pip_install` uses the latest uv; pip is the base image's pinned version.
     return (
         modal.Image.from_registry(BASE_IMAGE)
         .pip_install_from_requirements(
@@ -43,7 +43,7 @@ def container_image() -> modal.Image:
     )
 
 
-# In the container, which imports this module too, the image is the one that is running.
+# The container imports this module too, but does not use this object.
 image = container_image() if modal.is_local() else modal.Image.debian_slim()
 models = modal.Volume.from_name(MODEL_VOLUME, create_if_missing=True)
 secrets = {
@@ -54,7 +54,7 @@ app = modal.App(settings.app_name, image=image, tags={"project": "captionacc"})
 
 
 def _options(name: str) -> dict[str, Any]:
-    """What Modal is asked for. Without ``min_containers`` every function scales to zero."""
+    """Return the function's options on Modal. Without ``min_containers`` it scales to zero."""
     own = settings.function(name)
     return {
         "name": name,
@@ -85,7 +85,7 @@ def _call_id() -> str | None:
 
 @app.function(**_options(EXTRACT))
 def extract_frames_and_ocr(envelope: dict[str, Any]) -> dict[str, Any]:
-    """Full frames, their text, and the layout; see :func:`modal_gpu.deployment.wire.answer`."""
+    """Extract full frames, their text, and the layout; see :func:`modal_gpu.deployment.wire.answer`."""
     from modal_gpu.functions.extract import extract_frames_and_ocr as work
 
     return answer(envelope, ExtractRequest, work, lambda: _container(EXTRACT), _queue, _call_id())
@@ -93,7 +93,7 @@ def extract_frames_and_ocr(envelope: dict[str, Any]) -> dict[str, Any]:
 
 @app.function(**_options(CROP_AND_INFER))
 def crop_and_infer_caption_frame_extents(envelope: dict[str, Any]) -> dict[str, Any]:
-    """Cropped frames in chunks and the labels of neighbours; see :func:`modal_gpu.deployment.wire.answer`."""
+    """Crop frames into chunks and label pairs; see :func:`modal_gpu.deployment.wire.answer`."""
     from modal_gpu.functions.crop_infer import crop_and_infer_caption_frame_extents as work
 
     return answer(envelope, CropInferRequest, work, lambda: _container(CROP_AND_INFER), _queue, _call_id())
@@ -101,7 +101,7 @@ def crop_and_infer_caption_frame_extents(envelope: dict[str, Any]) -> dict[str, 
 
 @app.function(**_options(CAPTION_OCR))
 def generate_caption_ocr(envelope: dict[str, Any]) -> dict[str, Any]:
-    """The text of captions; see :func:`modal_gpu.deployment.wire.answer`."""
+    """Read captions; see :func:`modal_gpu.deployment.wire.answer`."""
     from modal_gpu.functions.caption_ocr import generate_caption_ocr as work
 
     return answer(envelope, CaptionOcrRequest, work, lambda: _container(CAPTION_OCR), _queue, _call_id())
@@ -109,7 +109,7 @@ def generate_caption_ocr(envelope: dict[str, Any]) -> dict[str, Any]:
 
 @app.function(**{**_options(CROP_AND_INFER), "name": "measure_inference", "secrets": [], "timeout": 600})
 def measure_inference() -> dict[str, Any]:
-    """The container's GPU, its cold start, and how many pairs a second the network judges."""
+    """Measure the container's GPU, its cold start, and the network's pairs per second."""
     from pathlib import Path
 
     from modal_gpu.deployment.container import ColdStart
@@ -124,7 +124,7 @@ def measure_inference() -> dict[str, Any]:
 
 @app.local_entrypoint()
 def test_inference() -> None:
-    """``modal run modal_gpu/app.py::test_inference``: print what :func:`measure_inference` found."""
+    """Print the results of :func:`measure_inference`: ``modal run modal_gpu/app.py::test_inference``."""
     import sys
 
     for name, value in measure_inference.remote().items():

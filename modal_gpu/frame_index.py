@@ -1,7 +1,7 @@
-"""The one index space of a video's frames, and the chunks that cropped frames are stored in.
+"""The index space of a video's frames, and the chunks of cropped frames.
 
 Index ``i`` is the frame shown at ``i / 10`` seconds after the first presented frame: the last
-frame whose presentation time is at or before that moment. Ranges are half-open ``[start, end)``.
+frame whose presentation time is at or before that time. Ranges are half-open ``[start, end)``.
 
 Cropped frames are stored on three exclusive levels, so that a reader can load a coarse view
 first and no frame is stored twice. A chunk holds 32 members of its level and is named after the
@@ -13,29 +13,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-#: Indices a second.
+#: Indices per second.
 INDEX_RATE = 10
 #: Members of a full chunk; the last chunk of a level may hold fewer.
 CHUNK_MEMBERS = 32
 #: Modulo levels, coarse to fine.
 LEVELS = (16, 4, 1)
-#: After this many indices every level starts a new chunk at once (lcm of 512, 512 and 128).
+#: At multiples of this index every level starts a new chunk (lcm of 512, 512 and 128).
 SEGMENT_ALIGNMENT = 512
 
 FULL_FRAME_MAX_STEP = 100  # 0.1 Hz
-FULL_FRAME_MIN_STEP = 10  # at most one a second
+FULL_FRAME_MIN_STEP = 10  # at most one per second
 FULL_FRAME_TARGET_COUNT = 30
 
 
 def index_time(index: int) -> Fraction:
-    """Presentation moment of an index, in seconds from the first frame."""
+    """Return an index's time, in seconds from the first frame."""
     return Fraction(index, INDEX_RATE)
 
 
 def frame_count(duration: Fraction | float) -> int:
-    """Number of indices in a video of ``duration`` seconds: those with ``index_time < duration``.
+    """Return the number of indices in a video of ``duration`` seconds: those with ``index_time < duration``.
 
-    At least 1, since a video that has a frame shows it at time zero. ``ValueError`` when negative.
+    At least 1, since a video shows its first frame at time zero. Raises ``ValueError`` if negative.
     """
     if duration < 0:
         raise ValueError(f"duration {duration} s is negative")
@@ -43,10 +43,10 @@ def frame_count(duration: Fraction | float) -> int:
 
 
 def full_frame_indices(count: int) -> range:
-    """Indices at which full frames are taken from a video of ``count`` indices.
+    """Return the indices of the full frames of a video of ``count`` indices.
 
-    Every 10 s, and more densely in videos under 5 minutes so that layout analysis has about 30
-    frames to learn from, but at most one a second. Index 0 is always there.
+    One every 10 s. Videos under 5 minutes have more, so that layout analysis has about 30 frames, but at
+    most one per second. Index 0 is always included.
     """
     if count < 1:
         raise ValueError(f"a video has at least one frame index, not {count}")
@@ -55,14 +55,14 @@ def full_frame_indices(count: int) -> range:
 
 
 def level_of(index: int) -> int:
-    """The one level (16, 4 or 1) that stores an index."""
+    """Return the level (16, 4 or 1) that stores an index."""
     if index < 0:
         raise ValueError(f"frame index {index} is negative")
     return 16 if index % 16 == 0 else 4 if index % 4 == 0 else 1
 
 
 def member_index(level: int, ordinal: int) -> int:
-    """Index of the ``ordinal``-th (from 0) member of a level; inverse of :func:`member_ordinal`."""
+    """Return the index of a level's ``ordinal``-th (from 0) member; inverse of :func:`member_ordinal`."""
     if ordinal < 0:
         raise ValueError(f"ordinal {ordinal} is negative")
     if level == 16:
@@ -76,7 +76,7 @@ def member_index(level: int, ordinal: int) -> int:
 
 
 def member_ordinal(index: int) -> int:
-    """How many members of its own level come before an index."""
+    """Return the number of members of its level before an index."""
     level = level_of(index)
     if level == 16:
         return index // 16
@@ -86,7 +86,7 @@ def member_ordinal(index: int) -> int:
 
 
 def member_count(level: int, count: int) -> int:
-    """How many of the indices ``[0, count)`` a level stores."""
+    """Return the number of the indices ``[0, count)`` that a level stores."""
     if count < 0:
         raise ValueError(f"frame count {count} is negative")
     if level not in LEVELS:
@@ -104,7 +104,7 @@ def member_count(level: int, count: int) -> int:
 class ChunkRef:
     """A chunk's identity: its level and the index of its first member.
 
-    ``ValueError`` if no chunk of that level starts there.
+    Raises ``ValueError`` if no chunk of that level starts there.
     """
 
     level: int
@@ -115,17 +115,17 @@ class ChunkRef:
             raise ValueError(f"no chunk of level {self.level} starts at frame index {self.first_index}")
 
     def members(self, count: int) -> list[int]:
-        """Indices stored in this chunk of a video of ``count`` indices, ascending."""
+        """Return the indices stored in this chunk of a video of ``count`` indices, ascending."""
         start = member_ordinal(self.first_index)
         stop = min(start + CHUNK_MEMBERS, member_count(self.level, count))
         return [member_index(self.level, ordinal) for ordinal in range(start, stop)]
 
 
 def segment_starts(count: int, segment_frames: int) -> list[int]:
-    """Where to cut a video of ``count`` indices into segments of ``segment_frames`` at most.
+    """Return the first indices of a video's segments, of at most ``segment_frames`` indices each.
 
-    Multiples of :data:`SEGMENT_ALIGNMENT`, the first one 0; segments are of nearly one length.
-    ``ValueError`` unless ``segment_frames`` is such a multiple too.
+    They are multiples of :data:`SEGMENT_ALIGNMENT`, starting with 0; segments have nearly equal lengths.
+    Raises ``ValueError`` unless ``segment_frames`` is such a multiple too.
     """
     if segment_frames < SEGMENT_ALIGNMENT or segment_frames % SEGMENT_ALIGNMENT:
         raise ValueError(f"segments of {segment_frames} frames are not multiples of {SEGMENT_ALIGNMENT}")
@@ -135,14 +135,14 @@ def segment_starts(count: int, segment_frames: int) -> list[int]:
 
 
 def locate(index: int) -> tuple[ChunkRef, int]:
-    """The chunk that stores an index, and the index's position in it (0 to 31)."""
+    """Return the chunk that stores an index, and the index's position in it (0 to 31)."""
     level, ordinal = level_of(index), member_ordinal(index)
     position = ordinal % CHUNK_MEMBERS
     return ChunkRef(level, member_index(level, ordinal - position)), position
 
 
 def chunks(count: int) -> Iterator[ChunkRef]:
-    """All chunks of a video of ``count`` indices, level by level, each in ascending order."""
+    """Yield all chunks of a video of ``count`` indices, level by level, each in ascending order."""
     for level in LEVELS:
         for ordinal in range(0, member_count(level, count), CHUNK_MEMBERS):
             yield ChunkRef(level, member_index(level, ordinal))

@@ -1,8 +1,7 @@
-"""Storage keys: the only place that spells them.
+"""Storage keys. Only this module builds them.
 
-``{tenant_id}/client/…`` is readable by that tenant's browsers through a prefix policy;
-``{tenant_id}/server/…`` never is. Ids are UUIDs and nothing else, so no key can leave its
-tenant's prefix.
+A prefix policy lets a tenant's browsers read ``{tenant_id}/client/…`` but never ``{tenant_id}/server/…``.
+Ids must be UUIDs, so no key can leave its tenant's prefix.
 """
 
 import re
@@ -12,15 +11,16 @@ from dataclasses import dataclass
 from modal_gpu.errors import InvalidIdError, InvalidKeyError
 from modal_gpu.frame_index import ChunkRef
 
-#: Bytes of a key in UTF-8. S3 takes 1,024 with the store's own prefix.
+#: Largest size of a key in UTF-8. S3's limit is 1,024, including the store's own prefix.
 MAX_KEY_BYTES = 900
-#: Backslashes, control characters, ends of lines, bidirectional overrides, half surrogates.
+#: Backslashes, control characters, line separators, bidirectional overrides, lone surrogates.
 _NOT_IN_A_KEY = re.compile(r"[\\\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def canonical_uuid(value: str | uuid.UUID, what: str = "id") -> str:
-    """A UUID in its canonical lower-case form; :class:`InvalidIdError` for anything else."""
+    """Return a UUID in its canonical lower-case form. Raises :class:`InvalidIdError` for anything else."""
     text = str(value)
+    canonical: str | None
     try:
         canonical = str(uuid.UUID(text))
     except ValueError:
@@ -32,10 +32,10 @@ def canonical_uuid(value: str | uuid.UUID, what: str = "id") -> str:
 
 
 def check_key(key: str) -> str:
-    """Give the key itself where it is one, by the rule of ``captionacc.is_storage_key`` in SQL.
+    """Return the key if it is valid, by the same rule as ``captionacc.is_storage_key`` in SQL.
 
-    At most 900 bytes in UTF-8; no empty, ``.`` or ``..`` part; no backslash, control character, end of
-    a line, bidirectional override or half surrogate. Raises :class:`InvalidKeyError`.
+    It has at most 900 bytes in UTF-8; no empty, ``.`` or ``..`` part; no backslash, control character, line
+    separator, bidirectional override or lone surrogate. Raises :class:`InvalidKeyError`.
     """
     if any(part in ("", ".", "..") for part in key.split("/")) or _NOT_IN_A_KEY.search(key):
         raise InvalidKeyError(f"{key[:200]!r} is not a storage key such as 'folder/name.ext'")
@@ -47,7 +47,7 @@ def check_key(key: str) -> str:
 
 
 def check_tenant_key(key: str, tenant_id: str) -> str:
-    """Give the key where it lies in the tenant's prefix. Raises :class:`InvalidKeyError`."""
+    """Return the key if it is in the tenant's prefix. Raises :class:`InvalidKeyError`."""
     if not check_key(key).startswith(f"{tenant_id}/"):
         raise InvalidKeyError(f"{key[:200]!r} is not inside the prefix of tenant {tenant_id}")
     return key
@@ -55,7 +55,7 @@ def check_tenant_key(key: str, tenant_id: str) -> str:
 
 @dataclass(frozen=True)
 class VideoKeys:
-    """Every key of one video. ``tenant_id`` and ``video_id`` are checked when it is made."""
+    """The keys of a video. Raises :class:`InvalidIdError` for invalid ids."""
 
     tenant_id: str
     video_id: str
@@ -80,7 +80,7 @@ class VideoKeys:
 
     @property
     def video(self) -> str:
-        """The upload. Always ``.mp4`` by name, whatever the container is."""
+        """The upload. The name ends with ``.mp4`` for every container format."""
         return self._client("video.mp4")
 
     @property
@@ -95,7 +95,7 @@ class VideoKeys:
         return f"{self.full_frames_prefix}frame_{_non_negative(index):06d}.jpg"
 
     def full_frame_index(self, key: str) -> int | None:
-        """The index of a stored full frame; ``None`` for a key that is no full frame's."""
+        """Return the index of a full frame's key, or ``None`` for another key."""
         name = key.removeprefix(f"{self.full_frames_prefix}frame_").removesuffix(".jpg")
         return int(name) if name.isdecimal() and self.full_frame(int(name)) == key else None
 
@@ -125,7 +125,7 @@ class VideoKeys:
         return self._server(f"caption_frame_extents_v{_version(version)}.db.gz")
 
     def caption_frame_extents_parts(self, version: int) -> str:
-        """Prefix of what the segments of a divided run leave for the whole database."""
+        """Return the prefix of the parts that a divided run's segments store for the complete database."""
         return self._server(f"caption_frame_extents_v{_version(version)}.parts/")
 
     def caption_frame_extents_part(self, version: int, start: int) -> str:

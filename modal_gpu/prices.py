@@ -1,6 +1,6 @@
-"""What remote compute is billed at, in US dollars: public list prices, which settings can replace.
+"""Prices of remote compute in US dollars: public list prices, which settings can replace.
 
-Light: imports nothing of Modal and nothing of Google.
+Imports nothing of Modal or Google.
 """
 
 import json
@@ -13,9 +13,9 @@ from typing import Any
 
 from modal_gpu.errors import ConfigurationError
 
-#: Where Modal's prices come from; the account's own are what `modal billing rates` says.
+#: Source of Modal's prices; `modal billing rates` prints the account's own.
 MODAL_SOURCE = "https://modal.com/pricing, as collected on 2026-07-01"
-#: US dollars a second of one GPU.
+#: US dollars per second of one GPU.
 GPU_SECOND = {
     "T4": 0.000164,
     "L4": 0.000222,
@@ -27,13 +27,13 @@ GPU_SECOND = {
     "H200": 0.001261,
     "B200": 0.001736,
 }
-#: US dollars a second of one core, and of one GiB of memory, that a container asks for.
+#: US dollars per second of one core, and of one GiB of memory, that a container requests.
 CPU_CORE_SECOND = 0.0000131
 MEMORY_GIB_SECOND = 0.00000222
 
 GOOGLE_SOURCE = "https://cloud.google.com/vision/pricing, as of 2026-11-21"
-#: US dollars for 1000 images of document text detection, up to 5 million a month. The first 1000 of a
-#: month, which are free, are counted as well.
+#: US dollars per 1000 images of document text detection, up to 5 million per month. The first 1000 images of
+#: a month are free, but counted here.
 VISION_THOUSAND_IMAGES = 1.50
 
 #: Modal's other names of the same GPU.
@@ -44,7 +44,7 @@ _AMOUNTS = ("cpu_core_second", "memory_gib_second", "vision_thousand_images")
 
 @dataclass(frozen=True)
 class PriceTable:
-    """Prices in US dollars; ``gpu_second`` by Modal's name of the GPU."""
+    """Prices in US dollars; the keys of ``gpu_second`` are Modal's names of GPUs."""
 
     gpu_second: Mapping[str, float] = field(default_factory=lambda: dict(GPU_SECOND))
     cpu_core_second: float = CPU_CORE_SECOND
@@ -53,10 +53,10 @@ class PriceTable:
 
     @classmethod
     def from_json(cls, text: str) -> "PriceTable":
-        """The list prices, with those replaced that ``text`` names; all list prices for an empty text.
+        """Return the list prices, with those in ``text`` replaced; an empty text changes none.
 
-        ``{"gpu_second": {"T4": 0.00015}, "cpu_core_second": …, "memory_gib_second": …,
-        "vision_thousand_images": …}``, each key optional. Raises :class:`ConfigurationError` for others.
+        The format is ``{"gpu_second": {"T4": 0.00015}, "cpu_core_second": …, "memory_gib_second": …,
+        "vision_thousand_images": …}``; each key is optional. Raises :class:`ConfigurationError` for others.
         """
         if not text.strip():
             return cls()
@@ -77,9 +77,9 @@ class PriceTable:
         return replace(cls(), gpu_second=GPU_SECOND | gpus, **amounts)
 
     def gpu(self, name: str | None) -> float:
-        """A second of a GPU by Modal's name, such as ``A10G``, ``H100!`` or ``T4:2``; none costs nothing.
+        """Return the price of a second of a GPU, such as ``A10G``, ``H100!`` or ``T4:2``; 0 for none.
 
-        Raises :class:`ConfigurationError` for one without a price.
+        Raises :class:`ConfigurationError` for a GPU without a price.
         """
         if name is None or name.lower() in ("", "none"):
             return 0.0
@@ -88,22 +88,22 @@ class PriceTable:
         if counted is None or price is None:
             raise ConfigurationError(
                 f"GPU {name} has no price: set CAPTIONACC_PRICES="
-                f'\'{{"gpu_second": {{"{_plain(name)}": 0.001}}}}\' to what `modal billing rates` says'
+                f'\'{{"gpu_second": {{"{_plain(name)}": 0.001}}}}\' to the price from `modal billing rates`'
             )
         return price * int(counted["count"] or 1)
 
     def container_second(self, gpu: str | None, cpu: float, memory_mib: float) -> float:
-        """A second of a container that asks for this much. Raises as :meth:`gpu`."""
+        """Return the price of a second of a container with these requests. Raises like :meth:`gpu`."""
         return self.gpu(gpu) + cpu * self.cpu_core_second + memory_mib / 1024 * self.memory_gib_second
 
     def vision(self, images: int) -> float:
-        """What Google bills for so many images."""
+        """Return the price of a number of images at Google."""
         return images * self.vision_thousand_images / 1000
 
 
 @lru_cache(maxsize=4)
 def price_table(text: str) -> PriceTable:
-    """:meth:`PriceTable.from_json`, read once a text."""
+    """Return the cached result of :meth:`PriceTable.from_json`."""
     return PriceTable.from_json(text)
 
 

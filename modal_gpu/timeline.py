@@ -1,8 +1,8 @@
-"""From a video's index axis to the times that a player shows.
+"""Conversion from a video's index axis to a player's times.
 
-The index axis begins at the first presented frame and leaves out long stretches without a frame. A player
-counts from the container's start, which may come earlier (audio first), and waits through such stretches.
-Every time that leaves the platform goes through :meth:`Timeline.start` or :meth:`Timeline.end`.
+The index axis begins at the first presented frame and omits long gaps between frames. A player counts from
+the container's start, which may be earlier (audio first), and waits through such gaps. Every time that leaves
+the platform is converted by :meth:`Timeline.start` or :meth:`Timeline.end`.
 """
 
 from bisect import bisect_right
@@ -19,10 +19,10 @@ from modal_gpu.frame_index import INDEX_RATE
 
 @checked_dataclass(frozen=True, config=ConfigDict(allow_inf_nan=False))
 class TimeSpan:
-    """Indices from ``first_index`` on, up to the next span's, lie ``offset_seconds`` later in a player.
+    """An offset of ``offset_seconds`` to a player's times, from ``first_index`` to the next span.
 
-    ``held``: until this span begins, a player shows the last picture before it. Otherwise the
-    recording's clock jumped, and the picture before it ends with its own span.
+    ``held``: a player shows the last picture before this span until the span begins. Otherwise the
+    recording's clock jumped, and that picture ends with its own span.
     """
 
     first_index: int
@@ -32,7 +32,7 @@ class TimeSpan:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Spans that ascend from index 0. ``ValueError`` where they do not."""
+    """Spans that ascend from index 0. Raises ``ValueError`` if they do not."""
 
     spans: tuple[TimeSpan, ...] = (TimeSpan(0, 0.0),)
 
@@ -43,30 +43,30 @@ class Timeline:
 
     @classmethod
     def from_rows(cls, rows: Iterable[Sequence[Any]] | None) -> "Timeline":
-        """From :meth:`rows`; nothing at all is a video whose times need no change."""
+        """Build the timeline from :meth:`rows`; without rows it changes no times."""
         spans = tuple(TimeSpan(*row) for row in rows or ())
         return cls(spans) if spans else cls()
 
     def rows(self) -> list[tuple[int, float, bool]]:
-        """JSON-able ``(first_index, offset_seconds, held)``, by index."""
+        """Return JSON-able ``(first_index, offset_seconds, held)``, sorted by index."""
         return [(span.first_index, span.offset_seconds, span.held) for span in self.spans]
 
     @property
     def start_offset_seconds(self) -> float:
-        """From the container's start to the first presented frame."""
+        """Seconds from the container's start to the first presented frame."""
         return self.spans[0].offset_seconds
 
     def start(self, seconds: float, index: int) -> float:
-        """When a player shows what is first seen at ``index``, ``seconds`` on the index axis."""
+        """Return when a player first shows what appears at ``index``, ``seconds`` on the index axis."""
         place = self._place(index)
         span = self.spans[place]
         if place:
-            # A change between two indices belongs to the second one, which may begin the span.
+            # A change between two indices belongs to the second one, which may be the span's first.
             seconds = max(seconds, span.first_index / INDEX_RATE)
         return seconds + span.offset_seconds
 
     def end(self, seconds: float, index: int) -> float:
-        """When a player no longer shows what is first missing at ``index`` (that is, half-open)."""
+        """Return when a player stops showing what is gone at ``index`` (half-open)."""
         place = self._place(max(0, index - 1))
         span, following = self.spans[place], self.spans[place + 1 : place + 2]
         if not following or index < following[0].first_index:
