@@ -128,7 +128,7 @@ def test_the_architecture_page_has_the_floors_that_the_imports_keep():
 def test_names_that_the_architecture_page_says_are_in_a_module_are_there():
     page = REPOSITORY / "docs" / "architecture.md"
     text = page.read_text(encoding="utf-8")
-    named = re.findall(r"`([\w.]+)`[^`\[|]{0,40}?\s(?:in|from)\s(?:the\s+)?\[[^\]]*\]\(([^)]+\.py)\)", text)
+    named = re.findall(r"`([\w.]+)`[^`\[|]{0,40}?\s(?:in|from)\s+(?:the\s+)?\[[^\]]*\]\(([^)]+\.py)\)", text)
     assert len(named) >= 3
     for name, link in named:
         assert name.rpartition(".")[2] in (page.parent / link).read_text(encoding="utf-8"), name
