@@ -1,9 +1,9 @@
-"""Runs' log lines with what they are about: video, tenant, run, stage, compute call.
+"""Log lines of runs with their subject: video, tenant, run, stage, compute call.
 
-What a block of code works on is bound in :mod:`structlog`'s context variables (:func:`about`), and what
-Dagster knows of a run comes with its records. ``CAPTIONACC_LOG_FORMAT=json`` makes each line one JSON
-object. ``deploy/dagster.yaml`` names :func:`make_formatter` for the handler of runs; the daemon and the web
-server have ``--log-format json`` of their own. Known secrets are blanked, whatever logged them.
+The subject of a block of code is bound in :mod:`structlog`'s context variables (:func:`about`); what Dagster
+knows about a run comes with its records. ``CAPTIONACC_LOG_FORMAT=json`` makes each line a JSON object.
+``deploy/dagster.yaml`` names :func:`make_formatter` for the handler of runs; the daemon and the web server
+have ``--log-format json``. Known secrets are blanked in every line.
 """
 
 import logging
@@ -21,14 +21,14 @@ from captionacc_dagster.settings import Settings, SettingsError, get_settings
 #: Tag of a run: name of the field.
 _TAGS = {"captionacc/tenant": "tenant", "captionacc/video": "video", "dagster/partition": "video"}
 BLANK = "***"
-#: Shorter ones would blank ordinary words.
+#: Shorter secrets would blank ordinary words.
 _SHORTEST_SECRET = 6
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)")
 _BEARER = re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{16,}")
 
 
 def about(**fields: str | None) -> AbstractContextManager[None]:
-    """Bind what the block works on to every line logged in it, in this thread; ``None`` binds nothing.
+    """Bind fields to every line that this thread logs within the block; None binds nothing.
 
     >>> with about(video="0b…", stage="layout"):
     ...     context.log.info("begun")
@@ -41,10 +41,10 @@ def about(**fields: str | None) -> AbstractContextManager[None]:
 def make_formatter(
     json: bool | None = None, secrets: Iterable[str] | None = None
 ) -> structlog.stdlib.ProcessorFormatter:
-    """A formatter for any handler of the standard library: JSON, or a line of text with the fields after it.
+    """Return a formatter for any handler of the standard library: JSON, or text followed by the fields.
 
-    ``json``: by default what ``CAPTIONACC_LOG_FORMAT`` says. ``secrets``: values to blank; by default those
-    of the settings. Settings that cannot be read count as none: logging must not fail.
+    ``json``: by default ``CAPTIONACC_LOG_FORMAT``. ``secrets``: values to blank, by default those of the
+    settings. Unreadable settings count as empty: logging must not fail.
     """
     settings = _settings_or_none()
     if json is None:
@@ -69,12 +69,12 @@ def make_formatter(
 
 
 def _add_run(logger: WrappedLogger, method: str, fields: EventDict) -> EventDict:
-    """What Dagster's record tells: the run, its job and step, and by its tags the video and tenant."""
+    """Add what Dagster's record contains: the run, its job and step, and the video and tenant by its tags."""
     record: logging.LogRecord | None = fields.get("_record")
     meta: Mapping[str, Any] = getattr(record, "dagster_meta", None) or {}
     if not meta:
         return fields
-    # The record's own text begins with the job and the run, which are fields here.
+    # The record's text begins with the job and the run, which are fields here.
     fields["event"] = meta.get("orig_message") or fields["event"]
     for field, name in (("run", "run_id"), ("job", "job_name"), ("step", "step_key")):
         if meta.get(name):
@@ -106,7 +106,7 @@ def _as_text(logger: WrappedLogger, method: str, fields: EventDict) -> str:
 
 
 class _Blank:
-    """Blanks secrets in every text of a line, the traceback included."""
+    """A processor that blanks secrets in every text of a line, including the traceback."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         long_enough = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}
@@ -131,7 +131,7 @@ class _Blank:
 
 
 def blanked(text: str) -> str:
-    """The text without this process's secrets, for what is shown of an error that nobody expected."""
+    """Return the text without this process's secrets, for the display of an unexpected error."""
     return _Blank(_secrets_of(_settings_or_none()))._blank(text)
 
 

@@ -1,7 +1,7 @@
-"""All configuration, from the environment or a ``.env`` file in the working directory.
+"""All configuration, from the environment or from a ``.env`` file in the working directory.
 
-Nothing has to be set: without any of it the platform is embedded in one folder.
-Secrets are :class:`pydantic.SecretStr`; they are unwrapped only where a client is made.
+Nothing has to be set: by default the platform is embedded in one folder. Secrets are
+:class:`pydantic.SecretStr` and are unwrapped only where a client is created.
 """
 
 import os
@@ -27,11 +27,11 @@ from modal_gpu.ocr.vision_settings import DEFAULT_ENDPOINT, VisionSettings
 
 
 class SettingsError(CaptionAccError):
-    """An environment variable has a value that makes no sense."""
+    """An environment variable has an invalid value."""
 
 
 class Settings(BaseSettings):
-    """Settings of one installation. Each field's environment variable stands in its alias."""
+    """The settings of an installation. The alias of a field is its environment variable."""
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore")
 
@@ -54,10 +54,10 @@ class Settings(BaseSettings):
     catalogue_schema: str = Field(
         DEFAULT_SCHEMA,
         alias="CAPTIONACC_SCHEMA",
-        description="the catalogue's schema in its database, its own and no other's",
+        description="schema of the catalogue in its database, used by nothing else",
     )
 
-    # Object storage. The WASABI_ names are those that existing deployments use.
+    # Object storage. Existing deployments use the WASABI_ names.
     storage_url: str | None = Field(
         None,
         alias="CAPTIONACC_STORAGE_URL",
@@ -77,51 +77,51 @@ class Settings(BaseSettings):
         None, validation_alias=AliasChoices("WASABI_SECRET_KEY_READWRITE", "AWS_SECRET_ACCESS_KEY")
     )
     storage_path_style: bool = Field(
-        True, alias="CAPTIONACC_STORAGE_PATH_STYLE", description="bucket in the path, which all stores know"
+        True, alias="CAPTIONACC_STORAGE_PATH_STYLE", description="bucket in the path; all stores accept it"
     )
 
     # Compute
     modal_enabled: bool = Field(False, alias="MODAL_ENABLED", description="run the GPU functions on Modal")
-    # The app's name and environment are modal_gpu.deployment.settings', as the deployment has them.
+    # The name and environment of the app are settings of its deployment: modal_gpu.deployment.settings.
     modal_poll_seconds: float = Field(
-        2, alias="MODAL_POLL_SECONDS", ge=0.1, le=60, description="how often a waiting run asks Modal"
+        2, alias="MODAL_POLL_SECONDS", ge=0.1, le=60, description="interval of a run's queries to Modal"
     )
     modal_wait_seconds: float = Field(
-        14_400, alias="MODAL_WAIT_SECONDS", ge=1, description="longest wait for one call, queueing included"
+        14_400, alias="MODAL_WAIT_SECONDS", ge=1, description="longest wait for a call, including its queue"
     )
     modal_unreachable_seconds: float = Field(
         300,
         alias="MODAL_UNREACHABLE_SECONDS",
         ge=1,
-        description="an attempt ends when Modal is silent for so long; its calls go on",
+        description="an attempt ends when Modal does not answer for this long; its calls continue",
     )
     modal_result_seconds: float = Field(
         86_400,
         alias="MODAL_RESULT_SECONDS",
         ge=1,
-        description="how long a later attempt takes up what an earlier one left",
+        description="how long the result of a call can be used by a later attempt",
     )
     workers: int = Field(
-        0, alias="CAPTIONACC_WORKERS", ge=0, description="CPU workers of a run; 0 for one a core"
+        0, alias="CAPTIONACC_WORKERS", ge=0, description="CPU workers of a run; 0: one per core"
     )
     segment_frames: int = Field(
         6144,
         alias="CAPTIONACC_SEGMENT_FRAMES",
         ge=512,
         multiple_of=512,
-        description="longest part of a video for one call, in tenths of a second",
+        description="longest part of a video per call, in tenths of a second",
     )
     max_parallel: int = Field(
         0,
         alias="CAPTIONACC_MAX_PARALLEL",
         ge=0,
-        description="calls for one video at once; 0: ten on Modal, a process for two cores here",
+        description="concurrent calls for a video; 0: ten on Modal, one per two cores here",
     )
 
     extents_predictor: Literal["strokes", "network"] = Field(
         "network",
         alias="EXTENTS_PREDICTOR",
-        description="what tells captions apart: the trained network, or strokes, without a learned model",
+        description="how captions are distinguished: by the trained network, or by strokes without a model",
     )
     extents_model: str = Field(
         "",
@@ -133,13 +133,13 @@ class Settings(BaseSettings):
     ocr_engine: OcrEngineName = Field(
         "rapidocr",
         alias="OCR_ENGINE",
-        description="rapidocr on this machine, or google_vision, which is paid by the image",
+        description="rapidocr on this machine, or google_vision, which is billed per image",
     )
     # The models in RapidOCR's wheel read Chinese, Japanese, English, Latin scripts and Greek.
     ocr_detection_model: Path | None = Field(None, alias="OCR_DETECTION_MODEL")
     ocr_recognition_model: Path | None = Field(None, alias="OCR_RECOGNITION_MODEL")
     ocr_dictionary: Path | None = Field(None, alias="OCR_DICTIONARY")
-    # Either may hold a key's content, so both are secret.
+    # Both may hold the content of a key, so they are secret.
     google_credentials: SecretStr | None = Field(None, alias="GOOGLE_APPLICATION_CREDENTIALS")
     google_credentials_json: SecretStr | None = Field(
         None,
@@ -149,51 +149,51 @@ class Settings(BaseSettings):
     )
     google_vision_endpoint: str = Field(DEFAULT_ENDPOINT, alias="GOOGLE_VISION_ENDPOINT")
     google_vision_language_hints: str = Field(
-        "", alias="GOOGLE_VISION_LANGUAGE_HINTS", description="BCP-47 codes, with commas"
+        "", alias="GOOGLE_VISION_LANGUAGE_HINTS", description="BCP-47 codes, separated by commas"
     )
     google_vision_montage: int = Field(
-        100, alias="GOOGLE_VISION_MONTAGE", ge=1, description="frames stacked into one image at most"
+        100, alias="GOOGLE_VISION_MONTAGE", ge=1, description="most frames that are stacked into one image"
     )
 
     # Costs of remote compute, in US dollars
     prices: str = Field(
-        "", alias="CAPTIONACC_PRICES", description="prices in place of the list prices, as JSON"
+        "", alias="CAPTIONACC_PRICES", description="prices that replace the list prices, as JSON"
     )
     video_cost_limit: float | None = Field(
         5,
         alias="CAPTIONACC_VIDEO_COST_LIMIT",
         ge=0,
-        description="what one video may cost in all, unless its tenant or tier has a limit; 'off' for none",
+        description="limit of a video's cost, unless its tenant or tier has one; 'off': none",
     )
     month_cost_limit: float | None = Field(
         100,
         alias="CAPTIONACC_MONTH_COST_LIMIT",
         ge=0,
-        description="what a tenant may cost in a month, unless it or its tier has a limit; 'off' for none",
+        description="limit of a tenant's cost per month, unless it or its tier has one; 'off': none",
     )
 
-    # Policy of the embedded platform's only tenant
+    # Policy of the embedded platform's tenant
     tenant_id: UUID = Field(UUID(LOCAL_TENANT_ID), alias="CAPTIONACC_TENANT_ID")
     auto_approve_layout: float | None = Field(
         LOCAL_AUTO_APPROVE_CONFIDENCE,
         alias="CAPTIONACC_AUTO_APPROVE",
         ge=0,
         le=1,
-        description="approve layouts of at least this confidence without a person; 'off' to wait for one",
+        description="approve layouts of at least this confidence without a person; 'off': never",
     )
 
-    # Whose run goes first
+    # Order and number of runs
     age_points_an_hour: float = Field(
-        1, alias="CAPTIONACC_AGE_POINTS_AN_HOUR", ge=0, le=100, description="priority that waiting earns"
+        1, alias="CAPTIONACC_AGE_POINTS_AN_HOUR", ge=0, le=100, description="points per hour of waiting"
     )
     age_points_limit: int = Field(
-        20, alias="CAPTIONACC_AGE_POINTS_LIMIT", ge=0, le=100, description="the most that it earns"
+        20, alias="CAPTIONACC_AGE_POINTS_LIMIT", ge=0, le=100, description="most points for waiting"
     )
     max_runs: int = Field(
         0,
         alias="CAPTIONACC_MAX_RUNS",
         ge=0,
-        description="runs at work; 0: ten on Modal, else one a worker, at least two",
+        description="concurrent runs; 0: ten on Modal, else one per worker, at least two",
     )
     fork_runs: bool = Field(
         True,
@@ -204,14 +204,14 @@ class Settings(BaseSettings):
         0,
         alias="CAPTIONACC_TENANT_RUNS",
         ge=0,
-        description="runs of one tenant and job at work; 0: all but one, or all where embedded",
+        description="concurrent runs of a tenant and job; 0: all but one, or all where embedded",
     )
     tenant_queue: int = Field(
         20,
         alias="CAPTIONACC_TENANT_QUEUE",
         ge=1,
         le=10_000,
-        description="runs of one tenant and stage that wait in Dagster's queue",
+        description="runs of a tenant and stage that wait in Dagster's queue",
     )
 
     backfill_queue: int = Field(
@@ -219,28 +219,28 @@ class Settings(BaseSettings):
         alias="CAPTIONACC_BACKFILL_QUEUE",
         ge=1,
         le=1000,
-        description="videos of backfills that are handed to Dagster at once",
+        description="videos of backfills whose runs are requested at once",
     )
 
     # Dagster UI
     host: str = Field("127.0.0.1", alias="CAPTIONACC_HOST")
     port: int = Field(3000, alias="CAPTIONACC_PORT", ge=1, le=65535)
 
-    # Fast paths, both optional: the sensors find the same work a few seconds later.
+    # Fast paths, both optional: sensors find the same work a few seconds later.
     webhook_secret: SecretStr | None = Field(
-        None, alias="CAPTIONACC_WEBHOOK_SECRET", description="what Supabase sends as a bearer token"
+        None, alias="CAPTIONACC_WEBHOOK_SECRET", description="bearer token that Supabase sends"
     )
     webhook_port: int = Field(3001, alias="CAPTIONACC_WEBHOOK_PORT", ge=1, le=65535)
     webhook_trusted_proxies: str = Field(
         "",
         alias="CAPTIONACC_WEBHOOK_TRUSTED_PROXIES",
-        description="addresses and networks, with commas, whose X-Forwarded-For is believed",
+        description="addresses and networks, separated by commas, whose X-Forwarded-For is trusted",
     )
     webhook_requests_a_minute: int = Field(
         300, alias="CAPTIONACC_WEBHOOK_REQUESTS_A_MINUTE", ge=1, description="of one client"
     )
 
-    # What upkeep keeps
+    # Retention
     archived_days: float = Field(
         30, alias="CAPTIONACC_ARCHIVED_DAYS", ge=0, description="objects of former cropped-frames versions"
     )
@@ -252,10 +252,10 @@ class Settings(BaseSettings):
         90,
         alias="CAPTIONACC_OUTCOME_DAYS",
         ge=1,
-        description="how stages ended, and ended backfills and requests",
+        description="outcomes of stages, finished backfills and requests",
     )
     audit_days: float = Field(
-        365, alias="CAPTIONACC_AUDIT_DAYS", ge=30, le=30_000, description="the log of what people did"
+        365, alias="CAPTIONACC_AUDIT_DAYS", ge=30, le=30_000, description="audit log of people's actions"
     )
     event_days: float = Field(
         60,
@@ -264,13 +264,13 @@ class Settings(BaseSettings):
         description="step-by-step events of Dagster's runs, where they are in PostgreSQL",
     )
 
-    # What operators see and are told
+    # Logs, metrics and alerts
     log_format: Literal["text", "json"] = Field(
-        "text", alias="CAPTIONACC_LOG_FORMAT", description="of runs' lines on their standard output"
+        "text", alias="CAPTIONACC_LOG_FORMAT", description="format of runs' lines on standard output"
     )
     metrics_port: int = Field(9464, alias="CAPTIONACC_METRICS_PORT", ge=1, le=65535)
     alert_webhook: SecretStr | None = Field(
-        None, alias="CAPTIONACC_ALERT_WEBHOOK", description="takes Slack's messages"
+        None, alias="CAPTIONACC_ALERT_WEBHOOK", description="URL that accepts Slack's messages"
     )
     alert_failures_an_hour: int = Field(
         10, alias="CAPTIONACC_ALERT_FAILURES_AN_HOUR", ge=0, description="failed stages; 0: never"
@@ -279,7 +279,7 @@ class Settings(BaseSettings):
         60, alias="CAPTIONACC_ALERT_BACKLOG_MINUTES", ge=0, description="wait of the oldest video; 0: never"
     )
     alert_stale_lock_minutes: float = Field(
-        15, alias="CAPTIONACC_ALERT_STALE_LOCK_MINUTES", ge=0, description="since a lease ran out; 0: never"
+        15, alias="CAPTIONACC_ALERT_STALE_LOCK_MINUTES", ge=0, description="age of an expired lease; 0: never"
     )
     alert_spend_usd: float | None = Field(
         None, alias="CAPTIONACC_ALERT_SPEND_USD", ge=0, description="of one tenant in a calendar month"
@@ -288,7 +288,7 @@ class Settings(BaseSettings):
         5, alias="CAPTIONACC_ALERT_SILENT_MINUTES", ge=1, description="of a daemon or sensor"
     )
     alert_repeat_minutes: float = Field(
-        240, alias="CAPTIONACC_ALERT_REPEAT_MINUTES", ge=1, description="until what goes on is told again"
+        240, alias="CAPTIONACC_ALERT_REPEAT_MINUTES", ge=1, description="interval of reminders"
     )
 
     @field_validator("catalogue_schema")
@@ -299,13 +299,13 @@ class Settings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
-        # Runs start in other working directories than the command that launched them.
+        # Runs start in another working directory than the command that launched them.
         return home.expanduser().resolve()
 
     @field_validator("webhook_trusted_proxies")
     @classmethod
     def _networks(cls, value: str) -> str:
-        # Not "*": whoever may name any client address has no rate limit.
+        # Not "*": a client that can claim any address has no rate limit.
         return ",".join(str(ip_network(part.strip())) for part in value.split(",") if part.strip())
 
     @field_validator("auto_approve_layout", "video_cost_limit", "month_cost_limit", mode="before")
@@ -315,7 +315,7 @@ class Settings(BaseSettings):
 
     @property
     def dagster_home(self) -> Path:
-        """Dagster's own state, unless ``DAGSTER_HOME`` says otherwise."""
+        """The folder of Dagster's state: ``DAGSTER_HOME``, or one in the home."""
         return Path(os.environ.get("DAGSTER_HOME") or self.home / "dagster")
 
     @property
@@ -330,7 +330,7 @@ class Settings(BaseSettings):
 
     @property
     def effective_storage_url(self) -> str:
-        """Where the bytes are: the URL given, the bucket given, or a folder in the home."""
+        """The URL of the object store: the setting, the bucket, or a folder in the home."""
         if self.storage_url:
             return self.storage_url
         if self.storage_bucket:
@@ -339,7 +339,7 @@ class Settings(BaseSettings):
 
     @property
     def vision(self) -> VisionSettings:
-        """How Google Vision is reached. Raises :class:`ConfigurationError` for an unusable endpoint."""
+        """The settings of Google Vision. Raises :class:`ConfigurationError` for an unusable endpoint."""
 
         def plain(secret: SecretStr | None) -> str:
             return secret.get_secret_value() if secret else ""
@@ -356,35 +356,35 @@ class Settings(BaseSettings):
 
     @property
     def worker_count(self) -> int:
-        """CPU workers of a run: the setting, or one a core."""
+        """CPU workers of a run: the setting, or one per core."""
         return self.workers or available_cores()
 
     @property
     def run_limit(self) -> int:
-        """Runs at work: the setting or, without one, ten on Modal, else one a worker, at least two."""
+        """Concurrent runs: the setting, or ten on Modal, else one per worker, at least two."""
         return self.max_runs or (10 if self.modal_enabled else max(2, self.worker_count))
 
     @property
     def tenant_run_limit(self) -> int:
-        """Runs of one tenant and job at work: the setting, or all but one, which leaves a slot for others.
+        """Concurrent runs of a tenant and job: the setting, or all but one, which leaves a slot for others.
 
-        The embedded platform has one tenant, which may use them all.
+        The embedded platform has one tenant, which may use all.
         """
         shared = self.database_url is not None or self.supabase_url is not None
         return self.tenant_runs or (max(1, self.run_limit - 1) if shared else self.run_limit)
 
     @property
     def parallel_calls(self) -> int:
-        """Calls for one video at once: the setting, or what the place allows."""
+        """Concurrent calls for a video: the setting, or what the backend allows."""
         return self.max_parallel or (10 if self.modal_enabled else max(1, self.worker_count // 2))
 
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The process's settings, read once. Raises :class:`SettingsError` with each variable that is wrong."""
+    """Return the process's settings, read once. Raises :class:`SettingsError` with each invalid variable."""
     try:
         return Settings()
     except ValidationError as error:
-        # Without the values: one of them may be a secret.
+        # Without the values, which may be secret.
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise SettingsError(f"the settings are not usable: {wrong}") from None

@@ -1,1 +1,1 @@
-"""The embedded platform on one machine: its home, and the processes that keep it moving."""
+"""The embedded platform on one machine: its home and the processes that it consists of."""

@@ -1,9 +1,9 @@
-"""A daemon for a command that needs one: another command's while there is one, else its own.
+"""A daemon for a command that needs one: another command's while it runs, else the command's own.
 
-What counts is the process, by a lock that ends with it (``role_lock.py``). Daemons that the platform did not
-start (``dagster dev``) are found among this machine's processes. Only where Dagster's home belongs to a
-deployment may a daemon be on another machine: there its heartbeat stands for it, and is looked at again for
-as long as somebody relies on it.
+A daemon is alive while its process holds a lock (``role_lock.py``). Daemons that the platform did not start
+(``dagster dev``) are found among this machine's processes. A daemon can be on another machine only where
+Dagster's home belongs to a deployment. There its heartbeat counts, which is checked repeatedly while a
+command relies on it.
 """
 
 import os
@@ -21,22 +21,22 @@ from captionacc_dagster.platform.ports import described
 from captionacc_dagster.platform.services import Services, daemon_lock, relying_lock
 from captionacc_dagster.settings import Settings
 
-#: A daemon beats every 30 s.
+#: Age from which a heartbeat counts as old. A daemon writes one every 30 s.
 HEARTBEAT_SECONDS = 75.0
-#: How often a heartbeat is looked up, which is a query.
+#: Interval of queries for the heartbeat.
 _BEAT_LOOK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Runner:
-    """Who runs a home's daemon, in words, and whether it still does."""
+    """The holder of a home's daemon: its description, and a function that returns whether it still runs."""
 
     what: str
     is_alive: Callable[[], bool]
 
 
 def find_runner(settings: Settings) -> Runner | None:
-    """Who runs the daemon of the settings' Dagster home; None when nobody does. Makes and starts nothing."""
+    """Return who runs the daemon of the settings' Dagster home, or None. Creates and starts nothing."""
     lock = daemon_lock(settings)
     if holder := lock.holder():
         return Runner(str(holder), lock.is_held)
@@ -48,10 +48,10 @@ def find_runner(settings: Settings) -> Runner | None:
 
 
 class DaemonKeeper:
-    """Sees to it that a daemon runs for as long as the block lasts; :meth:`check` is called between looks.
+    """A context in which a daemon runs, provided that :meth:`check` is called from time to time.
 
-    ``say`` gets a sentence when another's daemon is relied on, and when it is replaced. When the block is
-    left, an own daemon ends; commands that relied on it go on with its runs.
+    ``say`` receives a sentence when the command relies on another's daemon, and when it replaces it. At the
+    end of the context the command's own daemon ends; commands that relied on it continue its runs.
     """
 
     def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
@@ -74,7 +74,10 @@ class DaemonKeeper:
         self._leave()
 
     def check(self) -> None:
-        """Take the daemon's role over when nobody has it. :class:`ServiceError` when the own one ended."""
+        """Take over the daemon's role when nobody holds it.
+
+        Raises :class:`ServiceError` when the command's own daemon ended.
+        """
         if self.own is not None:
             if name := self.own.ended():
                 raise self.own.error(name)
@@ -88,11 +91,11 @@ class DaemonKeeper:
             self._say(f"{self.other.what} runs the platform of this home; this command relies on it.")
             return
         if not self._lock.take():
-            return  # somebody was quicker; the next look finds who
+            return  # another command was faster; the next check finds it
         self._reliers.release()
         self._is_relying = False
         if former is not None:
-            self._say(f"{former.what} has ended; this command goes on by itself.")
+            self._say(f"{former.what} has ended; this command continues with its own daemon.")
         self.own = Services(self._settings)
         self.own.start_daemon(self._lock)
 
@@ -112,7 +115,7 @@ class DaemonKeeper:
 
 
 def _foreign_daemon(dagster_home: Path) -> psutil.Process | None:
-    """A daemon of this Dagster home that holds no lock: one that was started with Dagster's own commands."""
+    """Return a daemon of this Dagster home that Dagster's own commands started, which holds no lock."""
     for process in psutil.process_iter(["cmdline"]):
         if not is_daemon(process.info["cmdline"] or ()):
             continue
@@ -135,7 +138,7 @@ def _may_be_elsewhere(settings: Settings) -> bool:
 
 
 def _heartbeat_age() -> float:
-    """Seconds since the daemon that evaluates sensors was heard of; infinite if it never was."""
+    """Return the age of the sensor daemon's heartbeat in seconds; infinite without one."""
     if not (Path(os.environ.get("DAGSTER_HOME", "/nowhere")) / "dagster.yaml").exists():
         return float("inf")
     import dagster as dg
@@ -146,7 +149,7 @@ def _heartbeat_age() -> float:
 
 
 def _forget_heartbeats() -> None:
-    """Of the daemon that this command ended: the next one need not wait until they are old."""
+    """Delete the heartbeats of the daemon that this command ended, so that the next one need not wait."""
     import dagster as dg
 
     with dg.DagsterInstance.get() as instance:
@@ -154,12 +157,13 @@ def _forget_heartbeats() -> None:
 
 
 class _Heartbeat:
-    """The heartbeat of a daemon that cannot be seen, looked up now and then."""
+    """The heartbeat of a daemon on another machine, queried at intervals."""
 
     def __init__(self) -> None:
         self._seen_at, self._is_young = time.monotonic(), True
 
     def is_young(self) -> bool:
+        """Return whether the heartbeat was young at the last query."""
         if time.monotonic() - self._seen_at > _BEAT_LOOK_SECONDS:
             self._seen_at, self._is_young = time.monotonic(), _heartbeat_age() < HEARTBEAT_SECONDS
         return self._is_young

@@ -14,7 +14,7 @@ from captionacc_dagster.settings import Settings
 if TYPE_CHECKING:
     import dagster as dg
 
-#: Runs of each pool that may work at once (dagster.yaml can only hold one default for all).
+#: Slots of each pool. ``dagster.yaml`` can only hold one default for all.
 POOL_LIMITS = {"extract": 5, "crop_and_infer": 2, "caption_ocr": 10}
 
 _DAGSTER_YAML = """\
@@ -28,7 +28,7 @@ concurrency:
     granularity: op
   runs:
     max_concurrent_runs: {max_concurrent_runs}
-    # A tenant's videos leave a slot for the others'. By job: a run that waits for its pool counts too.
+    # A tenant leaves a slot for others. By job, because a run that waits for its pool counts too.
     tag_concurrency_limits:
       - key: captionacc/tenant-job
         limit: {tenant_runs}
@@ -36,10 +36,10 @@ concurrency:
           applyLimitPerUniqueValue: true
 run_queue:
   dequeue_interval_seconds: 1
-  # Launching a run waits until its process has loaded the code; one after another, cores would idle.
+  # A launch waits until its process has loaded the code; launched one by one, cores would idle.
   dequeue_use_threads: true
   dequeue_num_workers: 4
-  # A code server that restarts, or is too busy to answer, is no reason for a run to fail.
+  # Runs survive a code server that restarts or is too busy to answer.
   max_user_code_failure_retries: 10
   user_code_failure_retry_delay: 30
 sensors:
@@ -51,9 +51,9 @@ run_monitoring:
   start_timeout_seconds: 180
   cancel_timeout_seconds: 120
   max_runtime_seconds: 43200
-  # A killed run leaves its pool's slot taken; without this for ever.
+  # Without this, a killed run keeps its pool's slot for ever.
   free_slots_after_run_end_seconds: 10
-# A killed run process is started again once; failed steps are the assets' own matter.
+# A killed run process is retried once; assets retry failed steps themselves.
 run_retries:
   enabled: true
   max_retries: 1
@@ -62,15 +62,15 @@ run_retries:
 
 
 def dagster_yaml(settings: Settings) -> str:
-    """Configuration of the embedded platform's Dagster instance."""
+    """Return the ``dagster.yaml`` of the embedded platform."""
     return _DAGSTER_YAML.format(max_concurrent_runs=settings.run_limit, tenant_runs=settings.tenant_run_limit)
 
 
 def prepare_dagster_home(settings: Settings) -> Path:
-    """Dagster's home with its configuration, database and pool limits (those missing); safe to repeat.
+    """Create Dagster's home with its configuration, database and missing pool limits, and return it.
 
-    The instance is opened once here, alone: two processes that create its tables at once can break
-    each other.
+    Safe to repeat. The instance is opened under a lock: two processes that create its tables at the same time
+    break each other.
     """
     home = settings.dagster_home
     make_home(settings.home)
@@ -92,7 +92,7 @@ def prepare_dagster_home(settings: Settings) -> Path:
 
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
-    """One process at a time; also where the folder cannot be written, whose files are there already then."""
+    """Lock the folder against other processes; a read-only one has its files already and needs no lock."""
     with ExitStack() as stack:
         try:
             lock = stack.enter_context((home / "prepare.lock").open("a"))
@@ -105,7 +105,7 @@ def _alone(home: Path) -> Iterator[None]:
 
 
 def set_missing_pool_limits(instance: "dg.DagsterInstance") -> dict[str, int]:
-    """The pools' limits, after setting those that nobody has set."""
+    """Set the pool limits that nobody has set, and return all of them."""
     storage = instance.event_log_storage
     known = {limit.name: limit.limit for limit in storage.get_pool_limits() if not limit.from_default}
     for pool, limit in POOL_LIMITS.items():

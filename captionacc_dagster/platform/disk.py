@@ -1,4 +1,4 @@
-"""Room on the disks that the platform writes to."""
+"""Free space on the disks that the platform writes to."""
 
 import os
 import tempfile
@@ -11,9 +11,9 @@ from captionacc_dagster.settings import Settings
 from modal_gpu.disk_full import ADVICE
 from modal_gpu.errors import DiskFullError
 
-#: Less than this is little: a long video's frames, its databases and PostgreSQL's log want more.
+#: Free bytes below which a warning is due: frames of a long video, databases and PostgreSQL's log need more.
 LITTLE_BYTES = 2_000_000_000
-#: With less than this, databases that only log what happens cannot go on.
+#: Free bytes below which databases cannot even write their logs.
 FULL_BYTES = 8_000_000
 
 
@@ -26,13 +26,14 @@ class Place:
 
     @property
     def is_little(self) -> bool:
+        """Whether less than :data:`LITTLE_BYTES` are free."""
         return self.free < LITTLE_BYTES
 
 
 def disk_places(settings: Settings) -> list[Place]:
-    """The home, the bucket where that is a folder, and the folder of temporary files; one a disk.
+    """Return the home, the bucket if it is a folder, and the folder of temporary files: one per disk.
 
-    Folders that are not there yet stand for the one above them; nothing is made.
+    A folder that does not exist yet counts as its nearest parent; nothing is created.
     """
     folders = [settings.home]
     url = urlsplit(settings.effective_storage_url)
@@ -46,7 +47,7 @@ def disk_places(settings: Settings) -> list[Place]:
 
 
 def little_space(places: Sequence[Place], needed: int = 0) -> str | None:
-    """What to say when a place has little room, or less than ``needed`` bytes beyond that; None when not."""
+    """Return a warning if a place has little room after ``needed`` bytes were written; else None."""
     little = [place for place in places if place.free - needed < LITTLE_BYTES]
     if not little:
         return None
@@ -64,7 +65,7 @@ def refuse_full_disk(places: Sequence[Place]) -> None:
 
 
 def _free(folder: Path) -> int:
-    """Bytes that this user may still write: the reserve of the file system is root's."""
+    """Return the bytes that this user may still write: the file system's reserve is root's."""
     found = os.statvfs(folder)
     return (found.f_bfree if os.geteuid() == 0 else found.f_bavail) * found.f_frsize
 

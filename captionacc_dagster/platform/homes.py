@@ -1,7 +1,7 @@
-"""The home: one folder with everything embedded. Who may read it, whether it is there, where others are.
+"""The home, the folder with everything embedded: its permissions, its existence, and the user's other homes.
 
-Commands that only read make none. Those that make one note it in the user's state folder, so that a command
-in another folder can say where videos are known.
+Commands that only read create none. A command that creates one records it in the user's state folder, so that
+a command in another folder can name the homes that exist.
 """
 
 import os
@@ -12,29 +12,29 @@ from pathlib import Path
 
 from modal_gpu.errors import CaptionAccError
 
-#: What a home may hold; a folder with anything else in it is not only ours.
+#: The contents of a home; a folder with anything else in it is shared with other uses.
 PARTS = frozenset({"bucket", "dagster", "demo", "logs", "models", "postgres"})
 DEFAULT_NAME = ".captionacc"
-#: Homes that are remembered, and that a message shows.
+#: Homes that are recorded, and that a message shows.
 _REMEMBERED, _SHOWN = 20, 3
 _OTHERS_MAY = stat.S_IRWXG | stat.S_IRWXO
 
 
 class NoHomeError(CaptionAccError):
-    """A command that makes no home finds none where the settings look for it."""
+    """There is no home where the settings look for it, and the command creates none."""
 
 
 def is_home(folder: Path) -> bool:
-    """Whether a folder holds a platform's state. ``PermissionError`` when it may not be looked into."""
+    """Return whether a folder holds a platform's state. Raises ``PermissionError`` if it may not be read."""
     return any(
         (folder / part).exists() for part in ("postgres/data/PG_VERSION", "dagster/dagster.yaml", "bucket")
     )
 
 
 def make_home(home: Path) -> None:
-    """Make a home that only its owner may enter, and remember where it is; safe to repeat.
+    """Create a home that only its owner may enter, and record where it is. Safe to repeat.
 
-    A home that is there and holds nothing but the platform's own is closed to others too.
+    An existing home with nothing but the platform's own files is closed to others, too.
     """
     if home.is_dir():
         _close(home)
@@ -45,13 +45,13 @@ def make_home(home: Path) -> None:
 
 
 def make_private(folder: Path) -> Path:
-    """Make a folder of a home, that only its owner may enter, where it is missing; gives it back."""
+    """Create a folder that only its owner may enter, if it is missing, and return it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 
 def require_home(home: Path, part: str = "") -> None:
-    """Raise :class:`NoHomeError` where there is no home, or none with this part (``postgres``…)."""
+    """Raise :class:`NoHomeError` if there is no home, or none with this part, such as ``postgres``."""
     if is_home(home) and (not part or (home / part).exists()):
         return
     lacking = f"no {part} in the home {home}" if part and is_home(home) else f"no home at {home}"
@@ -62,7 +62,7 @@ def require_home(home: Path, part: str = "") -> None:
 
 
 def known_homes(looked_for: Path) -> list[Path]:
-    """Homes of this folder and those above, then what commands of this user made, the newest first."""
+    """Return homes in this folder and its parents, then those recorded for this user, newest first."""
     here = Path.cwd()
     above = [folder / DEFAULT_NAME for folder in (here, *here.parents)]
     found = dict.fromkeys(home for home in (*above, *_remembered()) if home != looked_for)
@@ -86,7 +86,7 @@ def _is_home_for_us(home: Path) -> bool:
 
 def _close(home: Path) -> None:
     mode = stat.S_IMODE(home.stat().st_mode)
-    # The group's place may hold the mask of an access list, which lets PostgreSQL's user pass (never read).
+    # The group bits may hold the mask of an access list, which lets PostgreSQL's user pass but not read.
     passing = mode & stat.S_IXGRP if _has_access_list(home) else 0
     if mode & _OTHERS_MAY == passing or not _is_only_ours(home):
         return
@@ -119,7 +119,7 @@ def _remembered() -> Iterator[Path]:
 
 
 def _remember(home: Path) -> None:
-    """Put a home first in the register; one that cannot be written, as in a container, is done without."""
+    """Put a home first in the register. Do nothing if it cannot be written, as in a container."""
     with suppress(OSError, RuntimeError):
         former = list(_remembered())
         if former[:1] == [home]:

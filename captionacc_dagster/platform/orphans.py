@@ -1,8 +1,8 @@
-"""Code servers and runs that end when nobody runs the platform of their home any more.
+"""The end of code servers and runs whose home no longer has a daemon.
 
-A daemon that was killed leaves its code server, and that one its runs, which would work on unseen. Each
-looks now and then whether the role of the daemon is filled in its home. Where another command has taken it
-over, they go on: that one's daemon knows them by their addresses.
+A daemon that was killed leaves its code server behind, and that one its runs, which would work on unnoticed.
+Each of them checks at intervals whether somebody holds the daemon's role in its home. If another command has
+taken it over, they continue: its daemon knows them by their addresses.
 """
 
 import os
@@ -14,11 +14,11 @@ from pathlib import Path
 from captionacc_dagster.dagster_internals.commands import this_is_a_code_server
 from captionacc_dagster.platform.role_lock import RoleLock
 
-#: Environment variable with the lock of the role; unset where others than this platform start the daemon.
+#: Environment variable with the path of the role's lock; unset if the platform did not start the daemon.
 DAEMON_LOCK = "CAPTIONACC_DAEMON_LOCK"
-#: How long the role may be empty: another command that relied on it takes it over within a second or two.
+#: Time for which the role may be vacant: a command that relied on it takes it over within a second or two.
 RUN_SECONDS = 6.0
-#: Longer than a run's, so that a code server sees its runs' ends and reports them.
+#: Longer than a run's, so that a code server can report the ends of its runs.
 CODE_SERVER_SECONDS = 10.0
 _LOOK_SECONDS = 0.5
 _WATCH = "end-without-daemon"
@@ -58,5 +58,5 @@ def _watch(lock: RoleLock, seconds: float) -> None:
         if lock.is_held():
             held_at = time.monotonic()
         elif time.monotonic() - held_at > seconds:
-            # Not SIGTERM: a run would take it for a wish to end it, and cancel its remote calls.
+            # Not SIGTERM, which a run takes for a cancellation: it would cancel its remote calls.
             os.kill(os.getpid(), signal.SIGKILL)

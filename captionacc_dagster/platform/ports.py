@@ -1,4 +1,4 @@
-"""Whether a port is free before a server starts on it, and who holds it where it is not."""
+"""Ports: whether one is free before a server starts on it, and who holds it if not."""
 
 import errno
 import shlex
@@ -20,8 +20,8 @@ class PortError(CaptionAccError):
 def require_free_port(host: str, port: int, setting: str) -> None:
     """Raise :class:`PortError` unless a server could listen on ``host`` and ``port`` now.
 
-    ``setting`` names what chooses the port, such as ``CAPTIONACC_PORT``. Every address that the host's name
-    has is tried, with the options that asyncio's servers use.
+    ``setting``: the setting that chooses the port, such as ``CAPTIONACC_PORT``. Every address of the host's
+    name is tried, with the options that asyncio's servers use.
     """
     for family, kind, protocol, address in _addresses(host, port):
         try:
@@ -36,7 +36,7 @@ def require_free_port(host: str, port: int, setting: str) -> None:
 
 
 def listens(process: psutil.Process, port: int) -> bool:
-    """Whether this process itself listens on a TCP port; False when it has ended or may not be looked at."""
+    """Return whether this process listens on a TCP port; False if it has ended or may not be inspected."""
     try:
         return port in _listening_ports(process)
     except psutil.Error:
@@ -44,7 +44,7 @@ def listens(process: psutil.Process, port: int) -> bool:
 
 
 def holder_of(port: int) -> psutil.Process | None:
-    """The process that listens on a TCP port, where the system tells."""
+    """Return the process that listens on a TCP port, or None if the system does not reveal it."""
     for pid in _listeners(port):
         try:
             return psutil.Process(pid)
@@ -54,7 +54,7 @@ def holder_of(port: int) -> psutil.Process | None:
 
 
 def described(process: psutil.Process) -> str:
-    """A process in words: its command line, shortened, and its number."""
+    """Return a description of a process: its command line, shortened, and its id."""
     try:
         command = shlex.join(process.cmdline()) or process.name()
     except psutil.Error:
@@ -93,7 +93,7 @@ def _listeners(port: int) -> Iterator[int]:
     try:
         found = psutil.net_connections("tcp")
     except psutil.Error:
-        # macOS gives the whole table to root only; a user's own processes can be asked one by one.
+        # macOS shows the whole table to root only; the user's own processes are inspected one by one.
         for process in psutil.process_iter():
             if listens(process, port):
                 yield process.pid

@@ -1,7 +1,7 @@
-"""Who does what in a home: a lock on a file for each role, which ends with the processes that hold it.
+"""Roles in a home: a file lock for each, which ends with the processes that hold it.
 
-The kernel frees a lock when the last process that holds it is gone, however that one ended. So a role is
-taken exactly as long as somebody fills it, and no age of a message has to stand for that.
+The kernel frees a lock when the last process that holds it is gone, however it ended. So a role is taken
+exactly as long as somebody fills it, and no heartbeat is needed to show that.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import psutil
 
 from modal_gpu.errors import CaptionAccError
 
-#: A reader of the lock holds it for an instant; one who takes it tries again for so long.
+#: A reader of the lock holds it for an instant; a process that takes it retries for this long.
 _TRIES, _TRY_SECONDS = 10, 0.02
 #: Characters of a command line that a message shows.
 _SHOWN = 80
@@ -27,7 +27,7 @@ _SHOWN = 80
 
 @dataclass(frozen=True)
 class Holder:
-    """The command that took a role, and where it serves, if it does. Times are seconds since 1970."""
+    """The command that took a role, and the address that it serves, if any. Times are seconds since 1970."""
 
     pid: int = 0
     created: float = 0
@@ -43,10 +43,10 @@ class Holder:
         return f"`{self.command}` (process {self.pid}, since {since:{day}})"
 
     def process(self) -> psutil.Process | None:
-        """The process that took the role; None when it has ended, whatever has its number now."""
+        """Return the process that took the role; None if it has ended, even if another has its id now."""
         try:
             process = psutil.Process(self.pid)
-            # As psutil compares them: the clock of the boot may be set while processes run.
+            # As psutil compares them: the system's clock may be set while processes run.
             is_same = abs(process.create_time() - self.created) < 1
             return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
         except (psutil.Error, ValueError):
@@ -54,7 +54,7 @@ class Holder:
 
 
 class ServiceError(CaptionAccError):
-    """One of the platform's own processes ended, or cannot be started beside what runs already."""
+    """A process of the platform ended, or cannot start beside one that already runs."""
 
 
 class RoleLock:
@@ -68,7 +68,7 @@ class RoleLock:
         self._descriptor: int | None = None
 
     def take(self, address: str = "") -> bool:
-        """Take the role until :meth:`release` or the end of this process; False when somebody has it."""
+        """Take the role until :meth:`release` or the end of this process; return False if somebody has it."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not _lock(descriptor, fcntl.LOCK_EX):
@@ -82,7 +82,7 @@ class RoleLock:
         return True
 
     def share(self) -> bool:
-        """Hold the role together with others that share it; False when one has it for itself."""
+        """Share the role with others; return False if somebody holds it exclusively."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not _lock(descriptor, fcntl.LOCK_SH):
@@ -92,19 +92,19 @@ class RoleLock:
         return True
 
     def release(self) -> None:
-        """Give the role up; children that inherited it keep it until they end."""
+        """Release the role; children that inherited it keep it until they end."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def fileno(self) -> int:
-        """The descriptor to hand to a child. ``ValueError`` when the role is not taken here."""
+        """Return the descriptor to pass to a child. Raises ``ValueError`` unless the role is held here."""
         if self._descriptor is None:
             raise ValueError(f"{self.path} is not held by this process")
         return self._descriptor
 
     def is_held(self, *, shared_too: bool = False) -> bool:
-        """Whether anybody has the role, this process included; ``shared_too``: or shares it."""
+        """Return whether anybody holds the role, this process included; ``shared_too``: or shares it."""
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -118,13 +118,13 @@ class RoleLock:
         return False
 
     def holder(self) -> Holder | None:
-        """Who has the role; None when nobody has."""
+        """Return who holds the role, or None."""
         if not self.is_held():
             return None
         for _ in range(_TRIES):
             with contextlib.suppress(OSError, ValueError, TypeError):
                 return Holder(**json.loads(self.path.read_bytes()))
-            time.sleep(_TRY_SECONDS)  # it is just writing it down
+            time.sleep(_TRY_SECONDS)  # it is being written
         return Holder()
 
 
@@ -140,6 +140,6 @@ def _lock(descriptor: int, kind: int) -> bool:
 
 
 def _command() -> str:
-    """This process's command line as it was typed, shortened."""
+    """Return this process's command line, shortened."""
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return command if len(command) <= _SHOWN else command[: _SHOWN - 1] + "…"

@@ -1,8 +1,8 @@
-"""A process of the platform that ends with the command that started it, even when that one is killed.
+"""A process of the platform that ends with the command that started it, even if that one is killed.
 
 ``python -m captionacc_dagster.platform.service_process LIFELINE LOCK MODULE [ARGUMENT…]`` runs a module as
-``python -m`` does. ``LIFELINE`` is the reading end of a pipe whose other end the command holds: when that is
-closed this process stops as on SIGTERM. ``LOCK`` is a descriptor that it keeps open while it lives, or -1.
+``python -m`` does. ``LIFELINE`` is the reading end of a pipe whose other end the command holds: when that end
+closes, this process stops as on SIGTERM. ``LOCK`` is a descriptor that it keeps open while it lives, or -1.
 """
 
 import os
@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-#: How long an orderly end may take after the command is gone.
+#: Time for an orderly end after the command is gone, in seconds.
 END_SECONDS = 10.0
 
 
@@ -21,7 +21,7 @@ def main() -> None:
     lifeline, lock, module = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     for descriptor in (lifeline, lock):
         if descriptor >= 0:
-            # What this process starts gets neither.
+            # Its children inherit neither.
             os.set_inheritable(descriptor, False)
     threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
     sys.argv = sys.argv[3:]

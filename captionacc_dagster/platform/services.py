@@ -1,7 +1,7 @@
-"""The processes that keep the embedded platform moving: Dagster's daemon and its web server.
+"""The processes of the embedded platform: Dagster's daemon and its web server.
 
-They end with the command that started them, whatever ends that one (``service_process.py``), and take their
-code servers and runs along, unless another command goes on with these.
+They end with the command that started them, however it ends (``service_process.py``), together with their
+code servers and runs, unless another command continues those.
 """
 
 import contextlib
@@ -24,46 +24,46 @@ from captionacc_dagster.platform.orphans import DAEMON_LOCK
 from captionacc_dagster.platform.role_lock import Holder, RoleLock, ServiceError
 from captionacc_dagster.settings import Settings
 
-#: Of Dagster's processes, unless set otherwise.
+#: Environment of Dagster's processes, unless set otherwise.
 SERVICE_ENVIRONMENT = {
     # Idle threads of PyTorch and OpenCV wait instead of spinning: several runs share the cores.
     "OMP_WAIT_POLICY": "PASSIVE",
-    # Threads of the code server. A launch and a sensor's tick take one each for seconds; by default there are
-    # four more than cores, so that they would wait for each other.
+    # Threads of the code server. A launch and a sensor's tick occupy one each for seconds; the default, four
+    # more than cores, would make them wait for each other.
     "DAGSTER_GRPC_MAX_WORKERS": "32",
 }
 DAEMON, WEB_SERVER = "dagster-daemon", "dagster-webserver"
-#: How long a process may take to end in its own way.
+#: Time that a process has to end by itself, in seconds.
 _END_SECONDS = 10.0
 #: The same for a code server, which reports its runs' ends meanwhile.
 _SERVER_END_SECONDS = 5.0
 
 
 def daemon_lock(settings: Settings) -> RoleLock:
-    """The role of the daemon: whoever has it runs one for this home of Dagster's."""
+    """Return the lock of the daemon's role: its holder runs the daemon of this Dagster home."""
     return RoleLock(settings.dagster_home / "services" / "daemon.lock")
 
 
 def web_lock(settings: Settings) -> RoleLock:
-    """The role of the web server of this home of Dagster's."""
+    """Return the lock of the web server's role in this Dagster home."""
     return RoleLock(settings.dagster_home / "services" / "web.lock")
 
 
 def relying_lock(settings: Settings) -> RoleLock:
-    """Shared by the commands that rely on another's daemon."""
+    """Return the lock that commands share while they rely on another's daemon."""
     return RoleLock(settings.dagster_home / "services" / "relying.lock")
 
 
 class Services:
-    """Processes of this command, and where they write their logs."""
+    """The processes that this command started, and the folder of their logs."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.log_folder = settings.home / "logs"
         self.processes: dict[str, subprocess.Popen] = {}
-        #: What the daemon holds, once it was started.
+        #: The lock that the daemon holds once it was started.
         self.daemon_lock: RoleLock | None = None
-        # Nobody writes into it: its end tells the processes that this one is gone.
+        # Nobody writes to it: when it closes, the processes know that this one is gone.
         self._pipe = list(os.pipe())
 
     def start_daemon(self, lock: RoleLock) -> None:
@@ -72,7 +72,7 @@ class Services:
         self._start(DAEMON, [DAEMON_MODULE, "run", "-m", DEFINITIONS_MODULE], lock.fileno())
 
     def start_webserver(self) -> None:
-        """Start Dagster's web server on the settings' host and port."""
+        """Start Dagster's web server on the host and port of the settings."""
         address = ["-h", self.settings.host, "-p", str(self.settings.port)]
         self._start(WEB_SERVER, ["dagster_webserver", "-m", DEFINITIONS_MODULE, *address])
 
@@ -94,7 +94,7 @@ class Services:
             str(lock),
         ]
         with (self.log_folder / f"{name}.log").open("ab") as log:
-            # A session of its own: Ctrl-C reaches only this process, which then stops them in order.
+            # In a session of its own: Ctrl-C reaches only this process, which then stops the others in order.
             self.processes[name] = subprocess.Popen(
                 [*command, *module],
                 env=environment,
@@ -106,21 +106,21 @@ class Services:
             )
 
     def ended(self) -> str | None:
-        """Name of a process that is no longer running, if any."""
+        """Return the name of a process that has ended, if any."""
         return next((name for name, process in self.processes.items() if process.poll() is not None), None)
 
     def error(self, name: str) -> ServiceError:
-        """What to say of a process that ended by itself: its last words, and where the others are."""
+        """Return the error for a process that ended by itself, with its last line and its log."""
         log = self.log_folder / f"{name}.log"
-        words = log.read_text(errors="replace").split("\n") if log.exists() else []
-        last = next((line.strip() for line in reversed(words) if line.strip()), "")
+        lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         return ServiceError(f"{name} ended{f' ({last[-200:]})' if last else ''}; see {log}")
 
     def stop(self, *, leave_runs: bool = False) -> None:
         """End the processes, their code servers and their runs, within seconds.
 
-        Runs are killed, not cancelled: a daemon of later starts them again, and takes up their remote calls.
-        With ``leave_runs`` the daemon's code server ends by itself after its runs.
+        Runs are killed, not cancelled: a later daemon retries them, and they resume their remote calls. With
+        ``leave_runs`` the daemon's code server ends by itself after its runs.
         """
         with _uninterrupted():
             servers = {name: _code_servers(process.pid) for name, process in self.processes.items()}
@@ -138,9 +138,9 @@ class Services:
 
 @contextmanager
 def running_services(settings: Settings, webserver: bool) -> Iterator[Services]:
-    """Dagster's daemon, and its web server when asked for, until the block is left.
+    """Run Dagster's daemon, and its web server if ``webserver``, within the block.
 
-    Raises :class:`ServiceError` when another command runs the daemon of this home.
+    Raises :class:`ServiceError` if another command runs the daemon of this home.
     """
     prepare_dagster_home(settings)
     lock = daemon_lock(settings)
@@ -158,7 +158,10 @@ def running_services(settings: Settings, webserver: bool) -> Iterator[Services]:
 
 
 def wait_for_runs(video_ids: Collection[str], check: Callable[[], None], timeout: float = 60) -> None:
-    """Wait until Dagster has no unfinished run of these videos; ``check`` raises when that is pointless."""
+    """Wait until Dagster has no unfinished run of these videos, at most ``timeout`` seconds.
+
+    ``check`` is called in between, and raises to end the wait.
+    """
     import dagster as dg
 
     from captionacc_dagster.dagster_internals.run_statuses import NOT_FINISHED_STATUSES
@@ -174,10 +177,10 @@ def wait_for_runs(video_ids: Collection[str], check: Callable[[], None], timeout
 
 
 def end_holders(settings: Settings, timeout: float = 60) -> Iterator[Holder]:
-    """End the commands that run this home's services, as Ctrl-C does, and give each that ended.
+    """End the commands that run this home's services, as Ctrl-C does, and yield each that ended.
 
-    One that relied on another takes its place, and is ended in turn. Raises :class:`ServiceError` when one
-    stays.
+    A command that relied on another takes its place, and is ended in turn. Raises :class:`ServiceError` if
+    one does not end.
     """
     deadline = time.monotonic() + timeout
     locks = [web_lock(settings), daemon_lock(settings)]
@@ -204,12 +207,12 @@ def _is_of(found: Holder | None, holder: Holder) -> bool:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """A second Ctrl-C does not cut an orderly end short."""
+    """Ignore signals within the block, so that a second Ctrl-C does not interrupt an orderly end."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    # Noted first: a signal that comes while they are set must not leave them ignored for good.
+    # Read first: a signal that arrives while handlers are being set must not leave signals ignored.
     former = {number: signal.getsignal(number) for number in numbers}
     try:
         for number in numbers:
@@ -229,7 +232,7 @@ def _wait_or_kill(process: subprocess.Popen) -> None:
 
 
 def _code_servers(pid: int) -> list[psutil.Process]:
-    """Dagster's code servers among the descendants of a process."""
+    """Return Dagster's code servers among the descendants of a process."""
     found = []
     with contextlib.suppress(psutil.Error):
         for process in psutil.Process(pid).children(recursive=True):
@@ -240,7 +243,7 @@ def _code_servers(pid: int) -> list[psutil.Process]:
 
 
 def _end_code_servers(servers: list[psutil.Process]) -> None:
-    """Kill the code servers' runs, let the servers report that, and end them."""
+    """Kill the runs of the code servers, let the servers report that, and end them."""
     workers = []
     for server in servers:
         with contextlib.suppress(psutil.Error):

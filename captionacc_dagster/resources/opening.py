@@ -19,7 +19,7 @@ from modal_gpu.storage import ObjectStore, StorageSettings
 
 
 def storage_settings(settings: Settings) -> StorageSettings:
-    """How the bytes are reached, with the secret unwrapped."""
+    """Return the settings of the object store, with the secret unwrapped."""
     secret = settings.storage_secret_access_key
     return StorageSettings(
         url=settings.effective_storage_url,
@@ -32,7 +32,7 @@ def storage_settings(settings: Settings) -> StorageSettings:
 
 
 def open_object_store(settings: Settings | None = None) -> ObjectStore:
-    """The bucket, or the folder that stands for one."""
+    """Return the object store: the bucket, or the folder that takes its place."""
     settings = settings or get_settings()
     if settings.has_embedded_bucket:
         make_private(settings.home / "bucket")
@@ -40,7 +40,10 @@ def open_object_store(settings: Settings | None = None) -> ObjectStore:
 
 
 def database_dsn(settings: Settings | None = None) -> str:
-    """Connection string of the catalogue; starts the embedded server when it is that one."""
+    """Return the catalogue's connection string; start the embedded server if that is the catalogue.
+
+    Raises :class:`SettingsError` if the settings only name the API of a Supabase project.
+    """
     settings = settings or get_settings()
     if settings.database_url:
         return settings.database_url.get_secret_value()
@@ -53,7 +56,9 @@ def database_dsn(settings: Settings | None = None) -> str:
 
 
 def open_catalog(settings: Settings | None = None) -> Catalog:
-    """The catalogue. The embedded one is migrated and has its tenant; others by ``captionacc migrate``.
+    """Return the catalogue. The embedded one is migrated and gets its tenant here.
+
+    Other databases are migrated by an operator, with ``captionacc migrate``.
 
     With both ``SUPABASE_URL`` and ``CAPTIONACC_DATABASE_URL`` the project's API is used, and the database
     itself only to migrate.
@@ -81,7 +86,7 @@ def open_catalog(settings: Settings | None = None) -> Catalog:
 
 @lru_cache(maxsize=4)
 def _postgres_catalog(dsn: str, schema: str) -> Catalog:
-    # One connection pool a process: a code server opens the catalogue at each sensor tick.
+    # One connection pool per process: a code server opens the catalogue at each tick of a sensor.
     return Catalog(PostgresTransport(dsn, schema=schema))
 
 

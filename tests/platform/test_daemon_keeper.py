@@ -85,7 +85,7 @@ def test_the_second_relies_on_the_first_and_takes_its_place(settings: Settings, 
         assert own.left_runs is True, "the runs that the second waits for go on"
         second.check()
         assert second.own is not None and daemon_lock(settings).is_held()
-        assert "has ended; this command goes on by itself." in said[-1]
+        assert "has ended; this command continues with its own daemon." in said[-1]
 
 
 def test_of_two_that_rely_on_one_exactly_one_takes_its_place(keep: Keep):
