@@ -107,11 +107,7 @@ class CostCalls(CatalogCalls):
 
     @sql_function(repeatable=True)
     def tenant_costs(
-        self,
-        tenant_id: str,
-        *,
-        video_limit_usd: Amount | None = None,
-        month_limit_usd: Amount | None = None,
+        self, tenant_id: str, *, video_limit_usd: Amount | None = None, month_limit_usd: Amount | None = None
     ) -> TenantCosts:
         """Return a tenant's limits, with the installation's as given, and its costs in this month."""
 

@@ -1,4 +1,4 @@
-"""Holding a catalogue lock for as long as a block runs."""
+"""Locks that are held, and renewed, while a block runs."""
 
 import contextlib
 import logging
@@ -31,7 +31,7 @@ class Lease:
         self.token = token
         self._catalog = catalog
         self._seconds = seconds
-        # By this clock, from before the call was sent: never later than the lease's end in the database.
+        # By this clock, from before the call was sent: no later than the lease's end in the database.
         self._certain_until = taken + seconds
         self._stop = threading.Event()
         self._lost = threading.Event()
@@ -47,12 +47,13 @@ class Lease:
             )
 
     def close(self) -> None:
+        """Stop renewing the lock, and release it."""
         self._stop.set()
         self._thread.join()
         try:
             self._catalog.release_lock(self.token)
         except CatalogError as error:
-            # The lease ends by itself; failing here would hide what the block did or raised.
+            # The lease expires; an error here would hide what the block raised.
             _log.warning("a lock was not released and will expire: %s", error)
 
     def _renew(self) -> None:
@@ -82,7 +83,7 @@ def hold_lease(
     seconds: float,
     wait_seconds: float,
 ) -> Iterator[Lease]:
-    """Take the lock, waiting for it with back-off, and give it back when the block ends."""
+    """Take the lock, waiting for it with back-off, and release it when the block ends."""
     taken = time.monotonic()
     for attempt in Retrying(
         retry=retry_if_exception_type(LockHeldError),

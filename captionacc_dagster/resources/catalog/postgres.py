@@ -2,8 +2,6 @@
 
 import contextlib
 import logging
-import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -31,20 +29,12 @@ from captionacc_dagster.resources.catalog.postgres_errors import (
     translated,
 )
 from captionacc_dagster.resources.catalog.schema_names import not_migrated
-from captionacc_dagster.resources.catalog.transport import AnyOf, Condition, Record
+from captionacc_dagster.resources.catalog.transport import AnyOf, Condition, PerProcess, Record
 
 # The pool logs a warning for every failed attempt; callers get an error that says more.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
-_OPERATORS = {
-    "eq": "=",
-    "lt": "<",
-    "lte": "<=",
-    "gt": ">",
-    "gte": ">=",
-    "is": "is",
-    "is_not": "is not",
-}
+_OPERATORS = {"eq": "=", "lt": "<", "lte": "<=", "gt": ">", "is": "is", "is_not": "is not"}
 
 
 class PostgresTransport:
@@ -72,18 +62,14 @@ class PostgresTransport:
         self._statement_timeout = statement_timeout_seconds
         self._connect_timeout = connect_timeout_seconds
         self._parameters = connection_parameters(dsn)
-        self._guard = threading.Lock()
-        self._pool: ConnectionPool[psycopg.Connection[Record]] | None = None
-        self._pid = os.getpid()
+        self._pool = PerProcess(self._open_pool, ConnectionPool.close)
 
     def __repr__(self) -> str:
         return f"PostgresTransport({shown(self._dsn)})"
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
-        pool, self._pool = self._pool, None
-        if pool is not None and self._pid == os.getpid():
-            pool.close()
+        self._pool.close()
 
     def call(self, function: str, arguments: Mapping[str, Any], *, repeatable: bool = False) -> list[Record]:
         """Return the rows of a function, which is called once whether ``repeatable`` or not."""
@@ -112,27 +98,20 @@ class PostgresTransport:
             return connection.execute(query, [*values, limit]).fetchall()
 
     def _open_pool(self) -> ConnectionPool[psycopg.Connection[Record]]:
-        if self._pid != os.getpid():
-            # After a fork the parent's sockets and pool threads are not ours to use or to close.
-            self._guard = threading.Lock()
-            self._pool, self._pid = None, os.getpid()
-        with self._guard:
-            if self._pool is None:
-                # A first connection in the open: the pool would only time out, not say why.
-                connect(self._dsn).close()
-                self._pool = ConnectionPool(
-                    make_conninfo(**self._parameters),
-                    connection_class=psycopg.Connection[Record],
-                    min_size=0,
-                    max_size=self._max_connections,
-                    max_idle=60,
-                    timeout=self._connect_timeout,
-                    kwargs={"autocommit": True, "row_factory": dict_row, "prepare_threshold": None},
-                    configure=self._configure,
-                    check=ConnectionPool.check_connection,
-                    open=True,
-                )
-            return self._pool
+        # One connection outside the pool, which would only time out and not say why.
+        connect(self._dsn).close()
+        return ConnectionPool(
+            make_conninfo(**self._parameters),
+            connection_class=psycopg.Connection[Record],
+            min_size=0,
+            max_size=self._max_connections,
+            max_idle=60,
+            timeout=self._connect_timeout,
+            kwargs={"autocommit": True, "row_factory": dict_row, "prepare_threshold": None},
+            configure=self._configure,
+            check=ConnectionPool.check_connection,
+            open=True,
+        )
 
     def _configure(self, connection: psycopg.Connection[Record]) -> None:
         connection.execute(f"set statement_timeout = {int(self._statement_timeout * 1000)}")
@@ -143,10 +122,10 @@ class PostgresTransport:
     def connection(self) -> Iterator[psycopg.Connection[Record]]:
         """Lend a connection in autocommit mode; its errors are translated into the catalogue's."""
         try:
-            with self._open_pool().connection() as connection:
+            with self._pool.get().connection() as connection:
                 yield connection
         except PoolTimeout:
-            connect(self._dsn).close()  # says why, when it is the server
+            connect(self._dsn).close()  # raises with the reason, if it is the server
             raise CatalogUnavailableError(
                 f"no connection to the catalogue's database became free within {self._connect_timeout:g} s"
             ) from None
@@ -163,7 +142,7 @@ class PostgresTransport:
         return translated(error, self._parameters)
 
     def _other_catalogues(self) -> list[str]:
-        """Schemas of this database that hold a catalogue, without this one's; for an error's advice."""
+        """Return the other schemas of this database that hold a catalogue, for an error's advice."""
         with contextlib.suppress(psycopg.Error, CatalogError), connect(self._dsn) as connection:
             rows = connection.execute(
                 "select schemaname from pg_tables where tablename = 'video_database_state'"

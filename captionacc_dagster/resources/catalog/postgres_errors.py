@@ -1,4 +1,4 @@
-"""Connecting to PostgreSQL, and what its errors say, without passwords in any message."""
+"""Connections to PostgreSQL, and the catalogue's errors for its own. No message holds a password."""
 
 import re
 from urllib.parse import unquote
@@ -16,10 +16,10 @@ from captionacc_dagster.resources.catalog.errors import (
 from modal_gpu.disk_full import ADVICE
 from modal_gpu.error_table import TABLE, Meaning, Row, look_up
 
-#: Advice of the rows for a database without the catalogue.
+#: The advice of the table's rows for a database without the catalogue.
 MIGRATE = next(row.advice for row in TABLE if row.sign == "42P01")
 _CONNECT_SECONDS = 5
-#: Parameters that poolers and other languages' clients put into a URL, and what they mean for ours.
+#: Parameters that poolers and other clients put into a URL, and what replaces them here.
 _FOREIGN = {
     "pgbouncer": "our connections work through PgBouncer as they are",
     "schema": "the schema is the setting CAPTIONACC_SCHEMA",
@@ -30,12 +30,12 @@ _FOREIGN = {
 
 
 def connection_parameters(dsn: str) -> dict[str, str]:
-    """A DSN taken apart, with time-outs. Raises :class:`CatalogAccessError` with what is wrong with it."""
+    """Return a DSN's parameters, with time-outs. Raises :class:`CatalogAccessError` for an unusable one."""
     try:
         parameters = {key: str(value) for key, value in conninfo_to_dict(dsn).items() if value is not None}
     except (psycopg.ProgrammingError, ValueError):
         # Its message may quote a part of the password.
-        raise CatalogAccessError(_what_is_wrong(dsn)) from None
+        raise CatalogAccessError(_dsn_problem(dsn)) from None
     if "@" in parameters.get("host", ""):
         raise CatalogAccessError(
             "the catalogue's database URL has an '@' in its host: write one in a password as %40"
@@ -45,8 +45,8 @@ def connection_parameters(dsn: str) -> dict[str, str]:
     return parameters
 
 
-def _what_is_wrong(dsn: str) -> str:
-    """Why libpq does not take a DSN, from its scheme and the names of its parameters, without a value."""
+def _dsn_problem(dsn: str) -> str:
+    """Return why libpq refuses a DSN, from its scheme and the names of its parameters, without a value."""
     scheme = re.match(r"([a-z][a-z0-9+.-]{0,30})://", dsn)
     if scheme and scheme.group(1) not in ("postgresql", "postgres"):
         return f"the catalogue's database URL begins with {scheme.group(1)}://: write postgresql://"
@@ -64,9 +64,9 @@ def _what_is_wrong(dsn: str) -> str:
 
 
 def _unknown_parameters(dsn: str) -> list[str]:
-    """Names in a URL's query that libpq does not know; only what looks like a name."""
+    """Return the names in a URL's query that libpq does not know, if they look like names."""
     known = {option.keyword.decode() for option in Conninfo.get_defaults()}
-    # Behind the last '@', since a password may have a question mark.
+    # After the last '@', since a password may have a question mark.
     query = dsn.rpartition("@")[2].partition("?")[2]
     names = [unquote(part.partition("=")[0]) for part in query.split("&") if part]
     return [
@@ -77,7 +77,7 @@ def _unknown_parameters(dsn: str) -> list[str]:
 
 
 def shown(dsn: str) -> str:
-    """A DSN for people: where it points to, never its password."""
+    """Return where a DSN points to, without its password."""
     try:
         parts = connection_parameters(dsn)
     except CatalogError:
@@ -86,10 +86,10 @@ def shown(dsn: str) -> str:
 
 
 def connect(dsn: str) -> psycopg.Connection:
-    """One connection in autocommit mode.
+    """Open a connection in autocommit mode.
 
-    Raises :class:`CatalogUnavailableError` where the server may answer later, and
-    :class:`CatalogAccessError` where it refuses user, password or database; without the password.
+    Raises :class:`CatalogUnavailableError` if the server may answer later, and :class:`CatalogAccessError`
+    if it refuses user, password or database.
     """
     parameters = connection_parameters(dsn)
     try:
@@ -99,7 +99,7 @@ def connect(dsn: str) -> psycopg.Connection:
 
 
 def translated(error: psycopg.Error, parameters: dict[str, str]) -> CatalogError:
-    """The error to raise instead of the database's, by the table; not for those of our functions."""
+    """Return the catalogue's error for one of the database, except for those of our functions."""
     row = _row(error)
     reason = _without_password(plain_reason(error), parameters)
     if row is None:
@@ -109,7 +109,7 @@ def translated(error: psycopg.Error, parameters: dict[str, str]) -> CatalogError
 
 
 def by_row(row: Row, reason: str, *, was_reached: bool = True) -> CatalogError:
-    """The error for a row of the table. ``reason``: the server's words, without secrets."""
+    """Return the error for a row of the table. ``reason``: the server's message, without secrets."""
     if row.meaning is Meaning.SLOW:
         return CatalogUnavailableError(
             f"the catalogue's database stopped a statement that took too long ({reason})"
@@ -129,7 +129,7 @@ def by_row(row: Row, reason: str, *, was_reached: bool = True) -> CatalogError:
 
 
 def is_not_migrated(error: psycopg.Error) -> bool:
-    """Whether the database has not the tables or functions that this version needs."""
+    """Return whether the database lacks tables or functions that this version needs."""
     row = _row(error)
     return row is not None and row.advice == MIGRATE
 
@@ -141,12 +141,12 @@ def _refusal(row: Row) -> str:
 
 
 def _row(error: psycopg.Error) -> Row | None:
-    """The row of an error of the database, or of the client on its way there."""
+    """Return the table's row for an error of the database, or of the client that connects to it."""
     if error.sqlstate:
         return look_up("PostgreSQL", error.sqlstate)
     if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return None
-    # While connecting no code comes through, only words.
+    # Errors while connecting have no code, only text.
     return look_up("PostgreSQL", text=str(error)) or look_up("PostgreSQL", "no-connection")
 
 
@@ -156,7 +156,7 @@ def _without_password(reason: str, parameters: dict[str, str]) -> str:
 
 
 def plain_reason(error: psycopg.Error) -> str:
-    """The server's words in one line, with its hint; of several hosts' answers the last."""
+    """Return the server's message in one line, with its hint; of several hosts the last one's."""
     said = (
         error.diag.message_primary
         or next(

@@ -9,8 +9,6 @@ import functools
 import json
 import logging
 import math
-import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -29,7 +27,7 @@ from captionacc_dagster.resources.catalog.errors import (
 )
 from captionacc_dagster.resources.catalog.postgres_errors import MIGRATE, by_row
 from captionacc_dagster.resources.catalog.schema_names import not_migrated
-from captionacc_dagster.resources.catalog.transport import AnyOf, Condition, Record, Where
+from captionacc_dagster.resources.catalog.transport import AnyOf, Condition, PerProcess, Record, Where
 from modal_gpu.error_table import Meaning, Row, look_up
 
 if TYPE_CHECKING:
@@ -82,9 +80,9 @@ class SupabaseTransport:
         self._schema = schema
         self._timeout = httpx.Timeout(timeout_seconds, connect=connect_timeout_seconds)
         self._pause = retry_pause_seconds
-        self._guard = threading.Lock()
-        self._client: Client | None = None
-        self._pid = os.getpid()
+        self._client: PerProcess[Client] = PerProcess(
+            self._open_client, lambda client: client.postgrest.session.close()
+        )
 
     def __repr__(self) -> str:
         return f"SupabaseTransport({self._url!r}, schema={self._schema!r})"
@@ -94,9 +92,7 @@ class SupabaseTransport:
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
-        client, self._client = self._client, None
-        if client is not None and self._pid == os.getpid():
-            client.postgrest.session.close()
+        self._client.close()
 
     @property
     def max_rows(self) -> int | None:
@@ -127,29 +123,19 @@ class SupabaseTransport:
         return rows
 
     def _open_client(self) -> "Client":
-        if self._pid != os.getpid():
-            # After a fork the parent's sockets are not ours to use.
-            self._guard = threading.Lock()
-            self._client, self._pid = None, os.getpid()
-        with self._guard:
-            if self._client is None:
-                from supabase.lib.client_options import SyncClientOptions
+        from supabase.lib.client_options import SyncClientOptions
 
-                from supabase import create_client
+        from supabase import create_client
 
-                self._client = create_client(
-                    self._url,
-                    self._key,
-                    options=SyncClientOptions(
-                        schema=self._schema,
-                        httpx_client=httpx.Client(timeout=self._timeout),
-                        # supabase-py repeats reads only, and gives up on time-outs; see _send.
-                        postgrest_client_retry=False,
-                        auto_refresh_token=False,
-                        persist_session=False,
-                    ),
-                )
-            return self._client
+        options = SyncClientOptions(
+            schema=self._schema,
+            httpx_client=httpx.Client(timeout=self._timeout),
+            # supabase-py repeats reads only, and gives up on time-outs; see _send.
+            postgrest_client_retry=False,
+            auto_refresh_token=False,
+            persist_session=False,
+        )
+        return create_client(self._url, self._key, options=options)
 
     def _send(self, request: Callable[["Client"], Any], repeatable: bool) -> Any:
         def may_be_repeated(error: BaseException) -> bool:
@@ -171,7 +157,7 @@ class SupabaseTransport:
         from postgrest import APIError
 
         try:
-            answer = request(self._open_client())
+            answer = request(self._client.get())
         except APIError as error:
             raise self._refusal(error) from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
@@ -269,12 +255,7 @@ def _check_key(key: str) -> None:
 
 
 def _page(
-    table: str,
-    where: Sequence[Condition],
-    order: Sequence[str],
-    offset: int,
-    size: int,
-    client: "Client",
+    table: str, where: Sequence[Condition], order: Sequence[str], offset: int, size: int, client: "Client"
 ) -> Any:
     query = client.table(table).select("*")
     for condition in where:

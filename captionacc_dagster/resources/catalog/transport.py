@@ -1,9 +1,12 @@
 """The interface of the two transports, PostgreSQL and Supabase: calls of functions, and selects."""
 
-from collections.abc import Mapping, Sequence
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
+T = TypeVar("T")
 Record = dict[str, Any]
 
 
@@ -12,7 +15,7 @@ class Where:
     """One comparison. ``is`` and ``is_not`` compare with ``None``."""
 
     column: str
-    operator: Literal["eq", "lt", "lte", "gt", "gte", "is", "is_not"]
+    operator: Literal["eq", "lt", "lte", "gt", "is", "is_not"]
     value: Any
 
 
@@ -52,3 +55,33 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
+
+
+class PerProcess(Generic[T]):
+    """A client that each process opens at its first use, and that its threads share.
+
+    After a fork the parent's sockets and threads are not the child's to use or to close.
+    """
+
+    def __init__(self, opener: Callable[[], T], closer: Callable[[T], None]) -> None:
+        self._opener, self._closer = opener, closer
+        self._begin()
+
+    def _begin(self) -> None:
+        self._guard, self._pid = threading.Lock(), os.getpid()
+        self._client: T | None = None
+
+    def get(self) -> T:
+        """Return this process's client, opened if it is not."""
+        if self._pid != os.getpid():
+            self._begin()
+        with self._guard:
+            if self._client is None:
+                self._client = self._opener()
+            return self._client
+
+    def close(self) -> None:
+        """Close this process's client; :meth:`get` opens another one."""
+        client, self._client = self._client, None
+        if client is not None and self._pid == os.getpid():
+            self._closer(client)

@@ -77,7 +77,6 @@ class VersionCalls(VideoCalls):
         started_at: datetime,
         completed_at: datetime,
         model_sha256: str | None = None,
-        file_size_bytes: int | None = None,
     ) -> str:
         """Record a model's labels of a version, in place of its earlier ones. Returns the row's id."""
 

@@ -19,7 +19,6 @@ class VideoCalls(CatalogCalls):
         display_path: str,
         *,
         uploaded: bool = True,
-        uploaded_by_user_id: str | None = None,
         content_sha256: str | None = None,
         again: bool = False,
     ) -> VideoRow:

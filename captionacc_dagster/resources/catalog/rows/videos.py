@@ -116,11 +116,7 @@ class VideoRow(Row):
 
     def stage(self, stage: Stage) -> StageState:
         """Return the state of one stage. Raises :class:`InvalidArgumentError` for an unknown one."""
-        states: dict[Stage, StageState] = {
-            "layout": self.layout,
-            "boundaries": self.boundaries,
-            "text": self.text,
-        }
+        states = {"layout": self.layout, "boundaries": self.boundaries, "text": self.text}
         if stage not in states:
             raise InvalidArgumentError(f"stage {stage!r} is not one of {', '.join(STAGES)}")
         return states[stage]
