@@ -2,8 +2,8 @@
 
 -- schemas/platform.sql
 
--- Roles, schema auth and auth.uid(), which every Supabase project has and a plain PostgreSQL lacks.
--- On Supabase each block finds its object and changes nothing.
+-- Roles, schema auth and auth.uid(), which a Supabase project has and a plain PostgreSQL lacks.
+-- On Supabase these statements find their objects and change nothing.
 
 do $$
 declare
@@ -19,7 +19,7 @@ begin
                 execute format('alter role %I bypassrls', wanted);
             end if;
         exception
-            -- Roles belong to the whole server: another database may be migrating at this moment.
+            -- Roles belong to the server: a concurrent migration of another database may create them.
             when duplicate_object or unique_violation then null;
             when insufficient_privilege then
                 raise exception 'role % is missing and this user may not create it', wanted
@@ -46,7 +46,7 @@ begin
             )::uuid
         $function$;
         comment on function auth.uid() is
-            'The user of the request, from its JWT claims; null outside of one. Stands in for Supabase''s own.';
+            'The user of the request, from its JWT claims; null without a request. Replaces Supabase''s own function.';
         grant usage on schema auth to anon, authenticated, service_role;
     end if;
 end
@@ -66,7 +66,7 @@ alter default privileges in schema captionacc
 
 -- schemas/functions/checks/is_crop_region.sql
 
--- A numeric value is exact, but what a program made of binary fractions may be a bit less.
+-- Numeric values are exact, but a value computed with binary fractions may be slightly less than 0.01.
 create or replace function captionacc.is_crop_region(p_value jsonb) returns boolean
 language plpgsql immutable parallel safe
 set search_path = ''
@@ -95,8 +95,8 @@ begin
 end
 $$;
 comment on function captionacc.is_crop_region(jsonb) is
-    'Exactly crop_left, crop_top, crop_right, crop_bottom: fractions of the upright frame in [0, 1], at least '
-    '0.01 a side.';
+    'Return whether the value has exactly crop_left, crop_top, crop_right and crop_bottom, as fractions '
+    'of the upright frame in [0, 1], with sides of at least 0.01.';
 
 -- schemas/types.sql
 
@@ -116,17 +116,21 @@ create table captionacc.access_tiers (
     video_cost_limit_usd numeric check (video_cost_limit_usd >= 0),
     month_cost_limit_usd numeric check (month_cost_limit_usd >= 0)
 );
-comment on table captionacc.access_tiers is 'What a tenant is entitled to.';
-comment on column captionacc.access_tiers.base_priority is 'Run priority before age and size are added (0 to 100).';
-comment on column captionacc.access_tiers.storage_quota_bytes is 'Bytes of accepted videos at a time; null: no limit.';
-comment on column captionacc.access_tiers.video_count_limit is 'Accepted videos at a time; null: no limit.';
+comment on table captionacc.access_tiers is 'Priorities and limits of tenants, by tier.';
+comment on column captionacc.access_tiers.base_priority is
+    'Run priority before age and size are added (0 to 100).';
+comment on column captionacc.access_tiers.storage_quota_bytes is
+    'Limit of the accepted videos'' bytes; null: no limit.';
+comment on column captionacc.access_tiers.video_count_limit is 'Limit of accepted videos; null: no limit.';
 comment on column captionacc.access_tiers.processing_minutes_limit is
-    'Minutes of processing in a calendar month (UTC); null: no limit.';
-comment on column captionacc.access_tiers.daily_upload_limit is 'Videos accepted in a day (UTC); null: no limit.';
+    'Limit of processing minutes in a calendar month (UTC); null: no limit.';
+comment on column captionacc.access_tiers.daily_upload_limit is
+    'Limit of videos accepted in a day (UTC); null: no limit.';
 comment on column captionacc.access_tiers.video_cost_limit_usd is
-    'What one video may cost in all; null: the installation''s limit, infinity: none.';
+    'Limit of one video''s total cost; null: the installation''s limit, infinity: no limit.';
 comment on column captionacc.access_tiers.month_cost_limit_usd is
-    'What a tenant may cost in a calendar month (UTC); null: the installation''s limit, infinity: none.';
+    'Limit of a tenant''s cost in a calendar month (UTC); null: the installation''s limit, infinity: no '
+    'limit.';
 alter table captionacc.access_tiers enable row level security;
 
 insert into captionacc.access_tiers (id, base_priority, description) values
@@ -152,16 +156,21 @@ create table captionacc.tenants (
     video_cost_limit_usd numeric check (video_cost_limit_usd >= 0),
     month_cost_limit_usd numeric check (month_cost_limit_usd >= 0)
 );
-comment on table captionacc.tenants is 'Owners of videos, kept apart from each other.';
+comment on table captionacc.tenants is 'Owners of videos, isolated from each other.';
 comment on column captionacc.tenants.auto_approve_layout_confidence is
-    'Layouts of at least this confidence are approved without a person; null: never.';
-comment on column captionacc.tenants.quota_exempt is 'No limit applies, whatever the tier says.';
-comment on column captionacc.tenants.storage_quota_bytes is 'Own limit in place of the tier''s; null: the tier''s.';
+    'Layouts with at least this confidence are approved without a person; null: never.';
+comment on column captionacc.tenants.quota_exempt is
+    'Whether no limit applies, whatever the tier''s limits are.';
+comment on column captionacc.tenants.storage_quota_bytes is
+    'Own limit, used instead of the tier''s; null: the tier''s.';
 comment on column captionacc.tenants.accepted_video_count is
-    'Videos accepted and not deleted, kept by a trigger: counting them would grow with what exists.';
-comment on column captionacc.tenants.accepted_bytes is 'Their size.';
-comment on column captionacc.tenants.video_cost_limit_usd is 'Own limit in place of the tier''s; null: the tier''s.';
-comment on column captionacc.tenants.month_cost_limit_usd is 'Own limit in place of the tier''s; null: the tier''s.';
+    'Number of accepted videos that are not deleted, kept by a trigger, because counting them takes '
+    'longer with every video.';
+comment on column captionacc.tenants.accepted_bytes is 'Total size of the videos of accepted_video_count.';
+comment on column captionacc.tenants.video_cost_limit_usd is
+    'Own limit, used instead of the tier''s; null: the tier''s.';
+comment on column captionacc.tenants.month_cost_limit_usd is
+    'Own limit, used instead of the tier''s; null: the tier''s.';
 alter table captionacc.tenants enable row level security;
 
 -- schemas/tables/people.sql
@@ -177,14 +186,15 @@ create table captionacc.user_profiles (
     updated_at timestamptz not null default now()
 );
 comment on table captionacc.user_profiles is
-    'Which tenant a user belongs to and what they are there. Nothing is seen or done before the approval.';
+    'Tenant and role of each user. A user sees and does nothing before the approval.';
 comment on column captionacc.user_profiles.user_id is 'auth.users.id on Supabase.';
-comment on column captionacc.user_profiles.is_platform_admin is 'Sees and acts for every tenant.';
+comment on column captionacc.user_profiles.is_platform_admin is
+    'Whether the user sees and acts for every tenant.';
 create index user_profiles_by_tenant on captionacc.user_profiles (tenant_id);
 alter table captionacc.user_profiles enable row level security;
 do $$
 begin
-    -- Where people sign in through Supabase, a profile goes with its user.
+    -- On Supabase a profile is deleted with its user.
     if to_regclass('auth.users') is not null then
         alter table captionacc.user_profiles add constraint user_profiles_user_id_fkey
             foreign key (user_id) references auth.users (id) on delete cascade;
@@ -206,8 +216,10 @@ create table captionacc.security_audit_log (
     details jsonb not null default '{}' check (jsonb_typeof(details) = 'object')
 );
 comment on table captionacc.security_audit_log is
-    'What people did or were refused. Rows are only ever added, and outlive what they name.';
-comment on column captionacc.security_audit_log.tenant_id is 'The user''s tenant; target_tenant_id is the video''s.';
+    'Actions of people, allowed and refused. Rows are only added and outlive the videos and users that '
+    'they name.';
+comment on column captionacc.security_audit_log.tenant_id is
+    'The user''s tenant; target_tenant_id is the video''s.';
 create index security_audit_log_by_tenant on captionacc.security_audit_log (tenant_id, occurred_at desc);
 create index security_audit_log_refused on captionacc.security_audit_log (occurred_at desc)
     where outcome = 'refused';
@@ -232,7 +244,7 @@ create table captionacc.videos (
     updated_at timestamptz not null default now(),
     deleted_at timestamptz,
 
-    -- Facts, known after the first pass over the file.
+    -- Properties, known after the first pass over the file.
     duration_seconds double precision check (duration_seconds >= 0),
     width integer check (width > 0),
     height integer check (height > 0),
@@ -316,52 +328,65 @@ create table captionacc.videos (
     constraint videos_text_ready check (text_status not in ('annotate', 'done') or text_caption_count is not null)
 );
 comment on table captionacc.videos is
-    'One row a video: the file, what is known of it, and its three stages (layout, boundaries, text). '
-    'A stage waits (wait), is ready for a person (annotate), reviewed (done) or failed (error).';
-comment on column captionacc.videos.display_path is 'Name that people see; storage keys never derive from it.';
+    'One row for each video: its file, its properties, and its three stages (layout, boundaries, text). A '
+    'stage waits for a run (wait), is ready for a person (annotate), is reviewed (done) or has failed '
+    '(error).';
+comment on column captionacc.videos.display_path is 'Name shown to people; storage keys never depend on it.';
 comment on column captionacc.videos.storage_key is 'Object key of the upload, in the tenant''s prefix.';
-comment on column captionacc.videos.uploaded_at is 'When the object was known to be whole; null while it uploads.';
-comment on column captionacc.videos.deleted_at is 'Soft deletion: such a video is never processed.';
+comment on column captionacc.videos.uploaded_at is
+    'When the complete object was known to be in the bucket; null during the upload.';
+comment on column captionacc.videos.deleted_at is
+    'Time of the soft deletion; a deleted video is never processed.';
 comment on column captionacc.videos.frame_count is 'Number of 10 Hz frame indices.';
-comment on column captionacc.videos.damage is 'What of the file could not be decoded; empty for a healthy one.';
-comment on column captionacc.videos.layout_run_id is 'The run that works on the stage now; null when none does.';
-comment on column captionacc.videos.layout_last_run_id is 'The last run that began the stage, kept after it ended.';
+comment on column captionacc.videos.damage is
+    'Which parts of the file could not be decoded; empty for an undamaged file.';
+comment on column captionacc.videos.layout_run_id is
+    'The run that works on the stage now; null if none does.';
+comment on column captionacc.videos.layout_last_run_id is
+    'The last run that began the stage, kept after it has ended.';
 comment on column captionacc.videos.layout_attempts is
-    'Attempts asked for; never goes back, so that it makes run keys unique. Asking again because no run began '
-    'is the same attempt.';
-comment on column captionacc.videos.layout_unstarted_requests is 'Requests since a run last began the stage.';
+    'Number of requested attempts. It never decreases, so that run keys stay unique. A claim that is '
+    'repeated because no run began is the same attempt.';
+comment on column captionacc.videos.layout_unstarted_requests is
+    'Number of claims since a run last began the stage.';
 comment on column captionacc.videos.layout_error_details is
     'message, error_type, run_id, attempt and failed_at of the last attempt.';
-comment on column captionacc.videos.layout_note is 'What a person should know, such as: no caption band was found.';
-comment on column captionacc.videos.proposed_crop_region is 'What layout analysis found; counts for nothing until approved.';
-comment on column captionacc.videos.layout_approved_by is 'Who approved the crop region; ''auto'' for the tenant''s policy.';
+comment on column captionacc.videos.layout_note is 'A note for people, such as: no caption band was found.';
+comment on column captionacc.videos.proposed_crop_region is
+    'Result of layout analysis; without effect until it is approved.';
+comment on column captionacc.videos.layout_approved_by is
+    'Who approved the crop region; ''auto'' for the tenant''s policy.';
 comment on column captionacc.videos.crop_region is 'The approved caption strip.';
-comment on column captionacc.videos.crop_region_version is '0 before the first approval; +1 with each changed region.';
-comment on column captionacc.videos.caption_count is 'Captions found by the last boundaries run.';
-comment on column captionacc.videos.text_caption_count is 'Captions of which the last text run read text.';
+comment on column captionacc.videos.crop_region_version is
+    '0 before the first approval, incremented with each changed region.';
+comment on column captionacc.videos.caption_count is 'Number of captions found by the last boundaries run.';
+comment on column captionacc.videos.text_caption_count is
+    'Number of captions with text from the last text run.';
 comment on column captionacc.videos.accepted_at is
-    'When the video passed its tenant''s quotas, at its first claim; from then on it counts towards them.';
-comment on column captionacc.videos.is_demo is 'Everybody may look at it.';
+    'When the video passed its tenant''s quotas, at its first claim; it counts towards them from then on.';
+comment on column captionacc.videos.is_demo is 'Whether everybody may see the video.';
 comment on column captionacc.videos.disable_age_boosting is
-    'Whether runs of this video do without the priority that waiting earns; chosen when a layout is approved.';
-comment on column captionacc.videos.uploaded_by_user_id is 'Who uploaded it: the owner of the row for its policies.';
+    'Whether runs of this video gain no priority by waiting; chosen when a layout is approved.';
+comment on column captionacc.videos.uploaded_by_user_id is 'The uploader, who owns the row for the policies.';
 comment on column captionacc.videos.layout_tries is
-    'How often the work was begun, repetitions within a run included; never goes back.';
-comment on column captionacc.videos.layout_run_try is 'Which try of layout_last_run_id this is or was, from 1.';
+    'Number of times the work was begun, including retries within a run; it never decreases.';
+comment on column captionacc.videos.layout_run_try is
+    'Number of the current or last try of layout_last_run_id, from 1.';
 comment on column captionacc.videos.objects_removed_at is
     'When a deleted video''s objects were removed from the bucket.';
 comment on column captionacc.videos.time_spans is
-    'Rows [first_index, offset_seconds, held] by index: from that frame index on, a player''s time is offset_seconds '
-    'more than the seconds of captions.db. The first offset is from the container''s start to the first frame; later '
-    'ones follow stretches without a frame, which have no indices. held: until the span begins a player shows '
-    'the last picture before it. Empty: nothing to add.';
+    'Rows [first_index, offset_seconds, held] by index. From first_index on, a player''s time is '
+    'offset_seconds more than the seconds in captions.db. The first offset is the time from the '
+    'container''s start to the first frame. Later offsets follow stretches without frames, which have no '
+    'indices. held: a player shows the last frame before the span until the span begins. Empty: nothing '
+    'to add.';
 comment on column captionacc.videos.duration_seconds is
-    'Length on the index axis: of the frames that are worked on, long stretches without one left out.';
+    'Length on the index axis, without the long stretches that have no frames.';
 comment on column captionacc.videos.content_sha256 is
-    'SHA-256 of the file, in lower-case hexadecimal digits; null where the uploader did not give it.';
+    'SHA-256 of the file in lower-case hexadecimal digits; null if the uploader did not give it.';
 create index videos_by_tenant on captionacc.videos (tenant_id, created_at desc, id);
 create index videos_by_age on captionacc.videos (created_at desc, id);
--- What the sensors ask, every few seconds: their cost grows with what waits, not with what exists.
+-- For the sensors' queries, every few seconds: their cost grows with the waiting videos, not with all videos.
 create index videos_layout_waiting on captionacc.videos (layout_requested_at nulls first, uploaded_at, id)
     where layout_status = 'wait' and layout_run_id is null and uploaded_at is not null and deleted_at is null;
 create index videos_boundaries_waiting
@@ -378,11 +403,11 @@ create index videos_demo on captionacc.videos (id) where is_demo;
 create index videos_by_uploader on captionacc.videos (uploaded_by_user_id) where uploaded_by_user_id is not null;
 create index videos_to_remove on captionacc.videos (deleted_at)
     where deleted_at is not null and objects_removed_at is null;
--- A hash index: a name may be longer than what a B-tree takes.
+-- A hash index, because a name may be too long for a B-tree.
 create index videos_by_name on captionacc.videos using hash (display_path);
 create index videos_by_content on captionacc.videos (tenant_id, content_sha256)
     where content_sha256 is not null and deleted_at is null;
--- Claims take turns: a tenant with a thousand waiting videos is served beside the others, not before them.
+-- For claims that take tenants in turn.
 create index videos_layout_new on captionacc.videos (tenant_id, uploaded_at, id)
     where layout_status = 'wait' and layout_run_id is null and deleted_at is null and uploaded_at is not null
         and layout_requested_at is null;
@@ -413,7 +438,7 @@ create table captionacc.run_cancellations (
     handled_at timestamptz
 );
 comment on table captionacc.run_cancellations is
-    'Runs whose work nobody wants any more: what they write is refused from now on, and they are to be ended.';
+    'Cancelled runs: their writes are refused, and they are to be ended.';
 create index run_cancellations_open on captionacc.run_cancellations (requested_at) where handled_at is null;
 create index run_cancellations_by_video on captionacc.run_cancellations (video_id);
 alter table captionacc.run_cancellations enable row level security;
@@ -484,7 +509,7 @@ create table captionacc.caption_frame_extents_inference_runs (
     unique (video_id, cropped_frames_version, model_version)
 );
 comment on table captionacc.caption_frame_extents_inference_runs is
-    'Which model labelled which cropped frames; one row a video, version and model.';
+    'Which model labelled which cropped frames: one row for each video, version and model.';
 create index caption_frame_extents_inference_runs_by_model
     on captionacc.caption_frame_extents_inference_runs (model_version);
 alter table captionacc.caption_frame_extents_inference_runs enable row level security;
@@ -511,7 +536,7 @@ create table captionacc.caption_frame_extents_inference_rejections (
     constraint inference_rejections_acknowledged check ((acknowledged_at is null) = (acknowledged_by is null))
 );
 comment on table captionacc.caption_frame_extents_inference_rejections is
-    'Work that was not done and why, until its user has taken note of it.';
+    'Work that was refused, with the reason, until a user acknowledges it.';
 create index inference_rejections_by_tenant
     on captionacc.caption_frame_extents_inference_rejections (tenant_id, created_at desc);
 create index inference_rejections_by_video
@@ -538,10 +563,13 @@ create table captionacc.video_database_state (
     )
 );
 comment on table captionacc.video_database_state is
-    'Version and lock of each client database. The lock is a lease: after lock_expires_at it is free.';
-comment on column captionacc.video_database_state.server_version is 'Goes up with each published version of the file.';
-comment on column captionacc.video_database_state.lock_token is 'Secret of the holder: renewing and releasing need it.';
-comment on column captionacc.video_database_state.lock_owner is 'Who holds it, for people: a run, a user''s session.';
+    'Version and lock of each client database. The lock is a lease: it is free after lock_expires_at.';
+comment on column captionacc.video_database_state.server_version is
+    'Incremented with each published version of the file.';
+comment on column captionacc.video_database_state.lock_token is
+    'Secret of the holder, needed to renew and release the lock.';
+comment on column captionacc.video_database_state.lock_owner is
+    'Holder, for people: a run or a user''s session.';
 create index video_database_state_held on captionacc.video_database_state (lock_expires_at)
     where lock_token is not null;
 alter table captionacc.video_database_state enable row level security;
@@ -573,9 +601,9 @@ create table captionacc.caption_ocr_requests (
         (status in ('completed', 'failed', 'cancelled')) = (finished_at is not null)
     )
 );
-comment on table captionacc.caption_ocr_requests is 'Captions whose text somebody wants read anew.';
+comment on table captionacc.caption_ocr_requests is 'Requests to read the text of captions again.';
 comment on column captionacc.caption_ocr_requests.caption_ids is 'captions.id in captions.db; null: all of them.';
-comment on column captionacc.caption_ocr_requests.requested_at is 'When it was last handed to a sensor.';
+comment on column captionacc.caption_ocr_requests.requested_at is 'Time of the last claim.';
 create index caption_ocr_requests_waiting
     on captionacc.caption_ocr_requests (requested_at nulls first, created_at, id) where status = 'queued';
 create index caption_ocr_requests_by_video on captionacc.caption_ocr_requests (video_id, created_at desc);
@@ -584,17 +612,17 @@ alter table captionacc.caption_ocr_requests enable row level security;
 
 -- schemas/tables/compute_calls.sql
 
--- Durable calls of compute functions. A row is written before the backend is asked, so that whoever
--- asks for the same again finds the call that runs, or its result, instead of paying twice.
+-- Durable calls of compute functions. A row is written before the backend is called, so that a repeated
+-- request finds the running call or its result instead of paying twice.
 --
 --   pending     written; the backend's id of the call is not known yet
---   running     the backend has it under call_id
---   succeeded   its result is here, to be taken by who asks the same, until it is settled
---   failed      the function failed, or its result is lost
---   cancelled   nobody wants it any more; cancel_delivered_at says when the backend was told
+--   running     the backend runs it under call_id
+--   succeeded   its result is stored for the next equal request, until it is settled
+--   failed      the function failed, or its result was lost
+--   cancelled   no longer wanted; cancel_delivered_at is the time when the backend confirmed
 --
--- The waiter is a token of one attempt, made by it. Of two attempts that ask the same, the later one is
--- the waiter: only it may start the call, fail it and cancel it. Any of them may bring the result.
+-- The waiter is a token that an attempt creates for itself. Of two attempts with equal requests, the later one
+-- is the waiter: only the waiter may start, fail and cancel the call. Any of them may deliver the result.
 
 create table captionacc.compute_calls (
     id uuid primary key default gen_random_uuid(),
@@ -629,24 +657,31 @@ create table captionacc.compute_calls (
     constraint compute_calls_charged check ((cost_usd is null) = (charged_at is null))
 );
 comment on table captionacc.compute_calls is
-    'Calls of compute functions, written before they are waited for, so that a retried run finds the one that is running.';
-comment on column captionacc.compute_calls.call_id is 'The backend''s own id of the call; null until it is known.';
-comment on column captionacc.compute_calls.request_hash is 'Equal for equal requests: a retry re-attaches by it.';
-comment on column captionacc.compute_calls.run_id is 'The run that waits for it, or waited last.';
-comment on column captionacc.compute_calls.waiter is 'Token of the attempt that waits for it, or waited last.';
-comment on column captionacc.compute_calls.opened_at is 'When the last attempt that may start it asked for it.';
-comment on column captionacc.compute_calls.attempts is 'How many attempts asked for it; it is paid once.';
+    'Calls of compute functions, written before anything waits for them, so that a retried run finds a '
+    'running call.';
+comment on column captionacc.compute_calls.call_id is
+    'The backend''s id of the call; null until it is known.';
+comment on column captionacc.compute_calls.request_hash is
+    'Equal for equal requests: a retry finds the call by it.';
+comment on column captionacc.compute_calls.run_id is 'The run that waits for the call, or waited last.';
+comment on column captionacc.compute_calls.waiter is
+    'Token of the attempt that waits for the call, or waited last.';
+comment on column captionacc.compute_calls.opened_at is
+    'When the last attempt that may start the call requested it.';
+comment on column captionacc.compute_calls.attempts is
+    'Number of attempts that requested the call; it is paid once.';
 comment on column captionacc.compute_calls.cropped_frames_version is
-    'The version that the call writes or reads; one version can have many calls, one a segment.';
+    'The version that the call writes or reads. A version can have many calls, one for each segment.';
 comment on column captionacc.compute_calls.usage is
-    'What the function says it used: gpu, seconds, cold_start_seconds. Null when it could not say.';
-comment on column captionacc.compute_calls.finished_by is 'Waiter that brought the result.';
+    'What the function reported as used: gpu, seconds, cold_start_seconds. Null if it reported nothing.';
+comment on column captionacc.compute_calls.finished_by is 'Waiter that delivered the result.';
 comment on column captionacc.compute_calls.settled_at is
-    'When what was made of the result was published: asking the same again is a new call from then on.';
+    'When the results that depend on the call were published: the same request is a new call from then '
+    'on.';
 comment on column captionacc.compute_calls.cancel_delivered_at is
     'When the backend confirmed a cancellation; until then the call may still run.';
 comment on column captionacc.compute_calls.cost_usd is
-    'What the call cost, by the price table; its row in usage_metrics says how much of what.';
+    'Cost of the call by the price table; its row in usage_metrics has the amounts.';
 create index compute_calls_by_video on captionacc.compute_calls (video_id);
 create unique index compute_calls_open on captionacc.compute_calls (video_id, function_name, request_hash)
     where status in ('pending', 'running');
@@ -662,11 +697,11 @@ alter table captionacc.compute_calls enable row level security;
 
 -- schemas/tables/costs.sql
 
--- What remote compute costs: limits, reservations before calls, charges after them, and the report.
+-- Costs of remote compute: reservations before calls and charges after them.
 --
--- The spend of a video or of a tenant's month is what was charged (usage_metrics) and what is reserved for
--- work that runs. A reservation is checked and written while its tenant's row is locked, so that of runs
--- that ask at the same moment no two are granted the same dollar. Amounts are US dollars.
+-- The cost of a video, or of a tenant's month, is the sum of what was charged (usage_metrics) and what is
+-- reserved for running work. A reservation is checked and written while its tenant's row is locked, so that
+-- concurrent runs cannot both reserve the rest of a limit. Amounts are in US dollars.
 
 create table captionacc.usage_metrics (
     id bigint generated always as identity primary key,
@@ -678,10 +713,11 @@ create table captionacc.usage_metrics (
     metadata jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),
     recorded_at timestamptz not null default now()
 );
-comment on table captionacc.usage_metrics is 'What tenants used: one row an amount, such as processing minutes of one call.';
+comment on table captionacc.usage_metrics is
+    'What tenants used, one row for each amount, such as the processing minutes of one call.';
 create index usage_metrics_by_tenant on captionacc.usage_metrics (tenant_id, metric_type, recorded_at);
 create index usage_metrics_by_video on captionacc.usage_metrics (video_id) where video_id is not null;
--- This month's costs, of which a tenant may have hundreds of thousands.
+-- Costs of the current month: a tenant may have hundreds of thousands of rows.
 create index usage_metrics_costs on captionacc.usage_metrics (recorded_at) include (tenant_id, cost_estimate_usd)
     where cost_estimate_usd is not null;
 create index usage_metrics_tenant_costs on captionacc.usage_metrics (tenant_id, recorded_at)
@@ -703,16 +739,16 @@ create table captionacc.cost_reservations (
     primary key (video_id, function_name)
 );
 comment on table captionacc.cost_reservations is
-    'What work that runs is expected to cost, from before its first call until its calls are charged.';
+    'Expected cost of running work, from before its first call until its calls are charged.';
 comment on column captionacc.cost_reservations.expires_at is
-    'Counts no more from then on: the run died, and nobody came back for its calls.';
+    'The reservation does not count after this: its run died, and no other run took over its calls.';
 create index cost_reservations_by_tenant on captionacc.cost_reservations (tenant_id);
 alter table captionacc.cost_reservations enable row level security;
 
 -- schemas/tables/backfills.sql
 
--- Backfills: finished videos that are to have a newer extents model. The rows of videos stay as they are
--- until a run begins; what waits for it stands here, and is handed out a few at a time.
+-- Backfills process finished videos again with another extents model. The rows in videos do not change until
+-- a run begins; the waiting videos are listed here and handed out a few at a time.
 
 create table captionacc.backfills (
     id uuid primary key,
@@ -723,9 +759,12 @@ create table captionacc.backfills (
     created_at timestamptz not null default clock_timestamp(),
     cancelled_at timestamptz
 );
-comment on table captionacc.backfills is 'Requests to bring finished videos onto an extents model.';
-comment on column captionacc.backfills.conditions is 'What was chosen by; see request_backfill.';
-comment on column captionacc.backfills.skipped is 'Videos that met the conditions and were not chosen, counted by reason.';
+comment on table captionacc.backfills is
+    'Requests to process finished videos again with another extents model.';
+comment on column captionacc.backfills.conditions is
+    'The conditions by which videos were selected; see request_backfill.';
+comment on column captionacc.backfills.skipped is
+    'Numbers of videos that matched the conditions and were not selected, by reason.';
 alter table captionacc.backfills enable row level security;
 
 create table captionacc.backfill_videos (
@@ -744,10 +783,13 @@ create table captionacc.backfill_videos (
     constraint backfill_videos_finished check ((status = 'queued') = (finished_at is null)),
     constraint backfill_videos_asked_for check ((asked_for_at is null) = (requested_at is null))
 );
-comment on table captionacc.backfill_videos is 'One chosen video of a backfill; queued until it is on the model, or cannot be.';
-comment on column captionacc.backfill_videos.turn is 'The tenants in turn: a tenant''s first video before the second ones.';
-comment on column captionacc.backfill_videos.asked_for_at is 'When it was first handed out; requested_at: last.';
-comment on column captionacc.backfill_videos.detail is 'Why it was skipped, or how it failed.';
+comment on table captionacc.backfill_videos is
+    'Videos selected by a backfill, queued until they are on the model or cannot be.';
+comment on column captionacc.backfill_videos.turn is
+    'Place within the tenant: each tenant''s first video comes before any second one.';
+comment on column captionacc.backfill_videos.asked_for_at is
+    'Time of the first claim; requested_at is that of the last one.';
+comment on column captionacc.backfill_videos.detail is 'Why the video was skipped, or how it failed.';
 create unique index backfill_videos_open on captionacc.backfill_videos (video_id) where status = 'queued';
 create index backfill_videos_new on captionacc.backfill_videos (turn, backfill_id, video_id)
     where status = 'queued' and requested_at is null;
@@ -769,9 +811,10 @@ create table captionacc.stage_outcomes (
     seconds double precision check (seconds >= 0)
 );
 comment on table captionacc.stage_outcomes is
-    'How each attempt at a stage ended. Rows are only added, outlive what they name, and are purged by age.';
+    'How each attempt at a stage ended. Rows are only added, outlive the videos that they name, and are '
+    'purged by age.';
 comment on column captionacc.stage_outcomes.seconds is
-    'From the run''s beginning of the stage to its end; null when no run began it.';
+    'From the run''s start of the stage to its end; null if no run began it.';
 create index stage_outcomes_by_time on captionacc.stage_outcomes (occurred_at, id);
 create index stage_outcomes_errors on captionacc.stage_outcomes (occurred_at) where outcome = 'error';
 create index stage_outcomes_by_tenant on captionacc.stage_outcomes (tenant_id, occurred_at);
@@ -791,7 +834,7 @@ as $$
             v.text_run_id, v.current_cropped_frames_version, i.model_version as extents_model,
             (v.boundaries_status = 'done' or v.text_status = 'done') as is_reviewed
         from videos v
-        -- As _extents_model has it, for all of them at once.
+        -- As in _extents_model, for all videos at once.
         left join (
             select distinct on (video_id, cropped_frames_version) video_id, cropped_frames_version, model_version
             from caption_frame_extents_inference_runs
@@ -832,7 +875,8 @@ as $$
     from placed p
 $$;
 comment on function captionacc._backfill_candidates(text, jsonb, integer) is
-    'Videos that meet the conditions, with the model that they are on and why they are not chosen; null: they are.';
+    'Return the videos that match the conditions, each with its current model and the reason why it is '
+    'not selected; a null reason means that it is selected.';
 
 -- schemas/functions/backfills/_backfill_verdict.sql
 
@@ -858,18 +902,18 @@ begin
         detail := left(coalesce(p_video.boundaries_error_details ->> 'message', 'no message'), 1000);
     elsif p_video.boundaries_status = 'wait' then
         status := 'skipped';
-        detail := 'its captions are made anew in any case';
+        detail := 'its captions will be made again in any case';
     elsif model = p_model_version then
         status := case when begun then 'done' else 'skipped' end;
         detail := case when begun then '' else 'it is on ' || p_model_version || ' already' end;
     elsif begun and p_video.boundaries_finished_at >= p_item.asked_for_at then
         status := 'failed';
-        detail := format('the run left it on %s: the functions use another model than %s', model, p_model_version);
+        detail := format('after the run it is on %s: the functions use another model than %s', model, p_model_version);
     end if;
 end
 $$;
 comment on function captionacc._backfill_verdict(captionacc.backfill_videos, captionacc.videos, text) is
-    'How a chosen video ended; a null status while it waits or a run works on it.';
+    'Return how a backfill''s video ended. The status is null while the video waits or a run works on it.';
 
 -- schemas/functions/backfills/_check_backfill.sql
 
@@ -894,7 +938,7 @@ begin
         if jsonb_typeof(condition.value) <> 'array' or jsonb_array_length(condition.value) = 0
             or exists (select from jsonb_array_elements(condition.value) v where jsonb_typeof(v) <> 'string')
         then
-            raise exception 'condition % has not a list of texts', condition.key using errcode = 'CA010';
+            raise exception 'condition % is not a list of texts', condition.key using errcode = 'CA010';
         end if;
         if condition.key = 'status' and not condition.value <@ '["ready", "reviewed"]' then
             raise exception 'status % is not ready or reviewed', condition.value using errcode = 'CA010';
@@ -914,7 +958,8 @@ as $$
     order by completed_at desc, created_at desc limit 1
 $$;
 comment on function captionacc._extents_model(uuid, integer) is
-    'The model that labelled a cropped-frames version last: its database is the one in the bucket.';
+    'Return the model that last labelled a cropped-frames version: the one whose database is in the '
+    'bucket.';
 
 -- schemas/functions/backfills/cancel_backfill.sql
 
@@ -936,7 +981,8 @@ begin
 end
 $$;
 comment on function captionacc.cancel_backfill(uuid) is
-    'Ask for no more of its videos; how many there were. A run that works goes on, one that waits does nothing.';
+    'Stop requesting runs for a backfill and return the number of videos that were still queued. Running '
+    'runs continue; runs that have not started do nothing.';
 
 -- schemas/functions/backfills/claim_backfill_videos.sql
 
@@ -965,7 +1011,7 @@ begin
     if p_at_once is null or p_at_once < 1 then
         raise exception '% videos at once are not usable', p_at_once using errcode = 'CA010';
     end if;
-    -- Those handed out, of which there are few: how did they end?
+    -- Record the outcome of the videos already handed out, of which there are few.
     for item in
         select b as chosen, v as video, f.model_version from backfill_videos b
         join videos v on v.id = b.video_id join backfills f on f.id = b.backfill_id
@@ -978,7 +1024,7 @@ begin
             and (item.video).boundaries_run_id is null and (item.chosen).unstarted_requests >= p_max_unstarted
         then
             verdict.status := 'failed';
-            verdict.detail := format('asked for %s times, and no run began', (item.chosen).unstarted_requests);
+            verdict.detail := format('requested %s times, but no run began', (item.chosen).unstarted_requests);
         end if;
         if verdict.status is not null then
             update backfill_videos b
@@ -996,7 +1042,7 @@ begin
     room := least(p_at_once - handed_out, p_limit - cardinality(picked));
     if room > 0 then
         for item in
-            -- The next ones by the index first, whatever the planner knows of the tables' sizes.
+            -- The inner query uses the index, whatever the planner assumes about the tables' sizes.
             select b as chosen, v as video, f.model_version from (
                 select * from backfill_videos
                 where status = 'queued' and requested_at is null
@@ -1009,7 +1055,7 @@ begin
             order by b.turn, b.backfill_id, b.video_id
         loop
             exit when room = 0;
-            -- Somebody works on it: its turn comes later.
+            -- A run works on it: it stays queued.
             continue when (item.video).boundaries_run_id is not null or (item.video).text_run_id is not null;
             select * into verdict from _backfill_verdict(item.chosen, item.video, item.model_version);
             if verdict.status is null then
@@ -1036,9 +1082,9 @@ begin
 end
 $$;
 comment on function captionacc.claim_backfill_videos(integer, double precision, integer, integer) is
-    'Chosen videos that no run was asked for yet, the tenants in turn, so that p_at_once are handed out and not '
-    'ended; and those handed out longer than p_restart_after_seconds ago that no run began. Notes first how those '
-    'handed out have ended.';
+    'Claim queued videos, taking tenants in turn, until p_at_once are handed out and unfinished. Videos '
+    'that were handed out more than p_restart_after_seconds ago and that no run has begun are claimed '
+    'again. First records the outcome of the videos already handed out.';
 
 -- schemas/functions/backfills/end_backfill_video.sql
 
@@ -1055,7 +1101,8 @@ begin
 end
 $$;
 comment on function captionacc.end_backfill_video(uuid, uuid, text) is
-    'The run of a chosen video failed or was cancelled. False when that is known, or it is not handed out.';
+    'Record that the run for a backfill''s video failed or was cancelled. Returns false if the video has '
+    'already ended or was not handed out.';
 
 -- schemas/functions/backfills/list_backfills.sql
 
@@ -1078,7 +1125,8 @@ as $$
     group by f.id, f.model_version, f.conditions, f.requested_by, f.created_at, f.cancelled_at
     order by f.created_at desc, f.id
 $$;
-comment on function captionacc.list_backfills(integer) is 'The newest backfills, and how their videos are doing.';
+comment on function captionacc.list_backfills(integer) is
+    'List the newest backfills with the number of videos in each state.';
 
 -- schemas/functions/backfills/purge_backfills.sql
 
@@ -1102,7 +1150,7 @@ begin
 end
 $$;
 comment on function captionacc.purge_backfills(double precision, boolean) is
-    'Remove ended backfills that were asked for longer ago than that, or in a dry run only count them.';
+    'Delete finished backfills requested more than p_older_than_seconds ago; a dry run only counts them.';
 
 -- schemas/functions/backfills/request_backfill.sql
 
@@ -1132,7 +1180,7 @@ begin
         select p_backfill_id, c.video_id, c.tenant_id,
             row_number() over (partition by c.tenant_id order by c.place), c.extents_model
         from candidates c where c.reason is null
-        -- Another request may have chosen the same video just now: it is in that one.
+        -- A concurrent request may have selected the same video.
         on conflict (video_id) where status = 'queued' do nothing;
     end if;
     if not p_dry_run and exists (select from backfills where id = p_backfill_id) then
@@ -1169,11 +1217,12 @@ begin
 end
 $$;
 comment on function captionacc.request_backfill(uuid, text, jsonb, text, integer, boolean) is
-    'Ask for an extents model on finished videos, the newest first, p_limit of them at most. p_conditions has lists '
-    'of texts, of which one must hold each: tenant, video (ids), model_version (that they are on), status (ready, '
-    'reviewed; without it reviewed ones are left alone), uploaded_before, uploaded_after. Not chosen are videos that '
-    'are on the model, in work, in another backfill, failed or not processed yet. A dry run writes nothing; the same '
-    'p_backfill_id again gives what was asked for.';
+    'Request an extents model for at most p_limit finished videos, newest first. p_conditions maps names '
+    'to lists of texts; a video matches if, for each name, one of the texts applies: tenant, video (ids), '
+    'model_version (current model), status (ready, reviewed; without it reviewed videos are left out), '
+    'uploaded_before, uploaded_after. Videos are skipped if they are already on the model, being worked '
+    'on, in another backfill, failed or not yet processed. A dry run writes nothing. Repeating a '
+    'p_backfill_id returns the existing backfill.';
 
 -- schemas/functions/caption_ocr/_cancel_outdated_ocr_requests.sql
 
@@ -1182,7 +1231,7 @@ language plpgsql
 set search_path = captionacc, pg_temp
 as $$
 begin
-    -- Their ids are those of captions that are being made anew, or of a deleted video.
+    -- The requests name captions that are about to be replaced, or a deleted video.
     update caption_ocr_requests set status = 'cancelled', finished_at = clock_timestamp()
     where video_id = new.id and status in ('queued', 'processing');
     return null;
@@ -1247,7 +1296,7 @@ begin
     if request.status = 'processing' and request.run_id = p_run_id then
         return request;
     end if;
-    -- Another run takes over from one that died.
+    -- A run takes over from one that died.
     if request.status not in ('queued', 'processing') then
         raise exception 'caption OCR request % is %', p_request_id, request.status using errcode = 'CA002';
     end if;
@@ -1258,7 +1307,7 @@ begin
 end
 $$;
 comment on function captionacc.begin_caption_ocr_request(uuid, text) is
-    'Make a run the worker of a request; another one is displaced. CA002 for one that has ended.';
+    'Make a run the worker of a request and displace any other run. CA002 if the request has ended.';
 
 -- schemas/functions/caption_ocr/claim_caption_ocr_requests.sql
 
@@ -1279,7 +1328,7 @@ begin
         raise exception 'a limit of % for a tenant is not usable', p_tenant_limit using errcode = 'CA010';
     end if;
     update caption_ocr_requests r set status = 'failed', finished_at = clock_timestamp(),
-        error_message = format('asked for %s times, and no run began', r.unstarted_requests)
+        error_message = format('requested %s times, but no run began', r.unstarted_requests)
     where r.status = 'queued' and r.requested_at < stale and r.unstarted_requests >= p_max_unstarted;
     return query
         with turns as (
@@ -1308,7 +1357,7 @@ begin
 end
 $$;
 comment on function captionacc.claim_caption_ocr_requests(integer, double precision, integer, integer) is
-    'Requests that no run was asked for yet; the tenants in turn, and asked for again like new videos.';
+    'Claim requests without a run, taking tenants in turn. Claims are repeated like those of new videos.';
 
 -- schemas/functions/caption_ocr/fail_caption_ocr_request.sql
 
@@ -1321,7 +1370,7 @@ as $$
         left(coalesce(nullif(p_message, ''), 'no message'), 4000))
 $$;
 comment on function captionacc.fail_caption_ocr_request(uuid, text, text) is
-    'The last attempt failed. CA002 for a run that is not the worker.';
+    'Mark a request as failed after the last attempt. CA002 if the run is not its worker.';
 
 -- schemas/functions/caption_ocr/finish_caption_ocr_request.sql
 
@@ -1338,7 +1387,7 @@ begin
 end
 $$;
 comment on function captionacc.finish_caption_ocr_request(uuid, text, integer) is
-    'The captions'' text is published. CA002 for a run that is not the worker.';
+    'Mark a request as completed: the text is published. CA002 if the run is not its worker.';
 
 -- schemas/functions/caption_ocr/request_caption_ocr.sql
 
@@ -1367,7 +1416,7 @@ begin
                 using errcode = 'CA010', hint = 'Give 1 to 10000 ids of captions, or null for all of them.';
         end if;
     end if;
-    -- A second click asks for nothing new.
+    -- A repeated request changes nothing.
     select * into result from caption_ocr_requests
     where video_id = p_video_id and status = 'queued' and caption_ids is not distinct from wanted
         and cropped_frames_version = video.current_cropped_frames_version;
@@ -1381,7 +1430,7 @@ begin
 end
 $$;
 comment on function captionacc.request_caption_ocr(uuid, bigint[], text) is
-    'Have the text of some captions, or of all (null), read anew. CA002 before there are captions.';
+    'Request new OCR of some captions, or of all captions (null). CA002 if the video has no captions yet.';
 
 -- schemas/functions/checks/_check_claim.sql
 
@@ -1537,7 +1586,7 @@ set search_path = captionacc, pg_temp
 as $$
 begin
     if getdatabaseencoding() = 'UTF8' then
-        -- Controls, line ends and bidirectional overrides would break a line of a terminal or of a log.
+        -- Control characters, line breaks and bidirectional overrides would garble terminals and logs.
         return left(regexp_replace(normalize(p_name, nfc),
             '[\u0001-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]', chr(65533), 'g'), 1024);
     end if;
@@ -1545,8 +1594,8 @@ begin
 end
 $$;
 comment on function captionacc.clean_name(text) is
-    'A name as it is kept and looked up: NFC, U+FFFD for each control character, line end and bidirectional '
-    'override, at most 1024 characters.';
+    'Return a name as it is stored and searched: NFC, each control character, line break and '
+    'bidirectional override replaced by U+FFFD, at most 1024 characters.';
 
 -- schemas/functions/checks/is_storage_key.sql
 
@@ -1562,8 +1611,8 @@ as $$
         false)
 $$;
 comment on function captionacc.is_storage_key(text, uuid) is
-    'An object key in the tenant''s prefix: at most 900 bytes, without an empty, ''.'' or ''..'' part, backslash, '
-    'control character, line end or bidirectional override.';
+    'Return whether the key is in the tenant''s prefix, has at most 900 bytes and no empty, ''.'' or ''..'' '
+    'part, backslash, control character, line break or bidirectional override.';
 
 -- schemas/functions/checks/touch_updated_at.sql
 
@@ -1594,7 +1643,7 @@ begin
     if coalesce(cardinality(p_video_ids), 0) = 0 then
         return;
     end if;
-    -- In one order, so that two claims never wait for each other: their counters change below.
+    -- All claims change tenants' counters in one order, so that they cannot deadlock.
     perform from tenants
     where id in (select v.tenant_id from videos v where v.id = any (p_video_ids) and v.accepted_at is null)
     order by id for no key update;
@@ -1627,8 +1676,8 @@ begin
         with claimed as (
             update videos v
             set layout_requested_at = clock_timestamp(), accepted_at = coalesce(v.accepted_at, clock_timestamp()),
-                -- Asked for again because no run began it is the same attempt, so that whoever did get the
-                -- first request can tell the second from new work.
+                -- A repeated claim is the same attempt, so that a run created for the first claim can tell
+                -- it from new work.
                 layout_attempts = v.layout_attempts + (v.layout_unstarted_requests = 0)::integer,
                 layout_unstarted_requests = v.layout_unstarted_requests + 1
             where v.id = any (accepted)
@@ -1638,7 +1687,7 @@ begin
 end
 $$;
 comment on function captionacc._accept_layouts(uuid[]) is
-    'Claim videos that the caller has locked; those beyond their tenant''s quota end in an error instead.';
+    'Claim videos that the caller has locked. Videos over their tenant''s quota end in an error instead.';
 
 -- schemas/functions/claims/_claimable.sql
 
@@ -1664,7 +1713,7 @@ begin
     end if;
     for share in execute format(
         $sql$
-        -- From tenant to tenant through the index, so that a long queue of one costs no more than a short one.
+        -- Skip from tenant to tenant through the index, so that a tenant's long queue costs no more than a short one.
         with recursive tenants_waiting as (
             (select tenant_id from videos where %2$s and %1$s_requested_at is null order by tenant_id limit 1)
             union all
@@ -1678,7 +1727,7 @@ begin
             select t.tenant_id, asked.number + turn as turn, fresh.since
             from tenants_waiting t,
             lateral (
-                -- One that was asked for over and over does not come to a run: it must not block the others.
+                -- A video that is claimed again and again never gets a run: it must not block the others.
                 select count(*) as number from videos v
                 where v.tenant_id = t.tenant_id and %2$s and %1$s_requested_at is not null
                     and %1$s_unstarted_requests <= 4
@@ -1728,9 +1777,9 @@ begin
 end
 $$;
 comment on function captionacc._claimable(text, integer, timestamptz, integer) is
-    'Videos that wait for a run of a stage, locked: those that nobody asked for, the tenants in turn, each one''s '
-    'oldest first, and no more of a tenant than p_tenant_limit that wait for their runs; then those asked for '
-    'before p_stale that no run began.';
+    'Lock and return the videos that wait for a run of a stage. First those never claimed, taking tenants '
+    'in turn and oldest first, with at most p_tenant_limit of a tenant''s claims waiting for runs; then '
+    'those claimed before p_stale that no run has begun.';
 
 -- schemas/functions/claims/_give_up_unstarted.sql
 
@@ -1745,7 +1794,7 @@ begin
         $sql$
         with given_up as materialized (
             select id from videos
-            -- The stage's index of what waits holds these; without its last condition it would not be used.
+            -- All conditions of the stage's partial index, so that the index is used.
             where %1$s_status = 'wait' and %1$s_run_id is null and deleted_at is null and %2$s
                 and %1$s_requested_at < $1 and %1$s_unstarted_requests >= $2
             order by %1$s_requested_at limit $3
@@ -1754,7 +1803,7 @@ begin
         update videos v
         set %1$s_status = 'error',
             %1$s_error_details = _error_details(
-                format('asked for %%s times, and no run began: look at the orchestrator''s queue and daemon',
+                format('requested %%s times, but no run began: check the orchestrator''s queue and daemon',
                     v.%1$s_unstarted_requests),
                 'NotStartedError', null, v.%1$s_attempts)
         from given_up where v.id = given_up.id
@@ -1792,7 +1841,7 @@ begin
 end
 $$;
 comment on function captionacc._notify_work() is
-    'Tells listeners of the channel <schema>_work that a stage of a video waits.';
+    'Notify the channel <schema>_work that a stage of a video waits for a run.';
 
 -- schemas/functions/claims/claim_layout_approval.sql
 
@@ -1822,7 +1871,8 @@ begin
 end
 $$;
 comment on function captionacc.claim_layout_approval(uuid, double precision) is
-    'The claim of pending_layout_approvals for one video; no row when there is nothing to claim.';
+    'Claim the approved layout of one video, as pending_layout_approvals does. No row if it cannot be '
+    'claimed.';
 
 -- schemas/functions/claims/claim_new_video.sql
 
@@ -1847,7 +1897,7 @@ begin
 end
 $$;
 comment on function captionacc.claim_new_video(uuid, double precision) is
-    'The same claim for one video; no row when it is not to be claimed, now or at all.';
+    'Claim one video, as claim_new_videos does. No row if it cannot be claimed.';
 
 -- schemas/functions/claims/claim_new_videos.sql
 
@@ -1869,10 +1919,10 @@ begin
 end
 $$;
 comment on function captionacc.claim_new_videos(integer, double precision, integer, integer) is
-    'Uploaded videos whose layout nobody asked for yet, the tenants in turn, each one''s oldest first; also those '
-    'asked for longer than p_restart_after_seconds ago that no run began, until p_max_unstarted times. Of a tenant '
-    'only as many as p_tenant_limit wait for their runs at a time. A video beyond its tenant''s quota ends in '
-    'error QuotaExceededError with a rejection on record; a retry asks again.';
+    'Claim uploaded videos for layout, taking tenants in turn and oldest first. Videos claimed more than '
+    'p_restart_after_seconds ago that no run has begun are claimed again, up to p_max_unstarted times. At '
+    'most p_tenant_limit of a tenant''s claims wait for runs at a time. A video over its tenant''s quota '
+    'ends in the error QuotaExceededError with a recorded rejection; a retry checks the quota again.';
 
 -- schemas/functions/claims/pending_layout_approvals.sql
 
@@ -1905,8 +1955,8 @@ begin
 end
 $$;
 comment on function captionacc.pending_layout_approvals(integer, double precision, integer, integer) is
-    'Approved layouts whose crop region no run was asked to process yet; handed out and asked for again like new '
-    'videos.';
+    'Claim approved layouts whose crop region has not been processed. Claims are repeated like those of '
+    'new videos.';
 
 -- schemas/functions/claims/pending_text.sql
 
@@ -1939,8 +1989,8 @@ begin
 end
 $$;
 comment on function captionacc.pending_text(integer, double precision, integer, integer) is
-    'Videos with captions whose text is to be read by a run of its own: after a retry, or when the run that found '
-    'the captions did not go on to it in time.';
+    'Claim videos with captions whose text needs a run of its own: after a retry, or when the run that '
+    'found the captions did not continue with the text in time.';
 
 -- schemas/functions/claims/return_claims.sql
 
@@ -1954,7 +2004,7 @@ language plpgsql
 set search_path = captionacc, pg_temp
 as $$
 declare
-    -- Long ago: the next claim may have it. Else the claim runs out in so many seconds.
+    -- A time in the past lets the next claim take it; otherwise the claim expires after that many seconds.
     claimed_at timestamptz := case when p_again_after_seconds <= 0 then '1970-01-01Z'
         else clock_timestamp() - make_interval(secs => p_restart_after_seconds - p_again_after_seconds) end;
     returned integer;
@@ -1965,10 +2015,10 @@ begin
         or p_restart_after_seconds is null or not p_restart_after_seconds between 0 and 1e9
         or not p_again_after_seconds between 0 and p_restart_after_seconds
     then
-        raise exception 'claims to return are an object, and times between 0 and the claim''s' using errcode = 'CA010';
+        raise exception 'claims must be an object, and the time must be between 0 and the claim''s' using errcode = 'CA010';
     end if;
-    -- The attempt stays, so that its run key finds a run that was made after all. The count of claims goes back by
-    -- this one, though not to none, which would begin another attempt.
+    -- The attempt stays, so that its run key finds a run that was created after all. The count of claims goes back by
+    -- one, but not to zero, which would begin another attempt.
     if p_kind = 'request' then
         update caption_ocr_requests r
         set requested_at = claimed_at, unstarted_requests = greatest(r.unstarted_requests - 1, 1)
@@ -1998,9 +2048,10 @@ begin
 end
 $$;
 comment on function captionacc.return_claims(text, jsonb, double precision, double precision) is
-    'No run was made of these claims: the next claim may have them, at once or after p_again_after_seconds, as the '
-    'same attempt. p_kind is a stage, request or backfill; p_claims maps ids of videos (of requests) to the attempt '
-    '(of backfills: to the backfill). Passed over: what a run began, ended, or was claimed as another attempt.';
+    'Return claims for which no run was created. They can be claimed again, at once or after '
+    'p_again_after_seconds, as the same attempt. p_kind is a stage, request or backfill; p_claims maps '
+    'the ids of videos (or requests) to attempts (or, for a backfill, to its id). Claims that a run has '
+    'begun, that have ended or that belong to another attempt are ignored.';
 
 -- schemas/functions/compute_calls/_locked_compute_call.sql
 
@@ -2035,7 +2086,7 @@ begin
         return found;
     end if;
     if found.status <> 'pending' or found.waiter is distinct from p_waiter then
-        raise exception 'compute call % is % and not this attempt''s to start', p_id, found.status
+        raise exception 'compute call % is % and may not be started by this attempt', p_id, found.status
             using errcode = 'CA002';
     end if;
     update compute_calls set status = 'running', call_id = p_call_id, started_at = clock_timestamp()
@@ -2045,8 +2096,8 @@ begin
 end
 $$;
 comment on function captionacc.assign_compute_call(uuid, uuid, text) is
-    'The backend''s id of a call that was started: pending to running. CA002 when another attempt starts it or '
-    'nobody wants it any more; what was started is to be cancelled then.';
+    'Record the backend''s id of a started call: pending to running. CA002 if another attempt starts the '
+    'call or it is no longer wanted; the caller must then cancel what it started.';
 
 -- schemas/functions/compute_calls/cancel_compute_call.sql
 
@@ -2072,8 +2123,8 @@ begin
 end
 $$;
 comment on function captionacc.cancel_compute_call(uuid, uuid, text) is
-    'Open to cancelled. With a waiter only when it is the call''s: another attempt may want the result by now. '
-    'The backend is told after that, and confirm_compute_call_cancelled says so.';
+    'Cancel an open call. If a waiter is given, only its own call is cancelled, because another attempt '
+    'may want the result. The backend is told afterwards; see confirm_compute_call_cancelled.';
 
 -- schemas/functions/compute_calls/confirm_compute_call_cancelled.sql
 
@@ -2095,7 +2146,7 @@ begin
 end
 $$;
 comment on function captionacc.confirm_compute_call_cancelled(uuid) is
-    'The backend has stopped a cancelled call. CA002 for one that is not cancelled.';
+    'Record that the backend has stopped a cancelled call. CA002 if the call is not cancelled.';
 
 -- schemas/functions/compute_calls/fail_compute_call.sql
 
@@ -2121,7 +2172,8 @@ begin
 end
 $$;
 comment on function captionacc.fail_compute_call(uuid, uuid, text, text, jsonb) is
-    'Open to failed, for its waiter; the same request is a new call from then on. Nothing changes otherwise.';
+    'Mark an open call as failed, on behalf of its waiter; the same request is then a new call. Otherwise '
+    'nothing changes.';
 
 -- schemas/functions/compute_calls/finish_compute_call.sql
 
@@ -2138,7 +2190,7 @@ begin
         return found;
     end if;
     if found.status <> 'running' then
-        raise exception 'compute call % is %, so its result is not taken', p_id, found.status using errcode = 'CA002';
+        raise exception 'compute call % is %, so its result is not stored', p_id, found.status using errcode = 'CA002';
     end if;
     if p_result is null then
         raise exception 'the result of compute call % is empty', p_id using errcode = 'CA010';
@@ -2152,8 +2204,8 @@ begin
 end
 $$;
 comment on function captionacc.finish_compute_call(uuid, uuid, jsonb, jsonb) is
-    'Running to succeeded, with the result. It is taken once: a later one changes nothing, and gets the row with '
-    'the first. CA002 for a call that failed or was cancelled.';
+    'Store the result of a running call: running to succeeded. Only the first result is stored; later '
+    'callers get the row with it. CA002 if the call failed or was cancelled.';
 
 -- schemas/functions/compute_calls/open_compute_call.sql
 
@@ -2172,7 +2224,7 @@ language plpgsql
 set search_path = captionacc, pg_temp
 as $$
 declare
-    -- The lock makes one row of attempts that ask the same at the same moment.
+    -- With the lock, concurrent attempts with the same request share one row.
     video videos := _locked_video(p_video_id);
     found compute_calls;
     result compute_calls;
@@ -2197,7 +2249,7 @@ begin
     select * into found from compute_calls c
     where c.video_id = p_video_id and c.function_name = p_function_name and c.request_hash = p_request_hash
         and (c.status in ('pending', 'running') or (c.status = 'succeeded' and c.settled_at is null))
-    -- An open one first: it was asked for after the result that was there.
+    -- An open call first: it was requested after the older result.
     order by c.finished_at desc nulls first limit 1
     for update;
     if coalesce(found.finished_at, found.created_at)
@@ -2206,7 +2258,7 @@ begin
         if found.status in ('pending', 'running') then
             update compute_calls
             set status = 'failed', finished_at = clock_timestamp(),
-                error_details = _error_details('nobody waited for it in time', 'AbandonedError', run_id, attempts)
+                error_details = _error_details('no attempt waited for it in time', 'AbandonedError', run_id, attempts)
             where id = found.id;
         else
             update compute_calls set settled_at = clock_timestamp() where id = found.id;
@@ -2240,12 +2292,13 @@ begin
     return result;
 end
 $$;
-comment on function captionacc.open_compute_call(uuid, text, text, text, text, uuid, integer, double precision,
-    double precision) is
-    'The call of this request: a new row (pending), the one that runs, or a result that was not settled yet. The '
-    'caller is its waiter from then on, unless another waiter has been starting it for less than '
-    'p_spawn_grace_seconds: then the row has that one''s token, and the caller asks again. Calls older than '
-    'p_life_seconds are left alone. CA002 for a run that was cancelled.';
+comment on function captionacc.open_compute_call(
+    uuid, text, text, text, text, uuid, integer, double precision, double precision
+) is
+    'Return the call for a request: a new row (pending), a running call, or a result that is not settled '
+    'yet. The caller becomes its waiter, unless another waiter began to start the call less than '
+    'p_spawn_grace_seconds ago: the row then has the other waiter''s token, and the caller asks again '
+    'later. Calls older than p_life_seconds are not reused. CA002 if the run was cancelled.';
 
 -- schemas/functions/compute_calls/settle_compute_calls.sql
 
@@ -2263,7 +2316,8 @@ begin
 end
 $$;
 comment on function captionacc.settle_compute_calls(uuid, text) is
-    'What a run made of its calls is published: asking the same again computes anew. Gives how many are settled.';
+    'Mark a run''s calls as settled, because its results are published: the same requests are computed '
+    'again from then on. Returns the number of settled calls.';
 
 -- schemas/functions/costs/_month_spent_usd.sql
 
@@ -2297,7 +2351,7 @@ declare
     found compute_calls;
     result compute_calls;
 begin
-    -- Video before call, as open_compute_call.
+    -- Locks the video before the call, as open_compute_call does.
     perform from videos where id = (select c.video_id from compute_calls c where c.id = p_id) for key share;
     found := _locked_compute_call(p_id);
     if found.charged_at is not null then
@@ -2326,8 +2380,8 @@ begin
 end
 $$;
 comment on function captionacc.charge_compute_call(uuid, numeric, numeric, jsonb) is
-    'What a call that ended cost, well or badly; counted once, in the month in which it ended. CA002 for one that '
-    'runs.';
+    'Record the cost of an ended call. Runs on failure too: failed and cancelled calls are billed. The '
+    'cost is counted once, in the month in which the call ended. CA002 if the call is still running.';
 
 -- schemas/functions/costs/cost_report.sql
 
@@ -2336,7 +2390,7 @@ returns table (lines jsonb, until timestamptz)
 language sql stable
 set search_path = captionacc, pg_temp
 as $$
-    -- One row: an API that cuts long answers would leave lines out.
+    -- One row, because an API that limits the number of rows would drop lines.
     select coalesce(jsonb_agg(to_jsonb(r) order by r.month desc, r.tenant, r.function_name), '[]'), now()
     from (
         select t.id as tenant_id, t.name as tenant,
@@ -2355,7 +2409,8 @@ as $$
     ) r
 $$;
 comment on function captionacc.cost_report(timestamptz, uuid) is
-    'Calls, container seconds, processing minutes and cost by tenant, month (UTC) and function, newest month first.';
+    'Report calls, container seconds, processing minutes and cost by tenant, month (UTC) and function, '
+    'newest month first.';
 
 -- schemas/functions/costs/record_usage.sql
 
@@ -2389,7 +2444,7 @@ begin
 end
 $$;
 comment on function captionacc.record_usage(uuid, text, numeric, uuid, numeric, jsonb) is
-    'Add an amount that a tenant used; other amounts of the same kind stay beside it.';
+    'Record an amount that a tenant used. Amounts of one kind add up.';
 
 -- schemas/functions/costs/release_cost.sql
 
@@ -2400,7 +2455,7 @@ as $$
 begin
     delete from cost_reservations r
     where r.video_id = p_video_id and r.function_name = p_function_name and r.run_id = p_run_id
-        -- Calls that go on without the run will be paid for as well.
+        -- Calls that continue without the run are billed too.
         and not exists (
             select from compute_calls c
             where c.video_id = p_video_id and c.function_name = p_function_name and c.status in ('pending', 'running')
@@ -2409,8 +2464,8 @@ begin
 end
 $$;
 comment on function captionacc.release_cost(uuid, text, text) is
-    'The run''s calls are charged: the reservation is over. It stays while calls go on, and when another run has '
-    'replaced it.';
+    'Release a run''s reservation once its calls are charged. It stays while calls are running and if '
+    'another run has replaced it.';
 
 -- schemas/functions/costs/reserve_cost.sql
 
@@ -2428,7 +2483,7 @@ language plpgsql
 set search_path = captionacc, pg_temp
 as $$
 declare
-    -- Video before tenant, as every function that locks both.
+    -- Locks the video before the tenant, as all functions do that lock both.
     video videos := _locked_video(p_video_id);
     costs record;
     paid numeric;
@@ -2447,7 +2502,7 @@ begin
     end if;
     perform from tenants where id = video.tenant_id for no key update;
 
-    -- What an earlier attempt paid for and this one will be given is not paid again.
+    -- Results that an earlier attempt paid for and this one will reuse are not paid again.
     select coalesce(sum(c.cost_usd), 0) into paid from compute_calls c
     where c.video_id = p_video_id and c.function_name = p_function_name
         and c.status = 'succeeded' and c.settled_at is null
@@ -2467,7 +2522,7 @@ begin
             p_function_name, p_video_id, _usd(needed), _usd(video_spent), _usd(costs.video_limit_usd),
             video.tenant_id, _usd(ceil(video_spent + needed)));
     else
-        -- This function's own reservation, which an earlier attempt left, is replaced and does not count.
+        -- The reservation that an earlier attempt left for this function is replaced and does not count.
         select coalesce(sum(r.amount_usd), 0) into others_reserved from cost_reservations r
         where r.tenant_id = video.tenant_id and r.expires_at > clock_timestamp()
             and (r.video_id, r.function_name) <> (p_video_id, p_function_name);
@@ -2483,7 +2538,7 @@ begin
     end if;
 
     if refusal is not null then
-        -- Not raised: that would undo the rejection.
+        -- Not raised, because an exception would undo the rejection.
         if not exists (
             select from caption_frame_extents_inference_rejections j
             where j.video_id = p_video_id and j.run_id = p_run_id and j.message = refusal
@@ -2503,8 +2558,10 @@ begin
     return query select true, ''::text, needed;
 end
 $$;
-comment on function captionacc.reserve_cost(uuid, text, text, numeric, numeric, numeric, double precision, bigint) is
-    'Set aside what a function''s calls for a video are expected to cost. Beyond a limit nothing is set aside: '
+comment on function captionacc.reserve_cost(
+    uuid, text, text, numeric, numeric, numeric, double precision, bigint
+) is
+    'Reserve the expected cost of a function''s calls for a video. Over a limit nothing is reserved: '
     'granted is false, message says what to do, and a rejection is recorded.';
 
 -- schemas/functions/costs/set_tenant_cost_limits.sql
@@ -2527,7 +2584,7 @@ begin
 end
 $$;
 comment on function captionacc.set_tenant_cost_limits(uuid, numeric, numeric) is
-    'What a tenant may cost, a video and a month; null: its tier''s limits, infinity: none.';
+    'Set a tenant''s cost limits for a video and for a month. Null: the tier''s limit; infinity: no limit.';
 
 -- schemas/functions/costs/set_tier_cost_limits.sql
 
@@ -2549,7 +2606,8 @@ begin
 end
 $$;
 comment on function captionacc.set_tier_cost_limits(text, numeric, numeric) is
-    'What tenants of a tier may cost, a video and a month; null: the installation''s limits, infinity: none.';
+    'Set a tier''s cost limits for a video and for a month. Null: the installation''s limit; infinity: no '
+    'limit.';
 
 -- schemas/functions/costs/tenant_costs.sql
 
@@ -2581,8 +2639,8 @@ begin
 end
 $$;
 comment on function captionacc.tenant_costs(uuid, numeric, numeric) is
-    'The limits that apply to a tenant (null: none), where p_video_limit_usd and p_month_limit_usd are the '
-    'installation''s; and this month''s spend, charged and reserved.';
+    'Return the cost limits that apply to a tenant (null: none) and this month''s charged and reserved '
+    'cost. p_video_limit_usd and p_month_limit_usd are the installation''s limits.';
 
 -- schemas/functions/cropped_frames/_locked_version.sql
 
@@ -2635,8 +2693,8 @@ begin
 end
 $$;
 comment on function captionacc.activate_cropped_frames_version(uuid, integer, integer, bigint, bigint) is
-    'All chunks are in the bucket: readers use this version from now on, the former one is archived. '
-    'CA002 when its run was displaced.';
+    'Make a version the one that readers use, once all its chunks are in the bucket, and archive the '
+    'former one. CA002 if its run was displaced.';
 
 -- schemas/functions/cropped_frames/allot_cropped_frames_version.sql
 
@@ -2679,9 +2737,9 @@ begin
 end
 $$;
 comment on function captionacc.allot_cropped_frames_version(uuid, text, jsonb) is
-    'A version number for the run that works on the boundaries: the one that an earlier attempt at the same crop '
-    'region left while calls for it run or have results that nobody took, else a number that was never used. '
-    'Another version that was left unfinished is marked failed.';
+    'Return a version number for the run that works on the boundaries: the unfinished version of an '
+    'earlier attempt at the same crop region, if calls for it are running or have unsettled results; '
+    'otherwise a number that was never used. Other unfinished versions are marked as failed.';
 
 -- schemas/functions/cropped_frames/archive_cropped_frames_version.sql
 
@@ -2713,7 +2771,8 @@ begin
 end
 $$;
 comment on function captionacc.archive_cropped_frames_version(uuid, integer) is
-    'Take the active version out of use; activating another one does so too. CA002 while captions rest on it.';
+    'Archive the active version; activating another version does the same. CA002 while captions depend on '
+    'it.';
 
 -- schemas/functions/cropped_frames/fail_cropped_frames_version.sql
 
@@ -2727,7 +2786,7 @@ declare
     found cropped_frames_versions;
     result cropped_frames_versions;
 begin
-    -- Also of a deleted video: its half-written objects are to be removed as well.
+    -- Deleted videos too: their incomplete objects have to be removed as well.
     perform from videos where id = p_video_id for update;
     found := _locked_version(p_video_id, p_version);
     if found.status = 'failed' or (p_run_id is not null and found.run_id <> p_run_id) then
@@ -2745,8 +2804,8 @@ begin
 end
 $$;
 comment on function captionacc.fail_cropped_frames_version(uuid, integer, text, text) is
-    'The version will not be finished; its objects may be removed. With a run, nothing changes when another run '
-    'has taken the version over.';
+    'Mark a version as failed, so that its objects can be removed. If a run is given, nothing changes '
+    'when another run has taken over the version.';
 
 -- schemas/functions/cropped_frames/mark_objects_removed.sql
 
@@ -2769,7 +2828,7 @@ begin
 end
 $$;
 comment on function captionacc.mark_objects_removed(uuid, integer) is
-    'The version''s objects are gone from the bucket.';
+    'Record that a version''s objects were removed from the bucket.';
 
 -- schemas/functions/cropped_frames/record_inference_run.sql
 
@@ -2810,9 +2869,10 @@ begin
     return result;
 end
 $$;
-comment on function captionacc.record_inference_run(uuid, integer, text, text, text, bigint, double precision,
-    timestamptz, timestamptz, text, bigint) is
-    'Which model labelled a cropped-frames version. The same model again replaces its row.';
+comment on function captionacc.record_inference_run(
+    uuid, integer, text, text, text, bigint, double precision, timestamptz, timestamptz, text, bigint
+) is
+    'Record which model labelled a cropped-frames version, replacing the row of the same model.';
 
 -- schemas/functions/locks/_check_lease.sql
 
@@ -2844,13 +2904,13 @@ begin
     where lock_token = p_token and lock_expires_at > clock_timestamp()
     returning server_version into result;
     if result is null then
-        raise exception 'the lock''s lease is over, or another holder took it' using errcode = 'CA005';
+        raise exception 'the lock''s lease has expired, or another owner has taken it' using errcode = 'CA005';
     end if;
     return result;
 end
 $$;
 comment on function captionacc.bump_database_version(uuid) is
-    'A new version of the file was published by the lock''s holder. CA005 without a lease that still runs.';
+    'Increment a file''s version after the lock''s holder has published it. CA005 if the lease has expired.';
 
 -- schemas/functions/locks/list_locks.sql
 
@@ -2868,7 +2928,8 @@ as $$
     where s.lock_token is not null and (p_include_expired or s.lock_expires_at > clock_timestamp())
     order by s.locked_at, s.video_id, s.database_name
 $$;
-comment on function captionacc.list_locks(boolean) is 'Who holds what until when; tokens are not told.';
+comment on function captionacc.list_locks(boolean) is
+    'List the locks with their owners and expiry times, without tokens.';
 
 -- schemas/functions/locks/release_lock.sql
 
@@ -2883,7 +2944,8 @@ begin
     return found;
 end
 $$;
-comment on function captionacc.release_lock(uuid) is 'Give a lock back; false when it was no longer the caller''s.';
+comment on function captionacc.release_lock(uuid) is
+    'Release a lock. Returns false if the caller no longer holds it.';
 
 -- schemas/functions/locks/renew_lock.sql
 
@@ -2895,7 +2957,7 @@ declare
     result timestamptz;
 begin
     perform _check_lease('layout', p_lease_seconds);
-    -- An expired lease that nobody took is still the holder's alone.
+    -- An expired lease still belongs to its holder until another owner takes it.
     update video_database_state
     set lock_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds)
     where lock_token = p_token
@@ -2907,7 +2969,8 @@ begin
 end
 $$;
 comment on function captionacc.renew_lock(uuid, double precision) is
-    'Extend a lease, counted from now; gives its new end. CA005 when another holder took it.';
+    'Extend a lease from now on and return its new expiry time. CA005 if another owner has taken the '
+    'lock.';
 
 -- schemas/functions/locks/take_lock.sql
 
@@ -2930,7 +2993,7 @@ begin
     if p_lock_type is null or p_lock_type not in ('server', 'client') then
         raise exception 'lock type % is not server or client', coalesce(p_lock_type, 'null') using errcode = 'CA010';
     end if;
-    -- No lock on the video's row: locks of its two databases and its stages go their own ways.
+    -- Does not lock the video's row, because its stages are independent of the locks of its databases.
     select * into video from videos where id = p_video_id;
     if video.id is null then
         raise exception 'video % is not in the catalogue', p_video_id using errcode = 'CA001';
@@ -2940,7 +3003,7 @@ begin
     insert into video_database_state (video_id, database_name, tenant_id)
     values (p_video_id, p_database_name, video.tenant_id)
     on conflict do nothing;
-    -- One statement: the second of two takers waits for the first, then no longer finds the lock free.
+    -- One statement: the second of two concurrent takers waits for the first and then finds the lock held.
     update video_database_state s
     set lock_token = gen_random_uuid(), lock_owner = p_owner, lock_type = p_lock_type,
         locked_at = clock_timestamp(), lock_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds)
@@ -2957,7 +3020,8 @@ begin
 end
 $$;
 comment on function captionacc.take_lock(uuid, text, text, double precision, text) is
-    'Take the lock of layout.db or captions.db if it is free or its lease is over. CA004 when it is held.';
+    'Take the lock of layout.db or captions.db if it is free or its lease has expired. CA004 if it is '
+    'held.';
 
 -- schemas/functions/metrics/_record_stage_outcomes.sql
 
@@ -2982,7 +3046,7 @@ begin
             ('text', new.text_status = 'error', new.text_error_details, old.text_error_details, old.text_run_id,
                 new.text_started_at, new.text_finished_at, old.text_finished_at)
     ) s (stage, failed, details, old_details, old_run_id, started_at, finished_at, old_finished_at)
-    -- An error is another one when its details are; a result is one when its run ended with a new time.
+    -- An error counts as new when its details change, a result when its finish time changes.
     where (s.failed and s.details is distinct from s.old_details)
         or (not s.failed and s.old_run_id is not null and s.finished_at is distinct from s.old_finished_at);
     return null;
@@ -3015,8 +3079,9 @@ as $$
     order by n.name
 $$;
 comment on function captionacc.lock_state() is
-    'Leases on client databases: held, and expired without having been given back (their holder died). '
-    'database_waits: transactions that wait for another''s lock now, the same number in each row.';
+    'Count the leases on client databases: held, and expired but never released because their holder '
+    'died. database_waits is the number of transactions that wait for a database lock, repeated in each '
+    'row.';
 
 -- schemas/functions/metrics/monthly_spend.sql
 
@@ -3037,7 +3102,7 @@ as $$
     limit least(p_limit, 1000)
 $$;
 comment on function captionacc.monthly_spend(integer) is
-    'Estimated cost of the calendar month (UTC) so far, of the tenants that cost most.';
+    'Return the estimated cost of the current calendar month (UTC) for the tenants with the highest cost.';
 
 -- schemas/functions/metrics/open_compute_calls.sql
 
@@ -3051,7 +3116,7 @@ as $$
     group by c.function_name, c.backend, c.status
     order by c.function_name, c.backend, c.status
 $$;
-comment on function captionacc.open_compute_calls() is 'Calls that are waited for now.';
+comment on function captionacc.open_compute_calls() is 'Return the calls that are open now.';
 
 -- schemas/functions/metrics/stage_backlog.sql
 
@@ -3064,7 +3129,7 @@ language sql stable
 set search_path = captionacc, pg_temp
 as $$
     with work as (
-        -- Each of the three has its own partial index. After a failure the wait begins anew.
+        -- Each of the three has its own partial index. After a failure the waiting time starts again.
         select tenant_id, 'layout' as stage, greatest(uploaded_at, layout_finished_at) as waiting_since,
             null::timestamptz as running_since
         from videos
@@ -3100,7 +3165,8 @@ as $$
     order by a.stage, t.tier
 $$;
 comment on function captionacc.stage_backlog() is
-    'Videos that wait for a run of each stage, asked for or not, and those that a run works on, by their tenants'' tier.';
+    'Count, by stage and tier, the videos that wait for a run, claimed or not, and those that a run works '
+    'on.';
 
 -- schemas/functions/metrics/stage_failures.sql
 
@@ -3116,7 +3182,8 @@ as $$
     limit 200
 $$;
 comment on function captionacc.stage_failures(double precision) is
-    'Stages that ended in an error lately, by kind: the last attempt of each, cancellations and refusals included.';
+    'Count recent stage errors by kind: the last attempt of each stage, including cancellations and '
+    'refusals.';
 
 -- schemas/functions/metrics/stage_outcomes_after.sql
 
@@ -3126,13 +3193,13 @@ language sql stable
 set search_path = captionacc, pg_temp
 as $$
     select * from stage_outcomes
-    -- Rows appear when their transaction ends: one older than any statement's time-out is complete.
+    -- Rows appear when their transaction ends. Older rows than any statement's time-out are complete.
     where (occurred_at, id) > (p_after, p_after_id) and occurred_at < clock_timestamp() - interval '20 seconds'
     order by occurred_at, id
     limit least(p_limit, 1000)
 $$;
 comment on function captionacc.stage_outcomes_after(timestamptz, bigint, integer) is
-    'Outcomes after one that was read already, oldest first, 1000 at most; those of the last 20 s are left for later.';
+    'Return up to 1000 outcomes after a given one, oldest first, except those of the last 20 seconds.';
 
 -- schemas/functions/people/current_tenant_id.sql
 
@@ -3142,7 +3209,8 @@ set search_path = captionacc, pg_temp
 as $$
     select tenant_id from user_profiles where user_id = auth.uid() and approval_status = 'approved'
 $$;
-comment on function captionacc.current_tenant_id() is 'The tenant of the user of the request; null without approval.';
+comment on function captionacc.current_tenant_id() is
+    'Return the tenant of the request''s user; null if the user is not approved.';
 
 -- schemas/functions/people/is_platform_admin.sql
 
@@ -3155,7 +3223,8 @@ as $$
         where user_id = auth.uid() and approval_status = 'approved' and is_platform_admin
     )
 $$;
-comment on function captionacc.is_platform_admin() is 'Whether the user of the request is an admin of the platform.';
+comment on function captionacc.is_platform_admin() is
+    'Return whether the request''s user is a platform admin.';
 
 -- schemas/functions/people/is_tenant_owner.sql
 
@@ -3168,7 +3237,7 @@ as $$
         where user_id = auth.uid() and approval_status = 'approved' and role = 'owner'
     )
 $$;
-comment on function captionacc.is_tenant_owner() is 'Whether the user of the request owns their tenant.';
+comment on function captionacc.is_tenant_owner() is 'Return whether the request''s user owns their tenant.';
 
 -- schemas/functions/people/set_user_profile.sql
 
@@ -3208,7 +3277,7 @@ begin
 end
 $$;
 comment on function captionacc.set_user_profile(uuid, uuid, text, text, boolean, text) is
-    'Create or change a user''s place in a tenant; audited.';
+    'Create or change a user''s profile; audited.';
 
 -- schemas/functions/stages/_approve_layout.sql
 
@@ -3246,7 +3315,7 @@ begin
 end
 $$;
 comment on function captionacc._check_owner(captionacc.videos, text, text) is
-    'A run that was displaced or has ended may not write results. CA002.';
+    'Refuse (CA002) a run that was displaced or has ended: it may not write results.';
 
 -- schemas/functions/stages/approve_layout.sql
 
@@ -3266,10 +3335,10 @@ begin
     end if;
     if region is null then
         raise exception 'no caption band was found in video %, so there is no crop region to approve', p_video_id
-            using errcode = 'CA003', hint = 'Give one.';
+            using errcode = 'CA003', hint = 'Give a crop region.';
     end if;
     perform _check_crop_region(region);
-    -- The same region again is a second click, not a reason to process everything anew.
+    -- Approving the same region again does not process the video again.
     if video.layout_status = 'done' and video.crop_region = region then
         return video;
     end if;
@@ -3277,8 +3346,8 @@ begin
 end
 $$;
 comment on function captionacc.approve_layout(uuid, text, jsonb) is
-    'Accept a crop region (null: the proposed one). A region that differs from the approved one gets a new '
-    'crop_region_version, displaces the runs on boundaries and text and sends both stages back to wait.';
+    'Approve a crop region (null: the proposed one). A changed region gets a new crop_region_version, '
+    'displaces the runs of boundaries and text and returns both stages to wait.';
 
 -- schemas/functions/stages/begin_stage.sql
 
@@ -3312,7 +3381,7 @@ begin
     state := to_jsonb(video);
     owner := state ->> (p_stage || '_run_id');
     if owner = p_run_id then
-        -- Telling it twice counts once.
+        -- A repeated call counts once.
         if (state ->> (p_stage || '_run_try'))::integer >= p_try then
             return video;
         end if;
@@ -3327,7 +3396,7 @@ begin
     if exists (select from run_cancellations where run_id = p_run_id) then
         raise exception 'run % was cancelled', p_run_id using errcode = 'CA002';
     end if;
-    -- A run that waited in its queue when the work was cancelled must not begin it after all.
+    -- A run that was queued when the stage was cancelled must not begin it.
     if state -> (p_stage || '_error_details') ->> 'error_type' = 'CancelledError' then
         raise exception 'the % stage of video % was cancelled', p_stage, p_video_id
             using errcode = 'CA002', hint = 'Retry it first.';
@@ -3353,8 +3422,9 @@ begin
 end
 $$;
 comment on function captionacc.begin_stage(uuid, text, text, boolean, integer) is
-    'Make a run the worker of a stage, at its p_try-th try; telling it twice is harmless. Another run is displaced '
-    '(and refused when it finishes) unless p_take_over is false. CA002 when what the stage needs is not there.';
+    'Make a run the worker of a stage, at try p_try; repeating the call is harmless. Another run is '
+    'displaced, and refused when it finishes, unless p_take_over is false. CA002 if the stage''s inputs '
+    'are missing.';
 
 -- schemas/functions/stages/cancel_stage.sql
 
@@ -3406,8 +3476,9 @@ begin
 end
 $$;
 comment on function captionacc.cancel_stage(uuid, text, text) is
-    'Stop what works on, or waits for, a stage: it ends in error CancelledError until it is retried, what its run '
-    'writes is refused, and the run is listed by pending_run_cancellations. CA002 when there is nothing to stop.';
+    'Cancel a stage that a run works on or that waits for one. It ends in the error CancelledError until '
+    'it is retried, its run''s writes are refused, and pending_run_cancellations lists the run. CA002 if '
+    'there is nothing to cancel.';
 
 -- schemas/functions/stages/complete_review.sql
 
@@ -3440,7 +3511,8 @@ begin
     return result;
 end
 $$;
-comment on function captionacc.complete_review(uuid, text) is 'A person is through with the captions: annotate to done.';
+comment on function captionacc.complete_review(uuid, text) is
+    'Record that a person has reviewed the captions: annotate to done.';
 
 -- schemas/functions/stages/fail_stage.sql
 
@@ -3464,7 +3536,7 @@ begin
     then
         return video;
     end if;
-    -- A run that died before it began is believed; one that ended or was displaced is not.
+    -- A run that died before it began the stage may report its failure; one that ended or was displaced may not.
     if not (
         state ->> (p_stage || '_run_id') is null
         and state ->> (p_stage || '_status') = 'wait'
@@ -3484,7 +3556,8 @@ begin
 end
 $$;
 comment on function captionacc.fail_stage(uuid, text, text, text, text) is
-    'The last attempt of a run failed. Telling it twice is harmless; CA002 for a run that is not the worker.';
+    'Record that a run''s last attempt failed; repeating the call is harmless. CA002 if the run is not the '
+    'worker.';
 
 -- schemas/functions/stages/finish_boundaries.sql
 
@@ -3510,7 +3583,7 @@ begin
         boundaries_status = 'annotate', boundaries_error_details = null, boundaries_run_id = null,
         boundaries_finished_at = clock_timestamp(), boundaries_note = coalesce(p_note, ''),
         caption_count = p_caption_count,
-        -- The same run goes on with the text; others may ask for it when it does not.
+        -- The same run continues with the text; if it does not, pending_text hands the text out.
         text_status = 'wait', text_error_details = null, text_run_id = null,
         text_requested_at = clock_timestamp(), text_unstarted_requests = 0, text_note = ''
     where id = p_video_id
@@ -3519,7 +3592,7 @@ begin
 end
 $$;
 comment on function captionacc.finish_boundaries(uuid, text, integer, integer, text) is
-    'captions.db is published: the captions are ready for a person, and their text is to be read.';
+    'Record that captions.db is published: the captions are ready for a person, and their text for OCR.';
 
 -- schemas/functions/stages/finish_layout.sql
 
@@ -3553,9 +3626,9 @@ begin
         perform _check_crop_region(p_crop_region);
     end if;
     if p_layout_found is null or (p_layout_found and p_crop_region is null) then
-        raise exception 'a layout that was found has a crop region' using errcode = 'CA010';
+        raise exception 'a layout that was found needs a crop region' using errcode = 'CA010';
     end if;
-    -- An approval stands, whatever a later analysis says: a person may change it, a run may not.
+    -- Only a person may change an approval, not a later analysis.
     update videos set
         duration_seconds = p_duration_seconds, width = p_width, height = p_height, video_codec = p_video_codec,
         bitrate = coalesce(p_bitrate, bitrate), frame_count = p_frame_count,
@@ -3568,8 +3641,8 @@ begin
         layout_confidence = p_layout_confidence, proposed_crop_region = p_crop_region::crop_region
     where id = p_video_id
     returning * into result;
-    -- Without a caption band the confidence is that of there being none: a policy that trusts it has the
-    -- fallback region processed, which ends in an empty result instead of a question to a person.
+    -- Without a caption band the confidence is that of its absence. A policy that accepts it processes the
+    -- fallback region, which gives an empty result without asking a person.
     if result.crop_region is null and p_crop_region is not null and exists (
         select from tenants
         where id = result.tenant_id and p_layout_confidence >= auto_approve_layout_confidence
@@ -3579,11 +3652,13 @@ begin
     return result;
 end
 $$;
-comment on function captionacc.finish_layout(uuid, text, double precision, integer, integer, text, bigint, boolean,
-    double precision, jsonb, text, bigint, integer, integer, integer, text) is
-    'The layout is ready for a person, or approved as ''auto'' where the tenant''s policy says so. Without a '
-    'caption band the confidence is that of there being none, and the crop region a fallback. '
-    'An earlier approval and its crop region stay. CA002 for a run that is not the worker.';
+comment on function captionacc.finish_layout(
+    uuid, text, double precision, integer, integer, text, bigint, boolean, double precision, jsonb,
+    text, bigint, integer, integer, integer, text
+) is
+    'Record a layout: ready for a person, or approved as ''auto'' by the tenant''s policy. If no caption '
+    'band was found, the confidence is that of its absence and the crop region is a fallback. An earlier '
+    'approval and its crop region stay. CA002 if the run is not the worker.';
 
 -- schemas/functions/stages/finish_run_cancellation.sql
 
@@ -3602,7 +3677,8 @@ begin
     return result;
 end
 $$;
-comment on function captionacc.finish_run_cancellation(text) is 'The run has ended, or was not there.';
+comment on function captionacc.finish_run_cancellation(text) is
+    'Record that a cancelled run has ended or does not exist.';
 
 -- schemas/functions/stages/finish_text.sql
 
@@ -3630,7 +3706,7 @@ begin
 end
 $$;
 comment on function captionacc.finish_text(uuid, text, integer, text) is
-    'The text of the captions is published; p_caption_count of them have one.';
+    'Record that the text of the captions is published; p_caption_count captions have text.';
 
 -- schemas/functions/stages/pending_run_cancellations.sql
 
@@ -3644,7 +3720,8 @@ begin
     return query select * from run_cancellations where handled_at is null order by requested_at limit p_limit;
 end
 $$;
-comment on function captionacc.pending_run_cancellations(integer) is 'Runs that are to be ended, oldest first.';
+comment on function captionacc.pending_run_cancellations(integer) is
+    'Return cancelled runs that have not been ended yet, oldest first.';
 
 -- schemas/functions/stages/release_stage.sql
 
@@ -3666,8 +3743,8 @@ begin
 end
 $$;
 comment on function captionacc.release_stage(uuid, text, text) is
-    'The run made only a part of what a stage gives, and nothing of its state changes. CA002 for a run that is '
-    'not the worker.';
+    'Release the stage without changing its status: the run made only a part of its results. CA002 if the '
+    'run is not the worker.';
 
 -- schemas/functions/stages/retry_stage.sql
 
@@ -3697,7 +3774,8 @@ begin
     return result;
 end
 $$;
-comment on function captionacc.retry_stage(uuid, text) is 'From error back to wait, so that it is asked for again.';
+comment on function captionacc.retry_stage(uuid, text) is
+    'Return a stage from error to wait, so that it is claimed again.';
 
 -- schemas/functions/tenants/_accept_started_video.sql
 
@@ -3706,7 +3784,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    -- A run that nobody claimed for, such as one started by hand, uses the quota as well.
+    -- A run without a claim, such as one started by hand, uses the quota too.
     new.accepted_at := coalesce(new.accepted_at, clock_timestamp());
     return new;
 end
@@ -3719,7 +3797,7 @@ language plpgsql
 set search_path = captionacc, pg_temp
 as $$
 begin
-    -- Once a statement: a claim of many videos changes each tenant's row once.
+    -- Statement-level: a claim of many videos changes each tenant's row once.
     update tenants t set
         accepted_video_count = t.accepted_video_count + change.videos, accepted_bytes = t.accepted_bytes + change.bytes
     from (
@@ -3810,8 +3888,8 @@ begin
 end
 $$;
 comment on function captionacc._quota_refusal(captionacc.videos, integer, bigint) is
-    'Why a video may not be accepted now, beside some that are about to be; no row when it may. The tenant''s row '
-    'must be locked.';
+    'Return why a video may not be accepted now, in addition to others that are about to be accepted. No '
+    'row if it may. The tenant''s row must be locked.';
 
 -- schemas/functions/tenants/acknowledge_rejection.sql
 
@@ -3835,7 +3913,7 @@ begin
 end
 $$;
 comment on function captionacc.acknowledge_rejection(uuid, text) is
-    'The user has taken note; the first one to do so stays on record.';
+    'Record who acknowledged a rejection; the first acknowledgement stays.';
 
 -- schemas/functions/tenants/ensure_tenant.sql
 
@@ -3866,7 +3944,7 @@ begin
 end
 $$;
 comment on function captionacc.ensure_tenant(uuid, text, text, double precision) is
-    'Create a tenant that is missing; one that exists keeps its settings.';
+    'Create a tenant if it is missing; an existing tenant keeps its settings.';
 
 -- schemas/functions/tenants/record_rejection.sql
 
@@ -3908,8 +3986,10 @@ begin
     return result;
 end
 $$;
-comment on function captionacc.record_rejection(uuid, text, text, uuid, integer, text, text, bigint, numeric) is
-    'Tell a tenant that work was not done, and why.';
+comment on function captionacc.record_rejection(
+    uuid, text, text, uuid, integer, text, text, bigint, numeric
+) is
+    'Record for a tenant that work was refused, and why.';
 
 -- schemas/functions/tenants/set_auto_approve.sql
 
@@ -3933,7 +4013,8 @@ begin
 end
 $$;
 comment on function captionacc.set_auto_approve(uuid, double precision) is
-    'From which layout confidence no person is asked; null: always ask. For layouts found from now on.';
+    'Set the layout confidence from which no person is asked (null: always ask), for layouts found from '
+    'now on.';
 
 -- schemas/functions/tenants/set_tenant_limits.sql
 
@@ -3965,7 +4046,7 @@ begin
 end
 $$;
 comment on function captionacc.set_tenant_limits(uuid, bigint, integer, numeric, integer, boolean) is
-    'A tenant''s own limits; null: its tier''s. With p_quota_exempt none applies.';
+    'Set a tenant''s own limits; null: its tier''s limit. With p_quota_exempt no limit applies.';
 
 -- schemas/functions/tenants/set_tenant_tier.sql
 
@@ -3986,7 +4067,8 @@ begin
     return result;
 end
 $$;
-comment on function captionacc.set_tenant_tier(uuid, text) is 'The tier belongs to the tenant, not to a user.';
+comment on function captionacc.set_tenant_tier(uuid, text) is
+    'Change a tenant''s tier. Tiers belong to tenants, not to users.';
 
 -- schemas/functions/tenants/set_tier_limits.sql
 
@@ -4016,7 +4098,7 @@ begin
 end
 $$;
 comment on function captionacc.set_tier_limits(text, bigint, integer, numeric, integer) is
-    'What tenants of a tier may use; null: no limit. For videos claimed from now on.';
+    'Set what tenants of a tier may use (null: no limit), for videos claimed from now on.';
 
 -- schemas/functions/tenants/tenant_limits.sql
 
@@ -4034,7 +4116,8 @@ as $$
     from tenants t join access_tiers a on a.id = t.tier
     where t.id = p_tenant_id and not t.quota_exempt
 $$;
-comment on function captionacc.tenant_limits(uuid) is 'What applies to a tenant; null, or no row: no limit.';
+comment on function captionacc.tenant_limits(uuid) is
+    'Return the limits that apply to a tenant; null, or no row, means no limit.';
 
 -- schemas/functions/upkeep/abandoned_cropped_frames_versions.sql
 
@@ -4060,8 +4143,8 @@ begin
 end
 $$;
 comment on function captionacc.abandoned_cropped_frames_versions(integer, double precision) is
-    'Unfinished versions that were allotted longer ago than that, whose run does not work on them and for which no '
-    'call is open: fail_cropped_frames_version ends them.';
+    'Return unfinished versions allotted more than p_older_than_seconds ago, without a working run or an '
+    'open call. fail_cropped_frames_version ends them.';
 
 -- schemas/functions/upkeep/clear_expired_locks.sql
 
@@ -4091,8 +4174,8 @@ begin
 end
 $$;
 comment on function captionacc.clear_expired_locks(double precision, integer) is
-    'Forget leases that ran out so long ago and that nobody took over. Their holders could have renewed them until '
-    'now. Gives how many.';
+    'Clear leases that expired more than p_older_than_seconds ago and were not taken over; until then '
+    'their holder could have renewed them. Returns their number.';
 
 -- schemas/functions/upkeep/count_stage_outcomes.sql
 
@@ -4103,7 +4186,8 @@ as $$
     select count(*) from stage_outcomes
     where occurred_at < clock_timestamp() - make_interval(secs => p_older_than_seconds)
 $$;
-comment on function captionacc.count_stage_outcomes(double precision) is 'How many purge_stage_outcomes would remove.';
+comment on function captionacc.count_stage_outcomes(double precision) is
+    'Return the number of rows that purge_stage_outcomes would delete.';
 
 -- schemas/functions/upkeep/mark_video_objects_removed.sql
 
@@ -4128,7 +4212,8 @@ begin
 end
 $$;
 comment on function captionacc.mark_video_objects_removed(uuid) is
-    'A deleted video''s objects are gone from the bucket. CA002 for a video that is not deleted.';
+    'Record that a deleted video''s objects were removed from the bucket. CA002 if the video is not '
+    'deleted.';
 
 -- schemas/functions/upkeep/purge_audit_log.sql
 
@@ -4141,7 +4226,7 @@ declare
     before timestamptz;
     removed bigint;
 begin
-    -- Whoever holds the service's key must not be able to blot out what they just did.
+    -- A holder of the service key must not be able to erase their own recent actions.
     if not coalesce(p_older_than_seconds between 2592000 and 3e9, false) then
         raise exception 'the audit log of the last 30 days is not purged' using errcode = 'CA010';
     end if;
@@ -4155,7 +4240,7 @@ begin
 end
 $$;
 comment on function captionacc.purge_audit_log(double precision, boolean) is
-    'Remove old rows of the audit log, or in a dry run only count them. At least 30 days stay.';
+    'Delete old rows of the audit log; a dry run only counts them. The last 30 days always stay.';
 
 -- schemas/functions/upkeep/purge_requests.sql
 
@@ -4181,7 +4266,7 @@ begin
     delete from caption_ocr_requests where finished_at < before;
     get diagnostics one = row_count;
     removed := removed + one;
-    -- Its run has long ended, so nothing of it can come any more.
+    -- Its run ended long ago, so it cannot write any more.
     delete from run_cancellations where handled_at < before;
     get diagnostics one = row_count;
     removed := removed + one;
@@ -4191,8 +4276,8 @@ begin
 end
 $$;
 comment on function captionacc.purge_requests(double precision, boolean) is
-    'Remove requests for text that ended, run cancellations that were carried out and rejections that somebody took '
-    'note of, longer ago than that; in a dry run only count them.';
+    'Delete ended OCR requests, handled run cancellations and acknowledged rejections older than '
+    'p_older_than_seconds; a dry run only counts them.';
 
 -- schemas/functions/upkeep/purge_stage_outcomes.sql
 
@@ -4211,7 +4296,8 @@ begin
     return removed;
 end
 $$;
-comment on function captionacc.purge_stage_outcomes(double precision) is 'Remove old outcomes; how many there were.';
+comment on function captionacc.purge_stage_outcomes(double precision) is
+    'Delete old outcomes and return their number.';
 
 -- schemas/functions/upkeep/removable_cropped_frames_versions.sql
 
@@ -4235,8 +4321,8 @@ begin
 end
 $$;
 comment on function captionacc.removable_cropped_frames_versions(integer, double precision, text) is
-    'Failed and archived versions, or those of one status, whose objects are still in the bucket, ended longer ago '
-    'than that.';
+    'Return failed and archived versions, or those of one status, that ended more than '
+    'p_older_than_seconds ago and whose objects are still in the bucket.';
 
 -- schemas/functions/upkeep/removable_videos.sql
 
@@ -4256,7 +4342,7 @@ begin
 end
 $$;
 comment on function captionacc.removable_videos(integer, double precision) is
-    'Videos that were deleted longer ago than that and whose objects are still in the bucket.';
+    'Return videos deleted more than p_older_than_seconds ago whose objects are still in the bucket.';
 
 -- schemas/functions/videos/_locked_video.sql
 
@@ -4277,7 +4363,8 @@ begin
     return found;
 end
 $$;
-comment on function captionacc._locked_video(uuid) is 'The row, locked until the transaction ends. CA001, CA007.';
+comment on function captionacc._locked_video(uuid) is
+    'Return the video''s row, locked until the end of the transaction. CA001, CA007.';
 
 -- schemas/functions/videos/find_content.sql
 
@@ -4290,13 +4377,14 @@ begin
     return query
         select * from videos
         where tenant_id = p_tenant_id and content_sha256 = p_sha256 and deleted_at is null
-        -- One that went well before one that failed.
+        -- Successful videos before failed ones.
         order by 'error' in (layout_status, boundaries_status, text_status), created_at desc, id
         limit 1;
 end
 $$;
 comment on function captionacc.find_content(uuid, text) is
-    'The tenant''s video of this very file: one that has not failed, then the newest; no row when there is none.';
+    'Return the tenant''s video with this content: preferably one that has not failed, then the newest. No '
+    'row if there is none.';
 
 -- schemas/functions/videos/find_videos.sql
 
@@ -4310,7 +4398,7 @@ declare
     is_start boolean := lower(p_name) ~ '^[0-9a-f-]+$' and length(digits) between 1 and 32;
 begin
     perform _check_claim(p_limit, 0, 1);
-    -- Two indexes are asked, each for what it can tell.
+    -- Two subqueries, each with an index of its own.
     return query
         select v.* from videos v
         where v.deleted_at is null and v.id in (
@@ -4325,7 +4413,7 @@ begin
 end
 $$;
 comment on function captionacc.find_videos(text, integer) is
-    'Videos of this name, or whose id starts with it; newest first, deleted ones left out.';
+    'Return videos with this name or with an id that starts with it, newest first, without deleted ones.';
 
 -- schemas/functions/videos/record_times.sql
 
@@ -4347,7 +4435,7 @@ begin
     perform _check_stage(p_stage);
     perform _check_owner(video, p_stage, p_run_id);
     if (p_frame_count >= 1 and p_duration_seconds between 0 and 1e7) is not true then
-        raise exception '% frames in % s are no length of a video', p_frame_count, p_duration_seconds
+        raise exception '% frames in % s are not a valid length of a video', p_frame_count, p_duration_seconds
             using errcode = 'CA010';
     end if;
     if p_time_spans is null or jsonb_typeof(p_time_spans) <> 'array' or exists (
@@ -4366,8 +4454,8 @@ begin
 end
 $$;
 comment on function captionacc.record_times(uuid, text, text, bigint, double precision, jsonb) is
-    'How long a video is and how its times are shown, from the run that read it last. CA002 for a run that is not '
-    'the stage''s worker.';
+    'Record a video''s length and time offsets, as the run that last read it measured them. CA002 if the '
+    'run is not the stage''s worker.';
 
 -- schemas/functions/videos/register_video.sql
 
@@ -4402,7 +4490,7 @@ begin
     perform _check_storage_key(p_storage_key, p_tenant_id);
     if p_content_sha256 is not null then
         perform _check_sha256(p_content_sha256);
-        -- Of two uploads of one file that end at the same moment, the second one sees the first.
+        -- Of two concurrent registrations of one file, the second one sees the first.
         perform pg_advisory_xact_lock(hashtextextended(p_tenant_id::text || p_content_sha256, 0));
         if not coalesce(p_again, false) then
             select * into result from find_content(p_tenant_id, p_content_sha256);
@@ -4421,10 +4509,10 @@ begin
         return result;
     end if;
 
-    -- The same upload again: nothing changes but that its object may be whole now.
+    -- Repeated registration: only uploaded_at can change, once the object is complete.
     select * into result from videos where id = p_video_id for update;
     if result.id is null or result.tenant_id <> p_tenant_id or result.storage_key <> p_storage_key then
-        raise exception 'video % or its storage key % is registered with other facts', p_video_id, p_storage_key
+        raise exception 'video % or its storage key % is already registered with other values', p_video_id, p_storage_key
             using errcode = 'CA008';
     end if;
     result := _locked_video(p_video_id);
@@ -4436,9 +4524,12 @@ begin
     return result;
 end
 $$;
-comment on function captionacc.register_video(uuid, uuid, text, bigint, text, boolean, uuid, text, boolean) is
-    'Tell the catalogue of an upload; repeating it is harmless. Not yet uploaded videos are not claimed. With a '
-    'content hash that another video of the tenant has, that other row is the answer and none is made, unless p_again.';
+comment on function captionacc.register_video(
+    uuid, uuid, text, bigint, text, boolean, uuid, text, boolean
+) is
+    'Register an upload; repeating the call is harmless. A video is claimed only once it is uploaded. If '
+    'another video of the tenant has the same content hash, that video''s row is returned and none is '
+    'created, unless p_again is set.';
 
 -- schemas/functions/videos/rename_video.sql
 
@@ -4451,7 +4542,7 @@ declare
     result videos;
 begin
     if btrim(coalesce(p_name, '')) = '' then
-        raise exception 'a video''s name is not empty' using errcode = 'CA010';
+        raise exception 'a video''s name may not be empty' using errcode = 'CA010';
     elsif length(p_name) > 1024 then
         raise exception 'a name of % characters is too long', length(p_name)
             using errcode = 'CA010', hint = 'Give at most 1024.';
@@ -4465,7 +4556,8 @@ begin
 end
 $$;
 comment on function captionacc.rename_video(uuid, text) is
-    'Change the name that people see, as clean_name has it; nothing else derives from it. Audited. CA007, CA010.';
+    'Change a video''s display name, cleaned as by clean_name; nothing else depends on the name. Audited. '
+    'CA007, CA010.';
 
 -- schemas/functions/videos/set_demo.sql
 
@@ -4481,7 +4573,7 @@ begin
     return result;
 end
 $$;
-comment on function captionacc.set_demo(uuid, boolean) is 'Whether everybody may look at a video.';
+comment on function captionacc.set_demo(uuid, boolean) is 'Set whether everybody may see a video.';
 
 -- schemas/functions/videos/soft_delete_video.sql
 
@@ -4499,7 +4591,7 @@ begin
     elsif video.deleted_at is not null then
         return video;
     end if;
-    -- Whoever works on it is to stop: nobody wants the result, and a GPU costs.
+    -- Running work is cancelled: its result is not needed, and GPUs cost money.
     insert into run_cancellations (run_id, tenant_id, video_id, stage, requested_by)
     select owner, video.tenant_id, video.id, stage, 'the video''s deletion'
     from (values (video.layout_run_id, 'layout'), (video.boundaries_run_id, 'boundaries'),
@@ -4515,8 +4607,8 @@ begin
 end
 $$;
 comment on function captionacc.soft_delete_video(uuid) is
-    'Take a video out of all processing; a run that works on it is refused when it finishes, and is to be ended. '
-    'Audited.';
+    'Exclude a video from all processing. Runs that work on it are refused when they finish and are to be '
+    'ended. Audited.';
 
 -- schemas/functions/web_actions/_act.sql
 
@@ -4585,7 +4677,7 @@ as $$
         (select tenant_id from user_profiles where user_id = auth.uid()),
         p_action, p_outcome, p_reason, p_video_id,
         (select tenant_id from videos where id = p_video_id),
-        -- Ten thousand caption ids are a hundred kilobytes.
+        -- Ten thousand caption ids take about 100 kB.
         case when octet_length(p_details::text) <= 4000 then p_details
             else jsonb_build_object('left_out_bytes', octet_length(p_details::text)) end
     )
@@ -4605,7 +4697,7 @@ declare
     in_hour bigint;
     in_day bigint;
 begin
-    -- One call of a user at a time, so that a hundred at once do not all find the same number.
+    -- Serializes the calls of one user, so that concurrent calls do not all see the same number.
     perform pg_advisory_xact_lock(hashtextextended('calls of ' || caller, 0));
     select count(*) filter (where occurred_at > now - interval '1 hour'), count(*) into in_hour, in_day
     from (
@@ -4618,7 +4710,7 @@ begin
 end
 $$;
 comment on function captionacc._calls_left(text) is
-    'How many more calls of the user of the request may be refused, or allowed, at this time.';
+    'Return how many more calls of the request''s user may be refused, or allowed, at this time.';
 
 -- schemas/functions/web_actions/_over_limit.sql
 
@@ -4628,17 +4720,17 @@ set search_path = captionacc, pg_temp
 as $$
 begin
     if _calls_left('allowed') <= 0 then
-        return _too_many('600 of your actions were done within an hour', 'Try again later.');
+        return _too_many('you have used your 600 actions of this hour', 'Try again later.');
     elsif p_action = 'request_caption_ocr' and (
         select count(*) from caption_ocr_requests where status = 'queued' and requested_by = auth.uid()::text
     ) >= 100 then
-        return _too_many('100 of your requests for text wait already', 'Wait for some of them to be done.');
+        return _too_many('100 of your OCR requests are waiting already', 'Wait until some of them are done.');
     end if;
     return null;
 end
 $$;
 comment on function captionacc._over_limit(text) is
-    'Null when the user of the request may act once more; otherwise the answer; nothing is recorded.';
+    'Return the refusal if the request''s user has too many actions, otherwise null. Records nothing.';
 
 -- schemas/functions/web_actions/_refused.sql
 
@@ -4652,7 +4744,7 @@ declare
     left_over bigint := _calls_left('refused');
 begin
     if left_over <= 0 then
-        return _too_many('too many of your calls were refused lately', 'Try again in an hour.');
+        return _too_many('too many of your recent calls were refused', 'Try again in an hour.');
     end if;
     perform _audit(p_action, 'refused', p_reason, p_video_id, jsonb_build_object('code', p_code)
         || case when left_over = 1 then '{"further_refusals": "not recorded for now"}' else '{}' end::jsonb);
@@ -4678,7 +4770,7 @@ begin
     select * into caller from user_profiles where user_id = auth.uid();
     select * into video from videos where id = p_video_id;
     if auth.uid() is null then
-        return _refused(p_action, p_video_id, 'CA011', 'this needs a user who is signed in', '', 'not_signed_in');
+        return _refused(p_action, p_video_id, 'CA011', 'this action needs a signed-in user', '', 'not_signed_in');
     elsif caller.approval_status is distinct from 'approved' then
         return _refused(p_action, p_video_id, 'CA011', 'your account is not approved',
             'An owner or an admin has to approve it.', 'not_approved');
@@ -4691,15 +4783,15 @@ begin
         when caller.role <> 'owner' and video.uploaded_by_user_id is distinct from caller.user_id then 'other_member'
     end;
     if reason is not null then
-        -- One answer for all: who may not see a video is not told whether it is there.
-        return _refused(p_action, p_video_id, 'CA011', format('video %s is not there, or not yours', p_video_id),
+        -- One answer for all reasons: a user who may not see a video does not learn whether it exists.
+        return _refused(p_action, p_video_id, 'CA011', format('video %s does not exist or is not yours', p_video_id),
             '', reason);
     end if;
     return null;
 end
 $$;
 comment on function captionacc._refused_caller(text, uuid) is
-    'Null when the user of the request may act on the video; otherwise the refusal, which is on record.';
+    'Return null if the request''s user may act on the video, otherwise the recorded refusal.';
 
 -- schemas/functions/web_actions/_too_many.sql
 
@@ -4732,7 +4824,7 @@ begin
             select from videos where id = rejection.video_id and uploaded_by_user_id = caller.user_id)))
     ) then
         return _refused('acknowledge_rejection', rejection.video_id, 'CA011',
-            format('rejection %s is not there, or not yours', p_rejection_id), '',
+            format('rejection %s does not exist or is not yours', p_rejection_id), '',
             case when caller.user_id is null then 'not_approved' when rejection.id is null then 'unknown_rejection'
                 when rejection.tenant_id <> caller.tenant_id then 'other_tenant' else 'other_member' end);
     end if;
@@ -4746,7 +4838,7 @@ begin
     return jsonb_build_object('ok', true, 'rejection', to_jsonb(rejection));
 end
 $$;
-comment on function captionacc.app_acknowledge_rejection(uuid) is 'The user has taken note of a rejection.';
+comment on function captionacc.app_acknowledge_rejection(uuid) is 'Acknowledge a rejection.';
 
 -- schemas/functions/web_actions/app_approve_layout.sql
 
@@ -4760,8 +4852,8 @@ as $$
         jsonb_build_object('crop_region', p_crop_region, 'disable_age_boosting', p_disable_age_boosting))
 $$;
 comment on function captionacc.app_approve_layout(uuid, jsonb, boolean) is
-    'Accept a crop region (null: the proposed one). With p_disable_age_boosting the runs that follow earn no '
-    'priority by waiting.';
+    'Approve a crop region (null: the proposed one). With p_disable_age_boosting the following runs gain '
+    'no priority by waiting.';
 
 -- schemas/functions/web_actions/app_cancel.sql
 
@@ -4771,7 +4863,8 @@ set search_path = captionacc, pg_temp
 as $$
     select _act('cancel', p_video_id, jsonb_build_object('stage', p_stage))
 $$;
-comment on function captionacc.app_cancel(uuid, text) is 'Stop what works on, or waits for, a stage.';
+comment on function captionacc.app_cancel(uuid, text) is
+    'Cancel a stage that a run works on or that waits for one.';
 
 -- schemas/functions/web_actions/app_complete_review.sql
 
@@ -4781,7 +4874,8 @@ set search_path = captionacc, pg_temp
 as $$
     select _act('complete_review', p_video_id, jsonb_build_object('stage', p_stage))
 $$;
-comment on function captionacc.app_complete_review(uuid, text) is 'The review of boundaries or text is done.';
+comment on function captionacc.app_complete_review(uuid, text) is
+    'Complete the review of boundaries or text.';
 
 -- schemas/functions/web_actions/app_request_caption_ocr.sql
 
@@ -4793,7 +4887,7 @@ as $$
     select _act('request_caption_ocr', p_video_id, jsonb_build_object('caption_ids', p_caption_ids))
 $$;
 comment on function captionacc.app_request_caption_ocr(uuid, bigint[]) is
-    'Have the text of some captions, or of all (null), read anew; the request is in the answer.';
+    'Request new OCR of some captions, or of all captions (null). The answer contains the request.';
 
 -- schemas/functions/web_actions/app_retry.sql
 
@@ -4803,7 +4897,7 @@ set search_path = captionacc, pg_temp
 as $$
     select _act('retry', p_video_id, jsonb_build_object('stage', p_stage))
 $$;
-comment on function captionacc.app_retry(uuid, text) is 'Ask again for a stage that ended in an error.';
+comment on function captionacc.app_retry(uuid, text) is 'Retry a stage that ended in an error.';
 
 -- schemas/triggers.sql
 
@@ -4863,7 +4957,7 @@ create trigger videos_record_outcomes after update on captionacc.videos for each
 create trigger videos_clean_display_path before insert or update of display_path on captionacc.videos
     for each row execute function captionacc._clean_display_path();
 
--- Triggers, not constraints: a row from before the rule must still be able to end and to be removed.
+-- A trigger, not a constraint: rows older than the rule must still be processed and deleted.
 create trigger videos_check_storage_key before insert or update of storage_key, tenant_id on captionacc.videos
     for each row execute function captionacc._check_new_storage_key();
 
@@ -4873,9 +4967,9 @@ create trigger caption_frame_extents_inference_runs_check_storage_key
 
 -- schemas/views.sql
 
--- Demo videos, which everybody may see: the columns that describe them, without tenant, uploader, key or run.
--- The views run with their owner's rights, since their readers have none on the tables. A policy could not
--- choose columns. `offset 0` makes them read-only, even where somebody grants all on all tables to everybody.
+-- Demo videos, which everybody may see, without tenant, uploader, storage key and run: a policy cannot restrict
+-- columns. The views run with their owner's rights, because their readers have none on the tables. `offset 0`
+-- makes them read-only even if somebody grants all rights on all tables to everybody.
 
 create view captionacc.demo_videos with (security_barrier) as
     select id, display_path, size_bytes, created_at, updated_at, duration_seconds, width, height, frame_count,
@@ -4884,7 +4978,7 @@ create view captionacc.demo_videos with (security_barrier) as
     from captionacc.videos
     where is_demo and deleted_at is null
     offset 0;
-comment on view captionacc.demo_videos is 'What everybody may know of the videos that everybody may look at.';
+comment on view captionacc.demo_videos is 'Public columns of the demo videos.';
 create view captionacc.demo_cropped_frames_versions with (security_barrier) as
     select c.video_id, c.version, c.crop_region, c.crop_region_version, c.frame_rate, c.status, c.chunk_count,
         c.total_frames
@@ -4892,7 +4986,7 @@ create view captionacc.demo_cropped_frames_versions with (security_barrier) as
     join captionacc.videos v on v.id = c.video_id
     where v.is_demo and v.deleted_at is null and c.status = 'active'
     offset 0;
-comment on view captionacc.demo_cropped_frames_versions is 'The cropped frames of demo_videos.';
+comment on view captionacc.demo_cropped_frames_versions is 'Active cropped-frames versions of demo_videos.';
 
 -- schemas/policies.sql
 
@@ -4997,7 +5091,7 @@ create policy tenants_read on captionacc.tenants for select to authenticated usi
 
 create policy access_tiers_read on captionacc.access_tiers for select to authenticated using (true);
 
--- Their own also before the approval: the web app has to say that it is pending.
+-- Own profiles before the approval too: the web app shows that the approval is pending.
 create policy user_profiles_read on captionacc.user_profiles for select to authenticated using (
     user_id = (select auth.uid())
     or (tenant_id = (select captionacc.current_tenant_id()) and (select captionacc.is_tenant_owner()))
@@ -5052,15 +5146,16 @@ grant select on
     captionacc.user_profiles,
     captionacc.videos
 to authenticated;
--- All but the token: whoever knows it can renew and release the lock.
+-- All columns but the token, with which anyone could renew and release the lock.
 grant select (
     video_id, database_name, tenant_id, server_version, lock_owner, lock_type, locked_at, lock_expires_at,
     created_at, updated_at
 ) on captionacc.video_database_state to authenticated;
 grant select on captionacc.demo_videos, captionacc.demo_cropped_frames_versions to anon, authenticated;
+-- Without effect: no policy lets anon read rows of videos.
 grant select (time_spans) on captionacc.videos to anon;
 
--- The log only grows: upkeep removes what is old, as the functions' owner.
+-- Rows are only added; purge_audit_log deletes old ones with its owner's rights.
 revoke update, delete, truncate on captionacc.security_audit_log from service_role;
 
 revoke execute on all functions in schema captionacc from public;
@@ -5081,7 +5176,7 @@ to authenticated;
 
 -- schemas/publication.sql
 
--- Supabase Realtime sends changes of the tables in its publication, which a plain PostgreSQL has not.
+-- Supabase Realtime sends the changes of the tables in its publication. A plain PostgreSQL has no publication.
 
 do $$
 begin

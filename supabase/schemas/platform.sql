@@ -1,5 +1,5 @@
--- Roles, schema auth and auth.uid(), which every Supabase project has and a plain PostgreSQL lacks.
--- On Supabase each block finds its object and changes nothing.
+-- Roles, schema auth and auth.uid(), which a Supabase project has and a plain PostgreSQL lacks.
+-- On Supabase these statements find their objects and change nothing.
 
 do $$
 declare
@@ -15,7 +15,7 @@ begin
                 execute format('alter role %I bypassrls', wanted);
             end if;
         exception
-            -- Roles belong to the whole server: another database may be migrating at this moment.
+            -- Roles belong to the server: a concurrent migration of another database may create them.
             when duplicate_object or unique_violation then null;
             when insufficient_privilege then
                 raise exception 'role % is missing and this user may not create it', wanted
@@ -42,7 +42,7 @@ begin
             )::uuid
         $function$;
         comment on function auth.uid() is
-            'The user of the request, from its JWT claims; null outside of one. Stands in for Supabase''s own.';
+            'The user of the request, from its JWT claims; null without a request. Replaces Supabase''s own function.';
         grant usage on schema auth to anon, authenticated, service_role;
     end if;
 end

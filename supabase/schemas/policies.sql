@@ -99,7 +99,7 @@ create policy tenants_read on captionacc.tenants for select to authenticated usi
 
 create policy access_tiers_read on captionacc.access_tiers for select to authenticated using (true);
 
--- Their own also before the approval: the web app has to say that it is pending.
+-- Own profiles before the approval too: the web app shows that the approval is pending.
 create policy user_profiles_read on captionacc.user_profiles for select to authenticated using (
     user_id = (select auth.uid())
     or (tenant_id = (select captionacc.current_tenant_id()) and (select captionacc.is_tenant_owner()))

@@ -1,4 +1,4 @@
--- Supabase Realtime sends changes of the tables in its publication, which a plain PostgreSQL has not.
+-- Supabase Realtime sends the changes of the tables in its publication. A plain PostgreSQL has no publication.
 
 do $$
 begin

@@ -18,15 +18,16 @@ grant select on
     captionacc.user_profiles,
     captionacc.videos
 to authenticated;
--- All but the token: whoever knows it can renew and release the lock.
+-- All columns but the token, with which anyone could renew and release the lock.
 grant select (
     video_id, database_name, tenant_id, server_version, lock_owner, lock_type, locked_at, lock_expires_at,
     created_at, updated_at
 ) on captionacc.video_database_state to authenticated;
 grant select on captionacc.demo_videos, captionacc.demo_cropped_frames_versions to anon, authenticated;
+-- Without effect: no policy lets anon read rows of videos.
 grant select (time_spans) on captionacc.videos to anon;
 
--- The log only grows: upkeep removes what is old, as the functions' owner.
+-- Rows are only added; purge_audit_log deletes old ones with its owner's rights.
 revoke update, delete, truncate on captionacc.security_audit_log from service_role;
 
 revoke execute on all functions in schema captionacc from public;

@@ -54,7 +54,7 @@ create trigger videos_record_outcomes after update on captionacc.videos for each
 create trigger videos_clean_display_path before insert or update of display_path on captionacc.videos
     for each row execute function captionacc._clean_display_path();
 
--- Triggers, not constraints: a row from before the rule must still be able to end and to be removed.
+-- A trigger, not a constraint: rows older than the rule must still be processed and deleted.
 create trigger videos_check_storage_key before insert or update of storage_key, tenant_id on captionacc.videos
     for each row execute function captionacc._check_new_storage_key();
 

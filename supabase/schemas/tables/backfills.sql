@@ -1,5 +1,5 @@
--- Backfills: finished videos that are to have a newer extents model. The rows of videos stay as they are
--- until a run begins; what waits for it stands here, and is handed out a few at a time.
+-- Backfills process finished videos again with another extents model. The rows in videos do not change until
+-- a run begins; the waiting videos are listed here and handed out a few at a time.
 
 create table captionacc.backfills (
     id uuid primary key,
@@ -10,9 +10,12 @@ create table captionacc.backfills (
     created_at timestamptz not null default clock_timestamp(),
     cancelled_at timestamptz
 );
-comment on table captionacc.backfills is 'Requests to bring finished videos onto an extents model.';
-comment on column captionacc.backfills.conditions is 'What was chosen by; see request_backfill.';
-comment on column captionacc.backfills.skipped is 'Videos that met the conditions and were not chosen, counted by reason.';
+comment on table captionacc.backfills is
+    'Requests to process finished videos again with another extents model.';
+comment on column captionacc.backfills.conditions is
+    'The conditions by which videos were selected; see request_backfill.';
+comment on column captionacc.backfills.skipped is
+    'Numbers of videos that matched the conditions and were not selected, by reason.';
 alter table captionacc.backfills enable row level security;
 
 create table captionacc.backfill_videos (
@@ -31,10 +34,13 @@ create table captionacc.backfill_videos (
     constraint backfill_videos_finished check ((status = 'queued') = (finished_at is null)),
     constraint backfill_videos_asked_for check ((asked_for_at is null) = (requested_at is null))
 );
-comment on table captionacc.backfill_videos is 'One chosen video of a backfill; queued until it is on the model, or cannot be.';
-comment on column captionacc.backfill_videos.turn is 'The tenants in turn: a tenant''s first video before the second ones.';
-comment on column captionacc.backfill_videos.asked_for_at is 'When it was first handed out; requested_at: last.';
-comment on column captionacc.backfill_videos.detail is 'Why it was skipped, or how it failed.';
+comment on table captionacc.backfill_videos is
+    'Videos selected by a backfill, queued until they are on the model or cannot be.';
+comment on column captionacc.backfill_videos.turn is
+    'Place within the tenant: each tenant''s first video comes before any second one.';
+comment on column captionacc.backfill_videos.asked_for_at is
+    'Time of the first claim; requested_at is that of the last one.';
+comment on column captionacc.backfill_videos.detail is 'Why the video was skipped, or how it failed.';
 create unique index backfill_videos_open on captionacc.backfill_videos (video_id) where status = 'queued';
 create index backfill_videos_new on captionacc.backfill_videos (turn, backfill_id, video_id)
     where status = 'queued' and requested_at is null;

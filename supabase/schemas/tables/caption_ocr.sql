@@ -23,9 +23,9 @@ create table captionacc.caption_ocr_requests (
         (status in ('completed', 'failed', 'cancelled')) = (finished_at is not null)
     )
 );
-comment on table captionacc.caption_ocr_requests is 'Captions whose text somebody wants read anew.';
+comment on table captionacc.caption_ocr_requests is 'Requests to read the text of captions again.';
 comment on column captionacc.caption_ocr_requests.caption_ids is 'captions.id in captions.db; null: all of them.';
-comment on column captionacc.caption_ocr_requests.requested_at is 'When it was last handed to a sensor.';
+comment on column captionacc.caption_ocr_requests.requested_at is 'Time of the last claim.';
 create index caption_ocr_requests_waiting
     on captionacc.caption_ocr_requests (requested_at nulls first, created_at, id) where status = 'queued';
 create index caption_ocr_requests_by_video on captionacc.caption_ocr_requests (video_id, created_at desc);

@@ -16,10 +16,13 @@ create table captionacc.video_database_state (
     )
 );
 comment on table captionacc.video_database_state is
-    'Version and lock of each client database. The lock is a lease: after lock_expires_at it is free.';
-comment on column captionacc.video_database_state.server_version is 'Goes up with each published version of the file.';
-comment on column captionacc.video_database_state.lock_token is 'Secret of the holder: renewing and releasing need it.';
-comment on column captionacc.video_database_state.lock_owner is 'Who holds it, for people: a run, a user''s session.';
+    'Version and lock of each client database. The lock is a lease: it is free after lock_expires_at.';
+comment on column captionacc.video_database_state.server_version is
+    'Incremented with each published version of the file.';
+comment on column captionacc.video_database_state.lock_token is
+    'Secret of the holder, needed to renew and release the lock.';
+comment on column captionacc.video_database_state.lock_owner is
+    'Holder, for people: a run or a user''s session.';
 create index video_database_state_held on captionacc.video_database_state (lock_expires_at)
     where lock_token is not null;
 alter table captionacc.video_database_state enable row level security;

@@ -1,14 +1,14 @@
--- Durable calls of compute functions. A row is written before the backend is asked, so that whoever
--- asks for the same again finds the call that runs, or its result, instead of paying twice.
+-- Durable calls of compute functions. A row is written before the backend is called, so that a repeated
+-- request finds the running call or its result instead of paying twice.
 --
 --   pending     written; the backend's id of the call is not known yet
---   running     the backend has it under call_id
---   succeeded   its result is here, to be taken by who asks the same, until it is settled
---   failed      the function failed, or its result is lost
---   cancelled   nobody wants it any more; cancel_delivered_at says when the backend was told
+--   running     the backend runs it under call_id
+--   succeeded   its result is stored for the next equal request, until it is settled
+--   failed      the function failed, or its result was lost
+--   cancelled   no longer wanted; cancel_delivered_at is the time when the backend confirmed
 --
--- The waiter is a token of one attempt, made by it. Of two attempts that ask the same, the later one is
--- the waiter: only it may start the call, fail it and cancel it. Any of them may bring the result.
+-- The waiter is a token that an attempt creates for itself. Of two attempts with equal requests, the later one
+-- is the waiter: only the waiter may start, fail and cancel the call. Any of them may deliver the result.
 
 create table captionacc.compute_calls (
     id uuid primary key default gen_random_uuid(),
@@ -43,24 +43,31 @@ create table captionacc.compute_calls (
     constraint compute_calls_charged check ((cost_usd is null) = (charged_at is null))
 );
 comment on table captionacc.compute_calls is
-    'Calls of compute functions, written before they are waited for, so that a retried run finds the one that is running.';
-comment on column captionacc.compute_calls.call_id is 'The backend''s own id of the call; null until it is known.';
-comment on column captionacc.compute_calls.request_hash is 'Equal for equal requests: a retry re-attaches by it.';
-comment on column captionacc.compute_calls.run_id is 'The run that waits for it, or waited last.';
-comment on column captionacc.compute_calls.waiter is 'Token of the attempt that waits for it, or waited last.';
-comment on column captionacc.compute_calls.opened_at is 'When the last attempt that may start it asked for it.';
-comment on column captionacc.compute_calls.attempts is 'How many attempts asked for it; it is paid once.';
+    'Calls of compute functions, written before anything waits for them, so that a retried run finds a '
+    'running call.';
+comment on column captionacc.compute_calls.call_id is
+    'The backend''s id of the call; null until it is known.';
+comment on column captionacc.compute_calls.request_hash is
+    'Equal for equal requests: a retry finds the call by it.';
+comment on column captionacc.compute_calls.run_id is 'The run that waits for the call, or waited last.';
+comment on column captionacc.compute_calls.waiter is
+    'Token of the attempt that waits for the call, or waited last.';
+comment on column captionacc.compute_calls.opened_at is
+    'When the last attempt that may start the call requested it.';
+comment on column captionacc.compute_calls.attempts is
+    'Number of attempts that requested the call; it is paid once.';
 comment on column captionacc.compute_calls.cropped_frames_version is
-    'The version that the call writes or reads; one version can have many calls, one a segment.';
+    'The version that the call writes or reads. A version can have many calls, one for each segment.';
 comment on column captionacc.compute_calls.usage is
-    'What the function says it used: gpu, seconds, cold_start_seconds. Null when it could not say.';
-comment on column captionacc.compute_calls.finished_by is 'Waiter that brought the result.';
+    'What the function reported as used: gpu, seconds, cold_start_seconds. Null if it reported nothing.';
+comment on column captionacc.compute_calls.finished_by is 'Waiter that delivered the result.';
 comment on column captionacc.compute_calls.settled_at is
-    'When what was made of the result was published: asking the same again is a new call from then on.';
+    'When the results that depend on the call were published: the same request is a new call from then '
+    'on.';
 comment on column captionacc.compute_calls.cancel_delivered_at is
     'When the backend confirmed a cancellation; until then the call may still run.';
 comment on column captionacc.compute_calls.cost_usd is
-    'What the call cost, by the price table; its row in usage_metrics says how much of what.';
+    'Cost of the call by the price table; its row in usage_metrics has the amounts.';
 create index compute_calls_by_video on captionacc.compute_calls (video_id);
 create unique index compute_calls_open on captionacc.compute_calls (video_id, function_name, request_hash)
     where status in ('pending', 'running');

@@ -1,8 +1,8 @@
--- What remote compute costs: limits, reservations before calls, charges after them, and the report.
+-- Costs of remote compute: reservations before calls and charges after them.
 --
--- The spend of a video or of a tenant's month is what was charged (usage_metrics) and what is reserved for
--- work that runs. A reservation is checked and written while its tenant's row is locked, so that of runs
--- that ask at the same moment no two are granted the same dollar. Amounts are US dollars.
+-- The cost of a video, or of a tenant's month, is the sum of what was charged (usage_metrics) and what is
+-- reserved for running work. A reservation is checked and written while its tenant's row is locked, so that
+-- concurrent runs cannot both reserve the rest of a limit. Amounts are in US dollars.
 
 create table captionacc.usage_metrics (
     id bigint generated always as identity primary key,
@@ -14,10 +14,11 @@ create table captionacc.usage_metrics (
     metadata jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),
     recorded_at timestamptz not null default now()
 );
-comment on table captionacc.usage_metrics is 'What tenants used: one row an amount, such as processing minutes of one call.';
+comment on table captionacc.usage_metrics is
+    'What tenants used, one row for each amount, such as the processing minutes of one call.';
 create index usage_metrics_by_tenant on captionacc.usage_metrics (tenant_id, metric_type, recorded_at);
 create index usage_metrics_by_video on captionacc.usage_metrics (video_id) where video_id is not null;
--- This month's costs, of which a tenant may have hundreds of thousands.
+-- Costs of the current month: a tenant may have hundreds of thousands of rows.
 create index usage_metrics_costs on captionacc.usage_metrics (recorded_at) include (tenant_id, cost_estimate_usd)
     where cost_estimate_usd is not null;
 create index usage_metrics_tenant_costs on captionacc.usage_metrics (tenant_id, recorded_at)
@@ -39,8 +40,8 @@ create table captionacc.cost_reservations (
     primary key (video_id, function_name)
 );
 comment on table captionacc.cost_reservations is
-    'What work that runs is expected to cost, from before its first call until its calls are charged.';
+    'Expected cost of running work, from before its first call until its calls are charged.';
 comment on column captionacc.cost_reservations.expires_at is
-    'Counts no more from then on: the run died, and nobody came back for its calls.';
+    'The reservation does not count after this: its run died, and no other run took over its calls.';
 create index cost_reservations_by_tenant on captionacc.cost_reservations (tenant_id);
 alter table captionacc.cost_reservations enable row level security;

@@ -62,7 +62,7 @@ create table captionacc.caption_frame_extents_inference_runs (
     unique (video_id, cropped_frames_version, model_version)
 );
 comment on table captionacc.caption_frame_extents_inference_runs is
-    'Which model labelled which cropped frames; one row a video, version and model.';
+    'Which model labelled which cropped frames: one row for each video, version and model.';
 create index caption_frame_extents_inference_runs_by_model
     on captionacc.caption_frame_extents_inference_runs (model_version);
 alter table captionacc.caption_frame_extents_inference_runs enable row level security;

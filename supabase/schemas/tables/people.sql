@@ -9,14 +9,15 @@ create table captionacc.user_profiles (
     updated_at timestamptz not null default now()
 );
 comment on table captionacc.user_profiles is
-    'Which tenant a user belongs to and what they are there. Nothing is seen or done before the approval.';
+    'Tenant and role of each user. A user sees and does nothing before the approval.';
 comment on column captionacc.user_profiles.user_id is 'auth.users.id on Supabase.';
-comment on column captionacc.user_profiles.is_platform_admin is 'Sees and acts for every tenant.';
+comment on column captionacc.user_profiles.is_platform_admin is
+    'Whether the user sees and acts for every tenant.';
 create index user_profiles_by_tenant on captionacc.user_profiles (tenant_id);
 alter table captionacc.user_profiles enable row level security;
 do $$
 begin
-    -- Where people sign in through Supabase, a profile goes with its user.
+    -- On Supabase a profile is deleted with its user.
     if to_regclass('auth.users') is not null then
         alter table captionacc.user_profiles add constraint user_profiles_user_id_fkey
             foreign key (user_id) references auth.users (id) on delete cascade;
@@ -38,8 +39,10 @@ create table captionacc.security_audit_log (
     details jsonb not null default '{}' check (jsonb_typeof(details) = 'object')
 );
 comment on table captionacc.security_audit_log is
-    'What people did or were refused. Rows are only ever added, and outlive what they name.';
-comment on column captionacc.security_audit_log.tenant_id is 'The user''s tenant; target_tenant_id is the video''s.';
+    'Actions of people, allowed and refused. Rows are only added and outlive the videos and users that '
+    'they name.';
+comment on column captionacc.security_audit_log.tenant_id is
+    'The user''s tenant; target_tenant_id is the video''s.';
 create index security_audit_log_by_tenant on captionacc.security_audit_log (tenant_id, occurred_at desc);
 create index security_audit_log_refused on captionacc.security_audit_log (occurred_at desc)
     where outcome = 'refused';

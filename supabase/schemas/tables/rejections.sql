@@ -18,7 +18,7 @@ create table captionacc.caption_frame_extents_inference_rejections (
     constraint inference_rejections_acknowledged check ((acknowledged_at is null) = (acknowledged_by is null))
 );
 comment on table captionacc.caption_frame_extents_inference_rejections is
-    'Work that was not done and why, until its user has taken note of it.';
+    'Work that was refused, with the reason, until a user acknowledges it.';
 create index inference_rejections_by_tenant
     on captionacc.caption_frame_extents_inference_rejections (tenant_id, created_at desc);
 create index inference_rejections_by_video

@@ -10,9 +10,10 @@ create table captionacc.stage_outcomes (
     seconds double precision check (seconds >= 0)
 );
 comment on table captionacc.stage_outcomes is
-    'How each attempt at a stage ended. Rows are only added, outlive what they name, and are purged by age.';
+    'How each attempt at a stage ended. Rows are only added, outlive the videos that they name, and are '
+    'purged by age.';
 comment on column captionacc.stage_outcomes.seconds is
-    'From the run''s beginning of the stage to its end; null when no run began it.';
+    'From the run''s start of the stage to its end; null if no run began it.';
 create index stage_outcomes_by_time on captionacc.stage_outcomes (occurred_at, id);
 create index stage_outcomes_errors on captionacc.stage_outcomes (occurred_at) where outcome = 'error';
 create index stage_outcomes_by_tenant on captionacc.stage_outcomes (tenant_id, occurred_at);

@@ -9,17 +9,21 @@ create table captionacc.access_tiers (
     video_cost_limit_usd numeric check (video_cost_limit_usd >= 0),
     month_cost_limit_usd numeric check (month_cost_limit_usd >= 0)
 );
-comment on table captionacc.access_tiers is 'What a tenant is entitled to.';
-comment on column captionacc.access_tiers.base_priority is 'Run priority before age and size are added (0 to 100).';
-comment on column captionacc.access_tiers.storage_quota_bytes is 'Bytes of accepted videos at a time; null: no limit.';
-comment on column captionacc.access_tiers.video_count_limit is 'Accepted videos at a time; null: no limit.';
+comment on table captionacc.access_tiers is 'Priorities and limits of tenants, by tier.';
+comment on column captionacc.access_tiers.base_priority is
+    'Run priority before age and size are added (0 to 100).';
+comment on column captionacc.access_tiers.storage_quota_bytes is
+    'Limit of the accepted videos'' bytes; null: no limit.';
+comment on column captionacc.access_tiers.video_count_limit is 'Limit of accepted videos; null: no limit.';
 comment on column captionacc.access_tiers.processing_minutes_limit is
-    'Minutes of processing in a calendar month (UTC); null: no limit.';
-comment on column captionacc.access_tiers.daily_upload_limit is 'Videos accepted in a day (UTC); null: no limit.';
+    'Limit of processing minutes in a calendar month (UTC); null: no limit.';
+comment on column captionacc.access_tiers.daily_upload_limit is
+    'Limit of videos accepted in a day (UTC); null: no limit.';
 comment on column captionacc.access_tiers.video_cost_limit_usd is
-    'What one video may cost in all; null: the installation''s limit, infinity: none.';
+    'Limit of one video''s total cost; null: the installation''s limit, infinity: no limit.';
 comment on column captionacc.access_tiers.month_cost_limit_usd is
-    'What a tenant may cost in a calendar month (UTC); null: the installation''s limit, infinity: none.';
+    'Limit of a tenant''s cost in a calendar month (UTC); null: the installation''s limit, infinity: no '
+    'limit.';
 alter table captionacc.access_tiers enable row level security;
 
 insert into captionacc.access_tiers (id, base_priority, description) values
@@ -45,14 +49,19 @@ create table captionacc.tenants (
     video_cost_limit_usd numeric check (video_cost_limit_usd >= 0),
     month_cost_limit_usd numeric check (month_cost_limit_usd >= 0)
 );
-comment on table captionacc.tenants is 'Owners of videos, kept apart from each other.';
+comment on table captionacc.tenants is 'Owners of videos, isolated from each other.';
 comment on column captionacc.tenants.auto_approve_layout_confidence is
-    'Layouts of at least this confidence are approved without a person; null: never.';
-comment on column captionacc.tenants.quota_exempt is 'No limit applies, whatever the tier says.';
-comment on column captionacc.tenants.storage_quota_bytes is 'Own limit in place of the tier''s; null: the tier''s.';
+    'Layouts with at least this confidence are approved without a person; null: never.';
+comment on column captionacc.tenants.quota_exempt is
+    'Whether no limit applies, whatever the tier''s limits are.';
+comment on column captionacc.tenants.storage_quota_bytes is
+    'Own limit, used instead of the tier''s; null: the tier''s.';
 comment on column captionacc.tenants.accepted_video_count is
-    'Videos accepted and not deleted, kept by a trigger: counting them would grow with what exists.';
-comment on column captionacc.tenants.accepted_bytes is 'Their size.';
-comment on column captionacc.tenants.video_cost_limit_usd is 'Own limit in place of the tier''s; null: the tier''s.';
-comment on column captionacc.tenants.month_cost_limit_usd is 'Own limit in place of the tier''s; null: the tier''s.';
+    'Number of accepted videos that are not deleted, kept by a trigger, because counting them takes '
+    'longer with every video.';
+comment on column captionacc.tenants.accepted_bytes is 'Total size of the videos of accepted_video_count.';
+comment on column captionacc.tenants.video_cost_limit_usd is
+    'Own limit, used instead of the tier''s; null: the tier''s.';
+comment on column captionacc.tenants.month_cost_limit_usd is
+    'Own limit, used instead of the tier''s; null: the tier''s.';
 alter table captionacc.tenants enable row level security;

@@ -11,7 +11,7 @@ create table captionacc.videos (
     updated_at timestamptz not null default now(),
     deleted_at timestamptz,
 
-    -- Facts, known after the first pass over the file.
+    -- Properties, known after the first pass over the file.
     duration_seconds double precision check (duration_seconds >= 0),
     width integer check (width > 0),
     height integer check (height > 0),
@@ -95,52 +95,65 @@ create table captionacc.videos (
     constraint videos_text_ready check (text_status not in ('annotate', 'done') or text_caption_count is not null)
 );
 comment on table captionacc.videos is
-    'One row a video: the file, what is known of it, and its three stages (layout, boundaries, text). '
-    'A stage waits (wait), is ready for a person (annotate), reviewed (done) or failed (error).';
-comment on column captionacc.videos.display_path is 'Name that people see; storage keys never derive from it.';
+    'One row for each video: its file, its properties, and its three stages (layout, boundaries, text). A '
+    'stage waits for a run (wait), is ready for a person (annotate), is reviewed (done) or has failed '
+    '(error).';
+comment on column captionacc.videos.display_path is 'Name shown to people; storage keys never depend on it.';
 comment on column captionacc.videos.storage_key is 'Object key of the upload, in the tenant''s prefix.';
-comment on column captionacc.videos.uploaded_at is 'When the object was known to be whole; null while it uploads.';
-comment on column captionacc.videos.deleted_at is 'Soft deletion: such a video is never processed.';
+comment on column captionacc.videos.uploaded_at is
+    'When the complete object was known to be in the bucket; null during the upload.';
+comment on column captionacc.videos.deleted_at is
+    'Time of the soft deletion; a deleted video is never processed.';
 comment on column captionacc.videos.frame_count is 'Number of 10 Hz frame indices.';
-comment on column captionacc.videos.damage is 'What of the file could not be decoded; empty for a healthy one.';
-comment on column captionacc.videos.layout_run_id is 'The run that works on the stage now; null when none does.';
-comment on column captionacc.videos.layout_last_run_id is 'The last run that began the stage, kept after it ended.';
+comment on column captionacc.videos.damage is
+    'Which parts of the file could not be decoded; empty for an undamaged file.';
+comment on column captionacc.videos.layout_run_id is
+    'The run that works on the stage now; null if none does.';
+comment on column captionacc.videos.layout_last_run_id is
+    'The last run that began the stage, kept after it has ended.';
 comment on column captionacc.videos.layout_attempts is
-    'Attempts asked for; never goes back, so that it makes run keys unique. Asking again because no run began '
-    'is the same attempt.';
-comment on column captionacc.videos.layout_unstarted_requests is 'Requests since a run last began the stage.';
+    'Number of requested attempts. It never decreases, so that run keys stay unique. A claim that is '
+    'repeated because no run began is the same attempt.';
+comment on column captionacc.videos.layout_unstarted_requests is
+    'Number of claims since a run last began the stage.';
 comment on column captionacc.videos.layout_error_details is
     'message, error_type, run_id, attempt and failed_at of the last attempt.';
-comment on column captionacc.videos.layout_note is 'What a person should know, such as: no caption band was found.';
-comment on column captionacc.videos.proposed_crop_region is 'What layout analysis found; counts for nothing until approved.';
-comment on column captionacc.videos.layout_approved_by is 'Who approved the crop region; ''auto'' for the tenant''s policy.';
+comment on column captionacc.videos.layout_note is 'A note for people, such as: no caption band was found.';
+comment on column captionacc.videos.proposed_crop_region is
+    'Result of layout analysis; without effect until it is approved.';
+comment on column captionacc.videos.layout_approved_by is
+    'Who approved the crop region; ''auto'' for the tenant''s policy.';
 comment on column captionacc.videos.crop_region is 'The approved caption strip.';
-comment on column captionacc.videos.crop_region_version is '0 before the first approval; +1 with each changed region.';
-comment on column captionacc.videos.caption_count is 'Captions found by the last boundaries run.';
-comment on column captionacc.videos.text_caption_count is 'Captions of which the last text run read text.';
+comment on column captionacc.videos.crop_region_version is
+    '0 before the first approval, incremented with each changed region.';
+comment on column captionacc.videos.caption_count is 'Number of captions found by the last boundaries run.';
+comment on column captionacc.videos.text_caption_count is
+    'Number of captions with text from the last text run.';
 comment on column captionacc.videos.accepted_at is
-    'When the video passed its tenant''s quotas, at its first claim; from then on it counts towards them.';
-comment on column captionacc.videos.is_demo is 'Everybody may look at it.';
+    'When the video passed its tenant''s quotas, at its first claim; it counts towards them from then on.';
+comment on column captionacc.videos.is_demo is 'Whether everybody may see the video.';
 comment on column captionacc.videos.disable_age_boosting is
-    'Whether runs of this video do without the priority that waiting earns; chosen when a layout is approved.';
-comment on column captionacc.videos.uploaded_by_user_id is 'Who uploaded it: the owner of the row for its policies.';
+    'Whether runs of this video gain no priority by waiting; chosen when a layout is approved.';
+comment on column captionacc.videos.uploaded_by_user_id is 'The uploader, who owns the row for the policies.';
 comment on column captionacc.videos.layout_tries is
-    'How often the work was begun, repetitions within a run included; never goes back.';
-comment on column captionacc.videos.layout_run_try is 'Which try of layout_last_run_id this is or was, from 1.';
+    'Number of times the work was begun, including retries within a run; it never decreases.';
+comment on column captionacc.videos.layout_run_try is
+    'Number of the current or last try of layout_last_run_id, from 1.';
 comment on column captionacc.videos.objects_removed_at is
     'When a deleted video''s objects were removed from the bucket.';
 comment on column captionacc.videos.time_spans is
-    'Rows [first_index, offset_seconds, held] by index: from that frame index on, a player''s time is offset_seconds '
-    'more than the seconds of captions.db. The first offset is from the container''s start to the first frame; later '
-    'ones follow stretches without a frame, which have no indices. held: until the span begins a player shows '
-    'the last picture before it. Empty: nothing to add.';
+    'Rows [first_index, offset_seconds, held] by index. From first_index on, a player''s time is '
+    'offset_seconds more than the seconds in captions.db. The first offset is the time from the '
+    'container''s start to the first frame. Later offsets follow stretches without frames, which have no '
+    'indices. held: a player shows the last frame before the span until the span begins. Empty: nothing '
+    'to add.';
 comment on column captionacc.videos.duration_seconds is
-    'Length on the index axis: of the frames that are worked on, long stretches without one left out.';
+    'Length on the index axis, without the long stretches that have no frames.';
 comment on column captionacc.videos.content_sha256 is
-    'SHA-256 of the file, in lower-case hexadecimal digits; null where the uploader did not give it.';
+    'SHA-256 of the file in lower-case hexadecimal digits; null if the uploader did not give it.';
 create index videos_by_tenant on captionacc.videos (tenant_id, created_at desc, id);
 create index videos_by_age on captionacc.videos (created_at desc, id);
--- What the sensors ask, every few seconds: their cost grows with what waits, not with what exists.
+-- For the sensors' queries, every few seconds: their cost grows with the waiting videos, not with all videos.
 create index videos_layout_waiting on captionacc.videos (layout_requested_at nulls first, uploaded_at, id)
     where layout_status = 'wait' and layout_run_id is null and uploaded_at is not null and deleted_at is null;
 create index videos_boundaries_waiting
@@ -157,11 +170,11 @@ create index videos_demo on captionacc.videos (id) where is_demo;
 create index videos_by_uploader on captionacc.videos (uploaded_by_user_id) where uploaded_by_user_id is not null;
 create index videos_to_remove on captionacc.videos (deleted_at)
     where deleted_at is not null and objects_removed_at is null;
--- A hash index: a name may be longer than what a B-tree takes.
+-- A hash index, because a name may be too long for a B-tree.
 create index videos_by_name on captionacc.videos using hash (display_path);
 create index videos_by_content on captionacc.videos (tenant_id, content_sha256)
     where content_sha256 is not null and deleted_at is null;
--- Claims take turns: a tenant with a thousand waiting videos is served beside the others, not before them.
+-- For claims that take tenants in turn.
 create index videos_layout_new on captionacc.videos (tenant_id, uploaded_at, id)
     where layout_status = 'wait' and layout_run_id is null and deleted_at is null and uploaded_at is not null
         and layout_requested_at is null;
@@ -192,7 +205,7 @@ create table captionacc.run_cancellations (
     handled_at timestamptz
 );
 comment on table captionacc.run_cancellations is
-    'Runs whose work nobody wants any more: what they write is refused from now on, and they are to be ended.';
+    'Cancelled runs: their writes are refused, and they are to be ended.';
 create index run_cancellations_open on captionacc.run_cancellations (requested_at) where handled_at is null;
 create index run_cancellations_by_video on captionacc.run_cancellations (video_id);
 alter table captionacc.run_cancellations enable row level security;

@@ -244,7 +244,7 @@ class TestHandingOut:
         assert [row.video_id for row in first] == [row.video_id for row in second]
         assert catalog.claim_backfill_videos(**claim) == []
         (failed,) = catalog.list_backfill_videos(backfill, status="failed")
-        assert failed.detail == "asked for 2 times, and no run began"
+        assert failed.detail == "requested 2 times, but no run began"
 
     def test_a_run_at_work_is_not_asked_for_again_however_long_it_takes(self, catalog, on_model):
         video = on_model()
@@ -277,7 +277,7 @@ class TestHandingOut:
         assert ended == {
             deleted.video_id: ("skipped", "the video was deleted"),
             other_way.video_id: ("skipped", "it is on extents-2 already"),
-            recropped.video_id: ("skipped", "its captions are made anew in any case"),
+            recropped.video_id: ("skipped", "its captions will be made again in any case"),
             failed.video_id: ("failed", "the file is damaged"),
         }
 
@@ -289,7 +289,7 @@ class TestHandingOut:
         process(catalog, claim, "extents-2")
         assert catalog.claim_backfill_videos() == []
         (failed,) = catalog.list_backfill_videos(backfill)
-        assert failed.detail == "the run left it on extents-2: the functions use another model than extents-3"
+        assert failed.detail == "after the run it is on extents-2: the functions use another model than extents-3"
 
     def test_a_run_that_ended_before_it_began_is_told_once(self, catalog, on_model):
         video, backfill = on_model(), new_id()

@@ -266,7 +266,7 @@ class TestCaptionOcrRequests:
             assert len(catalog.claim_caption_ocr_requests(restart_after_seconds=0, max_unstarted=2)) == 1
         assert catalog.claim_caption_ocr_requests(restart_after_seconds=0, max_unstarted=2) == []
         (request,) = catalog.list_caption_ocr_requests(video_id)
-        assert request.error_message == "asked for 2 times, and no run began"
+        assert request.error_message == "requested 2 times, but no run began"
 
 
 class TestCancelling:

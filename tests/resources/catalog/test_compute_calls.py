@@ -94,7 +94,7 @@ class TestOneCall:
         age(database, "opened_at", 31)
         found = ask(B, "second-run")
         assert (found.id, found.waiter, found.status) == (first.id, B, "pending")
-        with pytest.raises(WrongStateError, match="not this attempt's"):
+        with pytest.raises(WrongStateError, match="may not be started by this attempt"):
             catalog.assign_compute_call(first.id, A, "fc-late")
         assert catalog.assign_compute_call(first.id, B, "fc-2").call_id == "fc-2"
 

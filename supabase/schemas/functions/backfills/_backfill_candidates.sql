@@ -10,7 +10,7 @@ as $$
             v.text_run_id, v.current_cropped_frames_version, i.model_version as extents_model,
             (v.boundaries_status = 'done' or v.text_status = 'done') as is_reviewed
         from videos v
-        -- As _extents_model has it, for all of them at once.
+        -- As in _extents_model, for all videos at once.
         left join (
             select distinct on (video_id, cropped_frames_version) video_id, cropped_frames_version, model_version
             from caption_frame_extents_inference_runs
@@ -51,4 +51,5 @@ as $$
     from placed p
 $$;
 comment on function captionacc._backfill_candidates(text, jsonb, integer) is
-    'Videos that meet the conditions, with the model that they are on and why they are not chosen; null: they are.';
+    'Return the videos that match the conditions, each with its current model and the reason why it is '
+    'not selected; a null reason means that it is selected.';

@@ -20,15 +20,15 @@ begin
         detail := left(coalesce(p_video.boundaries_error_details ->> 'message', 'no message'), 1000);
     elsif p_video.boundaries_status = 'wait' then
         status := 'skipped';
-        detail := 'its captions are made anew in any case';
+        detail := 'its captions will be made again in any case';
     elsif model = p_model_version then
         status := case when begun then 'done' else 'skipped' end;
         detail := case when begun then '' else 'it is on ' || p_model_version || ' already' end;
     elsif begun and p_video.boundaries_finished_at >= p_item.asked_for_at then
         status := 'failed';
-        detail := format('the run left it on %s: the functions use another model than %s', model, p_model_version);
+        detail := format('after the run it is on %s: the functions use another model than %s', model, p_model_version);
     end if;
 end
 $$;
 comment on function captionacc._backfill_verdict(captionacc.backfill_videos, captionacc.videos, text) is
-    'How a chosen video ended; a null status while it waits or a run works on it.';
+    'Return how a backfill''s video ended. The status is null while the video waits or a run works on it.';

@@ -19,7 +19,7 @@ begin
         if jsonb_typeof(condition.value) <> 'array' or jsonb_array_length(condition.value) = 0
             or exists (select from jsonb_array_elements(condition.value) v where jsonb_typeof(v) <> 'string')
         then
-            raise exception 'condition % has not a list of texts', condition.key using errcode = 'CA010';
+            raise exception 'condition % is not a list of texts', condition.key using errcode = 'CA010';
         end if;
         if condition.key = 'status' and not condition.value <@ '["ready", "reviewed"]' then
             raise exception 'status % is not ready or reviewed', condition.value using errcode = 'CA010';

@@ -7,4 +7,5 @@ as $$
     order by completed_at desc, created_at desc limit 1
 $$;
 comment on function captionacc._extents_model(uuid, integer) is
-    'The model that labelled a cropped-frames version last: its database is the one in the bucket.';
+    'Return the model that last labelled a cropped-frames version: the one whose database is in the '
+    'bucket.';

@@ -16,4 +16,5 @@ begin
 end
 $$;
 comment on function captionacc.cancel_backfill(uuid) is
-    'Ask for no more of its videos; how many there were. A run that works goes on, one that waits does nothing.';
+    'Stop requesting runs for a backfill and return the number of videos that were still queued. Running '
+    'runs continue; runs that have not started do nothing.';

@@ -23,7 +23,7 @@ begin
     if p_at_once is null or p_at_once < 1 then
         raise exception '% videos at once are not usable', p_at_once using errcode = 'CA010';
     end if;
-    -- Those handed out, of which there are few: how did they end?
+    -- Record the outcome of the videos already handed out, of which there are few.
     for item in
         select b as chosen, v as video, f.model_version from backfill_videos b
         join videos v on v.id = b.video_id join backfills f on f.id = b.backfill_id
@@ -36,7 +36,7 @@ begin
             and (item.video).boundaries_run_id is null and (item.chosen).unstarted_requests >= p_max_unstarted
         then
             verdict.status := 'failed';
-            verdict.detail := format('asked for %s times, and no run began', (item.chosen).unstarted_requests);
+            verdict.detail := format('requested %s times, but no run began', (item.chosen).unstarted_requests);
         end if;
         if verdict.status is not null then
             update backfill_videos b
@@ -54,7 +54,7 @@ begin
     room := least(p_at_once - handed_out, p_limit - cardinality(picked));
     if room > 0 then
         for item in
-            -- The next ones by the index first, whatever the planner knows of the tables' sizes.
+            -- The inner query uses the index, whatever the planner assumes about the tables' sizes.
             select b as chosen, v as video, f.model_version from (
                 select * from backfill_videos
                 where status = 'queued' and requested_at is null
@@ -67,7 +67,7 @@ begin
             order by b.turn, b.backfill_id, b.video_id
         loop
             exit when room = 0;
-            -- Somebody works on it: its turn comes later.
+            -- A run works on it: it stays queued.
             continue when (item.video).boundaries_run_id is not null or (item.video).text_run_id is not null;
             select * into verdict from _backfill_verdict(item.chosen, item.video, item.model_version);
             if verdict.status is null then
@@ -94,6 +94,6 @@ begin
 end
 $$;
 comment on function captionacc.claim_backfill_videos(integer, double precision, integer, integer) is
-    'Chosen videos that no run was asked for yet, the tenants in turn, so that p_at_once are handed out and not '
-    'ended; and those handed out longer than p_restart_after_seconds ago that no run began. Notes first how those '
-    'handed out have ended.';
+    'Claim queued videos, taking tenants in turn, until p_at_once are handed out and unfinished. Videos '
+    'that were handed out more than p_restart_after_seconds ago and that no run has begun are claimed '
+    'again. First records the outcome of the videos already handed out.';

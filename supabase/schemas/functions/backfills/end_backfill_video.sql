@@ -11,4 +11,5 @@ begin
 end
 $$;
 comment on function captionacc.end_backfill_video(uuid, uuid, text) is
-    'The run of a chosen video failed or was cancelled. False when that is known, or it is not handed out.';
+    'Record that the run for a backfill''s video failed or was cancelled. Returns false if the video has '
+    'already ended or was not handed out.';

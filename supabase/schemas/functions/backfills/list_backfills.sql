@@ -17,4 +17,5 @@ as $$
     group by f.id, f.model_version, f.conditions, f.requested_by, f.created_at, f.cancelled_at
     order by f.created_at desc, f.id
 $$;
-comment on function captionacc.list_backfills(integer) is 'The newest backfills, and how their videos are doing.';
+comment on function captionacc.list_backfills(integer) is
+    'List the newest backfills with the number of videos in each state.';

@@ -18,4 +18,4 @@ begin
 end
 $$;
 comment on function captionacc.purge_backfills(double precision, boolean) is
-    'Remove ended backfills that were asked for longer ago than that, or in a dry run only count them.';
+    'Delete finished backfills requested more than p_older_than_seconds ago; a dry run only counts them.';

@@ -24,7 +24,7 @@ begin
         select p_backfill_id, c.video_id, c.tenant_id,
             row_number() over (partition by c.tenant_id order by c.place), c.extents_model
         from candidates c where c.reason is null
-        -- Another request may have chosen the same video just now: it is in that one.
+        -- A concurrent request may have selected the same video.
         on conflict (video_id) where status = 'queued' do nothing;
     end if;
     if not p_dry_run and exists (select from backfills where id = p_backfill_id) then
@@ -61,8 +61,9 @@ begin
 end
 $$;
 comment on function captionacc.request_backfill(uuid, text, jsonb, text, integer, boolean) is
-    'Ask for an extents model on finished videos, the newest first, p_limit of them at most. p_conditions has lists '
-    'of texts, of which one must hold each: tenant, video (ids), model_version (that they are on), status (ready, '
-    'reviewed; without it reviewed ones are left alone), uploaded_before, uploaded_after. Not chosen are videos that '
-    'are on the model, in work, in another backfill, failed or not processed yet. A dry run writes nothing; the same '
-    'p_backfill_id again gives what was asked for.';
+    'Request an extents model for at most p_limit finished videos, newest first. p_conditions maps names '
+    'to lists of texts; a video matches if, for each name, one of the texts applies: tenant, video (ids), '
+    'model_version (current model), status (ready, reviewed; without it reviewed videos are left out), '
+    'uploaded_before, uploaded_after. Videos are skipped if they are already on the model, being worked '
+    'on, in another backfill, failed or not yet processed. A dry run writes nothing. Repeating a '
+    'p_backfill_id returns the existing backfill.';

@@ -3,7 +3,7 @@ language plpgsql
 set search_path = captionacc, pg_temp
 as $$
 begin
-    -- Their ids are those of captions that are being made anew, or of a deleted video.
+    -- The requests name captions that are about to be replaced, or a deleted video.
     update caption_ocr_requests set status = 'cancelled', finished_at = clock_timestamp()
     where video_id = new.id and status in ('queued', 'processing');
     return null;

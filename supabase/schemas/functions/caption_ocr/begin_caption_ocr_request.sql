@@ -11,7 +11,7 @@ begin
     if request.status = 'processing' and request.run_id = p_run_id then
         return request;
     end if;
-    -- Another run takes over from one that died.
+    -- A run takes over from one that died.
     if request.status not in ('queued', 'processing') then
         raise exception 'caption OCR request % is %', p_request_id, request.status using errcode = 'CA002';
     end if;
@@ -22,4 +22,4 @@ begin
 end
 $$;
 comment on function captionacc.begin_caption_ocr_request(uuid, text) is
-    'Make a run the worker of a request; another one is displaced. CA002 for one that has ended.';
+    'Make a run the worker of a request and displace any other run. CA002 if the request has ended.';

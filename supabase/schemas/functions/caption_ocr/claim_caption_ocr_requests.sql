@@ -15,7 +15,7 @@ begin
         raise exception 'a limit of % for a tenant is not usable', p_tenant_limit using errcode = 'CA010';
     end if;
     update caption_ocr_requests r set status = 'failed', finished_at = clock_timestamp(),
-        error_message = format('asked for %s times, and no run began', r.unstarted_requests)
+        error_message = format('requested %s times, but no run began', r.unstarted_requests)
     where r.status = 'queued' and r.requested_at < stale and r.unstarted_requests >= p_max_unstarted;
     return query
         with turns as (
@@ -44,4 +44,4 @@ begin
 end
 $$;
 comment on function captionacc.claim_caption_ocr_requests(integer, double precision, integer, integer) is
-    'Requests that no run was asked for yet; the tenants in turn, and asked for again like new videos.';
+    'Claim requests without a run, taking tenants in turn. Claims are repeated like those of new videos.';

@@ -7,4 +7,4 @@ as $$
         left(coalesce(nullif(p_message, ''), 'no message'), 4000))
 $$;
 comment on function captionacc.fail_caption_ocr_request(uuid, text, text) is
-    'The last attempt failed. CA002 for a run that is not the worker.';
+    'Mark a request as failed after the last attempt. CA002 if the run is not its worker.';

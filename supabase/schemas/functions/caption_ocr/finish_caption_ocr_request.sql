@@ -11,4 +11,4 @@ begin
 end
 $$;
 comment on function captionacc.finish_caption_ocr_request(uuid, text, integer) is
-    'The captions'' text is published. CA002 for a run that is not the worker.';
+    'Mark a request as completed: the text is published. CA002 if the run is not its worker.';

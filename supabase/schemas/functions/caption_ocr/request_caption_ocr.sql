@@ -23,7 +23,7 @@ begin
                 using errcode = 'CA010', hint = 'Give 1 to 10000 ids of captions, or null for all of them.';
         end if;
     end if;
-    -- A second click asks for nothing new.
+    -- A repeated request changes nothing.
     select * into result from caption_ocr_requests
     where video_id = p_video_id and status = 'queued' and caption_ids is not distinct from wanted
         and cropped_frames_version = video.current_cropped_frames_version;
@@ -37,4 +37,4 @@ begin
 end
 $$;
 comment on function captionacc.request_caption_ocr(uuid, bigint[], text) is
-    'Have the text of some captions, or of all (null), read anew. CA002 before there are captions.';
+    'Request new OCR of some captions, or of all captions (null). CA002 if the video has no captions yet.';

@@ -4,7 +4,7 @@ set search_path = captionacc, pg_temp
 as $$
 begin
     if getdatabaseencoding() = 'UTF8' then
-        -- Controls, line ends and bidirectional overrides would break a line of a terminal or of a log.
+        -- Control characters, line breaks and bidirectional overrides would garble terminals and logs.
         return left(regexp_replace(normalize(p_name, nfc),
             '[\u0001-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]', chr(65533), 'g'), 1024);
     end if;
@@ -12,5 +12,5 @@ begin
 end
 $$;
 comment on function captionacc.clean_name(text) is
-    'A name as it is kept and looked up: NFC, U+FFFD for each control character, line end and bidirectional '
-    'override, at most 1024 characters.';
+    'Return a name as it is stored and searched: NFC, each control character, line break and '
+    'bidirectional override replaced by U+FFFD, at most 1024 characters.';

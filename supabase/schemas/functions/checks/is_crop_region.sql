@@ -1,4 +1,4 @@
--- A numeric value is exact, but what a program made of binary fractions may be a bit less.
+-- Numeric values are exact, but a value computed with binary fractions may be slightly less than 0.01.
 create or replace function captionacc.is_crop_region(p_value jsonb) returns boolean
 language plpgsql immutable parallel safe
 set search_path = ''
@@ -27,5 +27,5 @@ begin
 end
 $$;
 comment on function captionacc.is_crop_region(jsonb) is
-    'Exactly crop_left, crop_top, crop_right, crop_bottom: fractions of the upright frame in [0, 1], at least '
-    '0.01 a side.';
+    'Return whether the value has exactly crop_left, crop_top, crop_right and crop_bottom, as fractions '
+    'of the upright frame in [0, 1], with sides of at least 0.01.';

@@ -10,5 +10,5 @@ as $$
         false)
 $$;
 comment on function captionacc.is_storage_key(text, uuid) is
-    'An object key in the tenant''s prefix: at most 900 bytes, without an empty, ''.'' or ''..'' part, backslash, '
-    'control character, line end or bidirectional override.';
+    'Return whether the key is in the tenant''s prefix, has at most 900 bytes and no empty, ''.'' or ''..'' '
+    'part, backslash, control character, line break or bidirectional override.';

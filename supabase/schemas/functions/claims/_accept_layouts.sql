@@ -13,7 +13,7 @@ begin
     if coalesce(cardinality(p_video_ids), 0) = 0 then
         return;
     end if;
-    -- In one order, so that two claims never wait for each other: their counters change below.
+    -- All claims change tenants' counters in one order, so that they cannot deadlock.
     perform from tenants
     where id in (select v.tenant_id from videos v where v.id = any (p_video_ids) and v.accepted_at is null)
     order by id for no key update;
@@ -46,8 +46,8 @@ begin
         with claimed as (
             update videos v
             set layout_requested_at = clock_timestamp(), accepted_at = coalesce(v.accepted_at, clock_timestamp()),
-                -- Asked for again because no run began it is the same attempt, so that whoever did get the
-                -- first request can tell the second from new work.
+                -- A repeated claim is the same attempt, so that a run created for the first claim can tell
+                -- it from new work.
                 layout_attempts = v.layout_attempts + (v.layout_unstarted_requests = 0)::integer,
                 layout_unstarted_requests = v.layout_unstarted_requests + 1
             where v.id = any (accepted)
@@ -57,4 +57,4 @@ begin
 end
 $$;
 comment on function captionacc._accept_layouts(uuid[]) is
-    'Claim videos that the caller has locked; those beyond their tenant''s quota end in an error instead.';
+    'Claim videos that the caller has locked. Videos over their tenant''s quota end in an error instead.';

@@ -20,7 +20,7 @@ begin
     end if;
     for share in execute format(
         $sql$
-        -- From tenant to tenant through the index, so that a long queue of one costs no more than a short one.
+        -- Skip from tenant to tenant through the index, so that a tenant's long queue costs no more than a short one.
         with recursive tenants_waiting as (
             (select tenant_id from videos where %2$s and %1$s_requested_at is null order by tenant_id limit 1)
             union all
@@ -34,7 +34,7 @@ begin
             select t.tenant_id, asked.number + turn as turn, fresh.since
             from tenants_waiting t,
             lateral (
-                -- One that was asked for over and over does not come to a run: it must not block the others.
+                -- A video that is claimed again and again never gets a run: it must not block the others.
                 select count(*) as number from videos v
                 where v.tenant_id = t.tenant_id and %2$s and %1$s_requested_at is not null
                     and %1$s_unstarted_requests <= 4
@@ -84,6 +84,6 @@ begin
 end
 $$;
 comment on function captionacc._claimable(text, integer, timestamptz, integer) is
-    'Videos that wait for a run of a stage, locked: those that nobody asked for, the tenants in turn, each one''s '
-    'oldest first, and no more of a tenant than p_tenant_limit that wait for their runs; then those asked for '
-    'before p_stale that no run began.';
+    'Lock and return the videos that wait for a run of a stage. First those never claimed, taking tenants '
+    'in turn and oldest first, with at most p_tenant_limit of a tenant''s claims waiting for runs; then '
+    'those claimed before p_stale that no run has begun.';

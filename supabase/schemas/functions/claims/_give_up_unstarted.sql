@@ -9,7 +9,7 @@ begin
         $sql$
         with given_up as materialized (
             select id from videos
-            -- The stage's index of what waits holds these; without its last condition it would not be used.
+            -- All conditions of the stage's partial index, so that the index is used.
             where %1$s_status = 'wait' and %1$s_run_id is null and deleted_at is null and %2$s
                 and %1$s_requested_at < $1 and %1$s_unstarted_requests >= $2
             order by %1$s_requested_at limit $3
@@ -18,7 +18,7 @@ begin
         update videos v
         set %1$s_status = 'error',
             %1$s_error_details = _error_details(
-                format('asked for %%s times, and no run began: look at the orchestrator''s queue and daemon',
+                format('requested %%s times, but no run began: check the orchestrator''s queue and daemon',
                     v.%1$s_unstarted_requests),
                 'NotStartedError', null, v.%1$s_attempts)
         from given_up where v.id = given_up.id

@@ -19,4 +19,4 @@ begin
 end
 $$;
 comment on function captionacc._notify_work() is
-    'Tells listeners of the channel <schema>_work that a stage of a video waits.';
+    'Notify the channel <schema>_work that a stage of a video waits for a run.';

@@ -24,4 +24,5 @@ begin
 end
 $$;
 comment on function captionacc.claim_layout_approval(uuid, double precision) is
-    'The claim of pending_layout_approvals for one video; no row when there is nothing to claim.';
+    'Claim the approved layout of one video, as pending_layout_approvals does. No row if it cannot be '
+    'claimed.';

@@ -19,4 +19,4 @@ begin
 end
 $$;
 comment on function captionacc.claim_new_video(uuid, double precision) is
-    'The same claim for one video; no row when it is not to be claimed, now or at all.';
+    'Claim one video, as claim_new_videos does. No row if it cannot be claimed.';

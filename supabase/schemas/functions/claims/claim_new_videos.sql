@@ -16,7 +16,7 @@ begin
 end
 $$;
 comment on function captionacc.claim_new_videos(integer, double precision, integer, integer) is
-    'Uploaded videos whose layout nobody asked for yet, the tenants in turn, each one''s oldest first; also those '
-    'asked for longer than p_restart_after_seconds ago that no run began, until p_max_unstarted times. Of a tenant '
-    'only as many as p_tenant_limit wait for their runs at a time. A video beyond its tenant''s quota ends in '
-    'error QuotaExceededError with a rejection on record; a retry asks again.';
+    'Claim uploaded videos for layout, taking tenants in turn and oldest first. Videos claimed more than '
+    'p_restart_after_seconds ago that no run has begun are claimed again, up to p_max_unstarted times. At '
+    'most p_tenant_limit of a tenant''s claims wait for runs at a time. A video over its tenant''s quota '
+    'ends in the error QuotaExceededError with a recorded rejection; a retry checks the quota again.';

@@ -27,5 +27,5 @@ begin
 end
 $$;
 comment on function captionacc.pending_layout_approvals(integer, double precision, integer, integer) is
-    'Approved layouts whose crop region no run was asked to process yet; handed out and asked for again like new '
-    'videos.';
+    'Claim approved layouts whose crop region has not been processed. Claims are repeated like those of '
+    'new videos.';

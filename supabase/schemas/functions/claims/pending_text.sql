@@ -27,5 +27,5 @@ begin
 end
 $$;
 comment on function captionacc.pending_text(integer, double precision, integer, integer) is
-    'Videos with captions whose text is to be read by a run of its own: after a retry, or when the run that found '
-    'the captions did not go on to it in time.';
+    'Claim videos with captions whose text needs a run of its own: after a retry, or when the run that '
+    'found the captions did not continue with the text in time.';

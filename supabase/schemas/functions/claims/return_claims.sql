@@ -8,7 +8,7 @@ language plpgsql
 set search_path = captionacc, pg_temp
 as $$
 declare
-    -- Long ago: the next claim may have it. Else the claim runs out in so many seconds.
+    -- A time in the past lets the next claim take it; otherwise the claim expires after that many seconds.
     claimed_at timestamptz := case when p_again_after_seconds <= 0 then '1970-01-01Z'
         else clock_timestamp() - make_interval(secs => p_restart_after_seconds - p_again_after_seconds) end;
     returned integer;
@@ -19,10 +19,10 @@ begin
         or p_restart_after_seconds is null or not p_restart_after_seconds between 0 and 1e9
         or not p_again_after_seconds between 0 and p_restart_after_seconds
     then
-        raise exception 'claims to return are an object, and times between 0 and the claim''s' using errcode = 'CA010';
+        raise exception 'claims must be an object, and the time must be between 0 and the claim''s' using errcode = 'CA010';
     end if;
-    -- The attempt stays, so that its run key finds a run that was made after all. The count of claims goes back by
-    -- this one, though not to none, which would begin another attempt.
+    -- The attempt stays, so that its run key finds a run that was created after all. The count of claims goes back by
+    -- one, but not to zero, which would begin another attempt.
     if p_kind = 'request' then
         update caption_ocr_requests r
         set requested_at = claimed_at, unstarted_requests = greatest(r.unstarted_requests - 1, 1)
@@ -52,6 +52,7 @@ begin
 end
 $$;
 comment on function captionacc.return_claims(text, jsonb, double precision, double precision) is
-    'No run was made of these claims: the next claim may have them, at once or after p_again_after_seconds, as the '
-    'same attempt. p_kind is a stage, request or backfill; p_claims maps ids of videos (of requests) to the attempt '
-    '(of backfills: to the backfill). Passed over: what a run began, ended, or was claimed as another attempt.';
+    'Return claims for which no run was created. They can be claimed again, at once or after '
+    'p_again_after_seconds, as the same attempt. p_kind is a stage, request or backfill; p_claims maps '
+    'the ids of videos (or requests) to attempts (or, for a backfill, to its id). Claims that a run has '
+    'begun, that have ended or that belong to another attempt are ignored.';

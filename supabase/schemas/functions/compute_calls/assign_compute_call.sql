@@ -12,7 +12,7 @@ begin
         return found;
     end if;
     if found.status <> 'pending' or found.waiter is distinct from p_waiter then
-        raise exception 'compute call % is % and not this attempt''s to start', p_id, found.status
+        raise exception 'compute call % is % and may not be started by this attempt', p_id, found.status
             using errcode = 'CA002';
     end if;
     update compute_calls set status = 'running', call_id = p_call_id, started_at = clock_timestamp()
@@ -22,5 +22,5 @@ begin
 end
 $$;
 comment on function captionacc.assign_compute_call(uuid, uuid, text) is
-    'The backend''s id of a call that was started: pending to running. CA002 when another attempt starts it or '
-    'nobody wants it any more; what was started is to be cancelled then.';
+    'Record the backend''s id of a started call: pending to running. CA002 if another attempt starts the '
+    'call or it is no longer wanted; the caller must then cancel what it started.';

@@ -20,5 +20,5 @@ begin
 end
 $$;
 comment on function captionacc.cancel_compute_call(uuid, uuid, text) is
-    'Open to cancelled. With a waiter only when it is the call''s: another attempt may want the result by now. '
-    'The backend is told after that, and confirm_compute_call_cancelled says so.';
+    'Cancel an open call. If a waiter is given, only its own call is cancelled, because another attempt '
+    'may want the result. The backend is told afterwards; see confirm_compute_call_cancelled.';

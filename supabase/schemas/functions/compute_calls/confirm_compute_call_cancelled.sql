@@ -16,4 +16,4 @@ begin
 end
 $$;
 comment on function captionacc.confirm_compute_call_cancelled(uuid) is
-    'The backend has stopped a cancelled call. CA002 for one that is not cancelled.';
+    'Record that the backend has stopped a cancelled call. CA002 if the call is not cancelled.';

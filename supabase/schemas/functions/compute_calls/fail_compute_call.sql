@@ -20,4 +20,5 @@ begin
 end
 $$;
 comment on function captionacc.fail_compute_call(uuid, uuid, text, text, jsonb) is
-    'Open to failed, for its waiter; the same request is a new call from then on. Nothing changes otherwise.';
+    'Mark an open call as failed, on behalf of its waiter; the same request is then a new call. Otherwise '
+    'nothing changes.';

@@ -11,7 +11,7 @@ begin
         return found;
     end if;
     if found.status <> 'running' then
-        raise exception 'compute call % is %, so its result is not taken', p_id, found.status using errcode = 'CA002';
+        raise exception 'compute call % is %, so its result is not stored', p_id, found.status using errcode = 'CA002';
     end if;
     if p_result is null then
         raise exception 'the result of compute call % is empty', p_id using errcode = 'CA010';
@@ -25,5 +25,5 @@ begin
 end
 $$;
 comment on function captionacc.finish_compute_call(uuid, uuid, jsonb, jsonb) is
-    'Running to succeeded, with the result. It is taken once: a later one changes nothing, and gets the row with '
-    'the first. CA002 for a call that failed or was cancelled.';
+    'Store the result of a running call: running to succeeded. Only the first result is stored; later '
+    'callers get the row with it. CA002 if the call failed or was cancelled.';

@@ -13,7 +13,7 @@ language plpgsql
 set search_path = captionacc, pg_temp
 as $$
 declare
-    -- The lock makes one row of attempts that ask the same at the same moment.
+    -- With the lock, concurrent attempts with the same request share one row.
     video videos := _locked_video(p_video_id);
     found compute_calls;
     result compute_calls;
@@ -38,7 +38,7 @@ begin
     select * into found from compute_calls c
     where c.video_id = p_video_id and c.function_name = p_function_name and c.request_hash = p_request_hash
         and (c.status in ('pending', 'running') or (c.status = 'succeeded' and c.settled_at is null))
-    -- An open one first: it was asked for after the result that was there.
+    -- An open call first: it was requested after the older result.
     order by c.finished_at desc nulls first limit 1
     for update;
     if coalesce(found.finished_at, found.created_at)
@@ -47,7 +47,7 @@ begin
         if found.status in ('pending', 'running') then
             update compute_calls
             set status = 'failed', finished_at = clock_timestamp(),
-                error_details = _error_details('nobody waited for it in time', 'AbandonedError', run_id, attempts)
+                error_details = _error_details('no attempt waited for it in time', 'AbandonedError', run_id, attempts)
             where id = found.id;
         else
             update compute_calls set settled_at = clock_timestamp() where id = found.id;
@@ -81,9 +81,10 @@ begin
     return result;
 end
 $$;
-comment on function captionacc.open_compute_call(uuid, text, text, text, text, uuid, integer, double precision,
-    double precision) is
-    'The call of this request: a new row (pending), the one that runs, or a result that was not settled yet. The '
-    'caller is its waiter from then on, unless another waiter has been starting it for less than '
-    'p_spawn_grace_seconds: then the row has that one''s token, and the caller asks again. Calls older than '
-    'p_life_seconds are left alone. CA002 for a run that was cancelled.';
+comment on function captionacc.open_compute_call(
+    uuid, text, text, text, text, uuid, integer, double precision, double precision
+) is
+    'Return the call for a request: a new row (pending), a running call, or a result that is not settled '
+    'yet. The caller becomes its waiter, unless another waiter began to start the call less than '
+    'p_spawn_grace_seconds ago: the row then has the other waiter''s token, and the caller asks again '
+    'later. Calls older than p_life_seconds are not reused. CA002 if the run was cancelled.';

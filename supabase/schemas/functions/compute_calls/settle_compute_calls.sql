@@ -12,4 +12,5 @@ begin
 end
 $$;
 comment on function captionacc.settle_compute_calls(uuid, text) is
-    'What a run made of its calls is published: asking the same again computes anew. Gives how many are settled.';
+    'Mark a run''s calls as settled, because its results are published: the same requests are computed '
+    'again from then on. Returns the number of settled calls.';

@@ -8,7 +8,7 @@ declare
     found compute_calls;
     result compute_calls;
 begin
-    -- Video before call, as open_compute_call.
+    -- Locks the video before the call, as open_compute_call does.
     perform from videos where id = (select c.video_id from compute_calls c where c.id = p_id) for key share;
     found := _locked_compute_call(p_id);
     if found.charged_at is not null then
@@ -37,5 +37,5 @@ begin
 end
 $$;
 comment on function captionacc.charge_compute_call(uuid, numeric, numeric, jsonb) is
-    'What a call that ended cost, well or badly; counted once, in the month in which it ended. CA002 for one that '
-    'runs.';
+    'Record the cost of an ended call. Runs on failure too: failed and cancelled calls are billed. The '
+    'cost is counted once, in the month in which the call ended. CA002 if the call is still running.';

@@ -3,7 +3,7 @@ returns table (lines jsonb, until timestamptz)
 language sql stable
 set search_path = captionacc, pg_temp
 as $$
-    -- One row: an API that cuts long answers would leave lines out.
+    -- One row, because an API that limits the number of rows would drop lines.
     select coalesce(jsonb_agg(to_jsonb(r) order by r.month desc, r.tenant, r.function_name), '[]'), now()
     from (
         select t.id as tenant_id, t.name as tenant,
@@ -22,4 +22,5 @@ as $$
     ) r
 $$;
 comment on function captionacc.cost_report(timestamptz, uuid) is
-    'Calls, container seconds, processing minutes and cost by tenant, month (UTC) and function, newest month first.';
+    'Report calls, container seconds, processing minutes and cost by tenant, month (UTC) and function, '
+    'newest month first.';

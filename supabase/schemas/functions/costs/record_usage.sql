@@ -28,4 +28,4 @@ begin
 end
 $$;
 comment on function captionacc.record_usage(uuid, text, numeric, uuid, numeric, jsonb) is
-    'Add an amount that a tenant used; other amounts of the same kind stay beside it.';
+    'Record an amount that a tenant used. Amounts of one kind add up.';

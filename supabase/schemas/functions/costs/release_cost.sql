@@ -5,7 +5,7 @@ as $$
 begin
     delete from cost_reservations r
     where r.video_id = p_video_id and r.function_name = p_function_name and r.run_id = p_run_id
-        -- Calls that go on without the run will be paid for as well.
+        -- Calls that continue without the run are billed too.
         and not exists (
             select from compute_calls c
             where c.video_id = p_video_id and c.function_name = p_function_name and c.status in ('pending', 'running')
@@ -14,5 +14,5 @@ begin
 end
 $$;
 comment on function captionacc.release_cost(uuid, text, text) is
-    'The run''s calls are charged: the reservation is over. It stays while calls go on, and when another run has '
-    'replaced it.';
+    'Release a run''s reservation once its calls are charged. It stays while calls are running and if '
+    'another run has replaced it.';

@@ -12,7 +12,7 @@ language plpgsql
 set search_path = captionacc, pg_temp
 as $$
 declare
-    -- Video before tenant, as every function that locks both.
+    -- Locks the video before the tenant, as all functions do that lock both.
     video videos := _locked_video(p_video_id);
     costs record;
     paid numeric;
@@ -31,7 +31,7 @@ begin
     end if;
     perform from tenants where id = video.tenant_id for no key update;
 
-    -- What an earlier attempt paid for and this one will be given is not paid again.
+    -- Results that an earlier attempt paid for and this one will reuse are not paid again.
     select coalesce(sum(c.cost_usd), 0) into paid from compute_calls c
     where c.video_id = p_video_id and c.function_name = p_function_name
         and c.status = 'succeeded' and c.settled_at is null
@@ -51,7 +51,7 @@ begin
             p_function_name, p_video_id, _usd(needed), _usd(video_spent), _usd(costs.video_limit_usd),
             video.tenant_id, _usd(ceil(video_spent + needed)));
     else
-        -- This function's own reservation, which an earlier attempt left, is replaced and does not count.
+        -- The reservation that an earlier attempt left for this function is replaced and does not count.
         select coalesce(sum(r.amount_usd), 0) into others_reserved from cost_reservations r
         where r.tenant_id = video.tenant_id and r.expires_at > clock_timestamp()
             and (r.video_id, r.function_name) <> (p_video_id, p_function_name);
@@ -67,7 +67,7 @@ begin
     end if;
 
     if refusal is not null then
-        -- Not raised: that would undo the rejection.
+        -- Not raised, because an exception would undo the rejection.
         if not exists (
             select from caption_frame_extents_inference_rejections j
             where j.video_id = p_video_id and j.run_id = p_run_id and j.message = refusal
@@ -87,6 +87,8 @@ begin
     return query select true, ''::text, needed;
 end
 $$;
-comment on function captionacc.reserve_cost(uuid, text, text, numeric, numeric, numeric, double precision, bigint) is
-    'Set aside what a function''s calls for a video are expected to cost. Beyond a limit nothing is set aside: '
+comment on function captionacc.reserve_cost(
+    uuid, text, text, numeric, numeric, numeric, double precision, bigint
+) is
+    'Reserve the expected cost of a function''s calls for a video. Over a limit nothing is reserved: '
     'granted is false, message says what to do, and a rejection is recorded.';

@@ -16,4 +16,4 @@ begin
 end
 $$;
 comment on function captionacc.set_tenant_cost_limits(uuid, numeric, numeric) is
-    'What a tenant may cost, a video and a month; null: its tier''s limits, infinity: none.';
+    'Set a tenant''s cost limits for a video and for a month. Null: the tier''s limit; infinity: no limit.';

@@ -16,4 +16,5 @@ begin
 end
 $$;
 comment on function captionacc.set_tier_cost_limits(text, numeric, numeric) is
-    'What tenants of a tier may cost, a video and a month; null: the installation''s limits, infinity: none.';
+    'Set a tier''s cost limits for a video and for a month. Null: the installation''s limit; infinity: no '
+    'limit.';

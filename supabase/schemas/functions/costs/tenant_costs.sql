@@ -26,5 +26,5 @@ begin
 end
 $$;
 comment on function captionacc.tenant_costs(uuid, numeric, numeric) is
-    'The limits that apply to a tenant (null: none), where p_video_limit_usd and p_month_limit_usd are the '
-    'installation''s; and this month''s spend, charged and reserved.';
+    'Return the cost limits that apply to a tenant (null: none) and this month''s charged and reserved '
+    'cost. p_video_limit_usd and p_month_limit_usd are the installation''s limits.';

@@ -29,5 +29,5 @@ begin
 end
 $$;
 comment on function captionacc.activate_cropped_frames_version(uuid, integer, integer, bigint, bigint) is
-    'All chunks are in the bucket: readers use this version from now on, the former one is archived. '
-    'CA002 when its run was displaced.';
+    'Make a version the one that readers use, once all its chunks are in the bucket, and archive the '
+    'former one. CA002 if its run was displaced.';

@@ -37,6 +37,6 @@ begin
 end
 $$;
 comment on function captionacc.allot_cropped_frames_version(uuid, text, jsonb) is
-    'A version number for the run that works on the boundaries: the one that an earlier attempt at the same crop '
-    'region left while calls for it run or have results that nobody took, else a number that was never used. '
-    'Another version that was left unfinished is marked failed.';
+    'Return a version number for the run that works on the boundaries: the unfinished version of an '
+    'earlier attempt at the same crop region, if calls for it are running or have unsettled results; '
+    'otherwise a number that was never used. Other unfinished versions are marked as failed.';

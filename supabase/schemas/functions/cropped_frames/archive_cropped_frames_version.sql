@@ -26,4 +26,5 @@ begin
 end
 $$;
 comment on function captionacc.archive_cropped_frames_version(uuid, integer) is
-    'Take the active version out of use; activating another one does so too. CA002 while captions rest on it.';
+    'Archive the active version; activating another version does the same. CA002 while captions depend on '
+    'it.';

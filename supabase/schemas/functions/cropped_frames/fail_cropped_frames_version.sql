@@ -8,7 +8,7 @@ declare
     found cropped_frames_versions;
     result cropped_frames_versions;
 begin
-    -- Also of a deleted video: its half-written objects are to be removed as well.
+    -- Deleted videos too: their incomplete objects have to be removed as well.
     perform from videos where id = p_video_id for update;
     found := _locked_version(p_video_id, p_version);
     if found.status = 'failed' or (p_run_id is not null and found.run_id <> p_run_id) then
@@ -26,5 +26,5 @@ begin
 end
 $$;
 comment on function captionacc.fail_cropped_frames_version(uuid, integer, text, text) is
-    'The version will not be finished; its objects may be removed. With a run, nothing changes when another run '
-    'has taken the version over.';
+    'Mark a version as failed, so that its objects can be removed. If a run is given, nothing changes '
+    'when another run has taken over the version.';

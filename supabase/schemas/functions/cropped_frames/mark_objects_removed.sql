@@ -17,4 +17,4 @@ begin
 end
 $$;
 comment on function captionacc.mark_objects_removed(uuid, integer) is
-    'The version''s objects are gone from the bucket.';
+    'Record that a version''s objects were removed from the bucket.';

@@ -35,6 +35,7 @@ begin
     return result;
 end
 $$;
-comment on function captionacc.record_inference_run(uuid, integer, text, text, text, bigint, double precision,
-    timestamptz, timestamptz, text, bigint) is
-    'Which model labelled a cropped-frames version. The same model again replaces its row.';
+comment on function captionacc.record_inference_run(
+    uuid, integer, text, text, text, bigint, double precision, timestamptz, timestamptz, text, bigint
+) is
+    'Record which model labelled a cropped-frames version, replacing the row of the same model.';

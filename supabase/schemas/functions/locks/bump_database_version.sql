@@ -9,10 +9,10 @@ begin
     where lock_token = p_token and lock_expires_at > clock_timestamp()
     returning server_version into result;
     if result is null then
-        raise exception 'the lock''s lease is over, or another holder took it' using errcode = 'CA005';
+        raise exception 'the lock''s lease has expired, or another owner has taken it' using errcode = 'CA005';
     end if;
     return result;
 end
 $$;
 comment on function captionacc.bump_database_version(uuid) is
-    'A new version of the file was published by the lock''s holder. CA005 without a lease that still runs.';
+    'Increment a file''s version after the lock''s holder has published it. CA005 if the lease has expired.';

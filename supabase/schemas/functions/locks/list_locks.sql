@@ -12,4 +12,5 @@ as $$
     where s.lock_token is not null and (p_include_expired or s.lock_expires_at > clock_timestamp())
     order by s.locked_at, s.video_id, s.database_name
 $$;
-comment on function captionacc.list_locks(boolean) is 'Who holds what until when; tokens are not told.';
+comment on function captionacc.list_locks(boolean) is
+    'List the locks with their owners and expiry times, without tokens.';

@@ -9,4 +9,5 @@ begin
     return found;
 end
 $$;
-comment on function captionacc.release_lock(uuid) is 'Give a lock back; false when it was no longer the caller''s.';
+comment on function captionacc.release_lock(uuid) is
+    'Release a lock. Returns false if the caller no longer holds it.';

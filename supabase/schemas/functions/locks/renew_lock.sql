@@ -6,7 +6,7 @@ declare
     result timestamptz;
 begin
     perform _check_lease('layout', p_lease_seconds);
-    -- An expired lease that nobody took is still the holder's alone.
+    -- An expired lease still belongs to its holder until another owner takes it.
     update video_database_state
     set lock_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds)
     where lock_token = p_token
@@ -18,4 +18,5 @@ begin
 end
 $$;
 comment on function captionacc.renew_lock(uuid, double precision) is
-    'Extend a lease, counted from now; gives its new end. CA005 when another holder took it.';
+    'Extend a lease from now on and return its new expiry time. CA005 if another owner has taken the '
+    'lock.';

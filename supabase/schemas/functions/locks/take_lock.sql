@@ -17,7 +17,7 @@ begin
     if p_lock_type is null or p_lock_type not in ('server', 'client') then
         raise exception 'lock type % is not server or client', coalesce(p_lock_type, 'null') using errcode = 'CA010';
     end if;
-    -- No lock on the video's row: locks of its two databases and its stages go their own ways.
+    -- Does not lock the video's row, because its stages are independent of the locks of its databases.
     select * into video from videos where id = p_video_id;
     if video.id is null then
         raise exception 'video % is not in the catalogue', p_video_id using errcode = 'CA001';
@@ -27,7 +27,7 @@ begin
     insert into video_database_state (video_id, database_name, tenant_id)
     values (p_video_id, p_database_name, video.tenant_id)
     on conflict do nothing;
-    -- One statement: the second of two takers waits for the first, then no longer finds the lock free.
+    -- One statement: the second of two concurrent takers waits for the first and then finds the lock held.
     update video_database_state s
     set lock_token = gen_random_uuid(), lock_owner = p_owner, lock_type = p_lock_type,
         locked_at = clock_timestamp(), lock_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds)
@@ -44,4 +44,5 @@ begin
 end
 $$;
 comment on function captionacc.take_lock(uuid, text, text, double precision, text) is
-    'Take the lock of layout.db or captions.db if it is free or its lease is over. CA004 when it is held.';
+    'Take the lock of layout.db or captions.db if it is free or its lease has expired. CA004 if it is '
+    'held.';

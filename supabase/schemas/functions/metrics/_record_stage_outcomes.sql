@@ -19,7 +19,7 @@ begin
             ('text', new.text_status = 'error', new.text_error_details, old.text_error_details, old.text_run_id,
                 new.text_started_at, new.text_finished_at, old.text_finished_at)
     ) s (stage, failed, details, old_details, old_run_id, started_at, finished_at, old_finished_at)
-    -- An error is another one when its details are; a result is one when its run ended with a new time.
+    -- An error counts as new when its details change, a result when its finish time changes.
     where (s.failed and s.details is distinct from s.old_details)
         or (not s.failed and s.old_run_id is not null and s.finished_at is distinct from s.old_finished_at);
     return null;

@@ -22,5 +22,6 @@ as $$
     order by n.name
 $$;
 comment on function captionacc.lock_state() is
-    'Leases on client databases: held, and expired without having been given back (their holder died). '
-    'database_waits: transactions that wait for another''s lock now, the same number in each row.';
+    'Count the leases on client databases: held, and expired but never released because their holder '
+    'died. database_waits is the number of transactions that wait for a database lock, repeated in each '
+    'row.';

@@ -15,4 +15,4 @@ as $$
     limit least(p_limit, 1000)
 $$;
 comment on function captionacc.monthly_spend(integer) is
-    'Estimated cost of the calendar month (UTC) so far, of the tenants that cost most.';
+    'Return the estimated cost of the current calendar month (UTC) for the tenants with the highest cost.';

@@ -8,4 +8,4 @@ as $$
     group by c.function_name, c.backend, c.status
     order by c.function_name, c.backend, c.status
 $$;
-comment on function captionacc.open_compute_calls() is 'Calls that are waited for now.';
+comment on function captionacc.open_compute_calls() is 'Return the calls that are open now.';

@@ -7,7 +7,7 @@ language sql stable
 set search_path = captionacc, pg_temp
 as $$
     with work as (
-        -- Each of the three has its own partial index. After a failure the wait begins anew.
+        -- Each of the three has its own partial index. After a failure the waiting time starts again.
         select tenant_id, 'layout' as stage, greatest(uploaded_at, layout_finished_at) as waiting_since,
             null::timestamptz as running_since
         from videos
@@ -43,4 +43,5 @@ as $$
     order by a.stage, t.tier
 $$;
 comment on function captionacc.stage_backlog() is
-    'Videos that wait for a run of each stage, asked for or not, and those that a run works on, by their tenants'' tier.';
+    'Count, by stage and tier, the videos that wait for a run, claimed or not, and those that a run works '
+    'on.';

@@ -10,4 +10,5 @@ as $$
     limit 200
 $$;
 comment on function captionacc.stage_failures(double precision) is
-    'Stages that ended in an error lately, by kind: the last attempt of each, cancellations and refusals included.';
+    'Count recent stage errors by kind: the last attempt of each stage, including cancellations and '
+    'refusals.';

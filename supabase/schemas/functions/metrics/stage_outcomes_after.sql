@@ -4,10 +4,10 @@ language sql stable
 set search_path = captionacc, pg_temp
 as $$
     select * from stage_outcomes
-    -- Rows appear when their transaction ends: one older than any statement's time-out is complete.
+    -- Rows appear when their transaction ends. Older rows than any statement's time-out are complete.
     where (occurred_at, id) > (p_after, p_after_id) and occurred_at < clock_timestamp() - interval '20 seconds'
     order by occurred_at, id
     limit least(p_limit, 1000)
 $$;
 comment on function captionacc.stage_outcomes_after(timestamptz, bigint, integer) is
-    'Outcomes after one that was read already, oldest first, 1000 at most; those of the last 20 s are left for later.';
+    'Return up to 1000 outcomes after a given one, oldest first, except those of the last 20 seconds.';

@@ -4,4 +4,5 @@ set search_path = captionacc, pg_temp
 as $$
     select tenant_id from user_profiles where user_id = auth.uid() and approval_status = 'approved'
 $$;
-comment on function captionacc.current_tenant_id() is 'The tenant of the user of the request; null without approval.';
+comment on function captionacc.current_tenant_id() is
+    'Return the tenant of the request''s user; null if the user is not approved.';

@@ -7,4 +7,5 @@ as $$
         where user_id = auth.uid() and approval_status = 'approved' and is_platform_admin
     )
 $$;
-comment on function captionacc.is_platform_admin() is 'Whether the user of the request is an admin of the platform.';
+comment on function captionacc.is_platform_admin() is
+    'Return whether the request''s user is a platform admin.';

@@ -7,4 +7,4 @@ as $$
         where user_id = auth.uid() and approval_status = 'approved' and role = 'owner'
     )
 $$;
-comment on function captionacc.is_tenant_owner() is 'Whether the user of the request owns their tenant.';
+comment on function captionacc.is_tenant_owner() is 'Return whether the request''s user owns their tenant.';

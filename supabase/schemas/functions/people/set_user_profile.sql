@@ -34,4 +34,4 @@ begin
 end
 $$;
 comment on function captionacc.set_user_profile(uuid, uuid, text, text, boolean, text) is
-    'Create or change a user''s place in a tenant; audited.';
+    'Create or change a user''s profile; audited.';

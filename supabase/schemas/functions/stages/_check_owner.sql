@@ -13,4 +13,4 @@ begin
 end
 $$;
 comment on function captionacc._check_owner(captionacc.videos, text, text) is
-    'A run that was displaced or has ended may not write results. CA002.';
+    'Refuse (CA002) a run that was displaced or has ended: it may not write results.';

@@ -14,10 +14,10 @@ begin
     end if;
     if region is null then
         raise exception 'no caption band was found in video %, so there is no crop region to approve', p_video_id
-            using errcode = 'CA003', hint = 'Give one.';
+            using errcode = 'CA003', hint = 'Give a crop region.';
     end if;
     perform _check_crop_region(region);
-    -- The same region again is a second click, not a reason to process everything anew.
+    -- Approving the same region again does not process the video again.
     if video.layout_status = 'done' and video.crop_region = region then
         return video;
     end if;
@@ -25,5 +25,5 @@ begin
 end
 $$;
 comment on function captionacc.approve_layout(uuid, text, jsonb) is
-    'Accept a crop region (null: the proposed one). A region that differs from the approved one gets a new '
-    'crop_region_version, displaces the runs on boundaries and text and sends both stages back to wait.';
+    'Approve a crop region (null: the proposed one). A changed region gets a new crop_region_version, '
+    'displaces the runs of boundaries and text and returns both stages to wait.';

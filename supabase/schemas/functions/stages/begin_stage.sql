@@ -28,7 +28,7 @@ begin
     state := to_jsonb(video);
     owner := state ->> (p_stage || '_run_id');
     if owner = p_run_id then
-        -- Telling it twice counts once.
+        -- A repeated call counts once.
         if (state ->> (p_stage || '_run_try'))::integer >= p_try then
             return video;
         end if;
@@ -43,7 +43,7 @@ begin
     if exists (select from run_cancellations where run_id = p_run_id) then
         raise exception 'run % was cancelled', p_run_id using errcode = 'CA002';
     end if;
-    -- A run that waited in its queue when the work was cancelled must not begin it after all.
+    -- A run that was queued when the stage was cancelled must not begin it.
     if state -> (p_stage || '_error_details') ->> 'error_type' = 'CancelledError' then
         raise exception 'the % stage of video % was cancelled', p_stage, p_video_id
             using errcode = 'CA002', hint = 'Retry it first.';
@@ -69,5 +69,6 @@ begin
 end
 $$;
 comment on function captionacc.begin_stage(uuid, text, text, boolean, integer) is
-    'Make a run the worker of a stage, at its p_try-th try; telling it twice is harmless. Another run is displaced '
-    '(and refused when it finishes) unless p_take_over is false. CA002 when what the stage needs is not there.';
+    'Make a run the worker of a stage, at try p_try; repeating the call is harmless. Another run is '
+    'displaced, and refused when it finishes, unless p_take_over is false. CA002 if the stage''s inputs '
+    'are missing.';

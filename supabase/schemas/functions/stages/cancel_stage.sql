@@ -46,5 +46,6 @@ begin
 end
 $$;
 comment on function captionacc.cancel_stage(uuid, text, text) is
-    'Stop what works on, or waits for, a stage: it ends in error CancelledError until it is retried, what its run '
-    'writes is refused, and the run is listed by pending_run_cancellations. CA002 when there is nothing to stop.';
+    'Cancel a stage that a run works on or that waits for one. It ends in the error CancelledError until '
+    'it is retried, its run''s writes are refused, and pending_run_cancellations lists the run. CA002 if '
+    'there is nothing to cancel.';

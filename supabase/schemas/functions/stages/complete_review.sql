@@ -27,4 +27,5 @@ begin
     return result;
 end
 $$;
-comment on function captionacc.complete_review(uuid, text) is 'A person is through with the captions: annotate to done.';
+comment on function captionacc.complete_review(uuid, text) is
+    'Record that a person has reviewed the captions: annotate to done.';

@@ -18,7 +18,7 @@ begin
     then
         return video;
     end if;
-    -- A run that died before it began is believed; one that ended or was displaced is not.
+    -- A run that died before it began the stage may report its failure; one that ended or was displaced may not.
     if not (
         state ->> (p_stage || '_run_id') is null
         and state ->> (p_stage || '_status') = 'wait'
@@ -38,4 +38,5 @@ begin
 end
 $$;
 comment on function captionacc.fail_stage(uuid, text, text, text, text) is
-    'The last attempt of a run failed. Telling it twice is harmless; CA002 for a run that is not the worker.';
+    'Record that a run''s last attempt failed; repeating the call is harmless. CA002 if the run is not the '
+    'worker.';

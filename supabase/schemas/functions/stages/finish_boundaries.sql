@@ -20,7 +20,7 @@ begin
         boundaries_status = 'annotate', boundaries_error_details = null, boundaries_run_id = null,
         boundaries_finished_at = clock_timestamp(), boundaries_note = coalesce(p_note, ''),
         caption_count = p_caption_count,
-        -- The same run goes on with the text; others may ask for it when it does not.
+        -- The same run continues with the text; if it does not, pending_text hands the text out.
         text_status = 'wait', text_error_details = null, text_run_id = null,
         text_requested_at = clock_timestamp(), text_unstarted_requests = 0, text_note = ''
     where id = p_video_id
@@ -29,4 +29,4 @@ begin
 end
 $$;
 comment on function captionacc.finish_boundaries(uuid, text, integer, integer, text) is
-    'captions.db is published: the captions are ready for a person, and their text is to be read.';
+    'Record that captions.db is published: the captions are ready for a person, and their text for OCR.';

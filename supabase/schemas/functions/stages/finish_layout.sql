@@ -28,9 +28,9 @@ begin
         perform _check_crop_region(p_crop_region);
     end if;
     if p_layout_found is null or (p_layout_found and p_crop_region is null) then
-        raise exception 'a layout that was found has a crop region' using errcode = 'CA010';
+        raise exception 'a layout that was found needs a crop region' using errcode = 'CA010';
     end if;
-    -- An approval stands, whatever a later analysis says: a person may change it, a run may not.
+    -- Only a person may change an approval, not a later analysis.
     update videos set
         duration_seconds = p_duration_seconds, width = p_width, height = p_height, video_codec = p_video_codec,
         bitrate = coalesce(p_bitrate, bitrate), frame_count = p_frame_count,
@@ -43,8 +43,8 @@ begin
         layout_confidence = p_layout_confidence, proposed_crop_region = p_crop_region::crop_region
     where id = p_video_id
     returning * into result;
-    -- Without a caption band the confidence is that of there being none: a policy that trusts it has the
-    -- fallback region processed, which ends in an empty result instead of a question to a person.
+    -- Without a caption band the confidence is that of its absence. A policy that accepts it processes the
+    -- fallback region, which gives an empty result without asking a person.
     if result.crop_region is null and p_crop_region is not null and exists (
         select from tenants
         where id = result.tenant_id and p_layout_confidence >= auto_approve_layout_confidence
@@ -54,8 +54,10 @@ begin
     return result;
 end
 $$;
-comment on function captionacc.finish_layout(uuid, text, double precision, integer, integer, text, bigint, boolean,
-    double precision, jsonb, text, bigint, integer, integer, integer, text) is
-    'The layout is ready for a person, or approved as ''auto'' where the tenant''s policy says so. Without a '
-    'caption band the confidence is that of there being none, and the crop region a fallback. '
-    'An earlier approval and its crop region stay. CA002 for a run that is not the worker.';
+comment on function captionacc.finish_layout(
+    uuid, text, double precision, integer, integer, text, bigint, boolean, double precision, jsonb,
+    text, bigint, integer, integer, integer, text
+) is
+    'Record a layout: ready for a person, or approved as ''auto'' by the tenant''s policy. If no caption '
+    'band was found, the confidence is that of its absence and the crop region is a fallback. An earlier '
+    'approval and its crop region stay. CA002 if the run is not the worker.';

@@ -13,4 +13,5 @@ begin
     return result;
 end
 $$;
-comment on function captionacc.finish_run_cancellation(text) is 'The run has ended, or was not there.';
+comment on function captionacc.finish_run_cancellation(text) is
+    'Record that a cancelled run has ended or does not exist.';

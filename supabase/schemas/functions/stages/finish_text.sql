@@ -22,4 +22,4 @@ begin
 end
 $$;
 comment on function captionacc.finish_text(uuid, text, integer, text) is
-    'The text of the captions is published; p_caption_count of them have one.';
+    'Record that the text of the captions is published; p_caption_count captions have text.';

@@ -8,4 +8,5 @@ begin
     return query select * from run_cancellations where handled_at is null order by requested_at limit p_limit;
 end
 $$;
-comment on function captionacc.pending_run_cancellations(integer) is 'Runs that are to be ended, oldest first.';
+comment on function captionacc.pending_run_cancellations(integer) is
+    'Return cancelled runs that have not been ended yet, oldest first.';

@@ -16,5 +16,5 @@ begin
 end
 $$;
 comment on function captionacc.release_stage(uuid, text, text) is
-    'The run made only a part of what a stage gives, and nothing of its state changes. CA002 for a run that is '
-    'not the worker.';
+    'Release the stage without changing its status: the run made only a part of its results. CA002 if the '
+    'run is not the worker.';

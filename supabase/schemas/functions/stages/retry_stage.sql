@@ -24,4 +24,5 @@ begin
     return result;
 end
 $$;
-comment on function captionacc.retry_stage(uuid, text) is 'From error back to wait, so that it is asked for again.';
+comment on function captionacc.retry_stage(uuid, text) is
+    'Return a stage from error to wait, so that it is claimed again.';

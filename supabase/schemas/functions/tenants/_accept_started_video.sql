@@ -3,7 +3,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    -- A run that nobody claimed for, such as one started by hand, uses the quota as well.
+    -- A run without a claim, such as one started by hand, uses the quota too.
     new.accepted_at := coalesce(new.accepted_at, clock_timestamp());
     return new;
 end

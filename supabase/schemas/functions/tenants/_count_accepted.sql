@@ -3,7 +3,7 @@ language plpgsql
 set search_path = captionacc, pg_temp
 as $$
 begin
-    -- Once a statement: a claim of many videos changes each tenant's row once.
+    -- Statement-level: a claim of many videos changes each tenant's row once.
     update tenants t set
         accepted_video_count = t.accepted_video_count + change.videos, accepted_bytes = t.accepted_bytes + change.bytes
     from (

@@ -52,5 +52,5 @@ begin
 end
 $$;
 comment on function captionacc._quota_refusal(captionacc.videos, integer, bigint) is
-    'Why a video may not be accepted now, beside some that are about to be; no row when it may. The tenant''s row '
-    'must be locked.';
+    'Return why a video may not be accepted now, in addition to others that are about to be accepted. No '
+    'row if it may. The tenant''s row must be locked.';

@@ -18,4 +18,4 @@ begin
 end
 $$;
 comment on function captionacc.acknowledge_rejection(uuid, text) is
-    'The user has taken note; the first one to do so stays on record.';
+    'Record who acknowledged a rejection; the first acknowledgement stays.';

@@ -25,4 +25,4 @@ begin
 end
 $$;
 comment on function captionacc.ensure_tenant(uuid, text, text, double precision) is
-    'Create a tenant that is missing; one that exists keeps its settings.';
+    'Create a tenant if it is missing; an existing tenant keeps its settings.';

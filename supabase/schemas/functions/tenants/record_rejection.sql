@@ -36,5 +36,7 @@ begin
     return result;
 end
 $$;
-comment on function captionacc.record_rejection(uuid, text, text, uuid, integer, text, text, bigint, numeric) is
-    'Tell a tenant that work was not done, and why.';
+comment on function captionacc.record_rejection(
+    uuid, text, text, uuid, integer, text, text, bigint, numeric
+) is
+    'Record for a tenant that work was refused, and why.';

@@ -18,4 +18,5 @@ begin
 end
 $$;
 comment on function captionacc.set_auto_approve(uuid, double precision) is
-    'From which layout confidence no person is asked; null: always ask. For layouts found from now on.';
+    'Set the layout confidence from which no person is asked (null: always ask), for layouts found from '
+    'now on.';

@@ -26,4 +26,4 @@ begin
 end
 $$;
 comment on function captionacc.set_tenant_limits(uuid, bigint, integer, numeric, integer, boolean) is
-    'A tenant''s own limits; null: its tier''s. With p_quota_exempt none applies.';
+    'Set a tenant''s own limits; null: its tier''s limit. With p_quota_exempt no limit applies.';

@@ -15,4 +15,5 @@ begin
     return result;
 end
 $$;
-comment on function captionacc.set_tenant_tier(uuid, text) is 'The tier belongs to the tenant, not to a user.';
+comment on function captionacc.set_tenant_tier(uuid, text) is
+    'Change a tenant''s tier. Tiers belong to tenants, not to users.';

@@ -24,4 +24,4 @@ begin
 end
 $$;
 comment on function captionacc.set_tier_limits(text, bigint, integer, numeric, integer) is
-    'What tenants of a tier may use; null: no limit. For videos claimed from now on.';
+    'Set what tenants of a tier may use (null: no limit), for videos claimed from now on.';

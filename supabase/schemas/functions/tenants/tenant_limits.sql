@@ -12,4 +12,5 @@ as $$
     from tenants t join access_tiers a on a.id = t.tier
     where t.id = p_tenant_id and not t.quota_exempt
 $$;
-comment on function captionacc.tenant_limits(uuid) is 'What applies to a tenant; null, or no row: no limit.';
+comment on function captionacc.tenant_limits(uuid) is
+    'Return the limits that apply to a tenant; null, or no row, means no limit.';

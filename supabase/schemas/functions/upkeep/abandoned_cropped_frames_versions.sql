@@ -20,5 +20,5 @@ begin
 end
 $$;
 comment on function captionacc.abandoned_cropped_frames_versions(integer, double precision) is
-    'Unfinished versions that were allotted longer ago than that, whose run does not work on them and for which no '
-    'call is open: fail_cropped_frames_version ends them.';
+    'Return unfinished versions allotted more than p_older_than_seconds ago, without a working run or an '
+    'open call. fail_cropped_frames_version ends them.';

@@ -24,5 +24,5 @@ begin
 end
 $$;
 comment on function captionacc.clear_expired_locks(double precision, integer) is
-    'Forget leases that ran out so long ago and that nobody took over. Their holders could have renewed them until '
-    'now. Gives how many.';
+    'Clear leases that expired more than p_older_than_seconds ago and were not taken over; until then '
+    'their holder could have renewed them. Returns their number.';

@@ -5,4 +5,5 @@ as $$
     select count(*) from stage_outcomes
     where occurred_at < clock_timestamp() - make_interval(secs => p_older_than_seconds)
 $$;
-comment on function captionacc.count_stage_outcomes(double precision) is 'How many purge_stage_outcomes would remove.';
+comment on function captionacc.count_stage_outcomes(double precision) is
+    'Return the number of rows that purge_stage_outcomes would delete.';

@@ -19,4 +19,5 @@ begin
 end
 $$;
 comment on function captionacc.mark_video_objects_removed(uuid) is
-    'A deleted video''s objects are gone from the bucket. CA002 for a video that is not deleted.';
+    'Record that a deleted video''s objects were removed from the bucket. CA002 if the video is not '
+    'deleted.';

@@ -7,7 +7,7 @@ declare
     before timestamptz;
     removed bigint;
 begin
-    -- Whoever holds the service's key must not be able to blot out what they just did.
+    -- A holder of the service key must not be able to erase their own recent actions.
     if not coalesce(p_older_than_seconds between 2592000 and 3e9, false) then
         raise exception 'the audit log of the last 30 days is not purged' using errcode = 'CA010';
     end if;
@@ -21,4 +21,4 @@ begin
 end
 $$;
 comment on function captionacc.purge_audit_log(double precision, boolean) is
-    'Remove old rows of the audit log, or in a dry run only count them. At least 30 days stay.';
+    'Delete old rows of the audit log; a dry run only counts them. The last 30 days always stay.';

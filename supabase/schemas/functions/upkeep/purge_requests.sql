@@ -20,7 +20,7 @@ begin
     delete from caption_ocr_requests where finished_at < before;
     get diagnostics one = row_count;
     removed := removed + one;
-    -- Its run has long ended, so nothing of it can come any more.
+    -- Its run ended long ago, so it cannot write any more.
     delete from run_cancellations where handled_at < before;
     get diagnostics one = row_count;
     removed := removed + one;
@@ -30,5 +30,5 @@ begin
 end
 $$;
 comment on function captionacc.purge_requests(double precision, boolean) is
-    'Remove requests for text that ended, run cancellations that were carried out and rejections that somebody took '
-    'note of, longer ago than that; in a dry run only count them.';
+    'Delete ended OCR requests, handled run cancellations and acknowledged rejections older than '
+    'p_older_than_seconds; a dry run only counts them.';

@@ -13,4 +13,5 @@ begin
     return removed;
 end
 $$;
-comment on function captionacc.purge_stage_outcomes(double precision) is 'Remove old outcomes; how many there were.';
+comment on function captionacc.purge_stage_outcomes(double precision) is
+    'Delete old outcomes and return their number.';

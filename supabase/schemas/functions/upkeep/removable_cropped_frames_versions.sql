@@ -18,5 +18,5 @@ begin
 end
 $$;
 comment on function captionacc.removable_cropped_frames_versions(integer, double precision, text) is
-    'Failed and archived versions, or those of one status, whose objects are still in the bucket, ended longer ago '
-    'than that.';
+    'Return failed and archived versions, or those of one status, that ended more than '
+    'p_older_than_seconds ago and whose objects are still in the bucket.';

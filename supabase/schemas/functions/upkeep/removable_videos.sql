@@ -14,4 +14,4 @@ begin
 end
 $$;
 comment on function captionacc.removable_videos(integer, double precision) is
-    'Videos that were deleted longer ago than that and whose objects are still in the bucket.';
+    'Return videos deleted more than p_older_than_seconds ago whose objects are still in the bucket.';

@@ -15,4 +15,5 @@ begin
     return found;
 end
 $$;
-comment on function captionacc._locked_video(uuid) is 'The row, locked until the transaction ends. CA001, CA007.';
+comment on function captionacc._locked_video(uuid) is
+    'Return the video''s row, locked until the end of the transaction. CA001, CA007.';

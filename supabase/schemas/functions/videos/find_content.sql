@@ -7,10 +7,11 @@ begin
     return query
         select * from videos
         where tenant_id = p_tenant_id and content_sha256 = p_sha256 and deleted_at is null
-        -- One that went well before one that failed.
+        -- Successful videos before failed ones.
         order by 'error' in (layout_status, boundaries_status, text_status), created_at desc, id
         limit 1;
 end
 $$;
 comment on function captionacc.find_content(uuid, text) is
-    'The tenant''s video of this very file: one that has not failed, then the newest; no row when there is none.';
+    'Return the tenant''s video with this content: preferably one that has not failed, then the newest. No '
+    'row if there is none.';

@@ -8,7 +8,7 @@ declare
     is_start boolean := lower(p_name) ~ '^[0-9a-f-]+$' and length(digits) between 1 and 32;
 begin
     perform _check_claim(p_limit, 0, 1);
-    -- Two indexes are asked, each for what it can tell.
+    -- Two subqueries, each with an index of its own.
     return query
         select v.* from videos v
         where v.deleted_at is null and v.id in (
@@ -23,4 +23,4 @@ begin
 end
 $$;
 comment on function captionacc.find_videos(text, integer) is
-    'Videos of this name, or whose id starts with it; newest first, deleted ones left out.';
+    'Return videos with this name or with an id that starts with it, newest first, without deleted ones.';

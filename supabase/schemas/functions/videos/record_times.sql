@@ -16,7 +16,7 @@ begin
     perform _check_stage(p_stage);
     perform _check_owner(video, p_stage, p_run_id);
     if (p_frame_count >= 1 and p_duration_seconds between 0 and 1e7) is not true then
-        raise exception '% frames in % s are no length of a video', p_frame_count, p_duration_seconds
+        raise exception '% frames in % s are not a valid length of a video', p_frame_count, p_duration_seconds
             using errcode = 'CA010';
     end if;
     if p_time_spans is null or jsonb_typeof(p_time_spans) <> 'array' or exists (
@@ -35,5 +35,5 @@ begin
 end
 $$;
 comment on function captionacc.record_times(uuid, text, text, bigint, double precision, jsonb) is
-    'How long a video is and how its times are shown, from the run that read it last. CA002 for a run that is not '
-    'the stage''s worker.';
+    'Record a video''s length and time offsets, as the run that last read it measured them. CA002 if the '
+    'run is not the stage''s worker.';

@@ -29,7 +29,7 @@ begin
     perform _check_storage_key(p_storage_key, p_tenant_id);
     if p_content_sha256 is not null then
         perform _check_sha256(p_content_sha256);
-        -- Of two uploads of one file that end at the same moment, the second one sees the first.
+        -- Of two concurrent registrations of one file, the second one sees the first.
         perform pg_advisory_xact_lock(hashtextextended(p_tenant_id::text || p_content_sha256, 0));
         if not coalesce(p_again, false) then
             select * into result from find_content(p_tenant_id, p_content_sha256);
@@ -48,10 +48,10 @@ begin
         return result;
     end if;
 
-    -- The same upload again: nothing changes but that its object may be whole now.
+    -- Repeated registration: only uploaded_at can change, once the object is complete.
     select * into result from videos where id = p_video_id for update;
     if result.id is null or result.tenant_id <> p_tenant_id or result.storage_key <> p_storage_key then
-        raise exception 'video % or its storage key % is registered with other facts', p_video_id, p_storage_key
+        raise exception 'video % or its storage key % is already registered with other values', p_video_id, p_storage_key
             using errcode = 'CA008';
     end if;
     result := _locked_video(p_video_id);
@@ -63,6 +63,9 @@ begin
     return result;
 end
 $$;
-comment on function captionacc.register_video(uuid, uuid, text, bigint, text, boolean, uuid, text, boolean) is
-    'Tell the catalogue of an upload; repeating it is harmless. Not yet uploaded videos are not claimed. With a '
-    'content hash that another video of the tenant has, that other row is the answer and none is made, unless p_again.';
+comment on function captionacc.register_video(
+    uuid, uuid, text, bigint, text, boolean, uuid, text, boolean
+) is
+    'Register an upload; repeating the call is harmless. A video is claimed only once it is uploaded. If '
+    'another video of the tenant has the same content hash, that video''s row is returned and none is '
+    'created, unless p_again is set.';

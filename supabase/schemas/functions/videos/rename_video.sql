@@ -7,7 +7,7 @@ declare
     result videos;
 begin
     if btrim(coalesce(p_name, '')) = '' then
-        raise exception 'a video''s name is not empty' using errcode = 'CA010';
+        raise exception 'a video''s name may not be empty' using errcode = 'CA010';
     elsif length(p_name) > 1024 then
         raise exception 'a name of % characters is too long', length(p_name)
             using errcode = 'CA010', hint = 'Give at most 1024.';
@@ -21,4 +21,5 @@ begin
 end
 $$;
 comment on function captionacc.rename_video(uuid, text) is
-    'Change the name that people see, as clean_name has it; nothing else derives from it. Audited. CA007, CA010.';
+    'Change a video''s display name, cleaned as by clean_name; nothing else depends on the name. Audited. '
+    'CA007, CA010.';

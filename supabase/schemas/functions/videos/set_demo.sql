@@ -10,4 +10,4 @@ begin
     return result;
 end
 $$;
-comment on function captionacc.set_demo(uuid, boolean) is 'Whether everybody may look at a video.';
+comment on function captionacc.set_demo(uuid, boolean) is 'Set whether everybody may see a video.';

@@ -12,7 +12,7 @@ begin
     elsif video.deleted_at is not null then
         return video;
     end if;
-    -- Whoever works on it is to stop: nobody wants the result, and a GPU costs.
+    -- Running work is cancelled: its result is not needed, and GPUs cost money.
     insert into run_cancellations (run_id, tenant_id, video_id, stage, requested_by)
     select owner, video.tenant_id, video.id, stage, 'the video''s deletion'
     from (values (video.layout_run_id, 'layout'), (video.boundaries_run_id, 'boundaries'),
@@ -28,5 +28,5 @@ begin
 end
 $$;
 comment on function captionacc.soft_delete_video(uuid) is
-    'Take a video out of all processing; a run that works on it is refused when it finishes, and is to be ended. '
-    'Audited.';
+    'Exclude a video from all processing. Runs that work on it are refused when they finish and are to be '
+    'ended. Audited.';

@@ -12,7 +12,7 @@ as $$
         (select tenant_id from user_profiles where user_id = auth.uid()),
         p_action, p_outcome, p_reason, p_video_id,
         (select tenant_id from videos where id = p_video_id),
-        -- Ten thousand caption ids are a hundred kilobytes.
+        -- Ten thousand caption ids take about 100 kB.
         case when octet_length(p_details::text) <= 4000 then p_details
             else jsonb_build_object('left_out_bytes', octet_length(p_details::text)) end
     )

@@ -10,7 +10,7 @@ declare
     in_hour bigint;
     in_day bigint;
 begin
-    -- One call of a user at a time, so that a hundred at once do not all find the same number.
+    -- Serializes the calls of one user, so that concurrent calls do not all see the same number.
     perform pg_advisory_xact_lock(hashtextextended('calls of ' || caller, 0));
     select count(*) filter (where occurred_at > now - interval '1 hour'), count(*) into in_hour, in_day
     from (
@@ -23,4 +23,4 @@ begin
 end
 $$;
 comment on function captionacc._calls_left(text) is
-    'How many more calls of the user of the request may be refused, or allowed, at this time.';
+    'Return how many more calls of the request''s user may be refused, or allowed, at this time.';

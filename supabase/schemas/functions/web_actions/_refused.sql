@@ -8,7 +8,7 @@ declare
     left_over bigint := _calls_left('refused');
 begin
     if left_over <= 0 then
-        return _too_many('too many of your calls were refused lately', 'Try again in an hour.');
+        return _too_many('too many of your recent calls were refused', 'Try again in an hour.');
     end if;
     perform _audit(p_action, 'refused', p_reason, p_video_id, jsonb_build_object('code', p_code)
         || case when left_over = 1 then '{"further_refusals": "not recorded for now"}' else '{}' end::jsonb);

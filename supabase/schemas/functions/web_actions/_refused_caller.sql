@@ -10,7 +10,7 @@ begin
     select * into caller from user_profiles where user_id = auth.uid();
     select * into video from videos where id = p_video_id;
     if auth.uid() is null then
-        return _refused(p_action, p_video_id, 'CA011', 'this needs a user who is signed in', '', 'not_signed_in');
+        return _refused(p_action, p_video_id, 'CA011', 'this action needs a signed-in user', '', 'not_signed_in');
     elsif caller.approval_status is distinct from 'approved' then
         return _refused(p_action, p_video_id, 'CA011', 'your account is not approved',
             'An owner or an admin has to approve it.', 'not_approved');
@@ -23,12 +23,12 @@ begin
         when caller.role <> 'owner' and video.uploaded_by_user_id is distinct from caller.user_id then 'other_member'
     end;
     if reason is not null then
-        -- One answer for all: who may not see a video is not told whether it is there.
-        return _refused(p_action, p_video_id, 'CA011', format('video %s is not there, or not yours', p_video_id),
+        -- One answer for all reasons: a user who may not see a video does not learn whether it exists.
+        return _refused(p_action, p_video_id, 'CA011', format('video %s does not exist or is not yours', p_video_id),
             '', reason);
     end if;
     return null;
 end
 $$;
 comment on function captionacc._refused_caller(text, uuid) is
-    'Null when the user of the request may act on the video; otherwise the refusal, which is on record.';
+    'Return null if the request''s user may act on the video, otherwise the recorded refusal.';

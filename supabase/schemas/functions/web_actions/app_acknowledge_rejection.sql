@@ -15,7 +15,7 @@ begin
             select from videos where id = rejection.video_id and uploaded_by_user_id = caller.user_id)))
     ) then
         return _refused('acknowledge_rejection', rejection.video_id, 'CA011',
-            format('rejection %s is not there, or not yours', p_rejection_id), '',
+            format('rejection %s does not exist or is not yours', p_rejection_id), '',
             case when caller.user_id is null then 'not_approved' when rejection.id is null then 'unknown_rejection'
                 when rejection.tenant_id <> caller.tenant_id then 'other_tenant' else 'other_member' end);
     end if;
@@ -29,4 +29,4 @@ begin
     return jsonb_build_object('ok', true, 'rejection', to_jsonb(rejection));
 end
 $$;
-comment on function captionacc.app_acknowledge_rejection(uuid) is 'The user has taken note of a rejection.';
+comment on function captionacc.app_acknowledge_rejection(uuid) is 'Acknowledge a rejection.';

@@ -8,5 +8,5 @@ as $$
         jsonb_build_object('crop_region', p_crop_region, 'disable_age_boosting', p_disable_age_boosting))
 $$;
 comment on function captionacc.app_approve_layout(uuid, jsonb, boolean) is
-    'Accept a crop region (null: the proposed one). With p_disable_age_boosting the runs that follow earn no '
-    'priority by waiting.';
+    'Approve a crop region (null: the proposed one). With p_disable_age_boosting the following runs gain '
+    'no priority by waiting.';

@@ -4,4 +4,5 @@ set search_path = captionacc, pg_temp
 as $$
     select _act('cancel', p_video_id, jsonb_build_object('stage', p_stage))
 $$;
-comment on function captionacc.app_cancel(uuid, text) is 'Stop what works on, or waits for, a stage.';
+comment on function captionacc.app_cancel(uuid, text) is
+    'Cancel a stage that a run works on or that waits for one.';

@@ -4,4 +4,5 @@ set search_path = captionacc, pg_temp
 as $$
     select _act('complete_review', p_video_id, jsonb_build_object('stage', p_stage))
 $$;
-comment on function captionacc.app_complete_review(uuid, text) is 'The review of boundaries or text is done.';
+comment on function captionacc.app_complete_review(uuid, text) is
+    'Complete the review of boundaries or text.';

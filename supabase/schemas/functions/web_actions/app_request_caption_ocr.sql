@@ -6,4 +6,4 @@ as $$
     select _act('request_caption_ocr', p_video_id, jsonb_build_object('caption_ids', p_caption_ids))
 $$;
 comment on function captionacc.app_request_caption_ocr(uuid, bigint[]) is
-    'Have the text of some captions, or of all (null), read anew; the request is in the answer.';
+    'Request new OCR of some captions, or of all captions (null). The answer contains the request.';

@@ -4,4 +4,4 @@ set search_path = captionacc, pg_temp
 as $$
     select _act('retry', p_video_id, jsonb_build_object('stage', p_stage))
 $$;
-comment on function captionacc.app_retry(uuid, text) is 'Ask again for a stage that ended in an error.';
+comment on function captionacc.app_retry(uuid, text) is 'Retry a stage that ended in an error.';
