@@ -20,12 +20,13 @@ def dumped(dsn: str, schema: str) -> str:
     program = binaries() / "pg_dump"
     command = [str(program), "--schema", f'"{schema}"', dsn]
     definitions = _output([*command, "--schema-only"])
-    rows = _output([*command, "--data-only", "--inserts", "--table", f'"{schema}".access_tiers'])
+    data = _output([*command, "--data-only", "--inserts", "--table", f'"{schema}".access_tiers'])
+    rows = "\n".join(sorted(line for line in data.splitlines() if line.startswith("INSERT ")))
     with psycopg.connect(dsn) as connection:
         published = connection.execute(_PUBLISHED, [PUBLICATION, schema]).fetchall()
-    text = definitions + rows + "".join(f"-- published: {table}\n" for (table,) in published)
+    text = definitions + rows + "\n" + "".join(f"-- published: {table}\n" for (table,) in published)
     # pg_dump's own lines: headings with the bare name, and a random word.
-    text = re.sub(r"^(-- Name: |-- Data for Name: |\\(un)?restrict ).*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^(-- Name: |\\(un)?restrict ).*$", "", text, flags=re.MULTILINE)
     text = text.replace(f'"{schema}"', "captionacc").replace(f"'{schema}'", "'captionacc'")
     # The server leaves quotes out where a name needs none; a word such as order needs them.
     return text if schema == "order" else re.sub(rf"\b{re.escape(schema)}\b(?!-)", "captionacc", text)

@@ -24,6 +24,14 @@ def schema_files_dsn(postgres_server: EmbeddedPostgres) -> str:
     return dsn
 
 
+@pytest.fixture
+def published_dsn(empty_dsn: str) -> str:
+    """An empty database that has Supabase's publication."""
+    with psycopg.connect(empty_dsn) as connection:
+        connection.execute(f"create publication {PUBLICATION}".encode())
+    return empty_dsn
+
+
 @pytest.fixture(scope="session")
 def copied(postgres_server: EmbeddedPostgres, schema_files_dsn: str) -> Callable[[], str]:
     """Make a copy of that database and return its DSN; it stays until the server ends."""

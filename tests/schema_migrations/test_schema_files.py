@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from captionacc_dagster.resources.catalog.migrations import load_migrations, migrate
-from schema_migrations.dump import PUBLICATION, dumped
+from schema_migrations.dump import dumped
 from schema_migrations.schema_files import (
     SUPABASE,
     SchemaFilesError,
@@ -29,11 +29,9 @@ def supabase(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("schema", ["captionacc", "captionacc_production"])
-def test_the_migrations_give_the_catalogue_of_the_schema_files(empty_dsn, schema_files_dsn, schema):
-    with psycopg.connect(empty_dsn) as connection:
-        connection.execute(f"create publication {PUBLICATION}")
-    migrate(empty_dsn, schema=schema)
-    migrated, described = dumped(empty_dsn, schema), dumped(schema_files_dsn, "captionacc")
+def test_the_migrations_give_the_catalogue_of_the_schema_files(published_dsn, schema_files_dsn, schema):
+    migrate(published_dsn, schema=schema)
+    migrated, described = dumped(published_dsn, schema), dumped(schema_files_dsn, "captionacc")
     assert migrated == described
     # What the dump must see to be worth comparing.
     for part in (
@@ -45,11 +43,10 @@ def test_the_migrations_give_the_catalogue_of_the_schema_files(empty_dsn, schema
         assert part in described
 
 
-def test_the_schema_files_make_a_schema_of_any_name(empty_dsn, schema_files_dsn):
-    with psycopg.connect(empty_dsn, autocommit=True) as connection:
-        connection.execute(f"create publication {PUBLICATION}")
+def test_the_schema_files_make_a_schema_of_any_name(published_dsn, schema_files_dsn):
+    with psycopg.connect(published_dsn, autocommit=True) as connection:
         apply_schema_files(connection, "Caption-Acc")
-    assert dumped(empty_dsn, "Caption-Acc") == dumped(schema_files_dsn, "captionacc")
+    assert dumped(published_dsn, "Caption-Acc") == dumped(schema_files_dsn, "captionacc")
 
 
 def test_the_dump_sees_a_difference_of_each_kind(copied, schema_files_dsn):

@@ -289,7 +289,10 @@ class TestHandingOut:
         process(catalog, claim, "extents-2")
         assert catalog.claim_backfill_videos() == []
         (failed,) = catalog.list_backfill_videos(backfill)
-        assert failed.detail == "after the run it is on extents-2: the functions use another model than extents-3"
+        assert (
+            failed.detail
+            == "after the run it is on extents-2: the functions use another model than extents-3"
+        )
 
     def test_a_run_that_ended_before_it_began_is_told_once(self, catalog, on_model):
         video, backfill = on_model(), new_id()

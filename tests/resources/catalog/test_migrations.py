@@ -294,16 +294,16 @@ class TestFormerDatabases:
 
     @pytest.mark.parametrize("schema", ["captionacc", "captionacc_production"])
     def test_one_of_the_last_version_becomes_one_of_the_baseline_and_keeps_its_rows(
-        self, empty_dsn, postgres_dsn, schema
+        self, published_dsn, schema_files_dsn, schema
     ):
-        self.make_former(empty_dsn, schema, former_versions(schema))
-        assert migrate(empty_dsn, schema=schema) == []
-        assert dumped(empty_dsn, schema) == dumped(postgres_dsn, "captionacc")
-        assert query(empty_dsn, f"select name from {schema}.tenants") == [("kept",)]
+        self.make_former(published_dsn, schema, former_versions(schema))
+        assert migrate(published_dsn, schema=schema) == []
+        assert dumped(published_dsn, schema) == dumped(schema_files_dsn, "captionacc")
+        assert query(published_dsn, f"select name from {schema}.tenants") == [("kept",)]
         versions = [(migration.version,) for migration in load_migrations(schema=schema)]
         for table in ("schema_migrations", "captionacc_checksums"):
-            assert query(empty_dsn, f"select version from supabase_migrations.{table}") == versions
-        assert migrate(empty_dsn, schema=schema) == []
+            assert query(published_dsn, f"select version from supabase_migrations.{table}") == versions
+        assert migrate(published_dsn, schema=schema) == []
 
     def test_one_older_than_the_last_version_is_refused_with_what_to_do(self, empty_dsn):
         self.make_former(empty_dsn, "captionacc", set(FORMER[:-1]))

@@ -55,13 +55,13 @@ def opened(transport: str, dsn: str, schema: str) -> Iterator[FullCatalog]:
 
 
 @pytest.mark.parametrize("schema", NAMES)
-def test_a_schema_of_any_name_is_the_same_to_the_last_grant(postgres_server, postgres_dsn, empty_dsn, schema):
-    assert len(migrate(empty_dsn, schema=schema)) == len(load_migrations())
-    assert dumped(empty_dsn, schema) == dumped(postgres_dsn, "captionacc")
-    with psycopg.connect(empty_dsn) as connection:
+def test_a_schema_of_any_name_is_the_same_to_the_last_grant(published_dsn, schema_files_dsn, schema):
+    assert len(migrate(published_dsn, schema=schema)) == len(load_migrations())
+    assert dumped(published_dsn, schema) == dumped(schema_files_dsn, "captionacc")
+    with psycopg.connect(published_dsn) as connection:
         # Nothing went to where the files say.
         assert connection.execute("select to_regnamespace('captionacc')").fetchone() == (None,)
-    assert migrate(empty_dsn, schema=schema) == []
+    assert migrate(published_dsn, schema=schema) == []
 
 
 def test_nothing_but_the_schema_is_called_as_the_schema_is():
