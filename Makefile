@@ -11,10 +11,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# What the platform needs, and what the tests and training need too.
 INSTALLED := $(VENV)/.installed
+DEVELOPMENT := $(VENV)/.installed-dev
 SUPABASE_CLI := tests/supabase_cli/node_modules/.bin/supabase
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-LOCKED := --require-hashes --no-deps --only-binary :all:
 
 # With bytecode, each of Dagster's processes starts in half the time.
 export PYTHONDONTWRITEBYTECODE =
@@ -27,18 +27,18 @@ demo: $(INSTALLED)
 dev: $(INSTALLED)
 	$(BIN)/captionacc up
 
-test: $(INSTALLED) lint
+test: $(DEVELOPMENT) lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not faults" $(PYTEST_ARGS)
 	@echo "Left out: the fault injection, which make faults runs"
 
-test-system: $(INSTALLED) $(SUPABASE_CLI)
+test-system: $(DEVELOPMENT) $(SUPABASE_CLI)
 	$(BIN)/python -m pytest -m system --every-system-part $(PYTEST_ARGS)
 
 # Not part of `make test`, because tracing each line costs a third more CPU time. The tests of these packages run in one
 # process, so their lines are seen; COVERED="captionacc_dagster/web modal_gpu/media" measures others.
 COVERED ?= captionacc_dagster/runs captionacc_dagster/sensors captionacc_dagster/costs modal_gpu/captions \
     modal_gpu/databases modal_gpu/layout modal_gpu/ocr
-coverage: $(INSTALLED)
+coverage: $(DEVELOPMENT)
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not faults and not e2e" $(COVERED:%=--cov=%) \
 	    --cov-report=term:skip-covered $(patsubst captionacc_dagster/%,tests/%,$(COVERED:modal_gpu/%=tests/modal_gpu/%))
 
@@ -48,34 +48,34 @@ $(SUPABASE_CLI): tests/supabase_cli/package-lock.json
 	@touch $@
 
 # FUZZ_ARGS="--seed 7 --media 20000" makes more and other files. Files that fail are kept in .fuzz.
-fuzz: $(INSTALLED)
+fuzz: $(DEVELOPMENT)
 	$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
 # Not in parallel: each test runs a complete platform, and some measure time.
-faults: $(INSTALLED)
+faults: $(DEVELOPMENT)
 	$(BIN)/python -m pytest -m faults $(PYTEST_ARGS)
 
 # Fails where a person has to complete the file; what is missing is printed.
 migration: $(INSTALLED)
 	$(BIN)/python -m schema_migrations $(NAME)
 
-lint: $(INSTALLED)
+lint: $(DEVELOPMENT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(INSTALLED)
+format: $(DEVELOPMENT)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Installs exactly the locked files, checked by their hashes. torch is PyTorch's CPU build if pip can find it
-# (PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu: a tenth of the size), else PyPI's.
-$(INSTALLED): pyproject.toml constraints.txt constraints-torch.txt constraints-torch-cpu.txt
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) $(LOCKED) -r constraints.txt
-	$(PIP) $(LOCKED) -r constraints-torch-cpu.txt 2>/dev/null || $(PIP) $(LOCKED) -r constraints-torch.txt
-	$(PIP) --no-deps --no-build-isolation -e .
-	$(BIN)/python -m pip check
+# Exactly the locked files, checked by their hashes; deploy/install.py prints a line a step.
+$(INSTALLED): deploy/install.py pyproject.toml constraints.txt deploy/requirements-uv.txt
+	$(PYTHON) deploy/install.py $(VENV)
+	@touch $@
+
+# PyTorch is its CPU build if an index of pip's has it (PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu:
+# a tenth of the size), else PyPI's.
+$(DEVELOPMENT): $(INSTALLED) constraints-dev.txt constraints-torch.txt constraints-torch-cpu.txt
+	$(PYTHON) deploy/install.py $(VENV) --dev
 	@touch $@
 
 # Run it after a change of pyproject.toml. LOCK_ARGS=--upgrade locks the newest versions.

@@ -4,14 +4,16 @@ Each requirement is one exact version, for all platforms and Python versions fro
 each of its files on PyPI. Locked versions stay, unless pyproject.toml excludes them, or with ``--upgrade``.
 
 ========================================== ==================================================================
-constraints.txt                            the project, its extras and what builds it, without torch
+constraints.txt                            the project without extras, and what builds it: ``make demo``
+constraints-dev.txt                        additions of the extras ``dev``, ``training``, ``k8s``; not torch
 constraints-torch.txt                      torch as PyPI has it, with CUDA on Linux
-deploy/requirements.txt                    the container image: the extra ``k8s``, without torch
+deploy/requirements.txt                    the container image: the extra ``k8s``
+deploy/requirements-uv.txt                 uv, which installs the others
 modal_gpu/deployment/requirements.txt      the Modal image: the imports of ``modal_gpu``
 modal_gpu/deployment/requirements-cuda.txt the same, with OCR on the GPU
 ========================================== ==================================================================
 
-Install one torch file in addition to constraints.txt: that one, or constraints-torch-cpu.txt, which is
+Install one torch file in addition to constraints-dev.txt: that one, or constraints-torch-cpu.txt, which is
 maintained by hand. Needs ``uv``. Imports only the standard library, so that it runs in an empty environment.
 """
 
@@ -27,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ("hatchling", "editables")
 #: torch, and what its builds with CUDA need.
 TORCH = re.compile(r"torch==|(nvidia|cuda)-|triton\b")
+UV_FILE = ROOT / "deploy" / "requirements-uv.txt"
 CPU_BUILDS = ROOT / "constraints-torch-cpu.txt"
 HEADER = "# Made by `make lock`: pip install --require-hashes takes exactly these files.\n"
 
@@ -57,6 +60,11 @@ def blocks(text: str) -> list[str]:
     return re.findall(r"^[A-Za-z0-9].*(?:\n[ \t]+.*)*\n?", text, re.MULTILINE)
 
 
+def name_of(block: str) -> str:
+    """Return the package of a requirement."""
+    return re.split(r"[=\[ ]", block, maxsplit=1)[0]
+
+
 def check_cpu_builds(locked: str) -> None:
     """Exit if the CPU builds, whose hashes PyPI does not have, are of another version of torch."""
     version = re.search(r"^torch==([^\s;]+)", locked, re.MULTILINE).group(1)
@@ -72,17 +80,23 @@ def main(upgrade: bool) -> None:
     sys.path.insert(0, str(ROOT))
     from modal_gpu.deployment.image import PACKAGES, with_ocr_on_the_gpu
 
-    files = [ROOT / "constraints.txt", ROOT / "constraints-torch.txt"]
+    files = [ROOT / f"constraints{part}.txt" for part in ("", "-dev", "-torch")]
     known = "".join(file.read_text() for file in files if file.exists())
     project = str(ROOT / "pyproject.toml")
     extras = [option for extra in ("dev", "training", "k8s") for option in ("--extra", extra)]
     everything = compiled(BUILD, "--universal", *extras, project, known=known, upgrade=upgrade)
     check_cpu_builds(everything)
-    write("constraints.txt", (block for block in blocks(everything) if not TORCH.match(block)))
-    write("constraints-torch.txt", (block for block in blocks(everything) if TORCH.match(block)))
+    base = blocks(compiled(BUILD, "--universal", project, known=everything, upgrade=False))
+    write("constraints.txt", base)
+    names = {name_of(block) for block in base}
+    added = [block for block in blocks(everything) if name_of(block) not in names]
+    write("constraints-dev.txt", (block for block in added if not TORCH.match(block)))
+    write("constraints-torch.txt", (block for block in added if TORCH.match(block)))
 
     image = compiled(BUILD, "--universal", "--extra", "k8s", project, known=everything, upgrade=False)
-    write("deploy/requirements.txt", (block for block in blocks(image) if not TORCH.match(block)))
+    write("deploy/requirements.txt", blocks(image))
+    known = UV_FILE.read_text() if UV_FILE.exists() else ""
+    write("deploy/requirements-uv.txt", blocks(compiled(["uv"], "--universal", known=known, upgrade=upgrade)))
 
     linux = ("--python-platform", "x86_64-manylinux_2_28")
     modal = compiled(PACKAGES, *linux, known=everything, upgrade=False)

@@ -80,9 +80,7 @@ def test_it_installs_exactly_what_is_locked(stages):
     installs = [text for name, text in stages[0] if name == "RUN" and "pip install" in text]
     packages, project = installs
     assert {"--require-hashes", "--no-deps", "-r"} <= set(packages.split())
-    assert (
-        "-r requirements.txt" in packages and '-r "constraints-torch${TORCH_INDEX_URL:+-cpu}.txt"' in packages
-    )
+    assert packages.split()[-2:] == ["-r", "requirements.txt"]
     assert {"--no-deps", "--no-build-isolation", "."} <= set(project.split())
 
 

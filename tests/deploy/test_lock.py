@@ -13,9 +13,12 @@ from packaging.utils import canonicalize_name
 from tests.deploy.conftest import DEPLOY, REPOSITORY
 from tests.deploy.locks import Pin, read_pins
 
-ALL = (REPOSITORY / "constraints.txt", REPOSITORY / "constraints-torch.txt")
+BASE, DEVELOPMENT, TORCH = ALL = tuple(
+    REPOSITORY / f"constraints{part}.txt" for part in ("", "-dev", "-torch")
+)
 CPU_BUILD = REPOSITORY / "constraints-torch-cpu.txt"
 CONTAINER = DEPLOY / "requirements.txt"
+UV = DEPLOY / "requirements-uv.txt"
 PARTS = (CONTAINER, *sorted((REPOSITORY / "modal_gpu" / "deployment").glob("requirements*.txt")))
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 #: Not installed by `make`: model files from Weights & Biases.
@@ -35,7 +38,7 @@ def _asked_for(extras: set[str]) -> Iterator[Requirement]:
 
 
 @pytest.mark.parametrize(
-    "file", [*ALL, CPU_BUILD, *PARTS], ids=lambda file: str(file.relative_to(REPOSITORY))
+    "file", [*ALL, CPU_BUILD, UV, *PARTS], ids=lambda file: str(file.relative_to(REPOSITORY))
 )
 def test_each_requirement_is_an_exact_version_with_hashes(file):
     pins = read_pins(file)
@@ -49,9 +52,10 @@ def test_each_requirement_is_an_exact_version_with_hashes(file):
     ("files", "extras"),
     [
         (ALL, set(PROJECT["project"]["optional-dependencies"]) - NOT_LOCKED),
-        ((CONTAINER, ALL[1]), {"k8s"}),
+        ((BASE,), set()),
+        ((CONTAINER,), {"k8s"}),
     ],
-    ids=["all", "container"],
+    ids=["all", "base", "container"],
 )
 def test_requirements_and_build_requirements_are_locked(files, extras):
     pins = read_pins(*files)
@@ -89,12 +93,20 @@ def test_all_files_lock_the_same_versions_and_files():
 
 def test_the_cpu_builds_are_of_the_same_torch():
     (cpu,) = read_pins(CPU_BUILD).values()
-    assert (cpu.name, cpu.version) == ("torch", read_pins(ALL[1])["torch"].version + "+cpu")
+    assert (cpu.name, cpu.version) == ("torch", read_pins(TORCH)["torch"].version + "+cpu")
+
+
+@pytest.mark.parametrize("file", [BASE, CONTAINER], ids=["base", "container"])
+def test_the_platform_brings_nothing_that_only_training_tests_or_a_gpu_need(file):
+    heavy = "torch|nvidia-|cuda-|triton|scipy|scikit-|moto|onnx$|mypy|pytest|networkx|sympy"
+    found = [name for name in read_pins(file) if re.match(heavy, name)]
+    assert not found
+    assert file == CONTAINER or "kubernetes" not in read_pins(file)
 
 
 def test_what_torch_brings_for_cuda_is_for_linux_and_in_its_own_file():
-    assert not any(re.match("nvidia-|cuda-|triton|torch", name) for name in read_pins(ALL[0]))
-    for pin in read_pins(ALL[1]).values():
+    assert not any(re.match("nvidia-|cuda-|triton|torch", name) for name in read_pins(BASE, DEVELOPMENT))
+    for pin in read_pins(TORCH).values():
         assert pin.name == "torch" or not pin.marker.evaluate({"sys_platform": "darwin"}), pin.name
 
 

@@ -80,7 +80,7 @@ def test_it_holds_everything_that_the_code_imports():
 
 def test_every_version_is_the_locks():
     pins = read_pins(requirements_file())
-    locked = read_pins(REPOSITORY / "constraints.txt", REPOSITORY / "constraints-torch.txt")
+    locked = read_pins(*(REPOSITORY / f"constraints{part}.txt" for part in ("", "-dev", "-torch")))
     assert {name: pin.version for name, pin in pins.items()} == {name: locked[name].version for name in pins}
     assert {canonicalize_name(name) for name in PACKAGES} <= pins.keys()
     # What they need comes along, CUDA too; the orchestrator's own packages do not.
