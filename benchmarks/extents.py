@@ -117,7 +117,7 @@ def main(
 
 
 def _predictors(model: Path | None, baseline: bool) -> dict[str, PairPredictor]:
-    from modal_gpu.extents.checkpoint import load_predictor
+    from modal_gpu.extents.predictors import load_predictor
 
     predictors: dict[str, PairPredictor] = {}
     try:

@@ -20,10 +20,12 @@ import typer
 from torch import Tensor, nn
 
 from benchmarks.extents_scores import strips_of
-from modal_gpu.extents.checkpoint import load_checkpoint, load_predictor, shipped
+from modal_gpu.extents.checkpoint import shipped
 from modal_gpu.extents.network_predictor import NetworkPredictor
 from modal_gpu.extents.predictor import StripHints, collect
+from modal_gpu.extents.predictors import load_predictor
 from modal_gpu.extents.torch_backend import TorchBackend
+from modal_gpu.extents.torch_checkpoint import load_checkpoint
 
 
 class _Bottleneck(nn.Module):

@@ -115,7 +115,7 @@ def measure_inference() -> dict[str, Any]:
     from modal_gpu.deployment.container import ColdStart
     from modal_gpu.deployment.inference import measure_inference as measure
     from modal_gpu.deployment.models import resolve_model
-    from modal_gpu.extents.checkpoint import load_predictor
+    from modal_gpu.extents.predictors import load_predictor
 
     predictor = load_predictor(resolve_model(settings.extents_model, Path(MODEL_MOUNT)))
     cold = ColdStart()()

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from modal_gpu.extents.checkpoint import export, shipped
+from modal_gpu.extents.checkpoint import shipped
+from modal_gpu.extents.export import export
 
 
 def main(

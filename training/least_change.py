@@ -11,8 +11,9 @@ from typing import Annotated
 import torch
 import typer
 
-from modal_gpu.extents.checkpoint import load_checkpoint, shipped
+from modal_gpu.extents.checkpoint import shipped
 from modal_gpu.extents.decoder import DecoderSettings
+from modal_gpu.extents.torch_checkpoint import load_checkpoint
 from training.dataset import ClipStore, validation_clips
 from training.schedule import TrainingSettings
 from training.train import DEFAULT_CACHE

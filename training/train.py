@@ -20,9 +20,11 @@ from torch import Tensor, distributed
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from modal_gpu.extents.checkpoint import Checkpoint, export, load_checkpoint, save_checkpoint
+from modal_gpu.extents.checkpoint import Checkpoint
+from modal_gpu.extents.export import export
 from modal_gpu.extents.freed_memory import keep_freed_memory
 from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings, Outputs, folded
+from modal_gpu.extents.torch_checkpoint import load_checkpoint, save_checkpoint
 from modal_gpu.extents.working_scale import LINE_HEIGHT
 from training.batches import Batch, Clips, batches
 from training.clip import LONG_FRAMES

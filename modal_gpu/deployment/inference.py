@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from modal_gpu.extents.checkpoint import has_cuda
 from modal_gpu.extents.predictor import StripHints, collect
+from modal_gpu.extents.predictors import has_cuda
 
 if TYPE_CHECKING:
     from modal_gpu.extents.network_predictor import NetworkPredictor

@@ -19,15 +19,14 @@ from modal_gpu.deployment.settings import MODEL_NAME
 from modal_gpu.extents.checkpoint import (
     Checkpoint,
     CheckpointError,
-    export,
     is_graph_name,
     is_installed,
-    load_checkpoint,
-    save_checkpoint,
     shipped,
     verify,
     verify_graph,
 )
+from modal_gpu.extents.export import export
+from modal_gpu.extents.torch_checkpoint import load_checkpoint, save_checkpoint
 
 #: Folder of the model files.
 CHECKPOINTS = "checkpoints"

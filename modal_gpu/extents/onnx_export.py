@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from modal_gpu.extents.checkpoint import Graph, graphs_of, load_checkpoint
+from modal_gpu.extents.checkpoint import Graph, graphs_of
 from modal_gpu.extents.network import DILATIONS, HALO, PAIRS, REACH, NetworkSettings, fused
 from modal_gpu.extents.onnx_graph import GraphBuilder
+from modal_gpu.extents.torch_checkpoint import load_checkpoint
 
 #: ONNX Runtime's convolutions compute this many channels at a time where the CPU has AVX-512.
 _CHANNEL_BLOCK = 16

@@ -83,6 +83,6 @@ class ComputeSettings:
 
 @lru_cache(maxsize=1)
 def _kept_network(path: Path | None) -> "PairPredictor":
-    from modal_gpu.extents.checkpoint import load_predictor
+    from modal_gpu.extents.predictors import load_predictor
 
     return load_predictor(path)

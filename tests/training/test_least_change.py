@@ -6,8 +6,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from modal_gpu.extents.checkpoint import save_checkpoint
 from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings
+from modal_gpu.extents.torch_checkpoint import save_checkpoint
 from training import dataset, least_change
 from training.dataset import VARIED_VALIDATION, ClipStore, validation_clips
 from training.rendering import make_clip

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from modal_gpu.extents.checkpoint import load_checkpoint, shipped
+from modal_gpu.extents.checkpoint import shipped
 from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings, folded
+from modal_gpu.extents.torch_checkpoint import load_checkpoint
 from training.batches import Clips, batches
 from training.card import markdown
 from training.clip import Clip

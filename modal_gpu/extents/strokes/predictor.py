@@ -36,7 +36,7 @@ class StrokePredictor:
     """
 
     #: What it learns in one block it uses in the next.
-    margin = None
+    margin: int | None = None
 
     def __init__(self, settings: StrokeSettings | None = None) -> None:
         self.settings = settings or StrokeSettings()

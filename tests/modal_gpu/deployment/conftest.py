@@ -9,7 +9,9 @@ import torch
 from modal_gpu import app as modal_app
 from modal_gpu.deployment.settings import ModalSettings
 from modal_gpu.extents import checkpoint
+from modal_gpu.extents.export import export
 from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings
+from modal_gpu.extents.torch_checkpoint import save_checkpoint
 from modal_gpu.functions import settings as function_settings
 from modal_gpu.keys import VideoKeys
 from modal_gpu.ocr.kept import kept_rapid_ocr
@@ -58,8 +60,8 @@ def shipped_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> checkpoint
     """A small untrained network in the place of the shipped model."""
     folder = tmp_path / "shipped"
     monkeypatch.setattr(checkpoint, "MODELS", folder)
-    made = checkpoint.save_checkpoint(tiny_network(), "made-1", folder)
-    checkpoint.export(made.path)
+    made = save_checkpoint(tiny_network(), "made-1", folder)
+    export(made.path)
     return made
 
 

@@ -151,7 +151,7 @@ def test_without_a_usable_token_nothing_else_is_asked(account: Account, error: E
 
 
 def test_the_chosen_model_is_read_and_compared_with_its_name(account: Account, tmp_path: Path):
-    from modal_gpu.extents.checkpoint import save_checkpoint
+    from modal_gpu.extents.torch_checkpoint import save_checkpoint
     from tests.modal_gpu.deployment.conftest import tiny_network
 
     made = save_checkpoint(tiny_network(), "extents-9", tmp_path)

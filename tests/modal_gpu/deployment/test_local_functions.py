@@ -25,7 +25,7 @@ from modal_gpu.databases.extents import read_extents
 from modal_gpu.databases.sqlite_file import unpack
 from modal_gpu.deployment.settings import ModalSettings
 from modal_gpu.deployment.wire import call_of
-from modal_gpu.extents import checkpoint
+from modal_gpu.extents import checkpoint, predictors
 from modal_gpu.extents.decoder import decode
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.keys import VideoKeys
@@ -139,8 +139,8 @@ def test_the_model_and_the_engine_are_loaded_once_a_container(
         modal_app, "settings", ModalSettings(MODAL_EXTRACT_CPU=1, EXTENTS_PREDICTOR="network")
     )
     loads = []
-    load, engine = checkpoint.load_predictor, kept.RapidOcrEngine
-    monkeypatch.setattr(checkpoint, "load_predictor", lambda path: loads.append("network") or load(path))
+    load, engine = predictors.load_predictor, kept.RapidOcrEngine
+    monkeypatch.setattr(predictors, "load_predictor", lambda path: loads.append("network") or load(path))
     monkeypatch.setattr(kept, "RapidOcrEngine", lambda s: loads.append("engine") or engine(s))
     extract = ExtractRequest(keys.tenant_id, keys.video_id, keys.video, outputs=frozenset({"raw_ocr_db"}))
     for _ in range(2):

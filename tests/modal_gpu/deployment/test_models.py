@@ -19,12 +19,8 @@ from captionacc_dagster import cli as command_line
 from captionacc_dagster.cli.app import console
 from captionacc_dagster.settings import get_settings
 from modal_gpu.deployment.models import FolderModels, VolumeModels, add_model, resolve_model, verify_models
-from modal_gpu.extents.checkpoint import (
-    CheckpointError,
-    is_graph_name,
-    load_checkpoint,
-    save_checkpoint,
-)
+from modal_gpu.extents.checkpoint import CheckpointError, is_graph_name
+from modal_gpu.extents.torch_checkpoint import load_checkpoint, save_checkpoint
 from modal_gpu.functions.settings import ComputeSettings
 from tests.modal_gpu.deployment.conftest import TINY, tiny_network
 

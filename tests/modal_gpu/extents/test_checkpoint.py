@@ -8,17 +8,11 @@ import torch
 
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.extents import checkpoint
-from modal_gpu.extents.checkpoint import (
-    CheckpointError,
-    export,
-    graphs_of,
-    load_checkpoint,
-    load_predictor,
-    save_checkpoint,
-    shipped,
-    verify_graph,
-)
+from modal_gpu.extents.checkpoint import CheckpointError, graphs_of, shipped, verify_graph
+from modal_gpu.extents.export import export
 from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings
+from modal_gpu.extents.predictors import load_predictor
+from modal_gpu.extents.torch_checkpoint import load_checkpoint, save_checkpoint
 
 SMALL = NetworkSettings(stem=4, width=8, blocks=1, compared=4, head=4, temporal=8)
 
@@ -134,7 +128,9 @@ class NoTorch:
 sys.meta_path.insert(0, NoTorch())
 sys.modules["torch"] = None
 import captionacc_dagster.definitions
-from modal_gpu.extents.checkpoint import CheckpointError, load_checkpoint, load_predictor, shipped
+from modal_gpu.extents.checkpoint import CheckpointError, shipped
+from modal_gpu.extents.predictors import load_predictor
+from modal_gpu.extents.torch_checkpoint import load_checkpoint
 assert load_predictor().device == "cpu"
 try:
     load_checkpoint(shipped())

@@ -9,12 +9,14 @@ import pytest
 from rendered_strips import Strip
 
 from modal_gpu.captions.merging import boundary_seconds
-from modal_gpu.extents.checkpoint import load_checkpoint, load_predictor, shipped
+from modal_gpu.extents.checkpoint import shipped
 from modal_gpu.extents.decoder import STROKES, decode
 from modal_gpu.extents.network_predictor import NetworkPredictor
 from modal_gpu.extents.predictor import StripHints, collect
+from modal_gpu.extents.predictors import load_predictor
 from modal_gpu.extents.strokes import StrokePredictor
 from modal_gpu.extents.torch_backend import TorchBackend
+from modal_gpu.extents.torch_checkpoint import load_checkpoint
 
 LEFT, TOP, RIGHT, BOTTOM = 80, 540, 1200, 700
 

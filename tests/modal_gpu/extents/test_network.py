@@ -11,12 +11,15 @@ from hypothesis.extra import numpy as arrays
 from rendered_strips import Strip, hints, render
 
 from modal_gpu.extents.batches import BATCH, BLOCK, FEWEST_SAMPLES
-from modal_gpu.extents.checkpoint import export, load_checkpoint, load_predictor, save_checkpoint, shipped
+from modal_gpu.extents.checkpoint import shipped
 from modal_gpu.extents.decoder import decode
+from modal_gpu.extents.export import export
 from modal_gpu.extents.network import HALO, REACH, ExtentsNetwork, NetworkSettings, folded, fused
 from modal_gpu.extents.network_predictor import NetworkPredictor
 from modal_gpu.extents.predictor import Observation, SampledStrip, StripHints, collect
+from modal_gpu.extents.predictors import load_predictor
 from modal_gpu.extents.torch_backend import TorchBackend
+from modal_gpu.extents.torch_checkpoint import load_checkpoint, save_checkpoint
 from modal_gpu.extents.working_scale import (
     LINE_HEIGHT,
     MULTIPLE,
