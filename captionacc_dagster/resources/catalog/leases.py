@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
@@ -17,17 +17,26 @@ from captionacc_dagster.resources.catalog.errors import (
 )
 from captionacc_dagster.resources.catalog.rows.work import DatabaseName, LockToken
 
-if TYPE_CHECKING:
-    from captionacc_dagster.resources.catalog.locks import LockCalls
-
 _log = logging.getLogger(__name__)
 _RENEWALS_A_LEASE = 3
+
+
+class Locks(Protocol):
+    """The calls of the catalogue that a lease needs."""
+
+    def take_lock(
+        self, video_id: str, database_name: DatabaseName, owner: str, lease_seconds: float
+    ) -> LockToken: ...
+
+    def renew_lock(self, token: LockToken, lease_seconds: float) -> LockToken: ...
+
+    def release_lock(self, token: LockToken) -> bool: ...
 
 
 class Lease:
     """A held lock and the thread that renews it at a third of its duration."""
 
-    def __init__(self, catalog: "LockCalls", token: LockToken, seconds: float, taken: float) -> None:
+    def __init__(self, catalog: Locks, token: LockToken, seconds: float, taken: float) -> None:
         self.token = token
         self._catalog = catalog
         self._seconds = seconds
@@ -76,7 +85,7 @@ class Lease:
 
 @contextlib.contextmanager
 def hold_lease(
-    catalog: "LockCalls",
+    catalog: Locks,
     video_id: str,
     database_name: DatabaseName,
     owner: str,
