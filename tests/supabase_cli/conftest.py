@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import socket
 import subprocess
 import threading
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
+from schema_migrations.schema_files import SUPABASE
 from tests.left_out import SUPABASE_CLI
 
 _SECONDS = 120
@@ -91,9 +93,10 @@ class Project:
 
 @pytest.fixture
 def project(tmp_path: Path, empty_dsn: str, postgres_port: int) -> Project:
-    """An empty folder and an empty database."""
+    """A folder with the checkout's settings and no migrations, and an empty database."""
     migrations = tmp_path / "project" / "supabase" / "migrations"
     migrations.mkdir(parents=True)
+    shutil.copy(SUPABASE / "config.toml", migrations.parent)
     parts = urlsplit(empty_dsn)
     # The server knows its user by the socket's other end; the CLI wants a password to send.
     url = f"postgresql://{parts.username}:unused@127.0.0.1:{postgres_port}{parts.path}?sslmode=disable"
