@@ -48,7 +48,7 @@ class RunProcess(multiprocessing.context.ForkServerProcess):
 
     A forked process ends at once, threads and all. At its end a run wakes that thread, which takes the lock
     of an event that the code server shares. Without the wait, the thread is killed while it holds the lock.
-    A code server that then asks whether the run can be cancelled waits for ever, and with it every launch.
+    A code server that then asks whether the run can be cancelled waits forever, and with it every launch.
     """
 
     def __init__(self, *args: Any, at_start: Callable[[], object], **kwargs: Any) -> None:

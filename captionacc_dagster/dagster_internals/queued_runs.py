@@ -1,19 +1,22 @@
-"""Putting runs into Dagster's queue from this process, without its web server.
+"""Runs created and queued by this process, without Dagster's web server.
 
-Launching through GraphQL costs the web server a second or two of computing a run. What it does can be done
-here: the job's snapshot and plan are the same for every video, and are computed once.
+A launch through GraphQL costs the web server a second or two of computing. Here the snapshot and the plan of
+a job, which are the same for every video, are computed once.
 
 Private parts of Dagster 1.13 that this uses, all as its sensor daemon does (``dagster/_daemon/sensor.py``):
 
-* the origin in a sensor's ``InstigatorState``: the code location that the daemon evaluates the sensor in, and
-  so the one that runs its jobs;
-* ``sync_list_repositories_grpc``: what that code server says of its image, which launchers that start a
-  container for each run need;
+* the origin in a sensor's ``InstigatorState``: the code location in which the daemon evaluates the sensor,
+  and which therefore runs its jobs;
+* ``sync_list_repositories_grpc``: the image of that code server, which launchers that start a container per
+  run need;
 * ``ManagedGrpcPythonEnvCodeLocationOrigin``: the code location of a daemon that was started with ``-m``, for
   runs that are queued before it has evaluated a sensor;
-* ``create_execution_plan`` and ``snapshot_from_execution_plan``: what a code server answers about a job;
+* ``create_execution_plan`` and ``snapshot_from_execution_plan``: a code server's answers about a job;
 * ``run_coordinator.submit_run``: ``instance.submit_run`` would mark a run as failed when the database does
-  not answer, and it would never be asked for again.
+  not answer, and it would never be requested again.
+
+After a release that moves one of them, the imports or the call fail, and the sensors request the runs
+instead. ``tests/dagster_internals`` and ``tests/web`` fail first.
 """
 
 import sys
@@ -43,19 +46,19 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from captionacc_dagster.constants import CODE_LOCATION, DEFINITIONS_MODULE
 from modal_gpu.errors import CaptionAccError
 
-#: After that long, where the code is served is looked up again: a deployment may have moved it.
+#: Lifetime of the code location's address, in seconds: a deployment may move it.
 ORIGIN_SECONDS = 60.0
 
 
 class RunQueueError(CaptionAccError):
-    """Dagster cannot be given runs this way, now or with its configuration."""
+    """Runs cannot be queued this way, now or with Dagster's configuration."""
 
     retryable = True
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What the runs of one job have in common."""
+    """The parts that all runs of a job share."""
 
     snapshot: JobSnap
     plan: ExecutionPlanSnapshot
@@ -64,7 +67,7 @@ class _Job:
 
 @dataclass
 class DagsterRunQueue:
-    """Makes runs of the platform's jobs and queues them. ``sensor`` is one that the daemon evaluates.
+    """Creates runs of the platform's jobs and queues them. ``sensor``: one that the daemon evaluates.
 
     ``own_daemon``: the daemon is the embedded platform's own, so its code location is known before it has
     evaluated anything.
@@ -78,15 +81,15 @@ class DagsterRunQueue:
     _origin: tuple[float, RemoteRepositoryOrigin, RepositoryPythonOrigin] | None = None
 
     def prepare(self, *jobs: str) -> None:
-        """Compute what the jobs' runs have in common, so that the first run does not wait for it."""
+        """Compute what the runs of the jobs share, so that the first run need not wait for it."""
         for job in jobs:
             self._job(job)
 
     def submit(self, job: str, run_id: str, tags: Mapping[str, str]) -> None:
-        """Make the run ``run_id`` and queue it.
+        """Create the run ``run_id`` and queue it.
 
-        Raises :class:`RunQueueError`, and what Dagster's storage raises. A run that was made and not queued
-        is queued by Dagster's daemon, when a sensor asks for its run key.
+        Raises :class:`RunQueueError` and errors of Dagster's storage. A run that was created but not queued
+        is queued by Dagster's daemon when a sensor requests its run key.
         """
         if not isinstance(self.instance.run_coordinator, QueuedRunCoordinator):
             raise RunQueueError("Dagster's run coordinator has no queue: remove it from dagster.yaml")
@@ -112,7 +115,7 @@ class DagsterRunQueue:
             job_code_origin=code.get_job_origin(job),
             asset_graph=self.repository.asset_graph,
         )
-        # The coordinator needs no workspace: the daemon's has the code location.
+        # The coordinator needs no workspace: the daemon has one with the code location.
         self.instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=None))  # type: ignore[arg-type]
 
     def _job(self, name: str) -> _Job:
@@ -137,7 +140,7 @@ class DagsterRunQueue:
         return self._origin[1:]
 
     def _daemons_origin(self) -> RemoteRepositoryOrigin:
-        """Of the sensor's state that was evaluated last: states of former locations stay for ever."""
+        """Return the origin of the sensor's latest state: states of former locations are never removed."""
         states = [
             state
             for state in self.instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)

@@ -1,4 +1,4 @@
-"""The removal of step-by-step events of runs that ended long ago, which Dagster keeps for ever.
+"""The removal of step-by-step events of runs that ended long ago, which Dagster never removes.
 
 Dagster's retention settings cover only the ticks of sensors and schedules (dagster-io/dagster#33785 and #4100
 ask for events as well). Materializations, observations and checks stay, because the states of partitions, the

@@ -1,7 +1,7 @@
 """Runs whose process is gone, where Dagster's own monitoring does not look.
 
 Dagster's default launcher has no health check (``supports_check_run_worker_health``). After a reboot, or when
-a code server was killed with its runs, they would stay ``STARTED`` for ever. The same happens when Dagster's
+a code server was killed with its runs, they would stay ``STARTED`` forever. The same happens when Dagster's
 database is down while a run's process dies: the code server's thread that watches its runs ends with the
 first error, and the server takes them for alive from then on. Dagster asks other launchers, such as that of
 Kubernetes.

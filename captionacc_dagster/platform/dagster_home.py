@@ -51,7 +51,7 @@ run_monitoring:
   start_timeout_seconds: 180
   cancel_timeout_seconds: 120
   max_runtime_seconds: 43200
-  # Without this, a killed run keeps its pool's slot for ever.
+  # Without this, a killed run keeps its pool's slot forever.
   free_slots_after_run_end_seconds: 10
 # A killed run process is retried once; assets retry failed steps themselves.
 run_retries:

@@ -60,7 +60,7 @@ class ServiceError(CaptionAccError):
 class RoleLock:
     """One role of a home. Any number of processes may ask who holds it; one at a time takes it.
 
-    The lock belongs to the open file, so that a child that inherits :meth:`fileno` holds it as well.
+    The lock belongs to the open file: a child that inherits :meth:`fileno` holds it as well.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,7 +1,8 @@
 """Run keys: the attempt at a piece of work that a run was requested for.
 
-Dagster makes one run a key, for ever. So a key contains everything that may be requested again: the version
-of the crop region and the number of the attempt. Two ticks that request the same attempt build the same key.
+Dagster creates one run per key and never a second one. So a key contains everything that may be requested
+again: the version of the crop region and the number of the attempt. Two ticks that request the same attempt
+build the same key.
 """
 
 from collections.abc import Callable, Sequence
