@@ -168,7 +168,7 @@ def problems(name: str, line: Line, video: VideoRow) -> list[str]:
     return checks.find_problems(checks.INSPECTIONS[name], video, line.store)
 
 
-def test_each_check_of_the_graph_is_here():
+def test_every_check_of_the_graph_has_a_case_here():
     assert {key.name for check in checks.ALL for key in check.check_keys} == set(checks.INSPECTIONS)
 
 
@@ -178,7 +178,7 @@ def test_a_check_finds_nothing_in_what_the_graph_made(line: Line, finished: Vide
 
 
 @pytest.mark.parametrize("what", NOTICED)
-def test_a_check_says_what_is_wrong_when(line: Line, finished: VideoRow, what: str):
+def test_a_check_reports_what_is_wrong(line: Line, finished: VideoRow, what: str):
     damage, name, says = NOTICED[what]
     damage(line.store, line.keys(finished.video_id))
     found = problems(name, line, finished)
@@ -194,7 +194,7 @@ def test_a_file_that_cannot_be_read_is_a_finding(line: Line, finished: VideoRow,
     assert found and "\n" not in found
 
 
-def test_a_store_that_does_not_answer_is_no_finding(line: Line, finished: VideoRow):
+def test_a_store_that_does_not_answer_is_not_a_finding(line: Line, finished: VideoRow):
     def busy(*_) -> list[str]:
         raise StorageError("the bucket answered 503")
 
@@ -202,8 +202,8 @@ def test_a_store_that_does_not_answer_is_no_finding(line: Line, finished: VideoR
         checks.find_problems(busy, finished, line.store)
 
 
-def test_broken_chunks_stop_what_comes_after_them(line: Line, laid_out: VideoRow):
-    """Nothing is decoded from chunks of which one is missing: that check blocks."""
+def test_broken_chunks_block_downstream_assets(line: Line, laid_out: VideoRow):
+    """If a chunk is missing, nothing is decoded: its check blocks."""
     keys = line.keys(laid_out.video_id)
     line.compute.after["crop_and_infer"] = lambda _: line.store.delete(chunk(4)(keys))
     result = line.run("captions", laid_out.video_id)

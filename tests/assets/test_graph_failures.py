@@ -1,4 +1,4 @@
-"""Runs that fail, are cancelled or lose what they worked on: the row says so, readers see nothing of it."""
+"""Runs that fail, are cancelled or lose their lock: the row records it, and readers see none of it."""
 
 import contextlib
 import errno
@@ -36,7 +36,7 @@ PASSING = "the bucket answered 503"
 
 
 @pytest.mark.parametrize("function", ["crop_and_infer", "caption_ocr"])
-def test_an_error_that_passes_is_tried_again(line: Line, laid_out: VideoRow, function: str):
+def test_a_transient_error_is_retried(line: Line, laid_out: VideoRow, function: str):
     line.compute.before[function] = raising(StorageError(PASSING), StorageError(PASSING))
     result = line.run("captions", laid_out.video_id)
     assert result.success
@@ -49,7 +49,7 @@ def test_an_error_that_passes_is_tried_again(line: Line, laid_out: VideoRow, fun
     assert {status: found.count(status) for status in found} == expected
 
 
-def test_an_error_that_does_not_pass_ends_in_the_row_after_three_attempts(line: Line, clip: Clip):
+def test_a_lasting_error_is_in_the_row_after_three_attempts(line: Line, clip: Clip):
     video_id = line.upload(clip.path).video_id
     line.compute.before["extract"] = raising(*(StorageError(PASSING) for _ in range(9)))
     result = line.run("layout", video_id)
@@ -63,7 +63,7 @@ def test_an_error_that_does_not_pass_ends_in_the_row_after_three_attempts(line: 
     assert (row.layout.attempts, row.layout.tries) == (0, 3)
 
 
-def test_a_full_disk_is_one_sentence_and_not_tried_again(line: Line, clip: Clip):
+def test_a_full_disk_is_reported_in_one_sentence_and_not_retried(line: Line, clip: Clip):
     video_id = line.upload(clip.path).video_id
     line.compute.before["extract"] = raising(OSError(errno.ENOSPC, "No space left on device", "/tmp/frames"))
     result = line.run("layout", video_id)
@@ -81,7 +81,7 @@ def test_a_full_disk_is_one_sentence_and_not_tried_again(line: Line, clip: Clip)
         ("captions", "caption_ocr", "text", OcrError("OCR failed on every caption")),
     ],
 )
-def test_a_permanent_error_ends_in_the_row_at_once(
+def test_a_permanent_error_is_in_the_row_at_once(
     line: Line, laid_out: VideoRow, job: str, function: str, stage: str, error: Exception
 ):
     line.compute.before[function] = raising(error)
@@ -110,7 +110,7 @@ def no_version_is_shown(line: Line, video_id: str) -> None:
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_failed_crop_run_publishes_nothing(line: Line, laid_out: VideoRow, moment: str):
-    """Also when every chunk is stored already: the version is what readers go by."""
+    """This holds even if every chunk is already stored: readers go by the version."""
     getattr(line.compute, moment)["crop_and_infer"] = raising(BadVideoError("the file is damaged"))
     result = line.run("captions", laid_out.video_id)
     assert not result.success and materialized(result) == []
@@ -119,7 +119,7 @@ def test_a_failed_crop_run_publishes_nothing(line: Line, laid_out: VideoRow, mom
     assert version.error_message == "the file is damaged"
 
 
-def test_a_failed_run_can_be_made_again(line: Line, laid_out: VideoRow):
+def test_a_failed_run_can_be_repeated(line: Line, laid_out: VideoRow):
     line.compute.before["crop_and_infer"] = raising(BadVideoError("the file is damaged"))
     assert not line.run("captions", laid_out.video_id).success
     line.catalog.retry_stage(laid_out.video_id, "boundaries")
@@ -129,7 +129,7 @@ def test_a_failed_run_can_be_made_again(line: Line, laid_out: VideoRow):
 
 
 @pytest.mark.parametrize("interruption", [DagsterExecutionInterruptedError, KeyboardInterrupt])
-def test_a_cancelled_crop_run_ends_in_the_row(line: Line, laid_out: VideoRow, interruption: type):
+def test_a_cancelled_crop_run_is_recorded_in_the_row(line: Line, laid_out: VideoRow, interruption: type):
     line.compute.after["crop_and_infer"] = raising(interruption())
     with contextlib.suppress(DagsterExecutionInterruptedError, KeyboardInterrupt):
         assert not line.run("captions", laid_out.video_id).success
@@ -198,18 +198,18 @@ def test_a_run_that_fails_before_it_writes_a_database_leaves_its_version(
     assert versions() == before
 
 
-def test_a_fault_of_the_code_ends_in_the_row_too(line: Line, laid_out: VideoRow):
+def test_a_bug_in_the_code_is_recorded_in_the_row_too(line: Line, laid_out: VideoRow):
     line.compute.before["caption_ocr"] = raising(ZeroDivisionError("division by zero"))
     result = line.run("captions", laid_out.video_id)
     assert not result.success
     row = line.row(laid_out.video_id)
     assert row.text.error_details["message"] == "Unexpected ZeroDivisionError: division by zero"
-    # What came before stands: its captions can be reviewed.
+    # Earlier results are kept: the captions can be reviewed.
     assert (row.boundaries.status, row.caption_count) == ("annotate", 3)
 
 
 def steal(dsn: str, database_name: str) -> None:
-    """Give a lock to somebody else, and wait until its holder's renewing thread has seen that."""
+    """Give a lock to another holder, and wait until the old holder's renewing thread has noticed."""
     with psycopg.connect(dsn) as connection:
         connection.execute(
             "update captionacc.video_database_state set lock_token = gen_random_uuid(), "
@@ -236,7 +236,7 @@ def test_a_layout_run_that_loses_its_lock_stops_before_it_writes(
     monkeypatch.setattr(line.catalog, "lease", short_lease)
     monkeypatch.setattr(layout_function, "layout_with_people", lose)
     result = line.run("layout", video_id)
-    # Its further tries find the lock with somebody else.
+    # Its retries find that another holder has the lock.
     assert not result.success and "is locked by ann" in failure(result)
     assert "layout.db.gz" not in line.stored(video_id)
     assert line.catalog.database_version(video_id, "layout") == 0
@@ -263,7 +263,7 @@ def test_a_lost_lease_writes_nothing(
     assert not result.success and "captions.db" in failure(result)
     assert line.stored(finished.video_id) == before
     row = line.row(finished.video_id)
-    # Its further tries wait for whoever has the lock.
+    # Its retries wait for the lock's holder.
     assert row.boundaries.error_details["error_type"] == "LockHeldError"
     (lock,) = line.catalog.list_locks()
     assert lock.owner == "ann"
@@ -272,7 +272,7 @@ def test_a_lost_lease_writes_nothing(
 def test_a_lease_that_ran_out_is_taken_again(
     line: Line, finished: VideoRow, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """As after a pause of the machine, or of the database, that was longer than the lease."""
+    """This is the state after a pause of the machine or of the database that outlasted the lease."""
     expected = read_captions(line.store.get(line.keys(finished.video_id).captions_db))
     merge, merges = captions_assets.merge_extents, []
 
@@ -297,7 +297,7 @@ def test_a_lease_that_ran_out_is_taken_again(
     assert line.catalog.list_locks() == []
 
 
-def test_a_database_that_somebody_edits_is_waited_for(line: Line, finished: VideoRow, monkeypatch):
+def test_the_run_waits_for_a_database_that_is_being_edited(line: Line, finished: VideoRow, monkeypatch):
     token = line.catalog.take_lock(finished.video_id, "captions", "ann", 3600, lock_type="client")
     held = line.catalog.lease
 
@@ -320,7 +320,7 @@ def test_a_video_deleted_meanwhile_is_not_published(line: Line, laid_out: VideoR
     no_version_is_shown(line, laid_out.video_id)
 
 
-def test_a_run_that_another_displaced_publishes_nothing(line: Line, laid_out: VideoRow):
+def test_a_displaced_run_publishes_nothing(line: Line, laid_out: VideoRow):
     def approve_another(request) -> None:
         crop = request.crop_region
         other = type(crop)(crop.crop_left, crop.crop_top - 0.02, crop.crop_right, crop.crop_bottom)
@@ -345,7 +345,7 @@ def test_an_unknown_video_is_refused(line: Line):
     assert line.compute.names == []
 
 
-def test_an_upload_that_vanished_says_so(line: Line, clip: Clip):
+def test_a_missing_upload_is_reported(line: Line, clip: Clip):
     video_id = line.upload(clip.path).video_id
     line.store.delete(line.keys(video_id).video)
     assert not line.run("layout", video_id).success

@@ -151,7 +151,7 @@ def test_without_a_policy_the_layout_waits_for_a_person(line: Line, laid_out, cl
     assert line.row(video_id).caption_count == 3
 
 
-def test_a_video_without_captions_gives_an_empty_result_that_says_so(line: Line, plain_clip: Clip):
+def test_a_video_without_captions_has_an_empty_result_with_a_note(line: Line, plain_clip: Clip):
     video_id = line.upload(plain_clip.path).video_id
     assert line.run("layout", video_id).success
     row = line.row(video_id)

@@ -1,4 +1,4 @@
-"""What Dagster's UI shows of a run that cannot succeed: one sentence, no stack, no check in red."""
+"""Dagster's UI shows a run that cannot succeed as one sentence, with no stack trace and no red check."""
 
 import logging
 
@@ -43,7 +43,7 @@ def alarms(instance: dg.DagsterInstance, run_id: str) -> list[str]:
 
 
 @pytest.mark.parametrize("error", FINAL, ids=lambda error: type(error).__name__)
-def test_a_run_that_cannot_succeed_is_one_sentence(line: Line, clip: Clip, error: CaptionAccError):
+def test_a_permanent_failure_is_reported_in_one_sentence(line: Line, clip: Clip, error: CaptionAccError):
     video_id = line.upload(clip.path).video_id
     line.compute.before["extract"] = raising(error)
     result = line.run("layout", video_id)
@@ -71,7 +71,7 @@ def checks_of(line: Line, name: str, asset: str):
         ("layout_db", "boxes_match_ocr"),
     ],
 )
-def test_a_check_that_was_not_run_is_a_warning_that_says_so(line: Line, clip: Clip, asset: str, check: str):
+def test_a_check_that_did_not_run_is_a_warning(line: Line, clip: Clip, asset: str, check: str):
     """Dagster takes a planned check of a failed run for one whose execution failed, in red."""
     video_id = line.upload(clip.path).video_id
     line.compute.before["extract"] = raising(FINAL[0])
@@ -81,12 +81,12 @@ def test_a_check_that_was_not_run_is_a_warning_that_says_so(line: Line, clip: Cl
     evaluation = newest.event.dagster_event.asset_check_evaluation_data
     assert evaluation.severity == dg.AssetCheckSeverity.WARN and evaluation.partition == video_id
     assert evaluation.description == "not checked: the step that makes the asset failed"
-    # Not in the run's own log, where it would be in red.
+    # Not in the run's own log, where it would be red.
     own = [entry.dagster_event for entry in line.instance.all_logs(result.run_id) if entry.is_dagster_event]
     assert "ASSET_CHECK_EVALUATION" not in {event.event_type_value for event in own}
 
 
-def test_assets_after_a_failed_one_say_that_they_were_not_run(line: Line, laid_out: VideoRow):
+def test_downstream_assets_of_a_failed_one_report_that_they_did_not_run(line: Line, laid_out: VideoRow):
     line.compute.before["crop_and_infer"] = raising(FINAL[0])
     result = line.run("captions", laid_out.video_id)
     said = [entry.user_message for entry in line.instance.all_logs(result.run_id)]
@@ -95,7 +95,7 @@ def test_assets_after_a_failed_one_say_that_they_were_not_run(line: Line, laid_o
     assert alarms(line.instance, result.run_id) == []
 
 
-def test_a_fault_of_the_code_keeps_its_stack(line: Line, clip: Clip):
+def test_a_bug_in_the_code_keeps_its_stack_trace(line: Line, clip: Clip):
     video_id = line.upload(clip.path).video_id
     line.compute.before["extract"] = raising(ZeroDivisionError("division by zero"))
     result = line.run("layout", video_id)
@@ -103,7 +103,7 @@ def test_a_fault_of_the_code_keeps_its_stack(line: Line, clip: Clip):
     assert step.step_failure_data.error.cause.stack
 
 
-def test_a_run_after_the_fault_is_mended_runs_all_of_it(line: Line, clip: Clip):
+def test_a_run_after_the_fix_runs_every_step(line: Line, clip: Clip):
     video_id = line.upload(clip.path).video_id
     line.compute.before["extract"] = raising(FINAL[0])
     assert not line.run("layout", video_id).success
@@ -113,7 +113,7 @@ def test_a_run_after_the_fault_is_mended_runs_all_of_it(line: Line, clip: Clip):
     assert newest.status == AssetCheckExecutionRecordStatus.SUCCEEDED
 
 
-def test_the_engine_is_changed_once_however_often_the_definitions_load():
+def test_the_engine_is_patched_once_however_often_the_definitions_load():
     from dagster._core.execution.plan.active import ActiveExecution
 
     before = ActiveExecution.plan_events_iterator

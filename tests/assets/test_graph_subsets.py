@@ -53,7 +53,7 @@ def test_the_layout_alone_needs_no_compute_and_keeps_labels(no_compute: Line, fi
     assert line.catalog.database_version(finished.video_id, "layout") == 2
 
 
-def test_the_layout_alone_of_a_video_that_was_never_read_says_what_to_do(no_compute: Line, clip):
+def test_the_layout_alone_of_an_unread_video_reports_what_to_do(no_compute: Line, clip):
     video_id = no_compute.upload(clip.path).video_id
     result = no_compute.run("layout", video_id, "layout_db")
     assert not result.success
@@ -108,14 +108,14 @@ def test_extents_alone_are_inferred_again_on_the_current_version(line: Line, fin
     assert (row.boundaries.status, row.boundaries.run_id) == ("annotate", None)
 
 
-def test_extents_alone_before_any_crop_say_what_to_do(line: Line, laid_out: VideoRow):
+def test_extents_alone_before_any_crop_report_what_to_do(line: Line, laid_out: VideoRow):
     result = line.run("captions", laid_out.video_id, "caption_frame_extents_db")
     assert not result.success
     assert "has no cropped frames yet: materialize cropped_chunks as well" in failure(result)
     assert line.compute.names == []
 
 
-def test_a_run_again_keeps_what_a_person_edited(line: Line, finished: VideoRow):
+def test_a_repeated_run_keeps_what_a_person_edited(line: Line, finished: VideoRow):
     keys = line.keys(finished.video_id)
     captions = read_captions(line.store.get(keys.captions_db))
     edited = replace(captions[1], text="Only the gulls are awake.", state="confirmed")
@@ -138,7 +138,7 @@ def test_a_run_again_keeps_what_a_person_edited(line: Line, finished: VideoRow):
     assert line.compute.names == ["crop_and_infer"]
 
 
-def test_a_run_again_adds_nothing_to_what_a_person_shortened(line: Line, finished: VideoRow):
+def test_a_repeated_run_adds_nothing_to_what_a_person_shortened(line: Line, finished: VideoRow):
     keys = line.keys(finished.video_id)
     captions = read_captions(line.store.get(keys.captions_db))
     shorter = replace(captions[1], state="confirmed", end_index=captions[1].end_index - 1)
@@ -158,7 +158,7 @@ def test_the_captions_alone_need_no_compute(no_compute: Line, finished: VideoRow
     assert (row.boundaries.status, row.boundaries.run_id, row.text.status) == ("annotate", None, "wait")
 
 
-def test_text_and_subtitles_alone_read_what_waits(line: Line, finished: VideoRow):
+def test_text_and_subtitles_alone_read_the_waiting_captions(line: Line, finished: VideoRow):
     keys = line.keys(finished.video_id)
     captions = read_captions(line.store.get(keys.captions_db))
     failed = replace(captions[2], ocr_text=None, ocr_status="error", ocr_error="the engine was killed")

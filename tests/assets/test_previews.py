@@ -130,13 +130,13 @@ def test_a_picture_goes_into_markdown_with_its_own_type(kind: str):
     ],
 )
 def test_text_in_a_table_is_only_text(text: object, cell: str):
-    """Captions are whatever stands in a video, also text that looks like Markdown."""
+    """Captions may contain any text of a video, including text that looks like Markdown."""
     header, rule, row = previews.markdown_table(["what"], [[text]]).split("\n")
     assert (header, rule) == ("| what |", "| --- |")
     assert row == f"| {cell} |"
 
 
-def test_a_picture_of_ours_in_a_table_stays_a_picture():
+def test_our_own_picture_in_a_table_stays_a_picture():
     image = previews.markdown_image(b"\x89PNG", "strip")
     assert image in previews.markdown_table(["image", "text"], [[image, "a"]])
 
@@ -152,7 +152,7 @@ def test_a_picture_of_ours_in_a_table_stays_a_picture():
         (-1, "0:00.0"),
     ],
 )
-def test_times_are_told_as_clocks(seconds: float, text: str):
+def test_times_are_formatted_as_clock_times(seconds: float, text: str):
     assert previews.clock(seconds) == text
 
 

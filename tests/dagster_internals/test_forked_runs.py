@@ -25,7 +25,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="runs are forked on L
 
 @pytest.fixture
 def start_run(monkeypatch: pytest.MonkeyPatch):
-    """The code server's way to start a run after ``fork_runs``: gives the start method for a server."""
+    """Patch a code server with ``fork_runs``, and return the start method of its runs."""
     preloaded = []
     monkeypatch.setattr(multiprocessing, "set_forkserver_preload", preloaded.extend)
 
@@ -46,23 +46,25 @@ def start_run(monkeypatch: pytest.MonkeyPatch):
     "value, method",
     [("", "forkserver"), ("true", "forkserver"), ("false", "spawn"), ("perhaps", "spawn")],
 )
-def test_a_code_server_forks_its_runs_unless_told_otherwise(start_run, monkeypatch, value: str, method: str):
+def test_a_code_server_forks_its_runs_unless_configured_otherwise(
+    start_run, monkeypatch, value: str, method: str
+):
     if value:
         monkeypatch.setenv("CAPTIONACC_FORK_RUNS", value)
     assert start_run(SimpleNamespace(_mp_ctx=multiprocessing.get_context("spawn"))) == method
 
 
 @linux
-def test_a_dagster_that_starts_runs_in_another_way_is_left_alone(start_run):
+def test_a_dagster_that_starts_runs_differently_is_not_patched(start_run):
     assert start_run(SimpleNamespace()) == "its own"
 
 
-def test_elsewhere_runs_start_as_dagster_has_it(monkeypatch):
+def test_outside_a_code_server_runs_start_as_in_dagster(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not fork_runs(at_start)
 
 
-def test_the_code_server_is_as_this_dagster_has_it():
+def test_the_code_server_matches_the_patched_version_of_dagster():
     """After an update of Dagster that fails here, ``fork_runs`` does nothing any more."""
     names = server.DagsterApiServer.StartRun.__code__.co_names
     wrapped = getattr(server.DagsterApiServer.StartRun, "__wrapped__", None)
@@ -70,7 +72,7 @@ def test_the_code_server_is_as_this_dagster_has_it():
 
 
 def _a_run(event) -> None:
-    """What the process of a run does with the event by which its code server would end it."""
+    """Handle the event by which a code server would end a run, as the run's process does."""
     done = threading.Event()
     start_termination_thread(event, done)
     done.set()
@@ -93,7 +95,7 @@ def test_a_run_first_calls_what_the_platform_gives_it():
 
 @linux
 def test_a_run_that_ends_leaves_nothing_locked():
-    """Without the wait for its thread each of these leaves its event locked, and a code server waiting."""
+    """Without the wait for its thread, each run would leave its event locked, and a code server waiting."""
     context = RunContext(at_start)
     for _ in range(5):
         event = context.Event()
@@ -105,7 +107,7 @@ def test_a_run_that_ends_leaves_nothing_locked():
 
 
 @linux
-def test_what_is_loaded_before_the_fork_has_no_thread_and_no_instance():
+def test_nothing_loaded_before_the_fork_has_a_thread_or_an_instance():
     """Threads and connections do not survive a fork."""
     script = f"""
 import importlib, threading

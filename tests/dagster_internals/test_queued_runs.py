@@ -30,7 +30,7 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def evaluated(instance: dg.DagsterInstance, location: str, at: float) -> None:
-    """As Dagster's daemon leaves it behind that has evaluated the sensor in a code location."""
+    """Store what Dagster's daemon stores after it has evaluated the sensor in a code location."""
     target = LoadableTargetOrigin(module_name=DEFINITIONS_MODULE, executable_path=sys.executable)
     origin = RemoteRepositoryOrigin(
         ManagedGrpcPythonEnvCodeLocationOrigin(target, location), "__repository__"
@@ -64,7 +64,7 @@ def test_a_run_is_queued_in_the_location_that_the_daemon_used_last(instance: dg.
     }
 
 
-def test_without_a_daemon_nothing_is_made(instance: dg.DagsterInstance):
+def test_without_a_daemon_no_run_is_created(instance: dg.DagsterInstance):
     with pytest.raises(RunQueueError, match="daemon has not evaluated the sensor new_videos yet"):
         DagsterRunQueue(instance, defs.get_repository_def()).submit("layout", str(uuid.uuid4()), TAGS)
     assert instance.get_runs() == []

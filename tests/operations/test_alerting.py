@@ -63,7 +63,7 @@ class TestLimits:
             "1 × text RunFailed"
         )
 
-    def test_what_people_cancel_or_may_not_is_no_failure(self):
+    def test_cancellations_and_refusals_are_not_failures(self):
         rows = [StageFailures("layout", kind, 99) for kind in ("CancelledError", "QuotaExceededError")]
         assert keys(Observation(failures=rows)) == []
 
@@ -79,7 +79,7 @@ class TestLimits:
         assert keys(Observation(backlog=[row(waiting=0, oldest_waiting_at=None)])) == []
 
     def test_a_lease_that_ran_out_is_reported_once_upkeep_should_have_freed_it(self):
-        row = LockState("captions", 3, 1, ago(minutes=10), ago(hours=9), 0)
+        row = LockState("captions", 3, 1, ago(minutes=10), 0)
         assert keys(Observation(locks=[row])) == []
         assert keys(Observation(locks=[replace(row, oldest_expired_at=ago(minutes=20))])) == [
             "locks/captions"
@@ -113,7 +113,7 @@ class TestLimits:
         seen = Observation(
             failures=[StageFailures("layout", "X", 10**6)],
             backlog=[StageBacklog("layout", "free", 5, ago(days=9), 1, None)],
-            locks=[LockState("captions", 3, 1, ago(days=9), None, 0)],
+            locks=[LockState("captions", 3, 1, ago(days=9), 0)],
         )
         assert keys(seen, AlertLimits(0, 0, 0)) == []
 
@@ -156,7 +156,7 @@ class TestTellingOnce:
     def test_an_unreadable_cursor_is_an_empty_one(self, cursor):
         assert Reported.from_cursor(cursor).alerts == {}
 
-    def test_text_is_no_mark_up_and_does_not_grow_without_end(self):
+    def test_text_is_not_markup_and_is_bounded(self):
         found = [Alert(str(n), f"<!channel> {n} & more") for n in range(50)]
         text = Reported().changes(found, NOW, 60).text()
         assert "<!channel>" not in text and "&lt;!channel&gt; 0 &amp; more" in text
@@ -205,11 +205,11 @@ def webhook() -> Iterator[Webhook]:
 
 
 class TestDelivery:
-    def test_a_message_is_what_slack_takes(self, webhook):
+    def test_a_message_has_slacks_format(self, webhook):
         deliver(webhook.url, "hello")
         assert webhook.messages == [{"text": "hello"}]
 
-    def test_a_passing_refusal_is_tried_again(self, webhook):
+    def test_a_transient_refusal_is_retried(self, webhook):
         webhook.answers = [500, 429]
         deliver(webhook.url, "hello")
         assert webhook.messages == [{"text": "hello"}]
@@ -223,7 +223,7 @@ class TestDelivery:
         # As a log or Dagster would show it.
         assert "s3cretpath" not in "".join(traceback.format_exception(refused.value))
 
-    def test_one_that_hangs_is_given_up(self, webhook):
+    def test_a_hanging_webhook_times_out(self, webhook):
         webhook.hold.clear()
         with pytest.raises(AlertDeliveryError, match="ReadTimeout"):
             deliver(webhook.url, "hello", attempts=1, timeout_seconds=0.2)
@@ -231,7 +231,7 @@ class TestDelivery:
     @pytest.mark.parametrize(
         "url", ["http://127.0.0.1:1/s3cretpath", "not-an-address-s3cretpath", "http://[s3cretpath"]
     )
-    def test_one_that_is_not_there_is_an_error_that_hides_the_address(self, url):
+    def test_a_missing_webhook_is_an_error_that_hides_the_address(self, url):
         with pytest.raises(AlertDeliveryError) as refused:
             deliver(url, "hello", attempts=1)
         assert "s3cretpath" not in str(refused.value)
@@ -346,7 +346,7 @@ class TestSensor:
         add_sensor_state(instance, "of_an_earlier_version", InstigatorStatus.STOPPED, last_tick=1234.5)
         assert tick().skip_reason.skip_message == "1 alert: sensor new_videos is switched off"
 
-    def test_a_dead_webhook_fails_no_tick(self, settings, tick, fail):
+    def test_a_dead_webhook_does_not_fail_the_tick(self, settings, tick, fail):
         settings("http://127.0.0.1:1/s3cretpath")
         fail(2)
         result = tick()

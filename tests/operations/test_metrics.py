@@ -32,7 +32,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def alive(instance: dg.DagsterInstance) -> Callable[..., None]:
-    """Every daemon was heard of so many seconds ago."""
+    """Let every daemon have had a heartbeat this many seconds ago."""
 
     def beat(seconds_ago: float = 0, only: str | None = None) -> None:
         for kind in [only] if only else instance.get_required_daemon_types():
@@ -95,7 +95,7 @@ def upload(catalog: FullCatalog, tenant) -> Callable[[], str]:
     return make
 
 
-def test_a_scrape_tells_what_the_catalogue_holds(scrape, catalog, upload, tenant, postgres_dsn: str):
+def test_a_scrape_reports_the_state_of_the_catalogue(scrape, catalog, upload, tenant, postgres_dsn: str):
     upload(), upload()
     catalog.begin_stage(upload(), "layout", "run-1")
     failed = upload()
@@ -148,7 +148,7 @@ def test_durations_and_outcomes_are_counted_once_each(scrape, catalog, upload, c
     assert scrape()["stage_duration_seconds_count", "error", "layout"] == 3
 
 
-def test_scrapes_in_quick_succession_ask_once(scrape, catalog, clock, monkeypatch):
+def test_scrapes_in_quick_succession_query_once(scrape, catalog, clock, monkeypatch):
     asked = []
     monkeypatch.setattr(catalog, "stage_backlog", lambda: asked.append(1) or [])
     for _ in range(5):
@@ -159,7 +159,7 @@ def test_scrapes_in_quick_succession_ask_once(scrape, catalog, clock, monkeypatc
     assert len(asked) == 2
 
 
-def test_a_part_that_does_not_answer_hides_no_other(scrape, catalog, monkeypatch, caplog):
+def test_an_unavailable_part_hides_no_other(scrape, catalog, monkeypatch, caplog):
     def broken():
         raise CatalogUnavailableError("no answer")
 
@@ -179,7 +179,7 @@ def test_a_driver_s_message_does_not_get_into_the_log(scrape, collector, monkeyp
     assert "RuntimeError" in caplog.text and "s3cret" not in caplog.text
 
 
-def test_tenants_beyond_the_dearest_are_one_series(scrape, catalog, monkeypatch):
+def test_all_but_the_most_expensive_tenants_are_one_series(scrape, catalog, monkeypatch):
     monkeypatch.setattr("captionacc_dagster.operations.metrics.SPEND_TENANTS", 1)
     for number, cost in enumerate((5, 2, 1)):
         tenant = catalog.ensure_tenant(str(uuid.UUID(int=number + 1)), f"tenant {number}")
@@ -205,14 +205,14 @@ class TestDagster:
         )
         instance.wipe()
 
-    def test_daemons_that_are_not_heard_of_are_silent(self, instance, alive):
+    def test_daemons_without_a_heartbeat_are_silent(self, instance, alive):
         alive(0)
         alive(1000, only="SENSOR")
         state = observe_dagster(instance, [])
         assert state.silent_daemons(time.time(), 300) == ["SENSOR"]
         assert state.silent_daemons(time.time() + 5000, 300) == sorted(state.heartbeats)
 
-    def test_only_sensors_that_this_version_has_are_told(self, instance):
+    def test_only_sensors_of_this_version_are_reported(self, instance):
         add_sensor_state(instance, "new_videos", InstigatorStatus.DECLARED_IN_CODE, last_tick=1234.5)
         add_sensor_state(instance, "gone", InstigatorStatus.RUNNING, last_tick=1234.5)
         (sensor,) = observe_dagster(instance, ["new_videos"]).sensors
@@ -245,7 +245,7 @@ class TestHealth:
 
 
 class TestWatch:
-    """What no sensor can tell: that the daemon that runs the sensors is dead."""
+    """The watch reports what no sensor can: that the daemon that runs the sensors is dead."""
 
     class Ended:
         """Lets the watch go round so many times."""
@@ -259,7 +259,7 @@ class TestWatch:
             self.rounds.pop(0)()
             return False
 
-    def test_the_sensor_daemon_s_silence_and_return_are_told(self, instance, alive, monkeypatch):
+    def test_the_sensor_daemons_silence_and_return_are_reported(self, instance, alive, monkeypatch):
         said: list[str] = []
         monkeypatch.setattr(
             "captionacc_dagster.operations.alerting.deliver", lambda url, text: said.append(text)
@@ -272,7 +272,7 @@ class TestWatch:
             ":white_check_mark: over: Dagster's SENSOR daemon has been silent for 16 min",
         ]
 
-    def test_a_storage_that_is_gone_is_told_and_does_not_end_the_watch(self, instance, monkeypatch):
+    def test_an_unreachable_storage_is_reported_and_does_not_end_the_watch(self, instance, monkeypatch):
         said: list[str] = []
         monkeypatch.setattr(
             "captionacc_dagster.operations.alerting.deliver", lambda url, text: said.append(text)

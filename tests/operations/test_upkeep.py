@@ -69,14 +69,16 @@ def both(keep_up: Callable[..., UpkeepReport], kind: str, **options) -> tuple[Up
     return dry, applied
 
 
-def test_where_all_is_in_order_nothing_is_found_and_nothing_goes(line: Line, finished: VideoRow, keep_up):
+def test_when_everything_is_in_order_nothing_is_found_or_removed(line: Line, finished: VideoRow, keep_up):
     before = line.stored(finished.video_id)
     assert keep_up(apply=True, remove_unknown_objects=True).findings == []
     assert line.stored(finished.video_id) == before
     assert line.instance.has_dynamic_partition("videos", finished.video_id)
 
 
-def test_objects_of_a_failed_version_go_and_the_active_ones_stay(line: Line, finished: VideoRow, keep_up):
+def test_objects_of_a_failed_version_are_removed_and_active_ones_stay(
+    line: Line, finished: VideoRow, keep_up
+):
     line.catalog.begin_stage(finished.video_id, "boundaries", "again")
     version = line.catalog.allot_cropped_frames_version(finished.video_id, "again", finished.crop_region)
     prefix = line.keys(finished.video_id).cropped_frames_prefix(version)
@@ -103,7 +105,7 @@ def test_an_archived_version_is_kept_for_as_long_as_the_policy_says(line: Line, 
     assert "caption_frame_extents_v1.db.gz" not in left and "captions.db.gz" in left
 
 
-def test_an_unfinished_version_that_no_run_works_on_fails_and_goes(line: Line, laid_out: VideoRow, keep_up):
+def test_an_abandoned_unfinished_version_fails_and_is_removed(line: Line, laid_out: VideoRow, keep_up):
     line.catalog.begin_stage(laid_out.video_id, "boundaries", "dead")
     line.catalog.allot_cropped_frames_version(laid_out.video_id, "dead", laid_out.crop_region)
     assert keep_up(apply=True).findings == []
@@ -115,7 +117,7 @@ def test_an_unfinished_version_that_no_run_works_on_fails_and_goes(line: Line, l
     ]
 
 
-def test_leases_of_dead_holders_go_and_held_ones_stay(line: Line, keep_up, database):
+def test_leases_of_dead_holders_are_removed_and_held_ones_stay(line: Line, keep_up, database):
     dead, held = register(line), register(line)
     line.catalog.take_lock(dead.video_id, "captions", "run-1", 60)
     line.catalog.take_lock(held.video_id, "captions", "run-2", 60)
@@ -128,7 +130,7 @@ def test_leases_of_dead_holders_go_and_held_ones_stay(line: Line, keep_up, datab
     assert [lock.video_id for lock in line.catalog.list_locks(include_expired=True)] == [held.video_id]
 
 
-def test_calls_of_runs_that_are_over_are_cancelled_and_others_go_on(line: Line, keep_up, database):
+def test_calls_of_ended_runs_are_cancelled_and_others_continue(line: Line, keep_up, database):
     video = register(line)
     alive = line.instance.add_run(
         dg.DagsterRun(job_name="layout", run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED)
@@ -143,7 +145,7 @@ def test_calls_of_runs_that_are_over_are_cancelled_and_others_go_on(line: Line, 
     assert line.catalog.get_compute_call(waited.id).is_open
 
 
-def test_the_compute_backend_is_told_of_calls_to_cancel(line: Line, keep_up, database):
+def test_the_compute_backend_cancels_the_calls_too(line: Line, keep_up, database):
     video = register(line)
     call = line.catalog.open_compute_call(video.video_id, "gone", "extract", "one", str(uuid.uuid4()))
     database.execute("update captionacc.compute_calls set created_at = now() - interval '1 hour'")
@@ -157,7 +159,7 @@ def test_the_compute_backend_is_told_of_calls_to_cancel(line: Line, keep_up, dat
     assert asked == [False]
 
 
-def test_a_cancellation_that_the_backend_did_not_take_is_not_done(line: Line, keep_up, database):
+def test_a_failed_cancellation_is_not_recorded_as_done(line: Line, keep_up, database):
     video = register(line)
     waiter = str(uuid.uuid4())
     call = line.catalog.open_compute_call(video.video_id, "gone", "extract", "one", waiter)
@@ -199,7 +201,7 @@ def test_calls_that_ended_after_their_run_had_died_are_charged_once(line: Line, 
     assert line.catalog.tenant_costs(line.tenant_id).month_spent_usd == pytest.approx(cost)
 
 
-def test_old_outcomes_and_ended_backfills_go_and_others_stay(
+def test_old_outcomes_and_ended_backfills_are_removed_and_others_stay(
     line: Line, finished: VideoRow, keep_up, database
 ):
     line.catalog.begin_stage(finished.video_id, "text", "run-1")
@@ -221,7 +223,7 @@ def test_old_outcomes_and_ended_backfills_go_and_others_stay(
     assert [row.model_version for row in line.catalog.list_backfills()] == ["extents-99"]
 
 
-def test_old_requests_and_the_old_audit_log_go_and_others_stay(
+def test_old_requests_and_the_old_audit_log_are_removed_and_others_stay(
     line: Line, finished: VideoRow, keep_up, database
 ):
     for _ in range(2):
@@ -243,7 +245,7 @@ def test_old_requests_and_the_old_audit_log_go_and_others_stay(
     assert [line.catalog.purge_requests(86_400), line.catalog.purge_audit_log(30 * 86_400)] == [0, 0]
 
 
-def test_old_events_of_runs_go_where_dagster_keeps_them_in_postgresql(line: Line, keep_up, empty_dsn, folder):
+def test_old_events_of_runs_are_removed_from_postgresql(line: Line, keep_up, empty_dsn, folder):
     storage = {"postgres": {"postgres_url": empty_dsn.replace("postgresql://", "postgresql+psycopg2://", 1)}}
     with dg.DagsterInstance.local_temp(str(folder), overrides={"storage": storage}) as instance:
 
@@ -262,7 +264,7 @@ def test_old_events_of_runs_go_where_dagster_keeps_them_in_postgresql(line: Line
         assert instance.get_latest_materialization_event(thing.key).run_id == run.run_id
 
 
-def test_a_deleted_video_goes_with_its_objects_and_then_its_partition(line: Line, keep_up):
+def test_a_deleted_videos_objects_and_then_its_partition_are_removed(line: Line, keep_up):
     gone, stays = register(line), register(line)
     line.catalog.soft_delete_video(gone.video_id)
     assert keep_up(policy=UpkeepPolicy(deleted_days=7)).findings == []
@@ -274,7 +276,7 @@ def test_a_deleted_video_goes_with_its_objects_and_then_its_partition(line: Line
     assert line.row(gone.video_id).objects_removed_at is not None
 
 
-def test_partitions_without_a_row_and_rows_without_a_partition_are_put_right(line: Line, keep_up):
+def test_partitions_without_a_row_and_rows_without_a_partition_are_repaired(line: Line, keep_up):
     register(line)
     line.instance.add_dynamic_partitions("videos", ["not-a-video"])
     both(keep_up, "partition without a row")
@@ -316,7 +318,7 @@ def test_objects_without_a_row_are_reported_and_removed_on_request_only(line: Li
     assert line.store.exists(video.storage_key) and line.store.exists("somebody/elses.txt")
 
 
-def test_old_temporary_folders_of_this_platform_go_and_no_others(keep_up, folder: Path):
+def test_only_old_temporary_folders_of_this_platform_are_removed(keep_up, folder: Path):
     old = folder / "captionacc-abcd1234"
     fresh, other, strange = folder / "captionacc-zzzz9999", folder / "tmpabcd", folder / "captionacc-notes"
     for path in (old, fresh, other, strange):

@@ -57,7 +57,7 @@ def keep(settings: Settings, monkeypatch: pytest.MonkeyPatch, said: list[str]) -
     return lambda: DaemonKeeper(settings, said.append)
 
 
-def test_without_a_daemon_it_has_its_own_and_ends_it(settings: Settings, keep: Keep, said):
+def test_without_a_daemon_it_starts_one_and_ends_it(settings: Settings, keep: Keep, said):
     with keep() as keeper:
         own = keeper.own
         assert own is not None and daemon_lock(settings).is_held()
@@ -65,7 +65,7 @@ def test_without_a_daemon_it_has_its_own_and_ends_it(settings: Settings, keep: K
     assert find_runner(settings) is None and said == []
 
 
-def test_a_heartbeat_of_a_daemon_that_ended_moments_ago_is_none(settings: Settings, keep: Keep):
+def test_the_heartbeat_of_a_daemon_that_has_just_ended_does_not_count(settings: Settings, keep: Keep):
     settings.dagster_home.mkdir()
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         instance.add_daemon_heartbeat(DaemonHeartbeat(time.time(), "SENSOR", "test", []))
@@ -88,7 +88,7 @@ def test_the_second_relies_on_the_first_and_takes_its_place(settings: Settings, 
         assert "has ended; this command continues with its own daemon." in said[-1]
 
 
-def test_of_two_that_rely_on_one_exactly_one_takes_its_place(keep: Keep):
+def test_exactly_one_of_two_that_rely_on_a_daemon_takes_its_place(keep: Keep):
     first = keep().__enter__()
     with keep() as second, keep() as third:
         first.__exit__(None, None, None)
@@ -101,8 +101,8 @@ def test_of_two_that_rely_on_one_exactly_one_takes_its_place(keep: Keep):
         assert third.own is not None
 
 
-def test_one_that_was_slower_by_a_moment_relies_on_the_quicker(settings: Settings, keep: Keep, monkeypatch):
-    """Both find nobody; one takes the role; the other finds it at its next look."""
+def test_the_slower_of_two_relies_on_the_faster(settings: Settings, keep: Keep, monkeypatch):
+    """Both find no daemon; one takes the role; the other notices at its next check."""
     monkeypatch.setattr(daemon_keeper, "find_runner", lambda settings: None)
     with keep() as quicker, keep() as slower:
         assert quicker.own is not None and slower.own is None and slower.other is None
@@ -111,7 +111,9 @@ def test_one_that_was_slower_by_a_moment_relies_on_the_quicker(settings: Setting
         assert slower.own is None and slower.other is not None
 
 
-def test_an_own_daemon_that_ends_by_itself_is_an_error_with_its_last_words(settings: Settings, keep: Keep):
+def test_an_own_daemon_that_ends_unexpectedly_is_an_error_with_its_last_output(
+    settings: Settings, keep: Keep
+):
     with pytest.raises(ServiceError) as error, keep() as keeper:
         keeper.check()
         keeper.own.log_folder.mkdir()
@@ -138,7 +140,7 @@ def foreign(settings: Settings) -> Iterator[subprocess.Popen]:
     process.wait()
 
 
-def test_a_daemon_that_dagster_dev_runs_here_counts_while_its_process_lives(settings, keep: Keep, foreign):
+def test_a_daemon_of_dagster_dev_counts_while_its_process_is_alive(settings, keep: Keep, foreign):
     with keep() as keeper:
         assert keeper.own is None and f"(process {foreign.pid})" in keeper.other.what
         foreign.kill()
@@ -149,14 +151,14 @@ def test_a_daemon_that_dagster_dev_runs_here_counts_while_its_process_lives(sett
         assert keeper.own is not None
 
 
-def test_a_daemon_of_another_home_is_none_of_ours(settings, tmp_path, monkeypatch, foreign):
+def test_a_daemon_of_another_home_does_not_count(settings, tmp_path, monkeypatch, foreign):
     assert find_runner(settings) is not None
     monkeypatch.setenv("CAPTIONACC_HOME", str(tmp_path / "other"))
     assert find_runner(Settings(_env_file=None)) is None
 
 
 class TestDeployment:
-    """Dagster's home is given: its daemon may be on another machine, which only a heartbeat tells of."""
+    """Dagster's home is configured: its daemon may be on another machine, which only its heartbeat shows."""
 
     @pytest.fixture
     def instance(self, settings: Settings, tmp_path: Path, monkeypatch) -> Iterator[dg.DagsterInstance]:
@@ -168,7 +170,7 @@ class TestDeployment:
         with dg.DagsterInstance.get() as instance:
             yield instance
 
-    def test_it_is_relied_on_for_as_long_as_it_beats(self, instance, keep: Keep, said):
+    def test_a_remote_daemon_counts_while_it_has_heartbeats(self, instance, keep: Keep, said):
         instance.add_daemon_heartbeat(DaemonHeartbeat(time.time(), "SENSOR", "theirs", []))
         with keep() as keeper:
             keeper.check()

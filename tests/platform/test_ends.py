@@ -1,4 +1,4 @@
-"""Processes of the platform end with the command that started them, and orphans when nobody takes over."""
+"""Processes of the platform end with the command that started them, and orphans end if nothing takes over."""
 
 import os
 import signal

@@ -13,7 +13,7 @@ from captionacc_dagster.platform.ports import PortError, described, listens, req
 
 @contextmanager
 def listening(address: str) -> Iterator[int]:
-    """A listener of this process on an address; gives its port."""
+    """Listen on an address in this process, and yield the port."""
     with closing(socket.create_server((address, 0), family=_family(address))) as server:
         yield server.getsockname()[1]
 
@@ -62,7 +62,7 @@ def test_a_taken_port_is_named_with_its_setting_and_its_holder(theirs: str, ours
     assert f"(process {os.getpid()}): end it, or set CAPTIONACC_PORT" in str(refused.value)
 
 
-def test_a_holder_that_the_system_does_not_tell_is_no_reason_to_be_silent(monkeypatch):
+def test_an_unknown_holder_is_reported_as_unknown(monkeypatch):
     monkeypatch.setattr("captionacc_dagster.platform.ports._listeners", lambda port: iter(()))
     with listening("127.0.0.1") as port, pytest.raises(PortError, match="by another program; the system"):
         require_free_port("127.0.0.1", port, "CAPTIONACC_PORT")
@@ -75,7 +75,7 @@ def test_a_free_port_is_free_and_stays_so(host: str):
     require_free_port(host, port, "CAPTIONACC_PORT")
 
 
-def test_a_port_that_a_former_server_left_moments_ago_is_free():
+def test_a_port_that_a_server_has_just_released_is_free():
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         port = server.getsockname()[1]
         with closing(socket.create_connection(("127.0.0.1", port))) as client:
@@ -89,7 +89,7 @@ def test_a_port_that_a_former_server_left_moments_ago_is_free():
     ("host", "message"),
     [("192.0.2.1", "192.0.2.1 is not an address of this machine"), ("no.such.host.invalid", "is not known")],
 )
-def test_an_address_of_others_is_said_to_be_one(host: str, message: str):
+def test_an_address_of_another_machine_is_reported_as_such(host: str, message: str):
     with pytest.raises(PortError, match=message):
         require_free_port(host, free_port(), "CAPTIONACC_PORT")
 

@@ -34,7 +34,7 @@ Start = Callable[..., subprocess.Popen]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts a process that tries to take a role, and tells in its first line whether it has it."""
+    """Start a process that tries to take a role, and prints in its first line whether it has it."""
     started: list[subprocess.Popen] = []
 
     def begin(lock: RoleLock, program: str = _HOLD) -> subprocess.Popen:
@@ -58,7 +58,7 @@ def lock(tmp_path: Path) -> RoleLock:
     return RoleLock(tmp_path / "services" / "daemon.lock")
 
 
-def test_asking_makes_nothing(lock: RoleLock):
+def test_asking_for_the_holder_creates_nothing(lock: RoleLock):
     assert not lock.is_held() and lock.holder() is None
     assert not lock.path.parent.exists()
 
@@ -103,13 +103,13 @@ def _children(process: subprocess.Popen) -> list[psutil.Process]:
     return found
 
 
-def test_of_many_that_start_at_once_one_has_the_role(lock: RoleLock, start: Start):
+def test_one_of_many_that_start_at_once_has_the_role(lock: RoleLock, start: Start):
     processes = [start(lock) for _ in range(5)]
     answers = [process.stdout.readline() for process in processes]
     assert sorted(answers) == ["refused\n"] * 4 + ["taken\n"]
 
 
-def test_those_who_only_ask_never_keep_anybody_from_taking(lock: RoleLock):
+def test_asking_never_prevents_another_process_from_taking_the_role(lock: RoleLock):
     assert lock.take()
     lock.release()
     for _ in range(200):
@@ -129,7 +129,7 @@ def test_a_shared_role_is_held_by_all_who_share_it(lock: RoleLock):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"pid": 1, "unknown": 2}'])
-def test_a_lock_that_says_nothing_is_held_all_the_same(lock: RoleLock, content: bytes):
+def test_a_lock_without_contents_is_held_all_the_same(lock: RoleLock, content: bytes):
     assert lock.take()
     lock.path.write_bytes(content)
     assert str(RoleLock(lock.path).holder()) == "another command"

@@ -40,7 +40,7 @@ class Answer(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def other() -> Iterator[int]:
-    """Another server; gives its port."""
+    """Run another server, and yield its port."""
     server = HTTPServer(("127.0.0.1", 0), Answer)
     thread = Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
@@ -72,28 +72,28 @@ def free_port() -> int:
     return server.server_port
 
 
-def test_its_own_answer_is_enough(services: Services):
+def test_the_servers_own_answer_is_enough(services: Services):
     wait(services, free_port(), _SERVER, timeout=30)
 
 
-def test_the_answer_of_another_server_is_not_taken_for_ones_own(services: Services, other: int):
+def test_the_answer_of_another_server_does_not_count(services: Services, other: int):
     with pytest.raises(ServiceError, match="did not answer within 1 s"):
         wait(services, other, "import time; time.sleep(60)", timeout=1)
 
 
-def test_a_port_that_was_taken_meanwhile_is_named(services: Services, other: int):
+def test_a_port_that_was_taken_in_the_meantime_is_named(services: Services, other: int):
     with pytest.raises(PortError, match=rf"port {other} \(CAPTIONACC_PORT\) is taken by `"):
         wait(services, other, "raise SystemExit(1)", timeout=30)
 
 
-def test_one_that_ends_for_another_reason_is_told_with_its_last_words(services: Services):
+def test_a_server_that_ends_for_another_reason_is_reported_with_its_last_output(services: Services):
     services.log_folder.mkdir()
     (services.log_folder / f"{WEB_SERVER}.log").write_text("It begins.\nThe workspace is broken.\n")
     with pytest.raises(ServiceError, match=r"dagster-webserver ended \(The workspace is broken\.\); see "):
         wait(services, free_port(), "raise SystemExit(1)", timeout=30)
 
 
-def test_what_happens_to_the_daemon_meanwhile_is_not_missed(services: Services):
+def test_a_failure_of_the_daemon_in_the_meantime_is_noticed(services: Services):
     def check() -> None:
         raise ServiceError("dagster-daemon ended")
 

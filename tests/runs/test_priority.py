@@ -57,7 +57,7 @@ def test_priority_is_tier_or_override_and_age_and_size_within_bounds(what: Claim
     assert what.priority(NOW, DEFAULT) == expected
 
 
-def test_what_waiting_earns_is_configurable():
+def test_the_boost_for_waiting_is_configurable():
     assert claim(FREE, hours=2).priority(NOW, AgeBoost(points_an_hour=6, most_points=10)) == 60
     assert claim(FREE, hours=2).priority(NOW, AgeBoost(points_an_hour=0, most_points=10)) == 50
 
@@ -92,7 +92,7 @@ queues = st.lists(
 
 
 @given(queues, st.sets(st.sampled_from("abcd")))
-def test_each_tenant_that_has_nothing_at_work_has_one_first_run_its_highest(queue, at_work):
+def test_the_highest_run_of_each_idle_tenant_goes_first(queue, at_work):
     result = turns(queue, at_work)
     assert set(result) == {waiting.run for waiting in queue}
     whole = {waiting.run: waiting for waiting in queue if result[waiting.run] == waiting.priority}
@@ -104,7 +104,7 @@ def test_each_tenant_that_has_nothing_at_work_has_one_first_run_its_highest(queu
 
 
 @given(queues)
-def test_whoever_has_nothing_at_work_comes_before_everybody_who_has(queue):
+def test_idle_tenants_come_before_those_with_running_work(queue):
     result = turns(queue, {"a", "b"})
     others = [result[waiting.run] for waiting in queue if waiting.tenant in "ab"]
     firsts = [max(result[w.run] for w in queue if w.tenant == t) for t in {w.tenant for w in queue} - {*"ab"}]
@@ -112,7 +112,7 @@ def test_whoever_has_nothing_at_work_comes_before_everybody_who_has(queue):
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers()), max_size=60))
-def test_round_robin_keeps_everything_and_each_tenants_order_and_lets_nobody_go_twice(items):
+def test_round_robin_keeps_everything_and_each_tenants_order(items):
     mixed = round_robin(items, lambda item: item[0])
     assert Counter(mixed) == Counter(items)
     left = Counter(name for name, _ in items)

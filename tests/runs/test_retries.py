@@ -1,4 +1,4 @@
-"""How long an asset waits before it tries again."""
+"""The waits of an asset before it is retried."""
 
 import pytest
 from hypothesis import given
@@ -13,13 +13,13 @@ from modal_gpu.errors import BadVideoError, RemoteTimeoutError, StorageAccessErr
 @pytest.mark.parametrize(
     ("tries", "chance", "expected"), [(1, 0.5, 10), (2, 0.5, 20), (3, 0.5, 40), (1, 0.0, 8), (9, 0.5, 60)]
 )
-def test_waits_double_within_bounds_and_a_part_is_chance(tries, chance, expected):
+def test_waits_double_within_bounds_with_jitter(tries, chance, expected):
     policy = Retries(most=9, first_seconds=10, longest_seconds=60, jitter=0.2)
     assert policy.delay(tries, chance) == pytest.approx(expected)
 
 
 @given(st.integers(1, 50), st.floats(0, 1, exclude_max=True), st.floats(0, 1))
-def test_a_wait_is_never_negative_nor_longer_than_the_longest_and_its_chance(tries, chance, jitter):
+def test_a_wait_is_never_negative_nor_longer_than_the_bound_with_jitter(tries, chance, jitter):
     policy = Retries(jitter=jitter)
     assert 0 <= policy.delay(tries, chance) <= policy.longest_seconds * (1 + jitter)
 
@@ -41,12 +41,12 @@ def test_waits_that_began_together_do_not_end_together():
         (ZeroDivisionError(), 1),
     ],
 )
-def test_errors_that_may_pass_are_tried_again_and_no_others(error, tries):
+def test_only_transient_errors_are_retried(error, tries):
     again = [DEFAULT.tries_again(error, number) for number in range(1, 5)]
     assert again == [number < tries for number in range(1, 5)]
 
 
-def test_each_policy_belongs_to_an_op_that_is_there():
+def test_each_policy_belongs_to_an_existing_op():
     ops = {asset.op.name for asset in defs.resolve_asset_graph().assets_defs if asset.is_executable}
     assert set(RETRIES) <= ops
     assert retries_of("subtitles") == DEFAULT

@@ -55,7 +55,7 @@ def ask(queue: RunQueue, catalog: FullCatalog, postgres_dsn: str) -> Callable[..
 
 @pytest.fixture
 def age(queue: RunQueue, catalog: FullCatalog) -> Callable[..., str]:
-    """One tick of ``priority_aging``; its skip reason."""
+    """Tick ``priority_aging`` once, and return its skip reason."""
 
     def tick() -> str:
         with dg.build_sensor_context(instance=queue.instance, resources={"catalog": catalog}) as context:
@@ -65,13 +65,13 @@ def age(queue: RunQueue, catalog: FullCatalog) -> Callable[..., str]:
 
 
 def priority(queue: RunQueue, run_id: str) -> tuple[int, int]:
-    """The run's whole priority, and what it queues with."""
+    """Return the run's full priority, and the one it has in the queue."""
     tags = queue.run(run_id).tags
     return int(tags["captionacc/priority"]), int(tags["dagster/priority"])
 
 
 def wait(queue: RunQueue, run_id: str, hours: float) -> None:
-    """As if the run had waited for so long."""
+    """Make the run look as if it had waited this long."""
     since = datetime.now(UTC) - timedelta(hours=hours)
     queue.instance.add_run_tags(run_id, {"captionacc/waiting-since": since.isoformat()})
 
@@ -83,7 +83,7 @@ def test_a_free_tenants_old_video_overtakes_a_premium_tenants_fresh_one(queue, a
     (old,) = ask("patient", "free", size=1)
     assert (priority(queue, fresh), priority(queue, old)) == ((70, 70), (55, 55))
 
-    # Without the sensor, or too early, the premium tenant's goes first.
+    # Without the sensor, or too early, the premium tenant's run goes first.
     wait(queue, old, hours=14)
     assert "tags of 1 changed" in age()
     assert priority(queue, old) == (69, 69)
@@ -96,7 +96,7 @@ def test_a_free_tenants_old_video_overtakes_a_premium_tenants_fresh_one(queue, a
     assert queue.dequeue() == [fresh]
 
 
-def test_at_equal_priority_the_one_that_was_asked_for_first_goes_first(queue, ask, age):
+def test_at_equal_priority_the_earlier_request_goes_first(queue, ask, age):
     (old,) = ask("patient", "free", hours=25)
     (fresh,) = ask("paying", "premium")
     age()
@@ -123,7 +123,7 @@ def test_a_single_video_goes_before_the_further_ones_of_a_higher_tier(queue, ask
     assert queue.dequeue() == [single]
 
 
-def test_a_tenants_next_run_has_its_whole_priority_when_none_of_its_runs_is_at_work(queue, ask, age):
+def test_a_tenants_next_run_has_its_full_priority_when_none_of_its_runs_is_running(queue, ask, age):
     ask("busy", "enterprise", 2)
     queue.dequeue()
     first, second = ask("ann", "free", 2)
@@ -157,7 +157,7 @@ def test_runs_that_a_person_launched_are_tagged_and_backfills_come_last(queue, a
     assert "tags of 0 changed" in age()
 
 
-def test_a_tick_writes_a_batch_and_says_what_is_left(queue, ask, age, monkeypatch):
+def test_a_tick_writes_a_batch_and_reports_the_rest(queue, ask, age, monkeypatch):
     runs = ask("ann", "free", 5)
     for run in runs:
         wait(queue, run, hours=4)
@@ -167,7 +167,7 @@ def test_a_tick_writes_a_batch_and_says_what_is_left(queue, ask, age, monkeypatc
     assert age() == "5 runs queued, tags of 0 changed"
 
 
-def test_an_empty_queue_is_said_to_be_empty(queue, age):
+def test_an_empty_queue_is_reported_as_empty(queue, age):
     assert age() == "no run is queued"
 
 

@@ -23,7 +23,7 @@ UI_BACKFILL = {"dagster/backfill": "abcdefgh"}
 
 @pytest.fixture
 def tick(line: Line) -> Callable[..., dg.SensorResult]:
-    """One evaluation of a sensor, and what the daemon makes of it."""
+    """Evaluate a sensor once, and apply its result as the daemon does."""
     return lambda sensor=backfills: line.tick(sensor)
 
 
@@ -65,14 +65,14 @@ class TestSensor:
         assert (tags["captionacc/priority"], tags["captionacc/age-boosting"]) == ("15", "off")
         assert tags["captionacc/tenant-job"] == "backfill"
 
-    def test_a_second_tick_asks_for_nothing_and_says_so(self, line: Line, outdated, tick):
+    def test_a_second_tick_requests_nothing_and_says_so(self, line: Line, outdated, tick):
         assert tick().skip_reason.skip_message.startswith("no video of a backfill is due")
         ask(line)
         assert len(tick().run_requests) == 1
         again = tick()
         assert not again.run_requests and "at most 20 run at once" in again.skip_reason.skip_message
 
-    def test_a_claim_that_ran_out_asks_for_the_same_run(self, line: Line, outdated, tick, database):
+    def test_an_expired_claim_requests_the_same_run(self, line: Line, outdated, tick, database):
         ask(line)
         first = [request.run_key for request in tick().run_requests]
         database.execute("update captionacc.backfill_videos set requested_at = requested_at - interval '1 h'")
@@ -143,7 +143,7 @@ class TestGraph:
         names = [key.to_user_string() for key in request.asset_selection]
         return line.run("captions", request.partition_key, *names, tags=request.tags)
 
-    def test_extents_captions_text_and_subtitles_are_made_anew_and_peoples_edits_stay(
+    def test_extents_captions_text_and_subtitles_are_made_again_and_peoples_edits_stay(
         self, line: Line, outdated: VideoRow, tick
     ):
         keys = line.keys(outdated.video_id)
@@ -223,7 +223,7 @@ class TestFromTheUi:
         return run
 
     def report(self, line: Line, video: VideoRow, **tags: str) -> None:
-        """What Dagster knows of the last time that each asset was made."""
+        """Return what Dagster knows of the latest materialization of each asset."""
         for name in ASSETS:
             line.instance.report_runless_asset_event(
                 dg.AssetMaterialization(
@@ -252,24 +252,22 @@ class TestFromTheUi:
                 "unchanged": f"it is on {MODEL} already",
             }
 
-    def test_what_is_on_a_former_model_is_made_anew(self, is_made_anew, outdated: VideoRow):
+    def test_what_is_on_an_earlier_model_is_made_again(self, is_made_anew, outdated: VideoRow):
         assert is_made_anew(outdated)
 
-    def test_a_tag_has_everything_made_anew(self, is_made_anew, finished: VideoRow):
+    def test_a_tag_forces_everything_to_be_made_again(self, is_made_anew, finished: VideoRow):
         assert is_made_anew(finished, **{"captionacc/again": "true"})
 
-    def test_what_other_code_made_is_made_anew(self, line: Line, is_made_anew, finished: VideoRow):
+    def test_what_other_code_made_is_made_again(self, line: Line, is_made_anew, finished: VideoRow):
         self.report(line, finished, **{"dagster/code_version": "of old"})
         assert is_made_anew(finished)
 
-    def test_captions_that_were_not_finished_are_made_anew(
-        self, line: Line, is_made_anew, finished: VideoRow
-    ):
+    def test_unfinished_captions_are_made_again(self, line: Line, is_made_anew, finished: VideoRow):
         line.catalog.begin_stage(finished.video_id, "text", "run-1")
         line.catalog.fail_stage(finished.video_id, "text", "run-1", "no luck")
         assert is_made_anew(finished)
 
-    def test_a_run_by_hand_makes_what_it_selects(self, line: Line, finished: VideoRow):
+    def test_a_manual_run_makes_what_it_selects(self, line: Line, finished: VideoRow):
         result = line.run("captions", finished.video_id, "captions_db")
         (event,) = result.get_asset_materialization_events()
         assert result.success and "unchanged" not in event.materialization.metadata

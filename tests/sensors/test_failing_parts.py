@@ -1,4 +1,4 @@
-"""A part fails after the claim: whoever claimed gives it back, and the next tick asks for the work, once.
+"""A part fails after the claim: the claim is returned, and the next tick requests the work, once.
 
 Every sensor, the webhook and the listener, each with a bucket, a catalogue and a Dagster that fail.
 """
@@ -65,7 +65,7 @@ FAULTS = ("bucket", "catalogue", "Dagster", "Dagster after the tick")
 
 @dataclass
 class Asker:
-    """Who asks for work, the sensor that finds the same work, and the run key."""
+    """A requester of work, with the sensor that finds the same work, and the run key."""
 
     sensor: dg.SensorDefinition
     make_work: Callable[[Line, Any], str]
@@ -117,7 +117,7 @@ def taken(line: Line) -> list[str]:
 
 
 def ask(asker: Asker, line: Line, starter: RunStarter, run_key: str, applies: bool) -> None:
-    """One tick, or one call of who is told of work; errors are theirs to show."""
+    """Tick once, or call the starter once; errors are part of its result."""
     video_id = run_key.split("/")[1]
     if asker.told == "webhook":
         record = {"id": video_id, "tenant_id": line.tenant_id}
@@ -151,7 +151,7 @@ def catalogue(line: Line) -> Iterator[Failing]:
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("asker", ASKERS.values(), ids=ASKERS)
-def test_nothing_is_lost_and_nothing_is_asked_for_twice(
+def test_nothing_is_lost_and_nothing_is_requested_twice(
     asker: Asker, fault: str, line: Line, catalogue: Failing, request, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(starter_module, "RETRY_SECONDS", 0.05)
@@ -193,7 +193,7 @@ def _no_answer(*_: Any, **__: Any) -> None:
     raise ConnectionError("Dagster's database does not answer")
 
 
-def test_a_bucket_that_is_down_is_asked_once_a_tick_and_no_video_waits_for_it(line: Line, clip: Clip, caplog):
+def test_an_unreachable_bucket_is_tried_once_a_tick_and_delays_no_video(line: Line, clip: Clip, caplog):
     """Each look takes its time-out: a tick of fifty would take longer than it may."""
     rows = [line.upload(clip.path) for _ in range(5)]
     looks, healthy = [], line.store
@@ -217,7 +217,7 @@ def test_a_bucket_that_is_down_is_asked_once_a_tick_and_no_video_waits_for_it(li
 
 
 @pytest.mark.parametrize("error", [InvalidKeyError("no key"), ValueError("two\nlines")])
-def test_an_object_with_an_error_of_its_own_takes_no_other_along(line: Line, clip: Clip, error, monkeypatch):
+def test_an_object_with_an_error_affects_no_other(line: Line, clip: Clip, error, monkeypatch):
     first, second, third = (line.upload(clip.path) for _ in range(3))
     head = line.store.head
 

@@ -1,4 +1,4 @@
-"""What a person deleted or wiped in Dagster's UI comes back by the catalogue, on a real instance."""
+"""What a person deleted or wiped in Dagster's UI is restored from the catalogue, on a real instance."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +20,7 @@ NOW = datetime.now(UTC) + timedelta(hours=1)
 
 @pytest.fixture
 def tick(line: Line, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dg.SensorResult]:
-    """Ticks that go on from each other's cursor; rows are settled at once."""
+    """Tick repeatedly with the cursor; rows are settled at once."""
     monkeypatch.setattr(restoration, "SETTLED", timedelta(0))
     cursors = [""]
 
@@ -66,7 +66,7 @@ class TestFinishedVideo:
         assert latest(line, "captions_db", finished).metadata["restored"].value is True
         assert brought_back(tick()) == ([], [])
 
-    def test_it_is_reported_as_its_run_reported_it(self, line: Line, finished: VideoRow, tick):
+    def test_a_restored_event_is_what_its_run_reported(self, line: Line, finished: VideoRow, tick):
         result = line.run("captions", finished.video_id, "captions_db")
         assert result.success, failure(result)
         reported = latest(line, "captions_db", finished)
@@ -77,7 +77,7 @@ class TestFinishedVideo:
         tick()
         restored = latest(line, "captions_db", finished)
         assert restored.metadata == {**reported.metadata, "restored": dg.MetadataValue.bool(True)}
-        # Else everything that was made of it would be called stale.
+        # Otherwise everything downstream would be marked stale.
         for tag in ("dagster/data_version", "dagster/code_version"):
             assert restored.tags[tag] == reported.tags[tag]
 
@@ -99,7 +99,7 @@ class TestFinishedVideo:
         assert brought_back(tick()) == ([], [SOURCE])
 
 
-def test_pages_go_on_from_each_other_and_begin_again(line: Line, clip: Clip, tick, monkeypatch):
+def test_pages_continue_from_each_other_and_start_again(line: Line, clip: Clip, tick, monkeypatch):
     monkeypatch.setattr(sensor_module, "PAGE", 2)
     monkeypatch.setattr(sensor_module, "LOOK_SECONDS", 0.0)
     rows = [line.upload(clip.path) for _ in range(5)]
@@ -113,7 +113,7 @@ def test_pages_go_on_from_each_other_and_begin_again(line: Line, clip: Clip, tic
     assert brought_back(tick())[0] == [rows[-1].video_id]
 
 
-def test_a_tick_brings_back_only_so_much_and_the_next_one_goes_on(line, clip, tick, monkeypatch):
+def test_a_tick_restores_a_batch_and_the_next_one_continues(line, clip, tick, monkeypatch):
     monkeypatch.setattr(sensor_module, "MOST", 1)
     for _ in range(3):
         line.catalog.begin_stage(line.upload(clip.path).video_id, "layout", "run-1")
@@ -142,7 +142,7 @@ WAITS = {"status": "wait"}
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_what_a_row_says_was_made(finished: VideoRow, changes: dict, made: set[str]):
+def test_the_assets_that_a_row_says_were_made(finished: VideoRow, changes: dict, made: set[str]):
     """A run that has just ended is still to report what it made; what is worked on is made again."""
     for stage in STAGES:
         changes = changes | {stage: replace(finished.stage(stage), **changes.get(stage, {}))}

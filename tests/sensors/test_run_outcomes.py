@@ -1,4 +1,4 @@
-"""However a run ends, its video's row says so. On the catalogue and Dagster's own run storage and queue."""
+"""However a run ends, its video's row records it. On the catalogue and on Dagster's own storage and queue."""
 
 import json
 import os
@@ -47,7 +47,7 @@ class World:
     def __init__(self, catalog: FullCatalog, queue: RunQueue, dsn: str) -> None:
         self.catalog, self.queue, self.instance = catalog, queue, queue.instance
         self._dsn, self._cursor = dsn, None
-        # What other tests left in the event log is not ours.
+        # Ignores what other tests left in the event log.
         for _ in range(20):
             self.tick()
 
@@ -112,7 +112,7 @@ class World:
         self.instance.report_run_failed(self.queue.run(run_id), message)
 
     def could_not_retry(self, run_id: str) -> None:
-        """What Dagster's daemon does with an error of its own."""
+        """Do what Dagster's daemon does after an error of its own."""
         self.instance.report_engine_event("Failed to retry run", self.queue.run(run_id))
         self.instance.add_run_tags(run_id, {"dagster/will_retry": "false"})
 
@@ -163,10 +163,10 @@ class TestRefusals:
         ids=["down", "wrong password", "disk full"],
     )
     @pytest.mark.parametrize("call", ["get_video", "fail_stage"])
-    def test_an_end_that_the_catalogue_does_not_take_is_told_again(
+    def test_an_end_that_the_catalogue_did_not_record_is_reported_again(
         self, world: World, no_retry, monkeypatch, error: CatalogError, call: str
     ):
-        """It lies with the service: taken for the video's fault, the row would stay in work for ever."""
+        """The service is at fault: if it counted as the video's, the row would stay in progress forever."""
 
         def refuses(*_: object) -> None:
             raise error
@@ -181,7 +181,7 @@ class TestRefusals:
         world.tick()
         assert (world.row(video).layout.status, world.row(video).layout.run_id) == ("error", None)
 
-    def test_a_refusal_that_is_the_stages_own_is_noted_and_left(self, world: World, no_retry, monkeypatch):
+    def test_a_refusal_by_the_stage_itself_is_logged_and_accepted(self, world: World, no_retry, monkeypatch):
         video, run_id = world.working()
         no_retry(run_id)
 
@@ -194,7 +194,7 @@ class TestRefusals:
 
 
 class TestFailures:
-    def test_a_killed_run_ends_in_its_videos_row(self, world: World, no_retry):
+    def test_a_killed_run_is_recorded_in_its_videos_row(self, world: World, no_retry):
         video, run_id = world.working()
         no_retry(run_id)
         assert "1 failures and 0 cancellations" in world.tick()
@@ -223,7 +223,7 @@ class TestFailures:
         world.tick()
         assert world.row(video).layout.status == "error"
 
-    def test_a_failure_that_dagsters_daemon_passed_over_is_told_again(self, world: World, monkeypatch):
+    def test_a_failure_that_dagsters_daemon_skipped_is_reported_again(self, world: World, monkeypatch):
         """It read the event before the run's status had changed, and will not read it again."""
         video, run_id = world.working()
         world.fail(run_id)
@@ -238,10 +238,10 @@ class TestFailures:
         assert world.row(video).layout.run_id == run_id
 
     @pytest.mark.parametrize("made", [False, True], ids=["no-run", "run-not-queued"])
-    def test_a_retry_that_dagster_could_not_start_is_asked_for_again(
+    def test_a_retry_that_dagster_could_not_start_is_requested_again(
         self, world: World, monkeypatch, made: bool
     ):
-        """As its daemon leaves a run when the code server does not answer, or the database."""
+        """Its daemon leaves a run like this when the code server or the database does not answer."""
         video, run_id = world.working()
         world.fail(run_id)
         if made:
@@ -255,10 +255,10 @@ class TestFailures:
         assert world.row(video).layout.run_id == run_id
         monkeypatch.setattr(run_outcomes_module, "RETRY_AFTER", timedelta(0))
         assert "1 retries requested again" in world.tick()
-        # Dagster's own decision, made anew.
+        # Dagster's own decision, repeated.
         assert world.queue.run(run_id).tags["dagster/will_retry"] == "true"
 
-    def test_a_retry_that_dagster_never_can_start_ends_in_the_row(self, world: World, monkeypatch):
+    def test_a_retry_that_dagster_can_never_start_is_recorded_in_the_row(self, world: World, monkeypatch):
         video, run_id = world.working()
         world.fail(run_id)
         monkeypatch.setattr(run_outcomes_module, "RETRY_AFTER", timedelta(0))
@@ -276,7 +276,7 @@ class TestFailures:
         assert "0 retries requested again" in world.tick()
         assert len(world.instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE)) == 1
 
-    def test_a_failure_of_which_dagster_decides_later_is_settled_then(self, world: World):
+    def test_a_failure_that_dagster_decides_on_later_is_settled_then(self, world: World):
         video, run_id = world.working()
         world.fail(run_id)
         world.tick()
@@ -284,7 +284,7 @@ class TestFailures:
         world.tick()
         assert world.row(video).layout.status == "error" and KILLED in world.row(video).error
 
-    def test_a_run_that_failed_before_it_began_ends_in_the_row(self, world: World, no_retry):
+    def test_a_run_that_failed_before_it_began_is_recorded_in_the_row(self, world: World, no_retry):
         """Its run key is used up, so no other run would ever come."""
         video, run_id = world.asked_for()
         no_retry(run_id, "the code server did not load")
@@ -343,7 +343,7 @@ class TestFailures:
         assert row.status == "failed" and "killed" in row.error_message
         assert world.row(video).text.status == "wait"
 
-        # One that died before it began.
+        # A run that died before it began.
         world.catalog.request_caption_ocr(video.video_id, [2])
         (claimed,) = world.catalog.claim_caption_ocr_requests()
         key = f"request/{video.video_id}/{claimed.id}/1"
@@ -355,7 +355,7 @@ class TestFailures:
         rows = world.catalog.list_caption_ocr_requests(video.video_id)
         assert {row.status for row in rows} == {"failed"}
 
-    def test_a_tick_reads_a_batch_and_the_next_one_goes_on(self, world: World, no_retry, monkeypatch):
+    def test_a_tick_reads_a_batch_and_the_next_one_continues(self, world: World, no_retry, monkeypatch):
         monkeypatch.setattr(run_outcomes_module, "BATCH", 2)
         videos = []
         for _ in range(3):
@@ -368,7 +368,7 @@ class TestFailures:
 
 
 class TestCancellations:
-    def test_a_cancelled_run_ends_in_its_row_and_its_remote_calls_are_cancelled(self, world: World):
+    def test_a_cancelled_run_is_recorded_and_its_remote_calls_are_cancelled(self, world: World):
         video, run_id = world.working()
         call = world.catalog.open_compute_call(
             video.video_id, run_id, "extract", "hash", "11111111-1111-4111-8111-111111111111"
@@ -379,13 +379,13 @@ class TestCancellations:
         assert (row.layout.status, row.layout.error_details["error_type"]) == ("error", "Cancelled")
         assert world.catalog.get_compute_call(call.id).status == "cancelled"
 
-    def test_a_run_that_was_cancelled_in_the_queue_ends_in_its_row(self, world: World):
+    def test_a_run_that_was_cancelled_in_the_queue_is_recorded(self, world: World):
         video, run_id = world.asked_for()
         world.instance.run_coordinator.cancel_run(run_id)
         world.tick()
         assert world.row(video).layout.error_details["error_type"] == "Cancelled"
 
-    def test_what_is_cancelled_in_the_web_app_ends_dagsters_run(self, world: World):
+    def test_a_cancellation_in_the_web_app_ends_dagsters_run(self, world: World):
         video, run_id = world.working()
         world.catalog.cancel_stage(video.video_id, "layout", "ann")
         assert "1 runs terminated" in world.tick()
@@ -410,7 +410,7 @@ class TestCancellations:
 
 class TestLostRuns:
     def test_a_row_whose_run_ended_unnoticed_is_settled_after_a_while(self, world: World, no_retry):
-        """As when the sensor was off, or the machine ended between two writes."""
+        """This happens when the sensor was off, or the machine stopped between two writes."""
         video, run_id = world.working()
         no_retry(run_id)
         world._cursor = json.dumps({"failures": 10**9, "cancellations": 10**9, "missing": {}})
@@ -419,7 +419,7 @@ class TestLostRuns:
         assert "1 stages" in world.tick()
         assert world.row(video).layout.error_details["error_type"] == "RunFailed"
 
-    def test_a_retry_that_never_came_ends_in_the_row(self, world: World):
+    def test_a_retry_that_never_came_is_recorded_in_the_row(self, world: World):
         video, run_id = world.working()
         world.fail(run_id)
         world.later(timedelta(minutes=5))
@@ -442,7 +442,7 @@ class TestLostRuns:
         assert "0 stages" in world.tick()
         assert (world.row(video).layout.status, world.row(video).layout.run_id) == ("wait", first)
 
-        # Once the last one has died as well, nobody goes on.
+        # Once the last one has died too, nothing continues.
         world.instance.add_run_tags(third, {"dagster/max_retries": "0"})
         world._cursor = json.dumps({"failures": 10**9, "cancellations": 10**9, "missing": {}})
         world.fail(third)
@@ -460,7 +460,7 @@ class TestLostRuns:
         world.tick()
         assert world.row(video).layout.error_details["error_type"] == "RunLostError"
 
-    def test_a_run_that_goes_on_is_left_alone_however_long(self, world: World):
+    def test_a_running_run_is_left_alone_however_long(self, world: World):
         video, run_id = world.working()
         world.later(timedelta(days=2))
         world.tick()
@@ -468,7 +468,7 @@ class TestLostRuns:
 
 
 class TestProcesses:
-    """After a reboot no code server has the run, and Dagster's default launcher never asks."""
+    """After a reboot no code server has the run, and Dagster's default launcher never checks."""
 
     @pytest.fixture
     def default_launcher(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -476,7 +476,7 @@ class TestProcesses:
 
     GONE = json.dumps({"host": "localhost", "socket": "/nonexistent/captionacc"})
 
-    def test_a_run_whose_server_is_gone_fails_so_that_dagster_starts_it_again(
+    def test_a_run_whose_server_is_gone_fails_so_that_dagster_restarts_it(
         self, world: World, default_launcher, monkeypatch
     ):
         video, run_id = world.working(**{".dagster/grpc_info": self.GONE})
@@ -489,10 +489,10 @@ class TestProcesses:
         assert run.tags["dagster/will_retry"] == "true"
         assert world.row(video).layout.status == "wait"
 
-    def test_a_process_that_died_unseen_by_its_server_is_gone(
+    def test_a_process_that_died_unnoticed_by_its_server_is_gone(
         self, world: World, default_launcher, monkeypatch
     ):
-        """Its server could not tell Dagster's database, and still lists the run."""
+        """Its server could not inform Dagster's database, and still lists the run."""
         monkeypatch.setattr(run_outcomes_module, "GONE_AFTER", timedelta(0))
         monkeypatch.setattr(run_processes, "_has", lambda server, run_id: True)
         _, run_id = world.working(**{".dagster/grpc_info": self.GONE})
@@ -505,7 +505,7 @@ class TestProcesses:
             )
             assert "0 without their process" in world.tick()
             process.kill()
-            # Nobody has collected it yet.
+            # Its exit status has not been collected yet.
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
             assert "1 without their process" in world.tick()
         assert world.queue.run(run_id).status == dg.DagsterRunStatus.FAILURE
@@ -528,7 +528,7 @@ class TestProcesses:
         world.tick()
         assert world.queue.run(run_id).status == dg.DagsterRunStatus.CANCELED
 
-    def test_runs_of_other_launchers_are_dagsters_own_matter(self, world: World, monkeypatch):
+    def test_runs_of_other_launchers_are_left_to_dagster(self, world: World, monkeypatch):
         monkeypatch.setattr(run_outcomes_module, "GONE_AFTER", timedelta(0))
         world.working(**{".dagster/grpc_info": self.GONE})
         assert "0 without their process" in world.tick()

@@ -1,4 +1,4 @@
-"""The sensors on the real catalogue and bucket: what they ask Dagster for, once for each piece of work."""
+"""The sensors on the real catalogue and bucket: each piece of work is requested from Dagster once."""
 
 import itertools
 from collections.abc import Callable
@@ -24,7 +24,7 @@ OTHER_REGION = CropRegion(0.1, 0.7, 0.9, 0.99)
 
 @pytest.fixture
 def tick(line: Line) -> Callable[..., dg.SensorResult]:
-    """One evaluation of a sensor, and what the daemon makes of it."""
+    """Evaluate a sensor once, and apply its result as the daemon does."""
     return line.tick
 
 
@@ -80,28 +80,28 @@ class TestNewVideos:
             "captionacc/event": "upload",
         }
 
-    def test_a_second_tick_asks_for_nothing(self, line: Line, clip: Clip, tick):
+    def test_a_second_tick_requests_nothing(self, line: Line, clip: Clip, tick):
         line.upload(clip.path)
         tick(new_videos)
         result = tick(new_videos)
         assert run_keys(result) == [] and partitions(result) == []
         assert "no new video" in result.skip_reason.skip_message
 
-    def test_a_claim_that_ran_out_asks_for_the_same_run(self, line: Line, clip: Clip, tick, age):
+    def test_an_expired_claim_requests_the_same_run(self, line: Line, clip: Clip, tick, age):
         """The first request may wait in Dagster's queue: the same key makes no second run."""
         line.upload(clip.path)
         first = run_keys(tick(new_videos))
         age("layout_requested_at", CLAIM)
         assert run_keys(tick(new_videos)) == first
 
-    def test_nothing_is_asked_for_while_a_run_works(self, line: Line, clip: Clip, tick, age):
+    def test_nothing_is_requested_while_a_run_is_running(self, line: Line, clip: Clip, tick, age):
         video = line.upload(clip.path)
         tick(new_videos)
         line.catalog.begin_stage(video.video_id, "layout", "run-1")
         age("layout_requested_at", 10 * CLAIM)
         assert run_keys(tick(new_videos)) == []
 
-    def test_a_retry_asks_for_another_run(self, line: Line, clip: Clip, tick):
+    def test_a_retry_requests_another_run(self, line: Line, clip: Clip, tick):
         video = line.upload(clip.path)
         tick(new_videos)
         line.catalog.fail_stage(video.video_id, "layout", "run-1", "the file is damaged")
@@ -109,7 +109,7 @@ class TestNewVideos:
         line.catalog.retry_stage(video.video_id, "layout")
         assert run_keys(tick(new_videos)) == [f"layout/{video.video_id}/2"]
 
-    def test_an_upload_without_its_object_is_looked_at_again(self, line: Line, clip: Clip, tick, age):
+    def test_an_upload_without_its_object_is_checked_again(self, line: Line, clip: Clip, tick, age):
         late, whole = line.upload(clip.path), line.upload(clip.path)
         line.store.delete(late.storage_key)
         assert partitions(tick(new_videos)) == [whole.video_id]
@@ -134,7 +134,9 @@ class TestNewVideos:
         assert row.error == f"there is no video at {video.storage_key}: upload it again"
         assert row.layout.error_details["error_type"] == "ObjectNotFoundError"
 
-    def test_a_tick_takes_a_batch_and_the_next_one_goes_on(self, line: Line, clip: Clip, tick, monkeypatch):
+    def test_a_tick_handles_a_batch_and_the_next_one_continues(
+        self, line: Line, clip: Clip, tick, monkeypatch
+    ):
         monkeypatch.setattr(new_videos_module, "BATCH", 2)
         uploaded = [line.upload(clip.path).video_id for _ in range(5)]
         taken = [partitions(tick(new_videos)) for _ in range(4)]
@@ -165,7 +167,7 @@ class TestLayoutApprovals:
         assert event.metadata["crop_top"].value == laid_out.crop_region.crop_top
         assert event.tags["dagster/data_version"] == "crop-1"
 
-    def test_a_second_tick_asks_for_nothing_and_a_later_one_for_the_same(self, laid_out, tick, age):
+    def test_a_second_tick_requests_nothing_and_a_later_one_the_same(self, laid_out, tick, age):
         first = run_keys(tick(layout_approvals))
         second = tick(layout_approvals)
         assert run_keys(second) == []
@@ -205,7 +207,7 @@ class TestLayoutApprovals:
         assert key.startswith(f"captions/{finished.video_id}/2/")
         assert result.asset_events[0].tags["dagster/data_version"] == "crop-2"
 
-    def test_a_retry_asks_for_another_run(self, line: Line, laid_out: VideoRow, tick):
+    def test_a_retry_requests_another_run(self, line: Line, laid_out: VideoRow, tick):
         (first,) = run_keys(tick(layout_approvals))
         line.catalog.begin_stage(laid_out.video_id, "boundaries", "run-1")
         line.catalog.fail_stage(laid_out.video_id, "boundaries", "run-1", "no space left")
@@ -214,7 +216,7 @@ class TestLayoutApprovals:
         (second,) = run_keys(tick(layout_approvals))
         assert second != first
 
-    def test_a_tick_takes_a_batch(self, line: Line, laid_out: VideoRow, tick, monkeypatch):
+    def test_a_tick_handles_a_batch(self, line: Line, laid_out: VideoRow, tick, monkeypatch):
         monkeypatch.setattr(layout_approvals_module, "BATCH", 1)
         assert len(run_keys(tick(layout_approvals))) == 1
         assert len(run_keys(tick(layout_approvals))) == 0
@@ -224,7 +226,7 @@ class TestCaptionOcrRequests:
     def test_captions_without_text_are_read_by_a_run_of_their_own(self, line: Line, finished, tick, age):
         assert run_keys(tick(caption_ocr_requests)) == []
         assert line.run("captions", finished.video_id, "captions_db").success
-        # The run that made the captions usually goes on with their text.
+        # The run that made the captions usually continues with their text.
         result = tick(caption_ocr_requests)
         assert run_keys(result) == []
         assert result.skip_reason.skip_message.startswith("no caption waits for its text")
@@ -243,7 +245,7 @@ class TestCaptionOcrRequests:
         (again,) = run_keys(tick(caption_ocr_requests))
         assert again != request.run_key
 
-    def test_a_retry_asks_at_once(self, line: Line, finished: VideoRow, tick):
+    def test_a_retry_requests_at_once(self, line: Line, finished: VideoRow, tick):
         line.catalog.begin_stage(finished.video_id, "text", "run-1")
         line.catalog.fail_stage(finished.video_id, "text", "run-1", "the engine was killed")
         line.catalog.retry_stage(finished.video_id, "text")

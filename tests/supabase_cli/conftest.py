@@ -78,7 +78,7 @@ class Project:
         )  # fmt: skip
 
     def push(self, *options: str) -> list[str]:
-        """``supabase db push``; gives the files that it applied."""
+        """Run ``supabase db push``, and return the files that it applied."""
         done = self.supabase("db", "push", *options)
         assert done.returncode == 0, done.stdout + done.stderr
         return re.findall(r"Applying migration (\S+\.sql)", done.stdout + done.stderr)

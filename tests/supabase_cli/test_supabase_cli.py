@@ -61,7 +61,7 @@ def test_what_was_migrated_is_not_pushed_again(project, empty_dsn, schema):
 
 @pytest.mark.parametrize("schema", SCHEMAS)
 @pytest.mark.parametrize("cli_first", [True, False], ids=["cli first", "migrate first"])
-def test_either_goes_on_where_the_other_stopped(project, empty_dsn, later, schema, cli_first):
+def test_each_tool_continues_where_the_other_stopped(project, empty_dsn, later, schema, cli_first):
     added = [migration.file_name for migration in load_migrations(later, schema)][len(names(schema)) :]
     if cli_first:
         write_migrations(project.migrations, schema)

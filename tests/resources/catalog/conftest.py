@@ -97,7 +97,7 @@ class Videos:
         return self.catalog.approve_layout(self.laid_out().video_id, "ann")
 
     def cropping(self) -> VideoRow:
-        """With the boundaries begun by ``crop-run``."""
+        """A video whose boundaries were begun by ``crop-run``."""
         return self.catalog.begin_stage(self.approved().video_id, "boundaries", "crop-run")
 
     def with_captions(self) -> VideoRow:

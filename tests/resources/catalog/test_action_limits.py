@@ -16,7 +16,7 @@ NOBODY = str(uuid.UUID(int=99))
 REFUSED_AN_HOUR, REFUSED_A_DAY, ALLOWED_AN_HOUR = 60, 300, 600
 QUEUED_REQUESTS = 100
 
-#: Each action with its arguments, as the API takes them; None stands for the member's video.
+#: Each action with its arguments, in the API's form; None stands for the member's video.
 CALLS = {
     "approve_layout": {"video_id": None},
     "request_caption_ocr": {"video_id": None},
@@ -25,7 +25,7 @@ CALLS = {
     "cancel": {"video_id": None, "stage": "text"},
     "acknowledge_rejection": {"rejection_id": str(uuid.UUID(int=7))},
 }
-#: What people can make grow, and so what docs/catalogue.md gives a bound.
+#: Everything that people can make grow, and that docs/catalogue.md therefore bounds.
 GROWING = {"security_audit_log", "caption_ocr_requests", "run_cancellations", "stage_outcomes"}
 
 
@@ -109,7 +109,7 @@ def test_actions_beyond_the_hours_limit_change_nothing(world, act, database):
     assert on_record(database, MEMBER) == REFUSED_AN_HOUR + ALLOWED_AN_HOUR
 
 
-def test_so_many_requests_of_a_user_may_wait(world, act, database):
+def test_only_so_many_requests_of_a_user_may_wait(world, act, database):
     video = world.catalog.get_video(world.videos["M"].video_id)
     database.execute(
         "insert into captionacc.caption_ocr_requests"

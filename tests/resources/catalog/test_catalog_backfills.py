@@ -24,7 +24,7 @@ def new_id() -> str:
 
 
 def label(catalog: Catalog, video: VideoRow, model: str, run_id: str = "crop-run", ago: float = 0) -> None:
-    """As a run does that labels the video's cropped frames by a model."""
+    """Label the video's cropped frames by a model, as a run does."""
     moment = datetime.now(UTC) - timedelta(seconds=ago)
     catalog.record_inference_run(
         video.video_id,
@@ -52,7 +52,7 @@ def on_model(catalog: Catalog, videos: Videos) -> Callable[..., VideoRow]:
 
 
 def process(catalog: Catalog, claim: BackfillClaim, model: str, run_id: str = "backfill-run") -> VideoRow:
-    """As the run of a claim does."""
+    """Process a claim, as its run does."""
     video = catalog.begin_stage(claim.video_id, "boundaries", run_id)
     label(catalog, video, model, run_id)
     version = video.current_cropped_frames_version or 1
@@ -68,7 +68,7 @@ def counts(catalog: Catalog, backfill_id: str) -> dict[str, int]:
 
 
 class TestChoosing:
-    def test_a_dry_run_tells_what_is_chosen_and_why_others_are_not(self, catalog, videos, on_model):
+    def test_a_dry_run_reports_what_is_chosen_and_why_others_are_not(self, catalog, videos, on_model):
         chosen = on_model()
         on_model("extents-2")
         reviewed = on_model()
@@ -124,7 +124,7 @@ class TestChoosing:
         choice = catalog.request_backfill(new_id(), "extents-2", {}, "ann")
         assert (choice.chosen, choice.former_models) == (1, {"": 1})
 
-    def test_conditions_are_lists_of_which_one_must_hold_each(self, catalog, database, on_model):
+    def test_one_value_of_each_condition_must_match(self, catalog, database, on_model):
         first, second, third = (on_model(model) for model in ("extents-1", "strokes-1", "strokes-1"))
         catalog.ensure_tenant(OTHER_TENANT, "other")
         database.execute(
@@ -176,7 +176,7 @@ class TestChoosing:
             {"uploaded_before": ["yesterday or so"]},
         ],
     )
-    def test_what_is_no_condition_is_refused(self, catalog, on_model, conditions):
+    def test_an_unknown_condition_is_refused(self, catalog, on_model, conditions):
         on_model()
         with pytest.raises(InvalidArgumentError):
             catalog.request_backfill(new_id(), "extents-2", conditions, "ann")
@@ -200,7 +200,7 @@ class TestHandingOut:
         assert (other.chosen, other.skipped) == (1, {"in a backfill": 1})
         assert catalog.get_backfill_video(backfill, video.video_id).former_model_version == "extents-1"
 
-    def test_nothing_to_do_makes_no_backfill(self, catalog, on_model):
+    def test_nothing_to_do_creates_no_backfill(self, catalog, on_model):
         on_model("extents-2")
         choice = catalog.request_backfill(new_id(), "extents-2", {}, "ann", dry_run=False)
         assert (choice.backfill_id, choice.skipped) == (None, {"on this model": 1})
@@ -235,7 +235,7 @@ class TestHandingOut:
             made[1].tenant_id,
         }
 
-    def test_a_claim_that_no_run_began_is_handed_out_again_and_given_up_in_the_end(self, catalog, on_model):
+    def test_an_unstarted_claim_is_handed_out_again_and_finally_given_up(self, catalog, on_model):
         on_model()
         backfill = new_id()
         catalog.request_backfill(backfill, "extents-2", {}, "ann", dry_run=False)
@@ -246,14 +246,14 @@ class TestHandingOut:
         (failed,) = catalog.list_backfill_videos(backfill, status="failed")
         assert failed.detail == "requested 2 times, but no run began"
 
-    def test_a_run_at_work_is_not_asked_for_again_however_long_it_takes(self, catalog, on_model):
+    def test_a_running_run_is_not_requested_again_however_long_it_takes(self, catalog, on_model):
         video = on_model()
         catalog.request_backfill(new_id(), "extents-2", {}, "ann", dry_run=False)
         catalog.claim_backfill_videos()
         catalog.begin_stage(video.video_id, "boundaries", "run-1")
         assert catalog.claim_backfill_videos(restart_after_seconds=0, max_unstarted=1) == []
 
-    def test_a_video_that_somebody_works_on_comes_later_and_holds_no_other_up(self, catalog, on_model):
+    def test_a_busy_video_comes_later_and_delays_no_other(self, catalog, on_model):
         first, second = on_model(), on_model()
         backfill = new_id()
         catalog.request_backfill(backfill, "extents-2", {}, "ann", dry_run=False)
@@ -263,7 +263,7 @@ class TestHandingOut:
         catalog.finish_text(second.video_id, "reader", caption_count=4)
         assert [row.video_id for row in catalog.claim_backfill_videos(at_once=5)] == [second.video_id]
 
-    def test_what_needs_it_no_more_is_skipped_with_its_reason(self, catalog, on_model):
+    def test_a_video_that_no_longer_needs_it_is_skipped_with_the_reason(self, catalog, on_model):
         deleted, other_way, recropped, failed = (on_model() for _ in range(4))
         backfill = new_id()
         catalog.request_backfill(backfill, "extents-2", {}, "ann", dry_run=False)
@@ -294,7 +294,7 @@ class TestHandingOut:
             == "after the run it is on extents-2: the functions use another model than extents-3"
         )
 
-    def test_a_run_that_ended_before_it_began_is_told_once(self, catalog, on_model):
+    def test_a_run_that_ended_before_it_began_is_reported_once(self, catalog, on_model):
         video, backfill = on_model(), new_id()
         catalog.request_backfill(backfill, "extents-2", {}, "ann", dry_run=False)
         assert catalog.end_backfill_video(backfill, video.video_id, "never") is False
@@ -307,7 +307,7 @@ class TestHandingOut:
         assert catalog.request_backfill(new_id(), "extents-2", {}, "ann").chosen == 1
 
 
-def test_a_cancelled_backfill_asks_for_no_more(catalog, on_model):
+def test_a_cancelled_backfill_requests_nothing_more(catalog, on_model):
     for _ in range(2):
         on_model()
     backfill = new_id()

@@ -81,7 +81,7 @@ def test_an_error_of_our_functions_is_its_own_class(catalog: Catalog, failing: N
         catalog.transport.call("fail_with", {"code": state})
 
 
-def test_a_real_deadlock_passes(postgres_dsn: str, postgres_catalog: FullCatalog, videos):
+def test_a_real_deadlock_is_transient(postgres_dsn: str, postgres_catalog: FullCatalog, videos):
     """PostgreSQL ends the one of two that finds it, and rolls back what it did."""
     first, second = videos.uploaded().video_id, videos.uploaded().video_id
     lock = "select from captionacc.videos where id = %s for update"
@@ -102,7 +102,7 @@ def test_a_real_deadlock_passes(postgres_dsn: str, postgres_catalog: FullCatalog
     assert type(postgres_catalog.transport._error(caught.value)) is CatalogUnavailableError
 
 
-def test_a_server_that_ends_the_connection_is_asked_again_later(catalog: Catalog, postgres_dsn: str):
+def test_a_server_that_ends_the_connection_is_a_retryable_error(catalog: Catalog, postgres_dsn: str):
     """``pg_terminate_backend``, as when a server shuts down: code 57P01, in the middle of a call."""
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
         connection.execute(
@@ -120,7 +120,7 @@ def test_a_server_that_ends_the_connection_is_asked_again_later(catalog: Catalog
 
 @pytest.fixture(scope="module")
 def logins(postgres_server: EmbeddedPostgres) -> Iterator[Callable[..., str]]:
-    """Users who log in with a password, on the same server; gives the DSN of one."""
+    """Create users who log in with a password, on the same server; returns the DSN of one."""
     file = Path(postgres_server.data_directory) / "pg_hba.conf"
     before = file.read_text()
     users = ("err_ann", "err_full", "err_nologin")
@@ -173,7 +173,7 @@ CONNECTING = {
 
 @pytest.mark.parametrize(("login", "kind", "says"), CONNECTING.values(), ids=CONNECTING)
 def test_a_refusal_while_connecting_is_known_by_its_words(logins, login, kind, says):
-    """libpq gives no code then; a wrong password is not tried three times as an outage would be."""
+    """libpq has no code then; a wrong password must not be retried three times like an outage."""
     catalog = connected(logins(*login))
     with pytest.raises(CatalogError) as caught:
         catalog.list_videos()
@@ -188,7 +188,7 @@ def _raised(action: Callable[[], object]) -> Exception:
     return caught.value
 
 
-#: What servers and poolers say that cannot be had here, in the words of their sources.
+#: Messages of servers and poolers that cannot be produced here, in the words of their sources.
 WORDS = {
     'connection to server at "h", port 5432 failed: FATAL:  the database system is starting up': True,
     "FATAL:  the database system is shutting down": True,
@@ -209,7 +209,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize(("words", "passes"), WORDS.items(), ids=[text[:50] for text in WORDS])
-def test_what_servers_say_while_connecting_passes_or_not(words: str, passes: bool):
+def test_errors_while_connecting_are_transient_or_not(words: str, passes: bool):
     error = PostgresTransport("host=x")._error(psycopg.OperationalError(words))
     assert error.retryable is passes and error.lies_with_service
 
@@ -246,7 +246,7 @@ def test_parameters_that_postgresql_knows_stay(query: str):
 
 
 @pytest.mark.parametrize("scheme", ["postgresql+psycopg", "mysql", "postgres+asyncpg"])
-def test_a_url_of_another_library_says_how_it_begins(scheme: str):
+def test_the_error_for_a_url_of_another_library_shows_the_expected_beginning(scheme: str):
     error = _raised(lambda: connection_parameters(f"{scheme}://ann:hunter2@localhost/x"))
     assert f"begins with {scheme}://: write postgresql://" in str(error) and "hunter2" not in str(error)
 

@@ -43,7 +43,7 @@ def test_sixteen_takers_at_once_make_one_holder(catalog, videos):
         assert catalog.release_lock(tokens[0])
 
 
-def test_a_held_lock_says_who_holds_it_and_the_two_databases_are_apart(catalog, videos):
+def test_a_held_lock_names_its_holder_and_the_two_databases_are_separate(catalog, videos):
     video_id = videos.uploaded().video_id
     catalog.take_lock(video_id, "captions", "run 1", 60)
     with pytest.raises(LockHeldError, match="locked by run 1 until"):
@@ -55,7 +55,7 @@ def test_a_held_lock_says_who_holds_it_and_the_two_databases_are_apart(catalog, 
     }
 
 
-def test_an_expired_lease_is_free_and_its_old_holder_finds_out(catalog, videos, database):
+def test_an_expired_lease_is_free_and_its_old_holder_notices(catalog, videos, database):
     video_id = videos.uploaded().video_id
     old = catalog.take_lock(video_id, "captions", "killed", 60)
     expire(database, old)
@@ -101,7 +101,7 @@ def test_versions_count_publications(catalog, videos):
         ("captions", "me", 60, "nobody"),
     ],
 )
-def test_locks_that_make_no_sense_are_refused(catalog, videos, database_name, owner, seconds, kind):
+def test_invalid_locks_are_refused(catalog, videos, database_name, owner, seconds, kind):
     with pytest.raises(InvalidArgumentError):
         catalog.take_lock(videos.uploaded().video_id, database_name, owner, seconds, lock_type=kind)
 

@@ -147,7 +147,7 @@ class TestClaims:
         details = catalog.get_video(video_id).layout.error_details
         assert details["error_type"] == "NotStartedError"
         assert "3 times" in details["message"]
-        # A retry asks again, under a number that was never used.
+        # A retry requests again, under a new number.
         catalog.retry_stage(video_id, "layout")
         assert [video.layout.attempts for video in catalog.claim_new_videos()] == [2]
 
@@ -164,7 +164,7 @@ class TestClaims:
         assert catalog.claim_new_videos() == []
 
     @pytest.mark.parametrize("limit", [0, -1, 10_001])
-    def test_a_limit_that_makes_no_sense_is_refused(self, catalog, limit):
+    def test_an_invalid_limit_is_refused(self, catalog, limit):
         with pytest.raises(InvalidArgumentError, match="limit"):
             catalog.claim_new_videos(limit)
 
@@ -274,7 +274,7 @@ class TestLayout:
             STRIP,
             OTHER_STRIP,
         )
-        # Also after a failure in between.
+        # This holds after a failure in between, too.
         catalog.begin_stage(video_id, "layout", "third")
         catalog.fail_stage(video_id, "layout", "third", "disk full", "OSError")
         catalog.begin_stage(video_id, "layout", "fourth")
@@ -446,7 +446,7 @@ class TestBoundariesAndText:
 
 class TestFailureAndRetry:
     @pytest.mark.parametrize("stage", ["layout", "boundaries", "text"])
-    def test_a_failure_is_told_in_the_row_and_retried(self, catalog, videos, stage):
+    def test_a_failure_is_recorded_in_the_row_and_retried(self, catalog, videos, stage):
         video = {"layout": videos.uploaded, "boundaries": videos.approved, "text": videos.with_captions}[
             stage
         ]()
@@ -471,7 +471,7 @@ class TestFailureAndRetry:
         with pytest.raises(WrongStateError, match="not error"):
             catalog.retry_stage(video.video_id, stage)
 
-    def test_a_run_that_died_before_it_began_is_believed(self, catalog, videos):
+    def test_a_failure_before_the_run_began_is_accepted(self, catalog, videos):
         video_id = videos.uploaded().video_id
         catalog.claim_new_videos()
         assert catalog.fail_stage(video_id, "layout", "run", "killed").layout.status == "error"

@@ -1,4 +1,4 @@
-"""Contract: what a tenant may use, what it is told when that is not enough, and work that people stop."""
+"""Contract: quotas of a tenant, their messages, and work that people stop."""
 
 import threading
 import uuid
@@ -39,7 +39,9 @@ class TestQuotas:
             (Limits(daily_upload_limit=2), "daily_uploads_exceeded"),
         ],
     )
-    def test_what_fits_is_claimed_and_the_rest_is_told_why(self, catalog, videos, tenant, limits, kind):
+    def test_what_fits_is_claimed_and_the_rest_is_rejected_with_a_reason(
+        self, catalog, videos, tenant, limits, kind
+    ):
         catalog.set_tier_limits("free", limits)
         made = [videos.uploaded().video_id for _ in range(3)]
         assert [video.video_id for video in catalog.claim_new_videos()] == made[:2]
@@ -49,7 +51,7 @@ class TestQuotas:
         (rejection,) = catalog.list_rejections(tenant.tenant_id)
         assert (rejection.video_id, rejection.rejection_type) == (made[2], kind)
         assert rejection.message == refused.error
-        # It is not told again and again, and nothing else is claimed.
+        # It is not reported again and again, and nothing else is claimed.
         assert catalog.claim_new_videos(restart_after_seconds=0)[0].video_id == made[0]
         assert len(catalog.list_rejections(tenant.tenant_id)) == 1
 
@@ -157,13 +159,13 @@ class TestOneVideosClaim:
         assert catalog.claim_new_video(videos.uploaded(uploaded=False).video_id) is None
         assert catalog.claim_new_video(second, restart_after_seconds=0).layout.attempts == 1
 
-    def test_a_claim_given_back_is_there_for_the_next_as_the_same_attempt(self, catalog, videos):
+    def test_a_returned_claim_is_available_as_the_same_attempt(self, catalog, videos):
         video_id = videos.uploaded().video_id
         attempt = catalog.claim_new_video(video_id).layout.attempts
         assert catalog.return_claims("layout", {video_id: attempt}) == 1
         assert [video.layout.attempts for video in catalog.claim_new_videos()] == [attempt]
 
-    def test_it_keeps_to_the_quota(self, catalog, videos, tenant):
+    def test_it_respects_the_quota(self, catalog, videos, tenant):
         catalog.set_tier_limits("free", Limits(video_count_limit=0))
         assert catalog.claim_new_video(videos.uploaded().video_id) is None
         assert len(catalog.list_rejections(tenant.tenant_id)) == 1
@@ -188,7 +190,7 @@ class TestRejections:
         assert catalog.list_rejections(tenant.tenant_id) == []
         assert catalog.list_rejections(tenant.tenant_id, include_acknowledged=True) == [taken]
 
-    def test_what_makes_no_sense_is_refused(self, catalog, videos, tenant):
+    def test_invalid_input_is_refused(self, catalog, videos, tenant):
         with pytest.raises(InvalidArgumentError):
             catalog.record_rejection(tenant.tenant_id, "bad_luck", "why")
         with pytest.raises(InvalidArgumentError):
@@ -202,7 +204,7 @@ class TestRejections:
 
 
 class TestCaptionOcrRequests:
-    def test_one_goes_its_way(self, catalog, videos):
+    def test_a_request_goes_through_its_states(self, catalog, videos):
         video_id = videos.with_captions().video_id
         asked = catalog.request_caption_ocr(video_id, [3, 1, 3], requested_by="ann")
         assert (asked.caption_ids, asked.status, asked.cropped_frames_version) == ([1, 3], "queued", 1)
@@ -240,7 +242,7 @@ class TestCaptionOcrRequests:
             catalog.begin_caption_ocr_request(NOBODY, "run")
 
     @pytest.mark.parametrize("ids", [[], [0], [-1], list(range(1, 10_002))])
-    def test_ids_that_make_no_sense_are_refused(self, catalog, videos, ids):
+    def test_invalid_ids_are_refused(self, catalog, videos, ids):
         with pytest.raises(InvalidArgumentError, match="caption ids"):
             catalog.request_caption_ocr(videos.with_captions().video_id, ids)
 
@@ -270,9 +272,7 @@ class TestCaptionOcrRequests:
 
 
 class TestCancelling:
-    def test_a_run_that_works_is_listed_to_be_ended_and_refused_from_then_on(
-        self, catalog, videos, make_outcome
-    ):
+    def test_a_running_run_is_listed_to_be_ended_and_then_refused(self, catalog, videos, make_outcome):
         video_id = videos.uploaded().video_id
         catalog.claim_new_videos()
         catalog.begin_stage(video_id, "layout", "run")

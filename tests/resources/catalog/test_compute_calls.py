@@ -1,4 +1,4 @@
-"""Contract: whoever asks a compute function for the same gets one call, whatever happens to the attempts."""
+"""Contract: equal requests to a compute function share one call, whatever happens to the attempts."""
 
 import threading
 import uuid
@@ -88,7 +88,9 @@ class TestOneCall:
         assert len({row.id for row in rows}) == 1
         assert len({row.waiter for row in rows}) == 1
 
-    def test_a_call_that_nobody_started_in_time_may_be_started_by_the_next(self, catalog, ask, database):
+    def test_a_call_that_was_not_started_in_time_may_be_started_by_the_next_attempt(
+        self, catalog, ask, database
+    ):
         first = ask()
         assert ask(B).waiter == A, "the first attempt may be just about to start it"
         age(database, "opened_at", 31)
@@ -126,7 +128,7 @@ class TestOneCall:
             {"life_seconds": 0},
         ],
     )
-    def test_a_value_that_makes_no_sense_is_refused(self, ask, wrong):
+    def test_an_invalid_value_is_refused(self, ask, wrong):
         with pytest.raises(InvalidArgumentError):
             ask(**wrong)
 
@@ -161,7 +163,7 @@ class TestEnds:
         assert again == late
         assert (again.finished_by, again.result) == (A, RESULT)
 
-    def test_a_call_that_failed_is_not_asked_again(self, catalog, ask, running):
+    def test_a_failed_call_is_not_reused(self, catalog, ask, running):
         failed = catalog.fail_compute_call(running.id, A, "out of\0 memory", "RemoteCallError", {"gpu": "T4"})
         assert (failed.status, failed.usage) == ("failed", {"gpu": "T4"})
         assert failed.error_details["message"] == "out of memory"
@@ -231,7 +233,7 @@ class TestEnds:
 
 
 class TestVersions:
-    """A second attempt goes on with the version whose calls the first one started."""
+    """A second attempt continues the version whose calls the first one started."""
 
     def allot(self, catalog: Catalog, video_id: str, run_id: str, region: CropRegion = STRIP) -> int:
         catalog.begin_stage(video_id, "boundaries", run_id)

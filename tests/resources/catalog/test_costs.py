@@ -114,7 +114,7 @@ class TestSettingAside:
         assert catalog.tenant_costs(tenant.tenant_id).reserved_usd == 4
         assert not catalog.reserve_cost(video_id, "second", CROPS, 2, video_limit_usd=5)[0]
 
-    def test_what_an_earlier_attempt_paid_for_is_not_set_aside_again(self, catalog, ended, tenant):
+    def test_what_an_earlier_attempt_paid_for_is_not_reserved_again(self, catalog, ended, tenant):
         row = ended()
         catalog.charge_compute_call(row.id, 3, 60)
         assert catalog.reserve_cost(row.video_id, "again", CROPS, 4, video_limit_usd=4)[0]
@@ -168,7 +168,7 @@ class TestSettingAside:
             {"life_seconds": 0},
         ],
     )
-    def test_values_that_make_no_sense_are_refused(self, catalog, videos, wrong):
+    def test_invalid_values_are_refused(self, catalog, videos, wrong):
         usual = {"run_id": "run", "function_name": EXTRACT, "estimate_usd": 1}
         with pytest.raises(InvalidArgumentError):
             catalog.reserve_cost(videos.uploaded().video_id, **{**usual, **wrong})
@@ -219,7 +219,7 @@ class TestLimits:
         assert not catalog.reserve_cost(video_id, "run", EXTRACT, 0.0001)[0]
         assert catalog.reserve_cost(video_id, "run", EXTRACT, 0)[0]
 
-    def test_nobody_and_negative_amounts_are_refused(self, catalog, tenant):
+    def test_unknown_tenants_and_negative_amounts_are_refused(self, catalog, tenant):
         with pytest.raises(UnknownTenantError):
             catalog.set_tenant_cost_limits(NOBODY, video_usd=1)
         with pytest.raises(UnknownTenantError):
@@ -270,7 +270,7 @@ class TestCharging:
             catalog.charge_compute_call(NOBODY, 1, 1)
 
     @pytest.mark.parametrize("wrong", [(-1, 1), (1, -1), (math.nan, 1), (math.inf, 1), (1, math.inf)])
-    def test_amounts_that_make_no_sense_are_refused(self, catalog, ended, wrong):
+    def test_invalid_amounts_are_refused(self, catalog, ended, wrong):
         with pytest.raises(InvalidArgumentError):
             catalog.charge_compute_call(ended().id, *wrong)
 
@@ -291,7 +291,7 @@ class TestCharging:
 
 
 class TestReport:
-    def test_spend_is_by_tenant_function_and_month(self, catalog, ended, tenant, database):
+    def test_spending_is_by_tenant_function_and_month(self, catalog, ended, tenant, database):
         first = ended()
         catalog.charge_compute_call(first.id, 0.5, 100)
         catalog.charge_compute_call(ended(first.video_id).id, 0.25, 50)

@@ -8,7 +8,7 @@ from captionacc_dagster.resources.catalog.migrations import migrate
 from tests.full_catalog import FullCatalog
 from tests.resources.catalog.world import OTHER_TENANT, STRANGER, World
 
-#: Who has no right to the demo video but that everybody may look at it.
+#: Users whose only right to the demo video is that everyone may view it.
 STRANGERS = ("anon", "member", "owner", "pending")
 #: Supabase's guide to own schemas does so.
 GRANT_ALL = "grant all on all tables in schema captionacc to anon, authenticated"
@@ -33,7 +33,7 @@ def catalog(postgres_catalog: FullCatalog) -> FullCatalog:
 
 @pytest.fixture
 def secrets(world: World) -> list[str]:
-    """What of the demo video, and of whoever it belongs to, no stranger may read."""
+    """Everything about the demo video and its owner that no stranger may read."""
     world.database.execute(
         "update captionacc.videos set boundaries_last_run_id = 'its-run', layout_last_run_id = 'its-run',"
         " layout_note = 'its-note' where id = %s",
@@ -77,13 +77,13 @@ def test_strangers_read_the_columns_that_describe_it(world, asker):
 
 @pytest.mark.parametrize("granted", [False, True], ids=["as migrated", "everything granted"])
 @pytest.mark.parametrize("asker", STRANGERS)
-def test_no_table_or_view_tells_a_stranger_more(world, secrets, asker, granted):
+def test_no_table_or_view_shows_a_stranger_more(world, secrets, asker, granted):
     with world.database.transaction(force_rollback=True):
         if granted:
             world.database.execute(GRANT_ALL)
         rows = [(relation, str(read(world, asker, relation))) for relation in relations(world)]
         assert [(name, secret) for name, text in rows for secret in secrets if secret in text] == []
-        # What is looked for is there to be found.
+        # The searched values do exist.
         everything = str([read(world, "admin", relation) for relation in relations(world)])
         assert [secret for secret in secrets if secret not in everything] == []
 
@@ -103,7 +103,7 @@ def test_realtime_publishes_no_table_in_which_a_stranger_sees_a_demo_video(world
     assert world.videos["M"].video_id in [row["id"] for row in read(world, "member", "videos")]
 
 
-def test_a_video_that_is_no_demo_any_more_or_deleted_is_gone(world):
+def test_a_former_or_deleted_demo_video_is_hidden(world):
     video_id = world.videos["D"].video_id
     world.catalog.set_demo(video_id, False)
     assert [read(world, "anon", view) for view in COLUMNS] == [[], []]
@@ -117,7 +117,7 @@ def test_a_video_that_is_no_demo_any_more_or_deleted_is_gone(world):
     "change", ["delete from {}", "update {} set version = 2", "insert into {} default values"]
 )
 @pytest.mark.parametrize("view", list(COLUMNS))
-def test_the_views_are_no_way_to_write_whatever_was_granted(world, view, change):
+def test_the_views_do_not_allow_writes_whatever_was_granted(world, view, change):
     change = change.replace("version", "caption_count" if view == "demo_videos" else "version")
     query = sql.SQL(change).format(sql.Identifier("captionacc", view))
     with world.database.transaction(force_rollback=True):

@@ -66,7 +66,7 @@ def scalar(dsn: str, query: str):
 
 
 def test_a_folder_has_its_name_only_when_it_is_the_users(tmp_path, monkeypatch):
-    """As root it is given away first: another process that finds it would take it for somebody else's."""
+    """For root, ownership is changed first: otherwise another process could find the wrong owner."""
     folder, user, seen = tmp_path / "postgres", pwd.getpwuid(os.geteuid()), []
     chown = os.chown
     monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -80,7 +80,7 @@ def test_a_folder_has_its_name_only_when_it_is_the_users(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_the_user_of_roots_servers_is_made_once(monkeypatch):
+def test_the_user_of_roots_servers_is_created_once(monkeypatch):
     """Two useradds at a time each wrote the name, with an id of its own, and one was lost."""
     made, second, start, looked = {}, threading.Event(), threading.Barrier(2), set()
 
@@ -202,7 +202,7 @@ def test_a_stale_pid_file_of_a_living_foreign_process_does_not_stop_the_start(ho
     server = EmbeddedPostgres(home)
     dsn = server.ensure_running()
     server.stop()
-    # As after a power cut, when another process got the number.
+    # As after a power cut, when another process has the number.
     (server.data_directory / "postmaster.pid").write_text(
         f"{os.getppid()}\n{server.data_directory}\n0\n5432\n"
     )
@@ -271,7 +271,7 @@ def test_a_data_folder_of_another_major_version_is_refused(new_home):
         server.ensure_running()
 
 
-def test_a_link_that_somebody_put_in_place_of_the_socket_folder_is_refused(new_home, tmp_path):
+def test_a_link_in_place_of_the_socket_folder_is_refused(new_home, tmp_path):
     server = EmbeddedPostgres(new_home)
     server.root.mkdir(mode=0o700)
     if os.geteuid() == 0:
@@ -283,7 +283,7 @@ def test_a_link_that_somebody_put_in_place_of_the_socket_folder_is_refused(new_h
 
 
 def test_it_starts_and_stops_in_a_home_that_was_closed_to_others(home):
-    """As root its user passes by an access list, which a change of the folder's mode takes back."""
+    """For root, its user has access through an access list, which a change of the folder's mode revokes."""
     server = EmbeddedPostgres(home)
     server.ensure_running()
     home.chmod(0o755)

@@ -44,7 +44,7 @@ def test_a_single_video_is_claimed_beside_a_thousand_of_another_tenant(catalog: 
     assert letters(catalog.claim_new_videos(50, tenant_limit=20)) == "b"
 
 
-def test_no_more_of_a_tenant_wait_for_their_runs_than_its_limit(catalog: Catalog, upload):
+def test_at_most_the_tenants_limit_waits_for_runs(catalog: Catalog, upload):
     for _ in range(5):
         upload("a")
     claimed = catalog.claim_new_videos(10, tenant_limit=3)
@@ -60,7 +60,7 @@ def test_a_tenants_own_videos_are_handed_out_oldest_first(catalog: Catalog, uplo
     assert claimed == made
 
 
-def test_what_was_asked_for_long_ago_is_asked_for_again_beyond_the_limit(catalog: Catalog, upload):
+def test_old_requests_are_repeated_beyond_the_limit(catalog: Catalog, upload):
     for _ in range(2):
         upload("a")
     assert len(catalog.claim_new_videos(10, tenant_limit=2)) == 2
@@ -121,7 +121,7 @@ def test_requests_of_captions_text_take_turns_too(catalog: Catalog, videos, data
     assert catalog.claim_caption_ocr_requests(9, tenant_limit=2) == []
 
 
-def test_a_limit_that_lets_nobody_in_is_refused(catalog: Catalog):
+def test_a_limit_that_admits_no_run_is_refused(catalog: Catalog):
     for claim in (
         catalog.claim_new_videos,
         catalog.pending_layout_approvals,

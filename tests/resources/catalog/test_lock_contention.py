@@ -1,4 +1,4 @@
-"""Contract: a lock has one holder however many ask; a killed one's is free at its end, not before."""
+"""Contract: a lock has one holder under any contention; a killed holder's is free when its lease ends."""
 
 import signal
 import subprocess
@@ -56,7 +56,7 @@ def test_thirty_two_takers_in_five_hundred_rounds_make_one_holder_each(
                             winners[round_number].append(number)
                             if len(holders) > 1:
                                 overlaps.append(round_number)
-                    # Nobody gives it back before everybody has asked.
+                    # No holder releases it before all have asked.
                     barrier.wait(60)
                     if token is not None:
                         with guard:
@@ -79,8 +79,8 @@ def test_thirty_two_takers_in_five_hundred_rounds_make_one_holder_each(
 
 
 @pytest.mark.parametrize("takers", [8])
-def test_takers_that_come_and_go_as_they_like_never_hold_it_together(catalog, videos, takers):
-    """On both transports, with no rounds: whoever gets it works for a moment and gives it back."""
+def test_takers_at_random_times_never_hold_it_together(catalog, videos, takers):
+    """On both transports, without rounds: a holder works for a moment and releases it."""
     video_id = videos.uploaded().video_id
     inside: list[int] = []
     together: list[list[int]] = []

@@ -1,4 +1,4 @@
-"""Contract: migrations are ordered, applied once, in full or not at all, and recorded as the CLI does."""
+"""Contract: migrations are ordered, applied once and atomically, and recorded as the CLI does."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ SHIPPED = [migration.file_name for migration in load_migrations()]
 
 @pytest.fixture
 def catalog(postgres_catalog: FullCatalog) -> FullCatalog:
-    """What is tested here belongs to the connection."""
+    """A catalogue on PostgreSQL only: these tests concern the connection."""
     return postgres_catalog
 
 
@@ -115,7 +115,7 @@ def test_a_database_newer_than_the_code_is_refused(empty_dsn, folder):
         migrate(empty_dsn)
 
 
-def test_a_failing_file_leaves_nothing_and_says_where(empty_dsn, folder):
+def test_a_failing_file_leaves_nothing_and_reports_where(empty_dsn, folder):
     broken = folder / "29990101000000_broken.sql"
     broken.write_text("create table captionacc.half ();\n\nselect nonsense;\n")
     with pytest.raises(MigrationError, match=r"29990101000000_broken\.sql, line 3.*nonsense.*nothing of it"):
@@ -200,7 +200,7 @@ def test_every_function_pins_its_search_path(postgres_dsn):
 
 
 class TestConnecting:
-    def test_a_database_without_the_catalogue_says_what_to_do(self, empty_dsn):
+    def test_the_error_for_a_database_without_the_catalogue_says_what_to_do(self, empty_dsn):
         catalog = connected(empty_dsn)
         with pytest.raises(CatalogError, match="captionacc migrate"):
             catalog.list_videos()

@@ -1,4 +1,4 @@
-"""What the catalogue takes from outside: names of videos, storage keys, files that are here already."""
+"""Input of the catalogue: names of videos, storage keys, files that were uploaded before."""
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ SHA, OTHER_SHA = "a" * 64, "b" * 64
 OTHER_TENANT = "22222222-2222-4222-8222-222222222222"
 UNKNOWN = "11111111-1111-4111-8111-111111111111"
 
-#: What a file may be called, and how it is kept and shown.
+#: Names of files, and how they are stored and shown.
 NAMES = {
     "plain": ("holiday.mp4", "holiday.mp4"),
     "not UTF-8": ("caf\udce9.mp4", "caf\ufffd.mp4"),
@@ -61,7 +61,7 @@ class TestNames:
         assert audited == [("rename_video", {"from": "before.mp4", "to": kept})]
 
     @pytest.mark.parametrize("name", ["", "  ", "x" * 1025])
-    def test_a_name_that_is_none_is_refused(self, catalog, videos, name: str):
+    def test_an_empty_name_is_refused(self, catalog, videos, name: str):
         video = videos.uploaded()
         with pytest.raises(InvalidArgumentError):
             catalog.rename_video(video.video_id, name)
@@ -104,7 +104,7 @@ class TestFinding:
     @pytest.mark.parametrize(
         "name", ["", "-", "----", "f" * 33, "0" * 36, "ffffffff1111", "%", "a_b", "holiday", "x" * 5000, "\0"]
     )
-    def test_what_is_no_name_and_no_start_finds_nothing(self, catalog, tenant, name: str):
+    def test_an_unknown_name_and_an_unknown_start_find_nothing(self, catalog, tenant, name: str):
         video_id = "ffffffff-1111-4111-8111-111111111111"
         catalog.register_video(tenant.tenant_id, video_id, f"{tenant.tenant_id}/a", 1, "holiday.mp4")
         assert catalog.find_videos(name) == []
@@ -146,7 +146,7 @@ class TestStorageKeys:
         assert videos.uploaded(storage_key=key).storage_key == check_key(key) == key
 
     @pytest.mark.parametrize("key", BAD_KEYS, ids=lambda key: repr(key[:60]))
-    def test_any_other_is_refused_on_every_way_in(self, catalog, videos, tenant, database, key: str):
+    def test_any_other_key_is_refused_by_every_function(self, catalog, videos, tenant, database, key: str):
         key = key.format(tenant=tenant.tenant_id)
         with pytest.raises((InvalidArgumentError, InvalidKeyError)) as refused:
             videos.uploaded(storage_key=key)
@@ -205,7 +205,7 @@ class TestContent:
         assert videos.uploaded(content_sha256=SHA, display_path="copy.mp4") == first
         assert len(catalog.list_videos()) == 1
 
-    def test_it_is_taken_again_on_request_and_by_other_tenants(self, catalog, videos, tenant):
+    def test_it_is_accepted_again_on_request_and_from_other_tenants(self, catalog, videos, tenant):
         first = videos.uploaded(content_sha256=SHA)
         again = videos.uploaded(content_sha256=SHA, again=True)
         assert again.video_id != first.video_id
@@ -238,13 +238,13 @@ class TestContent:
         assert catalog.find_content(tenant.tenant_id, SHA) is None
 
     @pytest.mark.parametrize("sha", ["", "abc", "A" * 64, "g" * 64, "a" * 65, f"{'a' * 64}\n"])
-    def test_what_is_no_hash_is_refused(self, catalog, videos, tenant, sha: str):
+    def test_an_invalid_hash_is_refused(self, catalog, videos, tenant, sha: str):
         with pytest.raises(InvalidArgumentError, match="SHA-256"):
             catalog.find_content(tenant.tenant_id, sha)
         with pytest.raises(InvalidArgumentError, match="SHA-256"):
             videos.uploaded(content_sha256=sha)
 
-    def test_of_uploads_that_end_together_one_is_kept(self, postgres_catalog: FullCatalog, tenant):
+    def test_one_of_several_simultaneous_uploads_is_kept(self, postgres_catalog: FullCatalog, tenant):
         def register(_: int):
             video_id = str(uuid.uuid4())
             return postgres_catalog.register_video(

@@ -45,7 +45,7 @@ class TestOutcomes:
         assert {row.video_id for row in outcomes} == {video.video_id}
         assert all(0 <= row.seconds < 30 for row in outcomes)
 
-    def test_an_error_keeps_its_kind_and_telling_it_twice_is_one(self, catalog, videos, settled):
+    def test_an_error_keeps_its_kind_and_counts_once_if_repeated(self, catalog, videos, settled):
         video_id = videos.uploaded().video_id
         catalog.begin_stage(video_id, "layout", "run-1")
         for _ in range(2):
@@ -81,7 +81,7 @@ class TestOutcomes:
         settled()
         assert [row.run_id for row in catalog.stage_outcomes_after(LONG_AGO)] == ["layout-run"]
 
-    def test_a_refused_write_leaves_none(self, catalog, videos, settled):
+    def test_a_refused_write_leaves_no_outcome(self, catalog, videos, settled):
         video_id = videos.laid_out().video_id
         with pytest.raises(WrongStateError):
             catalog.fail_stage(video_id, "layout", "somebody", "x")
@@ -131,13 +131,13 @@ def test_failures_of_the_last_hour_are_counted_by_kind(catalog, videos, settled)
 
 
 class TestBacklog:
-    def test_without_work_there_is_none(self, catalog, videos):
+    def test_without_work_there_is_no_backlog(self, catalog, videos):
         videos.read()
         assert catalog.stage_backlog() == []
 
-    def test_waiting_and_running_are_told_apart_by_stage_and_tier(self, catalog, videos):
+    def test_waiting_and_running_are_separated_by_stage_and_tier(self, catalog, videos):
         videos.uploaded()
-        videos.uploaded(uploaded=False)  # nothing waits for what is not there yet
+        videos.uploaded(uploaded=False)  # an unfinished upload does not count as waiting
         running = videos.uploaded()
         catalog.begin_stage(running.video_id, "layout", "run")
         videos.approved()
@@ -158,7 +158,7 @@ class TestBacklog:
         assert enterprise.oldest_running_at is None
         assert rows["layout", "free"].oldest_running_at >= running.created_at
 
-    def test_after_a_failure_the_wait_begins_anew(self, catalog, videos, database):
+    def test_after_a_failure_the_wait_starts_again(self, catalog, videos, database):
         video_id = videos.uploaded().video_id
         database.execute("update captionacc.videos set uploaded_at = now() - interval '1 day'")
         catalog.begin_stage(video_id, "layout", "run")
@@ -217,7 +217,7 @@ def test_calls_that_are_waited_for_are_counted(catalog, videos):
     assert catalog.open_compute_calls() == []
 
 
-def test_spend_is_this_months_and_the_dearest_tenant_comes_first(catalog, tenant, database):
+def test_spending_is_this_months_and_the_most_expensive_tenant_comes_first(catalog, tenant, database):
     other = catalog.ensure_tenant(OTHER_TENANT, "other", tier="premium")
     catalog.record_usage(tenant.tenant_id, "modal_seconds", 10, cost_estimate_usd=1.25)
     database.execute("update captionacc.usage_metrics set recorded_at = now() - interval '40 days'")

@@ -13,12 +13,12 @@ NOBODY = "99999999-9999-4999-8999-999999999999"
 
 
 class TestTries:
-    def test_each_try_of_a_run_counts_once_however_often_it_is_told(self, catalog, videos):
+    def test_each_try_of_a_run_counts_once_however_often_it_is_reported(self, catalog, videos):
         video_id = videos.uploaded().video_id
         for attempt in (1, 1, 2, 2, 3):
             row = catalog.begin_stage(video_id, "layout", "run-1", attempt=attempt)
         assert (row.layout.tries, row.layout.run_try) == (3, 3)
-        # An answer that came late tells of an earlier one.
+        # A late report is about an earlier try.
         assert catalog.begin_stage(video_id, "layout", "run-1", attempt=2).layout.tries == 3
 
     def test_tries_of_later_runs_are_added(self, catalog, videos):
@@ -52,7 +52,7 @@ def test_runs_of_a_deleted_video_are_to_be_ended(catalog, videos):
 
 
 class TestUpkeep:
-    def test_leases_that_ran_out_long_ago_are_forgotten(self, catalog, videos, database):
+    def test_leases_that_expired_long_ago_are_removed(self, catalog, videos, database):
         old, recent, held = (videos.uploaded().video_id for _ in range(3))
         for video_id in (old, recent, held):
             catalog.take_lock(video_id, "layout", "somebody", 60)

@@ -1,4 +1,4 @@
-"""Contract: what people did, and what they asked for, is kept for its time and then goes."""
+"""Contract: records of people's actions and requests are kept for their time and then removed."""
 
 import psycopg
 import pytest
@@ -19,7 +19,7 @@ def on_record(database: psycopg.Connection) -> int:
     return database.execute("select count(*) from captionacc.security_audit_log").fetchone()[0]
 
 
-def test_old_rows_of_the_audit_log_go_and_those_of_thirty_days_never(catalog, database):
+def test_old_rows_of_the_audit_log_are_removed_and_those_of_thirty_days_never(catalog, database):
     record(database, 3, days_ago=40)
     record(database, 2, days_ago=29)
     assert catalog.purge_audit_log(30 * 86_400, dry_run=True) == 3
@@ -32,7 +32,7 @@ def test_old_rows_of_the_audit_log_go_and_those_of_thirty_days_never(catalog, da
     assert on_record(database) == 2
 
 
-def test_ended_requests_go_and_others_stay(catalog, videos, database):
+def test_ended_requests_are_removed_and_others_stay(catalog, videos, database):
     with_captions = videos.with_captions()
     video = videos.cropping()
     catalog.cancel_stage(video.video_id, "boundaries", "ann")

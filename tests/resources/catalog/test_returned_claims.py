@@ -1,4 +1,4 @@
-"""Claims that are given back: the next one has them, as the same attempt. On both transports."""
+"""Returned claims: the next claim gets them, as the same attempt. On both transports."""
 
 import uuid
 from collections.abc import Callable
@@ -14,7 +14,7 @@ KINDS: tuple[ClaimKind, ...] = ("layout", "boundaries", "text", "request", "back
 
 @dataclass
 class Work:
-    """One piece of work of a kind: its claim as ``return_claims`` takes it, empty when there is none."""
+    """One piece of work of a kind: its claim in the form of ``return_claims``, empty if there is none."""
 
     claim: Callable[..., dict[str, int | str]]
     begin: Callable[[], object]
@@ -27,7 +27,7 @@ def kind(request: pytest.FixtureRequest) -> ClaimKind:
 
 @pytest.fixture
 def work(kind: ClaimKind, catalog: Catalog, videos: Videos) -> Work:
-    """Work that nobody asked for yet."""
+    """Work that nothing has requested yet."""
     if kind == "layout":
         video_id = videos.uploaded().video_id
         return Work(
@@ -62,7 +62,7 @@ def work(kind: ClaimKind, catalog: Catalog, videos: Videos) -> Work:
     )
 
 
-def test_the_next_claim_has_it_as_the_same_attempt(catalog, kind, work):
+def test_the_next_claim_gets_it_as_the_same_attempt(catalog, kind, work):
     claims = work.claim()
     assert len(claims) == 1
     assert work.claim() == {}
@@ -72,7 +72,7 @@ def test_the_next_claim_has_it_as_the_same_attempt(catalog, kind, work):
 
 
 def test_an_outage_of_many_ticks_does_not_end_it_in_an_error(catalog, kind, work):
-    """Giving up counts claims that no run began; one that was given back is not among them."""
+    """Only claims that no run began count towards giving up, and a returned claim is not one of them."""
     for _ in range(8):
         claims = work.claim(max_unstarted=3)
         assert len(claims) == 1
@@ -83,13 +83,13 @@ def test_it_can_wait_a_while_but_no_longer_than_the_claim(catalog, kind, work):
     claims = work.claim(restart_after_seconds=900)
     catalog.return_claims(kind, claims, restart_after_seconds=900, again_after_seconds=60)
     assert work.claim(restart_after_seconds=900) == {}
-    # As 840 s later, within a second or two.
+    # Equal to 840 s later, within a second or two.
     assert work.claim(restart_after_seconds=838) == claims
     with pytest.raises(InvalidArgumentError):
         catalog.return_claims(kind, claims, restart_after_seconds=10, again_after_seconds=60)
 
 
-def test_what_a_run_began_or_nobody_claimed_stays_as_it_is(catalog, kind, work):
+def test_started_and_unclaimed_work_does_not_change(catalog, kind, work):
     claims = work.claim()
     other = dict.fromkeys(claims, str(uuid.uuid4()) if kind == "backfill" else 99)
     assert catalog.return_claims(kind, other) == 0

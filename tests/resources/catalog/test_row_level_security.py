@@ -24,7 +24,7 @@ from tests.resources.catalog.world import (
 
 STATEMENTS = ("select", "insert", "update", "delete")
 
-# What each asker sees: the rows' owners. M: the member's video and what hangs on it; C: a colleague's;
+# What each asker sees: the rows' owners. M: the member's video and its dependents; C: a colleague's;
 # S: the stranger's, in the other tenant; D: a demo video of the other tenant. "-": refused outright.
 _PRIVATE = {
     "anon": "-",
@@ -72,11 +72,11 @@ VISIBLE = {
     "cost_reservations": _OWNERS_ONLY,
     "stage_outcomes": _OWNERS_ONLY,
     "security_audit_log": _OWNERS_ONLY,
-    # One that asks for all four videos.
+    # One request for all four videos.
     "backfills": {asker: seen and seen.replace("MCSD", "b") for asker, seen in _ADMINS_ONLY.items()},
     "backfill_videos": _ADMINS_ONLY,
 }
-#: Nobody but the service writes, and the log only grows.
+#: Only the service writes, and the log is append-only.
 WRITERS = {table: {"insert", "update", "delete"} for table in VISIBLE} | {"security_audit_log": {"insert"}}
 
 
@@ -130,7 +130,7 @@ def test_policies_alone_keep_people_from_writing(world):
                 assert attempts == ["-", "", ""], (table, asker)
 
 
-def test_a_lock_token_is_not_for_people(world):
+def test_a_lock_token_is_hidden_from_people(world):
     world.database.execute(
         "select set_config('request.jwt.claims', %s, false)", [json.dumps({"sub": MEMBER})]
     )
@@ -201,7 +201,7 @@ def test_strangers_without_an_account_have_no_actions(world, act, action):
     assert (answer.status_code, answer.json()["code"]) == (401, "42501")
 
 
-def test_whether_a_video_is_there_is_not_told(world, act):
+def test_the_existence_of_a_video_is_not_revealed(world, act):
     unknown = str(uuid.uuid4())
     there = act(STRANGER, "retry", video_id=world.videos["M"].video_id, stage="text").json()["message"]
     not_there = act(STRANGER, "retry", video_id=unknown, stage="text").json()["message"]
@@ -209,7 +209,7 @@ def test_whether_a_video_is_there_is_not_told(world, act):
     assert [row[3] for row in world.audited()] == ["other_tenant", "unknown_video"]
 
 
-def test_an_approval_takes_the_region_and_the_wish_not_to_wait_ahead(world, act):
+def test_an_approval_accepts_the_region_before_the_layout_is_ready(world, act):
     video_id = world.videos["M"].video_id
     region = {"crop_left": 0, "crop_top": 0.5, "crop_right": 1, "crop_bottom": 1}
     answer = act(MEMBER, "approve_layout", video_id=video_id, crop_region=region, disable_age_boosting=True)

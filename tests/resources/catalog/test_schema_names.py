@@ -31,7 +31,7 @@ from tests.full_catalog import FullCatalog, connected
 from tests.postgrest.server import PostgrestServer, make_key
 from tests.resources.catalog.conftest import Videos
 
-#: As the web app names it, a reserved word, letters and a sign that need quotes, the longest.
+#: The web app's name, a reserved word, letters and a sign that need quotes, and the longest name.
 NAMES = ["captionacc_production", "order", "Caption-Acc", "s" * 63]
 PRODUCTION = NAMES[0]
 TRANSPORTS = ["postgres", "supabase"]
@@ -64,7 +64,7 @@ def test_a_schema_of_any_name_is_the_same_to_the_last_grant(published_dsn, schem
     assert migrate(published_dsn, schema=schema) == []
 
 
-def test_nothing_but_the_schema_is_called_as_the_schema_is():
+def test_only_the_schema_has_the_schemas_name():
     """A new file that names the schema in yet another way would go to the wrong one."""
     left = []
     for migration in load_migrations():
@@ -127,7 +127,7 @@ def test_the_embedded_platform_has_its_catalogue_in_the_schema_of_the_setting(
     assert len(pending_migrations(empty_dsn)) == len(load_migrations())
 
 
-def test_two_schemas_of_one_database_know_nothing_of_each_other(empty_dsn):
+def test_two_schemas_of_one_database_are_independent(empty_dsn):
     schemas = [PRODUCTION, "captionacc", "captionacc_staging"]
     for number, schema in enumerate(schemas):
         assert [len(pending_migrations(empty_dsn, schema=name)) for name in schemas[:number]] == [0] * number
@@ -157,7 +157,7 @@ def test_a_listener_hears_its_own_schema_only(empty_dsn, make_outcome):
     try:
         assert listener.listening.wait(15)
         ids = []
-        # The other schema's first: it would be heard first.
+        # The other schema's first: it would arrive first.
         for name in ("captionacc", schema):
             with opened("postgres", empty_dsn, name) as catalog:
                 tenant = catalog.ensure_tenant(LOCAL_TENANT_ID, "a tenant")
@@ -180,7 +180,7 @@ class TestRecords:
         assert migrate(empty_dsn, schema=PRODUCTION) == []
         assert len(migrate(empty_dsn)) == len(load_migrations())
 
-    def test_a_web_apps_own_migrations_are_nobodys_business(self, empty_dsn):
+    def test_a_web_apps_own_migrations_are_ignored(self, empty_dsn):
         migrate(empty_dsn)
         with psycopg.connect(empty_dsn) as connection:
             connection.execute(
@@ -234,7 +234,7 @@ class TestRecords:
         *("public", "auth", "storage", "pg_catalog", "PG_mine", "information_schema", "Realtime"),
     ],
 )
-def test_a_name_that_the_catalogue_cannot_have_is_refused_with_the_setting(name):
+def test_an_unusable_schema_name_is_refused_with_the_setting(name):
     with pytest.raises(ValueError, match="CAPTIONACC_SCHEMA"):
         Settings(CAPTIONACC_SCHEMA=name)
     with pytest.raises(MigrationError):
@@ -243,7 +243,7 @@ def test_a_name_that_the_catalogue_cannot_have_is_refused_with_the_setting(name)
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("there", [False, True], ids=["no schema", "empty schema"])
-def test_a_schema_that_was_never_migrated_says_what_to_do(empty_dsn, transport, there):
+def test_the_error_for_an_unmigrated_schema_says_what_to_do(empty_dsn, transport, there):
     migrate(empty_dsn)
     if there:
         query = sql.SQL("create schema {0}; grant usage on schema {0} to service_role")

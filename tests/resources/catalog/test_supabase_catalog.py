@@ -1,4 +1,4 @@
-"""Contract: a wrong set-up says so, what is lost on the way is asked again, keys stay hidden."""
+"""Contract: a wrong set-up is explained, lost requests are repeated, keys stay hidden."""
 
 import logging
 import pickle
@@ -40,7 +40,7 @@ def make_catalog(postgrest: PostgrestServer, postgres_dsn: str):
 
 class TestSettingUp:
     @pytest.mark.parametrize("url", ["", "abc.supabase.co", "ftp://x", "https://", "https://ann:pw@x.co"])
-    def test_an_url_that_is_none_is_refused_without_being_shown(self, make_catalog, url):
+    def test_an_invalid_url_is_refused_without_being_shown(self, make_catalog, url):
         with pytest.raises(CatalogError, match="SUPABASE_URL should look like") as refused:
             make_catalog(url=url)
         assert "pw" not in str(refused.value)
@@ -52,7 +52,7 @@ class TestSettingUp:
         assert refused.value.retryable
         assert time.monotonic() - started < 5
 
-    def test_a_server_that_is_no_supabase_says_check_the_url(self, make_catalog, postgrest):
+    def test_the_error_for_another_server_says_to_check_the_url(self, make_catalog, postgrest):
         with pytest.raises(CatalogError, match="does not answer as a Supabase project does"):
             make_catalog(url=f"{postgrest.url}/somewhere").list_videos()
         postgrest.fail_next.append((200, "<html>parked</html>"))
@@ -82,7 +82,7 @@ class TestSettingUp:
         ):
             make_catalog(schema="captionacc_prod").list_videos()
 
-    def test_a_project_without_the_catalogue_says_what_to_do(self, postgres_server, empty_dsn):
+    def test_the_error_for_a_project_without_the_catalogue_says_what_to_do(self, postgres_server, empty_dsn):
         with PostgrestServer(empty_dsn).running() as server:
             import psycopg
 
@@ -99,12 +99,12 @@ class TestSettingUp:
 
 
 class TestDisturbances:
-    def test_a_read_is_asked_again(self, make_catalog, postgrest, tenant):
+    def test_a_read_is_repeated(self, make_catalog, postgrest, tenant):
         catalog = make_catalog()
         postgrest.fail_next += [(502, "<html>bad gateway</html>"), None, (503, "")]
         assert catalog.get_tenant(tenant.tenant_id) == tenant
 
-    def test_a_repeatable_change_whose_answer_was_lost_is_asked_again(self, make_catalog, postgrest, videos):
+    def test_a_repeatable_change_with_a_lost_answer_is_repeated(self, make_catalog, postgrest, videos):
         catalog, video = make_catalog(), videos.uploaded()
         postgrest.fail_next += [None]
         assert catalog.begin_stage(video.video_id, "layout", "run").layout.run_id == "run"
@@ -151,7 +151,7 @@ class TestDisturbances:
 
 
 class TestPages:
-    def test_more_rows_than_the_api_gives_at_once_all_come(self, make_catalog, videos, monkeypatch):
+    def test_more_rows_than_one_page_of_the_api_are_all_returned(self, make_catalog, videos, monkeypatch):
         from captionacc_dagster.resources.catalog import supabase as supabase_catalog
 
         monkeypatch.setattr(supabase_catalog, "_MAX_ROWS", 3)
@@ -164,7 +164,7 @@ class TestPages:
 
 
 class TestSecrets:
-    def test_the_key_is_nowhere_to_be_seen(self, make_catalog, postgrest, caplog, tenant):
+    def test_the_key_is_never_shown(self, make_catalog, postgrest, caplog, tenant):
         caplog.set_level(logging.DEBUG)
         catalog = make_catalog()
         assert catalog.get_tenant(tenant.tenant_id) == tenant
@@ -178,7 +178,7 @@ class TestSecrets:
 
 
 class TestChoosing:
-    def test_a_project_in_the_settings_is_the_catalogue(self, postgrest, tenant):
+    def test_a_project_in_the_settings_is_used_as_the_catalogue(self, postgrest, tenant):
         settings = Settings(
             SUPABASE_URL=postgrest.url, SUPABASE_SERVICE_ROLE_KEY=SERVICE_KEY, CAPTIONACC_SCHEMA="captionacc"
         )

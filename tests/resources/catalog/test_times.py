@@ -1,4 +1,4 @@
-"""What the catalogue keeps of a video's times, on both transports."""
+"""The times that the catalogue keeps with a video, on both transports."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from modal_gpu.timeline import Timeline
 LATE = Timeline.from_rows([(0, 1.5, True), (130, 7199.04, False)])
 
 
-def test_a_new_video_has_nothing_to_add(videos):
+def test_a_new_video_has_no_offset(videos):
     assert videos.uploaded().timeline == Timeline()
 
 

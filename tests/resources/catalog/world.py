@@ -19,7 +19,7 @@ TENANT, OTHER_TENANT = "22222222-2222-4222-8222-222222222222", "33333333-3333-43
 MEMBER, OTHER_MEMBER, OWNER, STRANGER, ADMIN, PENDING = (str(uuid.UUID(int=n)) for n in range(1, 7))
 BACKFILL = "44444444-4444-4444-8444-444444444444"
 
-#: Who asks: the role of the request and the user in its token.
+#: Askers: the role of the request and the user in its token.
 ASKERS = {
     "anon": ("anon", None),
     "member": ("authenticated", MEMBER),
@@ -101,7 +101,7 @@ class World:
             self.database.execute(statement, arguments)
 
     def letters(self, table: str) -> dict[str, str]:
-        """What stands for which row, by the text of the column that tells them apart."""
+        """The letter that stands for each row, by the text of the column that identifies it."""
         if table == "access_tiers":
             return {tier: f"{tier}," for tier in ("free", "premium", "enterprise")}
         if table == "backfills":
@@ -119,7 +119,7 @@ class World:
 
     @contextmanager
     def asking(self, asker: str) -> Iterator[psycopg.Connection]:
-        """The connection with an asker's rights, as the API gives them; nothing that is done stays."""
+        """Give the connection an asker's rights, as the API does, and roll everything back."""
         role, user = ASKERS[asker]
         with self.database.transaction(force_rollback=True):
             # Foreign keys and triggers have no say in who may do what.
@@ -131,7 +131,7 @@ class World:
             yield self.database
 
     def attempt(self, table: str, asker: str, statement: str) -> str:
-        """What comes of it: the rows seen or changed, "-" when it is refused. Nothing of it stays."""
+        """Return the rows seen or changed, or "-" if refused. Everything is rolled back."""
         column, name = sql.Identifier(self.telling_column(table)), sql.Identifier("captionacc", table)
         queries = {
             "select": sql.SQL("select {0}::text from {1}").format(column, name),
@@ -182,7 +182,7 @@ class World:
         return row
 
     def audited(self) -> list[tuple]:
-        """What people did or were refused, in order."""
+        """Return what people did or were refused, in order."""
         return self.database.execute(
             "select user_id::text, action, outcome, reason, video_id::text, target_tenant_id::text"
             " from captionacc.security_audit_log where user_id is not null order by id"

@@ -1,4 +1,4 @@
-"""What child processes of tests do; by itself, so that each starts quickly."""
+"""Code that child processes of tests run; a separate module, so that each starts quickly."""
 
 import gzip
 import os
@@ -10,7 +10,7 @@ from modal_gpu.errors import BadVideoError
 
 
 def child_work(what: str, progress: Progress) -> Any:
-    """Tell of one step, then end as ``what`` says."""
+    """Report one step, then end as ``what`` says."""
     progress("strips", 1, 2)
     if what == "typed":
         raise BadVideoError("the file is not a video")

@@ -25,7 +25,7 @@ QUICK = {"poll_seconds": 0.02, "row_seconds": 0.05, "spawn_grace_seconds": 0.3, 
 
 
 def unreached(*_: object) -> None:
-    """A fault: nobody answers."""
+    """A fault: no answer."""
     raise modal.exception.ConnectionError("[Errno 111] Connection refused")
 
 
@@ -88,7 +88,7 @@ class Waiting:
 def waiting(catalog: FullCatalog, service: Service, call: ComputeCall) -> Iterator[Waiting]:
     waiting = Waiting(catalog, service, call)
     yield waiting
-    # Whoever still waits gets an end, so that no thread outlives its test.
+    # Every waiting call is ended, so that no thread outlives its test.
     for call_id in service.spawned:
         service.FunctionCall(call_id).cancel()
     waiting.close()

@@ -158,7 +158,7 @@ def processed(
     return found, backend, wires
 
 
-def test_ten_minutes_in_four_segments_give_what_they_give_in_one(ten_minutes: Path, store: ObjectStore):
+def test_ten_minutes_in_four_segments_have_the_result_of_one(ten_minutes: Path, store: ObjectStore):
     whole, backend, results = processed(ten_minutes, store, 1)
     assert len(backend.calls) == 2
     divided, backend, divided_results = processed(ten_minutes, store, 4)
@@ -178,7 +178,7 @@ def test_ten_minutes_in_four_segments_give_what_they_give_in_one(ten_minutes: Pa
     assert (run["model_version"], run["model_sha256"]) == (shipped_model.version, shipped_model.sha256)
     pairs = [dict(pair) for pair in extents["pair_results"]]
     assert len(pairs) == FRAMES - 1
-    # It told the 150 captions apart, so that there was something to be equal.
+    # It separated the 150 captions, so the comparison is not of empty results.
     assert sum(pair["forward_predicted_label"] == "empty_valid" for pair in pairs) > 120
     assert sum(pair["change_seconds"] is not None for pair in pairs) > 240
 
@@ -194,11 +194,11 @@ def test_a_short_video_is_one_call_and_no_part_is_left(ten_minutes: Path, store:
     assert not list(store.list(keys.raw_ocr_parts))
 
 
-def test_what_cannot_be_divided_is_not(store: ObjectStore):
+def test_indivisible_work_is_not_divided(store: ObjectStore):
     keys = VideoKeys(str(uuid.uuid4()), str(uuid.uuid4()))
     request = CropInferRequest(keys.tenant_id, keys.video_id, keys.video, CROP, 1, "r", frame_count=50_000)
     for fan_out in (FanOut(max_parallel=4), FanOut(max_parallel=4, divide_crops=True), FanOut()):
-        # The predictor needs the whole video; or there are no full frames to learn it from; or one at once.
+        # The predictor needs the full video; there are no full frames; or only one container is allowed.
         assert FannedOutCompute(InThisProcess(store), store, fan_out)._crop_segments(request) == [
             FrameRange(0)
         ]
@@ -270,7 +270,7 @@ def test_a_call_that_fails_ends_those_that_run_and_those_that_wait():
 
 
 def test_after_a_time_out_those_that_run_may_end_and_no_other_begins():
-    """What they make is paid for: a retry takes it and pays for the rest."""
+    """Their results are paid for: a retry uses them and pays only for the rest."""
     running, begun, done = threading.Barrier(2), [], []
 
     def act(place: int, progress: Progress) -> int:
@@ -358,7 +358,7 @@ def test_captions_are_read_in_batches_and_come_back_in_order(store: ObjectStore)
     assert backend.sizes[-1] == 500
 
 
-def test_a_batch_that_runs_out_of_time_leaves_the_readings_of_the_others(store: ObjectStore):
+def test_a_batch_that_times_out_keeps_the_readings_of_the_others(store: ObjectStore):
     late = RemoteTimeoutError("ran longer than the function may")
     compute = FannedOutCompute(Reader(0, error=late), store, FanOut(max_parallel=4, captions_a_call=50))
     results = compute.caption_ocr(ocr_request(100))
@@ -377,7 +377,7 @@ def test_batches_are_all_items_in_order_none_too_long(items: list[int], size: in
 # Processes of their own.
 
 
-def test_a_process_of_its_own_gives_its_result_progress_and_errors():
+def test_a_separate_process_returns_its_result_progress_and_errors():
     steps = []
     result = run_in_child(partial(child_work, "result"), "video v", lambda *step: steps.append(step))
     assert (result, steps) == ({"gzip": "1f8b"}, [("strips", 1, 2)])
@@ -387,7 +387,7 @@ def test_a_process_of_its_own_gives_its_result_progress_and_errors():
         run_in_child(partial(child_work, "dies"), "video v", lambda *_: None)
 
 
-def test_a_process_ends_when_its_caller_does_not_want_it_any_more():
+def test_a_process_ends_when_its_caller_abandons_it():
     def lost(stage: str, done: int, total: int) -> None:
         raise TimeoutError
 

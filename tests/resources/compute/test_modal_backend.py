@@ -1,4 +1,4 @@
-"""Single calls on Modal: in the catalogue first, paid once, found again, heard while they run."""
+"""Single calls on Modal: recorded in the catalogue first, paid for once, found again, with live progress."""
 
 import dataclasses
 import subprocess
@@ -67,7 +67,7 @@ class TestOneCall:
         assert (report.outcome, report.attached, report.first_taken) == ("succeeded", False, True)
         assert future.backend.take_reports() == []
 
-    def test_progress_from_the_container_is_heard_in_order(self, waiting: Waiting, service: Service):
+    def test_progress_from_the_container_arrives_in_order(self, waiting: Waiting, service: Service):
         heard, half = [], threading.Event()
 
         def progress(*step) -> None:
@@ -89,7 +89,7 @@ class TestOneCall:
         assert set(steps[4:]) <= {("reading", 80, 80)}
         assert service.cancelled == []
 
-    def test_what_a_quick_container_says_comes_after_the_beginning(self, waiting: Waiting, service: Service):
+    def test_progress_of_a_fast_container_comes_after_the_start(self, waiting: Waiting, service: Service):
         def at_once(call_id: str, _: dict) -> None:
             service.say(waiting.row().id, {"call_id": call_id}, {"stage": "reading", "done": 80, "total": 80})
             service.succeed(call_id, RESULT)
@@ -100,7 +100,7 @@ class TestOneCall:
         assert list(dict.fromkeys(heard)) == [(STARTING, 0, 1), (STARTING, 1, 1), ("reading", 80, 80)]
 
     @pytest.mark.parametrize("fault", [MODAL.NotFoundError("no such queue"), unreached])
-    def test_a_queue_that_is_not_there_fails_nothing(self, waiting, service, fault):
+    def test_a_missing_queue_fails_nothing(self, waiting, service, fault):
         service.faults["queue"] = [fault] * 50
         future = waiting.start()
         service.succeed(service.wait_for_spawn()[0], RESULT)
@@ -144,7 +144,7 @@ class TestAgain:
         assert (len(service.spawned), service.polls) == (1, polls), "Modal is not asked again"
         assert [report.first_taken for report in second.backend.take_reports()] == [False]
 
-    def test_a_result_that_was_published_is_computed_anew(self, waiting, service, catalog, video_id):
+    def test_a_result_that_was_published_is_computed_again(self, waiting, service, catalog, video_id):
         service.on_spawn = lambda call_id, _: service.succeed(call_id, RESULT)
         waiting.start().result(10)
         catalog.settle_compute_calls(video_id, "run-1")

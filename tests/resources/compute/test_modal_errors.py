@@ -1,4 +1,4 @@
-"""How calls on Modal fail: errors that say what to do, outages that are sat out."""
+"""Failures of calls on Modal: errors that say what to do, and outages that are waited out."""
 
 import threading
 
@@ -66,7 +66,7 @@ class TestErrors:
         assert raised.value.retryable is retryable
 
     @pytest.mark.parametrize("name", ["CaptionAccError", "annotations", "__name__", "Exception", ""])
-    def test_a_name_that_is_no_error_of_ours_names_nothing_else(self, name):
+    def test_an_unknown_error_name_refers_to_nothing_else(self, name):
         from captionacc_dagster.resources.compute.modal_wire import error_from_wire
 
         error = error_from_wire({"type": name, "message": "m"})
@@ -98,7 +98,7 @@ class TestErrors:
         assert waiting.row().status == "failed", "the next attempt need not wait for this one"
         assert service.spawned == []
 
-    def test_a_modal_that_is_not_reached_leaves_the_call_to_the_next_attempt(self, waiting, service):
+    def test_an_unreachable_modal_leaves_the_call_to_the_next_attempt(self, waiting, service):
         service.faults["get"] = [unreached] * 1000
         with pytest.raises(errors.RemoteUnavailableError, match="not reached since") as raised:
             waiting.start().result(10)
@@ -111,7 +111,7 @@ class TestErrors:
         assert service.spawned == [call_id]
 
     @pytest.mark.parametrize("down", ["Modal", "the catalogue"])
-    def test_in_an_outage_the_calls_beside_are_not_cancelled(
+    def test_in_an_outage_parallel_calls_are_not_cancelled(
         self, waiting, service, catalog, monkeypatch, down
     ):
         """A fan-out ends the others when one fails; these are as they were when all is up again."""
@@ -140,14 +140,14 @@ class TestErrors:
             future.result(10)
         assert service.cancelled == [] and waiting.row().status == "running"
 
-    def test_a_short_outage_is_sat_out(self, waiting, service):
+    def test_a_short_outage_is_waited_out(self, waiting, service):
         service.faults["get"] = [unreached, MODAL.ServiceError("unavailable"), OSError("no route to host")]
         service.on_spawn = lambda call_id, _: service.succeed(call_id, RESULT)
         assert waiting.start(unreachable_seconds=5).result(10) == RESULT
         assert len(service.spawned) == 1
 
     @pytest.mark.parametrize("taken", [True, False])
-    def test_a_start_without_an_answer_is_looked_for_by_the_next_attempt(self, waiting, service, taken):
+    def test_a_start_without_an_answer_is_searched_for_by_the_next_attempt(self, waiting, service, taken):
         """Modal's answer to the start is lost; the call may have been taken."""
         service.faults["after_spawn" if taken else "spawn"] = [unreached]
         with pytest.raises(errors.RemoteUnavailableError):

@@ -43,9 +43,9 @@ FUNCTIONS = {
     CROPS: (CropInferRequest, crop_and_infer_caption_frame_extents),
     "generate_caption_ocr": (CaptionOcrRequest, generate_caption_ocr),
 }
-#: What containers say they used, whatever the clock says.
+#: The usage that containers report, independent of the clock.
 USED = {"gpu": "A10G", "seconds": 1.5, "cold_start_seconds": 0.5}
-#: What containers published, by what they were asked for; the video of the snapshots is always the same one.
+#: What containers published, by request; all snapshots are of the same video.
 PUBLISHED: dict[Any, tuple[Any, dict[str, bytes]]] = {}
 
 
@@ -64,7 +64,7 @@ class ModalLine:
         ).start()
 
     def work(self, call_id: str) -> None:
-        """What the container does: the envelope, the function's real core on the real bucket, progress."""
+        """Execute a call as the container does: envelope, real function on the real bucket, progress."""
         payload = self.service.payload(call_id)
         (envelope,) = payload["args"]
         kind, _ = FUNCTIONS[payload["function"]]
@@ -76,7 +76,7 @@ class ModalLine:
         self.service.answer(call_id, reply | {"usage": reply["usage"] | USED})
 
     def _published(self, function: str, request: Any, store: ObjectStore, settings, progress) -> Any:
-        """The function's result and objects, which are computed once for all tests that ask for the same."""
+        """Return the function's result and objects, computed once for all tests with the same request."""
         call = ComputeCall(function, request.tenant_id, request.video_id, to_wire(request))
         key = request_hash(call), settings.ocr_engine
         if key not in self.published:
@@ -97,7 +97,7 @@ class ModalLine:
         return result
 
     def run(self, job: str, video_id: str, *assets: str) -> Any:
-        # As ComputeResource does: a backend for each run, which knows the run's id.
+        # As in ComputeResource: a backend for each run, with the run's id.
         def open_compute(context: dg.InitResourceContext) -> FannedOutCompute:
             backend = ModalBackend(
                 self.line.catalog, SETTINGS, context.run.run_id, log=context.log.info, modal=self.service
@@ -130,7 +130,7 @@ def metadata(result: Any, asset: str) -> dict[str, Any]:
 
 
 def test_a_run_pays_each_function_once_and_shows_its_calls(modal_line: ModalLine, laid_out: VideoRow):
-    modal_line.published = {}  # the functions really run, so that they tell how far they are
+    modal_line.published = {}  # the functions really run, so they report progress
     result = modal_line.run("captions", laid_out.video_id)
     assert result.success, failure(result)
     assert modal_line.functions() == [CROPS, "generate_caption_ocr"]
@@ -149,7 +149,7 @@ def test_a_run_pays_each_function_once_and_shows_its_calls(modal_line: ModalLine
     assert "progress: captions 3/3" in said and any(text in line for line in said)
 
 
-def test_a_deliberate_second_run_computes_anew(modal_line: ModalLine, laid_out: VideoRow):
+def test_a_deliberate_second_run_computes_again(modal_line: ModalLine, laid_out: VideoRow):
     assert modal_line.run("captions", laid_out.video_id).success
     assert modal_line.run("captions", laid_out.video_id).success
     # The captions themselves were read already.
@@ -160,7 +160,7 @@ def test_a_deliberate_second_run_computes_anew(modal_line: ModalLine, laid_out: 
 def test_what_was_published_is_not_taken_for_the_same_request_again(
     modal_line: ModalLine, laid_out: VideoRow
 ):
-    """Labelling the active version's frames anew is the very same request each time."""
+    """Labelling the active version's frames again is an identical request each time."""
     assert modal_line.run("captions", laid_out.video_id, "cropped_chunks").success
     for _ in range(2):
         assert modal_line.run("captions", laid_out.video_id, "caption_frame_extents_db").success
@@ -171,7 +171,7 @@ def test_what_was_published_is_not_taken_for_the_same_request_again(
     assert len(set(hashes)) == 2 and hashes[1] == hashes[2]
 
 
-def test_an_error_of_the_container_ends_in_the_row(modal_line: ModalLine, laid_out: VideoRow):
+def test_an_error_of_the_container_is_in_the_row(modal_line: ModalLine, laid_out: VideoRow):
     error = {"type": "BadVideoError", "message": "the file is damaged; upload it again", "retryable": False}
     modal_line.service.on_spawn = lambda call_id, _: modal_line.service.answer(
         call_id, {"ok": False, "error": error}
@@ -185,7 +185,7 @@ def test_an_error_of_the_container_ends_in_the_row(modal_line: ModalLine, laid_o
 
 
 def times_out(modal_line: ModalLine, before: Callable[[], None] = lambda: None) -> Callable:
-    """Let the first call run into its time limit; gives what containers do otherwise."""
+    """Let the first call exceed its time limit, and return what containers do otherwise."""
     works = modal_line.service.on_spawn
 
     def act(call_id: str, payload: dict[str, Any]) -> None:
@@ -215,10 +215,10 @@ def test_a_time_out_is_paid_once_and_says_what_to_do(modal_line: ModalLine, laid
     assert modal_line.versions(laid_out.video_id) == [(1, "failed"), (2, "active")]
 
 
-def test_a_retry_after_a_time_out_goes_on_with_the_version_of_which_a_part_is_done(
+def test_a_retry_after_a_timeout_continues_the_partly_finished_version(
     modal_line: ModalLine, laid_out: VideoRow
 ):
-    """Of a divided video: the segments that were done in time belong to version 1, and are not paid again."""
+    """For a divided video, segments that finished in time belong to version 1, and are not paid for again."""
     catalog, video_id = modal_line.line.catalog, laid_out.video_id
 
     def another_segment() -> None:
@@ -256,10 +256,10 @@ def test_a_container_that_a_service_refuses_is_asked_once(
     assert modal_line.functions() == [CROPS]
 
 
-def test_a_retry_after_an_outage_goes_on_with_the_version_and_its_call(
+def test_a_retry_after_an_outage_continues_the_version_and_its_call(
     modal_line: ModalLine, laid_out: VideoRow
 ):
-    """Modal is silent until the first attempt gives up; the second finds the call, and version 1."""
+    """Modal is silent until the first attempt gives up; the second one finds the call and version 1."""
 
     def silent(call_id: str) -> None:
         if modal_line.line.catalog.list_compute_calls(video_id=laid_out.video_id)[0].attempts == 1:
@@ -312,7 +312,7 @@ def waiting_run(modal_line: ModalLine, video_id: str, dsn: str, bucket: Path) ->
 def test_a_run_that_is_terminated_cancels_its_call_and_its_version(
     modal_line: ModalLine, laid_out: VideoRow, postgres_dsn: str, tmp_path: Path
 ):
-    """As Dagster terminates a run's process; the signal arrives while the client waits."""
+    """Dagster terminates a run's process by a signal, which arrives while the client waits."""
     with waiting_run(modal_line, laid_out.video_id, postgres_dsn, tmp_path / "bucket") as process:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
@@ -336,7 +336,7 @@ def test_after_a_killed_run_the_next_one_finds_its_call_and_its_version(
     assert modal_line.service.cancelled == []
     assert modal_line.versions(laid_out.video_id) == [(1, "processing")]
 
-    modal_line.work(call_id)  # Modal goes on without the run
+    modal_line.work(call_id)  # Modal continues without the run
     result = modal_line.run("captions", laid_out.video_id)
 
     assert result.success, failure(result)

@@ -1,4 +1,4 @@
-"""Calls on Modal whose process is killed, whose run is interrupted, or that somebody cancels."""
+"""Calls on Modal whose process is killed, whose run is interrupted, or that a person cancels."""
 
 import dataclasses
 import os
@@ -87,7 +87,7 @@ class TestKilled:
         assert waiting.start().result(10) == RESULT
         assert (len(service.spawned), waiting.row().attempts) == (1, 2)
 
-    def test_with_its_id_not_stored_the_call_is_found_by_its_containers_first_word(
+    def test_with_its_id_not_stored_the_call_is_found_by_its_containers_first_message(
         self, waiting, service, die
     ):
         die("after_spawn")
@@ -99,7 +99,7 @@ class TestKilled:
         assert waiting.start().result(10) == RESULT
         assert service.spawned == [call_id]
 
-    def test_with_its_id_not_stored_and_no_container_yet_it_is_cancelled_when_it_shows_up(
+    def test_with_its_id_not_stored_and_no_container_yet_it_is_cancelled_once_it_appears(
         self, waiting, service, die
     ):
         die("after_spawn")
@@ -159,7 +159,7 @@ class TestCancelled:
         assert waiting.row().status == "cancelled"
 
     def test_a_listener_that_refuses_cancels_the_call(self, waiting, service):
-        """Also while the container reports nothing."""
+        """The layout's listener refuses when its lock is lost, even while the container is silent."""
 
         def refuse(*_) -> None:
             if service.polls:
@@ -191,7 +191,7 @@ class TestCancelled:
         assert second.result(10) == RESULT
         assert any("goes on: run run-2 waits for it" in line for line in waiting.log)
 
-    def test_a_cancellation_that_modal_did_not_take_is_delivered_by_upkeep(self, waiting, service):
+    def test_a_cancellation_that_failed_is_delivered_by_upkeep(self, waiting, service):
         service.faults["cancel"] = [unreached]
 
         def refuse(*_) -> None:

@@ -1,4 +1,4 @@
-"""The stand-in takes and raises what Modal's client does, so that code that runs on it runs on Modal."""
+"""The stand-in has the signatures and errors of Modal's client, so that tests on it hold for Modal."""
 
 import inspect
 
@@ -31,7 +31,7 @@ def test_signatures_are_modals(kind: str, method: str):
     assert shape(getattr(stand_in, kind)) == shape(getattr(modal, kind))
 
 
-def test_spawn_takes_anything_and_gives_a_call_with_an_id(service):
+def test_spawn_accepts_anything_and_returns_a_call_with_an_id(service):
     assert [p.kind.name for p in inspect.signature(modal.Function.spawn).parameters.values()][1:] == [
         "VAR_POSITIONAL",
         "VAR_KEYWORD",

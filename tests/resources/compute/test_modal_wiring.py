@@ -31,7 +31,7 @@ BUCKET = {
 
 @pytest.fixture
 def environment(monkeypatch, tmp_path, postgres_dsn):
-    """Set variables; the process's settings are read anew."""
+    """Set variables, and read the process's settings again."""
     monkeypatch.chdir(tmp_path)
     for name in (*BUCKET, "CAPTIONACC_STORAGE_URL", "MODAL_APP_NAME", "MODAL_ENVIRONMENT"):
         monkeypatch.delenv(name, raising=False)
@@ -52,7 +52,7 @@ def compute(run_id: str = "run-1"):
     return ComputeResource().create_resource(run)
 
 
-def test_by_default_everything_runs_here(environment):
+def test_by_default_everything_runs_locally(environment):
     assert isinstance(compute().backend, LocalBackend)
 
 
@@ -90,7 +90,7 @@ def test_enabled_the_deployed_app_is_called_for_this_run(environment):
         (BUCKET | {"WASABI_ENDPOINT_URL": "http://[::1]:9000"}, "is this machine"),
     ],
 )
-def test_bytes_that_the_cloud_cannot_see_are_refused(environment, variables, wrong):
+def test_storage_that_the_cloud_cannot_reach_is_refused(environment, variables, wrong):
     environment(MODAL_ENABLED="true", **variables)
     with pytest.raises(ConfigurationError, match="WASABI_BUCKET") as refused:
         compute()
@@ -99,7 +99,7 @@ def test_bytes_that_the_cloud_cannot_see_are_refused(environment, variables, wro
 
 
 @pytest.mark.parametrize("endpoint", ["https://s3.us-east-1.wasabisys.com", "http://10.0.0.7:9000", ""])
-def test_a_bucket_elsewhere_is_taken(environment, endpoint):
+def test_a_remote_bucket_is_accepted(environment, endpoint):
     environment(MODAL_ENABLED="true", **BUCKET | {"WASABI_ENDPOINT_URL": endpoint})
     check_modal_reaches_storage(Settings())
 
@@ -118,7 +118,7 @@ def test_a_missing_client_says_what_to_install(environment, monkeypatch):
 
 
 def test_modals_own_client_without_a_token_says_how_to_get_one(catalog, video_id, call, tmp_path):
-    """The real client, in a process without any of its settings; it asks nobody."""
+    """The real client, in a process without any of its settings; it makes no request."""
     program = """
 import json, sys
 from captionacc_dagster.resources.compute import ComputeCall
