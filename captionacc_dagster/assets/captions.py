@@ -1,4 +1,4 @@
-"""From extents to captions, their text, and subtitle files."""
+"""Assets of the text stage, and the captions they start from: captions, their text, subtitle files."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,10 +11,10 @@ from captionacc_dagster.assets.costs import Spending, call_metadata, record_proc
 from captionacc_dagster.assets.external import OWNERS
 from captionacc_dagster.assets.stage import run_selects, working_on
 from captionacc_dagster.assets.text_requests import begin_requests, finish_requests, queued_again
-from captionacc_dagster.assets.versions import current_version, unchanged
+from captionacc_dagster.assets.versions import ActiveVersion, current_version, unchanged
 from captionacc_dagster.costs.estimates import VideoWork
 from captionacc_dagster.partitions import videos
-from captionacc_dagster.resources.catalog import Catalog, CroppedFramesVersion, VideoRow
+from captionacc_dagster.resources.catalog import Catalog, Stage, VideoRow
 from captionacc_dagster.resources.compute import Compute
 from captionacc_dagster.runs.progress import log_steps
 from modal_gpu.captions.merging import merge_extents
@@ -28,7 +28,7 @@ from modal_gpu.extents.decoder import decode, settings_for
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
 
-#: Change it when the outputs of the same video would differ; the UI then shows what is stale.
+#: Changed when the outputs for the same video would differ; the UI then shows what is stale.
 DECODER_VERSION = "viterbi-2"
 CAPTION_OCR_VERSION = "median-rapidocr-3-1"
 SUBTITLES_VERSION = "1"
@@ -55,21 +55,20 @@ def captions_db(
     catalog: dg.ResourceParam[Catalog],
     object_store: dg.ResourceParam[ObjectStore],
 ) -> dg.MaterializeResult:
-    """Written under the lock of captions.db, merged with what people did meanwhile."""
+    """Write captions.db under its lock, merged with what people changed meanwhile."""
     if (as_it_was := unchanged(context, catalog)) is not None:
         return as_it_was[0]
     with working_on("boundaries", context, catalog) as video:
         keys = VideoKeys(video.tenant_id, video.video_id)
         version = current_version(catalog, video).version
+        duration = video.media().duration_seconds
         data = object_store.get(keys.caption_frame_extents_db(version))
         run, predictions = read_extents(data)
         changes = read_change_seconds(data)
         extents = decode(predictions, settings_for(run.model_version))
         with catalog.lease(video.video_id, "captions", owner=context.run.run_id) as lease:
             existing = _stored_captions(object_store, keys)
-            captions = merge_extents(
-                existing, extents, predictions.frame_count, video.duration_seconds, changes
-            )
+            captions = merge_extents(existing, extents, predictions.frame_count, duration, changes)
             lease.check()
             object_store.put(keys.captions_db, write_captions(captions), GZIP)
             catalog.bump_database_version(lease.token)
@@ -77,7 +76,7 @@ def captions_db(
             video.video_id, context.run.run_id, version=version, caption_count=len(captions)
         )
     spans = [(c.start_seconds, c.end_seconds, c.confidence or 0.0) for c in captions if c.state != "gap"]
-    strip = previews.timeline(spans, video.duration_seconds)
+    strip = previews.timeline(spans, duration)
     return dg.MaterializeResult(
         metadata={
             "dagster/uri": dg.MetadataValue.path(keys.captions_db),
@@ -112,7 +111,7 @@ def caption_ocr(
     object_store: dg.ResourceParam[ObjectStore],
     compute: dg.ResourceParam[Compute],
 ) -> dg.MaterializeResult:
-    """Reads without the lock, then writes under it into the captions as they are by then."""
+    """Read without the lock, then write under it into the captions as they are by then."""
     if (as_it_was := unchanged(context, catalog)) is not None:
         return as_it_was[0]
     with working_on("text", context, catalog) as video:
@@ -171,10 +170,10 @@ def subtitles(
     catalog: dg.ResourceParam[Catalog],
     object_store: dg.ResourceParam[ObjectStore],
 ) -> dg.MaterializeResult:
-    """A person's text where there is one, else what OCR read."""
+    """Write each caption with a person's text where there is one, else with the text that OCR read."""
     if (as_it_was := unchanged(context, catalog)) is not None:
         return as_it_was[0]
-    stage = "text" if run_selects(context, "caption_ocr") else None
+    stage: Stage | None = "text" if run_selects(context, "caption_ocr") else None
     with working_on(stage, context, catalog) as video:
         keys = VideoKeys(video.tenant_id, video.video_id)
         captions = read_captions(object_store.get(keys.captions_db))
@@ -201,7 +200,7 @@ def subtitles(
 
 
 def _expect_captions(money: Spending, video: VideoRow) -> Callable[[int], None]:
-    """Sets aside what captions cost; joined captions, which are read again, come on top of the first ones."""
+    """Return a function that reserves the cost of captions; joined captions, read again, are added to it."""
     count = 0
 
     def expect(captions: int) -> None:
@@ -216,7 +215,7 @@ def _expect_captions(money: Spending, video: VideoRow) -> Callable[[int], None]:
 def finish_text(
     context: dg.AssetExecutionContext, catalog: Catalog, video: VideoRow, captions: Sequence[Caption]
 ) -> None:
-    """Tell the catalogue that the text is there, and say so when there is none."""
+    """Finish the text stage, with a note when the video has no captions."""
     count = len(shown(captions))
     catalog.finish_text(
         video.video_id, context.run.run_id, caption_count=count, note="" if count else "no captions found"
@@ -230,23 +229,21 @@ def _stored_captions(object_store: ObjectStore, keys: VideoKeys) -> list[Caption
         return []
 
 
-def _ocr_request(
-    video: VideoRow, version: CroppedFramesVersion, ranges: list[CaptionRange]
-) -> CaptionOcrRequest:
+def _ocr_request(video: VideoRow, version: ActiveVersion, ranges: list[CaptionRange]) -> CaptionOcrRequest:
     return CaptionOcrRequest(
         tenant_id=video.tenant_id,
         video_id=video.video_id,
         version=version.version,
         crop_region=version.crop_region,
-        frame_count=version.total_frames,
+        frame_count=version.frame_count,
         captions=ranges,
     )
 
 
 def _image_table(
-    object_store: ObjectStore, video: VideoRow, version: CroppedFramesVersion, captions: Sequence[Caption]
+    object_store: ObjectStore, video: VideoRow, version: ActiveVersion, captions: Sequence[Caption]
 ) -> str:
-    """Some captions' median images beside their text."""
+    """Return a table of some captions' median images beside their text."""
     from modal_gpu.functions.caption_ocr import caption_images
 
     chosen = previews.evenly([c for c in captions if c.state != "gap"], PREVIEW_CAPTIONS)

@@ -1,4 +1,4 @@
-"""Asset checks: what was published is whole and agrees with itself. They read what readers will read."""
+"""Asset checks: published objects are complete and consistent. They read the stored objects themselves."""
 
 from collections.abc import Callable, Iterable
 from itertools import pairwise
@@ -8,7 +8,7 @@ import numpy as np
 import pysubs2
 
 from captionacc_dagster.partitions import videos
-from captionacc_dagster.resources.catalog import Catalog, VideoRow
+from captionacc_dagster.resources.catalog import Catalog, VideoRow, WrongStateError
 from modal_gpu.captions.subtitles import shown
 from modal_gpu.databases.captions import read_captions
 from modal_gpu.databases.extents import read_extents
@@ -29,12 +29,12 @@ MAX_FAILED_FRAMES = 0.1
 SHOWN_PROBLEMS = 5
 
 
-#: What each check looks at, by its name.
+#: The inspection of each check, by the check's name.
 INSPECTIONS: dict[str, Inspect] = {}
 
 
 def find_problems(inspect: Inspect, video: VideoRow, store: ObjectStore) -> list[str]:
-    """What one inspection finds. A file that cannot be read is a finding, a store that refuses raises."""
+    """Return an inspection's problems. An unreadable file is a problem; an error of the service is raised."""
     try:
         return list(inspect(video, VideoKeys(video.tenant_id, video.video_id), store))
     except CaptionAccError as error:
@@ -44,7 +44,7 @@ def find_problems(inspect: Inspect, video: VideoRow, store: ObjectStore) -> list
 
 
 def _check(asset: str, blocking: bool = False) -> Callable[[Inspect], dg.AssetChecksDefinition]:
-    """An asset check from a function that yields problems; its docstring is the description."""
+    """Make an asset check of a function that yields problems; its docstring is the description."""
 
     def wrap(inspect: Inspect) -> dg.AssetChecksDefinition:
         INSPECTIONS[inspect.__name__] = inspect
@@ -75,9 +75,9 @@ def _check(asset: str, blocking: bool = False) -> Callable[[Inspect], dg.AssetCh
 
 @_check("full_frames")
 def every_frame_present(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Problems:
-    """Each full frame of the index space is stored, with its thumbnail."""
+    """Each full frame is stored, with its thumbnail."""
     stored = {info.key for prefix in _frame_prefixes(keys) for info in store.list(prefix) if info.size}
-    for index in full_frame_indices(video.frame_count):
+    for index in full_frame_indices(video.media().frame_count):
         for key in (keys.full_frame(index), keys.thumbnail(index)):
             if key not in stored:
                 yield f"{key} is missing"
@@ -85,9 +85,9 @@ def every_frame_present(video: VideoRow, keys: VideoKeys, store: ObjectStore) ->
 
 @_check("raw_ocr_db")
 def every_frame_read(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Problems:
-    """The database opens and has a status for each full frame; OCR failed on few of them at most."""
+    """The database opens and has a status for each full frame; OCR failed on at most a tenth of them."""
     frames = read_raw_ocr(store.get(keys.raw_ocr_db))
-    expected = list(full_frame_indices(video.frame_count))
+    expected = list(full_frame_indices(video.media().frame_count))
     if [frame.frame_index for frame in frames] != expected:
         yield f"{len(frames)} frames have a status, {len(expected)} were taken"
     failed = [frame for frame in frames if frame.status == "failed"]
@@ -110,12 +110,12 @@ def boxes_match_ocr(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Pro
 
 @_check("cropped_chunks", blocking=True)
 def every_frame_in_one_chunk(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Problems:
-    """The chunks are exactly those that hold each frame once; the last one of each level is whole."""
+    """The chunks hold each frame exactly once; the last chunk of each level is complete."""
     from modal_gpu.media.chunks import ChunkReader
 
-    version = video.current_cropped_frames_version
+    version, frame_count = _active_version(video), video.media().frame_count
     stored = {info.key: info.size for info in store.list(keys.cropped_frames_prefix(version))}
-    expected = {keys.chunk(version, ref) for ref in chunks(video.frame_count)}
+    expected = {keys.chunk(version, ref) for ref in chunks(frame_count)}
     if missing := expected - stored.keys():
         yield f"{len(missing)} chunks are missing, such as {min(missing)}"
     if surplus := stored.keys() - expected:
@@ -128,25 +128,25 @@ def every_frame_in_one_chunk(video: VideoRow, keys: VideoKeys, store: ObjectStor
     def fetch(ref: ChunkRef) -> bytes:
         return store.get(keys.chunk(version, ref))
 
-    reader = ChunkReader(fetch, video.frame_count)
+    reader = ChunkReader(fetch, frame_count)
     last = [
-        member_index(level, member_count(level, video.frame_count) - 1)
+        member_index(level, member_count(level, frame_count) - 1)
         for level in LEVELS
-        if member_count(level, video.frame_count)
+        if member_count(level, frame_count)
     ]
     if (read := [index for index, _ in reader.at(last)]) != last:
-        yield f"frames {last} were asked for, {read} came"
+        yield f"frames {last} were requested, {read} were read"
 
 
 @_check("caption_frame_extents_db")
 def every_pair_labelled(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Problems:
-    """The database opens, holds each pair of neighbours once, and probabilities add up to 1."""
-    version = video.current_cropped_frames_version
+    """The database opens, holds each pair of neighbouring frames once, and probabilities add up to 1."""
+    version, frame_count = _active_version(video), video.media().frame_count
     run, predictions = read_extents(store.get(keys.caption_frame_extents_db(version)))
     if run.cropped_frames_version != version:
         yield f"it belongs to version {run.cropped_frames_version}, not {version}"
-    if len(predictions.forward) != video.frame_count - 1:
-        yield f"{len(predictions.forward)} pairs for {video.frame_count} frames"
+    if len(predictions.forward) != frame_count - 1:
+        yield f"{len(predictions.forward)} pairs for {frame_count} frames"
     for name in ("forward", "backward"):
         sums = getattr(predictions, name).sum(axis=1)
         if len(sums) and not np.allclose(sums, 1, atol=1e-3):
@@ -163,14 +163,15 @@ def captions_do_not_overlap(video: VideoRow, keys: VideoKeys, store: ObjectStore
                 f"caption {first.id} [{first.start_index}, {first.end_index}) overlaps "
                 f"caption {second.id} [{second.start_index}, {second.end_index})"
             )
+    frame_count = video.media().frame_count
     for caption in captions:
-        if caption.end_index > video.frame_count:
-            yield f"caption {caption.id} ends at frame {caption.end_index} of {video.frame_count}"
+        if caption.end_index > frame_count:
+            yield f"caption {caption.id} ends at frame {caption.end_index} of {frame_count}"
 
 
 @_check("caption_ocr")
 def every_caption_read(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Problems:
-    """OCR has been through every caption, and failed on none."""
+    """OCR has read every caption and failed on none."""
     for caption in read_captions(store.get(keys.captions_db)):
         if caption.ocr_status != "completed" and caption.state != "gap":
             yield f"caption {caption.id} is {caption.ocr_status} {caption.ocr_error or ''}".strip()
@@ -178,12 +179,18 @@ def every_caption_read(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> 
 
 @_check("subtitles")
 def subtitles_match_captions(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Problems:
-    """Both files parse, and hold the captions that viewers see."""
+    """Both files can be parsed and hold the captions that viewers see."""
     expected = len(shown(read_captions(store.get(keys.captions_db))))
     for key, kind in ((keys.srt, "srt"), (keys.vtt, "vtt")):
         cues = len(pysubs2.SSAFile.from_string(store.get(key).decode(), kind))
         if cues != expected:
             yield f"{key} has {cues} cues, captions.db {expected}"
+
+
+def _active_version(video: VideoRow) -> int:
+    if video.current_cropped_frames_version is None:
+        raise WrongStateError(f"video {video.video_id} has no cropped frames yet")
+    return video.current_cropped_frames_version
 
 
 def _frame_prefixes(keys: VideoKeys) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The caption strip at 10 Hz in chunks, and what the predictor says about neighbouring frames."""
+"""Assets of the boundaries stage: the caption strip at 10 Hz in chunks, and the labels of frame pairs."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -19,15 +19,16 @@ from captionacc_dagster.resources.catalog import (
 )
 from captionacc_dagster.resources.compute import Compute
 from captionacc_dagster.runs.progress import log_steps
-from modal_gpu.contracts import CropInferRequest, CropInferResult, CropRegion
+from modal_gpu.contracts import CropInferOutput, CropInferRequest, CropInferResult, CropRegion
 from modal_gpu.errors import CaptionAccError, RemoteTimeoutError
 from modal_gpu.extents.checkpoint import shipped
 from modal_gpu.timeline import Timeline
 
-#: Change it when the outputs of the same video would differ; the UI then shows what is stale.
+#: Changed when the outputs for the same video would differ; the UI then shows what is stale.
 CROPS_VERSION = "vp9-1"
 #: The shipped model's version and hash.
 EXTENTS_VERSION = shipped().stem
+OUTPUTS: tuple[CropInferOutput, ...] = ("cropped_chunks", "caption_frame_extents_db")
 
 
 @dg.multi_asset(
@@ -70,21 +71,22 @@ def crop_and_infer_caption_frame_extents(
     catalog: dg.ResourceParam[Catalog],
     compute: dg.ResourceParam[Compute],
 ) -> Iterator[dg.MaterializeResult]:
-    """One compute call. New chunks go under a new version, which becomes the video's when all is there."""
+    """Make the selected outputs in one compute call; new chunks go under a new version, activated last."""
     if (as_they_were := unchanged(context, catalog)) is not None:
         yield from as_they_were
         return
     selected = frozenset(key.to_user_string() for key in context.selected_asset_keys)
     function = "crop_and_infer_caption_frame_extents"
     with working_on("boundaries", context, catalog) as video:
-        if video.crop_region is None:
+        region = video.crop_region
+        if region is None:
             raise WrongStateError(f"the layout of video {video.video_id} is not approved: approve it first")
         with spending(context, catalog, compute, video, function) as money:
             money.expect(
                 VideoWork.of_upload(video.size_bytes, video.duration_seconds, video.width, video.height)
             )
             if "cropped_chunks" in selected:
-                result = _new_version(context, catalog, compute, video, selected)
+                result = _new_version(context, catalog, compute, video, region, selected)
             else:
                 result = _current_version(context, catalog, compute, video, selected)
         record_processing(catalog, video, function, result.processing_duration_seconds)
@@ -111,11 +113,12 @@ def _new_version(
     catalog: Catalog,
     compute: Compute,
     video: VideoRow,
+    crop_region: CropRegion,
     selected: frozenset[str],
 ) -> CropInferResult:
-    version = catalog.allot_cropped_frames_version(video.video_id, context.run.run_id, video.crop_region)
+    version = catalog.allot_cropped_frames_version(video.video_id, context.run.run_id, crop_region)
     try:
-        request = _request(context, video, version, video.crop_region, selected)
+        request = _request(context, video, version, crop_region, selected)
         result = compute.crop_and_infer(request, log_steps(context.log.info))
         catalog.activate_cropped_frames_version(
             video.video_id,
@@ -125,7 +128,7 @@ def _new_version(
             total_size_bytes=result.total_size_bytes,
         )
     except BaseException as error:
-        # Also when a person cancels the run: the half-written version is never shown, and upkeep removes it.
+        # On cancellation too: the incomplete version is never shown, and upkeep removes it.
         if not _may_go_on(context, error):
             message = str(error) or type(error).__name__
             catalog.fail_cropped_frames_version(video.video_id, version, message, run_id=context.run.run_id)
@@ -134,10 +137,10 @@ def _new_version(
 
 
 def _may_go_on(context: dg.AssetExecutionContext, error: BaseException) -> bool:
-    """Whether a later attempt may find the version's calls running, or done, and go on with it.
+    """Return whether a later attempt may continue with the version, whose calls still run or have results.
 
-    So does one after a killed process, and a person's retry after a time-out, which then pays only for the
-    segments that are missing. Without such calls it is given a new version, and this one fails.
+    A retry after a time-out then pays only for the missing segments. Otherwise the next attempt gets a new
+    version, and this one fails.
     """
     if will_retry(context, error) or isinstance(error, RemoteTimeoutError):
         return True
@@ -187,7 +190,7 @@ def _request(
         crop_region=crop_region,
         version=version,
         run_id=context.run.run_id,
-        outputs=selected,
+        outputs=frozenset(name for name in OUTPUTS if name in selected),
         frame_count=video.frame_count or 0,
     )
 

@@ -1,6 +1,6 @@
-"""Full frames, their OCR, and where the captions are: one compute call, three outputs."""
+"""Assets of the layout stage: full frames, their OCR, and the position of the captions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -13,6 +13,7 @@ from captionacc_dagster.assets.stage import working_on
 from captionacc_dagster.costs.estimates import VideoWork
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, LayoutOutcome, VideoRow, WrongStateError
+from captionacc_dagster.resources.catalog.rows.videos import Media
 from captionacc_dagster.resources.compute import Compute
 from captionacc_dagster.runs.progress import log_steps
 from modal_gpu.contracts import ExtractOutput, ExtractRequest, ExtractResult
@@ -25,7 +26,7 @@ from modal_gpu.ocr.engine import FrameOcr
 from modal_gpu.storage import ObjectStore
 from modal_gpu.timeline import Timeline
 
-#: Change it when the outputs of the same video would differ; the UI then shows what is stale.
+#: Changed when the outputs for the same video would differ; the UI then shows what is stale.
 FRAMES_VERSION = "1"
 OCR_VERSION = "rapidocr-3-ppocrv6-1"
 LAYOUT_VERSION = "1"
@@ -53,7 +54,7 @@ LOCK_SECONDS = 300
             kinds={"jpeg", "s3"},
             owners=OWNERS,
             description=(
-                "About 30 frames of the video (one each 10 s in long ones) as JPEG, with thumbnails: "
+                "About 30 frames of the video (one every 10 s in long ones) as JPEG, with thumbnails: "
                 "`client/…/full_frames/frame_%06d.jpg`, numbered in tenths of a second."
             ),
         ),
@@ -65,7 +66,7 @@ LOCK_SECONDS = 300
             code_version=OCR_VERSION,
             kinds={"sqlite", "s3"},
             owners=OWNERS,
-            description="All text read on the full frames, a row a line, and a status for each frame.",
+            description="All text read on the full frames, one row a line, and a status for each frame.",
         ),
         dg.AssetSpec(
             "layout_db",
@@ -76,9 +77,9 @@ LOCK_SECONDS = 300
             kinds={"sqlite", "s3"},
             owners=OWNERS,
             description=(
-                "Where the captions are: crop region, anchor, text height, and for each box whether it is a "
-                "caption. Labels that a person set survive every re-run. Without the other two outputs it is "
-                "computed from the stored OCR, with no compute call."
+                "The position of the captions: crop region, anchor, text height, and for each box whether it "
+                "is a caption. Labels that a person set survive every re-run. It is computed from "
+                "raw_ocr_db in the run itself, without a compute call."
             ),
         ),
     ],
@@ -93,20 +94,17 @@ def extract_frames_and_ocr(
     selected = frozenset(key.to_user_string() for key in context.selected_asset_keys)
     with working_on("layout", context, catalog) as video:
         keys = VideoKeys(video.tenant_id, video.video_id)
-        if "raw_ocr_db" not in selected and "layout_db" in selected and not (video.width and video.height):
+        if "layout_db" in selected and "raw_ocr_db" not in selected and not (video.width and video.height):
             raise WrongStateError(f"video {video.video_id} was never read: materialize raw_ocr_db as well")
         with spending(context, catalog, compute, video, FUNCTION) as money:
             result = _extract(context, catalog, compute, money, video, selected)
         layout = None
         if "layout_db" in selected:
-            size = (result.frame_width, result.frame_height) if result else (video.width, video.height)
-            with catalog.lease(
-                video.video_id, "layout", context.run.run_id, wait_seconds=LOCK_SECONDS
-            ) as lease:
-                # Reads the stored file under the lock, so that what people changed during the call is kept.
-                layout = rebuild_layout(object_store, keys, *size, before_write=lease.check)
-                catalog.bump_database_version(lease.token)
-            catalog.finish_layout(video.video_id, context.run.run_id, _outcome(video, layout, result))
+            media = _media_of(result) if result else video.media()
+            layout = _publish_layout(catalog, object_store, keys, media, owner=context.run.run_id)
+            damage = result.damage if result else video.damage
+            outcome = _outcome(media, damage, layout, result)
+            catalog.finish_layout(video.video_id, context.run.run_id, outcome)
         else:
             catalog.release_stage(video.video_id, "layout", context.run.run_id)
     calls = call_metadata(compute) | money.metadata
@@ -121,7 +119,7 @@ def _extract(
     video: VideoRow,
     selected: frozenset[str],
 ) -> ExtractResult | None:
-    """Make the selected outputs of the call and record the file's times; ``None`` without a call."""
+    """Make the selected outputs of the call and record the video's times; return ``None`` without a call."""
     outputs = frozenset(name for name in OUTPUTS if name in selected)
     if not outputs:
         return None
@@ -142,36 +140,43 @@ def _extract(
     return result
 
 
-def _outcome(video: VideoRow, layout: LayoutFile, result: ExtractResult | None) -> LayoutOutcome:
-    """The facts for the row; a re-analysis of stored OCR knows no new ones of the video itself."""
-    found = {
-        "layout_found": layout.caption_band_found,
-        "layout_confidence": layout.confidence,
-        "crop_region": layout.crop_region,
-        "note": layout.reason,
-    }
-    if result is None:
-        return LayoutOutcome(
-            duration_seconds=video.duration_seconds,
-            width=video.width,
-            height=video.height,
-            video_codec=video.video_codec,
-            frame_count=video.frame_count,
-            damage=video.damage,
-            **found,
-        )
-    return LayoutOutcome(
+def _media_of(result: ExtractResult) -> Media:
+    return Media(
         duration_seconds=result.duration,
+        frame_count=result.frame_count,
         width=result.frame_width,
         height=result.frame_height,
         video_codec=result.video_codec,
-        bitrate=result.bitrate,
-        frame_count=result.frame_count,
-        full_frame_count=result.full_frame_count,
-        ocr_box_count=result.ocr_box_count,
-        failed_ocr_count=result.failed_ocr_count,
-        damage=result.damage,
-        **found,
+    )
+
+
+def _publish_layout(
+    catalog: Catalog, object_store: ObjectStore, keys: VideoKeys, media: Media, owner: str
+) -> LayoutFile:
+    """Write layout.db under its lock, merged with what people changed since, and count its version up."""
+    with catalog.lease(keys.video_id, "layout", owner, wait_seconds=LOCK_SECONDS) as lease:
+        layout = rebuild_layout(object_store, keys, media.width, media.height, before_write=lease.check)
+        catalog.bump_database_version(lease.token)
+    return layout
+
+
+def _outcome(media: Media, damage: str, layout: LayoutFile, result: ExtractResult | None) -> LayoutOutcome:
+    """Return the facts for the row; without a compute call the counts of the last one stay as they are."""
+    return LayoutOutcome(
+        duration_seconds=media.duration_seconds,
+        width=media.width,
+        height=media.height,
+        video_codec=media.video_codec,
+        frame_count=media.frame_count,
+        layout_found=layout.caption_band_found,
+        layout_confidence=layout.confidence,
+        crop_region=layout.crop_region,
+        note=layout.reason,
+        bitrate=result.bitrate if result else None,
+        full_frame_count=result.full_frame_count if result else None,
+        ocr_box_count=result.ocr_box_count if result else None,
+        failed_ocr_count=result.failed_ocr_count if result else None,
+        damage=damage,
     )
 
 
@@ -185,49 +190,49 @@ def _materializations(
 ) -> Iterator[dg.MaterializeResult]:
     frames = read_raw_ocr(object_store.get(keys.raw_ocr_db)) if selected & {"raw_ocr_db", "layout_db"} else []
     shared = dict(calls) | ({"damage": result.damage} if result is not None and result.damage else {})
-    if "full_frames" in selected:
+    if result is not None and "full_frames" in selected:
+        sheet = _contact_sheet(object_store, keys, result, frames)
         yield dg.MaterializeResult(
-            asset_key="full_frames",
-            metadata={
-                "dagster/uri": dg.MetadataValue.path(result.full_frames_key),
-                "contact_sheet": _contact_sheet(object_store, keys, result, frames),
-                "frames": result.full_frame_count,
-                "duration_seconds": round(result.duration, 3),
-                "start_offset_seconds": Timeline.from_rows(result.time_spans).start_offset_seconds,
-                "width": result.frame_width,
-                "height": result.frame_height,
-                "codec": result.video_codec,
-                "bitrate": result.bitrate,
-                "seconds": round(result.processing_duration_seconds, 3),
-                **{f"seconds_{name}": round(value, 3) for name, value in result.stage_seconds.items()},
-                **shared,
-            },
+            asset_key="full_frames", metadata={**_frames_metadata(result), "contact_sheet": sheet, **shared}
         )
     if "raw_ocr_db" in selected:
-        lines = [line for frame in frames for line in frame.lines]
-        yield dg.MaterializeResult(
-            asset_key="raw_ocr_db",
-            metadata={
-                "dagster/uri": dg.MetadataValue.path(keys.raw_ocr_db),
-                "dagster/partition_row_count": len(lines),
-                "text_lines": len(lines),
-                "frames_with_text": sum(frame.status == "ok" for frame in frames),
-                "frames_without_text": sum(frame.status == "empty" for frame in frames),
-                "frames_failed": sum(frame.status == "failed" for frame in frames),
-                "mean_confidence": round(sum(line.confidence for line in lines) / len(lines), 4)
-                if lines
-                else 0.0,
-                **shared,
-            },
-        )
+        yield dg.MaterializeResult(asset_key="raw_ocr_db", metadata={**_ocr_metadata(keys, frames), **shared})
     if layout is not None:
         yield dg.MaterializeResult(
             asset_key="layout_db", metadata=_layout_metadata(object_store, keys, layout)
         )
 
 
+def _frames_metadata(result: ExtractResult) -> dict[str, Any]:
+    return {
+        "dagster/uri": dg.MetadataValue.path(result.full_frames_key),
+        "frames": result.full_frame_count,
+        "duration_seconds": round(result.duration, 3),
+        "start_offset_seconds": Timeline.from_rows(result.time_spans).start_offset_seconds,
+        "width": result.frame_width,
+        "height": result.frame_height,
+        "codec": result.video_codec,
+        "bitrate": result.bitrate,
+        "seconds": round(result.processing_duration_seconds, 3),
+        **{f"seconds_{name}": round(value, 3) for name, value in result.stage_seconds.items()},
+    }
+
+
+def _ocr_metadata(keys: VideoKeys, frames: Sequence[FrameOcr]) -> dict[str, Any]:
+    lines = [line for frame in frames for line in frame.lines]
+    return {
+        "dagster/uri": dg.MetadataValue.path(keys.raw_ocr_db),
+        "dagster/partition_row_count": len(lines),
+        "text_lines": len(lines),
+        "frames_with_text": sum(frame.status == "ok" for frame in frames),
+        "frames_without_text": sum(frame.status == "empty" for frame in frames),
+        "frames_failed": sum(frame.status == "failed" for frame in frames),
+        "mean_confidence": round(sum(line.confidence for line in lines) / len(lines), 4) if lines else 0.0,
+    }
+
+
 def _contact_sheet(
-    object_store: ObjectStore, keys: VideoKeys, result: ExtractResult, frames: list[FrameOcr]
+    object_store: ObjectStore, keys: VideoKeys, result: ExtractResult, frames: Sequence[FrameOcr]
 ) -> dg.MetadataValue:
     lines = {frame.frame_index: frame.lines for frame in frames}
     indices = previews.evenly(list(full_frame_indices(result.frame_count)), 30)

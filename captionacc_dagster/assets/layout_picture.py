@@ -8,7 +8,7 @@ from modal_gpu.storage import ObjectStore
 
 
 def layout_picture(object_store: ObjectStore, keys: VideoKeys, layout: LayoutFile, crop: CropRegion) -> bytes:
-    """A JPEG of the frame that shows most caption lines, with the crop region and every box on it."""
+    """Return a JPEG of the frame with the most caption lines, with the crop region and every box."""
     by_frame: dict[int, list[LayoutBox]] = {0: []}
     for box in layout.boxes:
         by_frame.setdefault(box.frame_index, []).append(box)

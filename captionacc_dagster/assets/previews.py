@@ -1,21 +1,26 @@
 """Pictures for the Dagster UI, small enough to be stored in an event's metadata.
 
-Each function takes plain arrays, JPEG bytes or numbers and gives a JPEG/PNG or Markdown with the
-picture inside as a data URI, which the UI shows (an event row holds it, so under about 100 KB).
+Each function takes plain arrays, JPEG bytes or numbers and returns a JPEG/PNG, or Markdown with the
+picture as a data URI, which the UI shows. The event's row stores it, so it stays under about 100 KB.
 """
 
 import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from modal_gpu.contracts import CropRegion
 from modal_gpu.frame_index import INDEX_RATE
 from modal_gpu.ocr.engine import Box
 
-#: Size that pictures of very busy frames are kept to.
+T = TypeVar("T")
+
+#: Largest size of a picture, in bytes.
 MAX_BYTES = 110_000
 
 _IN = (64, 200, 120)
@@ -28,7 +33,7 @@ _TEXT = (225, 228, 235)
 
 @dataclass(frozen=True)
 class PreviewBox:
-    """A box in fractions of the frame; ``label`` is ``in``, ``out`` or None for not yet judged."""
+    """A box in fractions of the frame; ``label`` is ``in``, ``out``, or None before it is judged."""
 
     left: float
     top: float
@@ -38,13 +43,13 @@ class PreviewBox:
 
     @classmethod
     def of(cls, box: Box, label: str | None = None) -> "PreviewBox":
-        """From an OCR box."""
+        """Make one from an OCR box."""
         return cls(box.left, box.top, box.right, box.bottom, label)
 
 
 @dataclass(frozen=True)
 class PreviewFrame:
-    """A frame as JPEG bytes with the boxes read on it."""
+    """A frame as JPEG bytes with its OCR boxes."""
 
     index: int
     jpeg: bytes
@@ -52,7 +57,7 @@ class PreviewFrame:
 
 
 def clock(seconds: float) -> str:
-    """``m:ss.t``, with hours when there are some."""
+    """Return a time as ``m:ss.t``, with hours if there are any."""
     minutes, tenths = divmod(round(max(0.0, seconds) * 10), 600)
     hours, minutes = divmod(minutes, 60)
     rest = f"{tenths / 10:04.1f}"
@@ -60,7 +65,7 @@ def clock(seconds: float) -> str:
 
 
 def contact_sheet(frames: Sequence[PreviewFrame], columns: int = 5, tile_width: int = 192) -> bytes:
-    """A JPEG of at most 30 frames, evenly chosen, with their time and OCR boxes; each fits a square."""
+    """Return a JPEG of at most 30 frames, evenly chosen, with their times and OCR boxes."""
     if not frames:
         raise ValueError("a contact sheet needs at least one frame")
     shown = evenly(frames, 30)
@@ -76,7 +81,7 @@ def contact_sheet(frames: Sequence[PreviewFrame], columns: int = 5, tile_width: 
 
 
 def layout_preview(frame: PreviewFrame, crop: CropRegion, width: int = 720) -> bytes:
-    """A JPEG of one frame: the crop region bright, the rest dimmed, boxes green (in) or red (out)."""
+    """Return a JPEG of one frame: the crop region bright, the rest dimmed, boxes green (in) or red (out)."""
     image = _fitted(frame.jpeg, width)
     left, right = _span(crop.crop_left, crop.crop_right, image.width)
     top, bottom = _span(crop.crop_top, crop.crop_bottom, image.height)
@@ -92,7 +97,7 @@ def layout_preview(frame: PreviewFrame, crop: CropRegion, width: int = 720) -> b
 def timeline(
     extents: Sequence[tuple[float, float, float]], duration: float, width: int = 640, row_seconds: float = 60
 ) -> bytes:
-    """A PNG strip, a row a minute (or longer), each caption a bar, brighter the more certain.
+    """Return a PNG: a row for each minute (or longer), a bar for each caption, brighter with confidence.
 
     ``extents`` are ``(start_seconds, end_seconds, confidence)``, ``confidence`` in [0, 1].
     """
@@ -124,8 +129,8 @@ def timeline(
     return buffer.getvalue()
 
 
-def strip_jpeg(image, max_width: int = 480) -> bytes:
-    """A caption strip (uint8 RGB array, H × W × 3) as a small JPEG."""
+def strip_jpeg(image: npt.NDArray[np.uint8], max_width: int = 480) -> bytes:
+    """Return a caption strip (RGB, H × W × 3) as a small JPEG."""
     picture = Image.fromarray(image)
     if picture.width > max_width:
         picture = picture.resize((max_width, max(1, round(picture.height * max_width / picture.width))))
@@ -133,17 +138,17 @@ def strip_jpeg(image, max_width: int = 480) -> bytes:
 
 
 class Markdown(str):
-    """Markdown of our own making, which a table takes as it is."""
+    """Markdown made here, which a table does not escape."""
 
 
 def markdown_image(data: bytes, alt: str) -> Markdown:
-    """Markdown that shows a JPEG or PNG from its own bytes."""
+    """Return Markdown that shows a JPEG or PNG as a data URI."""
     kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
     return Markdown(f"![{alt}](data:image/{kind};base64,{base64.b64encode(data).decode()})")
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A GitHub-flavoured Markdown table; what is not :class:`Markdown` is escaped and put on one line."""
+    """Return a Markdown table; cells other than :class:`Markdown` are escaped and put on one line."""
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
@@ -158,8 +163,8 @@ def _cell(value: object) -> str:
     return text
 
 
-def evenly(items: Sequence, limit: int) -> list:
-    """At most ``limit`` items, evenly spread, the first one included."""
+def evenly(items: Sequence[T], limit: int) -> list[T]:
+    """Return at most ``limit`` items, evenly spread, the first one included."""
     if len(items) <= limit:
         return list(items)
     return [items[place * len(items) // limit] for place in range(limit)]
@@ -174,14 +179,14 @@ def _tile(frame: PreviewFrame, width: int) -> Image.Image:
 
 
 def _fitted(jpeg: bytes, side: int) -> Image.Image:
-    """The picture with its longer side at ``side`` pixels."""
+    """Return the picture with its longer side at ``side`` pixels."""
     image = Image.open(io.BytesIO(jpeg)).convert("RGB")
     scale = side / max(image.size)
     return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
 
 
 def _span(start: float, end: float, size: int) -> tuple[int, int]:
-    """Fractions as pixels, half-open, at least one."""
+    """Return fractions as a half-open range of pixels, at least one."""
     low = min(round(start * size), size - 1)
     return low, max(low + 1, round(end * size))
 
@@ -201,7 +206,7 @@ def _label(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: i
 
 
 def _jpeg(image: Image.Image, quality: int = 72) -> bytes:
-    """The picture at that quality, or at a lower one where it would be too large for an event."""
+    """Return the picture at that quality, or at a lower one where it would be too large for an event."""
     while True:
         buffer = io.BytesIO()
         image.convert("RGB").save(buffer, "JPEG", quality=quality, optimize=True)

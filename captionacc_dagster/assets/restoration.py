@@ -1,8 +1,8 @@
-"""What the catalogue says was made of a video and Dagster has lost: its partition, its materializations.
+"""Restoration of partitions and materializations that Dagster has lost and the catalogue still records.
 
-A person deletes a partition, wipes an asset or deletes a run in Dagster's UI. The objects and the rows are
-still there, so nothing is made again: the materialization is reported as its run reported it, or by the
-row where Dagster has lost that run as well.
+A person deletes a partition, wipes an asset or deletes a run in Dagster's UI. The objects and the rows
+still exist, so nothing is computed again: the materialization is reported as its run reported it, or from
+the row if Dagster has lost that run as well.
 """
 
 import logging
@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 
 from captionacc_dagster.assets.external import approval_event, layout_approval, source_video, upload_event
-from captionacc_dagster.partitions import videos
+from captionacc_dagster.partitions import VIDEO_PARTITIONS
 from captionacc_dagster.resources.catalog import LayoutApproval, Stage, VideoRow
 from modal_gpu.errors import StorageError
 from modal_gpu.keys import VideoKeys
@@ -22,9 +22,9 @@ from modal_gpu.storage import ObjectStore
 
 _log = logging.getLogger(__name__)
 
-#: A run writes the row first and reports its materializations a moment later.
+#: Time that a run has, after it wrote the row, to report its materializations.
 SETTLED = timedelta(minutes=5)
-#: What the runs of each stage make.
+#: Assets that the runs of each stage make.
 MADE_BY: Mapping[Stage, tuple[str, ...]] = {
     "layout": ("full_frames", "raw_ocr_db", "layout_db"),
     "boundaries": ("cropped_chunks", "caption_frame_extents_db", "captions_db"),
@@ -35,14 +35,14 @@ ASSETS = (SOURCE, *MADE_BY["layout"], APPROVAL, *MADE_BY["boundaries"], *MADE_BY
 
 
 def is_known(video: VideoRow) -> bool:
-    """Whether Dagster has to know the video: a run has begun it, and nobody deleted it."""
+    """Return whether Dagster should have the video's partition: a run has begun it, nobody deleted it."""
     return video.deleted_at is None and video.layout.tries > 0
 
 
-def made_of(video: VideoRow, now: datetime) -> set[str]:
-    """Names of the assets that are there according to the row, and were reported by now.
+def materialized_assets(video: VideoRow, now: datetime) -> set[str]:
+    """Return the names of the assets that exist according to the row and must have been reported by now.
 
-    A stage that waits, failed or is worked on is left out: its assets are made again in any case.
+    A stage that waits, failed or is being worked on is left out: its assets are made again in any case.
     """
     if not is_known(video):
         return set()
@@ -63,7 +63,7 @@ def _before(moment: datetime | None, limit: datetime) -> bool:
 
 @dataclass(frozen=True)
 class Lost:
-    """What Dagster does not know of some videos."""
+    """Partitions and materializations of some videos that Dagster does not have."""
 
     partitions: list[str]
     #: Assets of each video, by its id.
@@ -76,8 +76,8 @@ class Lost:
 def find_lost(
     rows: Sequence[VideoRow], partitions: Collection[str], instance: dg.DagsterInstance, now: datetime
 ) -> Lost:
-    """Compare rows with Dagster: one indexed query an asset, whatever Dagster knows of other videos."""
-    made = {row.video_id: made_of(row, now) for row in rows}
+    """Compare rows with Dagster, with one indexed query for each asset."""
+    made = {row.video_id: materialized_assets(row, now) for row in rows}
     lost: dict[str, list[str]] = {}
     for asset in ASSETS:
         wanted = {video_id for video_id, assets in made.items() if asset in assets}
@@ -93,24 +93,24 @@ def find_lost(
 
 @dataclass
 class Restorer:
-    """Makes the events that bring a video's materializations back."""
+    """Builds the events that restore a video's materializations."""
 
     instance: dg.DagsterInstance
     object_store: ObjectStore
     _reported: dict[tuple[str, str], dict[str, dg.AssetMaterialization]] = field(default_factory=dict)
 
     def events(self, video: VideoRow, assets: Iterable[str]) -> Iterator[dg.AssetMaterialization]:
-        """One for each asset; without the upload's while its object cannot be looked at."""
+        """Yield one event for each asset, except for an upload whose object cannot be read now."""
         for asset in assets:
             if asset == SOURCE:
                 try:
                     yield _restored(upload_event(video, self.object_store))
                 except StorageError as error:
-                    _log.warning("the upload of video %s is not brought back: %s", video.video_id, error)
+                    _log.warning("the upload of video %s is not restored: %s", video.video_id, error)
             elif asset == APPROVAL:
                 yield _restored(approval_event(LayoutApproval.of(video)))
             else:
-                yield _restored(self._as_reported(video, asset) or by_the_row(video, asset))
+                yield _restored(self._as_reported(video, asset) or materialization_from_row(video, asset))
 
     def _as_reported(self, video: VideoRow, asset: str) -> dg.AssetMaterialization | None:
         stage = next(stage for stage, assets in MADE_BY.items() if asset in assets)
@@ -126,7 +126,7 @@ class Restorer:
 def _reported_by(
     instance: dg.DagsterInstance, run_id: str, partition: str
 ) -> Iterator[tuple[str, dg.AssetMaterialization]]:
-    """What a run made of a partition, by asset; a wipe hides it from the asset and leaves it in the run."""
+    """Yield a run's materializations of a partition; a wipe hides them from the asset, not from the run."""
     records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
     for record in records:
         event = record.asset_materialization
@@ -134,8 +134,8 @@ def _reported_by(
             yield event.asset_key.to_user_string(), event
 
 
-def by_the_row(video: VideoRow, asset: str) -> dg.AssetMaterialization:
-    """What the row tells of an asset. Its code's version is not known, so that Dagster may call it stale."""
+def materialization_from_row(video: VideoRow, asset: str) -> dg.AssetMaterialization:
+    """Return a materialization with the row's facts. Without a code version Dagster may show it as stale."""
     keys, version = VideoKeys(video.tenant_id, video.video_id), video.current_cropped_frames_version
     facts: dict[str, Any] = {}
     if asset == "full_frames":
@@ -175,5 +175,5 @@ def _restored(event: dg.AssetMaterialization) -> dg.AssetMaterialization:
 
 
 def known_partitions(instance: dg.DagsterInstance) -> set[str]:
-    """Every partition that Dagster has; 0.3 s where there are 100,000."""
-    return set(instance.get_dynamic_partitions(videos.name))
+    """Return all of Dagster's partitions; 100,000 take 0.3 s."""
+    return set(instance.get_dynamic_partitions(VIDEO_PARTITIONS))

@@ -1,4 +1,4 @@
-"""How an asset's body meets the catalogue: a stage is begun, and on an error ended, in one place."""
+"""A stage of a video's row: begun, retried and failed in one place for all assets."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,22 +7,24 @@ import dagster as dg
 
 from captionacc_dagster.dagster_internals.quiet_failures import FinalFailure
 from captionacc_dagster.logs import about
-from captionacc_dagster.resources.catalog import Catalog, VideoRow
+from captionacc_dagster.resources.catalog import Catalog, Stage, VideoRow
 from captionacc_dagster.runs.retries import Retries, retries_of
 from modal_gpu.disk_full import disk_full
 from modal_gpu.errors import CaptionAccError
 
 
 @contextmanager
-def working_on(stage: str | None, context: dg.AssetExecutionContext, catalog: Catalog) -> Iterator[VideoRow]:
-    """Work on a stage of the run's video, or on none when what is made belongs to no stage.
+def working_on(
+    stage: Stage | None, context: dg.AssetExecutionContext, catalog: Catalog
+) -> Iterator[VideoRow]:
+    """Work on a stage of the run's video, or on none when the output belongs to no stage.
 
-    Gives the video's row. The stage is this run's from here on, until the body finishes or releases it.
-    An error is written to the row once no attempt is left, and the run fails with one line. Errors that
-    may pass are retried by raising
-    :class:`dagster.RetryRequested` (not by a retry policy: with the in-process executor a policy
-    would also restart a run that a person has cancelled, dagster-io/dagster#15026). Results of compute
-    calls are kept for the next attempt until the block ends well.
+    Yields the video's row. The run owns the stage from here on, until the block finishes or releases it.
+    An error is written to the row once no attempt is left, and the run fails with one line. Transient
+    errors are retried by raising :class:`dagster.RetryRequested` (not by a retry policy: with the
+    in-process executor a policy would also restart a run that a person has cancelled,
+    dagster-io/dagster#15026). Results of compute calls are kept for the next attempt until the block
+    succeeds.
     """
     video_id = context.partition_key
     try:
@@ -64,28 +66,28 @@ def _retries(context: dg.AssetExecutionContext) -> Retries:
 
 
 def _settle(context: dg.AssetExecutionContext, catalog: Catalog) -> None:
-    """What was made of the compute calls is published: materializing it again computes it again."""
+    """Settle the run's compute calls: their outputs are published, so the next run computes them again."""
     try:
         catalog.settle_compute_calls(context.partition_key, context.run.run_id)
     except CaptionAccError as error:
-        # The work is done; a repetition within the results' life would only be given the same results.
+        # The work is done. A run that repeats it while the results are stored would reuse them.
         context.log.warning(f"the run's compute calls are not settled: {error}")
 
 
 def _fail(
-    context: dg.AssetExecutionContext, catalog: Catalog, stage: str | None, message: str, kind: str
+    context: dg.AssetExecutionContext, catalog: Catalog, stage: Stage | None, message: str, kind: str
 ) -> None:
     if stage is None:
         return
     try:
         catalog.fail_stage(context.partition_key, stage, context.run.run_id, message, kind)
     except CaptionAccError as error:
-        # The first error is the one to see; the failure sensor writes the row when it can again.
+        # The first error is the important one. The failure sensor writes the row once the catalogue answers.
         context.log.error(f"could not write the {stage} error to the catalogue: {error}")
 
 
 def run_selects(context: dg.AssetExecutionContext, asset: str) -> bool:
-    """Whether this run also materializes ``asset``."""
-    # None or empty (as in-process runs have it): everything that the job has.
+    """Return whether this run also materializes ``asset``."""
+    # None or empty (as in in-process runs): all assets of the job.
     selection = context.run.asset_selection
     return not selection or dg.AssetKey(asset) in selection

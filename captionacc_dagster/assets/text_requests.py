@@ -1,4 +1,4 @@
-"""Requests to read captions anew: a run that reads a video's text takes those that wait along."""
+"""Requests to read captions again: a run that reads a video's text also serves the waiting requests."""
 
 from collections.abc import Sequence
 
@@ -7,20 +7,20 @@ from modal_gpu.databases.captions import Caption, mark_ocr
 
 
 def begin_requests(catalog: Catalog, video_id: str, run_id: str) -> list[CaptionOcrRequest]:
-    """Make the run the worker of the video's requests: those that wait, and its own of an earlier try."""
+    """Begin the video's waiting requests, and those that an earlier try of the run began; return them."""
     begun = []
     for request in catalog.list_caption_ocr_requests(video_id):
         if request.status in ("queued", "processing"):
             try:
                 begun.append(catalog.begin_caption_ocr_request(request.id, run_id))
             except WrongStateError:
-                # Cancelled in between.
+                # It was cancelled in the meantime.
                 continue
     return begun
 
 
 def queued_again(captions: Sequence[Caption], requests: Sequence[CaptionOcrRequest]) -> list[Caption]:
-    """The captions, with those that the requests name waiting for OCR. Ids that are gone are left out."""
+    """Return the captions, with the requested ones queued for OCR. Ids that no longer exist are ignored."""
     if not requests:
         return list(captions)
     everything = any(request.caption_ids is None for request in requests)
@@ -32,12 +32,12 @@ def queued_again(captions: Sequence[Caption], requests: Sequence[CaptionOcrReque
 def finish_requests(
     catalog: Catalog, requests: Sequence[CaptionOcrRequest], captions: Sequence[Caption], run_id: str
 ) -> None:
-    """The text is published; each request is told how many captions were its own."""
+    """Finish the requests, each with the number of its captions, once the text is published."""
     known = {caption.id for caption in captions}
     for request in requests:
         count = len(captions) if request.caption_ids is None else len(known & set(request.caption_ids))
         try:
             catalog.finish_caption_ocr_request(request.id, run_id, caption_count=count)
         except WrongStateError:
-            # Cancelled while it was read.
+            # It was cancelled during the reading.
             continue

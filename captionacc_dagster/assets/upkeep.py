@@ -1,4 +1,4 @@
-"""The report of upkeep: what was cleared away, or would be."""
+"""Asset of an upkeep pass: its report."""
 
 import dagster as dg
 
@@ -11,16 +11,16 @@ from captionacc_dagster.resources.factories import modal_backend
 from captionacc_dagster.settings import get_settings
 from modal_gpu.storage import ObjectStore
 
-#: Cases that the report shows one by one.
+#: Most cases that the report lists.
 SHOWN = 200
 
 
 class ReconciliationConfig(dg.Config):
-    """How far one upkeep goes."""
+    """What a pass may do."""
 
-    #: Report what would be done, and do nothing.
+    #: Only report what would be done.
     dry_run: bool = True
-    #: Also remove objects in a video's place of which the catalogue knows nothing.
+    #: Also remove objects of videos that the catalogue does not know.
     remove_unknown_objects: bool = False
 
 
@@ -29,10 +29,10 @@ class ReconciliationConfig(dg.Config):
     kinds={"postgres", "s3"},
     owners=OWNERS,
     description=(
-        "Clears away what nobody needs any more, and compares the catalogue, the bucket and the partitions: "
+        "Removes what is no longer needed, and compares the catalogue, the bucket and the partitions: "
         "expired leases, objects of failed and archived versions and of deleted videos, orphaned calls, "
-        "temporary folders, old records; charges calls that nobody has charged. "
-        "Materialized by hand it only reports, unless its config says otherwise."
+        "temporary folders, old records. Charges calls that no run has charged. "
+        "A manual materialization only reports, unless its config says otherwise."
     ),
 )
 def reconciliation_report(
@@ -41,7 +41,7 @@ def reconciliation_report(
     catalog: dg.ResourceParam[Catalog],
     object_store: dg.ResourceParam[ObjectStore],
 ) -> dg.MaterializeResult:
-    """One pass over everything."""
+    """Run one pass and report it."""
     report = make_upkeep(
         catalog,
         object_store,
@@ -64,7 +64,7 @@ def make_upkeep(
     remove_unknown_objects: bool,
     run_id: str,
 ) -> Upkeep:
-    """Upkeep as the settings have it."""
+    """Return an upkeep pass with the settings' policy."""
     settings = get_settings()
     backend = modal_backend(settings, run_id, print) if settings.modal_enabled and apply else None
     return Upkeep(
@@ -86,17 +86,17 @@ def make_upkeep(
 
 
 def report_metadata(report: UpkeepReport) -> dict[str, dg.MetadataValue]:
-    """Counts by kind, and a table of the cases."""
+    """Return the counts by kind and a table of the cases."""
     rows = [
         (
             finding.kind,
-            # In one column: the UI gives the table little room.
+            # In one column: the table has little room in the UI.
             f"{finding.subject}: {finding.detail}",
             finding.error or ("done" if finding.done else "left" if report.applied else "would be done"),
         )
         for finding in report.findings[:SHOWN]
     ]
-    table = previews.markdown_table(("what", "which", "outcome"), rows) if rows else "All in order."
+    table = previews.markdown_table(("finding", "case", "outcome"), rows) if rows else "All in order."
     left = len(report.findings) - SHOWN
     return {
         "report": dg.MetadataValue.md(table + (f"\n\n… and {left} more" if left > 0 else "")),

@@ -1,5 +1,6 @@
-"""Which cropped frames and which extents model a video is on, and whether a backfill has anything to do."""
+"""A video's cropped frames and extents model, and whether a backfill has anything to do with it."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -8,12 +9,12 @@ from captionacc_dagster.assets.stage import run_selects
 from captionacc_dagster.resources.catalog import (
     STAGES,
     Catalog,
-    CroppedFramesVersion,
     VideoRow,
     WrongStateError,
 )
 from captionacc_dagster.runs.tags import AGAIN_TAG, BACKFILL_ID, BACKFILL_TAG
 from captionacc_dagster.settings import Settings, get_settings
+from modal_gpu.contracts import CropRegion
 from modal_gpu.deployment.settings import modal_settings
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.extents.checkpoint import shipped
@@ -22,25 +23,34 @@ from modal_gpu.extents.checkpoint import shipped
 EXTENTS = "caption_frame_extents_db"
 
 
-def current_version(catalog: Catalog, video: VideoRow) -> CroppedFramesVersion:
-    """The video's active cropped-frames version, with the region it was cropped to.
+@dataclass(frozen=True)
+class ActiveVersion:
+    """The cropped frames that a video's readers use. ``frame_count``: 10 Hz indices in the chunks."""
 
-    That region can differ from the row's own when another one has been approved since. Raises
+    version: int
+    crop_region: CropRegion
+    frame_count: int
+
+
+def current_version(catalog: Catalog, video: VideoRow) -> ActiveVersion:
+    """Return the video's active cropped-frames version, with the region it was cropped to.
+
+    That region differs from the row's own when another one has been approved since. Raises
     :class:`WrongStateError` before the first version.
     """
     number = video.current_cropped_frames_version
     for version in catalog.list_cropped_frames_versions(video.video_id):
-        if version.version == number:
-            return version
+        if version.version == number and version.total_frames is not None:
+            return ActiveVersion(version.version, version.crop_region, version.total_frames)
     raise WrongStateError(
         f"video {video.video_id} has no cropped frames yet: materialize cropped_chunks as well"
     )
 
 
 def model_in_use(settings: Settings) -> str:
-    """The version of the extents model that new results name, such as ``extents-2``.
+    """Return the version of the extents model that new results name, such as ``extents-2``.
 
-    On Modal it is the deployment's, as this process's environment has it. Raises
+    On Modal it is the deployment's, as set in this process's environment. Raises
     :class:`~modal_gpu.extents.checkpoint.CheckpointError` without a shipped model.
     """
     chosen = modal_settings() if settings.modal_enabled else settings
@@ -53,11 +63,11 @@ def model_in_use(settings: Settings) -> str:
 
 
 def unchanged(context: dg.AssetExecutionContext, catalog: Catalog) -> list[dg.MaterializeResult] | None:
-    """What a backfill's run reports for a video with which there is nothing to do; ``None``: there is.
+    """Return what a backfill's run reports for a video with nothing to do; ``None`` when there is work.
 
-    Only for backfills of the extents: a video that is on the model in use, with all that follows made by
-    the present code, stays as it is. What the step would make is reported again as it was last, because
-    Dagster takes a partition of which nothing is reported for a failed one.
+    Only for backfills of the extents: a video that is on the model in use, with all later assets made by
+    the current code, stays as it is. The step's assets are reported again with their last metadata, because
+    Dagster counts a partition without a report as failed.
     """
     tags = context.run.tags
     is_backfill = BACKFILL_TAG in tags or BACKFILL_ID in tags
@@ -66,8 +76,8 @@ def unchanged(context: dg.AssetExecutionContext, catalog: Catalog) -> list[dg.Ma
     try:
         reason = _nothing_to_do(context, catalog)
     except CaptionAccError as error:
-        # The step meets the same error, and tries again if it may pass.
-        context.log.warning(f"whether there is anything to do is not known: {error}")
+        # The step meets the same error, and retries it if it is transient.
+        context.log.warning(f"could not find out whether there is anything to do: {error}")
         return None
     if reason is None:
         return None
@@ -94,7 +104,7 @@ def _nothing_to_do(context: dg.AssetExecutionContext, catalog: Catalog) -> str |
 
 
 def _stale(context: dg.AssetExecutionContext) -> list[str]:
-    """What the run is to make, the extents apart, and was last made by other code than the present."""
+    """Return the run's assets, except the extents, that were last made by another code version."""
     graph = context.job_def.asset_layer.asset_graph
     stale = []
     for key in graph.materializable_asset_keys:

@@ -1,1 +1,1 @@
-"""What remote calls cost: estimates before them, the ledger after them."""
+"""Costs of remote calls: estimates before them, charges after them."""

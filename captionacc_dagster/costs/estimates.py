@@ -1,7 +1,7 @@
-"""What remote calls cost: estimates before them, charges after. Arithmetic only; amounts in US dollars.
+"""Costs of remote calls: estimates before them, charges after. Arithmetic only; amounts in US dollars.
 
-Modal bills a container's seconds by what it asks for (GPU, cores, memory), from its start until it has been
-idle for ``MODAL_SCALEDOWN_SECONDS``. Each container is therefore taken to cost its calls' seconds, one cold
+Modal bills a container's seconds by what it requests (GPU, cores, memory), from its start until it has been
+idle for ``MODAL_SCALEDOWN_SECONDS``. A container's cost is therefore that of its calls' seconds, one cold
 start and one idle time. Google Vision bills images.
 """
 
@@ -18,45 +18,44 @@ from modal_gpu.frame_index import INDEX_RATE, frame_count, full_frame_indices
 from modal_gpu.prices import PriceTable
 
 # CPU seconds as `python -m benchmarks.core_seconds $CLIPS/en90.mp4` measured them on 2026-11-21, on 2 virtual
-# cores with other work beside it, which makes them larger rather than smaller: 90 s, 1280 × 720, 30 full
+# cores shared with other work, so they are rather too large than too small: 90 s, 1280 × 720, 30 full
 # frames, 30 captions, the shipped models. A core-second is one core for one second.
 
-#: Decoding, a second of video at 1280 × 720. It grows with the pixels.
+#: Decoding, for each second of video at 1280 × 720. It grows with the pixels.
 DECODE_CORE_SECONDS = 0.091
-#: RapidOCR, a full frame: the whole function less decoding. The engine brings larger frames to one size.
+#: RapidOCR, for each full frame: the function without decoding. The engine scales frames to one size.
 FRAME_OCR_CORE_SECONDS = 0.21
-#: Decoding, cropping, VP9 chunks, and pairs by the extents network, a second of video at 1280 × 720; with the
-#: strokes it is as much. It grows with the pixels. The pairs are taken as if the cores judged them, not
-#: the GPU.
+#: Decoding, cropping, VP9 chunks, and the extents network, for each second of video at 1280 × 720; the stroke
+#: predictor needs as much. It grows with the pixels. The network is counted as if it ran on the cores.
 CROP_CORE_SECONDS = 0.205
-#: RapidOCR and chunk reading, a caption.
+#: RapidOCR and reading of chunks, for each caption.
 CAPTION_CORE_SECONDS = 0.18
-#: Captions of talking video: 30 in 90 s of en90, 28 in 80 s of zh80.
+#: Captions a minute where people talk: 30 in 90 s of en90, 28 in 80 s of zh80.
 CAPTIONS_A_MINUTE = 21
 
-# Assumed, since nothing has run on Modal yet.
+# Assumptions, because nothing has run on Modal yet.
 
-#: From a container's start until it works: Modal's own start, imports, models.
+#: From a container's start until it is ready: Modal's start, imports, models.
 COLD_START_SECONDS = 20.0
-#: Slower cores, transfers, frames that are read twice.
+#: Factor for slower cores, transfers, and frames that are read twice.
 MARGIN = 1.5
-#: For a video whose length is not known before it is read: 1 Mbit/s.
+#: For a video whose length is not known yet: 1 Mbit/s.
 ASSUMED_BYTES_A_SECOND = 125_000
-#: For a video whose size in pixels is not known before it is read.
+#: For a video whose size in pixels is not known yet.
 ASSUMED_SIZE = (1920, 1080)
 
-#: Pixels of the full frames that go to Google Vision as one image at most; as its engine batches them.
+#: Most pixels of full frames that the engine sends to Google Vision as one image.
 VISION_IMAGE_PIXELS = 25_000_000
 _BASE_PIXELS = 1280 * 720
 
 
 class CostLimitError(CaptionAccError):
-    """The work would cost more than its video, or its tenant in this month, may; nothing was called."""
+    """The work would exceed the cost limit of its video, or of its tenant this month; nothing was called."""
 
 
 @dataclass(frozen=True)
 class VideoWork:
-    """The video that functions are to work on. ``captions``: how many are to be read; ``None``: not known."""
+    """A video for functions to work on. ``captions``: how many are to be read; ``None``: not known."""
 
     seconds: float
     width: int = ASSUMED_SIZE[0]
@@ -71,19 +70,19 @@ class VideoWork:
         width: int | None = None,
         height: int | None = None,
     ) -> "VideoWork":
-        """As far as the catalogue knows the video: before its first run only the size of its file."""
+        """Describe the video as the catalogue knows it: before its first run only by its file size."""
         seconds = size_bytes / ASSUMED_BYTES_A_SECOND if duration is None else duration
         return cls(seconds, width or ASSUMED_SIZE[0], height or ASSUMED_SIZE[1])
 
     @property
     def caption_count(self) -> int:
-        """Captions to be read: the number known, or what a talking video has."""
+        """Captions to be read: the known number, or as many as in a video where people talk."""
         return math.ceil(self.seconds / 60 * CAPTIONS_A_MINUTE) if self.captions is None else self.captions
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """One function's calls for one video. ``seconds`` are all containers', ``wall_seconds`` a person's."""
+    """One function's calls for one video. ``seconds`` are summed over containers, ``wall_seconds`` elapse."""
 
     function: str
     gpu: str
@@ -98,13 +97,13 @@ class Estimate:
 def estimate(
     function: str, work: VideoWork, app: ModalSettings, prices: PriceTable, fan_out: FanOut
 ) -> Estimate:
-    """What a function is expected to cost for a whole video, every container started for it alone.
+    """Return the expected cost of a function for an entire video, with all containers started for it alone.
 
     Raises :class:`ConfigurationError` when its GPU has no price, ``KeyError`` for an unknown function.
     """
     own = app.function(function)
     calls = _calls(function, work, fan_out)
-    is_waited_for = function == EXTRACT and calls > 1  # its first call tells how long the video is
+    is_waited_for = function == EXTRACT and calls > 1  # its first call finds out how long the video is
     abreast = calls - 1 if is_waited_for else calls
     containers = max(1, min(abreast, fan_out.max_parallel, own.max_containers))
     busy = _core_seconds(function, work) / own.workers * MARGIN
@@ -125,7 +124,7 @@ def estimate(
 
 
 def estimates(work: VideoWork, app: ModalSettings, prices: PriceTable, fan_out: FanOut) -> list[Estimate]:
-    """Every function's :func:`estimate`, in the order in which a video goes through them."""
+    """Return the estimate of each function, in the order in which a video passes through them."""
     return [estimate(function, work, app, prices, fan_out) for function in FUNCTIONS]
 
 
@@ -149,9 +148,9 @@ def _core_seconds(function: str, work: VideoWork) -> float:
 
 
 def _vision_images(function: str, work: VideoWork, app: ModalSettings, calls: int) -> int:
-    """Images that Google bills, each call with an image begun; none where the deployment has RapidOCR.
+    """Return the images that Google bills, rounded up for each call; 0 if the deployment uses RapidOCR.
 
-    Without ``OCR_ENGINE`` the containers use Vision where their secret is, which is not known here.
+    Without ``OCR_ENGINE`` the containers use Vision if they have its secret, which is not known here.
     """
     if app.ocr_engine == "rapidocr" or function == CROP_AND_INFER:
         return 0
@@ -168,7 +167,7 @@ def _vision_images(function: str, work: VideoWork, app: ModalSettings, calls: in
 
 @dataclass(frozen=True)
 class Charge:
-    """What one call that ended cost. ``measured``: by the function's own clock, else by its row's times."""
+    """Cost of one ended call. ``measured``: by the function's own clock, otherwise by its row's times."""
 
     usd: float
     seconds: float
@@ -178,7 +177,7 @@ class Charge:
 
     @property
     def gpu_seconds(self) -> float:
-        """The seconds, where there was a GPU."""
+        """The seconds on a GPU; 0 without one."""
         return 0.0 if self.gpu == "none" else self.seconds
 
 
@@ -191,12 +190,12 @@ def actual(
     started_at: datetime | None = None,
     finished_at: datetime | None = None,
 ) -> Charge:
-    """What a call cost, from what its function measured, or from its times when it could not.
+    """Return what a call cost, from its function's measurements or else from its row's times.
 
-    ``usage``: ``seconds``, ``cold_start_seconds``, ``gpu`` and, where the container counts them,
-    ``vision_images``. The call that found its container cold pays for that one's start and its last idle
-    time. A call that never began cost nothing; one that was cancelled or timed out the time between its
-    start and its end, at most what the function may run. A GPU without a price is counted as the dearest.
+    ``usage``: ``seconds``, ``cold_start_seconds``, ``gpu`` and, if the container counts them,
+    ``vision_images``. The call that found its container cold pays for the container's start and final idle
+    time. A call that never began cost nothing. A cancelled or timed-out call cost the time between its
+    start and its end, up to the function's time limit. A GPU without a price counts as the most expensive.
     """
     own = app.function(function) if function in FUNCTIONS else None
     used = usage or {}
@@ -220,5 +219,5 @@ def actual(
 
 
 def seconds_of(frames: int) -> float:
-    """Length of a video of so many 10 Hz indices."""
+    """Return the length of a video with so many 10 Hz indices."""
     return frames / INDEX_RATE

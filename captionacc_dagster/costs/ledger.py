@@ -1,4 +1,4 @@
-"""Money in the catalogue: set aside before remote calls, charged after them, within limits."""
+"""Costs in the catalogue: reserved before remote calls, charged after them, within limits."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from modal_gpu.prices import PriceTable, price_table
 
 @dataclass(frozen=True)
 class CostPolicy:
-    """Prices, the deployment they are for, and the installation's limits in US dollars (``None``: none)."""
+    """Prices, the deployment they apply to, and the installation's limits in US dollars (``None``: none)."""
 
     app: ModalSettings
     prices: PriceTable
     video_limit_usd: float | None
     month_limit_usd: float | None
-    #: How long a reservation counts whose run died.
+    #: How long a reservation counts after its run died.
     life_seconds: float = 86_400.0
 
 
 def cost_policy(settings: Settings) -> CostPolicy:
-    """The installation's. Raises :class:`ConfigurationError` for prices that are none."""
+    """Return the installation's policy. Raises :class:`ConfigurationError` for invalid prices."""
     return CostPolicy(
         app=modal_settings(),
         prices=price_table(settings.prices),
@@ -41,9 +41,9 @@ def reserve(
     expected: Estimate,
     frame_count: int | None = None,
 ) -> None:
-    """Set an estimate aside before the first call of a function for a video.
+    """Reserve an estimate before the first call of a function for a video.
 
-    Raises :class:`CostLimitError` beyond a limit; the catalogue then has a rejection with the same words.
+    Raises :class:`CostLimitError` beyond a limit; the catalogue then has a rejection with the same message.
     """
     granted, message = catalog.reserve_cost(
         video_id,
@@ -60,7 +60,7 @@ def reserve(
 
 
 def charge(catalog: Catalog, policy: CostPolicy, rows: Iterable[ComputeCallRow]) -> list[Charge]:
-    """Charge calls that ended; one that was charged before keeps its first cost."""
+    """Charge calls that ended; a call that was charged before keeps its first cost."""
     charges = []
     for row in rows:
         cost = actual(
@@ -87,9 +87,9 @@ def charge(catalog: Catalog, policy: CostPolicy, rows: Iterable[ComputeCallRow])
 
 
 def charge_abandoned(catalog: Catalog, policy: CostPolicy, limit: int = 1000) -> int:
-    """Charge calls that ended after their run had died, oldest first; how many.
+    """Charge calls that ended after their run had died, oldest first; return how many.
 
-    For upkeep, and before money is reported. What ended in the last minutes is left to its run.
+    For upkeep, and before costs are reported. Calls that ended in the last minutes are left to their run.
     """
     rows = catalog.uncharged_compute_calls(older_than_seconds=600, limit=limit)
     return len(charge(catalog, policy, rows))

@@ -1,10 +1,11 @@
-"""Dagster's handles on the platform's parts.
+"""Dagster resources of the platform: the catalogue, the object store and the compute.
 
-Each opens its part from the process's settings when a run or a tick needs it, so that no address
-and no secret stands in a run's config. Assets and sensors see the plain objects.
+Each is opened from the process's settings when a run or a tick needs it, so that no address
+and no secret is in a run's config. Assets and sensors receive the plain objects.
 """
 
 import ipaddress
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import urlsplit
@@ -23,34 +24,36 @@ from modal_gpu.errors import ConfigurationError
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.storage import ObjectStore
 
+_log = logging.getLogger(__name__)
+
 
 class CatalogResource(dg.ConfigurableResource[Catalog]):
-    """The catalogue: the embedded PostgreSQL, one at ``CAPTIONACC_DATABASE_URL``, or ``SUPABASE_URL``'s."""
+    """The catalogue: embedded, at ``CAPTIONACC_DATABASE_URL``, or behind ``SUPABASE_URL``."""
 
     def create_resource(self, context: dg.InitResourceContext) -> Catalog:
         return open_catalog(get_settings())
 
 
 class ObjectStoreResource(dg.ConfigurableResource[ObjectStore]):
-    """The bytes: a folder, or the bucket at ``CAPTIONACC_STORAGE_URL`` or ``WASABI_BUCKET``."""
+    """The object store: a folder, or the bucket at ``CAPTIONACC_STORAGE_URL`` or ``WASABI_BUCKET``."""
 
     def create_resource(self, context: dg.InitResourceContext) -> ObjectStore:
         return open_object_store(get_settings())
 
 
 class ComputeResource(dg.ConfigurableResource[Compute]):
-    """Where the heavy functions run: here, in the run's own process, or on Modal (``MODAL_ENABLED``)."""
+    """The compute: the run's own process, or Modal (``MODAL_ENABLED``)."""
 
     def create_resource(self, context: dg.InitResourceContext) -> Compute:
         settings = get_settings()
         if settings.modal_enabled:
             check_modal_reaches_storage(settings)
             run_id = context.run.run_id if context.run else ""
-            # The predictor is the deployment's: the network unless it says otherwise.
+            log = context.log.info if context.log else _log.info
+            # The deployment decides the predictor: the network unless it is set otherwise.
             divided = replace(fan_out(settings), divide_crops=modal_settings().extents_predictor == "network")
-            return FannedOutCompute(
-                modal_backend(settings, run_id, context.log.info), open_object_store(settings), divided
-            )
+            backend = modal_backend(settings, run_id, log)
+            return FannedOutCompute(backend, open_object_store(settings), divided)
         return local_compute(
             open_object_store(settings),
             ComputeSettings(
@@ -68,7 +71,7 @@ class ComputeResource(dg.ConfigurableResource[Compute]):
 
 
 def fan_out(settings: Settings) -> FanOut:
-    """How one video's work is divided."""
+    """Return how one video's work is divided."""
     return FanOut(
         segment_frames=settings.segment_frames,
         max_parallel=settings.parallel_calls,
@@ -77,7 +80,7 @@ def fan_out(settings: Settings) -> FanOut:
 
 
 def modal_backend(settings: Settings, run_id: str, log: Callable[[str], None]) -> ModalBackend:
-    """Calls of the deployed app for one run; upkeep uses it as well, to cancel what nobody waits for."""
+    """Return the backend of one run, or of upkeep, which cancels abandoned calls."""
     app = modal_settings()
     return ModalBackend(
         open_catalog(settings),
@@ -96,7 +99,7 @@ def modal_backend(settings: Settings, run_id: str, log: Callable[[str], None]) -
 
 
 def check_modal_reaches_storage(settings: Settings) -> None:
-    """Raise :class:`ConfigurationError` when the bytes are where only this machine can see them."""
+    """Raise :class:`ConfigurationError` when only this machine can reach the object store."""
     url = settings.effective_storage_url
     advice = (
         "set WASABI_BUCKET, WASABI_ENDPOINT_URL and its keys (or CAPTIONACC_STORAGE_URL) to a bucket that "

@@ -8,7 +8,14 @@ import dagster as dg
 import pytest
 
 from captionacc_dagster.assets import restoration
-from captionacc_dagster.assets.restoration import APPROVAL, ASSETS, MADE_BY, SOURCE, by_the_row, made_of
+from captionacc_dagster.assets.restoration import (
+    APPROVAL,
+    ASSETS,
+    MADE_BY,
+    SOURCE,
+    materialization_from_row,
+    materialized_assets,
+)
 from captionacc_dagster.resources.catalog import STAGES, VideoRow
 from captionacc_dagster.sensors import restorations as sensor_module
 from captionacc_dagster.sensors.restorations import restorations
@@ -85,7 +92,7 @@ class TestFinishedVideo:
         assert latest(line, "captions_db", finished) == restored
         line.instance.wipe_assets([dg.AssetKey("captions_db")])
         tick()
-        by_row = by_the_row(line.row(finished.video_id), "captions_db").metadata["dagster/uri"]
+        by_row = materialization_from_row(line.row(finished.video_id), "captions_db").metadata["dagster/uri"]
         assert latest(line, "captions_db", finished).metadata["dagster/uri"] == by_row
 
     def test_a_bucket_that_does_not_answer_costs_only_the_upload(self, line, finished, tick, monkeypatch):
@@ -146,4 +153,4 @@ def test_the_assets_that_a_row_says_were_made(finished: VideoRow, changes: dict,
     """A run that has just ended is still to report what it made; what is worked on is made again."""
     for stage in STAGES:
         changes = changes | {stage: replace(finished.stage(stage), **changes.get(stage, {}))}
-    assert made_of(replace(finished, **changes), NOW) == made
+    assert materialized_assets(replace(finished, **changes), NOW) == made

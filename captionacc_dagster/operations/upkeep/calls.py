@@ -7,9 +7,10 @@ from functools import partial
 
 import dagster as dg
 
+from captionacc_dagster.dagster_internals.auto_retries import will_be_retried
 from captionacc_dagster.operations.upkeep.findings import BATCH, Finding, Workplace
 from captionacc_dagster.resources.catalog import ComputeCallRow
-from captionacc_dagster.runs.outcomes import RETRIED_BY_THEN, will_be_retried
+from captionacc_dagster.runs.outcomes import RETRIED_BY_THEN
 
 #: A call is orphaned once its run has been over for so long.
 CALL_GRACE = timedelta(minutes=10)

@@ -14,7 +14,7 @@ def one_line(error: BaseException) -> str:
 
 def recorded(row: ComputeCallRow) -> str:
     """Return the reason that the catalogue has for a call's end."""
-    return str((row.error_details or {}).get("message", "")) or "no reason given"
+    return (row.error_details["message"] if row.error_details else "") or "no reason given"
 
 
 def timed_out(function: str) -> str:
