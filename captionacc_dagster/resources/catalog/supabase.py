@@ -96,7 +96,7 @@ class SupabaseTransport:
 
     @property
     def max_rows(self) -> int | None:
-        """The API leaves out of an answer what exceeds this."""
+        """The API's limit of rows, beyond which it truncates an answer."""
         return _MAX_ROWS
 
     def call(self, function: str, arguments: Mapping[str, Any], *, repeatable: bool = False) -> list[Record]:

@@ -38,7 +38,7 @@ class Transport(Protocol):
 
     @property
     def max_rows(self) -> int | None:
-        """How many rows one answer can hold."""
+        """The number of rows that one answer can hold; ``None``: any."""
 
     def call(self, function: str, arguments: Mapping[str, Any], *, repeatable: bool = False) -> list[Record]:
         """Return the rows of a function; of a plain value one row with one column.

@@ -305,7 +305,7 @@ class TestVersions:
 class Attempts(RuleBasedStateMachine):
     """Attempts at one request that open, start, finish, fail and cancel in any order, some of them late.
 
-    The backend is a counter: it is told to start a call, and told to cancel what turns out not to be
+    The backend is a counter: it starts a call, and cancels one that turns out not to be
     wanted. Never are two of its calls wanted at once, and never is a settled result handed out.
     """
 

@@ -28,7 +28,7 @@ def settled(database: psycopg.Connection):
     return move
 
 
-def told(outcomes: list[StageOutcome]) -> list[tuple]:
+def endings(outcomes: list[StageOutcome]) -> list[tuple]:
     return [(row.stage, row.outcome, row.error_type, row.run_id) for row in outcomes]
 
 
@@ -37,7 +37,7 @@ class TestOutcomes:
         video = videos.read()
         settled()
         outcomes = catalog.stage_outcomes_after(LONG_AGO)
-        assert told(outcomes) == [
+        assert endings(outcomes) == [
             ("layout", "finished", "", "layout-run"),
             ("boundaries", "finished", "", "crop-run"),
             ("text", "finished", "", "crop-run"),
@@ -51,7 +51,7 @@ class TestOutcomes:
         for _ in range(2):
             catalog.fail_stage(video_id, "layout", "run-1", "not a video", "NotAVideoError")
         settled()
-        assert told(catalog.stage_outcomes_after(LONG_AGO)) == [
+        assert endings(catalog.stage_outcomes_after(LONG_AGO)) == [
             ("layout", "error", "NotAVideoError", "run-1")
         ]
 

@@ -9,7 +9,7 @@ from captionacc_dagster.resources.catalog.rows.work import DatabaseName
 
 
 class StageOutcome(Row):
-    """How one attempt at a stage ended. ``seconds`` count from its run's start; ``None``: no run began it."""
+    """The end of one attempt at a stage. ``seconds`` count from its start; ``None``: no run began it."""
 
     id: int
     occurred_at: datetime
@@ -51,7 +51,7 @@ class LockState(Row):
     held: int
     expired: int
     oldest_expired_at: datetime | None
-    #: Transactions that wait for another one's lock now, in the whole database.
+    #: Transactions in this database that wait for another one's lock now.
     database_waits: int
 
 

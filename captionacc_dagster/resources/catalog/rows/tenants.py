@@ -11,7 +11,7 @@ class TenantRow(Row):
     tier: str
     #: Layouts of at least this confidence need no approval; ``None``: a person approves every layout.
     auto_approve_layout_confidence: float | None
-    #: No quota applies, whatever the tier says.
+    #: No quota applies, whatever its tier is.
     quota_exempt: bool
     accepted_video_count: int
     accepted_bytes: int
@@ -20,7 +20,7 @@ class TenantRow(Row):
 
 
 class AccessTier(Row):
-    """What tenants of a tier are entitled to.
+    """The entitlements of a tier's tenants.
 
     ``base_priority`` is that of their runs, before age and size. A quota of ``None`` is no limit; a cost
     limit of ``None`` is the installation's, an infinite one is no limit.
@@ -46,7 +46,7 @@ class TenantCosts(Row):
 
 
 class CostLine(Row):
-    """What one function cost one tenant in one month (``2026-11``, UTC).
+    """The cost of one function for one tenant in one month (``2026-11``, UTC).
 
     ``calls`` and ``container_seconds`` are of remote calls; ``processing_minutes`` of all processing.
     """
@@ -62,7 +62,7 @@ class CostLine(Row):
 
 
 class TenantSpend(Row):
-    """What a tenant's work cost in this calendar month (UTC) so far, as estimated."""
+    """The estimated cost of a tenant's work in this calendar month (UTC) so far."""
 
     tenant_id: str
     tier: str

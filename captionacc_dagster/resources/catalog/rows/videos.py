@@ -52,7 +52,7 @@ class StageState(Row):
 
 @dataclass(frozen=True)
 class Media:
-    """What the layout stage found in the file. ``frame_count`` counts frames at 10 Hz."""
+    """The facts that the layout stage found in the file. ``frame_count`` counts frames at 10 Hz."""
 
     duration_seconds: float
     frame_count: int

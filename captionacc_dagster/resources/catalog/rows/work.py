@@ -172,7 +172,7 @@ class ComputeCallRow(Row):
 
     @property
     def is_open(self) -> bool:
-        """Whether the call has not ended yet."""
+        """True until the call has ended."""
         return self.status in ("pending", "running")
 
 
