@@ -14,12 +14,15 @@ containers are not affected.
 import functools
 import multiprocessing
 import multiprocessing.context
+import multiprocessing.forkserver
+import os
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from captionacc_dagster.constants import DEFINITIONS_MODULE
+from captionacc_dagster.dagster_internals.commands import this_is_a_code_server
 from captionacc_dagster.settings import SettingsError, get_settings
 
 #: What a run's process would import first: its own code, the platform, and what opens the storage.
@@ -37,6 +40,9 @@ _PRELOADED = [
     "upath",
     "PIL.JpegImagePlugin",
 ]
+
+#: Set for the daemon, whose code server starts the runs; the web server's code server starts none.
+STARTS_RUNS = "CAPTIONACC_STARTS_RUNS"
 
 #: Dagster's thread in a run's process that waits for its termination event, and how long its end may take.
 _WAITING_THREAD = "termination-handler"
@@ -98,6 +104,9 @@ def fork_runs(at_start: Callable[[], object]) -> bool:
 
     multiprocessing.set_forkserver_preload(_PRELOADED)
     server.DagsterApiServer.StartRun = start_forked
+    if os.environ.get(STARTS_RUNS) and this_is_a_code_server() and _is_wanted():
+        # It loads the code while the server does, so that the first run does not wait for it.
+        multiprocessing.forkserver.ensure_running()
     return True
 
 

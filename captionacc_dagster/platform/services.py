@@ -18,6 +18,7 @@ import psutil
 
 from captionacc_dagster.constants import DEFINITIONS_MODULE
 from captionacc_dagster.dagster_internals.commands import DAEMON_MODULE, is_code_server
+from captionacc_dagster.dagster_internals.forked_runs import STARTS_RUNS
 from captionacc_dagster.platform.dagster_home import prepare_dagster_home
 from captionacc_dagster.platform.homes import make_private
 from captionacc_dagster.platform.orphans import DAEMON_LOCK
@@ -84,6 +85,7 @@ class Services:
             "DAGSTER_HOME": str(self.settings.dagster_home),
             "CAPTIONACC_HOME": str(self.settings.home),
             DAEMON_LOCK: str(daemon_lock(self.settings).path),
+            STARTS_RUNS: "1" if name == DAEMON else "",
         }
         lifeline = self._pipe[0]
         command = [

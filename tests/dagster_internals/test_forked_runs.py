@@ -119,3 +119,19 @@ print(len(psutil.Process().net_connections()))
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True)
     assert done.stdout.split() == ["1", "0"], done.stderr
+
+
+@linux
+@pytest.mark.parametrize("is_code_server", [True, False])
+@pytest.mark.parametrize("starts_runs", ["1", ""])
+def test_the_fork_server_loads_early_only_where_runs_will_be_started(
+    monkeypatch: pytest.MonkeyPatch, is_code_server: bool, starts_runs: str
+):
+    started = []
+    monkeypatch.setattr(multiprocessing, "set_forkserver_preload", lambda modules: None)
+    monkeypatch.setattr(multiprocessing.forkserver, "ensure_running", lambda: started.append(True))
+    monkeypatch.setattr(forked_runs, "this_is_a_code_server", lambda: is_code_server)
+    monkeypatch.setenv(forked_runs.STARTS_RUNS, starts_runs)
+    monkeypatch.setattr(server.DagsterApiServer, "StartRun", lambda self, request, context: None)
+    assert fork_runs(at_start)
+    assert bool(started) == (is_code_server and bool(starts_runs))
