@@ -1,1 +1,1 @@
-"""The app on Modal: its image, settings, models, containers, and what crosses the wire."""
+"""Deployment of the app on Modal: image, settings, models, containers and the wire format."""

@@ -1,4 +1,4 @@
-"""What a Modal container is made of: object store and compute settings, from its secrets and settings."""
+"""A Modal container's object store and compute settings, from its secrets and settings."""
 
 import os
 import time
@@ -18,16 +18,16 @@ _IMPORTED = time.monotonic()
 
 
 def storage_of(environ: Mapping[str, str]) -> StorageSettings:
-    """The bucket of the secret ``wasabi``, by the names that the orchestrator uses too.
+    """Return the storage settings of the secret ``wasabi``, which has the orchestrator's variables.
 
-    Raises :class:`ConfigurationError` when the secret has no bucket, or names a folder: a container's
-    folders are gone with it.
+    Raises :class:`ConfigurationError` if the secret has no bucket, or a folder, which would not outlive the
+    container.
     """
     url = environ.get("CAPTIONACC_STORAGE_URL", "").strip()
     bucket = environ.get("WASABI_BUCKET", "").strip()
     if not url and not bucket:
         raise ConfigurationError(
-            f"the Modal secret {STORAGE_SECRET!r} has no WASABI_BUCKET: create it anew with "
+            f"the Modal secret {STORAGE_SECRET!r} has no WASABI_BUCKET: create it again with "
             f"`modal secret create --force {STORAGE_SECRET} WASABI_BUCKET=…` and the other keys"
         )
     if url and not url.startswith("s3://"):
@@ -47,9 +47,9 @@ def storage_of(environ: Mapping[str, str]) -> StorageSettings:
 def compute_settings(
     settings: ModalSettings, workers: int, environ: Mapping[str, str], models: Path = Path(MODEL_MOUNT)
 ) -> ComputeSettings:
-    """How the functions work in a container with ``workers`` cores.
+    """Return the compute settings of a container with ``workers`` cores.
 
-    Raises :class:`CheckpointError` when the chosen model is not on the volume, or not whole.
+    Raises :class:`CheckpointError` if the chosen model is missing on the volume or incomplete.
     """
     return ComputeSettings(
         workers=workers,
@@ -62,7 +62,7 @@ def compute_settings(
 
 
 def open_container(function: str, settings: ModalSettings) -> Container:
-    """The container that runs ``function``, from this process's environment."""
+    """Build the container of ``function`` from this process's environment."""
     own = settings.function(function)
     container_id = os.environ.get("MODAL_TASK_ID", "")
     container = Container(
@@ -76,7 +76,7 @@ def open_container(function: str, settings: ModalSettings) -> Container:
 
 
 class ColdStart:
-    """Seconds from the app's import until the first call; 0 for those that find the container warm."""
+    """Seconds from the app's import to the first call; 0 for later calls."""
 
     def __init__(self) -> None:
         self._is_first = True

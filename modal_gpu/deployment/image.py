@@ -1,21 +1,21 @@
-"""The container image: a base image by its digest, and the packages that this code imports, by their hashes.
+"""The container image: a base image pinned by digest, and the imported packages, pinned by hash.
 
-torch is PyPI's own Linux build, which brings CUDA 13 and cuDNN as wheels; Modal's machines bring the
-driver, so the plain Debian image needs no CUDA of its own. RapidOCR runs on the CPU build of
-onnxruntime: it reads a 720p frame in a quarter of a core's second, gives the same text as on a laptop,
-and needs no 300 MB of CUDA kernels at each cold start. ``MODAL_OCR_CUDA=true`` takes onnxruntime-gpu of
-the same version instead, which uses the CUDA libraries that torch brought.
+torch is PyPI's Linux build, which installs CUDA 13 and cuDNN as wheels. Modal's machines have the driver, so
+the plain Debian image needs no CUDA. RapidOCR runs on the CPU build of onnxruntime: it reads a 720p frame in
+a quarter of a core second, returns the same text as locally, and loads no 300 MB of CUDA kernels at each cold
+start. ``MODAL_OCR_CUDA=true`` installs onnxruntime-gpu of the same version instead, which uses torch's CUDA
+libraries.
 
-``make lock`` imports this module where nothing is installed: only the standard library here.
+``make lock`` imports this module before anything is installed: use only the standard library here.
 """
 
 from pathlib import Path
 
-#: Python 3.11 on Debian 12, for x86-64 and ARM; the base of deploy/Containerfile too.
+#: Python 3.11 on Debian 12, for x86-64 and ARM; also the base of deploy/Containerfile.
 BASE_IMAGE = (
     "python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"
 )
-#: What this package imports, whichever function runs.
+#: The packages that this package imports, for all functions.
 PACKAGES = (
     "av",
     "google-cloud-vision",
@@ -34,24 +34,24 @@ PACKAGES = (
     "tenacity",
     "torch",
 )
-#: Beside the code, these go into the image: the shipped model, for CUDA and for CPUs.
+#: Suffixes of the data files in the image: the shipped model, for CUDA and for CPUs.
 DATA_SUFFIXES = (".safetensors", ".onnx", ".json")
-#: The locked packages are all there is: nothing is resolved, nothing built, nothing without its hash.
+#: Install exactly the locked packages: no resolving, no building, nothing without a hash.
 INSTALL_OPTIONS = "--require-hashes --no-deps --only-binary :all:"
 
 _FOLDER = Path(__file__).parent
 
 
 def with_ocr_on_the_gpu(version: str) -> tuple[str, ...]:
-    """:data:`PACKAGES` with the CUDA build of onnxruntime, at a version."""
+    """Return :data:`PACKAGES` with the CUDA build of onnxruntime, at ``version``."""
     return tuple(f"onnxruntime-gpu=={version}" if name == "onnxruntime" else name for name in PACKAGES)
 
 
 def requirements_file(*, ocr_cuda: bool = False) -> Path:
-    """The locked requirements of the image (``make lock`` writes them)."""
+    """Return the path of the image's locked requirements, which ``make lock`` writes."""
     return _FOLDER / ("requirements-cuda.txt" if ocr_cuda else "requirements.txt")
 
 
 def is_left_out(path: Path) -> bool:
-    """Whether a file of the package stays out of the container."""
+    """Return whether a file of the package is excluded from the image."""
     return path.suffix not in (".py", *DATA_SUFFIXES)

@@ -1,4 +1,4 @@
-"""How fast a container judges frame pairs: its GPU, and the extents network on made strips."""
+"""Measurement of a container's speed: its GPU, and the extents network on synthetic strips."""
 
 import time
 from collections.abc import Iterator
@@ -15,26 +15,26 @@ from modal_gpu.extents.predictors import has_cuda
 if TYPE_CHECKING:
     from modal_gpu.extents.network_predictor import NetworkPredictor
 
-#: Size of the made strips, height × width in pixels: one line of captions in 1080p, with room.
+#: Height × width of the synthetic strips in pixels: one line of captions in 1080p, with padding.
 STRIP_SIZE = (130, 1180)
-#: Frames of one caption, and of the gap behind it.
+#: Number of frames of a caption, and of the gap after it.
 _CAPTION, _GAP = 25, 8
 
 
 @dataclass(frozen=True)
-class MadeStrip:
+class SyntheticStrip:
     """A strip of a moving background, with or without a line of text."""
 
     index: int
     luma: NDArray[np.uint8]
 
     def rgb(self) -> NDArray[np.uint8]:
-        """The strip as uint8 RGB, H × W × 3."""
+        """Return the strip as uint8 RGB, H × W × 3."""
         return np.repeat(self.luma[:, :, None], 3, axis=2)
 
 
-def made_strips(count: int) -> Iterator[MadeStrip]:
-    """``count`` strips of captions that come and go, the same ones each time."""
+def synthetic_strips(count: int) -> Iterator[SyntheticStrip]:
+    """Yield ``count`` strips with changing captions, always the same ones."""
     height, width = STRIP_SIZE
     ramp = np.arange(width, dtype=np.float32)[None, :] + np.arange(height, dtype=np.float32)[:, None]
     for index in range(count):
@@ -44,7 +44,7 @@ def made_strips(count: int) -> Iterator[MadeStrip]:
             text, origin = f"Caption number {caption} of this clip", (120, 85)
             for shade, thickness in ((0, 9), (255, 3)):
                 cv2.putText(luma, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 1.6, shade, thickness, cv2.LINE_AA)
-        yield MadeStrip(index, luma)
+        yield SyntheticStrip(index, luma)
 
 
 def _gpu() -> Any:
@@ -55,10 +55,10 @@ def _gpu() -> Any:
 
 
 def measure_inference(predictor: "NetworkPredictor", pairs: int = 2048) -> dict[str, Any]:
-    """GPU, CUDA, and pairs a second of ``predictor``, the first batch not counted."""
+    """Measure GPU, CUDA, and the pairs per second of ``predictor``, after a warm-up."""
     hints = StripHints(line_height=0.45)
-    collect(predictor.predict(made_strips(64), hints))
-    strips = list(made_strips(pairs + 1))
+    collect(predictor.predict(synthetic_strips(64), hints))
+    strips = list(synthetic_strips(pairs + 1))
     start = time.monotonic()
     predictions = collect(predictor.predict(strips, hints))
     seconds = time.monotonic() - start

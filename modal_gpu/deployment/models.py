@@ -1,7 +1,7 @@
-"""Model files kept for the functions: on Modal's volume, or in a folder with the same layout.
+"""Storage of model files for the functions: on Modal's volume, or in a folder with the same layout.
 
-``checkpoints/{version}_{sha256[:8]}.safetensors``, and for CPUs the ONNX graph of each beside it. Names
-follow from content, so that a file is never overwritten by another one and can always be verified.
+Files are named ``checkpoints/{version}_{sha256[:8]}.safetensors``, each with its ONNX graph for CPUs beside
+it. Since names depend on the content, files are never overwritten and can always be verified.
 """
 
 import hashlib
@@ -43,20 +43,20 @@ class StoredModel:
 
 
 class ModelStore(Protocol):
-    """Where model files are kept. Reading an absent one raises :class:`CheckpointError`."""
+    """A place for model files. Reading a missing file raises :class:`CheckpointError`."""
 
     place: str
 
     def list(self) -> list[StoredModel]:
-        """Every file in the folder of model files, by name."""
+        """Return all model files, sorted by name."""
         ...
 
     def read(self, name: str) -> Iterator[bytes]:
-        """A file's content, in pieces."""
+        """Yield a file's content in pieces."""
         ...
 
     def write(self, path: Path) -> None:
-        """Keep a file under its own name."""
+        """Store a file under its name."""
         ...
 
 
@@ -126,23 +126,23 @@ class VolumeModels:
 
 
 def _is_absent(error: Exception) -> bool:
-    # Modal's own error, and the builtin that it uses for files; its package is not imported for this.
+    # Modal's error, identified without importing its package, and the builtin that it raises for files.
     return isinstance(error, FileNotFoundError) or type(error).__name__ == "NotFoundError"
 
 
 def add_model(store: ModelStore, file: Path, version: str) -> tuple[Checkpoint, bool]:
-    """Keep a trained network under its version and hash; also whether it was not there before.
+    """Store a trained network under its version and hash; return it, and whether it is new.
 
-    ``file`` is safetensors, or ``.pt``: a state dictionary of the shipped model's layer sizes, or one under
-    ``model`` beside the network's ``settings``. It is exported as an ONNX graph first, so that nothing
-    unusable is kept, and the graph is kept beside it. Raises :class:`CheckpointError`.
+    ``file`` is safetensors, or ``.pt``: a state dictionary with the shipped model's layer sizes, or one under
+    ``model`` beside the network's ``settings``. It is first exported as an ONNX graph, which is stored beside
+    it, so that no unusable file is stored. Raises :class:`CheckpointError`.
     """
     with tempfile.TemporaryDirectory(prefix="captionacc-model-") as folder:
         checkpoint = named_checkpoint(file, version, Path(folder))
         graph = export(checkpoint.path)
         stored = {model.name for model in store.list()}
         is_new = checkpoint.path.name not in stored
-        # The graph first: a checkpoint that is there has its graph.
+        # The graph first, so that every stored checkpoint has one.
         for path in (graph.path, checkpoint.path):
             if path.name not in stored:
                 store.write(path)
@@ -150,7 +150,7 @@ def add_model(store: ModelStore, file: Path, version: str) -> tuple[Checkpoint, 
 
 
 def named_checkpoint(file: Path, version: str, folder: Path) -> Checkpoint:
-    """A copy of a trained network in ``folder``, as safetensors with its version and hash for a name."""
+    """Copy a trained network to ``folder``, as safetensors named by version and hash."""
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -159,7 +159,7 @@ def named_checkpoint(file: Path, version: str, folder: Path) -> Checkpoint:
     name = f"{version}_{digest[:8]}.safetensors"
     if _NAME.fullmatch(name) is None:
         raise CheckpointError(
-            f"model version {version!r}: give letters, digits, dots, hyphens and underscores"
+            f"model version {version!r}: use letters, digits, dots, hyphens and underscores"
         )
     if file.suffix != ".pt":
         (folder / name).write_bytes(data)
@@ -173,20 +173,20 @@ def _torch_network(file: Path) -> Any:
     from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings
 
     try:
-        # Tensors and plain values only: such a file can run nothing.
+        # Only tensors and plain values, so that the file cannot execute code.
         content = torch.load(file, map_location="cpu", weights_only=True)
         state = content.get("model", content)
         given = content.get("settings")
         network = ExtentsNetwork(NetworkSettings(**(_shipped_settings() if given is None else given)))
         network.load_state_dict(state)
-    except Exception as error:  # whatever the unpickler stumbles over in a file of another kind
+    except Exception as error:  # the unpickler may raise anything for another kind of file
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise CheckpointError(f"{file.name} does not hold this version's network: {reason}") from None
+        raise CheckpointError(f"{file.name} does not contain this version's network: {reason}") from None
     return network.eval()
 
 
 def _shipped_settings() -> dict[str, Any]:
-    """Layer sizes for a file that tells none: those of the shipped model."""
+    """Return the shipped model's layer sizes, for a file without its own."""
     from safetensors import safe_open
 
     with safe_open(str(shipped()), "pt") as model:
@@ -195,7 +195,7 @@ def _shipped_settings() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a stored model file is what its name says; ``problem`` is empty when it is."""
+    """The result of verifying a stored model file against its name; ``problem`` is empty if they match."""
 
     name: str
     sha256: str
@@ -203,7 +203,7 @@ class Verdict:
 
 
 def verify_models(store: ModelStore, names: Iterable[str] = ()) -> list[Verdict]:
-    """Read model files and compare them with their names; all that there are, or those named."""
+    """Read model files, all by default, and compare them with their names."""
     wanted = list(names) or [model.name for model in store.list()]
     return [_verdict(store, name) for name in wanted]
 
@@ -230,17 +230,17 @@ def _verdict(store: ModelStore, name: str) -> Verdict:
 
 
 def resolve_model(chosen: str, root: Path) -> Path | None:
-    """The file of a chosen model in ``root``, or at a path; ``None``, the shipped one, for ``""``.
+    """Return the file of a model in ``root`` or at a path; ``None`` (the shipped model) for ``""``.
 
-    Raises :class:`CheckpointError` when it is not there.
+    Raises :class:`CheckpointError` if the file does not exist.
     """
     if not chosen:
         return None
     path = Path(chosen).expanduser() if "/" in chosen else root / CHECKPOINTS / chosen
     if not path.is_file():
         models = [model.name for model in FolderModels(root).list() if not is_graph_name(model.name)]
-        there = ", ".join(models) or "none"
+        stored = ", ".join(models) or "none"
         raise CheckpointError(
-            f"EXTENTS_MODEL={chosen} is not at {path} (there: {there}): `captionacc model upload` it"
+            f"EXTENTS_MODEL={chosen} is not at {path} (stored: {stored}): `captionacc model upload` it"
         )
     return path

@@ -1,7 +1,6 @@
-"""How the app is deployed: names, GPUs, limits. From the environment, or ``.env``, at deploy time.
+"""Settings of the app's deployment: names, GPUs, limits. They come from the environment or ``.env``.
 
-The container gets the same values through its image, so that the app it imports is the one that
-was deployed.
+The image contains the same values, so that a container imports the app as it was deployed.
 """
 
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ CAPTION_OCR = "generate_caption_ocr"
 #: The functions that the orchestrator calls.
 FUNCTIONS = (EXTRACT, CROP_AND_INFER, CAPTION_OCR)
 
-#: The setting of each function's time-out.
+#: The setting with each function's time-out.
 TIMEOUT_SETTINGS = {
     EXTRACT: "MODAL_EXTRACT_TIMEOUT",
     CROP_AND_INFER: "MODAL_CROP_INFER_TIMEOUT",
@@ -27,10 +26,10 @@ TIMEOUT_SETTINGS = {
 
 STORAGE_SECRET = "wasabi"
 VISION_SECRET = "google-vision"
-#: Keys that the secret ``wasabi`` must hold; endpoint and region are AWS's own without theirs.
+#: Required keys of the secret ``wasabi``; endpoint and region default to AWS's.
 STORAGE_KEYS = ("WASABI_BUCKET", "WASABI_ACCESS_KEY_READWRITE", "WASABI_SECRET_KEY_READWRITE")
 MODEL_VOLUME = "boundary-models"
-#: Where the volume stands in a container.
+#: The volume's mount point in a container.
 MODEL_MOUNT = "/models"
 #: Regular expression of a model file's name.
 MODEL_NAME = r"[\w.-]+_[0-9a-f]{8}\.safetensors"
@@ -45,7 +44,7 @@ Gpu = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9+!:-]*$")]
 
 @dataclass(frozen=True)
 class FunctionSettings:
-    """What one function asks of Modal. ``gpu`` is ``None`` for a container without one."""
+    """A function's options on Modal. ``gpu`` is ``None`` for a container without one."""
 
     name: str
     gpu: str | None
@@ -58,12 +57,12 @@ class FunctionSettings:
 
     @property
     def workers(self) -> int:
-        """CPU workers: the cores asked for. A container sees all cores of its machine."""
+        """Number of CPU workers: the requested cores, since a container sees all cores of its machine."""
         return max(1, round(self.cpu))
 
 
 class ModalSettings(BaseSettings):
-    """Settings of one deployment. Each field's environment variable stands in its alias."""
+    """Settings of a deployment. A field's alias is its environment variable."""
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
 
@@ -101,11 +100,11 @@ class ModalSettings(BaseSettings):
     caption_ocr_cpu: Cores = Field(4, alias="MODAL_CAPTION_OCR_CPU", description="cores, and workers")
     memory_mib: Mebibytes = Field(8192, alias="MODAL_MEMORY_MIB", description="memory of a container")
     scaledown_seconds: Annotated[int, Field(ge=2, le=3600)] = Field(
-        60, alias="MODAL_SCALEDOWN_SECONDS", description="an idle container is kept, and paid for, so long"
+        60, alias="MODAL_SCALEDOWN_SECONDS", description="time that an idle container is kept and billed"
     )
 
     extents_predictor: Literal["strokes", "network"] = Field(
-        "network", alias="EXTENTS_PREDICTOR", description="the network, as there is a GPU"
+        "network", alias="EXTENTS_PREDICTOR", description="the trained network, or strokes without a model"
     )
     extents_model: str = Field(
         "",
@@ -114,17 +113,17 @@ class ModalSettings(BaseSettings):
         description="model file on the volume; the shipped one when unset",
     )
     ocr_engine: Literal["", "rapidocr", "google_vision"] = Field(
-        "", alias="OCR_ENGINE", description="Google Vision when its secret has content, else RapidOCR"
+        "", alias="OCR_ENGINE", description="default: Google Vision if its secret has content, else RapidOCR"
     )
     ocr_cuda: bool = Field(
         False,
         alias="MODAL_OCR_CUDA",
-        description="RapidOCR on the GPU; on the CPU it reads as it does locally",
+        description="RapidOCR on the GPU; on the CPU its results are the same as locally",
     )
     vision_endpoint: str = Field("", alias="GOOGLE_VISION_ENDPOINT")
     vision_language_hints: str = Field("", alias="GOOGLE_VISION_LANGUAGE_HINTS")
     vision_montage: Annotated[int, Field(ge=1)] | None = Field(
-        None, alias="GOOGLE_VISION_MONTAGE", description="frames that Google Vision gets in one image"
+        None, alias="GOOGLE_VISION_MONTAGE", description="largest number of frames per image at Google Vision"
     )
 
     @field_validator("extract_gpu", "crop_infer_gpu", "caption_ocr_gpu")
@@ -133,7 +132,7 @@ class ModalSettings(BaseSettings):
         return "none" if gpu.lower() == "none" else gpu.upper()
 
     def function(self, name: str) -> FunctionSettings:
-        """What the function ``name`` asks of Modal. Raises ``KeyError`` for another name."""
+        """Return the options of the function ``name``. Raises ``KeyError`` for another name."""
         vision = (STORAGE_SECRET, VISION_SECRET)
         prefix, retries, secrets = {
             EXTRACT: ("extract", 0, vision),
@@ -153,16 +152,16 @@ class ModalSettings(BaseSettings):
         )
 
     def container_environment(self) -> dict[str, str]:
-        """These settings as environment variables for the container; Modal sets its own environment."""
+        """Return the settings as environment variables for the container, except Modal's environment."""
         fields = type(self).model_fields
         given = {str(fields[name].alias): value for name, value in self if name != "environment"}
         return {name: str(value) for name, value in given.items() if value not in ("", None)}
 
 
 def modal_settings() -> ModalSettings:
-    """Settings from this process's environment. Raises :class:`ConfigurationError` with what is wrong."""
+    """Read the settings from the environment. Raises :class:`ConfigurationError` with what is wrong."""
     try:
         return ModalSettings()
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigurationError(f"the settings of the Modal app are not usable: {wrong}") from None
+        raise ConfigurationError(f"the settings of the Modal app are not valid: {wrong}") from None

@@ -1,10 +1,10 @@
-"""What stands around a request and its result on the wire, and how a container answers.
+"""The envelope of a request and of its result on the wire, and a container's handling of a call.
 
 A call is one dictionary, ``{"contract": 1, "request": {…}, "progress": {"queue", "partition"} | None}``.
 The answer is ``{"ok": True, "result": … , "usage": {…}}``, or ``{"ok": False, "error": {"type", "message",
-"retryable"}, "usage": {…}}`` for an error of this project. Anything else that goes wrong is raised as
-a ``RuntimeError``, because only builtin exceptions mean the same at both ends. No text that leaves
-here holds a secret of the container's environment.
+"retryable"}, "usage": {…}}`` for an error of this project. Other exceptions are raised as ``RuntimeError``,
+since only builtin exceptions are the same at both ends. No outgoing text contains a secret of the container's
+environment.
 """
 
 import json
@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Annotated, Any, Protocol, TypeVar
@@ -29,9 +30,9 @@ from modal_gpu.storage import ObjectStore
 
 #: Version of the envelope and of the requests in it.
 CONTRACT = 1
-#: Progress messages that wait for a slow queue; more are left out.
+#: Largest number of progress messages that wait for a slow queue; more are dropped.
 _MAX_WAITING = 100
-#: How long a finished call waits for its last messages to go out, seconds.
+#: Seconds that a finished call waits for its last messages to be sent.
 _LAST_MESSAGES_SECONDS = 3.0
 _SECRET_NAME = re.compile(r"SECRET|KEY|TOKEN|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
@@ -40,7 +41,7 @@ R = TypeVar("R")
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class ProgressAddress:
-    """Queue and partition that hear how far a call is."""
+    """The queue and partition for a call's progress."""
 
     queue: Annotated[str, Field(min_length=1, max_length=64)]
     partition: Annotated[str, Field(min_length=1, max_length=64)]
@@ -56,26 +57,56 @@ class Call:
 
 
 class Queue(Protocol):
-    """What is used of ``modal.Queue``."""
+    """The used part of ``modal.Queue``."""
 
     def put(self, v: Any, block: bool = ..., *, partition: str | None = ...) -> None: ...
 
 
 @dataclass(frozen=True)
 class Container:
-    """What a container's calls share. ``gpu`` and ``container_id`` are what usage is counted by."""
+    """The state that a container's calls share. Usage is counted by ``gpu`` and ``container_id``."""
 
     store: ObjectStore
     settings: ComputeSettings
     gpu: str
     container_id: str
-    #: Seconds from the import of the app until the first call could be answered.
+    #: Seconds from the app's import to the first call; 0 for later calls.
     cold_start_seconds: Callable[[], float]
 
 
 def call_of(request: Any, progress: ProgressAddress | None = None) -> dict[str, Any]:
-    """The envelope around a contract request, as the caller sends it."""
+    """Return the envelope of a contract request, as the caller sends it."""
     return to_wire(Call(CONTRACT, to_wire(request), progress))
+
+
+class _Usage:
+    """A call's usage, which is empty until its container is open."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._container: Container | None = None
+        self._cold_start = 0.0
+        self._images_before = 0
+
+    def opened(self, container: Container) -> Container:
+        """Start counting for ``container``; return it."""
+        self._container = container
+        self._cold_start = container.cold_start_seconds()
+        self._images_before = container.settings.vision_images.count
+        return container
+
+    def report(self) -> dict[str, Any]:
+        """Return the usage as it is on the wire."""
+        container = self._container
+        # The engines count for the container, which handles one call at a time.
+        images = container.settings.vision_images.count - self._images_before if container else 0
+        return {
+            "gpu": container.gpu if container else "",
+            "seconds": time.monotonic() - self._start,
+            "cold_start_seconds": self._cold_start,
+            "container_id": container.container_id if container else "",
+            "vision_images": images,
+        }
 
 
 def answer(
@@ -86,22 +117,18 @@ def answer(
     open_queue: Callable[[str], Queue],
     call_id: str | None = None,
 ) -> dict[str, Any]:
-    """Do the work that an envelope asks for and put its result, or its error, into an answer.
+    """Process the request in an envelope; return its result or its error as an answer.
 
-    ``kind`` is the request's dataclass, ``work`` the function's core, ``call_id`` what Modal calls this
-    call. Raises ``RuntimeError`` for errors that are not this project's.
+    ``kind`` is the request's dataclass, ``work`` the function's core, ``call_id`` Modal's id of the call.
+    Raises ``RuntimeError`` for errors that are not this project's.
     """
-    start = time.monotonic()
-    container: Container | None = None
+    usage = _Usage()
     unexpected = ""
     outcome: dict[str, Any] = {}
-    images_before = 0
     try:
         call = _read(envelope)
         request = from_wire(kind, call.request)
-        container = open_container()
-        cold = container.cold_start_seconds()
-        images_before = container.settings.vision_images.count
+        container = usage.opened(open_container())
         with _listener(call.progress, open_queue, call_id) as progress:
             result = work(request, container.store, container.settings, progress)
         wire = [to_wire(part) for part in result] if isinstance(result, list) else to_wire(result)
@@ -112,24 +139,16 @@ def answer(
         unexpected = without_secrets(f"{type(error).__name__}: {error}")
         _log(without_secrets(traceback.format_exc()))
     if unexpected:
-        # Raised here, where no other exception is being handled that would go along with it.
+        # Raised outside of the handler, so that the original exception is not its context.
         raise RuntimeError(unexpected)
-    usage = {
-        "gpu": container.gpu if container else "",
-        "seconds": time.monotonic() - start,
-        "cold_start_seconds": cold if container else 0.0,
-        "container_id": container.container_id if container else "",
-        # The engines count for the container, which takes one call at a time.
-        "vision_images": container.settings.vision_images.count - images_before if container else 0,
-    }
-    return {"contract": CONTRACT, **outcome, "usage": usage}
+    return {"contract": CONTRACT, **outcome, "usage": usage.report()}
 
 
 def _read(envelope: Mapping[str, Any]) -> Call:
     version = envelope.get("contract") if isinstance(envelope, Mapping) else None
     if version != CONTRACT:
         raise ContractError(
-            f"the call speaks contract {version!r}, the deployed app {CONTRACT}: "
+            f"the call uses contract {version!r}, the deployed app {CONTRACT}: "
             "deploy the app and the orchestrator from the same version"
         )
     return from_wire(Call, envelope)
@@ -144,11 +163,11 @@ def _describe(error: CaptionAccError) -> dict[str, Any]:
 
 
 class QueueProgress:
-    """A progress listener that tells a queue, about once a second and at the ends of each stage.
+    """A progress listener that sends to a queue, about once a second and at both ends of each stage.
 
-    Messages are ``{"stage", "done", "total"}``, with ``"call_id"`` where Modal has one; a message with the
-    id alone is the first. They go out from a thread of their own: a queue that is slow or gone neither
-    holds up nor fails the work.
+    Messages are ``{"stage", "done", "total"}``, with ``"call_id"`` if Modal has one; the first message then
+    contains only the id. A separate thread sends them, so that a slow or missing queue neither delays nor
+    fails the work.
     """
 
     def __init__(
@@ -186,51 +205,46 @@ class QueueProgress:
                 self._put(message)
             except Exception as error:
                 if not is_silent:
-                    _log(without_secrets(f"progress is not heard: {type(error).__name__}: {error}"))
+                    _log(without_secrets(f"progress cannot be sent: {type(error).__name__}: {error}"))
                 is_silent = True
 
     def close(self) -> None:
-        """Wait a little for what is still to be sent."""
+        """Wait for unsent messages, for at most :data:`_LAST_MESSAGES_SECONDS`."""
         self._waiting.put(None)
         self._thread.join(_LAST_MESSAGES_SECONDS)
 
 
-class _listener:
-    """The listener of a call, as a context manager; nobody listens without an address."""
+@contextmanager
+def _listener(
+    address: ProgressAddress | None, open_queue: Callable[[str], Queue], call_id: str | None
+) -> Iterator[Progress]:
+    """Open the listener of a call; without an address progress is ignored."""
+    if address is None:
+        yield no_progress
+        return
+    queue: Queue | None = None
 
-    def __init__(
-        self, address: ProgressAddress | None, open_queue: Callable[[str], Queue], call_id: str | None
-    ) -> None:
-        self._address, self._open, self._call_id = address, open_queue, call_id
-        self._progress: QueueProgress | None = None
+    def put(message: dict[str, Any]) -> None:
+        nonlocal queue
+        queue = queue or open_queue(address.queue)
+        queue.put(message, False, partition=address.partition)
 
-    def __enter__(self) -> Progress:
-        if self._address is None:
-            return no_progress
-        address, queue = self._address, None
-
-        def put(message: dict[str, Any]) -> None:
-            nonlocal queue
-            queue = queue or self._open(address.queue)
-            queue.put(message, False, partition=address.partition)
-
-        self._progress = QueueProgress(put, self._call_id)
-        return self._progress
-
-    def __exit__(self, *_: object) -> None:
-        if self._progress is not None:
-            self._progress.close()
+    progress = QueueProgress(put, call_id)
+    try:
+        yield progress
+    finally:
+        progress.close()
 
 
 def without_secrets(text: str, environ: Mapping[str, str] | None = None) -> str:
-    """The text with every secret value of the environment replaced by ``•••``."""
+    """Return the text with every secret value of the environment replaced by ``•••``."""
     for value in _secret_values(os.environ if environ is None else environ):
         text = text.replace(value, "•••")
     return text
 
 
 def _secret_values(environ: Mapping[str, str]) -> list[str]:
-    """Values of variables named like secrets, and the strings in those that hold JSON; longest first."""
+    """Return the values of variables named like secrets, and the secrets in JSON values; longest first."""
     found: set[str] = set()
     for name, value in environ.items():
         if not _SECRET_NAME.search(name):

@@ -210,9 +210,13 @@ class PairPredictor(Protocol):
     model_version: str
     #: Hash of the model file, or of the algorithm's parameters when there is no file.
     model_sha256: str
-    #: Frames that it must read before and after a part of a video (as far as they exist) to judge the
-    #: part exactly as in the complete video; ``None`` when it needs the complete video.
-    margin: int | None
+
+    @property
+    def margin(self) -> int | None:
+        """Frames that it must read before and after a part of a video (as far as they exist) to judge the
+        part exactly as in the complete video; ``None`` when it needs the complete video.
+        """
+        ...
 
     def predict(
         self, frames: Iterable[StripFrame], hints: StripHints, first_index: int = 0

@@ -189,7 +189,7 @@ def test_what_is_no_usable_network_is_refused_and_nothing_is_kept(
         file = tmp_path / "cut.safetensors"
         file.write_bytes(trained.read_bytes()[:-100])
     store = FolderModels(tmp_path / "models")
-    with pytest.raises(CheckpointError, match="does not hold this version's network"):
+    with pytest.raises(CheckpointError, match="does not contain this version's network"):
         add_model(store, file, "extents-9")
     assert store.list() == [] and not Path("was-run").exists()
 
@@ -214,7 +214,7 @@ def test_the_chosen_model_is_the_one_that_judges(tmp_path: Path, trained: Path, 
     settings._kept_network.cache_clear()
     with pytest.raises(CheckpointError, match="not the one in its name"):
         ComputeSettings(extents_predictor="network", extents_model=path).predictor()
-    with pytest.raises(CheckpointError, match=f"there: {chosen.path.name}"):
+    with pytest.raises(CheckpointError, match=f"stored: {chosen.path.name}"):
         resolve_model("extents-8_00000000.safetensors", root)
 
 

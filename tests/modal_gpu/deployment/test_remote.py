@@ -101,7 +101,7 @@ def test_an_error_of_this_project_is_an_answer(container: Container, error, retr
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"contract": 2}, "the call speaks contract 2, the deployed app 1"),
+        ({"contract": 2}, "the call uses contract 2, the deployed app 1"),
         ({"contract": None}, "contract None"),
         ({"priority": 3}, "priority"),
         ({"request": {**to_wire(REQUEST), "colour": "red"}}, "colour"),
@@ -187,7 +187,7 @@ class TestProgress:
 
         envelope = call_of(REQUEST, ProgressAddress("gone", "call-1"))
         assert ask(container, work, envelope, Partitions(ConnectionError("no queue")))["ok"]
-        assert capfd.readouterr().err.count("progress is not heard") == 1
+        assert capfd.readouterr().err.count("progress cannot be sent") == 1
 
     def test_a_queue_that_hangs_holds_nothing_up(self, monkeypatch):
         monkeypatch.setattr("modal_gpu.deployment.wire._LAST_MESSAGES_SECONDS", 0.05)
