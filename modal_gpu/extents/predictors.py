@@ -46,7 +46,9 @@ def _onnx_predictor(checkpoint_file: Path, threads: int) -> NetworkPredictor[Any
         made_from = backend.metadata["checkpoint_sha256"]
     except Exception as error:  # ONNX Runtime has no base class of its errors
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise CheckpointError(f"{graph.path.name} does not hold this version's network: {reason}") from None
+        raise CheckpointError(
+            f"{graph.path.name} does not contain this version's network: {reason}"
+        ) from None
     if made_from != checkpoint.sha256:
         raise CheckpointError(
             f"{graph.path.name} was not exported from {checkpoint_file.name}; "

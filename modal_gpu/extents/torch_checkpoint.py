@@ -47,5 +47,5 @@ def load_checkpoint(path: Path) -> tuple["ExtentsNetwork", Checkpoint]:
         network = ExtentsNetwork(settings)
         network.load_state_dict(tensors)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path.name} does not hold this version's network: {error}") from None
+        raise CheckpointError(f"{path.name} does not contain this version's network: {error}") from None
     return network.eval(), checkpoint
