@@ -170,7 +170,7 @@ def subtitles(
     catalog: dg.ResourceParam[Catalog],
     object_store: dg.ResourceParam[ObjectStore],
 ) -> dg.MaterializeResult:
-    """Write each caption with a person's text where there is one, else with the text that OCR read."""
+    """Write each caption with a person's text if there is one, otherwise with the text that OCR read."""
     if (as_it_was := unchanged(context, catalog)) is not None:
         return as_it_was[0]
     stage: Stage | None = "text" if run_selects(context, "caption_ocr") else None

@@ -153,7 +153,7 @@ def _media_of(result: ExtractResult) -> Media:
 def _publish_layout(
     catalog: Catalog, object_store: ObjectStore, keys: VideoKeys, media: Media, owner: str
 ) -> LayoutFile:
-    """Write layout.db under its lock, merged with what people changed since, and count its version up."""
+    """Write layout.db under its lock, merged with people's changes, and increment its version."""
     with catalog.lease(keys.video_id, "layout", owner, wait_seconds=LOCK_SECONDS) as lease:
         layout = rebuild_layout(object_store, keys, media.width, media.height, before_write=lease.check)
         catalog.bump_database_version(lease.token)

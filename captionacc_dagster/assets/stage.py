@@ -57,7 +57,7 @@ def working_on(
 
 
 def will_retry(context: dg.AssetExecutionContext, error: BaseException) -> bool:
-    """Whether :func:`working_on` tries again after an error."""
+    """Return whether :func:`working_on` tries again after an error."""
     return _retries(context).tries_again(error, context.retry_number + 1)
 
 

@@ -16,7 +16,7 @@ SHOWN = 200
 
 
 class ReconciliationConfig(dg.Config):
-    """What a pass may do."""
+    """Options of a pass."""
 
     #: Only report what would be done.
     dry_run: bool = True

@@ -212,6 +212,7 @@ class Reported:
             return cls()
 
     def to_cursor(self) -> str:
+        """Return the cursor that :meth:`from_cursor` reads."""
         return json.dumps(self.alerts, sort_keys=True)
 
     def changes(self, alerts: Iterable[Alert], now: float, repeat_seconds: float) -> Changes:

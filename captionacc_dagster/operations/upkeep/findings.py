@@ -1,4 +1,4 @@
-"""Findings of an upkeep pass, its policy, and what each step works with."""
+"""Findings of an upkeep pass, its policy, and the workplace that its steps share."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -33,7 +33,7 @@ DAY_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class UpkeepPolicy:
-    """How long things are kept. Days may be fractions."""
+    """Retention times. Days may be fractions."""
 
     archived_days: float = 30
     failed_days: float = 1
@@ -75,12 +75,13 @@ class UpkeepReport:
 
     @property
     def errors(self) -> list[Finding]:
+        """Findings whose action failed."""
         return [finding for finding in self.findings if finding.error]
 
 
 @dataclass(frozen=True)
 class Workplace:
-    """What every step works with. A step yields its findings and, with ``apply``, acts on them."""
+    """Everything that a step needs. A step yields its findings and, with ``apply``, acts on them."""
 
     catalog: Catalog
     object_store: ObjectStore

@@ -8,7 +8,7 @@ from captionacc_dagster.operations.upkeep.findings import DAY_SECONDS, Finding, 
 
 
 def old_records(work: Workplace) -> Iterator[Finding]:
-    """Delete records that are older than the policy keeps them."""
+    """Delete records that are older than the policy's retention times."""
     catalog, policy = work.catalog, work.policy
     seconds = policy.outcome_days * DAY_SECONDS
     if count := catalog.count_stage_outcomes(seconds):

@@ -57,7 +57,7 @@ class Backend(Protocol):
 
     @property
     def is_billed(self) -> bool:
-        """Whether calls cost money; each then has a row in the catalogue's ``compute_calls``."""
+        """True if calls cost money. Each call then has a row in the catalogue's ``compute_calls``."""
         ...
 
     def call(self, call: ComputeCall, progress: Progress = no_progress) -> Any:
@@ -153,7 +153,7 @@ class _ParallelCalls:
             raise
 
     def _new_steps(self) -> list[Step]:
-        """Return the progress reported since the last time, as one step a stage."""
+        """Return the progress reported since the last time, as one step for each stage."""
         steps: dict[str, Step] = {}
         while True:
             try:

@@ -48,7 +48,7 @@ FEWEST_FULL_FRAMES = 16
 
 @dataclass(frozen=True)
 class FanOut:
-    """How one video's work is divided.
+    """Division of one video's work into calls.
 
     ``segment_frames``: most 10 Hz frames of a segment, a multiple of 512; shorter videos are not
     divided. ``max_parallel``: most calls at once; with 1 nothing is divided. ``captions_a_call``: most
@@ -71,12 +71,12 @@ class Compute(Protocol):
 
     @property
     def fan_out(self) -> FanOut:
-        """How a video's work is divided, which decides how many containers a call is expected to need."""
+        """Division of a video's work, which decides how many containers it is expected to need."""
         ...
 
     @property
     def is_billed(self) -> bool:
-        """Whether calls cost money: they are then reserved, charged and reported."""
+        """True if calls cost money: they are then reserved, charged and reported."""
         ...
 
     def extract(self, request: ExtractRequest, progress: Progress = no_progress) -> ExtractResult:

@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ModalCallSettings:
-    """How calls are started and waited for. Times in seconds."""
+    """Settings for starting calls and waiting for them. Times in seconds."""
 
     app_name: str = "captionacc-processing"
     #: ``None``: the environment of the token's profile.

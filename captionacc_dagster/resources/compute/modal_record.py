@@ -80,6 +80,7 @@ class CallRecord:
         return f"{self.call.function} of video {self.call.video_id}{where}"
 
     def error(self, kind: type[_Error], predicate: str) -> _Error:
+        """Return an error that names the call and says what happened to it."""
         return kind(f"{self.name} {predicate}")
 
     def is_taken_by_another(self) -> bool:
@@ -118,6 +119,7 @@ class CallRecord:
         return self.take_result(first=self.row.finished_by == self.waiter)
 
     def take_result(self, *, first: bool) -> Any:
+        """Report the call and return its stored result. ``first``: no other attempt has taken it."""
         self._report("succeeded", self.row.usage, first)
         return (self.row.result or {}).get("value")
 
@@ -157,6 +159,7 @@ class CallRecord:
         return error
 
     def was_cancelled(self, row: ComputeCallRow) -> RemoteCancelledError:
+        """Return the error for a call that was cancelled by somebody else."""
         return self.error(RemoteCancelledError, f"was cancelled ({recorded(row)}); retry the video to go on")
 
     def _report(
