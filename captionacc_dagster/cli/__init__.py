@@ -7,20 +7,24 @@ import signal
 import sys
 
 from rich.markup import escape
+from typer import Typer
 
-from captionacc_dagster.cli.app import app, notes, printable
+from captionacc_dagster.cli.commands import COMMANDS, load, load_all, outline
+from captionacc_dagster.cli.root import notes, printable
 from modal_gpu.disk_full import disk_full
 from modal_gpu.errors import CaptionAccError
-
-# Importing a module registers its commands on the app. The order here is the order in the help.
-from captionacc_dagster.cli import run, up, videos, edits, layout, captions  # noqa: F401  isort: skip
-from captionacc_dagster.cli import webhook, metrics  # noqa: F401  isort: skip
-from captionacc_dagster.cli import deployment, cost, model, backfill, upkeep, system  # noqa: F401  isort: skip
 
 
 def _print_error(message: str) -> None:
     text = "\n".join(map(printable, message.splitlines()))
     notes.print(f"[bold red]error:[/] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def _app_for(arguments: list[str]) -> Typer:
+    """Return the app with the command that the arguments name, or all that the help and completion need."""
+    if "_CAPTIONACC_COMPLETE" in os.environ:
+        return load_all()
+    return load(arguments[0]) if arguments and arguments[0] in COMMANDS else outline()
 
 
 def main() -> None:
@@ -38,7 +42,7 @@ def main() -> None:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
-        app()
+        _app_for(sys.argv[1:])()
     except CaptionAccError as error:
         _print_error(str(error))
         sys.exit(1)

@@ -1,6 +1,5 @@
 """The Typer app, its consoles, and the parts of the platform that commands open."""
 
-import re
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cached_property
@@ -8,66 +7,18 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.console import Console
 
-from captionacc_dagster import __version__
+from captionacc_dagster.cli.root import console, note, notes, printable
 from captionacc_dagster.platform.homes import make_home, require_home
 from captionacc_dagster.resources.catalog import Catalog, UnknownVideoError, VideoRow
 from captionacc_dagster.settings import Settings, get_settings
 from modal_gpu.errors import InvalidIdError
 from modal_gpu.storage import ObjectStore
 
-# No emoji codes: `:cat:` in a name or a caption is plain text.
-console = Console(emoji=False)
-#: For messages beside the result: a program may be reading standard output.
-notes = Console(stderr=True, emoji=False)
-app = typer.Typer(
-    name="captionacc",
-    help="Turns videos with burned-in captions into timed text.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _print_version(asked: bool) -> None:
-    if asked:
-        say(f"captionacc {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options_before_the_command(
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True),
-    ] = False,
-) -> None:
-    """Hold the options that come before a command."""
-
-
 #: For every command that serves. 0 is refused: nothing would announce the port that the system chose.
 PortOption = Annotated[int | None, typer.Option(help="port to listen on", min=1, max=65535)]
-#: Characters that would break a line in a terminal: those that the SQL function ``clean_name`` replaces,
-#: and lone surrogates.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 #: Videos with the same name that are considered.
 _MOST_MATCHES = 100
-
-
-def printable(text: object) -> str:
-    """Return text from outside, such as a file name, on one line, with U+FFFD for control characters."""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(text))
-
-
-def say(sentence: str) -> None:
-    """Print one line that may contain names: without markup, and never wrapped."""
-    console.print(printable(sentence), highlight=False, markup=False, soft_wrap=True)
-
-
-def note(sentence: str) -> None:
-    """Print one line as :func:`say` does, but on standard error: it is not part of the result."""
-    notes.print(printable(sentence), highlight=False, markup=False, soft_wrap=True)
 
 
 class Use(Enum):

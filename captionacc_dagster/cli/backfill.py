@@ -11,7 +11,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from captionacc_dagster.cli.app import Parts, Use, app, console, parts
+from captionacc_dagster.cli.app import Parts, Use, parts
+from captionacc_dagster.cli.root import app, console
 from captionacc_dagster.resources.catalog import Backfill, BackfillChoice
 from modal_gpu.errors import CaptionAccError, ConfigurationError
 

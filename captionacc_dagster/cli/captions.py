@@ -10,8 +10,9 @@ import typer
 from rich.table import Table
 
 from captionacc_dagster.assets.previews import clock
-from captionacc_dagster.cli.app import Parts, app, console, parts, say
+from captionacc_dagster.cli.app import Parts, parts
 from captionacc_dagster.cli.files import Force, OutputFileError, check_output, is_stream, write_output
+from captionacc_dagster.cli.root import app, console, say
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.captions.subtitles import shown, to_rows, to_srt, to_vtt

@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from captionacc_dagster.cli.app import Parts, Use, app, console, parts
+from captionacc_dagster.cli.app import Parts, Use, parts
 from captionacc_dagster.cli.numbers import FiniteRange
+from captionacc_dagster.cli.root import app, console
 from captionacc_dagster.costs.estimates import ASSUMED_SIZE, Estimate, VideoWork, estimates
 from captionacc_dagster.costs.ledger import charge_abandoned, cost_policy
 from captionacc_dagster.resources.catalog import CostLine, InvalidArgumentError

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from captionacc_dagster.cli.app import Use, app, console, parts, say
+from captionacc_dagster.cli.app import Use, parts
 from captionacc_dagster.cli.numbers import FiniteRange
+from captionacc_dagster.cli.root import app, console, say
 from captionacc_dagster.platform.homes import require_home
 from captionacc_dagster.settings import Settings
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from captionacc_dagster.cli.app import Use, app, note, parts, say
+from captionacc_dagster.cli.app import Use, parts
+from captionacc_dagster.cli.root import app, note, say
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.resources.catalog import STAGES, VideoRow
 from modal_gpu.errors import CaptionAccError

@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from captionacc_dagster.cli.app import console
+from captionacc_dagster.cli.root import console
 
 
 @dataclass(frozen=True)

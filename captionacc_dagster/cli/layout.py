@@ -8,9 +8,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from captionacc_dagster.cli.app import Use, app, console, parts, say
+from captionacc_dagster.cli.app import Use, parts
 from captionacc_dagster.cli.files import Force, OutputFileError, check_output, is_stream, write_output
 from captionacc_dagster.cli.numbers import FiniteRange
+from captionacc_dagster.cli.root import app, console, say
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.contracts import CropRegion

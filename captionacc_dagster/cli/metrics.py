@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from captionacc_dagster.cli.app import PortOption, app, console, parts
+from captionacc_dagster.cli.app import PortOption, parts
 from captionacc_dagster.cli.deployment import use_dagster_home
+from captionacc_dagster.cli.root import app, console
 
 if TYPE_CHECKING:
     import dagster as dg

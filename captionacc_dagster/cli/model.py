@@ -12,7 +12,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from captionacc_dagster.cli.app import app, console, parts, printable, say
+from captionacc_dagster.cli.app import parts
+from captionacc_dagster.cli.root import app, console, printable, say
 from captionacc_dagster.platform.homes import make_home
 from modal_gpu.deployment.models import FolderModels, ModelStore, VolumeModels, add_model, verify_models
 from modal_gpu.deployment.settings import MODEL_VOLUME, modal_settings

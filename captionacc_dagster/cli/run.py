@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from captionacc_dagster.cli.app import Parts, Use, app, console, note, parts, say
+from captionacc_dagster.cli.app import Parts, Use, parts
 from captionacc_dagster.cli.captions import captions_table, load_captions
 from captionacc_dagster.cli.files import Force, check_output, write_output
+from captionacc_dagster.cli.root import app, console, note, say
 from captionacc_dagster.cli.uploads import InputFileError, upload
 from captionacc_dagster.cli.videos import processed, report
 from captionacc_dagster.cli.watch import state_of

@@ -13,9 +13,10 @@ from typing import Annotated
 
 import typer
 
-from captionacc_dagster.cli.app import Use, app, console, parts
+from captionacc_dagster.cli.app import Use, parts
 from captionacc_dagster.cli.deployment import use_dagster_home
 from captionacc_dagster.cli.findings import check_safely, in_one_line, report
+from captionacc_dagster.cli.root import app, console
 from captionacc_dagster.platform.disk import disk_places, little_space
 from captionacc_dagster.platform.homes import is_home, known_homes
 from captionacc_dagster.settings import Settings

@@ -9,7 +9,8 @@ import psutil
 from rich.markup import escape
 from rich.panel import Panel
 
-from captionacc_dagster.cli.app import Use, app, console, parts, say
+from captionacc_dagster.cli.app import Use, parts
+from captionacc_dagster.cli.root import app, console, say
 from captionacc_dagster.platform.homes import require_home
 from captionacc_dagster.platform.role_lock import Holder, ServiceError
 from captionacc_dagster.settings import Settings

@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from captionacc_dagster.cli.app import Use, app, console, parts
+from captionacc_dagster.cli.app import Use, parts
 from captionacc_dagster.cli.deployment import use_dagster_home
+from captionacc_dagster.cli.root import app, console
 
 
 @app.command()

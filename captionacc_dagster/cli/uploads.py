@@ -12,7 +12,8 @@ from pathlib import Path
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from captionacc_dagster.cli.app import Parts, note, notes, printable
+from captionacc_dagster.cli.app import Parts
+from captionacc_dagster.cli.root import note, notes, printable
 from captionacc_dagster.resources.catalog import CatalogUnavailableError, UnknownVideoError, VideoRow
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.keys import VideoKeys

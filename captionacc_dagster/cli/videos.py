@@ -9,7 +9,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from captionacc_dagster.cli.app import Parts, Use, app, console, notes, parts, say
+from captionacc_dagster.cli.app import Parts, Use, parts
+from captionacc_dagster.cli.root import app, console, notes, say
 from captionacc_dagster.cli.uploads import upload
 from captionacc_dagster.cli.watch import state_of, watch
 from captionacc_dagster.platform.disk import disk_places, little_space, refuse_full_disk

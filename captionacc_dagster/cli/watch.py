@@ -11,7 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from captionacc_dagster.cli.app import Parts, console
+from captionacc_dagster.cli.app import Parts
+from captionacc_dagster.cli.root import console
 from captionacc_dagster.resources.catalog import STAGES, Stage, VideoRow
 from captionacc_dagster.runs import progress
 from modal_gpu.errors import CaptionAccError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from captionacc_dagster import cli as command_line
-from captionacc_dagster.cli.app import console, notes
+from captionacc_dagster.cli.root import console, notes
 from captionacc_dagster.settings import get_settings
 from tests.line_fixtures import Line
 

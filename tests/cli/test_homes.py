@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from captionacc_dagster import cli as command_line
-from captionacc_dagster.cli.app import app
+from captionacc_dagster.cli.commands import load_all
 from captionacc_dagster.platform.homes import known_homes, make_home, require_home
 from tests.cli.conftest import Captionacc
 from tests.line_fixtures import Clip
@@ -46,7 +46,7 @@ MAKE = {"demo", "ingest", "migrate", "model import-wandb", "model upload", "prep
 
 
 def _all_commands() -> set[str]:
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(load_all())
     names = set()
     for name, command in group.commands.items():
         inner = getattr(command, "commands", None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from captionacc_dagster.cli.app import printable
+from captionacc_dagster.cli.root import printable
 from captionacc_dagster.resources.catalog import Catalog, CatalogError, CatalogUnavailableError, VideoRow
 from modal_gpu.storage import ObjectStore
 from tests.cli.conftest import Captionacc

@@ -6,7 +6,7 @@ import click
 import pytest
 from typer.main import get_command
 
-from captionacc_dagster.cli import app
+from captionacc_dagster.cli.commands import load_all
 from tests.cli.conftest import Captionacc
 
 NUMBERS = (click.types.IntParamType, click.types.FloatParamType)
@@ -23,7 +23,7 @@ def commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ..
 
 OPTIONS = {
     f"{' '.join(path)} {parameter.opts[-1]}": parameter
-    for path, command in commands(get_command(app))
+    for path, command in commands(get_command(load_all()))
     for parameter in command.params
     if isinstance(parameter.type, NUMBERS)
 }

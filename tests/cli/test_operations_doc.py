@@ -10,13 +10,13 @@ import typer.main
 from dagster._cli import create_dagster_cli
 from dagster._daemon.cli import create_dagster_daemon_cli
 
-from captionacc_dagster.cli import app as captionacc_app
+from captionacc_dagster.cli.commands import load_all
 from tests import documented_commands
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "operations.md").read_text()
 TOOLS = {
-    "captionacc": typer.main.get_command(captionacc_app),
+    "captionacc": typer.main.get_command(load_all()),
     "dagster": create_dagster_cli(),
     "dagster-daemon": create_dagster_daemon_cli(),
 }

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from captionacc_dagster.cli import app
+from captionacc_dagster.cli.commands import load_all
 from captionacc_dagster.settings import Settings
 from tests.deploy.conftest import DEPLOY, REPOSITORY
 
@@ -89,13 +89,13 @@ def test_exactly_one_daemon_and_only_the_webserver_has_a_port(services: dict):
 
 
 def test_its_commands_exist(services: dict):
-    commands = {command.name or command.callback.__name__ for command in app.registered_commands}
+    commands = {command.name or command.callback.__name__ for command in load_all().registered_commands}
     for name, service in services.items():
         command = service.get("command", [])
         if command[:1] == ["captionacc"]:
             assert command[1] in commands, name
             options = [word for word in command if word.startswith("--")]
-            shown = CliRunner().invoke(app, [command[1], "--help"], env={"COLUMNS": "200"}).output
+            shown = CliRunner().invoke(load_all(), [command[1], "--help"], env={"COLUMNS": "200"}).output
             assert all(option in shown for option in options), name
 
 

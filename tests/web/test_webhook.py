@@ -374,7 +374,9 @@ class TestCommand:
     def test_without_a_secret_the_command_explains_what_to_set(self, monkeypatch, tmp_path):
         from typer.testing import CliRunner
 
-        from captionacc_dagster.cli import app
+        from captionacc_dagster.cli.commands import load_all
+
+        app = load_all()
         from captionacc_dagster.settings import SettingsError, get_settings
 
         monkeypatch.setenv("CAPTIONACC_HOME", str(tmp_path))
@@ -392,7 +394,9 @@ class TestCommand:
     def test_an_invalid_port_is_refused(self, command, port):
         from typer.testing import CliRunner
 
-        from captionacc_dagster.cli import app
+        from captionacc_dagster.cli.commands import load_all
+
+        app = load_all()
 
         result = CliRunner().invoke(app, [command, "--port", port])
         assert result.exit_code == 2

@@ -16,7 +16,7 @@ import torch
 from modal.types import FileEntry, FileEntryType
 
 from captionacc_dagster import cli as command_line
-from captionacc_dagster.cli.app import console
+from captionacc_dagster.cli.root import console
 from captionacc_dagster.settings import get_settings
 from modal_gpu.deployment.models import FolderModels, VolumeModels, add_model, resolve_model, verify_models
 from modal_gpu.extents.checkpoint import CheckpointError, is_graph_name

@@ -1,0 +1,101 @@
+"""The commands, each with the module that holds it. A command imports its own module only.
+
+``--help`` of the command line itself is answered from this table. A test compares it with the commands.
+"""
+
+import importlib
+from dataclasses import dataclass
+
+import typer
+
+from captionacc_dagster.cli.root import app, new_app
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command or a group of commands: its module in this package, and the first lines of its help."""
+
+    module: str
+    help: str
+
+
+#: In the order of the help.
+COMMANDS = {
+    "ingest": Command("videos", "Upload videos and turn them into captions."),
+    "status": Command("videos", "Show the status of all videos, or of one in detail."),
+    "retry": Command("videos", "Retry a video's failed stages."),
+    "captions": Command("captions", "Show a video's captions with their times."),
+    "export": Command("captions", "Write a video's captions as SubRip, WebVTT or JSON."),
+    "demo": Command("run", "Make a sample video and turn it into captions, using only this machine."),
+    "up": Command(
+        "up",
+        "Run the platform: catalogue, sensors, queue and Dagster's web interface, until Ctrl-C.",
+    ),
+    "stop": Command(
+        "up",
+        "Stop what runs in this home: `up`, waiting `ingest` commands and the embedded PostgreSQL server.",
+    ),
+    "delete": Command(
+        "edits",
+        "Delete a video: processing stops at once, its files are removed some days later.",
+    ),
+    "rename": Command("edits", "Rename a video. Its id, files and results do not change."),
+    "prepare": Command(
+        "deployment",
+        "Prepare a new or upgraded deployment: catalogue, Dagster's tables, pools. Safe to repeat.",
+    ),
+    "trim": Command("deployment", "Remove the step events of old runs, and old outcomes of stages."),
+    "webhook": Command(
+        "webhook",
+        "Serve the webhook that Supabase calls for each new video. Needs a running Dagster daemon.",
+    ),
+    "listen": Command(
+        "webhook",
+        "Start work as soon as the catalogue announces it, until Ctrl-C. Sensors alone take seconds longer.",
+    ),
+    "metrics": Command(
+        "metrics",
+        "Serve /metrics for Prometheus, /healthz for the platform's health and /livez for this process's.",
+    ),
+    "backfill": Command(
+        "backfill",
+        "Process finished videos again with a newer extents model; people's edits are kept.",
+    ),
+    "upkeep": Command(
+        "upkeep",
+        "Remove leases, versions, calls, folders, partitions and objects that are no longer needed.",
+    ),
+    "migrate": Command(
+        "system",
+        "Bring the catalogue's schema (CAPTIONACC_SCHEMA) up to date. Safe to repeat.",
+    ),
+    "doctor": Command("system", "Check the installation, and show what to do about problems."),
+    "layout": Command("layout", "Show, change and approve a video's caption layout."),
+    "cost": Command("cost", "Show and limit the cost of remote compute."),
+    "model": Command("model", "Store, list and verify models of the extents network."),
+}
+
+
+def load(command: str) -> typer.Typer:
+    """Return the app with at least one command, of :data:`COMMANDS`."""
+    importlib.import_module(f"captionacc_dagster.cli.{COMMANDS[command].module}")
+    return app
+
+
+def load_all() -> typer.Typer:
+    """Return the app with all commands."""
+    for command in COMMANDS:
+        load(command)
+    return app
+
+
+def outline() -> typer.Typer:
+    """Return an app whose commands have their help and do nothing, for the help and for a wrong command."""
+    listed = new_app()
+    for name, command in COMMANDS.items():
+        listed.command(name, help=command.help)(_do_nothing)
+    return listed
+
+
+def _do_nothing() -> None:
+    """Stand in for a command."""
