@@ -320,12 +320,12 @@ class Settings(BaseSettings):
 
     @property
     def has_embedded_catalogue(self) -> bool:
-        """Whether the catalogue is the PostgreSQL of the home."""
+        """True if the catalogue is the PostgreSQL of the home."""
         return self.database_url is None and not self.supabase_url
 
     @property
     def has_embedded_bucket(self) -> bool:
-        """Whether the bytes are in a folder of the home."""
+        """True if the bytes are in a folder of the home."""
         return not self.storage_url and not self.storage_bucket
 
     @property

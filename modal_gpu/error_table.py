@@ -35,12 +35,12 @@ class Meaning(Enum):
 
     @property
     def passes(self) -> bool:
-        """Whether the error is transient: the same call may succeed later without anybody acting."""
+        """True if the error is transient: the same call may succeed later without anybody acting."""
         return self in (Meaning.UNREACHED, Meaning.UNHEARD, Meaning.SLOW, Meaning.LOST)
 
     @property
     def is_operators(self) -> bool:
-        """Whether the operator has to act; the request is not the cause."""
+        """True if the operator has to act; the request is not the cause."""
         return self in (Meaning.SETTING, Meaning.FULL)
 
 

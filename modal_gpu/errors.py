@@ -13,7 +13,7 @@ class CaptionAccError(Exception):
 
     @property
     def lies_with_service(self) -> bool:
-        """Whether the cause is a service or a setting, and not the input.
+        """True if the cause is a service or a setting, and not the input.
 
         Code that processes many videos then waits instead of failing the video.
         """

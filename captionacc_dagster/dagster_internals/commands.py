@@ -27,5 +27,5 @@ def is_code_server(command: Sequence[str]) -> bool:
 
 
 def this_is_a_code_server() -> bool:
-    """Return whether this process is a code server, whoever started it."""
+    """Return whether this process is a code server, regardless of who started it."""
     return sys.argv[1:3] == _CODE_SERVER

@@ -26,7 +26,7 @@ class Place:
 
     @property
     def is_little(self) -> bool:
-        """Whether less than :data:`LITTLE_BYTES` are free."""
+        """True if less than :data:`LITTLE_BYTES` are free."""
         return self.free < LITTLE_BYTES
 
 

@@ -25,9 +25,10 @@ _WATCH = "end-without-daemon"
 
 
 def end_without_daemon(seconds: float) -> threading.Thread | None:
-    """Start to watch the daemon's role: kill this process when nobody has held it for ``seconds``.
+    """Start to watch the daemon's role: kill this process if no process has held it for ``seconds``.
 
-    Return the watching thread, of which a process has one; None where the environment names no lock.
+    Returns the watching thread, the only one of its kind in a process, or None if the environment names no
+    lock.
     """
     path = os.environ.get(DAEMON_LOCK)
     if not path:

@@ -86,7 +86,7 @@ class Caption:
 
     @property
     def belongs_to_person(self) -> bool:
-        """Whether a person confirmed or edited the caption, so that a re-run must not change it."""
+        """True if a person confirmed or edited the caption, so that a re-run must not change it."""
         edited = (self.text, self.text_status or None, self.text_notes or None)
         return self.state != "predicted" or any(value is not None for value in edited)
 
@@ -97,7 +97,7 @@ class Caption:
 
     @property
     def is_shown(self) -> bool:
-        """Whether subtitles show the caption: it has text and is not a gap."""
+        """True if subtitles show the caption: it has text and is not a gap."""
         return self.state != "gap" and bool(self.best_text.strip())
 
 

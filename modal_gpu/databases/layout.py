@@ -91,7 +91,7 @@ class LayoutBox:
 
     @property
     def is_caption(self) -> bool:
-        """Whether the line is a caption: by a person's label, else by the prediction."""
+        """True if the line is a caption: by a person's label, else by the prediction."""
         label = self.label if self.label in ("in", "out") else self.predicted_label
         return label == "in"
 

@@ -107,7 +107,7 @@ class _Job:
 
     @property
     def reads(self) -> bool:
-        """Whether an output needs OCR."""
+        """True if an output needs OCR."""
         return not self.request.outputs.isdisjoint({"raw_ocr_db", "layout_db"})
 
 

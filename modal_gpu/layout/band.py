@@ -50,7 +50,7 @@ class Row:
 
     @property
     def stable(self) -> bool:
-        """Whether at least half of the texts share the anchor."""
+        """True if at least half of the texts share the anchor."""
         return self.anchored >= 0.5 * self.texts
 
     @property

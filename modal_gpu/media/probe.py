@@ -87,7 +87,7 @@ class VideoInfo:
 
     @property
     def ended_early(self) -> bool:
-        """Whether the file is shorter than its header says."""
+        """True if the file is shorter than its header says."""
         promised, held = self.promised_duration, self.clock.stamped_duration
         return promised is not None and promised - held > _EARLY_SECONDS
 

@@ -26,7 +26,7 @@ class DecodeReport:
 
     @property
     def decoder_met_damage(self) -> bool:
-        """Whether the decoder guessed or rejected pictures; a file that only ends early does not count."""
+        """True if the decoder guessed or rejected pictures; a file that only ends early does not count."""
         return self.concealed_frames + self.refused_packets > 0
 
     def reset(self) -> None:

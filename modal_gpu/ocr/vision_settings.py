@@ -53,12 +53,12 @@ class VisionSettings:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the endpoint is a loopback address, with a plain-text channel."""
+        """True if the endpoint is a loopback address, with a plain-text channel."""
         return _is_loopback(self.endpoint)
 
     @property
     def has_credentials(self) -> bool:
-        """Whether credentials are set; they may be invalid."""
+        """True if credentials are set; they may be invalid."""
         return bool(self.credentials_json or self.credentials_file)
 
     @classmethod

@@ -32,7 +32,7 @@ class StageCalls(CatalogCalls):
 
     @sql_function()
     def release_stage(self, video_id: str, stage: Stage, run_id: str) -> VideoRow:
-        """End a run's work on a stage of which it made only a part; the status does not change."""
+        """End a run's work on a stage that it did only in part; the status does not change."""
 
     @sql_function()
     def retry_stage(self, video_id: str, stage: Stage) -> VideoRow:
