@@ -59,9 +59,11 @@ faults: $(DEVELOPMENT)
 migration: $(INSTALLED)
 	$(BIN)/python -m schema_migrations $(NAME)
 
+# mypy takes about 30 s the first time, and a few seconds with its cache (.mypy_cache).
 lint: $(DEVELOPMENT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
 
 format: $(DEVELOPMENT)
 	$(BIN)/ruff check --fix .
