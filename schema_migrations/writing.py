@@ -38,7 +38,7 @@ class WrittenMigration:
 
 @contextmanager
 def scratch_server() -> Iterator[EmbeddedPostgres]:
-    """An embedded server in a temporary folder."""
+    """Start an embedded server in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="captionacc-schema-") as folder:
         server = EmbeddedPostgres(Path(folder), settings={"fsync": "off"})
         try:
@@ -76,7 +76,7 @@ def write_migration(
 
 @contextmanager
 def _prepared(dsn: str) -> Iterator[psycopg.Connection]:
-    """A connection to a database that has Supabase's publication."""
+    """Connect to a database that has Supabase's publication."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(f"create publication {PUBLICATION}".encode())
         yield connection

@@ -1,4 +1,4 @@
-"""The Typer app, its consoles, and the parts of the platform that commands open."""
+"""The parts of the platform that commands open, and an option that several of them share."""
 
 from dataclasses import dataclass
 from enum import Enum, auto

@@ -1,4 +1,4 @@
-"""The root of the command line: its Typer app, its consoles, and how they print.
+"""The root of the command line: its Typer app, its consoles, and functions that print.
 
 Importing it takes a tenth of a second, so that ``--help`` answers at once.
 """

@@ -1,1 +1,1 @@
-"""What operators look at: health, metrics, alerts, and upkeep."""
+"""Operation of the platform: health, metrics, alerts, and upkeep."""

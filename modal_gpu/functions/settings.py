@@ -43,7 +43,7 @@ class ComputeSettings:
         return self.workers or available_cores()
 
     def predictor(self) -> "PairPredictor":
-        """The pair predictor; the network stays loaded in this process.
+        """Return the pair predictor; the network stays loaded in this process.
 
         Raises :class:`CheckpointError` when the network's file is not whole.
         """
