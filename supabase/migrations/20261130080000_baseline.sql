@@ -2124,7 +2124,7 @@ end
 $$;
 comment on function captionacc.cancel_compute_call(uuid, uuid, text) is
     'Cancel an open call. If a waiter is given, only its own call is cancelled, because another attempt '
-    'may want the result. The backend is told afterwards; see confirm_compute_call_cancelled.';
+    'may want the result. The backend stops it afterwards; see confirm_compute_call_cancelled.';
 
 -- schemas/functions/compute_calls/confirm_compute_call_cancelled.sql
 

@@ -170,5 +170,5 @@ def test_what_people_can_make_grow_is_what_the_documentation_bounds(world, act, 
     after = sizes()
     assert {name for name, count in after.items() if count > before[name]} == GROWING
     page = (REPOSITORY / "docs" / "catalogue.md").read_text(encoding="utf-8")
-    bounds = page.split("## Bounds")[1].split("\n## ")[0]
+    bounds = page.split("## Limits of growth")[1].split("\n## ")[0]
     assert all(f"`{name}`" in bounds for name in GROWING)

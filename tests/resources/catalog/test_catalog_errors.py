@@ -162,9 +162,9 @@ def until(condition: Callable[[], bool], seconds: float = 10) -> None:
 
 
 CONNECTING = {
-    "wrong password": (("err_ann", "wrong"), CatalogAccessError, "correct user and password"),
-    "no such user": (("err_nobody", "x"), CatalogAccessError, "correct user and password"),
-    "may not log in": (("err_nologin", "x"), CatalogAccessError, "correct user and password"),
+    "wrong password": (("err_ann", "wrong"), CatalogAccessError, "correct the user and password"),
+    "no such user": (("err_nobody", "x"), CatalogAccessError, "correct the user and password"),
+    "may not log in": (("err_nologin", "x"), CatalogAccessError, "correct the user and password"),
     "no such database": (("err_ann", "hunter2-of-ann", "nowhere"), CatalogAccessError, "database's name"),
     "too many connections": (("err_full", "x"), CatalogUnavailableError, "max_connections"),
     "closed database": (("err_ann", "hunter2-of-ann", "err_closed"), CatalogUnavailableError, "accepting"),

@@ -21,4 +21,4 @@ end
 $$;
 comment on function captionacc.cancel_compute_call(uuid, uuid, text) is
     'Cancel an open call. If a waiter is given, only its own call is cancelled, because another attempt '
-    'may want the result. The backend is told afterwards; see confirm_compute_call_cancelled.';
+    'may want the result. The backend stops it afterwards; see confirm_compute_call_cancelled.';
