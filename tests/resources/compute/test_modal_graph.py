@@ -184,6 +184,26 @@ def test_an_error_of_the_container_is_in_the_row(modal_line: ModalLine, laid_out
     assert modal_line.versions(laid_out.video_id) == [(1, "failed")]
 
 
+def test_a_layout_that_somebody_else_holds_is_published_by_the_retry_without_a_second_call(
+    modal_line: ModalLine, laid_out: VideoRow, monkeypatch: pytest.MonkeyPatch
+):
+    catalog = modal_line.line.catalog
+    held, waited = catalog.lease, []
+
+    def lease_after_ann(video_id: str, name: str, owner: str, *, wait_seconds: float):
+        if not waited:
+            waited.append(catalog.take_lock(video_id, name, "ann", 60, lock_type="client"))
+            return held(video_id, name, owner, wait_seconds=0.1)
+        catalog.release_lock(waited[0])
+        return held(video_id, name, owner, wait_seconds=wait_seconds)
+
+    monkeypatch.setattr(catalog, "lease", lease_after_ann)
+    result = modal_line.run("layout", laid_out.video_id)
+    assert result.success, failure(result)
+    assert waited and modal_line.functions() == ["extract_frames_and_ocr"]
+    assert catalog.database_version(laid_out.video_id, "layout") == 2
+
+
 def times_out(modal_line: ModalLine, before: Callable[[], None] = lambda: None) -> Callable:
     """Let the first call exceed its time limit, and return what containers do otherwise."""
     works = modal_line.service.on_spawn
