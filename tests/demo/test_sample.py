@@ -1,5 +1,6 @@
 """The sample video shows exactly what its truth says."""
 
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -105,8 +106,10 @@ def test_impossible_samples_are_refused(tmp_path: Path, bad: dict) -> None:
     assert not (tmp_path / "a.mp4").exists()
 
 
-def test_the_pipeline_reads_the_demos_sample_without_errors(tmp_path: Path):
-    """This is a newcomer's first impression; it needs no footage beyond the project's own."""
+def test_the_pipeline_reads_the_demos_sample_without_errors(tmp_path: Path, monkeypatch):
+    """This is a newcomer's first impression; it needs no footage beyond the project's own, and no PyTorch."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
     video = tmp_path / "sample.mp4"
     truth = [Caption(c.start, c.end, c.text) for c in make_sample(video)]
     quality = evaluate(truth, run_pipeline(video, tmp_path / "work"))

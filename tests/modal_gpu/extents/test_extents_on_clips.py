@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rendered_strips import Strip
 
+from captionacc_dagster.demo.sample import CAPTIONS, make_sample
 from modal_gpu.captions.merging import boundary_seconds
 from modal_gpu.extents.checkpoint import shipped
 from modal_gpu.extents.decoder import STROKES, decode
@@ -58,15 +59,34 @@ def test_the_ends_of_captions_on_real_footage_are_found(data_dir, name, seconds)
     assert len(missed) <= 0.04 * 2 * len(captions), missed
 
 
-@pytest.mark.data
-@pytest.mark.parametrize(("name", "seconds"), [("en90", 25), ("zh80", 25)])
-def test_onnx_runtime_and_pytorch_find_the_same_captions(data_dir, name, seconds):
-    frames = list(strips(data_dir / "clips" / f"{name}.mp4", seconds))
+def predicted_by_both(frames):
+    """Return the predictions of ONNX Runtime and of PyTorch."""
     layout = StripHints(line_height=0.25, anchor_type="center", anchor_position=0.5)
     on_torch = NetworkPredictor(TorchBackend(load_checkpoint(shipped())[0]), "torch", "")
-    expected, found = (
-        collect(predictor.predict(frames, layout)) for predictor in (on_torch, load_predictor(device="cpu"))
+    return tuple(
+        collect(predictor.predict(frames, layout)) for predictor in (load_predictor(device="cpu"), on_torch)
     )
+
+
+def assert_same(found, expected):
     np.testing.assert_allclose(found.forward, expected.forward, atol=1e-3)
     ranges = [[(extent.start, extent.end) for extent in decode(result)] for result in (found, expected)]
     assert ranges[0] == ranges[1] and len(ranges[0]) > 5
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["en90", "zh80"])
+def test_onnx_runtime_and_pytorch_find_the_same_captions(data_dir, name):
+    assert_same(*predicted_by_both(list(strips(data_dir / "clips" / f"{name}.mp4", 25))))
+
+
+def test_onnx_runtime_and_pytorch_find_the_same_captions_of_the_sample(tmp_path):
+    video = tmp_path / "sample.mp4"
+    make_sample(video, captions=CAPTIONS[:6], duration=12)
+    with av.open(str(video)) as container:
+        shown = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+        rate = float(container.streams.video[0].average_rate)
+    height = shown[0].shape[0]
+    tenths = [shown[int(i * rate / 10)] for i in range(int(len(shown) * 10 / rate))]
+    bands = [Strip(i, picture[int(0.7 * height) :].copy()) for i, picture in enumerate(tenths)]
+    assert_same(*predicted_by_both(bands))
