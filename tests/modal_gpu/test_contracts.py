@@ -1,4 +1,4 @@
-"""What crosses the wire: JSON-able, checked where it enters, the same after a round trip."""
+"""Messages on the wire: JSON, checked on arrival, equal after a round trip."""
 
 import json
 import math
@@ -95,7 +95,7 @@ def test_a_missing_field_is_named(message: Any) -> None:
 
 
 @pytest.mark.parametrize("data", [None, [], "text", 7])
-def test_something_else_than_an_object_is_a_contract_error(data: Any) -> None:
+def test_anything_but_an_object_is_a_contract_error(data: Any) -> None:
     with pytest.raises(ContractError, match="ExtractResult"):
         from_wire(ExtractResult, data)
 
@@ -153,7 +153,7 @@ def test_a_crop_in_pixels_is_even_and_inside_and_large(region: CropRegion, width
 
 @given(regions(), sides, sides)
 def test_a_crop_in_pixels_covers_the_region(region: CropRegion, width: int, height: int) -> None:
-    """But for the last column or row of an odd side, which 4:2:0 video cannot hold."""
+    """An odd side may lose its last column or row, which 4:2:0 video cannot store."""
     left, top, right, bottom = region.pixels(width, height)
     assert left <= region.crop_left * width + 1e-4
     assert top <= region.crop_top * height + 1e-4

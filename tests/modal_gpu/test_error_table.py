@@ -1,4 +1,4 @@
-"""The table of errors: what passes and what is final is said once, of every error that can come."""
+"""The table of errors: it classifies each possible error as final or transient, once."""
 
 import inspect
 import re
@@ -73,7 +73,7 @@ def test_every_error_of_the_wire_keeps_its_kind_on_the_way_from_a_container():
             assert (type(back), str(back)) == (kind, "what happened")
 
 
-def test_no_sign_stands_twice_and_each_has_a_meaning():
+def test_no_code_is_listed_twice_and_each_has_a_meaning():
     signs = [(row.service, row.sign) for row in TABLE]
     assert len(signs) == len(set(signs))
     for row in TABLE:
@@ -81,11 +81,11 @@ def test_no_sign_stands_twice_and_each_has_a_meaning():
         assert not row.advice.endswith(".") and row.advice[:1] == row.advice[:1].lower()
 
 
-def test_what_a_person_has_to_mend_says_how():
+def test_errors_that_a_person_must_fix_explain_how():
     assert [row for row in TABLE if row.meaning.is_operators and not row.advice] == []
 
 
-def test_the_module_loads_none_of_the_clients():
+def test_the_module_imports_none_of_the_clients():
     code = (
         "import sys, modal_gpu.error_table;"
         "print({'modal', 'grpc', 'psycopg', 'obstore', 'av', 'dagster'} & sys.modules.keys())"
@@ -146,7 +146,7 @@ def test_a_socket_that_fails_on_this_side_says_nothing_of_the_call(error):
 
 def test_an_error_that_a_function_raised_is_not_taken_for_modals():
     class ServiceError(Exception):
-        """Of some library in the container, and of the same name."""
+        """An error of another library in the container, with the same name."""
 
     for error in (ServiceError(), ValueError("x"), ZeroDivisionError()):
         assert row_of(error, starting=False).meaning is Meaning.FAULT
@@ -167,7 +167,7 @@ def test_every_status_of_grpc_has_a_row():
         ("PostgreSQL", "22P02", False), ("PostgreSQL", "08P01", True), ("PostgreSQL", "53999", True),
     ],
 )  # fmt: skip
-def test_what_has_no_row_of_its_own_is_found_by_its_group(service, sign, passes):
+def test_a_code_without_its_own_row_is_found_by_its_group(service, sign, passes):
     assert look_up(service, sign).meaning.passes is passes
 
 

@@ -80,7 +80,7 @@ def test_only_uuids_are_ids(value: str) -> None:
 
 
 @given(st.text())
-def test_no_text_but_a_uuid_is_an_id(text: str) -> None:
+def test_only_the_text_of_a_uuid_is_an_id(text: str) -> None:
     with pytest.raises(InvalidIdError):
         canonical_uuid(text)
 

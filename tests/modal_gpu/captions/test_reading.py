@@ -12,7 +12,7 @@ def waiting(start: int, end: int, **changes) -> Caption:
 
 
 class Recognizer:
-    """Knows the text of frame ranges, and remembers what it was asked."""
+    """A recognizer that knows the text of frame ranges, and records its requests."""
 
     def __init__(self, texts: dict[tuple[int, int], str]) -> None:
         self.texts, self.asked = texts, []

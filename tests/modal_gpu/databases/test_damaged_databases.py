@@ -94,7 +94,7 @@ def tables_of(kind: FileKind) -> dict[str, list[sqlite3.Row]]:
 
 @cache
 def loose(make: Callable[[], bytes]) -> bytes:
-    """The same rows in tables without types, keys and checks, as another program may make them."""
+    """Copy the rows into tables without types, keys and checks, as another program may create them."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.deserialize(gzip.decompress(make()))
         names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -178,7 +178,7 @@ def test_an_index_or_count_lies_in_what_a_video_can_have(reader: Reader, value: 
     "value", ["CAST(x'ff41' AS TEXT)", "CAST(x'c3280a' AS TEXT)", "CAST(x'eda080' AS TEXT)", "x'41'"]
 )
 def test_text_is_utf8(reader: Reader, value: str):
-    """Not Latin-1, not half a surrogate pair, not a blob."""
+    """Neither Latin-1, nor a lone surrogate, nor a blob is accepted."""
     for table, columns in tables_of(reader.kind).items():
         for column in columns:
             if column["type"] == "TEXT":
@@ -186,10 +186,10 @@ def test_text_is_utf8(reader: Reader, value: str):
                 assert_refused(reader, data)
 
 
-def test_what_must_be_there_is(reader: Reader):
+def test_required_rows_are_required(reader: Reader):
     for table, columns in tables_of(reader.kind).items():
         for column in columns:
-            # A NULL in the place of the row's own number asks SQLite for one.
+            # For a NULL row id, SQLite chooses one.
             if column["notnull"] and not (column["pk"] and column["type"] == "INTEGER"):
                 data = changed(reader, f"UPDATE {table} SET {column['name']} = NULL")
                 assert_refused(reader, data, f"{table}.{column['name']}")

@@ -1,4 +1,4 @@
-"""layout.db gives back a layout, and never loses what people did in it."""
+"""layout.db returns a layout, and never loses what people did in it."""
 
 from dataclasses import replace
 
@@ -86,7 +86,7 @@ files = st.builds(
 
 
 def unlabelled(file: LayoutFile) -> LayoutFile:
-    """As the pipeline writes it."""
+    """Return a layout as the pipeline writes it."""
     boxes = tuple(replace(box, label=None, label_updated_at=None) for box in file.boxes)
     return replace(file, boxes=boxes, crop_region_version=0, layout_approved=False)
 

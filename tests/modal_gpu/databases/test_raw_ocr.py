@@ -1,4 +1,4 @@
-"""raw-ocr.db gives back what was read, frames without text and failures included."""
+"""raw-ocr.db returns what was read, including frames without text and failures."""
 
 import gzip
 import sqlite3
@@ -34,7 +34,7 @@ def boxes(draw) -> Box:
     return Box(left / 1000, top / 1000, right / 1000, bottom / 1000)
 
 
-# SQLite's text has no lone surrogates and ends at a NUL for some readers; OCR gives neither.
+# SQLite's text has no lone surrogates, and ends at a NUL for some readers; OCR returns neither.
 texts = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20)
 lines = st.builds(OcrLine, texts, st.floats(0, 1), boxes())
 

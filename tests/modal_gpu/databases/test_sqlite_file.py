@@ -63,7 +63,7 @@ def test_a_cut_off_file_is_an_error_and_leaves_nothing_behind(tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\x1f\x8bnot gzip at all"])
-def test_bytes_that_are_no_database_are_an_error(data):
+def test_bytes_that_are_not_a_database_are_an_error(data):
     with pytest.raises(DatabaseFileError), read_database(data, 1):
         pass
 

@@ -1,4 +1,4 @@
-"""What the app asks of Modal, looked at offline."""
+"""The resources that the app requests from Modal, checked offline."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (CAPTION_OCR, "T4", 5, 1, ["wasabi", "google-vision"]),
     ],
 )
-def test_a_function_asks_for_what_the_design_says(name, gpu, minutes, retries, secrets):
+def test_a_function_requests_the_resources_of_the_design(name, gpu, minutes, retries, secrets):
     function = getattr(modal_app, name)
     info = function.info()
     assert info.gpus == [(gpu, 1)]
@@ -39,7 +39,7 @@ def test_a_function_asks_for_what_the_design_says(name, gpu, minutes, retries, s
     (mount,) = info.volumes.items()
     assert (mount[0], mount[1].name, mount[1].read_only) == ("/models", "boundary-models", True)
     assert info.cpu >= 4 and info.memory_mib == 8192
-    # One call at a time, in a container that is used again: what it loaded serves the next call.
+    # One call at a time, in a container that is reused: loaded models serve the next call.
     assert info.concurrency_info is None and not info.single_use_containers
 
 
@@ -127,7 +127,7 @@ def test_the_container_gets_the_settings_of_the_deployment(monkeypatch):
         ("OCR_ENGINE", "tesseract"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused_by_its_name(monkeypatch, name: str, value: str):
+def test_an_invalid_setting_is_refused_by_name(monkeypatch, name: str, value: str):
     from modal_gpu.deployment.settings import modal_settings
 
     monkeypatch.setenv(name, value)
@@ -137,7 +137,7 @@ def test_a_setting_that_makes_no_sense_is_refused_by_its_name(monkeypatch, name:
 
 @pytest.mark.parametrize("reference", ["modal_gpu/app.py", "-m modal_gpu.app"])
 def test_the_commands_that_deploy_it_find_the_app(reference: str, monkeypatch):
-    """As the client reads the argument of `modal deploy`, as a file and as a module."""
+    """The argument of `modal deploy` is resolved as the client does, as a file and as a module."""
     from modal.cli.import_refs import import_app_from_ref, parse_import_ref
 
     monkeypatch.chdir(REPOSITORY)

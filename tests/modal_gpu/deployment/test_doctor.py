@@ -95,12 +95,12 @@ def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Account:
 
 
 def look(account: Account, **settings: Any) -> dict[tuple[str, bool], str]:
-    """Details and advice by what was looked at and whether it was well."""
+    """Return details and advice by subject and result."""
     findings = list(modal_findings(account.client, ModalSettings(**settings)))
     return {(f.what, f.ok): f"{f.detail} → {f.advice}" for f in findings}
 
 
-def test_all_is_well(account: Account):
+def test_everything_is_in_order(account: Account):
     findings = list(modal_findings(account.client, ModalSettings(MODAL_ENVIRONMENT="staging")))
     assert all(finding.ok for finding in findings)
     whats = [finding.what for finding in findings]
@@ -131,7 +131,7 @@ def break_(name: str, value: Any):
         (break_("queues", set()), "queue", "modal queue create --env prod captionacc-progress"),
     ],
 )
-def test_what_is_missing_comes_with_the_command_that_makes_it(
+def test_a_missing_part_is_reported_with_the_command_that_creates_it(
     account: Account, damage, what: str, advice: str
 ):
     damage(account)
@@ -143,7 +143,7 @@ def test_what_is_missing_comes_with_the_command_that_makes_it(
 @pytest.mark.parametrize(
     "error", [modal.exception.AuthError("Token missing."), modal.exception.ConnectionError("no route")]
 )
-def test_without_a_usable_token_nothing_else_is_asked(account: Account, error: Exception):
+def test_without_a_usable_token_nothing_else_is_checked(account: Account, error: Exception):
     account.token = error
     found = look(account)
     assert list(found) == [("token", False)]
@@ -165,7 +165,7 @@ def test_the_chosen_model_is_read_and_compared_with_its_name(account: Account, t
 
 
 def test_the_command_with_the_real_client_and_no_token(tmp_path: Path):
-    """Nothing is reached, the exit code is 1 and the advice is there."""
+    """Nothing is reached, the exit code is 1, and the advice is printed."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     done = subprocess.run(
         [sys.executable, "-c", "from captionacc_dagster.cli import main; main()", "doctor", "--modal"],

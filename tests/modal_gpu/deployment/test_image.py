@@ -64,7 +64,7 @@ def distributions_of(name: str) -> set[str]:
     return {canonicalize_name(owner) for owner in owners}
 
 
-def test_it_holds_everything_that_the_code_imports():
+def test_it_contains_everything_that_the_code_imports():
     installed = set(read_pins(requirements_file()))
     needed: dict[str, set[str]] = {}
     for name in imported():
@@ -78,12 +78,12 @@ def test_it_holds_everything_that_the_code_imports():
     assert {"torch", "numpy", "av", "rapidocr", "google-cloud-vision", "obstore"} <= needed.keys()
 
 
-def test_every_version_is_the_locks():
+def test_every_version_is_the_locked_one():
     pins = read_pins(requirements_file())
     locked = read_pins(*(REPOSITORY / f"constraints{part}.txt" for part in ("", "-dev", "-torch")))
     assert {name: pin.version for name, pin in pins.items()} == {name: locked[name].version for name in pins}
     assert {canonicalize_name(name) for name in PACKAGES} <= pins.keys()
-    # What they need comes along, CUDA too; the orchestrator's own packages do not.
+    # Their dependencies are included, CUDA too; the orchestrator's own packages are not.
     assert {"omegaconf", "protobuf", "nvidia-cudnn-cu13"} <= pins.keys()
     assert not {"dagster", "supabase", "pytest", "modal"} & pins.keys()
 
@@ -117,7 +117,7 @@ def test_the_image_is_a_base_by_its_digest_and_packages_by_their_hashes(monkeypa
 
 @pytest.mark.parametrize("ocr_cuda", [False, True])
 def test_what_a_package_of_the_image_needs_is_in_it(ocr_cuda):
-    """As their own metadata say for the container, of the packages that are installed here."""
+    """By the metadata of the packages installed here, evaluated for the container."""
     pins = read_pins(requirements_file(ocr_cuda=ocr_cuda))
     assert all(pin.hashes for pin in pins.values())
     container = {"sys_platform": "linux", "platform_machine": "x86_64", "python_version": "3.11"}

@@ -1,4 +1,4 @@
-"""Each function's core under ``.local()``, with real media on S3: it gives what the local backend gives."""
+"""Each function's core under ``.local()``, with real media on S3, returns what the local backend returns."""
 
 import sqlite3
 import tempfile
@@ -89,7 +89,7 @@ def result_of(answer: dict[str, Any]) -> Any:
     return answer["result"]
 
 
-def test_the_whole_line_gives_what_the_local_backend_gives(
+def test_the_deployed_functions_return_what_the_local_backend_returns(
     container: ObjectStore, uploaded: VideoKeys, s3_server: S3Server, clip: Clip
 ):
     keys, here = uploaded, ObjectStore(s3_server.make_settings())
@@ -156,7 +156,7 @@ def test_the_model_and_the_engine_are_loaded_once_a_container(
     assert loads == ["engine", "network"]
 
 
-def test_a_video_that_is_not_one_is_an_answer_that_says_so(container: ObjectStore, keys: VideoKeys):
+def test_an_invalid_video_is_an_answer_with_the_reason(container: ObjectStore, keys: VideoKeys):
     container.put(keys.video, b"these bytes are no video" * 100, "video/mp4")
     request = ExtractRequest(keys.tenant_id, keys.video_id, keys.video)
     answer = modal_app.extract_frames_and_ocr.local(call_of(request))
@@ -181,7 +181,7 @@ def test_google_vision_reads_where_its_secret_has_content(
 
 
 class TestMeasuring:
-    def test_without_a_gpu_it_says_so(self, shipped_model, monkeypatch):
+    def test_without_a_gpu_it_reports_so(self, shipped_model, monkeypatch):
         from modal_gpu.deployment import inference as modal_inference
 
         real = modal_inference.measure_inference
@@ -195,7 +195,7 @@ class TestMeasuring:
         assert found["pairs"] == 96 and found["pairs_a_second"] > 0 and found["cold_start_seconds"] > 0
         assert (found["model_version"], found["model_sha256"]) == ("made-1", shipped_model.sha256)
 
-    def test_the_command_prints_a_line_a_figure(self, monkeypatch, capsys):
+    def test_the_command_prints_one_line_for_each_figure(self, monkeypatch, capsys):
         figures = {"gpu": "NVIDIA A10G", "pairs_a_second": 1234.5}
         monkeypatch.setattr(modal_app.measure_inference, "remote", lambda: figures)
         modal_app.test_inference()

@@ -18,7 +18,7 @@ TOOLS = {"modal": entrypoint_cli, "captionacc": typer.main.get_command(load_all(
 
 
 def advice() -> str:
-    """What the doctor says in the worst case: nothing is there but the token."""
+    """Return the doctor's advice in the worst case: only the token exists."""
 
     class Nothing:
         def __getattr__(self, name):
@@ -59,7 +59,7 @@ def test_a_command_of_the_page_exists_with_its_options(command: str):
 
 
 @pytest.mark.parametrize("command", commands(advice()))
-def test_a_command_that_the_doctor_advises_exists_with_its_options(command: str):
+def test_the_commands_that_the_doctor_suggests_exist_with_their_options(command: str):
     parse(command)
 
 

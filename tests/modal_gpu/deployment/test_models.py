@@ -28,7 +28,7 @@ Run = Callable[..., tuple[int, str]]
 
 
 class Volume:
-    """What is used of ``modal.Volume``, over a dictionary."""
+    """The used part of ``modal.Volume``, over a dictionary."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -81,7 +81,7 @@ def place(request: pytest.FixtureRequest, volume: Volume, tmp_path: Path) -> lis
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """``captionacc`` with arguments; its exit code and what it said."""
+    """Run ``captionacc`` with arguments; return its exit code and output."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(console, "_width", 300)
     monkeypatch.setenv("CAPTIONACC_HOME", str(tmp_path / "home"))
@@ -111,7 +111,7 @@ def trained(tmp_path: Path) -> Path:
 def stored_file(
     place: list[str], volume: Volume, name: str
 ) -> tuple[Callable[[], bytes], Callable[[bytes], None]]:
-    """How to read and how to damage a stored model."""
+    """Functions to read and to damage a stored model."""
     if place == ["--modal"]:
         key = f"checkpoints/{name}"
         return lambda: volume.files[key], lambda data: volume.files.update({key: data})
@@ -119,7 +119,7 @@ def stored_file(
     return path.read_bytes, path.write_bytes
 
 
-def test_a_model_is_kept_listed_and_verified(run: Run, place, volume: Volume, trained: Path):
+def test_a_model_is_stored_listed_and_verified(run: Run, place, volume: Volume, trained: Path):
     assert run("model", "list", *place)[1].endswith("no models")
     code, said = run("model", "upload", "--checkpoint", trained, "--model-version", "extents-9", *place)
     digest = hashlib.sha256(trained.read_bytes()).hexdigest()
@@ -140,7 +140,7 @@ def test_a_model_is_kept_listed_and_verified(run: Run, place, volume: Volume, tr
     assert code == 1 and f"✗ {name}" in said and "damaged or was changed" in said
 
 
-def test_one_of_several_is_verified_and_one_that_is_not_there_is_wrong(run: Run, place, volume, trained):
+def test_one_of_several_is_verified_and_a_missing_one_is_an_error(run: Run, place, volume, trained):
     for version in ("a-1", "a-2"):
         assert run("model", "upload", "--checkpoint", trained, "--model-version", version, *place)[0] == 0
     name = f"a-2_{hashlib.sha256(trained.read_bytes()).hexdigest()[:8]}.safetensors"
@@ -174,7 +174,7 @@ class Runs:
 
 
 @pytest.mark.parametrize("content", ["code", "other network", "text", "truncated"])
-def test_what_is_no_usable_network_is_refused_and_nothing_is_kept(
+def test_an_unusable_network_is_refused_and_not_stored(
     tmp_path: Path, shipped_model, trained: Path, content: str, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -200,7 +200,7 @@ def test_a_version_that_cannot_be_a_file_name_is_refused(tmp_path: Path, trained
         add_model(FolderModels(tmp_path / "models"), trained, version)
 
 
-def test_the_chosen_model_is_the_one_that_judges(tmp_path: Path, trained: Path, shipped_model):
+def test_the_chosen_model_is_used_for_predictions(tmp_path: Path, trained: Path, shipped_model):
     root = tmp_path / "models"
     chosen, _ = add_model(FolderModels(root), trained, "extents-9")
     path = resolve_model(chosen.path.name, root)
@@ -240,7 +240,9 @@ def test_without_options_the_folder_follows_the_home_and_the_volume_modal_enable
         (modal.exception.ConnectionError("no route"), "Modal failed"),
     ],
 )
-def test_trouble_with_modal_is_one_sentence(run: Run, volume: Volume, monkeypatch, error, message: str):
+def test_an_error_of_modal_is_explained_in_one_sentence(
+    run: Run, volume: Volume, monkeypatch, error, message: str
+):
     def hydrate():
         raise error
 
@@ -275,7 +277,7 @@ class TestWeightsAndBiases:
         monkeypatch.setitem(sys.modules, "wandb", module)
         return files
 
-    def test_an_artifacts_model_is_kept(self, run: Run, place, volume, artifact, trained: Path):
+    def test_an_artifacts_model_is_stored(self, run: Run, place, volume, artifact, trained: Path):
         artifact |= {"run/best.safetensors": trained.read_bytes(), "config.json": json.dumps({}).encode()}
         code, said = run("model", "import-wandb", self.ARTIFACT, "--model-version", "wb-3", *place)
         assert code == 0 and "wb-3_" in said and "stored" in said
@@ -290,18 +292,20 @@ class TestWeightsAndBiases:
             (ARTIFACT, {"a.pt": b"", "b.pt": b""}, "contains a.pt, b.pt"),
         ],
     )
-    def test_what_cannot_be_imported_is_told(self, run: Run, artifact, name: str, files, message: str):
+    def test_an_artifact_that_cannot_be_imported_is_explained(
+        self, run: Run, artifact, name: str, files, message: str
+    ):
         artifact |= files
         code, said = run("model", "import-wandb", name, "--model-version", "wb-3", "--local")
         assert code == 1 and message in said
 
-    def test_without_the_extra_it_says_how_to_install_it(self, run: Run, monkeypatch):
+    def test_without_the_extra_it_explains_how_to_install_it(self, run: Run, monkeypatch):
         monkeypatch.setitem(sys.modules, "wandb", None)
         code, said = run("model", "import-wandb", self.ARTIFACT, "--model-version", "wb-3", "--local")
         assert code == 1 and "pip install 'captionacc-dagster[wandb]'" in said
 
 
-def test_a_volume_that_fails_otherwise_is_not_taken_for_empty(volume: Volume, monkeypatch):
+def test_a_failing_volume_is_not_mistaken_for_an_empty_one(volume: Volume, monkeypatch):
     def listdir(path):
         raise modal.exception.ConnectionError("lost")
 

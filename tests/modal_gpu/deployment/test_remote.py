@@ -179,7 +179,7 @@ class TestProgress:
         progress.close()
         assert [m["done"] for m in heard] == [1, 9, 17, 25, 33, 41, 49, 50]
 
-    def test_a_queue_that_fails_fails_nothing_and_is_complained_of_once(self, container: Container, capfd):
+    def test_a_failing_queue_fails_nothing_and_is_logged_once(self, container: Container, capfd):
         def work(request, store, settings, progress):
             for stage in ("download", "frames", "upload"):
                 progress(stage, 1, 1)
@@ -189,7 +189,7 @@ class TestProgress:
         assert ask(container, work, envelope, Partitions(ConnectionError("no queue")))["ok"]
         assert capfd.readouterr().err.count("progress cannot be sent") == 1
 
-    def test_a_queue_that_hangs_holds_nothing_up(self, monkeypatch):
+    def test_a_hanging_queue_delays_nothing(self, monkeypatch):
         monkeypatch.setattr("modal_gpu.deployment.wire._LAST_MESSAGES_SECONDS", 0.05)
         release, heard = threading.Event(), []
 
@@ -205,10 +205,10 @@ class TestProgress:
         assert time.monotonic() - start < 2
         release.set()
         progress._thread.join(5)
-        # What was waiting is bounded; the rest was left out.
+        # The number of waiting messages is bounded; the others were dropped.
         assert len(heard) <= 101
 
-    def test_nobody_listens_without_an_address(self, container: Container):
+    def test_without_an_address_no_progress_is_sent(self, container: Container):
         def work(request, store, settings, progress):
             progress("frames", 1, 1)
             return RESULT
@@ -241,7 +241,7 @@ def test_a_cancelled_call_leaves_no_file_behind(container: Container, tmp_path: 
 
 class TestStorage:
     def test_the_secrets_names_are_those_of_the_orchestrator(self, monkeypatch):
-        """The same variables give both sides the same store."""
+        """The same variables configure the same store on both sides."""
         import os
 
         from captionacc_dagster.resources.opening import storage_settings
@@ -266,6 +266,6 @@ class TestStorage:
         ("environ", "message"),
         [({}, "has no WASABI_BUCKET"), ({"CAPTIONACC_STORAGE_URL": "file:///tmp/x"}, "is not s3://")],
     )
-    def test_a_secret_without_a_bucket_is_told_apart(self, environ: dict[str, str], message: str):
+    def test_a_secret_without_a_bucket_is_recognized(self, environ: dict[str, str], message: str):
         with pytest.raises(Exception, match=message):
             storage_of(environ | KEYS)

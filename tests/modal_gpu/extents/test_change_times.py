@@ -150,7 +150,7 @@ def test_captions_that_fade_are_placed_within_one_source_frame_mostly_and_always
 
 @pytest.mark.parametrize("dissolve", [4, 5, 6])
 def test_of_captions_that_dissolve_the_later_begins_where_there_is_more_of_it(dissolve: int):
-    """Nothing moves behind the captions; each picture between them mixes both."""
+    """The background is still; each picture between the captions mixes both."""
     first, second = (
         with_text(np.full((120, 480), 90, np.uint8), text, 1) for text in ("before that", "what came")
     )

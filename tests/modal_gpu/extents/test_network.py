@@ -135,7 +135,7 @@ def test_the_reference_picture_is_the_median(pictures):
 
 @pytest.fixture(scope="module")
 def long_video():
-    """Strips of a little over two blocks, and hints with stored strips of the whole video."""
+    """Strips of a little more than two blocks, and hints with stored strips of the entire video."""
     shown = [(30 * i, 30 * i + 20, f"Caption {i}") for i in range(36)]
     frames = render(shown, 2 * BLOCK + 70, "texture")
     stored = tuple(SampledStrip(i, frames[i].luma) for i in range(0, len(frames), 50))
@@ -155,6 +155,7 @@ def test_a_part_with_its_margin_is_judged_as_in_the_whole_video(predictor, long_
 
 
 def test_folding_batch_normalisation_keeps_the_answers():
+    """The form that is folded for a GPU also runs on a CPU, with convolutions that both have."""
     made = network()
     strips, reference = torch.randint(16, 235, (1, 20, 32, 64)), torch.randint(16, 235, (1, 32, 64))
     planes = torch.zeros(1, 4, 8, 16)

@@ -76,13 +76,13 @@ def test_a_single_flash_frame_does_not_split_a_caption():
     assert ranges(strips, hints(TALK, 90))[0] == (6, 30)
 
 
-def test_a_logo_in_an_ignored_box_is_no_caption():
+def test_a_logo_in_an_ignored_box_is_not_a_caption():
     layout = hints(TALK, 90, ignore_boxes=((0.0, 0.0, 0.17, 1.0),))
     found = ranges(render(TALK, 90, logo="TV7"), layout)
     assert found == [(start, end) for start, end, _ in TALK]
 
 
-def test_a_logo_that_never_goes_away_is_found_out_in_a_long_video():
+def test_a_permanent_logo_is_recognized_in_a_long_video():
     captions = [(20 + 40 * k, 50 + 40 * k, f"Caption {'abcdefgh'[k % 8] * 3}") for k in range(7)]
     found = ranges(render(captions, 320, logo="TV7"), StripHints(line_height=LINE / HEIGHT))
     assert found == [(start, end) for start, end, _ in captions]

@@ -96,7 +96,7 @@ def test_a_bad_file_is_an_error_in_the_row_and_publishes_nothing(
         )
 
 
-def test_a_corrupt_middle_is_told_and_the_rest_processed(line: Line, clip: Clip, tmp_path: Path):
+def test_a_corrupt_middle_is_reported_and_the_rest_is_processed(line: Line, clip: Clip, tmp_path: Path):
     data = bytearray(clip.path.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 6000] = np.random.default_rng(1).bytes(6000)
@@ -111,7 +111,7 @@ def test_a_corrupt_middle_is_told_and_the_rest_processed(line: Line, clip: Clip,
     result = line.run("captions", video_id)
     assert result.success, failure(result)
     assert all(checks(result).values())
-    # Its beginning is whole.
+    # Its beginning is intact.
     assert "Every evening the harbour falls silent." in line.store.get(line.keys(video_id).srt).decode()
 
 

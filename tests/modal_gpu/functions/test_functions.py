@@ -1,4 +1,4 @@
-"""The three functions by themselves: what they publish, how they tell of progress, what stops them."""
+"""The three functions on their own: what they publish, how they report progress, what stops them."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ ONE = ComputeSettings(workers=1)
 
 
 class Steps(list):
-    """A progress listener that keeps what it hears."""
+    """A progress listener that records the steps."""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         self.append((stage, done, total))
@@ -126,7 +126,7 @@ def test_a_chunk_that_is_gone_or_damaged_is_named(line: Line, finished: VideoRow
 
 
 @pytest.mark.parametrize("function", [extract_frames_and_ocr, crop_and_infer_caption_frame_extents])
-def test_an_upload_that_is_not_there_is_to_be_made_again(line: Line, laid_out: VideoRow, function):
+def test_a_missing_upload_must_be_repeated(line: Line, laid_out: VideoRow, function):
     make = extract_request if function is extract_frames_and_ocr else crop_request
     line.store.delete(laid_out.storage_key)
     with pytest.raises(BadVideoError, match="upload it again"):
@@ -162,7 +162,7 @@ class TestFeed:
         assert len(seen) <= 1
 
 
-def test_the_trained_network_tells_the_captions_apart_too(line: Line, laid_out: VideoRow, clip: Clip):
+def test_the_trained_network_separates_the_captions_too(line: Line, laid_out: VideoRow, clip: Clip):
     settings = replace(ONE, extents_predictor="network")
     result = crop_and_infer_caption_frame_extents(crop_request(line, laid_out), line.store, settings)
     run, predictions = read_extents(line.store.get(result.caption_frame_extents_db_key))

@@ -165,19 +165,19 @@ def test_of_two_bands_the_one_with_more_texts_is_taken_and_the_other_named():
     assert captions_in(layout, frames) == {text(i) for i in range(30) if i % 3}
 
 
-def test_a_logo_alone_is_no_caption():
+def test_a_logo_alone_is_not_a_caption():
     layout = analyze(video(*([LOGO] for _ in range(30))))
     assert not layout.found and layout.confidence > 0.9
     assert layout.crop_region == FALLBACK_CROP and layout.anchor_type is None
     assert layout.reason == "No caption band: the only text is static ('CH7 LIVE')."
 
 
-def test_a_logo_where_captions_would_stand_is_no_caption():
+def test_a_logo_in_the_place_of_captions_is_not_a_caption():
     frames = video(*([line("www.example.org", 0.93)] for _ in range(30)))
     assert not analyze(frames).found
 
 
-def test_a_logo_that_is_misread_now_and_then_stays_a_logo():
+def test_a_logo_that_is_sometimes_misread_is_still_a_logo():
     names = ["CH7 LIVE", "CHTLIVE", "H7 LIVE", "LIVE", "CH7UVE", "CH7 LIVE"]
     frames = video(*([line(names[i % 6], 0.05, right=0.98), line(text(i), 0.92)] for i in range(30)))
     layout = analyze(frames)
@@ -192,7 +192,7 @@ def test_a_logo_inside_the_caption_strip_is_to_be_ignored():
     assert layout.ignore_boxes == (logo.box,)
 
 
-def test_a_clock_is_no_caption():
+def test_a_clock_is_not_a_caption():
     frames = video(*([line(f"12:{i:02d}:{i * 7 % 60:02d}", 0.92, left=0.1)] for i in range(30)))
     assert not analyze(frames).found
 
@@ -205,7 +205,7 @@ def test_a_clock_beside_captions_stays_out():
     assert captions_in(layout, frames) == {text(i) for i in range(30)}
 
 
-def test_a_ticker_from_edge_to_edge_is_no_caption():
+def test_a_ticker_from_edge_to_edge_is_not_a_caption():
     frames = video(*([line(text(i, 12), 0.95, char=0.02)] for i in range(30)))
     layout = analyze(frames)
     assert not layout.found and "ticker" in layout.reason
@@ -225,7 +225,7 @@ def test_captions_above_a_ticker_are_found():
     assert layout.crop_region.crop_bottom < 0.925
 
 
-def test_rolling_credits_are_no_captions():
+def test_rolling_credits_are_not_captions():
     frames = video(
         *(
             [line(text(10 * i + k), 0.1 + 0.1 * k + 0.013 * (i % 7), height=0.055) for k in range(8)]
@@ -246,7 +246,7 @@ def test_credits_after_captions_are_left_out():
     assert layout.found and captions_in(layout, frames) == {text(i) for i in range(20)}
 
 
-def test_scene_text_without_a_stable_place_is_no_caption():
+def test_scene_text_without_a_stable_place_is_not_a_caption():
     place = random.Random(3)
     frames = video(
         *(
@@ -292,7 +292,7 @@ def test_no_text_at_all_is_a_sure_answer_after_many_frames_only():
     assert not few.found and few.confidence <= 0.5
 
 
-def test_frames_that_failed_are_no_evidence():
+def test_failed_frames_are_not_evidence():
     failed = [FrameOcr(i * 30, "failed", error="broken") for i in range(30)]
     layout = analyze(failed)
     assert not layout.found and layout.confidence == 0 and layout.reason == "No frame could be read."
@@ -322,7 +322,7 @@ def test_a_short_clip_under_one_caption_is_not_taken_for_a_logo():
     assert layout.found and layout.confidence <= 0.5
 
 
-def test_one_title_in_a_long_video_is_no_caption():
+def test_one_title_in_a_long_video_is_not_a_caption():
     layout = analyze(video(*([line("THE END", 0.9)] if i == 29 else [] for i in range(30))))
     assert not layout.found
 
@@ -345,7 +345,7 @@ def test_chinese_captions_of_one_to_many_characters():
     assert captions_in(layout, frames) == {line.text for frame in frames for line in frame.lines}
 
 
-def test_a_box_labelled_out_is_no_caption_and_neither_is_its_like():
+def test_a_box_labelled_out_and_similar_ones_are_not_captions():
     """A lower third that changes looks like a caption; a person knows better."""
     frames = video(
         *(
@@ -400,7 +400,7 @@ def test_three_hours_are_analysed_in_seconds():
 
 
 def test_a_wide_gap_inside_a_caption_does_not_push_it_out():
-    """Two speakers on one row: each piece stands off the middle, both together stand in it."""
+    """With two speakers on one row, each piece is off-centre, and both together are centred."""
 
     def pieces(i: int) -> list[OcrLine]:
         a, b = line("- " + text(i, 2), 0.92, right=0.45), line("- " + text(i + 70, 2), 0.92, left=0.55)

@@ -27,7 +27,7 @@ def analyzed(video: Path, every: int = 1) -> tuple[Layout, list[FrameOcr]]:
 
 
 def is_caption(text: str, index: int, subtitles: pysubs2.SSAFile) -> bool:
-    """Whether the truth has this line on screen at an index (100 ms of tolerance)."""
+    """Return whether the truth has this line on screen at an index, with 100 ms of tolerance."""
     milliseconds = index * 100
     return any(
         fuzz.ratio(text, line) > 70
@@ -67,6 +67,6 @@ def test_eight_seconds_are_enough_for_a_band(data_dir, name):
 
 
 @pytest.mark.parametrize("name", ["all_black.mp4", "one_frame.mp4"])
-def test_videos_without_captions_say_so(data_dir, name):
+def test_videos_without_captions_are_reported_as_such(data_dir, name):
     layout, _ = analyzed(data_dir / "odd" / name)
     assert not layout.found and layout.reason.startswith("No ")

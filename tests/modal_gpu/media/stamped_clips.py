@@ -47,7 +47,7 @@ def every(rate: Fraction | int, count: int, start: Fraction | int = 0) -> list[F
 
 @dataclass
 class Clip:
-    """What to encode; frame ``k`` carries number ``k`` and is shown at ``times[k]``."""
+    """The clip to encode; frame ``k`` shows the number ``k`` and is presented at ``times[k]``."""
 
     times: Sequence[Fraction]
     suffix: str = ".mp4"
@@ -79,7 +79,7 @@ class Clip:
                 stream.codec_context.color_range = 2
             for number, time in enumerate(self.times):
                 picture = stamped(number, width, height)
-                # Stored turned the other way, so that the display matrix stands it upright.
+                # Stored rotated the other way, so that the display matrix makes it upright.
                 picture = np.ascontiguousarray(np.rot90(picture, -self.rotation // 90))
                 frame = VideoFrame.from_ndarray(picture, format="gray8")
                 frame = frame.reformat(

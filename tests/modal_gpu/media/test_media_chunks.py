@@ -122,7 +122,7 @@ def _threads() -> int:
 
 
 def test_evicted_decoders_end_at_once_and_take_their_threads_with_them(store):
-    """Not when the garbage collector comes: a reader of half an hour had 305 threads."""
+    """They must not wait for the garbage collector: a reader of half an hour had 305 threads."""
     gc.collect()
     gc.disable()
     try:

@@ -41,7 +41,7 @@ def _b_frames(folder: Path, suffix: str) -> Path:
     return Clip(every(25, 100), suffix, options=B_FRAMES, time_base=MILLISECOND).write(folder)
 
 
-#: What: (how to make it, indices, time spans, stamps of some indices).
+#: Name: (recipe, indices, time spans, time stamps of some indices).
 ODD: dict[str, tuple[Make, int, list[tuple], dict[int, int]]] = {
     "two transport streams joined": (
         lambda folder: joined(folder, every(25, 100), every(25, 80)),
@@ -154,7 +154,7 @@ def test_times_count_from_the_containers_start_where_audio_comes_first(tmp_path:
         assert "00:00:02.500 --> 00:00:03.500" in to_vtt([caption], info.timeline)
 
 
-#: Caption (indices, seconds): when a player shows it, in a video whose picture at 4 s stands until 7,200 s.
+#: Caption (indices, seconds): the time in a player, for a video whose picture at 4 s lasts until 7,200 s.
 AROUND_A_GAP = {
     "before it": ((10, 20, 1.0, 2.0), (1.0, 2.0)),
     "until the next picture comes": ((10, 50, 1.0, 4.95), (1.0, 7200.0)),
@@ -185,7 +185,7 @@ def test_a_last_picture_that_stands_for_minutes_ends_when_a_player_ends():
 
 
 def _clock(*parts: tuple[int, int, int], held: bool = True) -> Clock:
-    """Of packets in file order: (first ms, count, ms a frame) each."""
+    """Build a clock from packets in file order, each (first ms, count, ms a frame)."""
     stamps = [
         Stamp(first + number * step, first + number * step, step)
         for first, count, step in parts
@@ -195,7 +195,7 @@ def _clock(*parts: tuple[int, int, int], held: bool = True) -> Clock:
 
 
 def test_wrong_time_stamps_in_between_count_on_the_clock_that_comes_back():
-    """As a Matroska cluster, or some packets of a broadcast, with a wrong clock."""
+    """This happens in a Matroska cluster, or in some packets of a broadcast, with a wrong clock."""
     clock = _clock((0, 100, 40), (9_000_000, 50, 40), (6000, 100, 40))
     assert clock.timeline.rows() == [(0, 0.0, True)]
     assert clock.index_count == 100

@@ -1,4 +1,4 @@
-"""Files of which one field is wrong: what can be had, or one clear line; never an error of PyAV's own."""
+"""Files with one wrong field: what is readable is read, or there is one clear line, never PyAV's error."""
 
 import struct
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def stray_packet(folder: Path, where: float) -> Path:
 
 
 def decode_time(folder: Path, value: bytes, place: Callable[[bytes, bytes], int]) -> Path:
-    """A fragmented MP4 of which one fragment says that it is decoded at ``value``."""
+    """Build a fragmented MP4 in which one fragment claims the decode time ``value``."""
     path = Clip(CLIP.times, options=CLIP.options, container_options=FRAGMENTED).write(folder)
     data = bytearray(path.read_bytes())
     at = place(data, b"tfdt") + 8
@@ -158,7 +158,7 @@ def test_a_last_fragment_far_off_costs_a_second_of_the_picture_before_it(tmp_pat
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_a_number_that_no_footage_has_is_one_clear_line(tmp_path: Path, what: str):
+def test_an_implausible_number_is_one_clear_line(tmp_path: Path, what: str):
     make, kind, message = REFUSED[what]
     path = make(tmp_path)
     with pytest.raises(kind, match=message) as raised:
@@ -178,7 +178,7 @@ def test_a_fragment_may_claim_any_time(tmp_path: Path, value: str, place: Callab
 
 
 def test_a_frame_too_large_with_square_pixels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """64 × 64 at 4:1 under a limit of 200 a side stands for 8192 × 8192 under the real one."""
+    """64 × 64 at 4:1 with a limit of 200 a side stands for 8192 × 8192 with the real limit."""
     path = squeezed(tmp_path)
     assert probe(path).square_size == (256, 64)
     monkeypatch.setattr("modal_gpu.media.probe.MAX_FRAME_SIDE", 200)

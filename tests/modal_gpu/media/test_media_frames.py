@@ -1,4 +1,4 @@
-"""Which source frame an index is: by presentation time, for both readers, whatever the container does."""
+"""The source frame of an index: chosen by presentation time, by both readers, for any container."""
 
 import tracemalloc
 from dataclasses import dataclass
@@ -266,7 +266,7 @@ def test_undecodable_packets_in_the_middle_are_counted_and_do_not_move_indices(t
     assert full == stamps
 
 
-def test_before_the_first_good_frame_that_one_stands_in(tmp_path):
+def test_the_first_good_frame_replaces_earlier_bad_ones(tmp_path):
     path = Clip(every(10, 30), options={"preset": "ultrafast", "g": "1"}).write(tmp_path)
     _wipe(path, range(0, 4))
     stamps = [read_stamp(frame.luma) for frame in read_cropped_frames(path, BOTTOM)]
@@ -281,7 +281,7 @@ def test_a_damaged_end_repeats_the_last_good_frame(tmp_path):
     assert stamps == [min(24, index) for index in range(30)]
 
 
-def test_a_truncated_file_ends_where_its_bytes_end_and_says_so(tmp_path):
+def test_a_truncated_file_ends_with_its_bytes_and_is_reported(tmp_path):
     for suffix in (".mkv", ".ts"):
         path = Clip(every(25, 200), suffix=suffix, options=B_FRAMES, time_base=MILLISECOND).write(tmp_path)
         whole = probe(path).index_count

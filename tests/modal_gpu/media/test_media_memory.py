@@ -28,7 +28,7 @@ MEGABYTE = 2**20
         (9 * MEGABYTE, 64, MEGABYTE, 1),
     ],
 )
-def test_so_many_items_wait_as_fit_and_always_one(item: int, most: int, limit: int, count: int):
+def test_as_many_items_wait_as_fit_and_at_least_one(item: int, most: int, limit: int, count: int):
     assert items_within(item, most, limit) == count
 
 

@@ -1,4 +1,4 @@
-"""Every file of the shared odd family: what it is, or which error it gives."""
+"""Every file of the shared odd family: its contents, or its error."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from modal_gpu.media.probe import probe
 
 pytestmark = pytest.mark.data
 
-#: file: (width, height, indices, damage as it is told)
+#: file: (width, height, indices, reported damage)
 VIDEOS = {
     "all_black.mp4": (640, 360, 50, ""),
     "anamorphic_sar.mp4": (1024, 576, 80, ""),
@@ -58,7 +58,7 @@ def test_the_table_covers_the_folder(data_dir: Path):
 
 
 @pytest.mark.parametrize("name", VIDEOS)
-def test_what_can_be_decoded_is_and_damage_is_told(data_dir: Path, name: str):
+def test_decodable_parts_are_decoded_and_damage_is_reported(data_dir: Path, name: str):
     width, height, count, damage = VIDEOS[name]
     path = data_dir / "odd" / name
     info, report = probe(path), DecodeReport()
@@ -94,7 +94,7 @@ def test_damaged_parts_are_guessed_the_same_way_every_time(data_dir: Path):
 
 
 @pytest.mark.parametrize("name", NO_VIDEOS)
-def test_what_is_no_video_gives_a_clear_error(data_dir: Path, name: str):
+def test_a_file_that_is_not_a_video_is_a_clear_error(data_dir: Path, name: str):
     error, message = NO_VIDEOS[name]
     with pytest.raises(error, match=message):
         probe(data_dir / "odd" / name)

@@ -1,4 +1,4 @@
-"""What a file is: facts of good videos, and a clear error for anything that is none."""
+"""The facts of good videos, and a clear error for every other file."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +19,7 @@ from modal_gpu.media.geometry import Orientation, square_pixel_size
 from modal_gpu.media.probe import probe
 
 
-def test_a_good_video_says_what_it_is(tmp_path):
+def test_a_good_video_is_described(tmp_path):
     info = probe(Clip(every(25, 50)).write(tmp_path))
     assert (info.width, info.height, info.rotation) == (320, 96, 0)
     assert (info.codec, info.pixel_format, info.has_audio) == ("h264", "yuv420p", False)
@@ -129,7 +129,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("make", "error", "message"), BAD.values(), ids=BAD.keys())
-def test_what_is_no_video_gives_a_typed_error_of_one_line(tmp_path, make, error, message):
+def test_a_file_that_is_not_a_video_is_a_typed_error_of_one_line(tmp_path, make, error, message):
     path = tmp_path / "upload.mp4"
     make(path)
     for attempt in (
@@ -185,7 +185,7 @@ def test_of_two_videos_the_default_one_is_taken_else_the_larger(tmp_path):
         assert probe(path).width == width
 
 
-def test_a_file_name_with_a_colon_is_no_protocol(tmp_path, monkeypatch):
+def test_a_colon_in_a_file_name_does_not_make_a_protocol(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Clip(every(25, 3)).write(tmp_path).rename("http:x.mp4")
     assert probe("http:x.mp4").index_count == 2

@@ -1,4 +1,4 @@
-"""A part of a video, read alone, has the very frames of the whole; so do its chunks."""
+"""A part of a video, read on its own, has exactly the frames and chunks of the full video."""
 
 from fractions import Fraction
 from functools import lru_cache
@@ -29,7 +29,7 @@ def whole(path: Path) -> list[CroppedFrame]:
 
 def same(frame: CroppedFrame, other: CroppedFrame, *, damaged: bool) -> bool:
     same_frames = (frame.index, frame.seconds, frame.matrix) == (other.index, other.seconds, other.matrix)
-    if damaged:  # what a decoder puts in place of lost pixels differs from one time to the next
+    if damaged:  # a decoder's replacement of lost pixels varies from time to time
         return same_frames
     return (
         same_frames

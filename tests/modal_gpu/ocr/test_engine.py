@@ -66,7 +66,7 @@ def test_a_confidence_outside_zero_to_one_is_refused(confidence):
         ("failed", (LINE,), "no"),
     ],
 )
-def test_a_status_goes_with_what_was_read(status, lines, error):
+def test_a_status_matches_the_lines(status, lines, error):
     with pytest.raises(ContractError, match="status"):
         FrameOcr(0, status, lines, error)
 

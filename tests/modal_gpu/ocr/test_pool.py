@@ -1,4 +1,4 @@
-"""The pool keeps order, isolates failures, holds few images, and stops when it is told to."""
+"""The pool keeps the order, isolates failures, holds few images, and stops on request."""
 
 import threading
 
@@ -20,7 +20,7 @@ def image_of(value: int) -> np.ndarray:
 
 
 class ReadsThePixel:
-    """Gives the first pixel's value as text; 0 has none, and 13 breaks it."""
+    """An engine that returns the first pixel's value as text; 0 has no text, and 13 raises an error."""
 
     def recognize(self, image: np.ndarray) -> list[OcrLine]:
         value = int(image[0, 0, 0])
@@ -122,7 +122,7 @@ def test_an_error_of_the_source_passes_through():
 
 
 def test_an_interrupt_drops_what_is_queued():
-    """One is done, two is being read, three is queued when the interrupt comes: three is never read."""
+    """At the interrupt, one is finished, two is being read and three is queued: three is never read."""
     two_started, two_may_end = threading.Event(), threading.Event()
     read = []
 
@@ -178,7 +178,7 @@ class ReadsBatches(ReadsThePixel):
         self.closed = True
 
 
-def test_an_engine_that_takes_batches_gets_them_and_fails_image_by_image():
+def test_an_engine_for_batches_gets_them_and_fails_image_by_image():
     engine = ReadsBatches()
     with make_pool(lambda: engine, workers=1) as pool:
         frames = list(pool.map((10 * value, image_of(value)) for value in range(9, 18)))
@@ -216,7 +216,7 @@ def test_only_two_batches_a_worker_are_held_at_once():
 
 
 @pytest.mark.parametrize("engine", [ReadsThePixel, ReadsBatches])
-def test_a_setting_that_is_wrong_stops_the_map_at_once(engine):
+def test_a_wrong_setting_stops_the_map_at_once(engine):
     class Refused(engine):
         def recognize(self, image: np.ndarray) -> list[OcrLine]:
             raise ConfigurationError("the key was revoked")

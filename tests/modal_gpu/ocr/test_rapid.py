@@ -87,7 +87,7 @@ def test_a_missing_model_file_is_named(field, what, tmp_path):
         RapidOcrEngine(RapidOcrSettings(**{field: missing}))
 
 
-def test_a_file_that_is_no_model_is_an_error(tmp_path):
+def test_a_file_that_is_not_a_model_is_an_error(tmp_path):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model")
     with pytest.raises(OcrError, match=r"broken\.onnx cannot be loaded"):
@@ -97,7 +97,7 @@ def test_a_file_that_is_no_model_is_an_error(tmp_path):
 
 
 def test_a_recognition_model_without_a_dictionary_asks_for_one():
-    """RapidOCR would download a Chinese dictionary. The detection model stands in: it holds none."""
+    """RapidOCR would download a Chinese dictionary. The detection model serves as a model without one."""
     model = Path(rapidocr.__file__).parent / "models" / "PP-OCRv6_det_small.onnx"
     with pytest.raises(OcrError, match="contains no character dictionary"):
         RapidOcrEngine(RapidOcrSettings(recognition_model=model))
@@ -119,7 +119,7 @@ def test_other_models_are_used_when_configured(tmp_path, render):
     assert line.text == "Where were you last night?"
 
 
-def test_nothing_is_asked_of_the_network_and_nothing_printed(monkeypatch, capfd, caplog, render):
+def test_nothing_is_downloaded_and_nothing_printed(monkeypatch, capfd, caplog, render):
     def refuse(*args, **kwargs):
         raise AssertionError("OCR went to the network")
 

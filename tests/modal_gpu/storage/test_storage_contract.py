@@ -53,7 +53,7 @@ def test_a_second_put_replaces_the_first(store: ObjectStore) -> None:
     assert store.head("k").etag != first.etag
 
 
-def test_head_tells_size_and_time(store: ObjectStore) -> None:
+def test_head_returns_size_and_time(store: ObjectStore) -> None:
     store.put("k", b"12345")
     info = store.head("k")
     assert (info.key, info.size) == ("k", 5)
@@ -113,7 +113,7 @@ def test_a_hundred_small_objects_go_in_and_out_concurrently(store: ObjectStore) 
 
 
 def test_put_many_takes_its_objects_lazily(store: ObjectStore) -> None:
-    """Memory stays bounded: an object is asked for only when one of the earlier ones is written."""
+    """Memory is bounded: an object is requested only when an earlier one has been written."""
     lead = 0
 
     def objects():
@@ -205,7 +205,7 @@ def test_a_store_survives_pickling(store: ObjectStore) -> None:
 
 
 def test_a_reader_never_sees_half_an_overwrite(store: ObjectStore) -> None:
-    """Two versions of a large object alternate; each read is one of them, whole."""
+    """Two versions of a large object alternate; each read returns one of them completely."""
     versions = {bytes([fill]) * (6 * 1024 * 1024) for fill in (1, 2)}
     store.put("k", next(iter(versions)))
     done = threading.Event()

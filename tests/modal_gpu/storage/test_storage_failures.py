@@ -1,4 +1,4 @@
-"""What a person reads when storage does not work: one clear line, soon, and never a secret."""
+"""Messages when storage does not work: one clear line, quickly, and never a secret."""
 
 import socket
 import threading
@@ -43,7 +43,7 @@ def failure(action: Callable[[ObjectStore], object], store: ObjectStore) -> Stor
 
 
 @each_action
-def test_a_missing_bucket_is_said_and_not_taken_for_a_missing_object(
+def test_a_missing_bucket_is_reported_as_such_and_not_as_a_missing_object(
     s3_server: S3Server, action: Callable[[ObjectStore], object]
 ) -> None:
     store = ObjectStore(s3_server.settings("s3://no-such-bucket"))
@@ -98,7 +98,7 @@ def refusing_endpoint() -> Iterator[str]:
 
 
 @each_action
-def test_a_wrong_secret_is_said_without_saying_the_secret(
+def test_a_wrong_secret_is_reported_without_showing_it(
     refusing_endpoint: str, action: Callable[[ObjectStore], object]
 ) -> None:
     store = ObjectStore(S3Server(refusing_endpoint).settings("s3://bucket"))
@@ -151,7 +151,7 @@ def test_content_types_reach_s3(s3_server: S3Server, tmp_path: Path) -> None:
 def test_the_bucket_is_in_the_path_or_in_the_host(
     monkeypatch: pytest.MonkeyPatch, refusing_endpoint: str, path_style: bool, target: str
 ) -> None:
-    """Asked through an HTTP proxy, which sees the address in full without it having to exist."""
+    """Checked through an HTTP proxy, which sees the full address without its existing."""
     monkeypatch.setenv("http_proxy", refusing_endpoint)
     monkeypatch.setenv("HTTP_PROXY", refusing_endpoint)
     monkeypatch.setenv("no_proxy", "")

@@ -1,4 +1,4 @@
-"""Which errors of an S3 server are final, and which may pass: each is really answered, over HTTP."""
+"""Final and transient errors of an S3 server: each is really sent over HTTP."""
 
 import ssl
 import threading
@@ -48,7 +48,7 @@ STATUS = {
     "InternalError": 500, "OperationAborted": 409, "ConditionalRequestConflict": 409, "BadDigest": 400,
     "IncompleteBody": 400, "XAmzContentSHA256Mismatch": 400, "NoSuchUpload": 404,
 }  # fmt: skip
-#: Rows that no reply of a server gives: the client says them.
+#: Rows that are not responses of a server: the client raises them.
 CLIENT = {"no-credentials", "bad-certificate", "no-answer", "no-connection"}
 CODES = [row for row in TABLE if row.service == "S3" and row.sign in STATUS]
 BARE = [
@@ -60,12 +60,12 @@ BARE = [
 
 @dataclass
 class Answers:
-    """A server that gives every request the same answer, with a code in S3's XML where there is one."""
+    """A server that sends the same response to every request, with a code in S3's XML if given."""
 
     status: int = 200
     code: str = ""
     body: str = ""
-    #: Of the next requests, before ``status`` is that of all.
+    #: Statuses of the next requests, before ``status`` applies to all.
     statuses: list[int] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     url: str = ""
@@ -198,7 +198,7 @@ def test_a_refusal_within_a_deletion_of_many_is_final(answers: Answers):
 
 
 def test_keys_that_may_not_list_learn_that_an_object_is_absent(answers: Answers):
-    """Whether its bucket is there is looked up by listing, which these keys may not."""
+    """The bucket's existence is checked by listing, which these keys may not do."""
     answers.statuses, answers.code = [404, 403], "AccessDenied"
     assert answers.store().exists("a/b") is False
     assert answers.asked == ["HEAD", "GET"]
@@ -252,7 +252,7 @@ def _unchecked(endpoint, bucket, *, path_style):
 def test_a_store_without_keys_says_which_to_set(monkeypatch: pytest.MonkeyPatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
-    # Where a machine's role is asked for keys; nobody answers there.
+    # The address that serves a machine's role with keys; nothing answers there.
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
     store = ObjectStore(StorageSettings("s3://footage", endpoint="http://127.0.0.1:9"))
     store._store = store._open(read_timeout=1, retry_timeout=0)
@@ -261,7 +261,7 @@ def test_a_store_without_keys_says_which_to_set(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_certificate_that_is_not_trusted_is_final(tmp_path: Path):
-    """As of a proxy in between: asking again does not make the connection secure."""
+    """This happens with a proxy in between: a retry does not make the connection secure."""
     with secured(tmp_path) as port:
         store = ObjectStore(
             StorageSettings(

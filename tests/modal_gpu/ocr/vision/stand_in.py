@@ -96,7 +96,7 @@ def _glued(words: Sequence[SeenWord], rows: int) -> list[SeenWord]:
 
 
 class RapidReader:
-    """Really reads the image, the whole montage at its full size."""
+    """A reader that really reads the image, the montage in full size."""
 
     def __init__(self) -> None:
         from rapidocr import RapidOCR
@@ -143,7 +143,7 @@ def _words_of_line(text: str, score: float, box: tuple[float, ...]) -> list[Seen
 
 @dataclass(frozen=True)
 class SeenRequest:
-    """What one call brought."""
+    """The contents of one call."""
 
     image_sizes: tuple[tuple[int, int], ...]
     byte_sizes: tuple[int, ...]
@@ -153,12 +153,12 @@ class SeenRequest:
 
 @dataclass
 class Fault:
-    """A failure of a whole call, or of the images in it that ``picks`` says."""
+    """A failure of an entire call, or of the images in it that ``picks`` selects."""
 
     code: grpc.StatusCode
     message: str = "injected"
     picks: Callable[[np.ndarray], bool] | None = None
-    #: How often; ``None`` for always.
+    #: Number of times; ``None`` for always.
     times: int | None = 1
 
 
@@ -268,7 +268,7 @@ class VisionStandIn:
 def annotation_of(
     lines: Sequence[Sequence[SeenWord]], size: tuple[int, int], end: Break = Break.EOL_SURE_SPACE
 ) -> vision_v1.TextAnnotation:
-    """All lines in one paragraph, as Vision has them when they stand close; ``size`` is (height, width)."""
+    """Put all lines into one paragraph, as Vision does when they are close; ``size`` is (height, width)."""
     words = []
     for line in lines:
         for place, word in enumerate(line):
@@ -282,7 +282,7 @@ def annotation_of(
 
 
 def word_message(word: SeenWord, after: Break = Break.UNKNOWN) -> vision_v1.Word:
-    """One symbol a character; the break hangs on the last one."""
+    """Build a word with one symbol a character; its last symbol carries the break."""
     symbols = [vision_v1.Symbol(text=character, confidence=word.confidence) for character in word.text]
     if after:
         symbols[-1].property.detected_break.type_ = after

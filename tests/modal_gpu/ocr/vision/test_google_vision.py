@@ -99,13 +99,13 @@ def test_a_word_over_the_border_of_two_frames_makes_both_be_read_alone(vision, o
 
 
 @pytest.mark.parametrize("code", [QUOTA, UNAVAILABLE, INTERNAL, grpc.StatusCode.DEADLINE_EXCEEDED])
-def test_passing_errors_of_a_call_are_tried_again(vision, open_engine, code):
+def test_transient_errors_of_a_call_are_retried(vision, open_engine, code):
     vision.faults.append(Fault(code, times=3))
     assert texts(open_engine().recognize_batch([one_mark("red")])) == [["red"]]
     assert len(vision.requests) == 4
 
 
-def test_passing_errors_of_single_images_are_tried_again_for_these_alone(vision, open_engine):
+def test_transient_errors_of_single_images_are_retried_for_these_only(vision, open_engine):
     vision.faults.append(Fault(QUOTA, picks=lambda image: read_marks(image)[0][0].text == "red", times=2))
     frames = [one_mark("red"), one_mark("blue"), one_mark("cyan")]
     engine = open_engine(montage_images=1)
@@ -121,7 +121,7 @@ def test_waits_grow_between_tries(vision, open_engine):
     assert time.monotonic() - begin >= 0.04 * (1 + 2 + 4 + 8)
 
 
-def test_when_quota_stays_exhausted_frames_have_failed_and_are_not_asked_for_again(vision, open_engine):
+def test_with_a_lasting_quota_error_frames_fail_and_are_not_retried(vision, open_engine):
     vision.faults.append(Fault(QUOTA, "Quota exceeded for images a minute", times=None))
     engine = open_engine(retry_seconds=0.2)
     readings = engine.recognize_batch([one_mark("red"), one_mark("blue")])
@@ -131,7 +131,7 @@ def test_when_quota_stays_exhausted_frames_have_failed_and_are_not_asked_for_aga
     assert engine.billed_images == 0
 
 
-def test_a_frame_that_vision_does_not_take_fails_alone(vision, open_engine):
+def test_a_frame_that_vision_refuses_fails_alone(vision, open_engine):
     """The montage is refused with it; all its frames are then sent by themselves."""
 
     def holds_red(image: np.ndarray) -> bool:
@@ -161,7 +161,7 @@ def test_refused_credentials_stop_everything_at_once(vision, open_engine, code):
 
 
 @pytest.mark.parametrize("single", [False, True], ids=["of the call", "of an image"])
-def test_credentials_that_googles_token_server_refuses_are_no_outage(vision, open_engine, single):
+def test_credentials_refused_by_googles_token_server_are_not_an_outage(vision, open_engine, single):
     """gRPC's plugin for credentials says UNAVAILABLE then; asking for minutes does not make a key valid."""
     said = "Getting metadata from plugin failed with error: ('invalid_grant: Invalid JWT Signature.', {})"
     vision.faults.append(Fault(UNAVAILABLE, said, (lambda _: True) if single else None, times=None))
@@ -187,7 +187,7 @@ def test_a_status_is_what_the_table_of_errors_says(vision, open_engine, row):
     assert (len(vision.requests) > 1) is row.meaning.passes
 
 
-def test_an_answer_that_does_not_come_is_asked_for_again(vision, open_engine):
+def test_a_missing_answer_is_requested_again(vision, open_engine):
     vision.hold_next()
     assert texts(open_engine(call_seconds=0.3).recognize_batch([one_mark("red")])) == [["red"]]
     assert len(vision.requests) == 2
@@ -243,7 +243,7 @@ def test_languages_and_the_feature_are_asked_for(vision, open_engine):
     assert {r.feature for r in vision.requests} == {int(vision_v1.Feature.Type.DOCUMENT_TEXT_DETECTION)}
 
 
-def test_lines_that_vision_is_not_sure_of_are_left_out(open_engine):
+def test_lines_of_low_confidence_are_left_out(open_engine):
     high, low = marked(SIZE, ("red", 40, 10, 80, 50)), marked(SIZE, ("blue", 40, 10, 80, 25))
     engine = open_engine(min_confidence=0.75)
     assert texts(engine.recognize_batch([high, low])) == [[], ["blue"]]
@@ -274,7 +274,7 @@ def test_a_pool_of_engines_keeps_the_order_and_marks_failures(vision, open_engin
 
 
 def test_the_server_itself_refuses_too_much(vision: VisionStandIn):
-    """What the tests above rely on."""
+    """The tests above rely on this."""
     options = [("grpc.enable_http_proxy", 0), ("grpc.max_send_message_length", -1)]
     with grpc.insecure_channel(vision.endpoint, options=options) as channel:
         transport = vision_v1.ImageAnnotatorClient.get_transport_class("grpc")(channel=channel)

@@ -1,4 +1,4 @@
-"""Which engine is used, with which credentials; secrets stay hidden, Google stays unimported until needed."""
+"""The choice of engine and credentials; secrets stay hidden, Google's packages are imported on demand."""
 
 import json
 import pickle
@@ -22,7 +22,7 @@ from modal_gpu.ocr.vision_settings import VisionSettings
 
 @pytest.fixture(scope="module")
 def key() -> dict[str, str]:
-    """A service account's key as Google hands it out, of nobody's account."""
+    """A service account's key in Google's format, for a fictitious account."""
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -117,14 +117,14 @@ def test_a_client_is_made_for_a_regional_endpoint(key):
 
 
 @pytest.mark.parametrize("endpoint", ["localhost:1234", "127.0.0.1:1234", "[::1]:1", "http://localhost:1234"])
-def test_only_this_machine_is_reached_in_plain_text(endpoint: str):
+def test_only_this_machine_is_reached_without_tls(endpoint: str):
     assert VisionSettings(endpoint=endpoint).is_loopback
 
 
 @pytest.mark.parametrize(
     "endpoint", ["localhost.example.org", "127.0.0.1.example.org:443", "vision.googleapis.com"]
 )
-def test_other_machines_are_not(endpoint: str):
+def test_other_machines_are_not_reached_without_tls(endpoint: str):
     assert not VisionSettings(endpoint=endpoint).is_loopback
     with pytest.raises(ConfigurationError, match="plain text"):
         VisionSettings(endpoint=f"http://{endpoint}")
@@ -134,7 +134,7 @@ def test_other_machines_are_not(endpoint: str):
     "environ",
     [{"GOOGLE_VISION_ENDPOINT": "a/b"}, {"GOOGLE_VISION_MONTAGE": "0"}, {"GOOGLE_VISION_MONTAGE": "many"}],
 )
-def test_values_that_make_no_sense_are_refused_by_their_name(environ: dict[str, str]):
+def test_invalid_values_are_refused_by_name(environ: dict[str, str]):
     with pytest.raises(ConfigurationError, match=next(iter(environ))):
         VisionSettings.from_environ(environ)
 
@@ -160,7 +160,7 @@ def test_the_platforms_settings_give_the_same_as_a_containers_variables(monkeypa
         repr(ComputeSettings(vision=settings.vision)),
     ):
         assert "PRIVATE KEY" not in shown
-    # As it reaches a worker process.
+    # As it arrives in a worker process.
     assert pickle.loads(pickle.dumps(settings.vision)) == settings.vision
 
 

@@ -1,4 +1,4 @@
-"""Videos read with Google Vision's engine: the stand-in really reads what it is sent."""
+"""Videos read with Google Vision's engine: the stand-in really reads the images that it receives."""
 
 from dataclasses import replace
 

@@ -38,7 +38,7 @@ def texts(annotation: vision_v1.TextAnnotation, montage: Montage = ONE) -> list[
         (Break.HYPHEN, ["far-", "away"]),
     ],
 )
-def test_a_break_says_what_follows_a_word(after: Break, expected: list[str]):
+def test_a_break_defines_what_follows_a_word(after: Break, expected: list[str]):
     # The second row begins left of where the first one ends.
     same_row = len(expected) == 1
     annotation = paragraph_of(

@@ -1,4 +1,4 @@
-"""Images that Google bills stand in the usage of the call that they were for."""
+"""Images that Google bills appear in the usage of the call that they were for."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +21,7 @@ TENANT, VIDEO = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222
 
 @pytest.fixture
 def container(vision: VisionStandIn) -> Container:
-    """One container, which serves every call of a test; two workers, each frame sent by itself."""
+    """One container, which serves every call of a test; two workers, each frame sent separately."""
     settings = VisionSettings(
         endpoint=vision.endpoint, first_wait_seconds=0.01, retry_seconds=0.1, montage_images=1
     )
@@ -70,7 +70,7 @@ def test_a_call_that_fails_is_billed_for_what_it_read_before(container: Containe
     assert (reply["ok"], reply["usage"]["vision_images"]) == (False, 1)
 
 
-def test_a_tally_loses_nothing_between_threads_and_another_process_begins_its_own():
+def test_a_tally_loses_nothing_between_threads_and_another_process_has_its_own():
     tally = ImageTally()
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _: [tally.add() for _ in range(500)], range(8)))
