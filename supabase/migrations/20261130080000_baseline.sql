@@ -1011,7 +1011,7 @@ begin
     if p_at_once is null or p_at_once < 1 then
         raise exception '% videos at once are not usable', p_at_once using errcode = 'CA010';
     end if;
-    -- Record the outcome of the videos already handed out, of which there are few.
+    -- Record the outcome of the videos already handed out; there are few of them.
     for item in
         select b as chosen, v as video, f.model_version from backfill_videos b
         join videos v on v.id = b.video_id join backfills f on f.id = b.backfill_id
@@ -3858,7 +3858,7 @@ begin
     end if;
     if used.accepted_bytes + p_video.size_bytes > limits.storage_quota_bytes then
         return query select 'storage_quota_exceeded', format(
-            'This video of %s would go beyond the %s that are allowed, of which %s are in use: delete videos, or '
+            'This video of %s would exceed the storage limit of %s; %s are in use: delete videos, or '
             'change to a larger plan.', pg_size_pretty(p_video.size_bytes),
             pg_size_pretty(limits.storage_quota_bytes), pg_size_pretty(used.accepted_bytes));
         return;

@@ -23,7 +23,7 @@ begin
     if p_at_once is null or p_at_once < 1 then
         raise exception '% videos at once are not usable', p_at_once using errcode = 'CA010';
     end if;
-    -- Record the outcome of the videos already handed out, of which there are few.
+    -- Record the outcome of the videos already handed out; there are few of them.
     for item in
         select b as chosen, v as video, f.model_version from backfill_videos b
         join videos v on v.id = b.video_id join backfills f on f.id = b.backfill_id

@@ -22,7 +22,7 @@ begin
     end if;
     if used.accepted_bytes + p_video.size_bytes > limits.storage_quota_bytes then
         return query select 'storage_quota_exceeded', format(
-            'This video of %s would go beyond the %s that are allowed, of which %s are in use: delete videos, or '
+            'This video of %s would exceed the storage limit of %s; %s are in use: delete videos, or '
             'change to a larger plan.', pg_size_pretty(p_video.size_bytes),
             pg_size_pretty(limits.storage_quota_bytes), pg_size_pretty(used.accepted_bytes));
         return;
