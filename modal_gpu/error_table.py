@@ -1,4 +1,4 @@
-"""Table of other services' errors: which are transient, and which are final until somebody acts.
+"""Table of other services' errors: which are transient, and which are final until an operator acts.
 
 It covers S3, the file system, PostgreSQL, PostgREST, Modal and gRPC (Google Vision). Storage, remote calls,
 both transports of the catalogue and OCR use it, so that an error has the same meaning everywhere. The module
@@ -30,7 +30,7 @@ class Meaning(Enum):
     ABSENT = "the requested item does not exist"
     REFUSED = "the service rejects this request"
     TIME_OUT = "the work exceeds its time limit"
-    STOPPED = "somebody stopped it"
+    STOPPED = "the call was stopped"
     FAULT = "a bug in a program"
 
     @property
@@ -284,7 +284,7 @@ def _of_text(service: Service, text: str) -> Row | None:
 _PAGE = """\
 # Errors of other services
 
-An error is transient, or it is final until somebody acts. Transient errors are retried: within the call if
+An error is transient, or it is final until a person acts. Transient errors are retried: within the call if
 that is safe, then by the asset, up to three attempts in total ([retries](automation.md#retries)). A final
 error ends the run at the first attempt with one line, in the row and in the run, and is not billed twice.
 If a service or a setting is the cause, sensors and upkeep wait and do not fail the video.

@@ -129,7 +129,7 @@ class RemoteTimeoutError(RemoteCallError):
 
 
 class RemoteCancelledError(RemoteCallError):
-    """A remote call that somebody cancelled."""
+    """A remote call that was cancelled."""
 
 
 class RemoteInterruptedError(RemoteCallError):

@@ -120,7 +120,7 @@ def write_extents(
     """
     count = len(pairs.forward)
     if run.total_pairs != count:
-        raise ValueError(f"run {run.run_id} says {run.total_pairs} pairs, there are {count}")
+        raise ValueError(f"run {run.run_id} has {run.total_pairs} pairs, but {count} are given")
     times = [None] * count if change_seconds is None else _nullable(change_seconds)
     with new_database(SCHEMA, SCHEMA_VERSION, created_at=run.completed_at) as connection:
         marks = ", ".join("?" * 8)
@@ -172,7 +172,7 @@ def read_change_seconds(data: bytes) -> ChangeSeconds:
 
 
 def _the_run(connection: sqlite3.Connection) -> ExtentsRun:
-    """Return a file's run. Raises unless there is one run and all of its pairs are there.
+    """Return a file's run. Raises unless it has exactly one run with all of its pairs.
 
     Counting is enough, since the pairs of a frame index are unique.
     """
@@ -183,7 +183,7 @@ def _the_run(connection: sqlite3.Connection) -> ExtentsRun:
     count, last = connection.execute("SELECT count(*), max(frame1_index) FROM pair_results").fetchone()
     if count != run.total_pairs:
         raise DatabaseFileError(
-            f"caption_frame_extents.db holds {count} pairs, its run made {run.total_pairs}"
+            f"caption_frame_extents.db holds {count} pairs, but its run has {run.total_pairs}"
         )
     if count and last != count - 1:
         raise DatabaseFileError(f"caption_frame_extents.db: {count} pairs extend to frame {last}")

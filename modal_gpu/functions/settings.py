@@ -45,7 +45,7 @@ class ComputeSettings:
     def predictor(self) -> "PairPredictor":
         """Return the pair predictor; the network stays loaded in this process.
 
-        Raises :class:`CheckpointError` when the network's file is not whole.
+        Raises :class:`CheckpointError` if the network's file is incomplete.
         """
         if self.extents_predictor == "network":
             return _kept_network(self.extents_model)

@@ -80,20 +80,20 @@ def repeatable(read: Callable[[int], Iterator[_Item]], report: DecodeReport, thr
     if threads == 1:
         yield from read(1)
         return
-    given, held = 0, deque[_Item]()
+    yielded, held = 0, deque[_Item]()
     for item in read(threads):
         if report.decoder_met_damage:
             break
         held.append(item)
         if len(held) > _HELD_BACK:
-            given += 1
+            yielded += 1
             yield held.popleft()
     if not report.decoder_met_damage:
         yield from held
         return
     held.clear()
     report.reset()
-    yield from itertools.islice(read(1), given, None)
+    yield from itertools.islice(read(1), yielded, None)
 
 
 def _presented(

@@ -25,7 +25,7 @@ from modal_gpu.timeline import Timeline
 MAX_DURATION_SECONDS = 48 * 3600
 #: Largest width or height with square pixels. JPEG allows 65,500; no camera reaches this.
 MAX_FRAME_SIDE = 16_384
-#: A file that is shorter than its header says by more than this has ended early.
+#: Smallest difference in seconds to the duration in the header for a file that ended early.
 _EARLY_SECONDS = Fraction(1, 2)
 
 _DEFAULT_FRAME_SECONDS = Fraction(1, 25)
@@ -67,7 +67,7 @@ class VideoInfo:
 
     @property
     def duration(self) -> Fraction:
-        """From the first presented frame to the end of the last one that the file holds."""
+        """Seconds from the first presented frame to the end of the last one that the file holds."""
         return self.clock.duration
 
     @property

@@ -91,7 +91,7 @@ def time_base(stream: VideoStream) -> Fraction:
     """Return the seconds per tick. Raises :class:`BadVideoError` unless the container has a positive one."""
     base = stream.time_base
     if base is None or base <= 0:
-        raise BadVideoError("the video stream does not say how long a tick of its clock is")
+        raise BadVideoError("the video stream has no valid time base")
     return base
 
 

@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 from modal_gpu.errors import BadVideoError, NoFramesError, NotAVideoError, NoVideoStreamError
 from modal_gpu.media.pyav import PYAV_ERRORS
 
-#: Decoders refuse larger frames before they allocate them (headers lie).
+#: Decoders refuse larger frames before allocating them, since headers may be wrong.
 MAX_FRAME_PIXELS = 8192 * 8192
 
 # Media containers only: a playlist (HLS, DASH, concat) could name other files and addresses, pictures
