@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 
 from rich.markup import escape
 from typer import Typer
@@ -30,6 +31,8 @@ def _app_for(arguments: list[str]) -> Typer:
 def main() -> None:
     """Run the command line. An expected error is printed as one line, with exit code 1 and no traceback."""
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+    # Dagster warns about its preview features when the definitions load; users of a command cannot act on it.
+    warnings.filterwarnings("ignore", message=".* is currently in preview")
     # A file name that is not UTF-8 must not make a message fail.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -80,6 +80,7 @@ def test_a_video_and_then_a_text_file_go_through_the_platform(
     done = captionacc("ingest", clip.path)
     assert done.returncode == 0, done.stdout + done.stderr + logs()
     assert "✓ harbour.mp4: 3 captions" in done.stdout, done.stdout + logs()
+    assert "Warning" not in done.stderr
     # The command runs the daemon while it waits; only the database stays, for the next command.
     running = processes_of(home)
     assert running and {process.name() for process in running} == {"postgres"}, running
