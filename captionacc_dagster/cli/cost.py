@@ -14,6 +14,7 @@ from rich.table import Table
 from captionacc_dagster.cli.app import Parts, Use, parts
 from captionacc_dagster.cli.numbers import FiniteRange
 from captionacc_dagster.cli.root import app, console
+from captionacc_dagster.costs.comparison import compare
 from captionacc_dagster.costs.estimates import ASSUMED_SIZE, Estimate, VideoWork, estimates
 from captionacc_dagster.costs.ledger import charge_abandoned, cost_policy
 from captionacc_dagster.resources.catalog import CostLine, InvalidArgumentError
@@ -86,6 +87,39 @@ def estimate_cost(
         )
         return
     _print_estimates(work, found)
+
+
+@cost_app.command(name="compare")
+def compare_configurations(
+    minutes: Annotated[
+        float, typer.Option(click_type=FiniteRange(0.01, 100_000), help="Length of the video.")
+    ],
+    resolution: Annotated[str, typer.Option(metavar="WIDTHxHEIGHT")] = f"{ASSUMED_SIZE[0]}x{ASSUMED_SIZE[1]}",
+    as_json: AsJson = False,
+) -> None:
+    """Compare the time and price of a video on Modal by GPU and containers. Makes no network call."""
+    settings = parts().settings
+    policy = cost_policy(settings)
+    work = VideoWork(minutes * 60, *_resolution(resolution))
+    fan_out = _fan_out(settings, policy.app.extents_predictor, 1)
+    found = compare(work, policy.app, policy.prices, fan_out)
+    if as_json:
+        _print_json([asdict(one) for one in found])
+        return
+    _print_work(work)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("GPU")
+    for heading in ("containers", "wall s", "cost", "per hour of video"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in found:
+        cells = (
+            str(one.containers),
+            f"{one.wall_seconds:.0f}",
+            _dollars(one.usd),
+            _dollars(one.usd_per_hour),
+        )
+        table.add_row(one.gpu, *cells)
+    console.print(table, highlight=False, markup=False)
 
 
 @cost_app.command()
@@ -225,11 +259,15 @@ def _print_report(lines: list[CostLine]) -> None:
     console.print(table, highlight=False, markup=False)
 
 
-def _print_estimates(work: VideoWork, found: list[Estimate]) -> None:
+def _print_work(work: VideoWork) -> None:
     console.print(
         f"{work.seconds / 60:g} minutes at {work.width} × {work.height}, {work.caption_count} captions",
         highlight=False,
     )
+
+
+def _print_estimates(work: VideoWork, found: list[Estimate]) -> None:
+    _print_work(work)
     table = Table(box=None, pad_edge=False)
     table.add_column("function", overflow="fold")
     table.add_column("GPU")

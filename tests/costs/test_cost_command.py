@@ -140,3 +140,25 @@ def test_the_calculator_needs_neither_modal_nor_a_catalogue(tmp_path: Path):
     assert "generate_caption_ocr" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_configurations_are_compared_by_gpu_and_containers(captionacc: Captionacc):
+    result = captionacc("cost", "compare", "--minutes", 60)
+    assert result.text.startswith("60 minutes at 1920 × 1080, 1260 captions")
+    rows = json.loads(captionacc("cost", "compare", "--minutes", 60, "--json").output)
+    assert {(row["gpu"], row["containers"]) for row in rows} == {
+        (gpu, count) for gpu in ("none", "T4", "L4", "A10G") for count in (1, 2, 4, 10)
+    }
+    for row in rows:
+        assert f"{row['gpu']} {row['containers']} {row['wall_seconds']:.0f}" in result.text
+
+
+def test_a_compared_configuration_is_what_the_calculator_says_of_it(captionacc: Captionacc, monkeypatch):
+    rows = json.loads(captionacc("cost", "compare", "--minutes", 30, "--json").output)
+    for function in ("EXTRACT", "CROP_INFER", "CAPTION_OCR"):
+        monkeypatch.setenv(f"MODAL_{function}_GPU", "L4")
+    found = json.loads(captionacc("cost", "estimate", "--minutes", 30, "--containers", 4, "--json").output)
+    (row,) = [row for row in rows if (row["gpu"], row["containers"]) == ("L4", 4)]
+    assert row["usd"] == pytest.approx(found["usd"], abs=1e-5)
+    assert row["usd_per_hour"] == pytest.approx(2 * found["usd"], abs=1e-5)
+    assert row["wall_seconds"] == pytest.approx(sum(one["wall_seconds"] for one in found["functions"]))
