@@ -22,7 +22,7 @@ _HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Configuration:
-    """What one video takes if all functions have ``gpu`` and up to ``containers`` containers each.
+    """Time and price of one video if all functions have ``gpu`` and up to ``containers`` containers each.
 
     ``wall_seconds`` is the time from the first call to the last result, with the stages one after the other;
     amounts are US dollars, ``usd_per_hour`` for an hour of video.
