@@ -1,5 +1,6 @@
 """Processes that run cases one after the other, and are replaced if one crashes or takes too long."""
 
+import faulthandler
 import itertools
 import multiprocessing
 import resource
@@ -52,6 +53,9 @@ class _Worker:
 
 def _work(pipe: Connection) -> None:
     import av
+
+    # A crash is a result here; pytest's handler would print it as if the run itself had crashed.
+    faulthandler.disable()
 
     # FFmpeg's own level: with PyAV's, decoding threads wait for the interpreter's lock to log an error while
     # the thread that ends the decoder holds it and waits for them.
