@@ -2,7 +2,8 @@
 
 Plain decoding of the same file, with equally many threads, is timed in the same run, before and after the
 pipeline, so that the ratio is meaningful on a noisy machine. ``--orchestrator`` measures the orchestrator
-separately: the same video through `captionacc ingest` with real Dagster processes.
+separately: the same video through `captionacc ingest` with real Dagster processes. ``--parts`` shows
+where the CPU time goes.
 """
 
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +21,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.parts import measured_parts
 from benchmarks.pipeline import PipelineRun, run
 from modal_gpu.cores import available_cores
 from modal_gpu.errors import CaptionAccError
@@ -88,18 +91,33 @@ def _table(video: Path, result: PipelineRun, cpu: float, decoding: Timing) -> Ta
     return table
 
 
+def _parts_table(rows: dict[str, float], cpu: float, decoding: Timing) -> Table:
+    table = Table("part", "CPU seconds", "share", "× plain decoding's CPU", title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, seconds in rows.items():
+        table.add_row(name, f"{seconds:.2f}", f"{seconds / cpu:.0%}", f"{seconds / decoding.cpu:.2f}")
+    table.add_section()
+    table.add_row("plain decoding, for comparison", f"{decoding.cpu:.2f}", "", "1.00")
+    return table
+
+
 def main(
     video: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
     orchestrator: Annotated[
         bool, typer.Option("--orchestrator", help="also measure what Dagster's processes add")
     ] = False,
+    parts: Annotated[bool, typer.Option("--parts", help="also show CPU seconds by part of the work")] = False,
 ) -> None:
     """Print seconds by stage and the ratio to plain decoding."""
     console = Console()
     try:
         before = plain_decoding(video)
         cpu = _cpu_seconds()
-        with tempfile.TemporaryDirectory(prefix="captionacc-speed-") as work:
+        with (
+            tempfile.TemporaryDirectory(prefix="captionacc-speed-") as work,
+            measured_parts() if parts else nullcontext() as ledger,
+        ):
             result = run(video, Path(work))
         cpu = _cpu_seconds() - cpu
         after = plain_decoding(video)
@@ -113,6 +131,8 @@ def main(
         f"{len(result.captions)} captions; models loaded in that time",
         highlight=False,
     )
+    if ledger is not None:
+        console.print(_parts_table(ledger.rows(cpu), cpu, decoding))
     if orchestrator:
         wall = orchestrated(video)
         console.print(
