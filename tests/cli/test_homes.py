@@ -40,7 +40,13 @@ MAKE_NONE = {
     "webhook": [],
 }
 #: Commands that work without a home, and create none either.
-NEED_NONE = {"cost estimate": ["--minutes", "5"], "doctor": [], "model list": [], "model verify": []}
+NEED_NONE = {
+    "cost compare": ["--minutes", "5"],
+    "cost estimate": ["--minutes", "5"],
+    "doctor": [],
+    "model list": [],
+    "model verify": [],
+}
 #: Commands that create one.
 MAKE = {"demo", "ingest", "migrate", "model import-wandb", "model upload", "prepare", "up"}
 
