@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.source_trees import source_tree
+
 ROOT = Path(__file__).parent.parent
 PRODUCT = "captionacc_dagster"
 #: From the roof to the ground. Packages that share a floor do not import one another.
@@ -58,7 +60,7 @@ def imported_names(tree: ast.AST) -> Iterator[str]:
 
 def imported_modules(path: Path) -> set[str]:
     """Return the modules of the product that a file imports."""
-    names = imported_names(ast.parse(path.read_text("utf-8")))
+    names = imported_names(source_tree(path))
     candidates = ((name, name.rpartition(".")[0]) for name in names)
     return {next((name for name in pair if name in SOURCES), "") for pair in candidates} - {""}
 
@@ -90,7 +92,7 @@ def test_no_module_imports_from_a_floor_above_or_from_a_neighbour(module: str) -
 def test_modal_gpu_imports_neither_the_platform_nor_dagster() -> None:
     for module, path in SOURCES.items():
         if module.startswith("modal_gpu"):
-            roots = {name.partition(".")[0] for name in imported_names(ast.parse(path.read_text("utf-8")))}
+            roots = {name.partition(".")[0] for name in imported_names(source_tree(path))}
             assert not {PRODUCT, "dagster"} & roots, module
 
 
@@ -98,7 +100,7 @@ def test_modal_gpu_imports_neither_the_platform_nor_dagster() -> None:
 def test_private_names_of_dagster_are_used_in_their_own_room_only(module: str) -> None:
     private = {
         name
-        for name in imported_names(ast.parse(SOURCES[module].read_text("utf-8")))
+        for name in imported_names(source_tree(SOURCES[module]))
         if name.startswith("dagster") and "._" in name
     }
     assert not private or room(module) == "dagster_internals", f"{module} imports {sorted(private)}"

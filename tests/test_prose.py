@@ -6,10 +6,11 @@ Ruff checks more of it: docstrings of functions are imperative (D401), lines hav
 import ast
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.source_trees import source_tree
 
 ROOT = Path(__file__).parents[1]
 PRODUCT = ("captionacc_dagster", "modal_gpu", "benchmarks", "training", "schema_migrations")
@@ -46,20 +47,15 @@ _PRIVATE = re.compile(rf"\b({'|'.join(PRIVATE_WORDS)})\b", re.IGNORECASE)
 _QUESTION = re.compile(r"(what|how|whether|which|where|why|who|so that)\b", re.IGNORECASE)
 
 
-@cache
-def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(), str(path))
-
-
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(tree(path)):
+    for node in ast.walk(source_tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
 
 def docstrings(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the lines and texts of a module's docstrings."""
-    for node in ast.walk(tree(path)):
+    for node in ast.walk(source_tree(path)):
         is_documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         if is_documented and (text := ast.get_docstring(node)):
             yield getattr(node, "lineno", 1), text

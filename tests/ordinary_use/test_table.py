@@ -4,13 +4,15 @@ One TOML file a section, one ``[[row]]`` a fault with ``what``, ``expected`` and
 of tests, each ``tests/….py::test_name``). The tests themselves stand where their subject is tested.
 """
 
-import re
+import ast
 import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.source_trees import source_tree
 
 FOLDER = Path(__file__).parent
 REPOSITORY = FOLDER.parent.parent
@@ -24,9 +26,11 @@ ROWS = [
 @cache
 def _tests_in(file: str) -> frozenset[str]:
     """Names of the test functions of a file, those in classes included."""
-    # Not `ast`: in Python 3.11 a garbage collection inside `ast.parse` can make it fail.
-    text = (REPOSITORY / file).read_text(encoding="utf-8")
-    return frozenset(re.findall(r"^ *(?:async )?def (test_\w+)\(", text, re.MULTILINE))
+    return frozenset(
+        node.name
+        for node in ast.walk(source_tree(REPOSITORY / file))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    )
 
 
 def _named(row: dict) -> Iterator[str]:

@@ -24,6 +24,7 @@ from modal_gpu.deployment.image import (
     requirements_file,
 )
 from tests.deploy.locks import Pin, read_pins
+from tests.source_trees import source_tree
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PACKAGE = Path(modal_gpu.__file__).parent
@@ -35,7 +36,7 @@ def imported() -> set[str]:
     """Dotted names that modal_gpu imports, wherever in a module."""
     names: set[str] = set()
     for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(source_tree(path)):
             if isinstance(node, ast.Import):
                 names |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
