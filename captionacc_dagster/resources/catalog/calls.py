@@ -1,5 +1,6 @@
 """Base of the catalogue's domains: methods that call the SQL function of their name."""
 
+import builtins
 import functools
 import inspect
 import re
@@ -9,6 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
+from captionacc_dagster.resources.catalog.errors import CatalogError
 from captionacc_dagster.resources.catalog.rows.record import Row
 from captionacc_dagster.resources.catalog.rows.work import LockToken
 from captionacc_dagster.resources.catalog.transport import Condition, Record, Transport, Where
@@ -19,16 +21,18 @@ from modal_gpu.timeline import Timeline
 R = TypeVar("R", bound=Row)
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-#: Arguments and columns that hold ids, with their names in messages.
+#: Arguments of SQL functions and columns that hold ids, with their names in messages.
 _IDS = {
     "video_id": "video id",
     "tenant_id": "tenant id",
     "backfill_id": "backfill id",
     "request_id": "request id",
-    "compute_call_id": "compute call id",
     "waiter": "waiter",
+    # In functions only; a table's own id is looked up with CatalogCalls._by_id.
     "id": "compute call id",
 }
+#: Return types of methods whose SQL function returns one plain value.
+_VALUES = (bool, int, str)
 _HALF_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -52,18 +56,25 @@ class CatalogCalls:
     ) -> list[R]:
         return [kind.from_row(row) for row in self.transport.select(table, where, order, limit)]
 
+    def _by_id(self, kind: type[R], table: str, value: str, what: str, unknown: type[CatalogError]) -> R:
+        """Return the row with an id. Raises ``unknown`` without one; ``what`` is the row in messages."""
+        condition = Where("id", "eq", canonical_uuid(value, f"{what} id"))
+        for row in self._select(kind, table, [condition], ["id"]):
+            return row
+        raise unknown(f"{what} {condition.value} is not in the catalogue")
+
 
 def sql_function(*, repeatable: bool = False, **renamed: str) -> Callable[[Method], Method]:
     """Make a method, whose body is its docstring, call the SQL function of its name.
 
     The function gets the method's arguments under their names (or as ``renamed``). The annotated return type
     decides what becomes of its rows: a row type takes the one row, ``... | None`` the first one if there is
-    any, ``list[...]`` all; another type takes the value of the one column. ``repeatable``: see
-    :meth:`Transport.call`.
+    any, ``list[...]`` all; ``bool``, ``int`` and ``str`` take the value of the one column. Raises
+    ``TypeError`` for another return type. ``repeatable``: see :meth:`Transport.call`.
     """
 
     def decorate(method: Method) -> Method:
-        name, signature = method.__name__, inspect.signature(method)
+        function, signature = method.__name__, inspect.signature(method)
         answer = _answer(typing.get_type_hints(method)["return"])
 
         @functools.wraps(method)
@@ -71,17 +82,17 @@ def sql_function(*, repeatable: bool = False, **renamed: str) -> Callable[[Metho
             bound = signature.bind(self, *positional, **named)
             bound.apply_defaults()
             _, *arguments = bound.arguments.items()
-            sent = {renamed.get(name, name): _prepared(name, value) for name, value in arguments}
-            return answer(self.transport.call(name, sent, repeatable=repeatable))
+            sent = {renamed.get(name, name): value for name, value in arguments}
+            return answer(self._call(function, repeatable=repeatable, **sent))
 
         return cast(Method, call)
 
     return decorate
 
 
-def is_id(column: str, value: str, what: str = "") -> Where:
-    """Return the condition that a column holds an id. ``what`` names it in messages."""
-    return Where(column, "eq", canonical_uuid(value, what or _IDS[column]))
+def is_id(column: str, value: str) -> Where:
+    """Return the condition that a column holds an id."""
+    return Where(column, "eq", canonical_uuid(value, _IDS[column]))
 
 
 def first(rows: Sequence[R]) -> R | None:
@@ -91,15 +102,20 @@ def first(rows: Sequence[R]) -> R | None:
 
 def _answer(kind: Any) -> Callable[[list[Record]], Any]:
     """Return the conversion of a function's rows into its annotated type."""
-    parts = typing.get_args(kind)
-    row = next((part for part in parts or (kind,) if isinstance(part, type) and issubclass(part, Row)), None)
-    if row is None:
+    if kind in _VALUES:
         return _value
-    if typing.get_origin(kind) is list:
-        return lambda rows: [row.from_row(each) for each in rows]
-    if isinstance(kind, types.UnionType):
-        return lambda rows: row.from_row(rows[0]) if rows else None
-    return lambda rows: row.from_row(rows[0])
+    match typing.get_origin(kind), typing.get_args(kind) or (kind,):
+        case builtins.list, (row,) if _is_row(row):
+            return lambda rows: [row.from_row(each) for each in rows]
+        case types.UnionType, (row, types.NoneType) if _is_row(row):
+            return lambda rows: row.from_row(rows[0]) if rows else None
+        case None, (row,) if _is_row(row):
+            return lambda rows: row.from_row(rows[0])
+    raise TypeError(f"a method that calls a SQL function cannot return {kind}")
+
+
+def _is_row(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Row)
 
 
 def _value(rows: list[Record]) -> Any:

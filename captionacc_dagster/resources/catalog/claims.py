@@ -1,7 +1,7 @@
 """The catalogue's claims of work, and their return."""
 
 from collections.abc import Mapping
-from typing import TypedDict, TypeVar, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from captionacc_dagster.resources.catalog.calls import CatalogCalls, sql_function
 from captionacc_dagster.resources.catalog.rows.record import Row
@@ -75,10 +75,10 @@ class ClaimCalls(CatalogCalls):
         """
 
     def _claim(self, kind: type[R], function: str, limit: int, rules: ClaimRules) -> list[R]:
-        defaults: ClaimRules = {"restart_after_seconds": 3600, "max_unstarted": 5, "tenant_limit": None}
         most = self.transport.max_rows
         if most is not None and limit < _TOO_MANY:
             # Rows that do not fit into the answer would be claimed and lost.
             limit = min(limit, most)
-        arguments = {"limit": limit, **defaults, **rules}
-        return [kind.from_row(row) for row in self.transport.call(function, arguments)]
+        defaults = {"restart_after_seconds": 3600, "max_unstarted": 5, "tenant_limit": None}
+        arguments: dict[str, Any] = {**defaults, **rules}
+        return [kind.from_row(row) for row in self._call(function, limit=limit, **arguments)]

@@ -88,10 +88,9 @@ class ComputeCalls(CatalogCalls):
 
     def get_compute_call(self, compute_call_id: str) -> ComputeCallRow:
         """Return a call."""
-        condition = is_id("id", compute_call_id)
-        if found := self._select(ComputeCallRow, "compute_calls", [condition], ["id"]):
-            return found[0]
-        raise UnknownRequestError(f"compute call {condition.value} is not in the catalogue")
+        return self._by_id(
+            ComputeCallRow, "compute_calls", compute_call_id, "compute call", UnknownRequestError
+        )
 
     def list_compute_calls(
         self,
@@ -115,7 +114,7 @@ class ComputeCalls(CatalogCalls):
         return self._select(ComputeCallRow, "compute_calls", where, ["created_at", "id"], limit)
 
     def undelivered_compute_cancellations(self, limit: int = 100) -> list[ComputeCallRow]:
-        """Return cancelled calls that the backend may still run, those that were cancelled first first."""
+        """Return cancelled calls that the backend may still run, the oldest cancellation first."""
         where = [
             Where("status", "eq", "cancelled"),
             Where("call_id", "is_not", None),

@@ -1,6 +1,6 @@
 """The catalogue's calls for tenants and tiers."""
 
-from captionacc_dagster.resources.catalog.calls import CatalogCalls, is_id, sql_function
+from captionacc_dagster.resources.catalog.calls import CatalogCalls, sql_function
 from captionacc_dagster.resources.catalog.errors import UnknownTenantError
 from captionacc_dagster.resources.catalog.rows.tenants import AccessTier, TenantRow
 
@@ -31,10 +31,7 @@ class TenantCalls(CatalogCalls):
 
     def get_tenant(self, tenant_id: str) -> TenantRow:
         """Return a tenant. Raises ``UnknownTenantError``."""
-        condition = is_id("id", tenant_id, "tenant id")
-        if found := self._select(TenantRow, "tenants", [condition], ["id"]):
-            return found[0]
-        raise UnknownTenantError(f"tenant {condition.value} is not in the catalogue")
+        return self._by_id(TenantRow, "tenants", tenant_id, "tenant", UnknownTenantError)
 
     def list_access_tiers(self) -> list[AccessTier]:
         """Return the tiers, those of lower priority first."""

@@ -40,10 +40,7 @@ class VideoCalls(CatalogCalls):
 
     def get_video(self, video_id: str) -> VideoRow:
         """Return a video, even a deleted one. Raises ``UnknownVideoError``."""
-        condition = is_id("id", video_id, "video id")
-        if found := self._select(VideoRow, "videos", [condition], ["id"]):
-            return found[0]
-        raise UnknownVideoError(f"video {condition.value} is not in the catalogue")
+        return self._by_id(VideoRow, "videos", video_id, "video", UnknownVideoError)
 
     def list_videos(
         self,
