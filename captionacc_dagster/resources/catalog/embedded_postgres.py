@@ -105,20 +105,17 @@ class EmbeddedPostgres:
             self._known_databases.add(database)
         return self.dsn(database)
 
-    def stop(self, *, only_if_unused: bool = False) -> bool:
-        """Shut the server down cleanly, and disconnect its users. Return whether it has stopped.
+    def stop(self) -> None:
+        """Shut the server down cleanly, if it runs, and disconnect its users.
 
-        With ``only_if_unused`` a server with other connections stays up. Raises
-        :class:`EmbeddedPostgresError` if it does not stop within 30 s.
+        Raises :class:`EmbeddedPostgresError` if it does not stop within 30 s.
         """
         if not self.data_directory.is_dir():
-            return True
+            return
         with self._exclusive():
             postmaster = self._postmaster()
             if postmaster is None:
-                return True
-            if only_if_unused and self._is_used():
-                return False
+                return
             done = self._run("pg_ctl", "stop", "-D", self.data_directory, "-m", "fast", "-w", "-t", "30")
             if done.returncode != 0 and self._postmaster() is not None:
                 raise EmbeddedPostgresError(
@@ -128,7 +125,6 @@ class EmbeddedPostgres:
             deadline = time.monotonic() + 5
             while _is_alive(postmaster) and time.monotonic() < deadline:
                 time.sleep(0.01)
-            return True
 
     def status(self) -> ServerStatus:
         """Return whether the server runs, and where its files are; starts nothing."""
@@ -157,17 +153,6 @@ class EmbeddedPostgres:
         except psycopg.OperationalError as error:
             return str(error).strip()
         return None
-
-    def _is_used(self) -> bool:
-        try:
-            with self._connect("postgres") as connection:
-                others = connection.execute(
-                    "select from pg_stat_activity"
-                    " where backend_type = 'client backend' and pid <> pg_backend_pid() limit 1"
-                )
-                return others.rowcount > 0
-        except psycopg.OperationalError:
-            return False
 
     def _ensure_database(self, database: str) -> None:
         with self._connect("postgres") as connection:

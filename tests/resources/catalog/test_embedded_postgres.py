@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -220,20 +219,17 @@ def test_an_initdb_that_was_killed_half_way_is_done_again(new_home):
     assert scalar(server.ensure_running(), "select 1") == 1
 
 
-def test_stopping_is_idempotent_and_spares_a_server_in_use_when_asked(home):
+def test_stopping_is_idempotent_and_disconnects_its_users(home):
     server = EmbeddedPostgres(home)
-    assert server.stop()
+    server.stop()
     dsn = server.ensure_running()
-    with psycopg.connect(dsn):
-        assert server.stop(only_if_unused=True) is False
-        assert server.status().running
-    # The server notices the end of that connection a moment later.
     process = psutil.Process(server.status().pid)
-    deadline = time.monotonic() + 10
-    while not server.stop(only_if_unused=True):
-        assert time.monotonic() < deadline
-    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    assert server.stop()
+    with psycopg.connect(dsn) as connection:
+        server.stop()
+        assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("select 1")
+    server.stop()
     assert not server.status().running
 
 
@@ -289,7 +285,7 @@ def test_it_starts_and_stops_in_a_home_that_was_closed_to_others(home):
     home.chmod(0o755)
     make_home(home)
     assert stat.S_IMODE(home.stat().st_mode) & ~stat.S_IXGRP == 0o700
-    assert server.stop()
+    server.stop()
     home.chmod(0o755)
     assert scalar(server.ensure_running(), "select 1") == 1
     assert stat.S_IMODE(home.stat().st_mode) & ~stat.S_IXGRP == 0o700
