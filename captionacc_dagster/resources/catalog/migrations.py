@@ -168,18 +168,6 @@ def migrate(dsn: str, *, schema: str = DEFAULT_SCHEMA, directory: Path | None = 
     return applied
 
 
-def pending_migrations(dsn: str, *, schema: str = DEFAULT_SCHEMA, directory: Path | None = None) -> list[str]:
-    """Return the names of the files that :func:`migrate` would apply or record; changes nothing."""
-    migrations = load_migrations(directory, schema)
-    with connect(dsn) as connection:
-        found = connection.execute(
-            "select from pg_catalog.pg_tables"
-            " where schemaname = 'supabase_migrations' and tablename = 'schema_migrations'"
-        ).fetchone()
-        done = set() if found is None else _applied(connection)
-    return [migration.file_name for migration in migrations if migration.version not in done]
-
-
 def _applied(connection: psycopg.Connection) -> set[str]:
     rows = connection.execute("select version from supabase_migrations.schema_migrations")
     return {version for (version,) in rows}

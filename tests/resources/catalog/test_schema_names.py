@@ -19,7 +19,6 @@ from captionacc_dagster.resources.catalog.migrations import (
     load_migrations,
     migrate,
     migrations_directory,
-    pending_migrations,
     write_migrations,
 )
 from captionacc_dagster.resources.catalog.schema_names import rendered, work_channel
@@ -123,14 +122,14 @@ def test_the_embedded_platform_has_its_catalogue_in_the_schema_of_the_setting(
     catalog = opening.open_catalog(settings)
     assert catalog.get_tenant(LOCAL_TENANT_ID).tenant_id == LOCAL_TENANT_ID
     catalog.close()
-    assert pending_migrations(empty_dsn, schema=PRODUCTION) == []
-    assert len(pending_migrations(empty_dsn)) == len(load_migrations())
+    assert migrate(empty_dsn, schema=PRODUCTION) == []
+    assert len(migrate(empty_dsn)) == len(load_migrations())
 
 
 def test_two_schemas_of_one_database_are_independent(empty_dsn):
     schemas = [PRODUCTION, "captionacc", "captionacc_staging"]
     for number, schema in enumerate(schemas):
-        assert [len(pending_migrations(empty_dsn, schema=name)) for name in schemas[:number]] == [0] * number
+        assert [migrate(empty_dsn, schema=name) for name in schemas[:number]] == [[]] * number
         assert len(migrate(empty_dsn, schema=schema)) == len(load_migrations())
     for schema in schemas:
         assert migrate(empty_dsn, schema=schema) == []
