@@ -82,10 +82,8 @@ class FullCatalog(Catalog):
 
     def set_tenant_limits(self, tenant_id: str, limits: Limits, *, quota_exempt: bool = False) -> TenantRow:
         """Set the quotas of a tenant; ``None``: its tier's."""
-        exempt = {"quota_exempt": quota_exempt}
-        (row,) = self._call(
-            "set_tenant_limits", tenant_id=tenant_id, **exempt, **vars(limits), repeatable=True
-        )
+        arguments = {"tenant_id": tenant_id, "quota_exempt": quota_exempt, **vars(limits)}
+        (row,) = self._call("set_tenant_limits", repeatable=True, **arguments)
         return TenantRow.from_row(row)
 
     @sql_function(repeatable=True)

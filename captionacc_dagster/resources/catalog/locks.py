@@ -34,7 +34,7 @@ class LockCalls(CatalogCalls):
         return LockToken(video_id.lower(), database_name, owner, str(row["token"]), utc(row["expires_at"]))
 
     def renew_lock(self, token: LockToken, lease_seconds: float) -> LockToken:
-        """Let a lease last ``lease_seconds`` from now. Raises ``LockLostError`` if another holder took it."""
+        """Extend a lease to ``lease_seconds`` from now. Raises ``LockLostError`` if another holder took it."""
         (row,) = self._call("renew_lock", token=token, lease_seconds=lease_seconds, repeatable=True)
         return replace(token, expires_at=utc(row["renew_lock"]))
 
@@ -47,8 +47,8 @@ class LockCalls(CatalogCalls):
         """Return the locks that are held, and with ``include_expired`` those that nobody released."""
 
     @sql_function(repeatable=True)
-    def clear_expired_locks(self, *, older_than_seconds: float = 3600, limit: int = 1000) -> int:
-        """Delete leases that expired so long ago. Returns how many there were."""
+    def clear_expired_locks(self, *, older_than_seconds: float = 3600) -> int:
+        """Clear up to 1000 leases that expired so long ago. Returns how many there were."""
 
     @sql_function()
     def bump_database_version(self, token: LockToken) -> int:
