@@ -12,7 +12,6 @@ reports progress. No call is thus waited for twice, and the lost one costs a con
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -76,14 +75,13 @@ class Attempt:
         self.record = CallRecord(catalog, client.settings, run_id, call, log, add_report)
         self._step = (STARTING, 0, 1)
         self._strays: set[str] = set()
-        self._pause = threading.Event()
 
     def run(self) -> Any:
         """Return the call's result as wire data; raise as :meth:`ModalBackend.call` does."""
         _ = self.client.module  # raises before anything is written when Modal is not installed
         while not self.record.open():
             self.progress(*self._step)
-            self._pause.wait(self.settings.poll_seconds)
+            time.sleep(self.settings.poll_seconds)
         row = self.record.row
         self._reader = self.client.progress(row.id)
         if row.status == "succeeded":
@@ -192,7 +190,7 @@ class Attempt:
                     ) from error
             except Exception as error:
                 self._raise_unless_unanswered(error, time.monotonic() - answered)
-                self._pause.wait(self.settings.poll_seconds)
+                time.sleep(self.settings.poll_seconds)
             else:
                 self._report_progress()
                 return self.record.accept(answer)
