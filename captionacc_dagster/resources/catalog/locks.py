@@ -34,7 +34,7 @@ class LockCalls(CatalogCalls):
         return LockToken(video_id.lower(), database_name, owner, str(row["token"]), utc(row["expires_at"]))
 
     def renew_lock(self, token: LockToken, lease_seconds: float) -> LockToken:
-        """Extend a lease to ``lease_seconds`` from now. Raises ``LockLostError`` if another holder took it."""
+        """Extend a lease to ``lease_seconds`` from now. Raises ``LockLostError`` if another took it."""
         (row,) = self._call("renew_lock", token=token, lease_seconds=lease_seconds, repeatable=True)
         return replace(token, expires_at=utc(row["renew_lock"]))
 
