@@ -27,7 +27,8 @@ def check_schema_name(name: str) -> str:
     """Return ``name``. Raises :class:`ValueError` for a schema that the catalogue cannot have."""
     if not _SCHEMA_NAME.fullmatch(name):
         raise ValueError(
-            f"{name[:80]!r} is no name of a schema: letters, digits, _ and -, at most 63, no digit or - first"
+            f"{name[:80]!r} is not a valid schema name: at most 63 letters, digits, _ and -, "
+            "starting with a letter or _"
         )
     if name.lower().startswith("pg_") or name.lower() in _FOREIGN_SCHEMAS:
         raise ValueError(

@@ -25,7 +25,7 @@ _FOREIGN = {
     "schema": "the schema is the setting CAPTIONACC_SCHEMA",
     "connection_limit": "the size of the pool is not set there",
     "pool_timeout": "the time-out of the pool is not set there",
-    "ssl": "say sslmode=require instead",
+    "ssl": "write sslmode=require instead",
 }
 
 
@@ -136,7 +136,7 @@ def is_not_migrated(error: psycopg.Error) -> bool:
 
 def _refusal(row: Row) -> str:
     if row.advice == MIGRATE:
-        return "the database has not the catalogue that this version needs"
+        return "the database does not have the catalogue that this version needs"
     return "the catalogue's database refuses"
 
 

@@ -88,7 +88,7 @@ class SupabaseTransport:
         return f"SupabaseTransport({self._url!r}, schema={self._schema!r})"
 
     def __reduce__(self) -> Any:
-        raise TypeError("a transport with a key is not to be pickled")
+        raise TypeError("a transport that holds a key must not be pickled")
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""

@@ -158,7 +158,7 @@ class Attempt:
         if known.meaning in UNANSWERED:
             # Modal may have accepted it nevertheless: the row stays, and the next attempt looks for the call.
             return self.record.error(
-                RemoteUnavailableError, f"could not be started: Modal is not reached ({one_line(error)})"
+                RemoteUnavailableError, f"could not be started: Modal cannot be reached ({one_line(error)})"
             )
         if known.meaning.is_operators:
             return self.record.failed(
@@ -212,7 +212,7 @@ class Attempt:
             self.client.is_reached.clear()
             raise self.record.error(
                 RemoteUnavailableError,
-                f"goes on, but Modal is not reached since {silent_seconds:.0f} s ({one_line(error)})",
+                f"goes on, but Modal has not answered for {silent_seconds:.0f} s ({one_line(error)})",
             ) from error
 
     def _report_progress(self) -> None:
@@ -257,7 +257,7 @@ class Attempt:
         """
         is_parallel = isinstance(reason, Exception) and not isinstance(reason, CaptionAccError)
         if is_parallel and not self.client.is_reached.is_set():
-            self._log(f"{self.record.name} goes on for the next attempt: Modal is not reached")
+            self._log(f"{self.record.name} goes on for the next attempt: Modal cannot be reached")
             return
         try:
             row = self.catalog.cancel_compute_call(

@@ -21,9 +21,9 @@ def timed_out(function: str) -> str:
     """Return the predicate for a call that ran into the function's own time limit."""
     parts = "" if function == CAPTION_OCR else "CAPTIONACC_SEGMENT_FRAMES smaller and "
     return (
-        "ran longer than the function may. It is not repeated by itself, since as long again would cost as "
-        f"much and end the same way: raise {TIMEOUT_SETTINGS[function]} and deploy, or give a call less work "
-        f"({parts}CAPTIONACC_MAX_PARALLEL above 1), then `captionacc retry`"
+        "ran longer than the function's time limit. It is not repeated by itself, since another try would "
+        f"cost as much and end alike: raise {TIMEOUT_SETTINGS[function]} and deploy, or give a call less "
+        f"work ({parts}CAPTIONACC_MAX_PARALLEL above 1), then `captionacc retry`"
     )
 
 

@@ -100,7 +100,7 @@ class TestErrors:
 
     def test_an_unreachable_modal_leaves_the_call_to_the_next_attempt(self, waiting, service):
         service.faults["get"] = [unreached] * 1000
-        with pytest.raises(errors.RemoteUnavailableError, match="not reached since") as raised:
+        with pytest.raises(errors.RemoteUnavailableError, match="has not answered for") as raised:
             waiting.start().result(10)
         assert raised.value.retryable
         (call_id,) = service.spawned
