@@ -54,7 +54,7 @@ def captions_db(
     context: dg.AssetExecutionContext,
     catalog: dg.ResourceParam[Catalog],
     object_store: dg.ResourceParam[ObjectStore],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Write captions.db under its lock, merged with what people changed meanwhile."""
     if (as_it_was := unchanged(context, catalog)) is not None:
         return as_it_was[0]
@@ -110,7 +110,7 @@ def caption_ocr(
     catalog: dg.ResourceParam[Catalog],
     object_store: dg.ResourceParam[ObjectStore],
     compute: dg.ResourceParam[Compute],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Read without the lock, then write under it into the captions as they are by then."""
     if (as_it_was := unchanged(context, catalog)) is not None:
         return as_it_was[0]
@@ -169,7 +169,7 @@ def subtitles(
     context: dg.AssetExecutionContext,
     catalog: dg.ResourceParam[Catalog],
     object_store: dg.ResourceParam[ObjectStore],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Write each caption with a person's text if there is one, otherwise with the text that OCR read."""
     if (as_it_was := unchanged(context, catalog)) is not None:
         return as_it_was[0]

@@ -70,7 +70,7 @@ def crop_and_infer_caption_frame_extents(
     context: dg.AssetExecutionContext,
     catalog: dg.ResourceParam[Catalog],
     compute: dg.ResourceParam[Compute],
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Make the selected outputs in one compute call; new chunks go under a new version, activated last."""
     if (as_they_were := unchanged(context, catalog)) is not None:
         yield from as_they_were
@@ -197,7 +197,7 @@ def _request(
 
 def _materializations(
     selected: frozenset[str], result: CropInferResult, calls: Mapping[str, Any]
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[None]]:
     shared = {
         **calls,
         "version": result.version,

@@ -89,7 +89,7 @@ def extract_frames_and_ocr(
     catalog: dg.ResourceParam[Catalog],
     object_store: dg.ResourceParam[ObjectStore],
     compute: dg.ResourceParam[Compute],
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Make full frames and OCR in one compute call, then the layout here, under the lock of layout.db."""
     selected = frozenset(key.to_user_string() for key in context.selected_asset_keys)
     with working_on("layout", context, catalog) as video:
@@ -187,7 +187,7 @@ def _materializations(
     layout: LayoutFile | None,
     result: ExtractResult | None,
     calls: Mapping[str, Any],
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[None]]:
     frames = read_raw_ocr(object_store.get(keys.raw_ocr_db)) if selected & {"raw_ocr_db", "layout_db"} else []
     shared = dict(calls) | ({"damage": result.damage} if result is not None and result.damage else {})
     if result is not None and "full_frames" in selected:

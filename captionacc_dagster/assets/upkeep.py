@@ -40,7 +40,7 @@ def reconciliation_report(
     config: ReconciliationConfig,
     catalog: dg.ResourceParam[Catalog],
     object_store: dg.ResourceParam[ObjectStore],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Run one pass and report it."""
     report = make_upkeep(
         catalog,

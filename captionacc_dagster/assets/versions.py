@@ -62,7 +62,7 @@ def model_in_use(settings: Settings) -> str:
     return file.stem.rpartition("_")[0]
 
 
-def unchanged(context: dg.AssetExecutionContext, catalog: Catalog) -> list[dg.MaterializeResult] | None:
+def unchanged(context: dg.AssetExecutionContext, catalog: Catalog) -> list[dg.MaterializeResult[None]] | None:
     """Return what a backfill's run reports for a video with nothing to do; ``None`` when there is work.
 
     Only for backfills of the extents: a video that is on the model in use, with all later assets made by
@@ -124,7 +124,9 @@ def _last(context: dg.AssetExecutionContext, key: dg.AssetKey) -> dg.AssetMateri
     return records[0].asset_materialization if records else None
 
 
-def _as_it_was(context: dg.AssetExecutionContext, key: dg.AssetKey, reason: str) -> dg.MaterializeResult:
+def _as_it_was(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, reason: str
+) -> dg.MaterializeResult[None]:
     last = _last(context, key)
     version = (last.tags or {}).get("dagster/data_version") if last else None
     return dg.MaterializeResult(

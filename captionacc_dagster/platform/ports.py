@@ -4,6 +4,7 @@ import errno
 import shlex
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 
@@ -63,7 +64,7 @@ def described(process: psutil.Process) -> str:
     return f"`{shown}` (process {process.pid})"
 
 
-def _addresses(host: str, port: int) -> list[tuple]:
+def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:

@@ -61,7 +61,7 @@ class Services:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.log_folder = settings.home / "logs"
-        self.processes: dict[str, subprocess.Popen] = {}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
         #: The lock that the daemon holds once it was started.
         self.daemon_lock: RoleLock | None = None
         # Nobody writes to it: when it closes, the processes know that this one is gone.
@@ -225,7 +225,7 @@ def _uninterrupted() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-def _wait_or_kill(process: subprocess.Popen) -> None:
+def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(_END_SECONDS)
     except subprocess.TimeoutExpired:

@@ -54,7 +54,7 @@ def _gpu() -> Any:
     return torch.cuda.get_device_properties(0)
 
 
-def measure_inference(predictor: "NetworkPredictor", pairs: int = 2048) -> dict[str, Any]:
+def measure_inference(predictor: "NetworkPredictor[Any, Any]", pairs: int = 2048) -> dict[str, Any]:
     """Measure GPU, CUDA, and the pairs per second of ``predictor``, after a warm-up."""
     hints = StripHints(line_height=0.45)
     collect(predictor.predict(synthetic_strips(64), hints))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from av.container import InputContainer
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -21,6 +20,7 @@ from modal_gpu.errors import NoFramesError
 from modal_gpu.media import pyav
 from modal_gpu.media.clock import RESTART_SECONDS, ClockReader
 from modal_gpu.media.probe import VideoInfo, frame_pts, probe
+from modal_gpu.media.pyav import VideoPacket
 from modal_gpu.media.report import DecodeReport
 from modal_gpu.media.source import is_cut_off, open_video
 
@@ -121,7 +121,7 @@ def _presented(
 
 def _packets_from(
     start_index: int, container: InputContainer, stream: VideoStream, info: VideoInfo, report: DecodeReport
-) -> tuple[Iterator[Packet], int | None]:
+) -> tuple[Iterator[VideoPacket], int | None]:
     """Return packets from the keyframe at or before an index, and its time stamp if this took a seek."""
     seeked = start_index > 0 and pyav.seek(container, info.clock.pts_at(start_index), stream)
     packets = pyav.demux(container, stream, report)
@@ -213,7 +213,7 @@ def decoding_threads(wanted: int, info: VideoInfo) -> int:
 
 
 def decode_packets(
-    packets: Iterable[Packet], stream: VideoStream, report: DecodeReport
+    packets: Iterable[VideoPacket], stream: VideoStream, report: DecodeReport
 ) -> Iterator[VideoFrame]:
     """Yield the frames of a stream's packets; count in ``report`` the packets that cannot be decoded."""
     for packet in packets:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -18,6 +17,7 @@ from modal_gpu.media import pyav
 from modal_gpu.media.clock import Clock, Stamp, read_clock
 from modal_gpu.media.geometry import Orientation, square_pixel_size, working_size
 from modal_gpu.media.pixels import matrix_coefficients
+from modal_gpu.media.pyav import VideoPacket
 from modal_gpu.media.source import MAX_FRAME_PIXELS, is_broadcast, is_cut_off, open_video
 from modal_gpu.timeline import Timeline
 
@@ -185,7 +185,7 @@ def _first_frame_and_clock(container: InputContainer, stream: VideoStream) -> tu
     return frame, clock
 
 
-def _stamped_into(stamps: list[Stamp], packets: Iterator[Packet], nominal: int) -> Iterator[Packet]:
+def _stamped_into(stamps: list[Stamp], packets: Iterator[VideoPacket], nominal: int) -> Iterator[VideoPacket]:
     """Yield the packets; append the time stamps of those that a player presents to ``stamps``."""
     for packet in packets:
         if packet.size > 0 and not packet.is_discard and not is_cut_off(packet):
@@ -195,7 +195,7 @@ def _stamped_into(stamps: list[Stamp], packets: Iterator[Packet], nominal: int) 
 
 
 def _first_frame(
-    container: InputContainer, stream: VideoStream, packets: Iterator[Packet]
+    container: InputContainer, stream: VideoStream, packets: Iterator[VideoPacket]
 ) -> tuple[VideoFrame, int]:
     """Return the first frame that decodes, and the time stamp of the first frame to present.
 

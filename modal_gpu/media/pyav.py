@@ -8,6 +8,7 @@ data of an unknown kind. Each guard covers a single PyAV call, so that a bug in 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from typing import TYPE_CHECKING, TypeAlias
 
 import av
 from av.container import InputContainer
@@ -18,6 +19,12 @@ from av.video.stream import VideoStream
 
 from modal_gpu.errors import BadVideoError
 from modal_gpu.media.report import DecodeReport
+
+#: PyAV's stubs make packets generic, its classes are not.
+if TYPE_CHECKING:
+    VideoPacket: TypeAlias = Packet[VideoStream]
+else:
+    VideoPacket = Packet
 
 #: What a PyAV call may raise on a damaged file.
 PYAV_ERRORS = (
@@ -52,7 +59,7 @@ def one_line(error: BaseException) -> str:
 
 def demux(
     container: InputContainer, stream: VideoStream, report: DecodeReport | None = None
-) -> Iterator[Packet]:
+) -> Iterator[VideoPacket]:
     """Yield the stream's packets until its end or until the demuxer fails, which ``report`` then records.
 
     The last packet is empty and flushes the decoder.
@@ -67,7 +74,7 @@ def demux(
             report.ended_early = True
 
 
-def decode(decoder: VideoStream | VideoCodecContext, packet: Packet | None) -> list[VideoFrame] | None:
+def decode(decoder: VideoStream | VideoCodecContext, packet: VideoPacket | None) -> list[VideoFrame] | None:
     """Return the frames that a packet completes, or ``None`` if the decoder rejects it.
 
     The packet ``None`` flushes the decoder: it returns all frames that are left.

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from av.container import InputContainer
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -27,6 +26,7 @@ from modal_gpu.media.decoding import (
     repeatable,
 )
 from modal_gpu.media.probe import VideoInfo
+from modal_gpu.media.pyav import VideoPacket
 from modal_gpu.media.report import DecodeReport
 from modal_gpu.media.source import is_cut_off, open_video
 
@@ -127,7 +127,7 @@ class _SeekingDecoder:
         self._seekable = True
         self._last_dts: int | None = None
         #: Packets read but not decoded. ``_fresh``: the first is a keyframe to restart the decoder at.
-        self._queue: list[Packet] = []
+        self._queue: list[VideoPacket] = []
         self._fresh = False
         self._key_pts: int | None = None
         #: Time stamps that the decoder got, and frames with theirs that it returned, that may be wanted.
@@ -220,12 +220,12 @@ class _SeekingDecoder:
         self._last_dts = self._key_pts = None
         self._queue.clear()
 
-    def _next_packet(self) -> Packet | None:
+    def _next_packet(self) -> VideoPacket | None:
         packet = next(self._packets, None)
         # The demuxer's last packet is empty and would flush the decoder.
         return packet if packet is not None and packet.size else None
 
-    def _feed(self, packet: Packet, *, needed: bool) -> None:
+    def _feed(self, packet: VideoPacket, *, needed: bool) -> None:
         if is_cut_off(packet):
             self._report.corrupt_packets += 1
             return
@@ -236,7 +236,7 @@ class _SeekingDecoder:
             self._fed.append(pts)
         self._decode(packet)
 
-    def _decode(self, packet: Packet | None) -> None:
+    def _decode(self, packet: VideoPacket | None) -> None:
         frames = pyav.decode(self._codec, packet)
         if frames is None:
             self._report.corrupt_packets += packet is not None
@@ -281,6 +281,6 @@ class _SeekingDecoder:
         return PresentedFrame(self._info.clock.seconds(pts), frame.duration * self._info.time_base, frame)
 
 
-def _shown_pts(packet: Packet) -> int | None:
+def _shown_pts(packet: VideoPacket) -> int | None:
     """Return the presentation time stamp of a packet whose frame can be shown, else ``None``."""
     return None if packet.is_discard or packet.is_corrupt else packet.pts

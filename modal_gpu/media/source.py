@@ -5,13 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import av
-from av.container import InputContainer
-from av.packet import Packet
+from av.container import Container, InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from modal_gpu.errors import BadVideoError, NoFramesError, NotAVideoError, NoVideoStreamError
-from modal_gpu.media.pyav import PYAV_ERRORS
+from modal_gpu.media.pyav import PYAV_ERRORS, VideoPacket
 
 #: Decoders refuse larger frames before allocating them, since headers may be wrong.
 MAX_FRAME_PIXELS = 8192 * 8192
@@ -64,13 +63,13 @@ def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]
         yield container, max(decodable, key=_preference)
 
 
-def is_broadcast(container: InputContainer) -> bool:
+def is_broadcast(container: Container) -> bool:
     """Return whether the format records a running stream: it starts anywhere, and its clock may restart."""
     flag = av.format.Flags.ts_discont.value
     return bool(container.format.flags & flag)  # type: ignore[operator]  # the stub types the value as Flags
 
 
-def is_cut_off(packet: Packet) -> bool:
+def is_cut_off(packet: VideoPacket) -> bool:
     """Return whether the file holds only a part of the packet.
 
     Such a packet makes a decoder with frame threads lose complete neighbouring frames. In a broadcast
