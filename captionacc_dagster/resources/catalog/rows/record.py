@@ -56,6 +56,7 @@ def _read_columns(kind: type) -> list[_Column]:
     return columns
 
 
+# Not a decorator: mypy does not accept type[Self] as an argument of a cached function.
 _columns: Callable[[type], list[_Column]] = functools.cache(_read_columns)
 
 
