@@ -1,5 +1,6 @@
 """The command line in this process, on the test's own catalogue and bucket."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -74,3 +75,16 @@ def captionacc(
     get_settings.cache_clear()
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def make_file(tmp_path: Path):
+    """Make files with a name and content of their own; they are not read before their layout is made."""
+
+    def make(name: str, content: bytes | None = None) -> Path:
+        path = tmp_path / "in" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(os.fsencode(name) if content is None else content)
+        return path
+
+    return make

@@ -1,4 +1,4 @@
-"""Unusual input of commands: odd files, files that were uploaded before, ambiguous names."""
+"""``ingest``: odd files and names, uploads that fail, and files that were uploaded before."""
 
 import os
 import sys
@@ -13,24 +13,10 @@ from tests.cli.conftest import Captionacc
 from tests.line_fixtures import Clip, Line
 
 UNKNOWN = "11111111-1111-4111-8111-111111111111"
-OTHER_TENANT = "22222222-2222-4222-8222-222222222222"
 
 
 def stored(line: Line) -> list[str]:
     return [info.key for info in line.store.list()]
-
-
-@pytest.fixture
-def make_file(tmp_path: Path):
-    """Make files with a name and content of their own; they are not read before their layout is made."""
-
-    def make(name: str, content: bytes | None = None) -> Path:
-        path = tmp_path / "in" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(os.fsencode(name) if content is None else content)
-        return path
-
-    return make
 
 
 class TestIngest:
@@ -293,124 +279,3 @@ class TestFilesThatAreHere:
 
         (ended,) = watch(Here(), [row], interval=0)
         assert ended.deleted_at is not None
-
-
-class TestNames:
-    COMMANDS = (
-        *(("status",), ("captions",), ("export",), ("retry",)),
-        *(("layout", "show"), ("layout", "approve"), ("rename",)),
-    )
-
-    @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-    def test_a_shared_name_means_the_newest_video_and_prints_a_note(
-        self, captionacc: Captionacc, line: Line, finished: VideoRow, make_file, command
-    ):
-        """``finished`` is the newest, so that each command has something to do."""
-        older = line.upload(make_file("harbour.mp4"))
-        with line.catalog.transport.connection() as connection:
-            connection.execute(
-                "update captionacc.videos set created_at = created_at - interval '1 day' where id = %s",
-                [older.video_id],
-            )
-        rest = ("new.mp4",) if command == ("rename",) else ()
-        result = captionacc(*command, "harbour.mp4", *rest)
-        assert result.code == 0
-        assert "2 videos are named harbour.mp4; using the newest, " + finished.video_id in result.notes
-        assert len(result.notes.splitlines()) == 1
-        for exact in (finished.video_id, finished.video_id[:8]):
-            result = captionacc(*command, exact, *rest)
-            assert result.code == 0 and result.notes == ""
-        assert line.row(older.video_id).display_path == "harbour.mp4"
-
-    def test_the_start_of_several_ids_is_refused_with_the_candidates(self, captionacc, line: Line):
-        ids = [f"abcdef00-0000-4000-8000-00000000000{number}" for number in range(3)]
-        for video_id in ids:
-            line.catalog.register_video(line.tenant_id, video_id, f"{line.tenant_id}/{video_id}", 1, "a.mp4")
-        result = captionacc("status", "abcdef00")
-        assert result.code == 1
-        assert "3 videos match 'abcdef00'" in result.notes and "give the full id" in result.notes
-        assert all(video_id in result.notes for video_id in ids)
-
-    def test_a_name_that_several_tenants_use_is_refused(self, captionacc, line: Line, clip: Clip):
-        line.upload(clip.path)
-        line.catalog.ensure_tenant(OTHER_TENANT, "other")
-        line.catalog.register_video(OTHER_TENANT, UNKNOWN, f"{OTHER_TENANT}/a", 1, "harbour.mp4")
-        result = captionacc("retry", "harbour.mp4")
-        assert result.code == 1 and "2 videos match 'harbour.mp4'" in result.notes and UNKNOWN in result.notes
-
-    def test_a_name_that_looks_like_an_id_is_found_as_a_name(self, captionacc, line: Line):
-        video_id = "abcdef00-0000-4000-8000-000000000000"
-        line.catalog.register_video(line.tenant_id, video_id, f"{line.tenant_id}/a", 1, UNKNOWN)
-        assert video_id in captionacc("status", UNKNOWN).output
-
-
-class TestDelete:
-    def test_it_announces_what_will_be_removed_and_deletes(self, captionacc, line: Line, finished: VideoRow):
-        result = captionacc("delete", "harbour.mp4", "--yes")
-        assert result.code == 0
-        assert "harbour.mp4" in result.notes and "its 3 captions" in result.notes
-        assert "after 7 days (CAPTIONACC_DELETED_DAYS)" in result.notes
-        assert result.output == f"Deleted harbour.mp4 ({finished.video_id[:8]}).\n"
-        assert line.row(finished.video_id).deleted_at is not None
-        assert line.catalog.list_videos() == []
-        again = captionacc("delete", finished.video_id, "--yes")
-        assert again.code == 0 and "was deleted on" in again.output
-        assert "deleted" in captionacc("status", finished.video_id).output
-
-    def test_the_run_of_a_deleted_video_is_ended(self, captionacc, line: Line, clip: Clip):
-        video_id = line.upload(clip.path).video_id
-        line.catalog.begin_stage(video_id, "layout", "run-1")
-        result = captionacc("delete", video_id[:8], "--yes")
-        assert result.code == 0 and "Its current run (layout) will be ended." in result.notes
-        assert [row.run_id for row in line.catalog.pending_run_cancellations()] == ["run-1"]
-
-    def test_a_shared_name_is_refused_with_the_candidates(self, captionacc, line: Line, clip: Clip):
-        rows = [line.upload(clip.path) for _ in range(2)]
-        result = captionacc("delete", "harbour.mp4", "--yes")
-        assert result.code == 1 and "2 videos match 'harbour.mp4'" in result.notes
-        assert all(row.video_id in result.notes for row in rows)
-        assert len(line.catalog.list_videos()) == 2
-
-    @pytest.mark.parametrize(
-        ("answer", "is_gone"), [("y\n", True), ("n\n", False), ("\n", False), ("", False)]
-    )
-    def test_on_a_terminal_it_asks_for_confirmation(
-        self, captionacc, line, clip, monkeypatch, answer: str, is_gone: bool
-    ):
-        import io
-
-        class Terminal(io.StringIO):
-            def isatty(self) -> bool:
-                return True
-
-        video_id = line.upload(clip.path).video_id
-        monkeypatch.setattr(sys, "stdin", Terminal(answer))
-        result = captionacc("delete", video_id)
-        assert result.code == (0 if is_gone else 1)
-        assert "Delete it? [y/N]" in result.notes
-        assert (line.row(video_id).deleted_at is not None) == is_gone
-
-    def test_without_a_terminal_it_requires_yes(self, captionacc, line: Line, clip: Clip, monkeypatch):
-        import io
-
-        video_id = line.upload(clip.path).video_id
-        monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
-        result = captionacc("delete", video_id)
-        assert result.code == 1 and "give `--yes`" in result.notes
-        assert line.row(video_id).deleted_at is None
-
-
-class TestRename:
-    def test_a_video_is_found_by_its_new_name_only(self, captionacc, line: Line, finished: VideoRow):
-        result = captionacc("rename", "harbour.mp4", "  The\nharbour ")
-        assert result.code == 0
-        assert result.output == f"harbour.mp4 ({finished.video_id[:8]}) is now named   The\ufffdharbour .\n"
-        assert captionacc("status", "harbour.mp4").code == 1
-        assert "Only the gulls" in captionacc("captions", "  The\nharbour ").output
-        assert line.row(finished.video_id).storage_key == finished.storage_key
-
-    @pytest.mark.parametrize("name", ["", "   ", "x" * 2000])
-    def test_an_empty_name_is_refused(self, captionacc, line: Line, finished: VideoRow, name: str):
-        result = captionacc("rename", finished.video_id, name)
-        assert result.code == 1 and "name" in result.notes and len(result.notes.splitlines()) == 1
-        assert line.row(finished.video_id).display_path == "harbour.mp4"
