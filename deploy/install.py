@@ -88,7 +88,11 @@ def _run(command: list[str]) -> None:
 
 
 def _attempt(command: list[str], environ: dict[str, str] | None = None) -> bool:
-    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True)
+    """Return whether a command succeeded; print the last line of its errors if it failed."""
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1].strip()
+        print(f"\n  {Path(command[0]).name} failed ({reason}); falling back …", end=" ", flush=True)
     return done.returncode == 0
 
 
