@@ -4,7 +4,7 @@ A part's time excludes the parts inside it. FFmpeg decodes in threads of its own
 process used beyond the parts; so is whatever is not listed here.
 """
 
-import importlib
+import pkgutil
 import threading
 import time
 from collections import defaultdict
@@ -13,35 +13,35 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-#: The parts, each with the functions that do it: module, and name or class and method.
-PARTS: dict[str, tuple[tuple[str, str], ...]] = {
+#: The parts, each with the functions that do it.
+PARTS: dict[str, tuple[str, ...]] = {
     "loading models": (
-        ("modal_gpu.ocr.rapid", "RapidOcrEngine.__init__"),
-        ("modal_gpu.functions.settings", "ComputeSettings.predictor"),
+        "modal_gpu.ocr.rapid.RapidOcrEngine.__init__",
+        "modal_gpu.functions.settings.ComputeSettings.predictor",
     ),
-    "text detection": (("rapidocr.ch_ppocr_det.main", "TextDetector.__call__"),),
-    "text recognition": (("rapidocr.ch_ppocr_rec.main", "TextRecognizer.__call__"),),
-    "rest of OCR": (("modal_gpu.ocr.rapid", "RapidOcrEngine.recognize"),),
-    "colour conversion": (("modal_gpu.media.pixels", "_converted"),),
-    "cropping": (("modal_gpu.media.frames", "yuv420_crop"),),
-    "pictures of source frames": (("modal_gpu.media.frames", "small_luma"),),
+    "text detection": ("rapidocr.ch_ppocr_det.main.TextDetector.__call__",),
+    "text recognition": ("rapidocr.ch_ppocr_rec.main.TextRecognizer.__call__",),
+    "rest of OCR": ("modal_gpu.ocr.rapid.RapidOcrEngine.recognize",),
+    "colour conversion": ("modal_gpu.media.pixels._converted",),
+    "cropping": ("modal_gpu.media.frames.yuv420_crop",),
+    "pictures of source frames": ("modal_gpu.media.frames.small_luma",),
     "VP9 encoding": (
-        ("modal_gpu.media.chunks", "_OpenChunk.add"),
-        ("modal_gpu.media.chunks", "_OpenChunk.finish"),
+        "modal_gpu.media.chunks._OpenChunk.add",
+        "modal_gpu.media.chunks._OpenChunk.finish",
     ),
-    "VP9 decoding": (("modal_gpu.media.chunks", "_ChunkDecoder.frame"),),
-    "scaling of strips": (("modal_gpu.extents.batches", "WorkingStrips.working"),),
+    "VP9 decoding": ("modal_gpu.media.chunks._ChunkDecoder.frame",),
+    "scaling of strips": ("modal_gpu.extents.batches.WorkingStrips.working",),
     "extents network": (
-        ("modal_gpu.extents.onnx_backend", "OnnxBackend.encode"),
-        ("modal_gpu.extents.onnx_backend", "OnnxBackend.pooled"),
-        ("modal_gpu.extents.onnx_backend", "OnnxBackend.judged"),
+        "modal_gpu.extents.onnx_backend.OnnxBackend.encode",
+        "modal_gpu.extents.onnx_backend.OnnxBackend.pooled",
+        "modal_gpu.extents.onnx_backend.OnnxBackend.judged",
     ),
     "search for change times": (
-        ("modal_gpu.extents.change_times", "ChangeLocator.add"),
-        ("modal_gpu.extents.change_times", "ChangeLocator.finish"),
+        "modal_gpu.extents.change_times.ChangeLocator.add",
+        "modal_gpu.extents.change_times.ChangeLocator.finish",
     ),
-    "median of a caption's frames": (("modal_gpu.functions.caption_ocr", "median_image"),),
-    "JPEG encoding": (("modal_gpu.functions.extract", "encode_jpeg"),),
+    "median of a caption's frames": ("modal_gpu.functions.caption_ocr.median_image",),
+    "JPEG encoding": ("modal_gpu.functions.extract.encode_jpeg",),
 }
 REST = "decoding, and the rest"
 
@@ -85,17 +85,6 @@ def measured_parts() -> Iterator[Ledger]:
     ledger = Ledger()
     with ExitStack() as stack:
         for part, functions in PARTS.items():
-            for module, name in functions:
-                owner: Any = importlib.import_module(module)
-                *outer, attribute = name.split(".")
-                for each in outer:
-                    owner = getattr(owner, each)
-                stack.enter_context(
-                    patch.object(owner, attribute, _method(ledger.timed(part, getattr(owner, attribute))))
-                )
+            for name in functions:
+                stack.enter_context(patch(name, ledger.timed(part, pkgutil.resolve_name(name))))
         yield ledger
-
-
-def _method(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a plain function, so that a class binds it as a method."""
-    return lambda *arguments, **named: call(*arguments, **named)

@@ -1,7 +1,7 @@
 """A situation: what is drawn over which footage, and the captions that a person would write down."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 Anchor = Literal["left", "center", "right"]
@@ -83,10 +83,6 @@ class Situation:
     rate: int = 25
     #: Constant rate factor of x264: larger is worse.
     crf: int = 23
-    #: BCP-47 languages that a user would set, where the default model cannot read the script.
-    languages: Sequence[str] = ()
-    #: Whether captions that grow are one cue (the default) or several.
-    settings: dict[str, str] = field(default_factory=dict)
 
 
 def as_captions(drawn: Sequence[Drawn], zone: int = 0) -> list[Expected]:

@@ -181,45 +181,45 @@ def replaced_words() -> Situation:
     return _plain("replaced_words", drawn, first=5)
 
 
-def _of_script(name: str, lines: Sequence[str], font: str, language: str, first: int) -> Situation:
+def _of_script(name: str, lines: Sequence[str], font: str, first: int) -> Situation:
     look = Look(0.062, font=font)
-    return _plain(name, _series(lines, seconds=2.1, gap=0.5, look=look), first=first, languages=(language,))
+    return _plain(name, _series(lines, seconds=2.1, gap=0.5, look=look), first=first)
 
 
 @_scene
 def russian() -> Situation:
     """Cyrillic."""
-    return _of_script("russian", texts.RUSSIAN, "cjk", "ru", 0)
+    return _of_script("russian", texts.RUSSIAN, "cjk", 0)
 
 
 @_scene
 def korean() -> Situation:
     """Hangul."""
-    return _of_script("korean", texts.KOREAN, "cjk", "ko", 1)
+    return _of_script("korean", texts.KOREAN, "cjk", 1)
 
 
 @_scene
 def thai() -> Situation:
     """Thai, with vowels above and below."""
-    return _of_script("thai", texts.THAI, "thai", "th", 2)
+    return _of_script("thai", texts.THAI, "thai", 2)
 
 
 @_scene
 def arabic() -> Situation:
     """Arabic, from right to left."""
-    return _of_script("arabic", texts.ARABIC, "arabic", "ar", 3)
+    return _of_script("arabic", texts.ARABIC, "arabic", 3)
 
 
 @_scene
 def hindi() -> Situation:
     """Devanagari."""
-    return _of_script("hindi", texts.HINDI, "devanagari", "hi", 4)
+    return _of_script("hindi", texts.HINDI, "devanagari", 4)
 
 
 @_scene
 def vietnamese() -> Situation:
     """Latin letters with two accents each."""
-    return _of_script("vietnamese", texts.VIETNAMESE, "cjk", "vi", 5)
+    return _of_script("vietnamese", texts.VIETNAMESE, "cjk", 5)
 
 
 @_scene
