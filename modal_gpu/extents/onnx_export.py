@@ -38,10 +38,10 @@ def export_graph(checkpoint_file: Path, folder: Path) -> Graph:
     data = _graph(weights, prepared.settings, checkpoint.version, checkpoint.sha256)
     digest = hashlib.sha256(data).hexdigest()
     path = folder / f"{checkpoint_file.stem}.{digest[:8]}.onnx"
-    for earlier in graphs_of(folder / checkpoint_file.name):
-        earlier.unlink()
     partial = path.with_suffix(".part")
     partial.write_bytes(data)
+    for earlier in graphs_of(folder / checkpoint_file.name):
+        earlier.unlink()
     partial.replace(path)
     return Graph(path, checkpoint.version, checkpoint.sha256[:8], digest)
 
