@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from modal_gpu.databases.layout import LayoutFile, read_layout, write_layout
 from modal_gpu.databases.raw_ocr import read_raw_ocr
 from modal_gpu.errors import ObjectNotFoundError
+from modal_gpu.functions.extents import GZIP
 from modal_gpu.keys import VideoKeys
 from modal_gpu.layout.reanalysis import layout_with_people
 from modal_gpu.ocr.engine import FrameOcr
@@ -43,5 +44,5 @@ def publish_layout(
         previous = None
     layout = layout_with_people(frames, width, height, previous)
     before_write()
-    store.put(keys.layout_db, write_layout(layout), "application/gzip")
+    store.put(keys.layout_db, write_layout(layout), GZIP)
     return layout

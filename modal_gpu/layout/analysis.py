@@ -87,8 +87,6 @@ class Layout:
     box_height: float | None = None
     #: Largest number of lines of one caption; 0 without captions.
     line_count: int = 0
-    #: Number of different caption texts.
-    text_count: int = 0
     predictions: tuple[BoxPrediction, ...] = ()
     ignore_boxes: tuple[Box, ...] = ()
 
@@ -175,7 +173,6 @@ def _found(text: _Sampled, row: Row, members: list[Line], rivals: Sequence[Row],
         row.center,
         row.height,
         line_count,
-        texts,
         _predictions(text.lines, row, members),
         _ignore_boxes(text, crop, members),
     )

@@ -20,7 +20,6 @@ import numpy as np
 from modal_gpu.media.images import encode_jpeg
 
 REQUEST_IMAGES = 16
-IMAGE_BYTES = 20_000_000
 REQUEST_BYTES = 10_000_000
 #: Image bytes of one request: 3/4 of a JSON request, minus room for its other content.
 REQUEST_IMAGE_BYTES = 7_000_000
