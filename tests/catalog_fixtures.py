@@ -70,6 +70,13 @@ def postgres_dsn(postgres_server: EmbeddedPostgres) -> str:
 
 
 @pytest.fixture
+def database(postgres_dsn: str) -> Iterator[psycopg.Connection]:
+    """Behind the catalogue's back: to look at rows, and to move their times."""
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
 def catalog(postgres_dsn: str) -> Iterator[FullCatalog]:
     """A catalogue without tenants and videos."""
     catalog = connected(postgres_dsn, max_connections=16)

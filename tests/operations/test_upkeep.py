@@ -42,12 +42,6 @@ def keep_up(line: Line, folder: Path) -> Callable[..., UpkeepReport]:
     return run
 
 
-@pytest.fixture
-def database(postgres_dsn: str):
-    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
-        yield connection
-
-
 def register(line: Line) -> VideoRow:
     """A video with a few objects and its partition, but no real file."""
     video_id = str(uuid.uuid4())

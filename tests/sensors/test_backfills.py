@@ -28,12 +28,6 @@ def tick(line: Line) -> Callable[..., dg.SensorResult]:
 
 
 @pytest.fixture
-def database(postgres_dsn: str):
-    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
 def outdated(finished: VideoRow, database: psycopg.Connection) -> VideoRow:
     """The clip with everything made, by a former model."""
     database.execute("update captionacc.caption_frame_extents_inference_runs set model_version = 'extents-0'")

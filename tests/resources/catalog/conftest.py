@@ -48,13 +48,6 @@ def catalog(request: pytest.FixtureRequest) -> Catalog:
 
 
 @pytest.fixture
-def database(postgres_dsn: str) -> Iterator[psycopg.Connection]:
-    """Behind the catalogue's back: to look at rows, and to move their times."""
-    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
 def make_outcome() -> Callable[..., LayoutOutcome]:
     def make(**overrides) -> LayoutOutcome:
         usual = {

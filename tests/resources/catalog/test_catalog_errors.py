@@ -253,7 +253,6 @@ def test_the_error_for_a_url_of_another_library_shows_the_expected_beginning(sch
 
 STATUSES = [row for row in TABLE if row.service == "PostgREST" and row.sign[0].isdigit()]
 CODES = [row for row in TABLE if row.sign.startswith("PGRST")]
-Ask = Callable[..., CatalogError]
 
 
 class TestPostgrest:
