@@ -13,14 +13,15 @@ from types import TracebackType
 from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.resources.opening import database_dsn
 from captionacc_dagster.settings import Settings
-from captionacc_dagster.web.listeners import PostgresListener, handle
-from captionacc_dagster.web.starter import RunStarter
+from captionacc_dagster.web.listeners import Backoff, PostgresListener, handle
+from captionacc_dagster.web.starter import CLOSE_SECONDS, RunStarter
 from modal_gpu.storage import ObjectStore
 
 _log = logging.getLogger(__name__)
 
-#: Seconds that the thread has to end.
-_END_SECONDS = 5.0
+#: Seconds that the thread has to end, with time to notice the end and to return claims: a claim that is
+#: lost with the process delays its video until the claim expires.
+_END_SECONDS = CLOSE_SECONDS + 5
 
 
 @contextmanager
@@ -78,24 +79,32 @@ class DirectStart:
             self._thread.join(_END_SECONDS)
 
     def _run(self, waiting: list[str]) -> None:
-        try:
-            with open_starter(
-                self._catalog, self._object_store, trigger="listener", own_daemon=True
-            ) as starter:
-
-                def start(stage: str, video_id: str) -> None:
-                    (starter.start_layout if stage == "layout" else starter.start_captions)(video_id)
-
-                def start_waiting() -> None:
-                    while waiting:
-                        handle(start, "layout", waiting.pop(0))
-
-                listener = PostgresListener(
-                    database_dsn(self._settings),
-                    start,
-                    schema=self._settings.catalogue_schema,
-                    on_listening=start_waiting,
+        """Listen until the block ends, and start again after an error, with growing pauses."""
+        backoff = Backoff(longest_seconds=600)
+        while not self._stop.is_set():
+            try:
+                self._listen(waiting)
+            except Exception as error:
+                pause = backoff.next()
+                _log.warning(
+                    "the sensors start the work for %.0f s: %s: %s", pause, type(error).__name__, error
                 )
-                listener.run(self._stop)
-        except Exception as error:
-            _log.warning("work is left to the sensors: %s: %s", type(error).__name__, error)
+                self._stop.wait(pause)
+
+    def _listen(self, waiting: list[str]) -> None:
+        with open_starter(self._catalog, self._object_store, trigger="listener", own_daemon=True) as starter:
+
+            def start(stage: str, video_id: str) -> None:
+                (starter.start_layout if stage == "layout" else starter.start_captions)(video_id)
+
+            def start_waiting() -> None:
+                while waiting and not self._stop.is_set():
+                    handle(start, "layout", waiting.pop(0))
+
+            listener = PostgresListener(
+                database_dsn(self._settings),
+                start,
+                schema=self._settings.catalogue_schema,
+                on_listening=start_waiting,
+            )
+            listener.run(self._stop)

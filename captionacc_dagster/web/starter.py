@@ -47,6 +47,8 @@ _log = logging.getLogger(__name__)
 _TAGS_SECONDS = 1.0
 #: If the catalogue fails when a claim is returned, the next attempt is after this time.
 RETRY_SECONDS = 5.0
+#: At its end, a starter creates ordered runs for at most this time.
+CLOSE_SECONDS = 10.0
 #: Creation of runs waits until no caller waits for an answer, at most this long.
 YIELD_SECONDS = 1.0
 
@@ -147,7 +149,7 @@ class RunStarter:
                 event = approval_event(approval)
                 return self._start(claim, request, captions_job.name, layout_approvals.name, event, False)
 
-    def close(self, wait_seconds: float = 10) -> None:
+    def close(self, wait_seconds: float = CLOSE_SECONDS) -> None:
         """Create the ordered runs, and return the claims of those not created within ``wait_seconds``."""
         with self._condition:
             self._closed = True

@@ -10,6 +10,7 @@ import pytest
 
 from captionacc_dagster.constants import LOCAL_TENANT_ID
 from captionacc_dagster.settings import Settings
+from captionacc_dagster.web import direct_start
 from captionacc_dagster.web.direct_start import DirectStart
 from modal_gpu.storage import ObjectStore
 
@@ -65,6 +66,26 @@ def test_what_waits_already_and_what_comes_later_is_queued_at_once(
         late = uploaded(catalog, store)
         wait_for(lambda: queued(instance) == {early, late})
     assert len(instance.get_runs()) == 2
+
+
+def test_an_error_at_its_start_is_logged_and_tried_again(
+    catalog, tenant, postgres_dsn, store, instance, monkeypatch, caplog
+):
+    opened, open_starter = [], direct_start.open_starter
+
+    def fail_once(*args, **options):
+        opened.append(args)
+        if len(opened) == 1:
+            raise OSError("the database is locked")
+        return open_starter(*args, **options)
+
+    monkeypatch.setattr(direct_start, "open_starter", fail_once)
+    settings = Settings(_env_file=None, CAPTIONACC_DATABASE_URL=postgres_dsn)
+    video_id = uploaded(catalog, store)
+    with DirectStart(settings, catalog, store) as direct:
+        direct.begin([video_id])
+        wait_for(lambda: queued(instance) == {video_id})
+    assert "OSError: the database is locked" in caplog.text
 
 
 def test_nothing_is_started_before_it_begins_or_where_only_supabases_api_is_known(catalog, store):
