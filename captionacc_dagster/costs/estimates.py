@@ -14,7 +14,7 @@ from typing import Any
 from captionacc_dagster.resources.compute import FanOut
 from modal_gpu.deployment.settings import CAPTION_OCR, CROP_AND_INFER, EXTRACT, FUNCTIONS, ModalSettings
 from modal_gpu.errors import CaptionAccError, ConfigurationError
-from modal_gpu.frame_index import INDEX_RATE, frame_count, full_frame_indices
+from modal_gpu.frame_index import frame_count, full_frame_indices
 from modal_gpu.prices import PriceTable
 
 # CPU seconds as `python -m benchmarks.core_seconds $CLIPS/en90.mp4` measured them on 2026-11-21, on 2 virtual
@@ -216,8 +216,3 @@ def actual(
         gpu_rate = max(prices.gpu_second.values())
     rate = gpu_rate + (prices.container_second(None, own.cpu, own.memory_mib) if own else 0.0)
     return Charge(round(seconds * rate + prices.vision(images), 6), round(seconds, 3), gpu, images, measured)
-
-
-def seconds_of(frames: int) -> float:
-    """Return the length of a video with so many 10 Hz indices."""
-    return frames / INDEX_RATE
