@@ -40,13 +40,15 @@ def demo(
         row, is_new = _captioned(here, video, stack)
         seconds = f"in {time.monotonic() - started:.0f} s" if is_new else "from an earlier call"
         _show(here, row, folder, seconds, force=force)
+    if state_of(row) != "ready":
+        raise typer.Exit(1)
 
 
 def _show(here: Parts, row: VideoRow, folder: Path, seconds: str, *, force: bool) -> None:
-    """Write the sample's subtitles and print its captions."""
+    """Write the sample's subtitles and print its captions, or print why it has none."""
     if state_of(row) != "ready":
         report(row)
-        raise typer.Exit(1)
+        return
     keys = VideoKeys(row.tenant_id, row.video_id)
     for key, name in ((keys.srt, "sample.srt"), (keys.vtt, "sample.vtt")):
         write_output(folder / name, here.object_store.get(key), force=force)
