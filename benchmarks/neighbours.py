@@ -6,19 +6,18 @@ strip throughout, and belongs to none of the captions.
 """
 
 import tempfile
-from fractions import Fraction
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-import av
-import cv2
 import numpy as np
 import typer
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.metrics import Caption, figures, match, normalised
 from benchmarks.quality import differences, quality_table
-from captionacc_dagster.demo.scenes import background
+from captionacc_dagster.demo.scenes import Frame, background
+from captionacc_dagster.demo.video import write_video
 
 WIDTH, HEIGHT, FPS, CRF = 640, 360, 25, 33
 LOGO = "KXTV"
@@ -49,21 +48,16 @@ def make_clip(path: Path) -> list[Caption]:
     count = round((truth[-1].end_s + 1) * FPS)
     layers = [np.asarray(_drawn(caption.text), np.float32) for caption in truth]
     logo = np.asarray(_drawn_logo(), np.float32)
-    with av.open(str(path), "w", format="mp4") as container:
-        options = {"preset": "medium", "crf": str(CRF), "threads": "2"}
-        stream = container.add_stream("libx264", rate=FPS, options=options)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.time_base = Fraction(1, FPS)
-        for index, frame in enumerate(background(WIDTH, HEIGHT, count, FPS, seed=7)):
-            frame = _over(frame.astype(np.float32), logo)
+
+    def pictures() -> Iterator[Frame]:
+        for index, drawn in enumerate(background(WIDTH, HEIGHT, count, FPS, seed=7)):
+            frame = _over(drawn.astype(np.float32), logo)
             for caption, layer in zip(truth, layers, strict=True):
                 if caption.start_s <= index / FPS + 1e-6 < caption.end_s:
                     frame = _over(frame, layer)
-            planes = cv2.cvtColor(np.clip(frame + 0.5, 0, 255).astype(np.uint8), cv2.COLOR_RGB2YUV_I420)
-            picture = av.VideoFrame.from_ndarray(planes, format="yuv420p")
-            picture.pts, picture.time_base = index, Fraction(1, FPS)
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode(None))
+            yield np.clip(frame + 0.5, 0, 255).astype(np.uint8)
+
+    write_video(path, pictures(), (WIDTH, HEIGHT), FPS, crf=CRF, preset="medium")
     return truth
 
 

@@ -4,7 +4,6 @@ import importlib.util
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
-from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.situations.model import Drawn, Look, Shot, Situation
+from captionacc_dagster.demo.video import write_video
 
 Frame = npt.NDArray[np.uint8]
 
@@ -155,15 +155,4 @@ def frames(situation: Situation, backgrounds: Path) -> Iterator[Frame]:
 
 def render(situation: Situation, backgrounds: Path, path: Path) -> None:
     """Write a situation's clip (H.264 in MP4)."""
-    width, height = situation.size
-    with av.open(str(path), "w", format="mp4") as container:
-        options = {"preset": "veryfast", "crf": str(situation.crf), "threads": "2"}
-        stream = container.add_stream("libx264", rate=situation.rate, options=options)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.time_base = Fraction(1, situation.rate)
-        for index, frame in enumerate(frames(situation, backgrounds)):
-            planes = np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420), np.uint8)
-            picture = av.VideoFrame.from_ndarray(planes, format="yuv420p")
-            picture.pts, picture.time_base = index, Fraction(1, situation.rate)
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode(None))
+    write_video(path, frames(situation, backgrounds), situation.size, situation.rate, crf=situation.crf)

@@ -6,20 +6,18 @@ two, back to back and with gaps, neighbours that differ in one digit, one across
 to the last frame.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-import av
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pysubs2
 from PIL import Image, ImageDraw, ImageFont
 
 from captionacc_dagster.demo.scenes import Frame, background
+from captionacc_dagster.demo.video import write_video
 
 Style = Literal["outline", "yellow", "box", "fade"]
 
@@ -85,19 +83,16 @@ def make_sample(
     layers = [(c, _caption_layer(c, width, height)) for c in shown]
     corner = _logo_layer(width, height) if logo else None
 
-    with av.open(str(video), "w", format="mp4") as container:
-        stream = _video_stream(container, width, height, fps)
+    def pictures() -> Iterator[Frame]:
         for index, frame in enumerate(background(width, height, frames, fps, seed)):
             for caption, layer in layers:
                 if (opacity := _opacity(caption, index, fps)) > 0:
                     layer.onto(frame, opacity)
             if corner is not None:
                 corner.onto(frame, 1)
-            planes: Frame = np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420), np.uint8)
-            picture = av.VideoFrame.from_ndarray(planes, format="yuv420p")
-            picture.pts, picture.time_base = index, Fraction(1, fps)
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode(None))
+            yield frame
+
+    write_video(Path(video), pictures(), size, fps)
     if srt is not None:
         _write_srt(shown, Path(srt))
     return shown
@@ -119,20 +114,6 @@ def _write_srt(captions: Sequence[SampleCaption], path: Path) -> None:
         event.plaintext = caption.text
         truth.append(event)
     truth.save(str(path), format_="srt")
-
-
-def _video_stream(
-    container: av.container.OutputContainer, width: int, height: int, fps: int
-) -> av.VideoStream:
-    if "libx264" in av.codecs_available:
-        # x264's output depends on the number of threads.
-        options = {"preset": "veryfast", "crf": "24", "threads": "2"}
-        stream = container.add_stream("libx264", rate=fps, options=options)
-    else:
-        stream = container.add_stream("mpeg4", rate=fps, options={"qscale": "4", "threads": "1"})
-    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-    stream.time_base = Fraction(1, fps)
-    return stream
 
 
 @dataclass(frozen=True)
