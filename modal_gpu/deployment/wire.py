@@ -74,9 +74,9 @@ class Container:
     cold_start_seconds: Callable[[], float]
 
 
-def call_of(request: Any, progress: ProgressAddress | None = None) -> dict[str, Any]:
-    """Return the envelope of a contract request, as the caller sends it."""
-    return to_wire(Call(CONTRACT, to_wire(request), progress))
+def envelope_of(request: dict[str, Any], progress: ProgressAddress | None = None) -> dict[str, Any]:
+    """Return the envelope in which a caller sends a contract request, both as plain data."""
+    return to_wire(Call(CONTRACT, request, progress))
 
 
 class _Usage:

@@ -8,7 +8,7 @@ from typing import Any
 
 from captionacc_dagster.resources.compute.calls import ComputeCall
 from modal_gpu import errors
-from modal_gpu.deployment.wire import CONTRACT
+from modal_gpu.deployment.wire import CONTRACT, ProgressAddress, envelope_of
 from modal_gpu.errors import CaptionAccError, ContractError, RemoteCallError, RemoteInterruptedError
 
 #: Fields of requests that do not change the work, and fields whose order has no meaning.
@@ -39,11 +39,7 @@ def request_hash(call: ComputeCall) -> str:
 
 def outgoing(call: ComputeCall, queue: str, partition: str) -> dict[str, Any]:
     """Return a function's argument: the request, and where the function reports its progress."""
-    return {
-        "request": call.request,
-        "progress": {"queue": queue, "partition": partition},
-        "contract": CONTRACT,
-    }
+    return envelope_of(dict(call.request), ProgressAddress(queue, partition))
 
 
 def incoming(answer: Any) -> Envelope:

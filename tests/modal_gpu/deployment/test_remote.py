@@ -16,7 +16,7 @@ from modal_gpu.deployment.wire import (
     ProgressAddress,
     QueueProgress,
     answer,
-    call_of,
+    envelope_of,
     without_secrets,
 )
 from modal_gpu.errors import BadVideoError, ContractError, NoFramesError, StorageError
@@ -53,7 +53,7 @@ def container(tmp_path: Path) -> Container:
 
 def ask(container: Container, work, envelope=None, queue=None, call_id: str | None = None) -> dict[str, Any]:
     """The answer to a call, through JSON, as a server between both ends might send it."""
-    envelope = json.loads(json.dumps(envelope or call_of(REQUEST)))
+    envelope = json.loads(json.dumps(envelope or envelope_of(to_wire(REQUEST))))
     reply = answer(envelope, ExtractRequest, work, lambda: container, lambda name: queue, call_id)
     assert json.loads(json.dumps(reply)) == reply
     return reply
@@ -111,7 +111,7 @@ def test_an_error_of_this_project_is_an_answer(container: Container, error, retr
     ],
 )
 def test_what_this_version_does_not_know_is_refused_by_name(container: Container, change, message: str):
-    reply = ask(container, lambda *_: RESULT, {**call_of(REQUEST), **change})
+    reply = ask(container, lambda *_: RESULT, {**envelope_of(to_wire(REQUEST)), **change})
     assert reply["ok"] is False
     assert reply["error"]["type"] == ContractError.__name__ and message in reply["error"]["message"]
     assert reply["error"]["retryable"] is False
@@ -162,7 +162,7 @@ class TestProgress:
             progress("captions", 0, 1)
             return RESULT
 
-        envelope = call_of(REQUEST, ProgressAddress("captionacc-progress", "call-1"))
+        envelope = envelope_of(to_wire(REQUEST), ProgressAddress("captionacc-progress", "call-1"))
         assert ask(container, work, envelope, queue, "fc-1")["ok"]
         heard = queue.heard["call-1"]
         assert heard[0] == {"call_id": "fc-1"}
@@ -185,7 +185,7 @@ class TestProgress:
                 progress(stage, 1, 1)
             return RESULT
 
-        envelope = call_of(REQUEST, ProgressAddress("gone", "call-1"))
+        envelope = envelope_of(to_wire(REQUEST), ProgressAddress("gone", "call-1"))
         assert ask(container, work, envelope, Partitions(ConnectionError("no queue")))["ok"]
         assert capfd.readouterr().err.count("progress cannot be sent") == 1
 
@@ -216,7 +216,7 @@ class TestProgress:
         def never(name):
             raise AssertionError(name)
 
-        assert answer(call_of(REQUEST), ExtractRequest, work, lambda: container, never)["ok"]
+        assert answer(envelope_of(to_wire(REQUEST)), ExtractRequest, work, lambda: container, never)["ok"]
 
 
 def test_a_cancelled_call_leaves_no_file_behind(container: Container, tmp_path: Path, monkeypatch):

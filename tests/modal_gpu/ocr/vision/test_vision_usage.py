@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from modal_gpu.contracts import CaptionOcrRequest, CaptionOcrResult, CaptionRange, CropRegion
-from modal_gpu.deployment.wire import Container, answer, call_of
+from modal_gpu.contracts import CaptionOcrRequest, CaptionOcrResult, CaptionRange, CropRegion, to_wire
+from modal_gpu.deployment.wire import Container, answer, envelope_of
 from modal_gpu.errors import OcrError
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.ocr.pool import OcrPool
@@ -41,7 +41,7 @@ def call(container: Container, frames: int) -> dict:
 
     captions = [CaptionRange(n, n, n + 1) for n in range(max(1, frames))]
     request = CaptionOcrRequest(TENANT, VIDEO, 1, CropRegion(0, 0, 1, 1), max(1, frames), captions)
-    return answer(call_of(request), CaptionOcrRequest, work, lambda: container, lambda _: None)
+    return answer(envelope_of(to_wire(request)), CaptionOcrRequest, work, lambda: container, lambda _: None)
 
 
 def test_each_call_of_a_container_has_its_own_images(container: Container, vision: VisionStandIn):
@@ -66,7 +66,7 @@ def test_a_call_that_fails_is_billed_for_what_it_read_before(container: Containe
         raise OcrError("the rest could not be read")
 
     request = CaptionOcrRequest(TENANT, VIDEO, 1, CropRegion(0, 0, 1, 1), 1, [])
-    reply = answer(call_of(request), CaptionOcrRequest, work, lambda: container, lambda _: None)
+    reply = answer(envelope_of(to_wire(request)), CaptionOcrRequest, work, lambda: container, lambda _: None)
     assert (reply["ok"], reply["usage"]["vision_images"]) == (False, 1)
 
 
