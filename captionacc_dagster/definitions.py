@@ -1,25 +1,28 @@
 """The code location: everything that Dagster loads, assembled."""
 
-import dagster as dg
+from captionacc_dagster.platform.loading import without_collections
 
-from captionacc_dagster.assets import checks
-from captionacc_dagster.assets.captions import caption_ocr, captions_db, subtitles
-from captionacc_dagster.assets.crops import crop_and_infer_caption_frame_extents
-from captionacc_dagster.assets.external import layout_approval, source_video
-from captionacc_dagster.assets.layout import extract_frames_and_ocr
-from captionacc_dagster.assets.upkeep import reconciliation_report
-from captionacc_dagster.dagster_internals.adaptation import adapt_dagster
-from captionacc_dagster.jobs import caption_text_job, captions_job, layout_job, reconciliation_job, upkeep
-from captionacc_dagster.platform.orphans import end_code_server_without_daemon, end_run_without_daemon
-from captionacc_dagster.resources.factories import CatalogResource, ComputeResource, ObjectStoreResource
-from captionacc_dagster.sensors.alerts import alerts
-from captionacc_dagster.sensors.backfills import backfills
-from captionacc_dagster.sensors.caption_ocr_requests import caption_ocr_requests
-from captionacc_dagster.sensors.layout_approvals import layout_approvals
-from captionacc_dagster.sensors.new_videos import new_videos
-from captionacc_dagster.sensors.priority_aging import priority_aging
-from captionacc_dagster.sensors.restorations import restorations
-from captionacc_dagster.sensors.run_outcomes import run_outcomes
+with without_collections():
+    import dagster as dg
+
+    from captionacc_dagster.assets import checks
+    from captionacc_dagster.assets.captions import caption_ocr, captions_db, subtitles
+    from captionacc_dagster.assets.crops import crop_and_infer_caption_frame_extents
+    from captionacc_dagster.assets.external import layout_approval, source_video
+    from captionacc_dagster.assets.layout import extract_frames_and_ocr
+    from captionacc_dagster.assets.upkeep import reconciliation_report
+    from captionacc_dagster.dagster_internals.adaptation import adapt_dagster
+    from captionacc_dagster.jobs import caption_text_job, captions_job, layout_job, reconciliation_job, upkeep
+    from captionacc_dagster.platform.orphans import end_code_server_without_daemon, end_run_without_daemon
+    from captionacc_dagster.resources.factories import CatalogResource, ComputeResource, ObjectStoreResource
+    from captionacc_dagster.sensors.alerts import alerts
+    from captionacc_dagster.sensors.backfills import backfills
+    from captionacc_dagster.sensors.caption_ocr_requests import caption_ocr_requests
+    from captionacc_dagster.sensors.layout_approvals import layout_approvals
+    from captionacc_dagster.sensors.new_videos import new_videos
+    from captionacc_dagster.sensors.priority_aging import priority_aging
+    from captionacc_dagster.sensors.restorations import restorations
+    from captionacc_dagster.sensors.run_outcomes import run_outcomes
 
 defs = dg.Definitions(
     assets=[

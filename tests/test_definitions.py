@@ -87,15 +87,14 @@ def test_sensors_run_by_default(name: str):
 
 def test_importing_the_definitions_stays_light():
     program = (
-        "import json, sys, time; begin = time.perf_counter(); import captionacc_dagster.definitions; "
-        "print(json.dumps(sorted(sys.modules)))"
+        "import json, sys; import captionacc_dagster.definitions; print(json.dumps(sorted(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     loaded = set(json.loads(done.stdout))
     assert "captionacc_dagster.assets.captions" in loaded
-    assert [name for name in HEAVY if name in loaded] == []
+    assert [name for name in (*HEAVY, "httpx") if name in loaded] == []
 
 
 #: What a command needs only if it opens the platform, or never.

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Self
 
-import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from captionacc_dagster.operations.health import SENSOR_DAEMON, DagsterState
@@ -246,6 +245,7 @@ def deliver(url: str, text: str, *, attempts: int = 3, timeout_seconds: float = 
     Retries with growing pauses after a lost connection, 429 and 5xx, for about 20 s at most. Raises
     :class:`AlertDeliveryError`.
     """
+    import httpx  # Every process that loads the definitions imports this module, and few post.
 
     def again(error: BaseException) -> bool:
         if isinstance(error, httpx.HTTPStatusError):

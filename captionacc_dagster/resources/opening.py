@@ -13,7 +13,6 @@ from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.catalog.migrations import migrate
 from captionacc_dagster.resources.catalog.postgres import PostgresTransport
-from captionacc_dagster.resources.catalog.supabase import SupabaseTransport
 from captionacc_dagster.settings import Settings, SettingsError, get_settings
 from modal_gpu.storage import ObjectStore, StorageSettings
 
@@ -92,4 +91,7 @@ def _postgres_catalog(dsn: str, schema: str) -> Catalog:
 
 @lru_cache(maxsize=4)
 def _supabase_catalog(url: str, key: SecretStr, schema: str) -> Catalog:
+    # The HTTP client loads only where it is used.
+    from captionacc_dagster.resources.catalog.supabase import SupabaseTransport
+
     return Catalog(SupabaseTransport(url, key.get_secret_value(), schema=schema))
