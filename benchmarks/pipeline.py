@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.metrics import Caption as TimedCaption
-from modal_gpu.captions.merging import captions_from_extents
+from modal_gpu.captions.decoded import DecodedExtents
 from modal_gpu.captions.reading import apply_readings, read_texts
 from modal_gpu.captions.subtitles import shown
 from modal_gpu.contracts import (
@@ -17,9 +17,7 @@ from modal_gpu.contracts import (
     ExtractRequest,
 )
 from modal_gpu.databases.captions import Caption, read_captions, write_captions
-from modal_gpu.databases.extents import read_change_seconds, read_extents
 from modal_gpu.databases.layout import read_layout
-from modal_gpu.extents.decoder import decode, settings_for
 from modal_gpu.functions.caption_ocr import generate_caption_ocr
 from modal_gpu.functions.crop_infer import crop_and_infer_caption_frame_extents
 from modal_gpu.functions.extract import extract_frames_and_ocr
@@ -66,20 +64,13 @@ def run(video: Path, work: Path, settings: ComputeSettings | None = None) -> Pip
         settings,
     )
     lap("crops, chunks, pairs")
-    data = store.get(keys.caption_frame_extents_db(1))
-    extents_run, predictions = read_extents(data)
-    captions = captions_from_extents(
-        decode(predictions, settings_for(extents_run.model_version)),
-        predictions.frame_count,
-        facts.duration,
-        read_change_seconds(data),
-    )
+    decoded = DecodedExtents.of(store.get(keys.caption_frame_extents_db(1)))
     # Written and read back for their ids, as in the graph.
-    captions = read_captions(write_captions(captions))
+    captions = read_captions(write_captions(decoded.captions(facts.duration)))
     lap("captions")
 
     def recognize(ranges: list[CaptionRange]) -> list[CaptionOcrResult]:
-        request = CaptionOcrRequest(keys.tenant_id, keys.video_id, 1, crop, predictions.frame_count, ranges)
+        request = CaptionOcrRequest(keys.tenant_id, keys.video_id, 1, crop, decoded.frame_count, ranges)
         return generate_caption_ocr(request, store, settings)
 
     captions = apply_readings(captions, read_texts(captions, recognize))

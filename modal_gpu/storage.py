@@ -182,6 +182,12 @@ class ObjectStore:
             raise
         return _info(found.meta)
 
+    def local_path(self, key: str) -> Path | None:
+        """Return the path of an object; ``None`` if it is missing or the store is not a local folder."""
+        check_key(key)
+        path = None if self._root is None else self._root / key
+        return path if path is not None and path.is_file() else None
+
     def upload(self, path: Path | str, key: str, content_type: str = "application/octet-stream") -> None:
         """Stream a local file into an object, in parts if it is large.
 

@@ -17,14 +17,12 @@ from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, Stage, VideoRow
 from captionacc_dagster.resources.compute import Compute
 from captionacc_dagster.runs.progress import log_steps
-from modal_gpu.captions.merging import merge_extents
+from modal_gpu.captions.decoded import DecodedExtents
 from modal_gpu.captions.reading import apply_readings, read_texts
 from modal_gpu.captions.subtitles import shown, to_srt, to_vtt
 from modal_gpu.contracts import CaptionOcrRequest, CaptionOcrResult, CaptionRange
 from modal_gpu.databases.captions import Caption, read_captions, write_captions
-from modal_gpu.databases.extents import read_change_seconds, read_extents
 from modal_gpu.errors import ObjectNotFoundError
-from modal_gpu.extents.decoder import decode, settings_for
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
 
@@ -62,13 +60,9 @@ def captions_db(
         keys = VideoKeys(video.tenant_id, video.video_id)
         version = current_version(catalog, video).version
         duration = video.media().duration_seconds
-        data = object_store.get(keys.caption_frame_extents_db(version))
-        run, predictions = read_extents(data)
-        changes = read_change_seconds(data)
-        extents = decode(predictions, settings_for(run.model_version))
+        decoded = DecodedExtents.of(object_store.get(keys.caption_frame_extents_db(version)))
         with catalog.lease(video.video_id, "captions", owner=context.run.run_id) as lease:
-            existing = _stored_captions(object_store, keys)
-            captions = merge_extents(existing, extents, predictions.frame_count, duration, changes)
+            captions = decoded.captions(duration, _stored_captions(object_store, keys))
             lease.check()
             object_store.put(keys.captions_db, write_captions(captions), GZIP)
             catalog.bump_database_version(lease.token)
@@ -87,7 +81,7 @@ def captions_db(
             "captioned_seconds": round(sum(end - start for start, end, _ in spans), 2),
             "mean_confidence": round(_mean([certainty for _, _, certainty in spans]), 4),
             "cropped_frames_version": version,
-            "model_version": run.model_version,
+            "model_version": decoded.run.model_version,
         }
     )
 

@@ -1,8 +1,6 @@
 """``captions`` and ``export``: a video's captions on the screen or in a file."""
 
-import json
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +13,7 @@ from captionacc_dagster.cli.files import Force, OutputFileError, check_output, i
 from captionacc_dagster.cli.root import app, console, say
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.resources.catalog import VideoRow
-from modal_gpu.captions.subtitles import shown, to_rows, to_srt, to_vtt
+from modal_gpu.captions.subtitles import SubtitleFormat, encoded, shown
 from modal_gpu.databases.captions import Caption, read_captions
 from modal_gpu.errors import CaptionAccError, ObjectNotFoundError
 from modal_gpu.keys import VideoKeys
@@ -24,14 +22,6 @@ from modal_gpu.timeline import Timeline
 
 class CaptionsMissingError(CaptionAccError):
     """A command needs captions that do not exist yet."""
-
-
-class SubtitleFormat(StrEnum):
-    """The formats of ``export``."""
-
-    srt = "srt"
-    vtt = "vtt"
-    json = "json"
 
 
 def load_captions(here: Parts, row: VideoRow) -> list[Caption]:
@@ -92,7 +82,7 @@ def export(
         check_output(output, force=force)
     here = parts()
     row = here.find_video(video)
-    data = _encoded(load_captions(here, row), row.timeline, chosen)
+    data = encoded(load_captions(here, row), row.timeline, chosen)
     if output is None:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
@@ -114,11 +104,3 @@ def _format(given: SubtitleFormat | None, output: Path | None) -> SubtitleFormat
     if given not in (None, meant):
         raise OutputFileError(f"{output} contradicts `--format {given}`: end it in .{given}")
     return meant
-
-
-def _encoded(captions: list[Caption], timeline: Timeline, format: SubtitleFormat) -> bytes:
-    if format is SubtitleFormat.json:
-        text = json.dumps(to_rows(captions, timeline), ensure_ascii=False, indent=2) + "\n"
-    else:
-        text = {"srt": to_srt, "vtt": to_vtt}[format](captions, timeline)
-    return text.encode("utf-8")

@@ -1,6 +1,8 @@
 """Subtitle files: SRT, WebVTT and rows for JSON. Times are a player's."""
 
+import json
 from collections.abc import Iterable
+from enum import StrEnum
 from html import escape
 from typing import Any
 
@@ -37,6 +39,23 @@ def shown(captions: Iterable[Caption], timeline: Timeline = UNCHANGED) -> list[t
         if start < end:
             cues.append((start, end, caption))
     return cues
+
+
+class SubtitleFormat(StrEnum):
+    """The formats of subtitle files; the name is the file's extension."""
+
+    srt = "srt"
+    vtt = "vtt"
+    json = "json"
+
+
+def encoded(captions: Iterable[Caption], timeline: Timeline, format: SubtitleFormat) -> bytes:
+    """Return a subtitle file in UTF-8."""
+    if format is SubtitleFormat.json:
+        text = json.dumps(to_rows(captions, timeline), ensure_ascii=False, indent=2) + "\n"
+    else:
+        text = {"srt": to_srt, "vtt": to_vtt}[format](captions, timeline)
+    return text.encode("utf-8")
 
 
 def to_srt(captions: Iterable[Caption], timeline: Timeline = UNCHANGED) -> str:

@@ -1,6 +1,7 @@
 """``generate_caption_ocr``: the text of captions, read from the per-pixel median of their frames."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -39,13 +40,34 @@ def generate_caption_ocr(
     total = len(request.captions)
     progress("captions", 0, total)
     results = []
-    images = enumerate(caption_images(request, store))
+    images = zip(request.captions, caption_images(request, store), strict=True)
     reading = text_settings(store, VideoKeys(request.tenant_id, request.video_id), request.crop_region)
-    with OcrPool(lambda: settings.open_ocr("strips"), min(settings.worker_count, total)) as pool:
-        for frame, caption in zip(pool.map(images), request.captions, strict=True):
-            results.append(_result(caption, frame, reading))
-            progress("captions", len(results), total)
+    for result in read_images(images, reading, settings, min(settings.worker_count, total)):
+        results.append(result)
+        progress("captions", len(results), total)
     return results
+
+
+def read_images(
+    images: Iterable[tuple[CaptionRange, np.ndarray]],
+    reading: TextSettings,
+    settings: ComputeSettings,
+    workers: int,
+) -> Iterator[CaptionOcrResult]:
+    """Yield the text of each caption's image (uint8 RGB, H × W × 3), in their order.
+
+    Images are drawn as workers become free. Raises :class:`OcrError` after the last one if all failed.
+    """
+    read: deque[CaptionRange] = deque()
+
+    def numbered() -> Iterator[tuple[int, np.ndarray]]:
+        for number, (caption, image) in enumerate(images):
+            read.append(caption)
+            yield number, image
+
+    with OcrPool(lambda: settings.open_ocr("strips"), workers) as pool:
+        for frame in pool.map(numbered()):
+            yield _result(read.popleft(), frame, reading)
 
 
 def caption_images(request: CaptionOcrRequest, store: ObjectStore) -> Iterator[np.ndarray]:

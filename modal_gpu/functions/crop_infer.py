@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from modal_gpu.databases.extents import SegmentScores, write_segment
 from modal_gpu.databases.sqlite_file import utc_now
 from modal_gpu.errors import ContractError, StorageError
 from modal_gpu.extents.change_times import WINDOW, ChangeLocator, picture_size
-from modal_gpu.extents.predictor import PairPredictor, StripHints
+from modal_gpu.extents.predictor import PairBatch, PairPredictor, StripHints
 from modal_gpu.frame_index import chunks
 from modal_gpu.functions.extents import GZIP, publish_extents
 from modal_gpu.functions.feed import Feed
@@ -38,15 +39,28 @@ LABELLED_AROUND = 32
 assert WINDOW < LABELLED_AROUND
 
 
+class StripWatcher(Protocol):
+    """Sees what passes through a call: strips in the caller's thread, their scores in the predictor's.
+
+    Both come in index order, the scores some batches later. An error that it raises ends the call.
+    """
+
+    def frame(self, frame: CroppedFrame) -> None: ...
+
+    def batch(self, batch: PairBatch) -> None: ...
+
+
 def crop_and_infer_caption_frame_extents(
     request: CropInferRequest,
     store: ObjectStore,
     settings: ComputeSettings,
     progress: Progress = no_progress,
+    watcher: StripWatcher | None = None,
 ) -> CropInferResult:
     """Encode, store and judge the strips in one pass over the video, while the next ones are decoded.
 
-    The extents database, or a segment's part of it, is written last, after all chunks. Raises
+    The extents database, or a segment's part of it, is written last, after all chunks. ``watcher`` sees the
+    strips and their scores on the way. Raises
     :class:`BadVideoError` for a file that is not a video, and :class:`ContractError` for a segment if the
     predictor needs the whole video.
     """
@@ -58,7 +72,7 @@ def crop_and_infer_caption_frame_extents(
         job = _Job.of(request, path, predictor)
         hints = _hints(job, store)
         with watch.stage("crop_and_infer"):
-            stored, scores = _crop_and_judge(job, hints, store, report, progress)
+            stored, scores = _crop_and_judge(job, hints, store, report, progress, watcher)
     key = keys.caption_frame_extents_db(request.version)
     with watch.stage("database"):
         if job.segment != WHOLE_VIDEO:
@@ -165,7 +179,12 @@ def _hints(job: _Job, store: ObjectStore) -> StripHints:
 
 
 def _crop_and_judge(
-    job: _Job, hints: StripHints, store: ObjectStore, report: DecodeReport, progress: Progress
+    job: _Job,
+    hints: StripHints,
+    store: ObjectStore,
+    report: DecodeReport,
+    progress: Progress,
+    watcher: StripWatcher | None,
 ) -> tuple[_StoredChunks, SegmentScores]:
     """Pass the strips to the predictor's thread and to the chunk encoder; return chunks and scores.
 
@@ -173,9 +192,9 @@ def _crop_and_judge(
     """
     stored = _StoredChunks(store, job.request)
     with Feed[CroppedFrame, SegmentScores](
-        lambda frames: _judge(job, hints, frames), size=lambda frame: frame.yuv.nbytes
+        lambda frames: _judge(job, hints, frames, watcher), size=lambda frame: frame.yuv.nbytes
     ) as judge:
-        frames = _fed(job.read_frames(hints, report), judge)
+        frames = _fed(job.read_frames(hints, report), judge, watcher)
         own = _reported(_inside(frames, job.segment), job.frame_count, progress)
         if "cropped_chunks" in job.request.outputs:
             stored.store(write_chunks(own, first_index=job.segment.start))
@@ -189,8 +208,12 @@ def _crop_and_judge(
     return stored, scores
 
 
-def _fed(frames: Iterable[CroppedFrame], judge: Feed[CroppedFrame, SegmentScores]) -> Iterator[CroppedFrame]:
+def _fed(
+    frames: Iterable[CroppedFrame], judge: Feed[CroppedFrame, SegmentScores], watcher: StripWatcher | None
+) -> Iterator[CroppedFrame]:
     for frame in frames:
+        if watcher is not None:
+            watcher.frame(frame)
         judge.put(frame)
         yield frame
 
@@ -219,7 +242,9 @@ def _check_complete(job: _Job, stored: _StoredChunks, frame_count: int) -> None:
         )
 
 
-def _judge(job: _Job, hints: StripHints, frames: Iterator[CroppedFrame]) -> SegmentScores:
+def _judge(
+    job: _Job, hints: StripHints, frames: Iterator[CroppedFrame], watcher: StripWatcher | None
+) -> SegmentScores:
     """Judge the frames and return the segment's scores."""
     predictor, index = job.predictor, job.first_index
     locator = ChangeLocator(index)
@@ -231,6 +256,8 @@ def _judge(job: _Job, hints: StripHints, frames: Iterator[CroppedFrame]) -> Segm
         presence.append(batch.presence)
         same.append(batch.same)
         locator.add(batch)
+        if watcher is not None:
+            watcher.batch(batch)
     end = None if job.segment.end is None else job.segment.end - job.first_index
     own = slice(job.segment.start - job.first_index, end)
     return SegmentScores(

@@ -1,4 +1,4 @@
-"""Shared parts of the functions: a temporary copy of the video, and the time of each stage."""
+"""Shared parts of the functions: the video as a local file, and the time of each stage."""
 
 import tempfile
 import time
@@ -12,14 +12,18 @@ from modal_gpu.storage import ObjectStore
 
 @contextmanager
 def local_video(store: ObjectStore, key: str) -> Iterator[Path]:
-    """Download the video to a temporary file.
+    """Download the video to a temporary file; a video in a local folder is not copied.
 
     Raises :class:`BadVideoError` if the object is missing, since the video must be uploaded again.
     """
     with tempfile.TemporaryDirectory(prefix="captionacc-") as folder:
         path = Path(folder) / "video"
         try:
-            store.download(key, path)
+            if (here := store.local_path(key)) is not None:
+                # A link with the copy's name: FFmpeg also considers a name's extension.
+                path.symlink_to(here)
+            else:
+                store.download(key, path)
         except ObjectNotFoundError:
             raise BadVideoError(f"there is no video at {key}: upload it again") from None
         yield path
