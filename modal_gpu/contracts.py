@@ -8,6 +8,7 @@ name.
 import math
 from collections.abc import Mapping
 from dataclasses import field
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -95,6 +96,43 @@ def _even_span(start: float, end: float, size: int) -> tuple[int, int]:
         low = max(0, min(low, limit - MIN_CROP_PIXELS))
         high = min(limit, low + MIN_CROP_PIXELS)
     return low, high
+
+
+#: Most caption zones of a video, zone 0 included.
+MAX_ZONES = 8
+ZoneIndex = Annotated[int, Field(ge=0, lt=MAX_ZONES)]
+#: A language as BCP 47 writes it, such as ``ko`` or ``pt-BR``.
+LanguageTag = Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$", max_length=35)]
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class CaptionZone:
+    """A further place of captions, beside the video's own crop region, which is zone 0.
+
+    An index stays with its place: it is not used again for another one while captions carry it.
+    ``language`` is ``None`` if it is the video's.
+    """
+
+    zone_index: Annotated[int, Field(ge=1, lt=MAX_ZONES)]
+    crop_region: CropRegion
+    language: LanguageTag | None = None
+
+
+Zones = tuple[CaptionZone, ...]
+
+
+def check_zones(zones: Zones) -> Zones:
+    """Return the zones in the order of their indices. Raises :class:`ContractError` for an index twice."""
+    ordered = tuple(sorted(zones, key=lambda zone: zone.zone_index))
+    for before, after in pairwise(ordered):
+        if before.zone_index == after.zone_index:
+            raise ContractError(f"two caption zones have the index {after.zone_index}")
+    return ordered
+
+
+def crop_regions(first: CropRegion, zones: Zones) -> dict[int, CropRegion]:
+    """Return the crop region of each zone by its index; ``first`` is that of zone 0."""
+    return {0: first} | {zone.zone_index: zone.crop_region for zone in zones}
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -187,6 +225,8 @@ class ExtractResult:
 class CropInferRequest:
     """A request to crop a video at 10 Hz into chunks of ``version`` and to label neighbouring frames.
 
+    ``crop_region`` is zone 0's; ``zones`` are further ones, which the same pass over the video serves.
+
     With a ``segment`` that is not the whole video only its chunks are written, and its scores are stored as
     a part (``caption_frame_extents_v{N}.parts/``) instead of the database.
     """
@@ -201,14 +241,30 @@ class CropInferRequest:
     #: Number of 10 Hz indices, by which the work is divided; 0 if unknown.
     frame_count: Count = 0
     segment: FrameRange | None = None
+    zones: Zones = ()
 
     def __post_init__(self) -> None:
         _check_video_key(self)
+        check_zones(self.zones)
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class ZoneResult:
+    """The part of a :class:`CropInferResult` that is a further zone's."""
+
+    zone_index: ZoneIndex
+    label_counts: dict[str, Count]
+    caption_frame_extents_db_key: str
+    cropped_frames_prefix: str
+    chunk_count: Count = 0
+    total_size_bytes: Count = 0
 
 
 @dataclass(frozen=True, config=_CONFIG)
 class CropInferResult:
     """The result of a :class:`CropInferRequest`. ``label_counts`` counts the pairs' forward labels.
+
+    Counts and keys are zone 0's; those of further zones are in ``zones``.
 
     For a segment, all counts are the segment's, and ``caption_frame_extents_db_key`` is its part's key.
     """
@@ -227,6 +283,7 @@ class CropInferResult:
     duration: Seconds = 0.0
     time_spans: list[tuple[Count, float, bool]] = field(default_factory=list)
     stage_seconds: dict[str, Seconds] = field(default_factory=dict)
+    zones: tuple[ZoneResult, ...] = ()
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -246,16 +303,17 @@ class CaptionRange:
 
 @dataclass(frozen=True, config=_CONFIG)
 class CaptionOcrRequest:
-    """A request to read captions from the chunks of one cropped-frames version."""
+    """A request to read one zone's captions from the chunks of one cropped-frames version."""
 
     tenant_id: str
     video_id: str
     version: Annotated[int, Field(ge=1)]
-    #: The crop region of the version's frames.
+    #: The crop region of the zone's frames.
     crop_region: CropRegion
     #: Number of 10 Hz indices in the chunks.
     frame_count: Count
     captions: list[CaptionRange]
+    zone: ZoneIndex = 0
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -288,9 +346,17 @@ def no_progress(stage: str, done: int, total: int) -> None:
     """Ignore progress."""
 
 
+#: Fields that came later, with their defaults. With these they are left out, so that a video of one zone
+#: has the request that it always had: for containers of an earlier version, and for hashes of requests.
+_LATER_FIELDS: dict[str, Any] = {"zones": [], "zone": 0}
+
+
 def to_wire(value: Any) -> dict[str, Any]:
     """Convert a contract dataclass to JSON-able data."""
-    return TypeAdapter(type(value)).dump_python(value, mode="json")
+    data: dict[str, Any] = TypeAdapter(type(value)).dump_python(value, mode="json")
+    return {
+        name: part for name, part in data.items() if name not in _LATER_FIELDS or part != _LATER_FIELDS[name]
+    }
 
 
 def from_wire(kind: type[T], data: Mapping[str, Any]) -> T:

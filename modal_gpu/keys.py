@@ -114,22 +114,28 @@ class VideoKeys:
     def captions_db(self) -> str:
         return self._client("captions.db.gz")
 
-    def cropped_frames_prefix(self, version: int) -> str:
-        return self._client(f"cropped_frames_v{_version(version)}/")
+    def cropped_frames_prefix(self, version: int, zone: int = 0) -> str:
+        """Return the prefix of a zone's chunks. Zone 0's contains those of all further zones."""
+        folder = f"zone_{_zone(zone)}/" if zone else ""
+        return self._client(f"cropped_frames_v{_version(version)}/{folder}")
 
-    def chunk(self, version: int, chunk: ChunkRef) -> str:
+    def chunk(self, version: int, chunk: ChunkRef, zone: int = 0) -> str:
         name = f"modulo_{chunk.level}/chunk_{chunk.first_index:010d}.webm"
-        return self.cropped_frames_prefix(version) + name
+        return self.cropped_frames_prefix(version, zone) + name
 
-    def caption_frame_extents_db(self, version: int) -> str:
-        return self._server(f"caption_frame_extents_v{_version(version)}.db.gz")
+    def caption_frame_extents_db(self, version: int, zone: int = 0) -> str:
+        return self._extents(version, zone) + "db.gz"
 
-    def caption_frame_extents_parts(self, version: int) -> str:
+    def caption_frame_extents_parts(self, version: int, zone: int = 0) -> str:
         """Return the prefix of the parts that a divided run's segments store for the complete database."""
-        return self._server(f"caption_frame_extents_v{_version(version)}.parts/")
+        return self._extents(version, zone) + "parts/"
 
-    def caption_frame_extents_part(self, version: int, start: int) -> str:
-        return f"{self.caption_frame_extents_parts(version)}{_non_negative(start):010d}.db.gz"
+    def caption_frame_extents_part(self, version: int, start: int, zone: int = 0) -> str:
+        return f"{self.caption_frame_extents_parts(version, zone)}{_non_negative(start):010d}.db.gz"
+
+    def _extents(self, version: int, zone: int) -> str:
+        infix = f"zone_{_zone(zone)}." if zone else ""
+        return self._server(f"caption_frame_extents_v{_version(version)}.{infix}")
 
     @property
     def raw_ocr_parts(self) -> str:
@@ -157,3 +163,9 @@ def _version(version: int) -> int:
     if version < 1:
         raise ValueError(f"cropped-frames versions start at 1, not {version}")
     return version
+
+
+def _zone(zone: int) -> int:
+    if zone < 0:
+        raise ValueError(f"zone {zone} is negative")
+    return zone

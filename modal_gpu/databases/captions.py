@@ -9,11 +9,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from modal_gpu.contracts import MAX_ZONES
 from modal_gpu.databases.checked import MAX_FRAMES, FileKind
 from modal_gpu.databases.sqlite_file import new_database, pack, utc_now
 from modal_gpu.errors import DatabaseFileError
 
 SCHEMA_VERSION = 1
+#: Has the column ``zone``. Only files with captions of further zones are written in it: all clients know the
+#: other one.
+ZONES_VERSION = 2
 
 ExtentsState = Literal["predicted", "confirmed", "gap", "issue"]
 OcrStatus = Literal["queued", "processing", "completed", "error"]
@@ -51,7 +55,11 @@ CREATE INDEX captions_to_review ON captions (caption_frame_extents_state, captio
 CREATE INDEX captions_to_read ON captions (caption_ocr_status);
 """
 
-KIND = FileKind("captions.db", SCHEMA_VERSION, SCHEMA)
+_ZONE = f"    zone INTEGER NOT NULL DEFAULT 0 CHECK (zone BETWEEN 0 AND {MAX_ZONES - 1}),\n"
+_LAST_CHECK = "    CHECK (end_frame_index >= start_frame_index)\n"
+ZONES_SCHEMA = SCHEMA.replace(_LAST_CHECK, _ZONE + _LAST_CHECK)
+
+KIND = FileKind("captions.db", ZONES_VERSION, ZONES_SCHEMA, earlier={SCHEMA_VERSION: frozenset({"zone"})})
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,8 @@ class Caption:
     ocr_processed_at: str | None = None
     image_needs_regen: bool = False
     created_at: str = ""
+    #: Index of the caption zone; captions of different zones may overlap.
+    zone: int = 0
 
     @property
     def belongs_to_person(self) -> bool:
@@ -124,6 +134,7 @@ _COLUMNS = {
     "ocr_processed_at": "caption_ocr_processed_at",
     "image_needs_regen": "image_needs_regen",
     "created_at": "created_at",
+    "zone": "zone",
 }
 _FLAGS = ("pending", "text_pending", "image_needs_regen")
 
@@ -144,7 +155,8 @@ def _to_row(caption: Caption) -> list[Any]:
 def write_captions(captions: Iterable[Caption]) -> bytes:
     """Return the database, packed. Captions with ``id`` 0 get new ids above all others.
 
-    Raises ``ValueError`` for an empty range.
+    Without captions of further zones it has the schema of version 1. Raises ``ValueError`` for an empty
+    range.
     """
     # Captions with an id first, so that AUTOINCREMENT cannot assign it to another one.
     ordered = sorted(captions, key=lambda c: (c.id == 0, c.id, c.start_index))
@@ -153,11 +165,13 @@ def write_captions(captions: Iterable[Caption]) -> bytes:
             raise ValueError(
                 f"caption {caption.id}: frames [{caption.start_index}, {caption.end_index}) are empty"
             )
-    with new_database(SCHEMA, SCHEMA_VERSION) as connection:
-        names = ", ".join(_COLUMNS.values())
-        marks = ", ".join("?" * len(_COLUMNS))
+    one_zone = all(caption.zone == 0 for caption in ordered)
+    schema, version = (SCHEMA, SCHEMA_VERSION) if one_zone else (ZONES_SCHEMA, ZONES_VERSION)
+    columns = [column for column in _COLUMNS.values() if column != "zone" or not one_zone]
+    with new_database(schema, version) as connection:
         connection.executemany(
-            f"INSERT INTO captions ({names}) VALUES ({marks})", (_to_row(caption) for caption in ordered)
+            f"INSERT INTO captions ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
+            (_to_row(caption)[: len(columns)] for caption in ordered),
         )
         return pack(connection)
 

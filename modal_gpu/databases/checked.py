@@ -29,8 +29,8 @@ class FileKind:
     """A kind of database and its schema.
 
     In ``schema``, the DDL, each table ends with a line ``);``. ``earlier`` maps each older version that can
-    still be read to the columns that it lacks; they get their defaults. ``max_mib`` limits the unpacked
-    file.
+    still be read to the columns that it lacks; they get their defaults. A table of ``optional`` may be
+    missing, and is then empty. ``max_mib`` limits the unpacked file.
     """
 
     name: str
@@ -38,6 +38,7 @@ class FileKind:
     schema: str
     earlier: Mapping[int, frozenset[str]] = field(default_factory=dict)
     max_mib: int = 256
+    optional: frozenset[str] = frozenset()
 
     @contextmanager
     def read(self, data: bytes) -> Iterator[sqlite3.Connection]:
@@ -65,7 +66,10 @@ class FileKind:
         copy.execute("PRAGMA foreign_keys = ON")
         file.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
         version = file.execute("SELECT schema_version FROM database_metadata").fetchone()[0]
+        absent = self.optional - set(_tables(file))
         for table in _tables(copy):
+            if table in absent:
+                continue
             columns = _columns(copy, table)
             names = [name for name in columns if name in self._found(file, table, version, columns)]
             marks = ", ".join("?" * len(names))

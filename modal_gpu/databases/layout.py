@@ -1,21 +1,22 @@
 """``layout.db``: the boxes of the full frames with their labels, and the crop region, for the web app.
 
 The pipeline writes predictions; people write labels, the crop region and the approval. A new version of the
-file keeps people's work: :func:`merge_people`.
+file keeps people's work:
+:func:`modal_gpu.databases.layout_merging.merge_people`.
 """
 
 import sqlite3
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from modal_gpu.contracts import CropRegion
+from modal_gpu.contracts import MAX_ZONES, CaptionZone, CropRegion, Zones
 from modal_gpu.databases.checked import MAX_FRAMES, FileKind
 from modal_gpu.databases.sqlite_file import new_database, pack, utc_now
 from modal_gpu.errors import DatabaseFileError
 from modal_gpu.layout.analysis import Layout
 from modal_gpu.layout.lines import AnchorType, BoxKey, BoxLabel
+from modal_gpu.layout.zones import LayoutZone
 from modal_gpu.ocr.engine import Box, FrameOcr
 
 SCHEMA_VERSION = 1
@@ -67,10 +68,25 @@ CREATE TABLE preferences (
 );
 """
 
-KIND = FileKind("layout.db", SCHEMA_VERSION, SCHEMA)
+#: Zones beside the one of layout_config. The table is only in the files of videos that have some.
+ZONES_SCHEMA = f"""
+CREATE TABLE caption_zones (
+    zone_index INTEGER PRIMARY KEY NOT NULL CHECK (zone_index BETWEEN 1 AND {MAX_ZONES - 1}),
+    crop_left REAL NOT NULL DEFAULT 0,
+    crop_top REAL NOT NULL DEFAULT 0,
+    crop_right REAL NOT NULL DEFAULT 1,
+    crop_bottom REAL NOT NULL DEFAULT 1,
+    vertical_center REAL CHECK (vertical_center BETWEEN 0 AND 1),
+    box_height REAL CHECK (box_height BETWEEN 0 AND 1),
+    anchor_type TEXT CHECK (anchor_type IN ('left', 'center', 'right')),
+    anchor_position REAL CHECK (anchor_position BETWEEN 0 AND 1),
+    language TEXT,
+    confidence REAL NOT NULL DEFAULT 0 CHECK (confidence BETWEEN 0 AND 1),
+    reason TEXT NOT NULL DEFAULT ''
+);
+"""
 
-#: Smallest overlap (IoU) of a new box with a labelled box to take over its label.
-MIN_OVERLAP = 0.5
+KIND = FileKind("layout.db", SCHEMA_VERSION, SCHEMA + ZONES_SCHEMA, optional=frozenset({"caption_zones"}))
 
 Label = Literal["in", "out", "clear"]
 
@@ -119,8 +135,15 @@ class LayoutFile:
     crop_region_version: int = 0
     updated_at: str = ""
     layout_approved: bool = False
-    #: Boxes of static text inside the crop region.
+    #: Boxes of static text inside the crop regions.
     ignore_boxes: tuple[Box, ...] = ()
+    #: Zones beside this one, in the order of their indices.
+    zones: tuple[LayoutZone, ...] = ()
+
+    @property
+    def caption_zones(self) -> Zones:
+        """The further zones, as requests and the catalogue have them."""
+        return tuple(zone.zone for zone in self.zones)
 
     @property
     def labels(self) -> dict[BoxKey, str]:
@@ -159,72 +182,14 @@ def layout_file(layout: Layout, frames: Sequence[FrameOcr], updated_at: str | No
         layout.reason,
         updated_at=updated_at or utc_now(),
         ignore_boxes=layout.ignore_boxes,
+        zones=layout.zones,
     )
-
-
-def merge_people(previous: LayoutFile | None, new: LayoutFile) -> LayoutFile:
-    """Return ``new`` with people's work from ``previous``: labels, crop region, approval.
-
-    A label moves to the box of the same frame that overlaps the labelled one most (IoU of at least
-    :data:`MIN_OVERLAP`); each box gets at most one label. A labelled box that OCR no longer finds is kept,
-    without a prediction, after the frame's other boxes. A crop region that a person set (version above 0) or
-    approved is kept with its version.
-
-    To use the labels in an analysis, merge first (``merge_people(previous, layout_file(…)).labels``), since
-    box indices may differ between two OCR runs.
-    """
-    if previous is None:
-        return new
-    merged = replace(new, boxes=_merge_labels(previous.boxes, new.boxes))
-    if previous.crop_region_version > 0 or previous.layout_approved:
-        merged = replace(
-            merged,
-            crop_region=previous.crop_region,
-            crop_region_version=previous.crop_region_version,
-            layout_approved=previous.layout_approved,
-        )
-    return merged
-
-
-def _merge_labels(previous: Sequence[LayoutBox], new: Sequence[LayoutBox]) -> tuple[LayoutBox, ...]:
-    by_frame: dict[int, list[LayoutBox]] = defaultdict(list)
-    for box in new:
-        by_frame[box.frame_index].append(box)
-    labelled: dict[int, list[LayoutBox]] = defaultdict(list)
-    for box in previous:
-        if box.label is not None:
-            labelled[box.frame_index].append(box)
-    for frame_index, old_boxes in labelled.items():
-        boxes = by_frame[frame_index]
-        # Best pairs first, so that of two boxes over one labelled box the better one gets the label.
-        pairs = sorted(
-            (
-                (old.box.overlap(box.box), -old_place, -place)
-                for old_place, old in enumerate(old_boxes)
-                for place, box in enumerate(boxes)
-            ),
-            reverse=True,
-        )
-        waiting, free = set(range(len(old_boxes))), set(range(len(boxes)))
-        for overlap, old_place, place in pairs:
-            if overlap >= MIN_OVERLAP and -old_place in waiting and -place in free:
-                waiting.discard(-old_place)
-                free.discard(-place)
-                old = old_boxes[-old_place]
-                boxes[-place] = replace(boxes[-place], label=old.label, label_updated_at=old.label_updated_at)
-        for old_place in sorted(waiting):
-            box_index = max((box.box_index for box in boxes), default=-1) + 1
-            boxes.append(
-                replace(
-                    old_boxes[old_place], box_index=box_index, predicted_label=None, predicted_confidence=None
-                )
-            )
-    return tuple(box for frame_index in sorted(by_frame) for box in by_frame[frame_index])
 
 
 def write_layout(layout: LayoutFile, created_at: str | None = None) -> bytes:
     """Return ``layout.db`` as gzip bytes. ``created_at`` is ISO 8601 and defaults to now."""
-    with new_database(SCHEMA, SCHEMA_VERSION, created_at) as connection:
+    schema = SCHEMA + ZONES_SCHEMA if layout.zones else SCHEMA
+    with new_database(schema, SCHEMA_VERSION, created_at) as connection:
         connection.executemany(
             "INSERT INTO boxes (frame_index, box_index, bbox_left, bbox_top, bbox_right, bbox_bottom, text,"
             " label, label_updated_at, predicted_label, predicted_confidence)"
@@ -254,19 +219,58 @@ def write_layout(layout: LayoutFile, created_at: str | None = None) -> bytes:
         connection.execute(
             "INSERT INTO preferences (id, layout_approved) VALUES (1, ?)", (layout.layout_approved,)
         )
+        for zone in layout.zones:
+            row = _zone_row(zone)
+            marks = ", ".join(f":{name}" for name in row)
+            connection.execute(f"INSERT INTO caption_zones ({', '.join(row)}) VALUES ({marks})", row)
         return pack(connection)
 
 
-def _config_row(layout: LayoutFile) -> dict[str, object]:
-    crop = layout.crop_region
+def _zone_row(found: LayoutZone) -> dict[str, object]:
     return {
-        "id": 1,
-        "frame_width": layout.frame_width,
-        "frame_height": layout.frame_height,
+        "zone_index": found.zone.zone_index,
+        **_crop_columns(found.zone.crop_region),
+        "vertical_center": found.vertical_center,
+        "box_height": found.box_height,
+        "anchor_type": found.anchor_type,
+        "anchor_position": found.anchor_position,
+        "language": found.zone.language,
+        "confidence": found.confidence,
+        "reason": found.reason,
+    }
+
+
+def _zone(row: sqlite3.Row) -> LayoutZone:
+    return LayoutZone(
+        CaptionZone(row["zone_index"], _crop(row), row["language"]),
+        row["anchor_type"],
+        row["anchor_position"],
+        row["vertical_center"],
+        row["box_height"],
+        row["confidence"],
+        row["reason"],
+    )
+
+
+def _crop(row: sqlite3.Row) -> CropRegion:
+    return CropRegion(row["crop_left"], row["crop_top"], row["crop_right"], row["crop_bottom"])
+
+
+def _crop_columns(crop: CropRegion) -> dict[str, object]:
+    return {
         "crop_left": crop.crop_left,
         "crop_top": crop.crop_top,
         "crop_right": crop.crop_right,
         "crop_bottom": crop.crop_bottom,
+    }
+
+
+def _config_row(layout: LayoutFile) -> dict[str, object]:
+    return {
+        "id": 1,
+        "frame_width": layout.frame_width,
+        "frame_height": layout.frame_height,
+        **_crop_columns(layout.crop_region),
         "vertical_center": layout.vertical_center,
         "box_height": layout.box_height,
         "anchor_type": layout.anchor_type,
@@ -296,7 +300,7 @@ def read_layout(data: bytes) -> LayoutFile:
         return LayoutFile(
             config["frame_width"],
             config["frame_height"],
-            CropRegion(config["crop_left"], config["crop_top"], config["crop_right"], config["crop_bottom"]),
+            _crop(config),
             boxes,
             config["vertical_center"],
             config["box_height"],
@@ -309,6 +313,7 @@ def read_layout(data: bytes) -> LayoutFile:
             config["updated_at"],
             bool(preferences and preferences["layout_approved"]),
             tuple(_box(row) for row in connection.execute("SELECT * FROM ignore_boxes ORDER BY id")),
+            tuple(map(_zone, connection.execute("SELECT * FROM caption_zones ORDER BY zone_index"))),
         )
 
 

@@ -32,6 +32,7 @@ from modal_gpu.layout.rejection import (
     reject_stacks,
     reject_static,
 )
+from modal_gpu.layout.zones import LayoutZone
 from modal_gpu.ocr.engine import Box, FrameOcr
 
 #: The crop region without a caption band: the lower 30 %.
@@ -89,6 +90,8 @@ class Layout:
     line_count: int = 0
     predictions: tuple[BoxPrediction, ...] = ()
     ignore_boxes: tuple[Box, ...] = ()
+    #: Zones beside this one, in the order of their indices.
+    zones: tuple[LayoutZone, ...] = ()
 
 
 @dataclass(frozen=True)

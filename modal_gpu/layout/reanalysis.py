@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from modal_gpu.databases.layout import LayoutFile, layout_file, merge_people
+from modal_gpu.databases.layout import LayoutFile, layout_file
+from modal_gpu.databases.layout_merging import merge_people
 from modal_gpu.layout.analysis import analyze_layout
 from modal_gpu.ocr.engine import FrameOcr
 

@@ -16,11 +16,13 @@ from modal_gpu.contracts import (
     CaptionOcrRequest,
     CaptionOcrResult,
     CaptionRange,
+    CaptionZone,
     CropInferRequest,
     CropInferResult,
     CropRegion,
     ExtractRequest,
     ExtractResult,
+    ZoneResult,
     from_wire,
     to_wire,
 )
@@ -53,6 +55,11 @@ MESSAGES: list[Any] = [
     CropInferRequest(T, V, f"{T}/k.mp4", REGION, 2, "run-1"),
     CropInferResult(2, 900, {"same": 850, "different": 3}, 4.5, "e", "p/", 30, 10_000, "v1"),
     CaptionOcrRequest(T, V, 2, REGION, 900, [CaptionRange(1, 0, 10), CaptionRange(2, 10, 11)]),
+    CropInferRequest(T, V, f"{T}/k.mp4", REGION, 2, "run-1", zones=(CaptionZone(3, REGION, "pt-BR"),)),
+    CropInferResult(
+        2, 900, {"same": 899}, 4.5, "e", "p/", zones=(ZoneResult(3, {"same": 899}, "e3", "p3/", 30, 10_000),)
+    ),
+    CaptionOcrRequest(T, V, 2, REGION, 900, [CaptionRange(1, 0, 10)], zone=3),
     CaptionOcrResult("two\nlines – 字幕", 0.875, 10, 1),
 ]
 each_message = pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
@@ -239,3 +246,30 @@ def test_errors_survive_the_wire_with_type_and_message(kind: type[errors.Caption
     assert type(error) is kind
     assert str(error) == "what is wrong, and what to do"
     assert isinstance(error.retryable, bool)
+
+
+def test_the_request_for_one_zone_is_the_one_that_earlier_containers_know() -> None:
+    crop = to_wire(CropInferRequest(T, V, f"{T}/k.mp4", REGION, 2, "run-1"))
+    read = to_wire(CaptionOcrRequest(T, V, 2, REGION, 900, [CaptionRange(1, 0, 10)]))
+    assert "zones" not in crop
+    assert "zone" not in read
+
+
+@pytest.mark.parametrize(
+    ("zone", "field"),
+    [
+        ({"zone_index": 0}, "zone_index"),
+        ({"zone_index": 8}, "zone_index"),
+        ({"language": "?"}, "language"),
+        ({"crop_region": {"crop_left": 0.5}}, "crop_region"),
+    ],
+)
+def test_a_zone_out_of_range_is_refused_by_name(zone: dict[str, Any], field: str) -> None:
+    good = to_wire(CaptionZone(1, REGION, "ko"))
+    with pytest.raises(ContractError, match=field):
+        from_wire(CaptionZone, good | zone)
+
+
+def test_two_zones_with_one_index_are_refused() -> None:
+    with pytest.raises(ContractError, match="two caption zones have the index 2"):
+        CropInferRequest(T, V, f"{T}/k.mp4", REGION, 1, "r", zones=(CaptionZone(2, REGION),) * 2)

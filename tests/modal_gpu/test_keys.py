@@ -30,6 +30,45 @@ def test_every_key_is_spelled_as_clients_know_it() -> None:
     assert (KEYS.client_prefix, KEYS.server_prefix) == (f"{client}/", f"{server}/")
 
 
+def test_a_further_zone_adds_its_number_and_zone_0_none() -> None:
+    client, server = f"{T}/client/videos/{V}", f"{T}/server/videos/{V}"
+    chunk = ChunkRef(4, 172)
+    assert KEYS.chunk(3, chunk, 2) == f"{client}/cropped_frames_v3/zone_2/modulo_4/chunk_0000000172.webm"
+    assert KEYS.caption_frame_extents_db(3, 2) == f"{server}/caption_frame_extents_v3.zone_2.db.gz"
+    parts = f"{server}/caption_frame_extents_v3.zone_2.parts/"
+    assert KEYS.caption_frame_extents_part(3, 512, 2) == f"{parts}0000000512.db.gz"
+    assert KEYS.chunk(3, chunk, 0) == KEYS.chunk(3, chunk)
+    assert KEYS.caption_frame_extents_db(3, 0) == KEYS.caption_frame_extents_db(3)
+    with pytest.raises(ValueError, match="negative"):
+        KEYS.chunk(3, chunk, -1)
+
+
+zones = st.integers(0, 12)
+versions = st.integers(1, 30)
+
+
+@given(st.sets(st.tuples(versions, zones), min_size=2, max_size=2))
+def test_no_two_zones_of_any_versions_share_a_key(places: set[tuple[int, int]]) -> None:
+    first, second = (
+        {
+            *(KEYS.chunk(version, chunk, zone) for chunk in chunks(600)),
+            KEYS.caption_frame_extents_db(version, zone),
+            KEYS.caption_frame_extents_part(version, 0, zone),
+            KEYS.caption_frame_extents_part(version, 512, zone),
+        }
+        for version, zone in places
+    )
+    assert not first & second
+
+
+@given(versions, versions, zones)
+def test_a_versions_prefix_holds_the_chunks_of_its_zones_and_of_no_other_version(
+    version: int, other: int, zone: int
+) -> None:
+    key = KEYS.chunk(version, ChunkRef(16, 0), zone)
+    assert key.startswith(KEYS.cropped_frames_prefix(other)) == (version == other)
+
+
 def all_keys(keys: VideoKeys) -> list[str]:
     return [
         *(keys.video, keys.raw_ocr_db, keys.layout_db, keys.captions_db, keys.srt, keys.vtt),

@@ -3,7 +3,9 @@
 import pytest
 
 from modal_gpu.databases.captions import (
+    SCHEMA,
     SCHEMA_VERSION,
+    ZONES_VERSION,
     Caption,
     OcrOutcome,
     mark_ocr,
@@ -88,3 +90,27 @@ def test_only_captions_with_text_that_are_no_gaps_are_shown():
     assert not make_caption(0, 1, ocr_text="x", text="").is_shown
     assert not make_caption(0, 1, ocr_text="x", state="gap").is_shown
     assert not make_caption(0, 1).is_shown
+
+
+def schema_of(data: bytes, version: int) -> dict[str, str]:
+    with read_database(data, version) as connection:
+        return dict(map(tuple, connection.execute("SELECT name, sql FROM sqlite_master")))
+
+
+def test_a_file_of_one_zone_has_the_schema_that_all_clients_know():
+    schema = schema_of(write_captions([make_caption(1, 4)]), SCHEMA_VERSION)
+    assert schema["captions"] + ";" in SCHEMA
+    assert "zone" not in schema["captions"]
+
+
+def test_captions_of_another_zone_bring_the_column_and_may_overlap():
+    captions = [make_caption(1, 9, id=1), make_caption(3, 5, id=2, zone=1)]
+    data = write_captions(captions)
+    assert "zone INTEGER NOT NULL DEFAULT 0" in schema_of(data, ZONES_VERSION)["captions"]
+    assert read_captions(data) == captions
+    # Without them it is a file of one zone again.
+    assert write_captions(captions[:1]) == write_captions([make_caption(1, 9, id=1)])
+
+
+def test_a_file_without_the_column_is_read_as_zone_0():
+    assert [c.zone for c in read_captions(write_captions([make_caption(1, 4)]))] == [0]

@@ -6,20 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modal_gpu.contracts import CropRegion
+from modal_gpu.contracts import CaptionZone, CropRegion
 from modal_gpu.databases.layout import (
-    MIN_OVERLAP,
+    SCHEMA_VERSION,
     LayoutBox,
     LayoutFile,
     layout_file,
-    merge_people,
     read_layout,
     write_layout,
 )
-from modal_gpu.databases.sqlite_file import new_database, pack
+from modal_gpu.databases.layout_merging import MIN_OVERLAP, merge_people
+from modal_gpu.databases.sqlite_file import new_database, pack, read_database
 from modal_gpu.errors import DatabaseFileError
 from modal_gpu.layout.analysis import analyze_layout
 from modal_gpu.layout.reanalysis import layout_with_people
+from modal_gpu.layout.zones import LayoutZone
 from modal_gpu.ocr.engine import Box, FrameOcr, OcrLine
 
 CAPTION = Box(0.3, 0.88, 0.7, 0.95)
@@ -224,3 +225,38 @@ def test_labels_of_the_file_before_steer_the_next_analysis():
     again = layout_with_people(frames_with(moved(CAPTION, 0.004)), 1280, 720, corrected)
     assert not again.caption_band_found
     assert all(box.label == "out" and box.predicted_label == "out" for box in again.boxes)
+
+
+TOP_ZONE = LayoutZone(
+    CaptionZone(2, CropRegion(0.1, 0.05, 0.9, 0.2), "de"),
+    "center",
+    0.5,
+    0.12,
+    0.05,
+    0.75,
+    "Captions at the top.",
+)
+DRAWN_ZONE = LayoutZone(CaptionZone(3, CropRegion(0.1, 0.3, 0.9, 0.5)))
+
+
+def tables_of(data: bytes) -> set[str]:
+    with read_database(data, SCHEMA_VERSION) as connection:
+        return {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+def test_only_a_file_with_further_zones_has_their_table():
+    one, more = write_layout(fresh_file()), write_layout(fresh_file(zones=(TOP_ZONE,)))
+    assert tables_of(more) - tables_of(one) == {"caption_zones"}
+
+
+def test_further_zones_survive_the_file():
+    layout = fresh_file(zones=(TOP_ZONE, DRAWN_ZONE))
+    assert read_layout(write_layout(layout)) == layout
+    assert layout.caption_zones == (TOP_ZONE.zone, DRAWN_ZONE.zone)
+
+
+@pytest.mark.parametrize("approved", [False, True])
+def test_zones_go_with_the_crop_region_that_a_person_approved(approved: bool):
+    previous = fresh_file(zones=(TOP_ZONE,), layout_approved=approved)
+    merged = merge_people(previous, fresh_file(zones=(DRAWN_ZONE,)))
+    assert merged.zones == ((TOP_ZONE,) if approved else (DRAWN_ZONE,))
