@@ -11,8 +11,9 @@ of the frame: heights and vertical positions of its height, all others of its wi
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from modal_gpu.contracts import CropRegion
+from modal_gpu.contracts import CaptionZone, CropRegion
 from modal_gpu.layout.band import MIN_EVIDENCE, Row, anchor_value, band_edges, band_share, choose_row, grow
+from modal_gpu.layout.further_bands import Band, apart, further_bands
 from modal_gpu.layout.lines import (
     AnchorType,
     BoxKey,
@@ -42,6 +43,8 @@ FALLBACK_CROP = CropRegion(0.0, 0.7, 1.0, 1.0)
 _MIN_BAND_SHARE = 0.2
 # Another band is mentioned from this share of the chosen one's evidence.
 _RIVAL_SHARE = 0.3
+# Texts outside of all bands from which on the finding mentions them.
+_SIGNS_TO_MENTION = 3
 # Padding above and below the lines, in line heights (outlines, shadows, accents, descenders).
 _PAD_LINES = 0.25
 # Largest distance of a centred caption's ends from the anchor, for captions that were not sampled; and the
@@ -115,8 +118,8 @@ def analyze_layout(
     """Find the caption band in the readings of full frames of ``width`` × ``height`` pixels, in order.
 
     ``labels`` are people's: a box labelled ``in`` is a caption and one labelled ``out`` is not; other values
-    are ignored. Failed frames are ignored. If captions appear in two bands (top and bottom), the band with
-    more texts is chosen and ``reason`` mentions the other.
+    are ignored. Failed frames are ignored. If captions appear in several bands (top and bottom), the one with
+    most texts is the layout's own, and the others are its ``zones``.
     """
     labels = labels or {}
     seen = [frame for frame in frames if frame.status != "failed"]
@@ -155,12 +158,20 @@ def _found(text: _Sampled, row: Row, members: list[Line], rivals: Sequence[Row],
     line_count = max(len(text_levels(in_frame)) for in_frame in lines_by_frame(members).values())
     texts = len(different_texts([line for line in row.lines if id(line) in inside]))
     crop = _crop(row, members, line_count, texts)
-    top, bottom = band_edges(members)
+    further: list[Band] = []
+    zones: list[LayoutZone] = []
+    for band in further_bands(rivals, text.lines, members, row.height):
+        zone = _zone(len(zones) + 1, band, [crop, *(zone.zone.crop_region for zone in zones)])
+        if zone is not None:
+            further.append(band)
+            zones.append(zone)
+    captions = [*members, *(line for band in further for line in band.members)]
+    edges = [band_edges(members), *(band.edges for band in further)]
     rivals = [
         rival
         for rival in rivals
         if rival.evidence >= max(_RIVAL_SHARE * row.evidence, MIN_EVIDENCE)
-        and (rival.center < top or rival.center > bottom)
+        and not any(top <= rival.center <= bottom for top, bottom in edges)
     ]
     confidence = 1.0 if has_person_in(members) else _band_confidence(row, rivals, share, texts)
     seen_in = f"in {len({line.frame for line in members})} of {len(text.frames)} frames"
@@ -170,19 +181,52 @@ def _found(text: _Sampled, row: Row, members: list[Line], rivals: Sequence[Row],
         True,
         crop,
         confidence,
-        _description(row, rivals, texts, line_count, seen_in),
+        _description(row, rivals, texts, line_count, seen_in) + _elsewhere(text, zones, captions),
         row.anchor_type,
         row.anchor_position,
         row.center,
         row.height,
         line_count,
-        _predictions(text.lines, row, members),
-        _ignore_boxes(text, crop, members),
+        _predictions(text.lines, row, members, further),
+        _ignored(text, [crop, *(zone.zone.crop_region for zone in zones)], captions),
+        tuple(zones),
     )
 
 
-def _predictions(lines: Sequence[Line], row: Row, members: Sequence[Line]) -> tuple[BoxPrediction, ...]:
+def _zone(index: int, band: Band, others: Sequence[CropRegion]) -> LayoutZone | None:
+    """Return a further band as a zone; ``None`` if it has no room beside the other zones' crop regions."""
+    row = band.row
+    line_count = max(len(text_levels(lines)) for lines in lines_by_frame(band.members).values())
+    crop = apart(_crop(row, band.members, line_count, band.texts), band.edges, others)
+    if crop is None:
+        return None
+    seen_in = f"in {len({line.frame for line in band.members})} frames"
+    return LayoutZone(
+        CaptionZone(index, crop),
+        row.anchor_type,
+        row.anchor_position,
+        row.center,
+        row.height,
+        1.0 if has_person_in(band.members) else _band_confidence(row, [], 1.0, band.texts),
+        _description(row, [], band.texts, line_count, seen_in),
+    )
+
+
+def _elsewhere(text: _Sampled, zones: Sequence[LayoutZone], captions: Sequence[Line]) -> str:
+    """Return what the finding says of captions in further zones, and of text that is in none."""
+    said = "".join(f" Zone {zone.zone.zone_index}: {zone.reason}" for zone in zones)
+    inside = {id(line) for line in captions}
+    left = different_texts([line for line in text.lines if not line.verdict and id(line) not in inside])
+    if len(left) < _SIGNS_TO_MENTION:
+        return said
+    return f"{said} Other text, such as {left[0].text[:40]!r}, is in no zone and not read."
+
+
+def _predictions(
+    lines: Sequence[Line], row: Row, members: Sequence[Line], further: Sequence[Band]
+) -> tuple[BoxPrediction, ...]:
     inside = {id(line) for line in members}
+    rows = {id(line): band.row for band in further for line in band.members}
     top, bottom = band_edges(members)
 
     def predicted(line: Line) -> tuple[BoxLabel, float]:
@@ -190,6 +234,8 @@ def _predictions(lines: Sequence[Line], row: Row, members: Sequence[Line]) -> tu
             return line.person, 1.0
         if id(line) in inside:
             return "in", _fit(row, line)
+        if (own := rows.get(id(line))) is not None:
+            return "in", _fit(own, line)
         return "out", line.certainty or (0.7 if top <= line.box.center_y <= bottom else 0.9)
 
     return tuple(BoxPrediction(line.frame, line.index, *predicted(line)) for line in lines)
@@ -263,6 +309,10 @@ def _ignore_boxes(text: _Sampled, crop: CropRegion, members: Sequence[Line]) -> 
         if lasting and free and box.intersection(region):
             boxes.append(box)
     return tuple(boxes)
+
+
+def _ignored(text: _Sampled, crops: Sequence[CropRegion], members: Sequence[Line]) -> tuple[Box, ...]:
+    return tuple(dict.fromkeys(box for crop in crops for box in _ignore_boxes(text, crop, members)))
 
 
 def _nothing_found(text: _Sampled) -> Layout:

@@ -156,13 +156,18 @@ def test_right_aligned_captions_reach_to_the_left_edge():
     assert layout.crop_region.crop_left <= 0.04 and layout.crop_region.crop_right < 0.95
 
 
-def test_of_two_bands_the_one_with_more_texts_is_taken_and_the_other_named():
+def test_of_two_bands_the_one_with_more_texts_is_zone_0_and_the_other_zone_1():
     frames = video(*([line(text(i), 0.08 if i % 3 == 0 else 0.92)] for i in range(30)))
     layout = analyze(frames)
     assert layout.vertical_center == pytest.approx(0.92)
-    assert "other captions at the top are not read" in layout.reason
-    assert layout.confidence < analyze([f for f in frames if f.lines[0].box.top > 0.5]).confidence
-    assert captions_in(layout, frames) == {text(i) for i in range(30) if i % 3}
+    (top,) = layout.zones
+    assert top.zone.zone_index == 1 and top.vertical_center == pytest.approx(0.08)
+    assert (top.anchor_type, top.box_height) == ("center", pytest.approx(0.065))
+    assert top.zone.crop_region.crop_bottom < layout.crop_region.crop_top
+    assert "Zone 1: 10 different texts at the top" in layout.reason
+    assert captions_in(layout, frames) == {text(i) for i in range(30)}
+    alone = analyze([f for f in frames if f.lines[0].box.top > 0.5])
+    assert (alone.crop_region, alone.zones) == (layout.crop_region, ())
 
 
 def test_a_logo_alone_is_not_a_caption():
