@@ -117,7 +117,8 @@ def measure_inference() -> dict[str, Any]:
     from modal_gpu.deployment.models import resolve_model
     from modal_gpu.extents.predictors import load_predictor
 
-    predictor = load_predictor(resolve_model(settings.extents_model, Path(MODEL_MOUNT)))
+    model = resolve_model(settings.extents_model, Path(MODEL_MOUNT))
+    predictor = load_predictor(model, block=settings.extents_block)
     cold = ColdStart()()
     return {"cold_start_seconds": round(cold, 2), **measure(predictor)}
 

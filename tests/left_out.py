@@ -2,7 +2,7 @@
 
 A test marked ``system("npm", …)`` needs each named part of the machine: an executable on ``PATH``, or a name
 of :data:`SPECIAL_PARTS`. ``pytest --every-system-part`` fails where one is missing instead of leaving it out.
-A test marked ``data`` needs the shared footage.
+A test marked ``data`` needs the shared footage, one marked ``gpu`` an NVIDIA GPU (``pytest -m gpu``).
 """
 
 import os
@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
+from modal_gpu.extents.predictors import has_cuda
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("CAPTIONACC_TEST_DATA", REPOSITORY.parent / "shared" / "data")).resolve()
@@ -44,6 +46,7 @@ def _mounts() -> bool:
         return mounted.returncode == 0
 
 
+_has_gpu = cache(has_cuda)
 _REASONS = pytest.StashKey[Counter]()
 
 
@@ -101,6 +104,8 @@ def _reason(item: pytest.Item) -> str:
     """Return what a test lacks, or an empty string."""
     if parts := sorted(set(missing_parts(item))):
         return f"{' and '.join(parts)}, which this machine does not have (make test-system runs them)"
+    if item.get_closest_marker("gpu") and not _has_gpu():
+        return "an NVIDIA GPU that PyTorch can use (on a machine with one, pytest -m gpu runs them)"
     if item.get_closest_marker("data") and not DATA_DIR.is_dir():
         return f"the shared footage: {DATA_DIR} is not there (set CAPTIONACC_TEST_DATA)"
     return ""

@@ -19,9 +19,13 @@ def test_of_a_shell(): ...
 
 @pytest.mark.data
 def test_of_footage(): ...
+
+@pytest.mark.gpu
+def test_of_a_gpu(): ...
 """
 
 LINES = [
+    "1 tests left out that need an NVIDIA GPU that PyTorch can use (on a machine with one, pytest -m gpu*",
     "1 tests left out that need no-such-program-here and nor-this, which this machine does not have*",
     "3 tests left out that need no-such-program-here, which this machine does not have (make test-system*",
     "1 tests left out that need the shared footage: * is not there (set CAPTIONACC_TEST_DATA)",
@@ -30,10 +34,11 @@ LINES = [
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest):
-    """Runs :data:`TESTS` in a process of its own, without the shared footage."""
+    """Runs :data:`TESTS` in a process of its own, without the shared footage and as if without a GPU."""
     monkeypatch.setenv("CAPTIONACC_TEST_DATA", str(pytester.path / "no-footage"))
+    pytester.makeconftest("import tests.left_out\ntests.left_out._has_gpu = lambda: False\n")
     monkeypatch.setenv("PYTHONPATH", str(request.config.rootpath))
-    pytester.makeini("[pytest]\nmarkers =\n    system: x\n    data: x\n")
+    pytester.makeini("[pytest]\nmarkers =\n    system: x\n    data: x\n    gpu: x\n")
     pytester.makepyfile(TESTS)
     return lambda *options: pytester.runpytest_subprocess("-p", "tests.left_out", *options)
 

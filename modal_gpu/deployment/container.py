@@ -58,6 +58,7 @@ def compute_settings(
         vision=VisionSettings.from_environ(environ),
         extents_predictor=settings.extents_predictor,
         extents_model=resolve_model(settings.extents_model, models),
+        extents_block=settings.extents_block,
     )
 
 

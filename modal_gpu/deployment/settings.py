@@ -112,6 +112,9 @@ class ModalSettings(BaseSettings):
         pattern=rf"^({MODEL_NAME})?$",
         description="model file on the volume; the shipped one when unset",
     )
+    extents_block: Annotated[int, Field(ge=32, le=8192)] = Field(
+        512, alias="MODAL_EXTENTS_BLOCK", description="strips that a GPU judges together: 32, 64, 128 …"
+    )
     ocr_engine: Literal["", "rapidocr", "google_vision"] = Field(
         "", alias="OCR_ENGINE", description="default: Google Vision if its secret has content, else RapidOCR"
     )
@@ -125,6 +128,13 @@ class ModalSettings(BaseSettings):
     vision_montage: Annotated[int, Field(ge=1)] | None = Field(
         None, alias="GOOGLE_VISION_MONTAGE", description="largest number of frames per image at Google Vision"
     )
+
+    @field_validator("extents_block")
+    @classmethod
+    def _power_of_two(cls, block: int) -> int:
+        if block & (block - 1):
+            raise ValueError(f"a block has 32, 64, 128 … 8192 strips, not {block}")
+        return block
 
     @field_validator("extract_gpu", "crop_infer_gpu", "caption_ocr_gpu")
     @classmethod

@@ -9,6 +9,9 @@ import bisect
 import itertools
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+from numpy.typing import NDArray
+
 from modal_gpu.extents.predictor import SampledStrip, StripFrame, StripHints
 from modal_gpu.extents.working_scale import (
     Image,
@@ -31,38 +34,45 @@ REFERENCE_STRIPS = 31
 FEWEST_SAMPLES = 16
 
 
+def in_order(frames: Iterable[StripFrame], first_index: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield the luma of frames that have one size and follow each other from ``first_index``.
+
+    Raises ``ValueError`` when an index is missing or a strip differs in size.
+    """
+    shape: tuple[int, ...] | None = None
+    for expected, frame in enumerate(frames, first_index):
+        luma = frame.luma
+        if frame.index != expected:
+            raise ValueError(f"strip {frame.index} came where {expected} was expected")
+        shape = shape or luma.shape
+        if luma.shape != shape:
+            raise ValueError(f"strip {frame.index} is {luma.shape}, the ones before are {shape}")
+        yield luma
+
+
 class WorkingStrips:
     """Padded working strips in index order; ``size`` is theirs without padding, (height, width)."""
 
     def __init__(self, frames: Iterable[StripFrame], hints: StripHints, first_index: int) -> None:
-        self._frames = iter(frames)
+        self._lumas = in_order(frames, first_index)
         self._line_height = hints.line_height
-        self._shape: tuple[int, int] | None = None
         self.next_index = first_index
         self.size = (0, 0)
 
     def take(self, count: int) -> list[Image]:
-        """Return the next ``count`` strips, fewer at the end.
-
-        Raises ``ValueError`` when an index is missing or a strip differs in size.
-        """
-        return [self._checked(frame) for frame in itertools.islice(self._frames, count)]
+        """Return the next ``count`` strips, fewer at the end. Raises like :func:`in_order`."""
+        taken = []
+        for luma in itertools.islice(self._lumas, count):
+            if self.size == (0, 0):
+                height, width = luma.shape
+                self.size = working_size(height, width, self._line_height)
+            taken.append(self.working(luma))
+        self.next_index += len(taken)
+        return taken
 
     def working(self, luma: Image) -> Image:
         """Return any strip of the video at working scale."""
         return padded(scaled(luma, self.size))
-
-    def _checked(self, frame: StripFrame) -> Image:
-        luma = frame.luma
-        height, width = luma.shape
-        if frame.index != self.next_index:
-            raise ValueError(f"strip {frame.index} came where {self.next_index} was expected")
-        if self._shape is None:
-            self._shape, self.size = (height, width), working_size(height, width, self._line_height)
-        elif luma.shape != self._shape:
-            raise ValueError(f"strip {frame.index} is {luma.shape}, the ones before are {self._shape}")
-        self.next_index += 1
-        return self.working(luma)
 
 
 def with_references(
@@ -88,14 +98,14 @@ def with_references(
             continue
         if not own and block != start // BLOCK:
             block = start // BLOCK
-            near = _nearest(indices, block * BLOCK + BLOCK // 2)
+            near = nearest_samples(indices, block * BLOCK + BLOCK // 2)
             reference = reference_picture([strips.working(samples[place].luma) for place in near])
         if reference is None:
             raise ValueError("a part of a video needs stored strips of the whole one to be judged like it")
         yield batch, reference
 
 
-def _nearest(indices: list[int], middle: int) -> range:
+def nearest_samples(indices: list[int], middle: int) -> range:
     """Return the places of the REFERENCE_STRIPS of sorted ``indices`` that are nearest to ``middle``."""
     last = min(
         max(bisect.bisect(indices, middle) + REFERENCE_STRIPS // 2 + 1, REFERENCE_STRIPS), len(indices)

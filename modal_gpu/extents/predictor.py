@@ -221,3 +221,12 @@ class PairPredictor(Protocol):
     def predict(
         self, frames: Iterable[StripFrame], hints: StripHints, first_index: int = 0
     ) -> Iterator[PairBatch]: ...
+
+
+class DevicePredictor(PairPredictor, Protocol):
+    """A predictor that says on which kind of device it runs."""
+
+    @property
+    def device(self) -> str:
+        """``cpu``, ``cuda`` …"""
+        ...

@@ -7,15 +7,17 @@ from typing import Any
 
 from modal_gpu.extents.checkpoint import CheckpointError, graphs_of, is_installed, read_graph, shipped, verify
 from modal_gpu.extents.network_predictor import NetworkPredictor
+from modal_gpu.extents.predictor import DevicePredictor
 
 
 def load_predictor(
-    path: Path | None = None, *, device: str | None = None, threads: int = 1
-) -> NetworkPredictor[Any, Any]:
+    path: Path | None = None, *, device: str | None = None, threads: int = 1, block: int = 512
+) -> DevicePredictor:
     """Return a predictor of a checkpoint, the shipped one by default.
 
     On a CPU ONNX Runtime runs the graph beside the checkpoint, with ``threads`` threads; on CUDA, the
-    default where PyTorch finds it, PyTorch runs the checkpoint. Raises :class:`CheckpointError`.
+    default where PyTorch finds it, PyTorch runs the checkpoint in blocks of ``block`` strips. Raises
+    :class:`CheckpointError`.
     """
     path = path or shipped()
     device = device or ("cuda" if has_cuda() else "cpu")
@@ -24,9 +26,9 @@ def load_predictor(
     from modal_gpu.extents.torch_checkpoint import load_checkpoint
 
     network, checkpoint = load_checkpoint(path)  # says what to install where there is no PyTorch
-    from modal_gpu.extents.torch_backend import TorchBackend
+    from modal_gpu.extents.block_predictor import BlockPredictor
 
-    return NetworkPredictor(TorchBackend(network, device), checkpoint.version, checkpoint.sha256)
+    return BlockPredictor(network, checkpoint.version, checkpoint.sha256, device=device, block=block)
 
 
 def _onnx_predictor(checkpoint_file: Path, threads: int) -> NetworkPredictor[Any, Any]:

@@ -1,4 +1,4 @@
-"""The extents network on PyTorch: on CUDA, in training, and as the reference of the ONNX graph."""
+"""The extents network on PyTorch in small batches: the reference of the ONNX graph and of blocks on CUDA."""
 
 import numpy as np
 import torch
@@ -14,18 +14,23 @@ from modal_gpu.extents.working_scale import Image
 assert HALO + REACH < MARGIN
 
 
+def inference_dtype(device: torch.device) -> torch.dtype:
+    """Return float32 for a CPU; for a GPU bfloat16 or, where that is emulated (T4), float16."""
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
 class TorchBackend:
     """A :class:`~modal_gpu.extents.network_predictor.NetworkBackend` on PyTorch.
 
-    It computes in float32 on a CPU; on CUDA in bfloat16 or, where that is not supported, in float16.
+    It computes in :func:`inference_dtype`.
     """
 
     def __init__(self, network: ExtentsNetwork, device: str = "cpu") -> None:
         self._device = torch.device(device)
         self.device = str(self._device)
-        self._dtype = torch.float32
-        if self._device.type == "cuda":
-            self._dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        self._dtype = inference_dtype(self._device)
         self._network = fused(network).to(self._device, self._dtype)
 
     @torch.inference_mode()

@@ -34,6 +34,8 @@ class ComputeSettings:
     extents_predictor: Literal["strokes", "network"] = "network"
     #: Checkpoint of the network; the shipped one by default.
     extents_model: Path | None = None
+    #: Strips that a GPU judges together: 32, 64, 128 …; halves itself where its memory does not suffice.
+    extents_block: int = 512
     #: RapidOCR on the GPU, which requires onnxruntime-gpu.
     ocr_cuda: bool = False
 
@@ -48,7 +50,7 @@ class ComputeSettings:
         Raises :class:`CheckpointError` if the network's file is incomplete.
         """
         if self.extents_predictor == "network":
-            return _kept_network(self.extents_model)
+            return _kept_network(self.extents_model, self.extents_block)
         from modal_gpu.extents.strokes import StrokePredictor
 
         return StrokePredictor()
@@ -82,7 +84,7 @@ class ComputeSettings:
 
 
 @lru_cache(maxsize=1)
-def _kept_network(path: Path | None) -> "PairPredictor":
+def _kept_network(path: Path | None, block: int) -> "PairPredictor":
     from modal_gpu.extents.predictors import load_predictor
 
-    return load_predictor(path)
+    return load_predictor(path, block=block)

@@ -143,7 +143,9 @@ def test_the_model_and_the_engine_are_loaded_once_a_container(
     )
     loads = []
     load, engine = predictors.load_predictor, kept.RapidOcrEngine
-    monkeypatch.setattr(predictors, "load_predictor", lambda path: loads.append("network") or load(path))
+    monkeypatch.setattr(
+        predictors, "load_predictor", lambda *a, **k: loads.append("network") or load(*a, **k)
+    )
     monkeypatch.setattr(kept, "RapidOcrEngine", lambda s: loads.append("engine") or engine(s))
     extract = ExtractRequest(keys.tenant_id, keys.video_id, keys.video, outputs=frozenset({"raw_ocr_db"}))
     for _ in range(2):

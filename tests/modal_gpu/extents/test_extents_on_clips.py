@@ -10,6 +10,7 @@ from rendered_strips import Strip
 
 from captionacc_dagster.demo.sample import CAPTIONS, make_sample
 from modal_gpu.captions.merging import boundary_seconds
+from modal_gpu.extents.block_predictor import BlockPredictor
 from modal_gpu.extents.checkpoint import shipped
 from modal_gpu.extents.decoder import STROKES, decode
 from modal_gpu.extents.network_predictor import NetworkPredictor
@@ -59,25 +60,28 @@ def test_the_ends_of_captions_on_real_footage_are_found(data_dir, name, seconds)
     assert len(missed) <= 0.04 * 2 * len(captions), missed
 
 
-def predicted_by_both(frames):
-    """Return the predictions of ONNX Runtime and of PyTorch."""
+def assert_same_on_each_backend(frames):
+    """ONNX Runtime, PyTorch, and PyTorch in blocks as on a GPU find the same captions."""
     layout = StripHints(line_height=0.25, anchor_type="center", anchor_position=0.5)
-    on_torch = NetworkPredictor(TorchBackend(load_checkpoint(shipped())[0]), "torch", "")
-    return tuple(
-        collect(predictor.predict(frames, layout)) for predictor in (load_predictor(device="cpu"), on_torch)
+    network, _ = load_checkpoint(shipped())
+    on_torch = NetworkPredictor(TorchBackend(network), "torch", "")
+    in_blocks = BlockPredictor(network, "blocks", "", device="cpu", block=64)
+    found, *others = (
+        collect(predictor.predict(frames, layout))
+        for predictor in (load_predictor(device="cpu"), on_torch, in_blocks)
     )
-
-
-def assert_same(found, expected):
-    np.testing.assert_allclose(found.forward, expected.forward, atol=1e-3)
-    ranges = [[(extent.start, extent.end) for extent in decode(result)] for result in (found, expected)]
-    assert ranges[0] == ranges[1] and len(ranges[0]) > 5
+    extents = [(extent.start, extent.end) for extent in decode(found)]
+    assert len(extents) > 5
+    for other in others:
+        np.testing.assert_allclose(found.forward, other.forward, atol=1e-3)
+        np.testing.assert_array_equal(found.forward.argmax(axis=1), other.forward.argmax(axis=1))
+        assert [(extent.start, extent.end) for extent in decode(other)] == extents
 
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["en90", "zh80"])
 def test_onnx_runtime_and_pytorch_find_the_same_captions(data_dir, name):
-    assert_same(*predicted_by_both(list(strips(data_dir / "clips" / f"{name}.mp4", 25))))
+    assert_same_on_each_backend(list(strips(data_dir / "clips" / f"{name}.mp4", 25)))
 
 
 def test_onnx_runtime_and_pytorch_find_the_same_captions_of_the_sample(tmp_path):
@@ -89,4 +93,4 @@ def test_onnx_runtime_and_pytorch_find_the_same_captions_of_the_sample(tmp_path)
     height = shown[0].shape[0]
     tenths = [shown[int(i * rate / 10)] for i in range(int(len(shown) * 10 / rate))]
     bands = [Strip(i, picture[int(0.7 * height) :].copy()) for i, picture in enumerate(tenths)]
-    assert_same(*predicted_by_both(bands))
+    assert_same_on_each_backend(bands)

@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from rendered_strips import Strip, hints, render
+from small_network import network
 
 from modal_gpu.extents.batches import BATCH, BLOCK, FEWEST_SAMPLES
 from modal_gpu.extents.checkpoint import shipped
 from modal_gpu.extents.decoder import decode
 from modal_gpu.extents.export import export
-from modal_gpu.extents.network import HALO, REACH, ExtentsNetwork, NetworkSettings, folded, fused
+from modal_gpu.extents.network import HALO, REACH, folded, fused
 from modal_gpu.extents.network_predictor import NetworkPredictor
 from modal_gpu.extents.predictor import Observation, SampledStrip, StripHints, collect
 from modal_gpu.extents.predictors import load_predictor
@@ -31,19 +32,7 @@ from modal_gpu.extents.working_scale import (
     working_size,
 )
 
-SMALL = NetworkSettings(stem=4, width=8, blocks=1, compared=4, mix=8, head=4, temporal=8)
 CAPTIONS = [(10, 30, "A caption"), (30, 45, "Another one"), (60, 90, "The last")]
-
-
-def network(seed: int = 0) -> ExtentsNetwork:
-    """Random weights, running statistics of batch normalisation included."""
-    torch.manual_seed(seed)
-    made = ExtentsNetwork(SMALL)
-    for module in made.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_()
-            module.running_var.uniform_(0.5, 2)
-    return made.eval()
 
 
 @pytest.fixture(scope="module")
