@@ -155,6 +155,13 @@ class Settings(BaseSettings):
         100, alias="GOOGLE_VISION_MONTAGE", ge=1, description="most frames that are stacked into one image"
     )
 
+    # Subtitles
+    growing_captions: Literal["fold", "keep"] = Field(
+        "fold",
+        alias="CAPTIONACC_GROWING_CAPTIONS",
+        description="captions that grow or roll up become one cue a sentence or line, or one for each state",
+    )
+
     # Costs of remote compute, in US dollars
     prices: str = Field(
         "", alias="CAPTIONACC_PRICES", description="prices that replace the list prices, as JSON"

@@ -17,6 +17,7 @@ from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, Stage, VideoRow
 from captionacc_dagster.resources.compute import Compute
 from captionacc_dagster.runs.progress import log_steps
+from captionacc_dagster.settings import get_settings
 from modal_gpu.captions.decoded import DecodedExtents
 from modal_gpu.captions.reading import apply_readings, read_texts
 from modal_gpu.captions.subtitles import shown, to_srt, to_vtt
@@ -29,7 +30,7 @@ from modal_gpu.storage import ObjectStore
 #: Changed when the outputs for the same video would differ; the UI then shows what is stale.
 DECODER_VERSION = "viterbi-2"
 CAPTION_OCR_VERSION = "median-rapidocr-3-1"
-SUBTITLES_VERSION = "1"
+SUBTITLES_VERSION = "2"
 
 #: Captions whose image the UI shows.
 PREVIEW_CAPTIONS = 8
@@ -168,14 +169,15 @@ def subtitles(
     if (as_it_was := unchanged(context, catalog)) is not None:
         return as_it_was[0]
     stage: Stage | None = "text" if run_selects(context, "caption_ocr") else None
+    growing = get_settings().growing_captions
     with working_on(stage, context, catalog) as video:
         keys = VideoKeys(video.tenant_id, video.video_id)
         captions = read_captions(object_store.get(keys.captions_db))
-        object_store.put(keys.srt, to_srt(captions, video.timeline).encode(), "application/x-subrip")
-        object_store.put(keys.vtt, to_vtt(captions, video.timeline).encode(), "text/vtt")
+        object_store.put(keys.srt, to_srt(captions, video.timeline, growing).encode(), "application/x-subrip")
+        object_store.put(keys.vtt, to_vtt(captions, video.timeline, growing).encode(), "text/vtt")
         if stage is not None:
             finish_text(context, catalog, video, captions)
-    cues = shown(captions, video.timeline)
+    cues = shown(captions, video.timeline, growing)
     rows = [
         (f"{previews.clock(start / 1000)} - {previews.clock(end / 1000)}", caption.best_text)
         for start, end, caption in cues[:100]
@@ -185,6 +187,7 @@ def subtitles(
             "dagster/uri": dg.MetadataValue.path(keys.srt),
             "dagster/partition_row_count": len(cues),
             "cues": len(cues),
+            "states": sum(caption.is_shown for caption in captions),
             "text": dg.MetadataValue.md(
                 previews.markdown_table(("time", "text"), rows) if rows else "This video has no captions."
             ),
@@ -210,7 +213,7 @@ def finish_text(
     context: dg.AssetExecutionContext, catalog: Catalog, video: VideoRow, captions: Sequence[Caption]
 ) -> None:
     """Finish the text stage, with a note when the video has no captions."""
-    count = len(shown(captions))
+    count = len(shown(captions, video.timeline, get_settings().growing_captions))
     catalog.finish_text(
         video.video_id, context.run.run_id, caption_count=count, note="" if count else "no captions found"
     )

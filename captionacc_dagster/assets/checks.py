@@ -9,6 +9,7 @@ import pysubs2
 
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, VideoRow, WrongStateError
+from captionacc_dagster.settings import get_settings
 from modal_gpu.captions.subtitles import shown
 from modal_gpu.databases.captions import read_captions
 from modal_gpu.databases.extents import read_extents
@@ -180,7 +181,8 @@ def every_caption_read(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> 
 @_check("subtitles")
 def subtitles_match_captions(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Problems:
     """Both files can be parsed and hold the captions that viewers see."""
-    expected = len(shown(read_captions(store.get(keys.captions_db))))
+    captions = read_captions(store.get(keys.captions_db))
+    expected = len(shown(captions, video.timeline, get_settings().growing_captions))
     for key, kind in ((keys.srt, "srt"), (keys.vtt, "vtt")):
         cues = len(pysubs2.SSAFile.from_string(store.get(key).decode(), kind))
         if cues != expected:

@@ -17,7 +17,6 @@ from modal_gpu.captions.subtitles import SubtitleFormat, encoded, shown
 from modal_gpu.databases.captions import Caption, read_captions
 from modal_gpu.errors import CaptionAccError, ObjectNotFoundError
 from modal_gpu.keys import VideoKeys
-from modal_gpu.timeline import Timeline
 
 
 class CaptionsMissingError(CaptionAccError):
@@ -35,14 +34,19 @@ def load_captions(here: Parts, row: VideoRow) -> list[Caption]:
         ) from None
 
 
-def captions_table(captions: list[Caption], timeline: Timeline) -> Table:
-    """Build a table of start, end, text and confidence."""
+def load_cues(here: Parts, row: VideoRow) -> list[tuple[int, int, Caption]]:
+    """Return what subtitles show: ``(start, end, caption)`` in a player's milliseconds."""
+    return shown(load_captions(here, row), row.timeline, here.settings.growing_captions)
+
+
+def captions_table(cues: list[tuple[int, int, Caption]]) -> Table:
+    """Build a table of start, end, text and confidence, from what ``shown`` returns."""
     table = Table(box=None, pad_edge=False)
     table.add_column("start", justify="right", no_wrap=True)
     table.add_column("end", justify="right", no_wrap=True)
     table.add_column("text", overflow="fold")
     table.add_column("confidence", justify="right")
-    for start, end, caption in shown(captions, timeline):
+    for start, end, caption in cues:
         confidence = "person" if caption.text is not None else f"{caption.ocr_confidence or 0:.2f}"
         table.add_row(
             clock(start / 1000), clock(end / 1000), caption.best_text.replace("\n", " / "), confidence
@@ -55,9 +59,8 @@ def captions(video: Video) -> None:
     """Show a video's captions with their times."""
     here = parts()
     row = here.find_video(video)
-    found = load_captions(here, row)
-    if shown(found, row.timeline):
-        console.print(captions_table(found, row.timeline), highlight=False, markup=False)
+    if cues := load_cues(here, row):
+        console.print(captions_table(cues), highlight=False, markup=False)
     else:
         console.print("This video has no captions.")
 
@@ -82,7 +85,7 @@ def export(
         check_output(output, force=force)
     here = parts()
     row = here.find_video(video)
-    data = encoded(load_captions(here, row), row.timeline, chosen)
+    data = encoded(load_captions(here, row), row.timeline, chosen, here.settings.growing_captions)
     if output is None:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from captionacc_dagster.cli.app import Parts, Use, parts
-from captionacc_dagster.cli.captions import captions_table, load_captions
+from captionacc_dagster.cli.captions import captions_table, load_cues
 from captionacc_dagster.cli.files import Force, check_output, write_output
 from captionacc_dagster.cli.root import app, console, note, say
 from captionacc_dagster.cli.uploads import InputFileError, upload
@@ -52,9 +52,9 @@ def _show(here: Parts, row: VideoRow, folder: Path, seconds: str, *, force: bool
     keys = VideoKeys(row.tenant_id, row.video_id)
     for key, name in ((keys.srt, "sample.srt"), (keys.vtt, "sample.vtt")):
         write_output(folder / name, here.object_store.get(key), force=force)
-    captions = load_captions(here, row)
-    console.print(captions_table(captions, row.timeline), markup=False)
-    say(f"{len(captions)} captions {seconds}. Subtitles: {folder / 'sample.srt'} and {folder / 'sample.vtt'}")
+    cues = load_cues(here, row)
+    console.print(captions_table(cues), markup=False)
+    say(f"{len(cues)} captions {seconds}. Subtitles: {folder / 'sample.srt'} and {folder / 'sample.vtt'}")
     command = "captionacc up" if shutil.which("captionacc") else "make dev"
     say(
         f"To see the graph and its previews, run `{command}` and open "

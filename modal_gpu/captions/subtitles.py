@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from html import escape
 from typing import Any
 
 import pysubs2
 
+from modal_gpu.captions.growth import Cue, Growing, cues, text_lines
 from modal_gpu.databases.captions import Caption
 from modal_gpu.timeline import Timeline
 
@@ -15,30 +17,69 @@ from modal_gpu.timeline import Timeline
 UNCHANGED = Timeline()
 
 
-def shown(captions: Iterable[Caption], timeline: Timeline = UNCHANGED) -> list[tuple[int, int, Caption]]:
-    """Return ``(start, end, caption)`` of the captions that viewers see, sorted, in a player's milliseconds.
+@dataclass(frozen=True)
+class TimedCue:
+    """A cue with a player's times, in milliseconds; half-open ``[start, end)``."""
 
-    A caption ends at the latest where the next one starts; a caption left without time is dropped.
+    start: int
+    end: int
+    cue: Cue
+
+    @property
+    def caption(self) -> Caption:
+        """The cue's text and range."""
+        return self.cue.caption
+
+
+def timed_cues(
+    captions: Iterable[Caption], timeline: Timeline = UNCHANGED, growing: Growing = "fold"
+) -> list[TimedCue]:
+    """Return the cues that viewers see, sorted by time; growing captions are folded, or kept apart.
+
+    A cue ends at the latest where the next one of its zone starts, unless both are lines of one roll, or one
+    of them is a person's; a cue left without time is dropped.
     """
     visible = sorted(
-        (
-            (
-                round(timeline.start(caption.start_seconds, caption.start_index) * 1000),
-                round(timeline.end(caption.end_seconds, caption.end_index) * 1000),
-                caption,
-            )
-            for caption in captions
-            if caption.is_shown
-        ),
-        key=lambda cue: cue[:2],
+        (_timed(cue, timeline) for cue in cues(captions, growing)), key=lambda cue: (cue.start, cue.end)
     )
-    cues = []
-    for place, (start, end, caption) in enumerate(visible):
-        if place + 1 < len(visible):
-            end = min(end, visible[place + 1][0])
-        if start < end:
-            cues.append((start, end, caption))
-    return cues
+    found = []
+    for place, cue in enumerate(visible):
+        end = cue.end
+        for following in visible[place + 1 :]:
+            if following.start >= end:
+                break
+            if not _may_overlap(cue.cue, following.cue):
+                end = following.start
+        if cue.start < end:
+            found.append(TimedCue(cue.start, end, cue.cue))
+    return found
+
+
+def shown(
+    captions: Iterable[Caption], timeline: Timeline = UNCHANGED, growing: Growing = "fold"
+) -> list[tuple[int, int, Caption]]:
+    """Return ``(start, end, caption)`` of :func:`timed_cues`."""
+    return [(cue.start, cue.end, cue.caption) for cue in timed_cues(captions, timeline, growing)]
+
+
+def _timed(cue: Cue, timeline: Timeline) -> TimedCue:
+    caption = cue.caption
+    return TimedCue(
+        round(timeline.start(caption.start_seconds, caption.start_index) * 1000),
+        round(timeline.end(caption.end_seconds, caption.end_index) * 1000),
+        cue,
+    )
+
+
+def _may_overlap(first: Cue, second: Cue) -> bool:
+    if first.roll and first.roll == second.roll:
+        return True
+    one, other = first.caption, second.caption
+    if one.zone != other.zone:
+        return True
+    confirmed = "confirmed" in (one.state, other.state)
+    # Times alone overlap where both were rounded or refined.
+    return confirmed and one.start_index < other.end_index and other.start_index < one.end_index
 
 
 class SubtitleFormat(StrEnum):
@@ -49,48 +90,56 @@ class SubtitleFormat(StrEnum):
     json = "json"
 
 
-def encoded(captions: Iterable[Caption], timeline: Timeline, format: SubtitleFormat) -> bytes:
+def encoded(
+    captions: Iterable[Caption], timeline: Timeline, format: SubtitleFormat, growing: Growing = "fold"
+) -> bytes:
     """Return a subtitle file in UTF-8."""
     if format is SubtitleFormat.json:
-        text = json.dumps(to_rows(captions, timeline), ensure_ascii=False, indent=2) + "\n"
+        text = json.dumps(to_rows(captions, timeline, growing), ensure_ascii=False, indent=2) + "\n"
     else:
-        text = {"srt": to_srt, "vtt": to_vtt}[format](captions, timeline)
+        text = {"srt": to_srt, "vtt": to_vtt}[format](captions, timeline, growing)
     return text.encode("utf-8")
 
 
-def to_srt(captions: Iterable[Caption], timeline: Timeline = UNCHANGED) -> str:
+def to_srt(captions: Iterable[Caption], timeline: Timeline = UNCHANGED, growing: Growing = "fold") -> str:
     """Return SubRip text with line feeds; encode it as UTF-8."""
-    return _file(captions, timeline, markup=False).to_string("srt", keep_ssa_tags=True)
+    return _file(timed_cues(captions, timeline, growing), markup=False).to_string("srt", keep_ssa_tags=True)
 
 
-def to_vtt(captions: Iterable[Caption], timeline: Timeline = UNCHANGED) -> str:
+def to_vtt(captions: Iterable[Caption], timeline: Timeline = UNCHANGED, growing: Growing = "fold") -> str:
     """Return WebVTT text with line feeds, with ``&``, ``<`` and ``>`` escaped as its format requires."""
-    return _file(captions, timeline, markup=True).to_string("vtt", keep_ssa_tags=True)
+    return _file(timed_cues(captions, timeline, growing), markup=True).to_string("vtt", keep_ssa_tags=True)
 
 
-def _file(captions: Iterable[Caption], timeline: Timeline, markup: bool) -> pysubs2.SSAFile:
+def _file(timed: Iterable[TimedCue], *, markup: bool) -> pysubs2.SSAFile:
     # Written with keep_ssa_tags: without it, text in braces is dropped as styling.
     file = pysubs2.SSAFile()
-    for start, end, caption in shown(captions, timeline):
-        text = "\n".join(line.strip() for line in caption.best_text.splitlines() if line.strip())
-        file.append(pysubs2.SSAEvent(start, end, escape(text, quote=False) if markup else text))
+    for cue in timed:
+        text = "\n".join(text_lines(cue.caption.best_text))
+        file.append(pysubs2.SSAEvent(cue.start, cue.end, escape(text, quote=False) if markup else text))
     return file
 
 
-def to_rows(captions: Iterable[Caption], timeline: Timeline = UNCHANGED) -> list[dict[str, Any]]:
-    """Return JSON-able rows of the captions that viewers see; frames half-open, seconds in milliseconds."""
+def to_rows(
+    captions: Iterable[Caption], timeline: Timeline = UNCHANGED, growing: Growing = "fold"
+) -> list[dict[str, Any]]:
+    """Return JSON-able rows of the captions that viewers see; frames half-open, seconds in milliseconds.
+
+    ``state_ids`` are the rows of captions.db that the caption was folded from.
+    """
     return [
         {
-            "id": caption.id,
-            "start_index": caption.start_index,
-            "end_index": caption.end_index,
-            "start_seconds": start / 1000,
-            "end_seconds": end / 1000,
-            "text": caption.best_text,
-            "source": "ocr" if caption.text is None else "person",
-            "ocr_confidence": caption.ocr_confidence,
-            "extents_confidence": caption.confidence,
-            "state": caption.state,
+            "id": timed.caption.id,
+            "start_index": timed.caption.start_index,
+            "end_index": timed.caption.end_index,
+            "start_seconds": timed.start / 1000,
+            "end_seconds": timed.end / 1000,
+            "text": timed.caption.best_text,
+            "source": "ocr" if timed.caption.text is None else "person",
+            "ocr_confidence": timed.caption.ocr_confidence,
+            "extents_confidence": timed.caption.confidence,
+            "state": timed.caption.state,
+            "state_ids": [state.id for state in timed.cue.states],
         }
-        for start, end, caption in shown(captions, timeline)
+        for timed in timed_cues(captions, timeline, growing)
     ]
