@@ -1,13 +1,18 @@
 """Engines that stay loaded, so that a container or a run's process loads its models once."""
 
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from queue import Empty, SimpleQueue
 
 import numpy as np
 
 from modal_gpu.ocr.engine import OcrEngine, OcrLine
-from modal_gpu.ocr.rapid import RapidOcrEngine, RapidOcrSettings
+from modal_gpu.ocr.rapid import FULL_FRAME, RapidOcrEngine, RapidOcrSettings
+
+#: Makes threads wait for models that another thread loads, instead of loading them too.
+_loading = threading.Lock()
 
 
 class KeptEngine:
@@ -36,5 +41,27 @@ class KeptEngine:
 
 @lru_cache(maxsize=4)
 def kept_rapid_ocr(settings: RapidOcrSettings) -> KeptEngine:
-    """Return the process's RapidOCR for these settings. Raises :class:`OcrError` for an unusable model."""
-    return KeptEngine(lambda: RapidOcrEngine(settings))
+    """Return the process's RapidOCR for these settings; those for other images share its models.
+
+    Raises :class:`OcrError` for an unusable model.
+    """
+    with _loading:
+        first = _loaded(
+            replace(
+                settings,
+                detection_side=FULL_FRAME.detection_side,
+                min_confidence=FULL_FRAME.min_confidence,
+            )
+        )
+    return KeptEngine(lambda: first.beside(settings))
+
+
+@lru_cache(maxsize=2)
+def _loaded(settings: RapidOcrSettings) -> RapidOcrEngine:
+    return RapidOcrEngine(settings)
+
+
+def forget_rapid_ocr() -> None:
+    """Drop all engines that are kept."""
+    kept_rapid_ocr.cache_clear()
+    _loaded.cache_clear()

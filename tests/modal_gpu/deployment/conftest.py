@@ -14,7 +14,7 @@ from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings
 from modal_gpu.extents.torch_checkpoint import save_checkpoint
 from modal_gpu.functions import settings as function_settings
 from modal_gpu.keys import VideoKeys
-from modal_gpu.ocr.kept import kept_rapid_ocr
+from modal_gpu.ocr.kept import forget_rapid_ocr
 from modal_gpu.storage import ObjectStore
 from tests.line_fixtures import Clip
 from tests.storage_fixtures import S3Server
@@ -52,7 +52,7 @@ def forget() -> None:
     """Be a container that has loaded nothing yet."""
     modal_app._container.cache_clear()
     function_settings._kept_network.cache_clear()
-    kept_rapid_ocr.cache_clear()
+    forget_rapid_ocr()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,20 @@ def test_a_recognition_model_without_a_dictionary_asks_for_one():
     model = Path(rapidocr.__file__).parent / "models" / "PP-OCRv6_det_small.onnx"
     with pytest.raises(OcrError, match="contains no character dictionary"):
         RapidOcrEngine(RapidOcrSettings(recognition_model=model))
+
+
+def test_an_engine_beside_another_has_its_own_detection_on_the_same_models(
+    frame_engine, strip_engine, render
+):
+    beside = frame_engine.beside(strip_engine.settings)
+    assert beside._engine.text_det.session is frame_engine._engine.text_det.session
+    strip = render("Where were you last night?", width=1180, height=90)
+    assert beside.recognize(strip) == strip_engine.recognize(strip)
+    frame = render("I waited for two hours", "in front of the station.")
+    with ThreadPoolExecutor(2) as threads:
+        readings = list(threads.map(lambda engine: engine.recognize(frame), [frame_engine, beside]))
+    assert readings[0] == frame_engine.recognize(frame)
+    assert readings[1] == strip_engine.recognize(frame)
 
 
 def test_other_models_are_used_when_configured(tmp_path, render):
