@@ -18,9 +18,10 @@ from rich.table import Table
 
 from benchmarks.metrics import Caption, Matching, Quality, figures, match
 from benchmarks.quality import differences
+from benchmarks.situations.choice import chosen
+from benchmarks.situations.choice import names as all_names
 from benchmarks.situations.drawing import render
 from benchmarks.situations.model import Expected, Situation
-from benchmarks.situations.scenes import chosen, scenes
 from modal_gpu.errors import CaptionAccError
 
 #: Where the shared data lies.
@@ -97,7 +98,7 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a situation.")] = False,
 ) -> None:
     """Render the situations, run the pipeline on each, and print one table."""
-    if unknown := set(names or ()) - scenes().keys():
+    if unknown := set(names or ()) - set(all_names()):
         raise typer.BadParameter(f"no such situation: {', '.join(sorted(unknown))}")
     console = Console(width=120)
     table = Table("situation", "captions", "found", "invented", "both ends", "exact", "CER", "median ms")

@@ -27,6 +27,8 @@ _FONT_PACKAGES = {
     "thai": "fontpkg_noto_sans_thai",
 }
 _LINE_SPACING = 1.28
+#: Enlargement of a picture that is panned.
+_PANNED = 1.6
 #: Frames of a file that are kept in memory.
 _MOST_FRAMES = 240
 
@@ -119,7 +121,8 @@ class Footage:
         """Return a new RGB frame of a shot, ``seconds`` after its start in the clip."""
         frames, rate = self._of(shot.file)
         place = int((shot.offset + seconds) * rate) % (2 * len(frames) - 2 or 1)
-        return self._filling(frames[min(place, 2 * len(frames) - 2 - place) if len(frames) > 1 else 0])
+        picture = frames[min(place, 2 * len(frames) - 2 - place) if len(frames) > 1 else 0]
+        return self._filling(picture, (shot.offset + seconds) * shot.pan)
 
     def _of(self, file: str) -> tuple[list[Frame], float]:
         if file not in self._loaded:
@@ -130,12 +133,15 @@ class Footage:
                 self._loaded[file] = kept, float(stream.average_rate or 25)
         return self._loaded[file]
 
-    def _filling(self, frame: Frame) -> Frame:
+    def _filling(self, frame: Frame, pan: float) -> Frame:
         width, height = self._size
-        scale = max(width / frame.shape[1], height / frame.shape[0])
+        scale = max(width / frame.shape[1], height / frame.shape[0]) * (_PANNED if pan else 1)
         wide, high = round(frame.shape[1] * scale), round(frame.shape[0] * scale)
         resized = cv2.resize(frame, (wide, high), interpolation=cv2.INTER_LINEAR)
         left, top = (wide - width) // 2, (high - height) // 2
+        if pan:
+            way = pan * width % (2 * (wide - width))  # to the right edge and back
+            left = round(min(way, 2 * (wide - width) - way))
         return np.ascontiguousarray(resized[top : top + height, left : left + width], np.uint8)
 
 

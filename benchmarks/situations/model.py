@@ -63,11 +63,15 @@ class Expected:
 
 @dataclass(frozen=True)
 class Shot:
-    """Footage from ``start`` seconds of the clip on: a file of the backgrounds, from ``offset`` seconds."""
+    """Footage from ``start`` seconds of the clip on: a file of the backgrounds, from ``offset`` seconds.
+
+    ``pan`` moves the picture sideways and back, in frame widths a second.
+    """
 
     start: float
     file: str
     offset: float = 0.0
+    pan: float = 0.0
 
 
 @dataclass(frozen=True)
