@@ -64,9 +64,10 @@ class SampledStrip:
 class StripHints:
     """The results of layout analysis for a video's strips; all coordinates are fractions of the strip.
 
-    ``line_height`` is the height of one caption line's OCR box; ``anchor_position`` the x at which
-    captions are anchored (``None``: unknown). ``ignore_boxes`` hold static text that is not a caption.
-    ``samples`` are the stored strips from all over the video, in index order.
+    ``line_height`` is the height of one caption line's OCR box, a guess unless ``line_height_seen``;
+    ``anchor_position`` is the x at which captions are anchored (``None``: unknown). ``ignore_boxes`` hold
+    static text that is not a caption. ``samples`` are the stored strips from all over the video, in index
+    order.
     """
 
     line_height: float
@@ -76,6 +77,7 @@ class StripHints:
     ignore_boxes: tuple[FractionBox, ...] = ()
     observations: tuple[Observation, ...] = ()
     samples: tuple[SampledStrip, ...] = ()
+    line_height_seen: bool = True
 
     @classmethod
     def from_frame_layout(
@@ -88,6 +90,7 @@ class StripHints:
         anchor_position: float | None = None,
         ignore_boxes: Iterable[FractionBox] = (),
         caption_boxes: Iterable[tuple[int, Sequence[FractionBox]]] = (),
+        line_height_seen: bool = True,
     ) -> "StripHints":
         """Build hints from a layout in fractions of the upright frame.
 
@@ -116,6 +119,7 @@ class StripHints:
             anchor_position=None if anchor_position is None else (anchor_position - crop.crop_left) / width,
             ignore_boxes=in_strip(ignore_boxes),
             observations=tuple(Observation(index, in_strip(boxes)) for index, boxes in caption_boxes),
+            line_height_seen=line_height_seen,
         )
 
 

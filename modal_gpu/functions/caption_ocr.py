@@ -87,8 +87,8 @@ def text_settings(store: ObjectStore, keys: VideoKeys, crop: CropRegion) -> Text
     """Return the selection of a strip's lines that belong to the caption, from layout.db."""
     hints = strip_hints(store, keys, crop)
     return TextSettings(
-        line_height=hints.line_height,
-        vertical_center=hints.vertical_center,
+        line_height=hints.line_height if hints.line_height_seen else None,
+        vertical_center=hints.vertical_center if hints.line_height_seen else None,
         ignore_boxes=tuple(Box(*box) for box in hints.ignore_boxes),
     )
 

@@ -1,9 +1,10 @@
 """Hints from layout analysis about a video's caption strips."""
 
 from bisect import bisect_left
+from statistics import median
 
 from modal_gpu.contracts import CropRegion
-from modal_gpu.databases.layout import read_layout
+from modal_gpu.databases.layout import LayoutFile, read_layout
 from modal_gpu.databases.raw_ocr import read_raw_ocr
 from modal_gpu.errors import ObjectNotFoundError
 from modal_gpu.extents.predictor import FractionBox, SampledStrip, StripHints
@@ -14,8 +15,9 @@ from modal_gpu.media.probe import VideoInfo
 from modal_gpu.ocr.engine import Box
 from modal_gpu.storage import ObjectStore
 
-#: Height of a caption line in frame heights if the layout has none.
-DEFAULT_LINE_HEIGHT = 0.06
+#: Height of a caption line if none was seen: this share of the height of a 16:9 frame as wide as the video,
+#: and at most that share of the crop region's height.
+DEFAULT_LINE_HEIGHT, _LARGEST_IN_CROP = 0.06, 0.6
 
 #: Number of full frames' strips from before and after a part of a video.
 SAMPLES_AROUND = 32
@@ -52,7 +54,11 @@ def strip_hints(store: ObjectStore, keys: VideoKeys, crop: CropRegion) -> StripH
         layout = read_layout(store.get(keys.layout_db))
         read = read_raw_ocr(store.get(keys.raw_ocr_db))
     except ObjectNotFoundError:
-        return StripHints.from_frame_layout(crop, box_height=DEFAULT_LINE_HEIGHT, vertical_center=middle)
+        line_height = min(DEFAULT_LINE_HEIGHT, _LARGEST_IN_CROP * (crop.crop_bottom - crop.crop_top))
+        return StripHints.from_frame_layout(
+            crop, box_height=line_height, vertical_center=middle, line_height_seen=False
+        )
+    line_height, seen = _line_height(layout, crop)
     # A frame that was read and has no caption box is an observation too.
     captions: dict[int, list[FractionBox]] = {
         frame.frame_index: [] for frame in read if frame.status != "failed"
@@ -63,13 +69,38 @@ def strip_hints(store: ObjectStore, keys: VideoKeys, crop: CropRegion) -> StripH
     center = layout.vertical_center
     return StripHints.from_frame_layout(
         crop,
-        box_height=layout.box_height or DEFAULT_LINE_HEIGHT,
+        box_height=line_height,
         vertical_center=center if center and crop.crop_top < center < crop.crop_bottom else middle,
         anchor_type=layout.anchor_type,
         anchor_position=layout.anchor_position,
         ignore_boxes=[_sides(box) for box in layout.ignore_boxes],
         caption_boxes=sorted(captions.items()),
+        line_height_seen=seen,
     )
+
+
+def _line_height(layout: LayoutFile, crop: CropRegion) -> tuple[float, bool]:
+    """Return the height of a caption line in frame heights, and whether it was seen or is a guess.
+
+    A crop region beside the layout's band, from a person or without a band, has the height of the text that
+    was read in it.
+    """
+    height = crop.crop_bottom - crop.crop_top
+    center = layout.vertical_center
+    if layout.box_height and center is not None and crop.crop_top < center < crop.crop_bottom:
+        return layout.box_height, True
+    inside = [
+        box
+        for box in layout.boxes
+        if crop.crop_left <= box.box.center_x <= crop.crop_right
+        and crop.crop_top <= box.box.center_y <= crop.crop_bottom
+    ]
+    if inside:
+        captions = [box for box in inside if box.is_caption]
+        return min(median(box.box.height for box in captions or inside), height), bool(captions)
+    as_16_to_9 = 9 / 16 * layout.frame_width / layout.frame_height if layout.frame_height else 1.0
+    usual = DEFAULT_LINE_HEIGHT * max(as_16_to_9, 9 / 16)
+    return min(layout.box_height or usual, _LARGEST_IN_CROP * height), False
 
 
 def _sides(box: Box) -> FractionBox:

@@ -12,9 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from modal_gpu.contracts import CaptionZone, CropRegion
-from modal_gpu.layout.band import MIN_EVIDENCE, Row, anchor_value, band_edges, band_share, choose_row, grow
+from modal_gpu.layout.band import (
+    MIN_EVIDENCE,
+    Row,
+    anchor_value,
+    at_usual_place,
+    band_edges,
+    band_share,
+    choose_row,
+    grow,
+)
 from modal_gpu.layout.further_bands import Band, apart, further_bands
 from modal_gpu.layout.lines import (
+    STRIP_ASPECT,
     AnchorType,
     BoxKey,
     BoxLabel,
@@ -36,8 +46,8 @@ from modal_gpu.layout.rejection import (
 from modal_gpu.layout.zones import LayoutZone
 from modal_gpu.ocr.engine import Box, FrameOcr
 
-#: The crop region without a caption band: the lower 30 %.
-FALLBACK_CROP = CropRegion(0.0, 0.7, 1.0, 1.0)
+#: The crop region without a caption band: the lower 30 %, or everything in a picture that is a strip.
+FALLBACK_CROP, WHOLE_PICTURE = CropRegion(0.0, 0.7, 1.0, 1.0), CropRegion(0.0, 0.0, 1.0, 1.0)
 
 # Smallest share of the samples with moving text that have it in the band.
 _MIN_BAND_SHARE = 0.2
@@ -72,11 +82,11 @@ class BoxPrediction:
 class Layout:
     """The place of a video's captions.
 
-    If there is no caption band, ``found`` is False, ``crop_region`` is :data:`FALLBACK_CROP`, the anchor is
-    ``None``, and ``confidence`` is the confidence that there are no captions. ``vertical_center`` is the
-    centre of the most frequent line and ``box_height`` its height, as fractions of the frame height;
-    ``anchor_position`` is a fraction of the frame width. ``ignore_boxes`` contain static text (a logo) inside
-    the crop region. ``reason`` is one sentence for people.
+    If there is no caption band, ``found`` is False, ``crop_region`` is :data:`FALLBACK_CROP` or
+    :data:`WHOLE_PICTURE`, the anchor is ``None``, and ``confidence`` is the confidence that there are no
+    captions. ``vertical_center`` is the centre of the most frequent line and ``box_height`` its height, as
+    fractions of the frame height; ``anchor_position`` is a fraction of the frame width. ``ignore_boxes``
+    contain static text (a logo) inside the crop region. ``reason`` is one sentence for people.
     """
 
     frame_width: int
@@ -130,11 +140,11 @@ def analyze_layout(
     ]
     sampled = [frame.frame_index for frame in seen]
     reject_labelled_out(lines)
-    reject_shapes(lines, width / height)
+    reject_shapes(lines, width, height)
     static = reject_static(lines, sampled)
     reject_stacks(lines)
 
-    row, rivals, tickers = choose_row(lines, sampled)
+    row, rivals, tickers = choose_row(lines, sampled, width / height)
     text = _Sampled(width, height, sampled, lines, static, tickers)
     if row is None:
         return _nothing_found(text)
@@ -321,19 +331,27 @@ def _nothing_found(text: _Sampled) -> Layout:
     confidence = 0.0 if not text.frames else min(0.97, 1 - 0.5 * 0.75 ** (len(text.frames) - 1))
     if unexplained:
         confidence *= 1 - 0.5 * len(unexplained) / len(text.frames)
+    if _doubtful(text):
+        confidence = min(confidence, 0.5)
     predictions = tuple(
         BoxPrediction(line.frame, line.index, "out", line.certainty or 0.6) for line in text.lines
     )
+    crop = WHOLE_PICTURE if text.width >= STRIP_ASPECT * text.height else FALLBACK_CROP
     return Layout(
         text.width,
         text.height,
         False,
-        FALLBACK_CROP,
+        crop,
         round(confidence, 4),
         _why_nothing(text),
         predictions=predictions,
-        ignore_boxes=_ignore_boxes(text, FALLBACK_CROP, []),
+        ignore_boxes=_ignore_boxes(text, crop, []),
     )
+
+
+def _doubtful(text: _Sampled) -> list[Line]:
+    """Return text where captions usually are that nothing else explains: it may be the only caption."""
+    return [line for line in text.lines if not line.verdict and at_usual_place([line])]
 
 
 def _why_nothing(text: _Sampled) -> str:
@@ -349,6 +367,8 @@ def _why_nothing(text: _Sampled) -> str:
         return "No caption band: the only moving text is a ticker."
     if "credits" in verdicts and "" not in verdicts:
         return "No caption band: the only changing text is credits or pages of text."
+    if doubtful := _doubtful(text):
+        return f"No caption band, but text that may be a caption: {doubtful[0].text[:40]!r}."
     if count == 1:
         return "No caption band: the only frame has no text where captions usually are."
     return "No caption band: no text changes at a stable height and place."

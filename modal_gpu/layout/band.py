@@ -1,5 +1,6 @@
 """The row of the captions: changing text of one height, size and anchor."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -7,6 +8,7 @@ from itertools import pairwise
 from statistics import median
 
 from modal_gpu.layout.lines import (
+    STRIP_ASPECT,
     AnchorType,
     Line,
     different_texts,
@@ -18,6 +20,7 @@ from modal_gpu.layout.lines import (
     zone_of,
 )
 from modal_gpu.ocr.engine import Box
+from modal_gpu.ocr.reading_order import is_cjk
 
 # Lines of one row: centres within this share of the line height, heights within this ratio.
 _ROW_TOLERANCE, _ROW_HEIGHT_RATIO = 0.4, 1.45
@@ -25,8 +28,10 @@ _ROW_TOLERANCE, _ROW_HEIGHT_RATIO = 0.4, 1.45
 _ANCHOR_TOLERANCE = 0.035
 # Evidence is the number of different texts, weighted by how common captions are in the zone.
 _ZONE_WEIGHTS = {"bottom": 1.0, "top": 0.8, "middle": 0.6}
-# With at least this many samples, a single text is a title or a sign: captions need two texts at the bottom
-# or three elsewhere.
+# Text above this share of the height may be titles. Neither this nor the zone means anything in a strip.
+_TALL, _TALL_WEIGHT = 0.15, 0.7
+# With at least this many samples, a single text is a title or a sign unless it is a sentence at the usual
+# place: other captions need two texts at the bottom or three elsewhere.
 _ENOUGH_SAMPLES, MIN_EVIDENCE = 10, 1.8
 # Rows without a stable anchor need more different texts.
 _MIN_TEXTS_UNANCHORED = 5
@@ -59,11 +64,16 @@ class Row:
         return _ANCHOR_TOLERANCE if self.stable else 1.0
 
 
-def choose_row(lines: Sequence[Line], sampled: Sequence[int]) -> tuple[Row | None, list[Row], list[Row]]:
-    """Return the row with the most evidence, the other rows that may be captions, and tickers."""
+def choose_row(
+    lines: Sequence[Line], sampled: Sequence[int], aspect: float
+) -> tuple[Row | None, list[Row], list[Row]]:
+    """Return the row with the most evidence, the other rows that may be captions, and tickers.
+
+    ``aspect`` is the frame's width divided by its height.
+    """
     tickers: list[Row] = []
     while True:
-        rows = _rows([line for line in lines if not line.verdict])
+        rows = _rows([line for line in lines if not line.verdict], aspect)
         ticker = next((row for row in rows[:3] if _is_ticker(row, len(sampled))), None)
         if ticker is None:
             break
@@ -74,13 +84,13 @@ def choose_row(lines: Sequence[Line], sampled: Sequence[int]) -> tuple[Row | Non
     return (rows[0] if rows else None), rows[1:], tickers
 
 
-def _rows(lines: Sequence[Line]) -> list[Row]:
+def _rows(lines: Sequence[Line], aspect: float) -> list[Row]:
     """Group lines into rows without common lines, sorted by descending evidence."""
     rows: list[Row] = []
     left = list(lines)
     while left:
         best = max(
-            (_row_around(seed, left) for seed in _seeds(left)),
+            (_row_around(seed, left, aspect) for seed in _seeds(left)),
             # The lower row wins a tie, since most captions are at the bottom.
             key=lambda row: (row.evidence, row.center),
         )
@@ -99,7 +109,7 @@ def _seeds(lines: Sequence[Line]) -> list[Line]:
     return list(cells.values())
 
 
-def _row_around(seed: Line, lines: Sequence[Line]) -> Row:
+def _row_around(seed: Line, lines: Sequence[Line], aspect: float) -> Row:
     members = [
         line
         for line in lines
@@ -113,10 +123,13 @@ def _row_around(seed: Line, lines: Sequence[Line]) -> Row:
     anchor_type, position, anchored = _anchor(representative)
     center = median(line.box.center_y for line in members)
     labelled = sum(line.person == "in" for line in members)
-    weight = _ZONE_WEIGHTS[zone_of(center)]
+    height = median(line.box.height for line in members)
+    weight = 1.0
+    if aspect < STRIP_ASPECT:
+        weight = _ZONE_WEIGHTS[zone_of(center)] * (_TALL_WEIGHT if height > _TALL else 1.0)
     return Row(
         center,
-        median(line.box.height for line in members),
+        height,
         members,
         anchor_type,
         position,
@@ -150,12 +163,31 @@ def anchor_value(box: Box, kind: AnchorType) -> float:
 def _plausible(row: Row, samples: int) -> bool:
     if has_person_in(row.lines):
         return True
+    if row.texts == 1 and at_usual_place(row.lines):
+        # With few samples it may be a caption; in a long video it is one only if it is a sentence.
+        return samples < _ENOUGH_SAMPLES or any(_is_sentence(line.text) for line in row.lines)
     if samples < _ENOUGH_SAMPLES and row.texts == 1:
-        return zone_of(row.center) == "bottom" and abs(row.anchor_position - 0.5) < 0.1
+        return False
     if not row.stable and row.texts < _MIN_TEXTS_UNANCHORED:
         return False
     enough = MIN_EVIDENCE if samples >= _ENOUGH_SAMPLES else 1.0
     return row.evidence >= enough
+
+
+def at_usual_place(lines: Sequence[Line]) -> bool:
+    """Return whether all lines stand still at the bottom, in the middle of its width."""
+    middles = [line.box.center_x for line in lines]
+    return (
+        all(zone_of(line.box.center_y) == "bottom" for line in lines)
+        and max(abs(middle - 0.5) for middle in middles) < 0.1
+        and max(middles) - min(middles) <= _ANCHOR_TOLERANCE
+    )
+
+
+def _is_sentence(text: str) -> bool:
+    """Return whether a text is longer than titles and signs mostly are: three words, or eight characters."""
+    letters = len(re.findall(r"\w", text))
+    return letters >= 8 and (len(text.split()) >= 3 or any(map(is_cjk, text)))
 
 
 def _is_ticker(row: Row, samples: int) -> bool:

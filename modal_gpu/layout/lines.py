@@ -20,6 +20,8 @@ BoxKey = tuple[int, int]
 _SAME_TEXT = 75.0
 #: Vertical centres from the first on are at the bottom, up to the second at the top.
 BOTTOM_ZONE, TOP_ZONE = 0.6, 0.3
+#: A picture of at least this width in heights is a strip: one text line may fill it.
+STRIP_ASPECT = 4.0
 
 
 @dataclass

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from rapidfuzz import fuzz
 
 from modal_gpu.frame_index import INDEX_RATE
-from modal_gpu.layout.lines import BOTTOM_ZONE, Line, lines_by_frame, similar, size_ratio
+from modal_gpu.layout.lines import BOTTOM_ZONE, STRIP_ASPECT, Line, lines_by_frame, similar, size_ratio
 from modal_gpu.ocr.engine import Box
 
-# Range of a caption line's height: smaller ones are dust, larger ones titles.
-_LINE_HEIGHTS = (0.012, 0.15)
+# Smaller text cannot be read, in pixels. There is no largest height: a picture may consist of a caption.
+_SMALLEST_LINE = 6.0
+# A single character above this share of the frame's height is a shape in the picture.
+_LARGEST_CHARACTER = 0.15
 # Static text stays at its place for at least this time (captions rarely stay 10 s), in at least this share
 # of the samples in between; in a clip too short for that, in this share of all samples.
 _STATIC_SECONDS, _STATIC_DENSITY, _STATIC_SHARE = 15.0, 0.5, 0.6
@@ -42,14 +44,15 @@ def reject_labelled_out(lines: Sequence[Line]) -> None:
             line.reject("labelled out elsewhere", 0.95)
 
 
-def reject_shapes(lines: Sequence[Line], aspect: float) -> None:
-    """Reject boxes without letters or digits, or without a text line's shape; ``aspect`` is the frame's."""
-    low, high = _LINE_HEIGHTS
+def reject_shapes(lines: Sequence[Line], width: int, height: int) -> None:
+    """Reject boxes without letters or digits, or without a text line's shape, in a frame of this size."""
     for line in lines:
-        wide = line.box.width * aspect / line.box.height
+        wide = line.box.width * width / (line.box.height * height)
         # A single CJK character is about square; a longer line is wider than high.
         upright = wide < (0.6 if len(line.text) == 1 else 1.0)
-        if not low <= line.box.height <= high or upright or not re.search(r"\w", line.text):
+        tiny = line.box.height * height < _SMALLEST_LINE
+        shape = len(line.text) == 1 and line.box.height > _LARGEST_CHARACTER and width < STRIP_ASPECT * height
+        if tiny or shape or upright or not re.search(r"\w", line.text):
             line.reject("not a line of text", 0.95)
 
 
