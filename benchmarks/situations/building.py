@@ -1,4 +1,4 @@
-"""What the situations are built of: the registry, footage with cuts, and captions one after the other."""
+"""Parts of situations: the registry, footage with cuts, and captions one after the other."""
 
 from collections.abc import Callable, Sequence
 
