@@ -21,6 +21,9 @@ class Command:
 
 #: In the order of the help.
 COMMANDS = {
+    "extract": Command(
+        "extract", "Write the subtitles of videos, without a platform: nothing but these files is kept."
+    ),
     "ingest": Command("videos", "Upload videos and turn them into captions."),
     "status": Command("videos", "Show the status of all videos, or of one in detail."),
     "retry": Command("videos", "Retry a video's failed stages."),

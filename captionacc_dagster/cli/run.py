@@ -11,8 +11,9 @@ import typer
 from captionacc_dagster.cli.app import Parts, Use, parts
 from captionacc_dagster.cli.captions import captions_table, load_cues
 from captionacc_dagster.cli.files import Force, check_output, write_output
+from captionacc_dagster.cli.inputs import InputFileError
 from captionacc_dagster.cli.root import app, console, note, say
-from captionacc_dagster.cli.uploads import InputFileError, upload
+from captionacc_dagster.cli.uploads import upload
 from captionacc_dagster.cli.videos import processed, report
 from captionacc_dagster.cli.watch import state_of
 from captionacc_dagster.resources.catalog import VideoRow

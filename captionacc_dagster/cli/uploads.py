@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import stat
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,16 +12,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from captionacc_dagster.cli.app import Parts
+from captionacc_dagster.cli.inputs import InputFileError, check_video
 from captionacc_dagster.cli.root import note, notes, printable
 from captionacc_dagster.resources.catalog import CatalogUnavailableError, UnknownVideoError, VideoRow
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.keys import VideoKeys
 
 _BLOCK = 4 * 1024 * 1024
-
-
-class InputFileError(CaptionAccError):
-    """A file given on the command line cannot be uploaded."""
 
 
 @dataclass
@@ -89,7 +85,7 @@ def upload(here: Parts, files: Sequence[Path], *, again: bool = False) -> Arriva
 
 def _upload_one(here: Parts, file: Path, bar: Progress, *, again: bool) -> tuple[VideoRow, bool]:
     """Upload one file. Return its video, and whether it is new."""
-    facts = _facts(file)
+    facts = check_video(file)
     name = escape(printable(file.name))
     task = bar.add_task(f"reading {name}", total=facts.st_size)
     try:
@@ -115,7 +111,7 @@ def _register(
 ) -> VideoRow:
     """Register an uploaded file in the catalogue, and remove the object if that fails."""
     try:
-        if _moment(_facts(file)) != _moment(facts):
+        if _moment(check_video(file)) != _moment(facts):
             raise InputFileError("the file changed during the upload: try again when it is complete")
         return here.catalog.register_video(
             keys.tenant_id,
@@ -145,18 +141,6 @@ def _take_back(here: Parts, keys: VideoKeys) -> VideoRow | None:
         except UnknownVideoError:
             here.object_store.delete(keys.video)
     return None
-
-
-def _facts(file: Path) -> os.stat_result:
-    try:
-        facts = file.stat()
-    except FileNotFoundError:
-        raise InputFileError("no such file") from None
-    if not stat.S_ISREG(facts.st_mode):
-        raise InputFileError("not a regular file" if not stat.S_ISDIR(facts.st_mode) else "is a folder")
-    if facts.st_size == 0:
-        raise InputFileError("is empty")
-    return facts
 
 
 def _moment(facts: os.stat_result) -> tuple[int, int]:

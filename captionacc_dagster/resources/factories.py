@@ -16,12 +16,11 @@ from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.resources.compute import Compute, FannedOutCompute, FanOut, local_compute
 from captionacc_dagster.resources.compute.modal_backend import ModalBackend
 from captionacc_dagster.resources.compute.modal_client import ModalCallSettings
+from captionacc_dagster.resources.compute_settings import compute_settings
 from captionacc_dagster.resources.opening import open_catalog, open_object_store
 from captionacc_dagster.settings import Settings, get_settings
-from modal_gpu.deployment.models import resolve_model
 from modal_gpu.deployment.settings import PROGRESS_QUEUE, modal_settings
 from modal_gpu.errors import ConfigurationError
-from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.storage import ObjectStore
 
 _log = logging.getLogger(__name__)
@@ -54,20 +53,7 @@ class ComputeResource(dg.ConfigurableResource[Compute]):
             divided = replace(fan_out(settings), divide_crops=modal_settings().extents_predictor == "network")
             backend = modal_backend(settings, run_id, log)
             return FannedOutCompute(backend, open_object_store(settings), divided)
-        return local_compute(
-            open_object_store(settings),
-            ComputeSettings(
-                workers=settings.worker_count,
-                ocr_detection_model=settings.ocr_detection_model,
-                ocr_recognition_model=settings.ocr_recognition_model,
-                ocr_dictionary=settings.ocr_dictionary,
-                ocr_engine=settings.ocr_engine,
-                vision=settings.vision,
-                extents_predictor=settings.extents_predictor,
-                extents_model=resolve_model(settings.extents_model, settings.home / "models"),
-            ),
-            fan_out(settings),
-        )
+        return local_compute(open_object_store(settings), compute_settings(settings), fan_out(settings))
 
 
 def fan_out(settings: Settings) -> FanOut:

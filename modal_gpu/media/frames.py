@@ -150,6 +150,26 @@ def read_cropped_frames(
                 yield CroppedFrame(index, first.yuv, first.seconds, first.matrix)
 
 
+def read_strips_at(
+    path: str | Path,
+    indices: Iterable[int],
+    crop: CropRegion,
+    report: DecodeReport | None = None,
+    *,
+    info: VideoInfo | None = None,
+    threads: int = 0,
+) -> Iterator[CroppedFrame]:
+    """Yield the crop at each of the ascending ``indices``, as :func:`read_cropped_frames` does.
+
+    Only what these frames need is decoded; see :func:`read_full_frames`, whose errors it raises.
+    """
+    info = info or probe(path)
+    report = report if report is not None else DecodeReport()
+    cropper = _Cropper(crop, info, 0, None)
+    for index, shown in frames_at(path, _ascending(indices), info, report, threads):
+        yield cropper.crop(index, shown)
+
+
 def read_full_frames(
     path: str | Path,
     indices: Iterable[int],
@@ -166,9 +186,13 @@ def read_full_frames(
     """
     info = info or probe(path)
     report = report if report is not None else DecodeReport()
+    for index, shown in frames_at(path, _ascending(indices), info, report, threads):
+        image = upright_rgb(shown.frame, info.square_size, info.orientation)
+        yield FullFrame(index, float(shown.seconds), image)
+
+
+def _ascending(indices: Iterable[int]) -> list[int]:
     wanted = list(indices)
     if any(later <= earlier for earlier, later in pairwise([-1, *wanted])):
         raise ValueError("frame indices must ascend from 0 or more")
-    for index, shown in frames_at(path, wanted, info, report, threads):
-        image = upright_rgb(shown.frame, info.square_size, info.orientation)
-        yield FullFrame(index, float(shown.seconds), image)
+    return wanted

@@ -1,0 +1,28 @@
+"""The settings of the compute functions on this machine, from the installation's. Imports no Dagster."""
+
+from captionacc_dagster.settings import Settings
+from modal_gpu.functions.settings import ComputeSettings
+
+
+def compute_settings(settings: Settings) -> ComputeSettings:
+    """Return what the functions need to know of the installation.
+
+    Raises :class:`CheckpointError` if the chosen model does not exist, and :class:`ConfigurationError` for
+    unusable settings of Google Vision.
+    """
+    # Choosing a model imports the store of models.
+    extents_model = None
+    if settings.extents_model:
+        from modal_gpu.deployment.models import resolve_model
+
+        extents_model = resolve_model(settings.extents_model, settings.home / "models")
+    return ComputeSettings(
+        workers=settings.worker_count,
+        ocr_detection_model=settings.ocr_detection_model,
+        ocr_recognition_model=settings.ocr_recognition_model,
+        ocr_dictionary=settings.ocr_dictionary,
+        ocr_engine=settings.ocr_engine,
+        vision=settings.vision,
+        extents_predictor=settings.extents_predictor,
+        extents_model=extents_model,
+    )

@@ -1,0 +1,1 @@
+"""A video's captions in one process, by the functions of the graph, without anything stored."""

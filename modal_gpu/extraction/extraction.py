@@ -1,0 +1,138 @@
+"""The captions of a video file: layout, extents and texts, one after the other, in this process.
+
+The functions are those that the graph calls, on a bucket that is a temporary folder. Two things differ: no
+chunks are encoded, and a caption's picture is the median of frames of the running pass, not of decoded ones.
+"""
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modal_gpu.captions.decoded import DecodedExtents
+from modal_gpu.captions.reading import apply_readings, read_texts
+from modal_gpu.contracts import (
+    CropInferRequest,
+    CropRegion,
+    ExtractRequest,
+    ExtractResult,
+    Progress,
+    no_progress,
+)
+from modal_gpu.databases.captions import Caption, read_captions, write_captions
+from modal_gpu.databases.layout import LayoutFile, read_layout
+from modal_gpu.errors import CaptionAccError
+from modal_gpu.extraction.pictures import CaptionPictures
+from modal_gpu.extraction.texts import LiveTexts, TextReader
+from modal_gpu.functions.caption_ocr import text_settings
+from modal_gpu.functions.crop_infer import crop_and_infer_caption_frame_extents
+from modal_gpu.functions.extract import extract_frames_and_ocr
+from modal_gpu.functions.settings import ComputeSettings
+from modal_gpu.functions.workspace import Stopwatch
+from modal_gpu.keys import VideoKeys
+from modal_gpu.storage import ObjectStore
+from modal_gpu.timeline import Timeline
+
+#: The folder's only tenant and video.
+_KEYS = VideoKeys("00000000-0000-4000-8000-000000000000", "00000000-0000-4000-8000-000000000001")
+
+
+class LayoutNotApprovedError(CaptionAccError):
+    """A layout that the policy does not approve: a person must name the crop region."""
+
+
+@dataclass(frozen=True)
+class Approval:
+    """Who approves the layout: ``crop_region`` if it is given, else the policy.
+
+    The policy approves a layout of at least ``least_confidence``, as a tenant's does; ``None``: never.
+    """
+
+    least_confidence: float | None = 0.0
+    crop_region: CropRegion | None = None
+
+    def of(self, layout: LayoutFile) -> CropRegion:
+        """Return the approved crop region. Raises :class:`LayoutNotApprovedError`."""
+        if self.crop_region is not None:
+            return self.crop_region
+        if self.least_confidence is not None and layout.confidence >= self.least_confidence:
+            return layout.crop_region
+        raise LayoutNotApprovedError(layout.reason or "no caption band was found")
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """A video's captions with what was found on the way; ``timeline`` converts their times to a player's.
+
+    ``damage`` describes what could not be decoded, empty for an intact file; ``seconds`` are by stage.
+    """
+
+    captions: list[Caption]
+    timeline: Timeline
+    facts: ExtractResult
+    layout: LayoutFile
+    crop_region: CropRegion
+    model_version: str
+    damage: str
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def extract_captions(
+    video: Path,
+    settings: ComputeSettings,
+    approval: Approval | None = None,
+    progress: Progress = no_progress,
+) -> Extraction:
+    """Return the captions of a video file.
+
+    Progress has the stages ``frames``, ``strips`` and ``captions``. Raises :class:`BadVideoError` for a file
+    that is not a video, :class:`LayoutNotApprovedError`, and :class:`OcrError`.
+    """
+    watch = Stopwatch()
+    with tempfile.TemporaryDirectory(prefix="captionacc-") as folder:
+        store = ObjectStore.from_url(Path(folder).resolve().as_uri())
+        link = Path(folder, _KEYS.video)
+        link.parent.mkdir(parents=True)
+        link.symlink_to(video.resolve())
+        with watch.stage("frames, OCR, layout"):
+            request = ExtractRequest(_KEYS.tenant_id, _KEYS.video_id, _KEYS.video)
+            facts = extract_frames_and_ocr(request, store, settings, progress)
+        layout = read_layout(store.get(_KEYS.layout_db))
+        crop = (approval or Approval()).of(layout)
+        reader = TextReader(link, crop, text_settings(store, _KEYS, crop), settings)
+        with LiveTexts(reader, progress) as texts:
+            with watch.stage("crops, pairs, texts"):
+                damage, decoded = _judged(crop, store, settings, texts, progress)
+            with watch.stage("captions"):
+                # Written and read back for their ids, as in the graph.
+                captions = read_captions(write_captions(decoded.captions(facts.duration)))
+                captions = apply_readings(captions, read_texts(captions, texts.recognize))
+    return Extraction(
+        captions,
+        Timeline.from_rows(facts.time_spans),
+        facts,
+        layout,
+        crop,
+        decoded.run.model_version,
+        damage or facts.damage,
+        watch.seconds,
+    )
+
+
+def _judged(
+    crop: CropRegion, store: ObjectStore, settings: ComputeSettings, texts: LiveTexts, progress: Progress
+) -> tuple[str, DecodedExtents]:
+    """Judge the strips while captions that have ended are read; return damage and the extents."""
+    pictures = CaptionPictures(settings.predictor().model_version, texts.add)
+    request = CropInferRequest(
+        _KEYS.tenant_id,
+        _KEYS.video_id,
+        _KEYS.video,
+        crop,
+        version=1,
+        run_id="extract",
+        outputs=frozenset({"caption_frame_extents_db"}),
+    )
+    result = crop_and_infer_caption_frame_extents(request, store, settings, progress, pictures)
+    pictures.finish()
+    texts.finish()
+    return result.damage, DecodedExtents.of(store.get(_KEYS.caption_frame_extents_db(1)))
