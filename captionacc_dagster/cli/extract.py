@@ -19,6 +19,7 @@ from modal_gpu.disk_full import disk_full
 from modal_gpu.errors import CaptionAccError
 
 if TYPE_CHECKING:
+    from modal_gpu.captions.growth import Growing
     from modal_gpu.captions.subtitles import SubtitleFormat
     from modal_gpu.extraction.extraction import Extraction
     from modal_gpu.functions.settings import ComputeSettings
@@ -151,6 +152,7 @@ class _Run:
             installation = get_settings()
             if self._settings is None:
                 self._settings = compute_settings(installation)
+            growing = installation.growing_captions
             approval = Approval(installation.auto_approve_layout, self._crop_of(video.path))
             try:
                 result = extract_captions(video.path, self._settings, approval, progress)
@@ -163,9 +165,11 @@ class _Run:
             if path.exists() and not self.force:
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_output(path, encoded(result.captions, result.timeline, format), force=self.force)
+            write_output(path, encoded(result.captions, result.timeline, format, growing), force=self.force)
             files.append(path)
-        return Report(video.path, "done", _note(result), files, _facts(result, time.monotonic() - started))
+        return Report(
+            video.path, "done", _note(result), files, _facts(result, growing, time.monotonic() - started)
+        )
 
     def _crop_of(self, video: Path) -> Any:
         """Return the crop region that was given, in fractions of this video."""
@@ -187,12 +191,12 @@ def _note(result: "Extraction") -> str:
     return "; ".join([*notes, *filter(None, [result.damage])])
 
 
-def _facts(result: "Extraction", seconds: float) -> dict[str, Any]:
+def _facts(result: "Extraction", growing: "Growing", seconds: float) -> dict[str, Any]:
     from modal_gpu.captions.subtitles import shown
 
     crop, layout = result.crop_region, result.layout
     return {
-        "captions": len(shown(result.captions, result.timeline)),
+        "captions": len(shown(result.captions, result.timeline, growing)),
         "duration_seconds": round(result.facts.duration, 3),
         "seconds": round(seconds, 2),
         "crop_region": {

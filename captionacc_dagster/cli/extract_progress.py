@@ -1,4 +1,4 @@
-"""What ``extract`` shows while it works: a bar with an ETA on a terminal, else a line a stage."""
+"""The progress of ``extract``: a bar with an ETA on a terminal, else a line a stage."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

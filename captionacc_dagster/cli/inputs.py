@@ -10,7 +10,7 @@ from pathlib import Path
 
 from modal_gpu.errors import CaptionAccError
 
-#: What counts as a video in a folder. A file that is named itself is tried whatever its name.
+#: Extensions of videos in a folder. A file that is named itself is tried whatever its name.
 VIDEO_SUFFIXES = frozenset(
     f".{ending}"
     for ending in (

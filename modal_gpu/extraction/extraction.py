@@ -42,7 +42,7 @@ class LayoutNotApprovedError(CaptionAccError):
 
 @dataclass(frozen=True)
 class Approval:
-    """Who approves the layout: ``crop_region`` if it is given, else the policy.
+    """The approval of a layout: ``crop_region`` if it is given, else the policy.
 
     The policy approves a layout of at least ``least_confidence``, as a tenant's does; ``None``: never.
     """
