@@ -15,6 +15,7 @@ from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.captions.subtitles import SubtitleFormat, encoded, shown
 from modal_gpu.databases.captions import Caption, read_captions
+from modal_gpu.databases.layout import LayoutFile, read_layout
 from modal_gpu.errors import CaptionAccError, ObjectNotFoundError
 from modal_gpu.keys import VideoKeys
 
@@ -32,6 +33,14 @@ def load_captions(here: Parts, row: VideoRow) -> list[Caption]:
         raise CaptionsMissingError(
             f"video {row.video_id} has no captions yet; `captionacc status {row.video_id[:8]}` shows why"
         ) from None
+
+
+def load_layout(here: Parts, row: VideoRow) -> LayoutFile | None:
+    """Return a video's layout; None if there is none, as when people made all of its captions."""
+    try:
+        return read_layout(here.object_store.get(VideoKeys(row.tenant_id, row.video_id).layout_db))
+    except ObjectNotFoundError:
+        return None
 
 
 def load_cues(here: Parts, row: VideoRow) -> list[tuple[int, int, Caption]]:
@@ -77,7 +86,7 @@ def export(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Write a video's captions as SubRip, WebVTT or JSON."""
+    """Write a video's captions as SubRip, WebVTT, ASS or JSON."""
     if output == Path("-"):
         output = None
     chosen = _format(format, output)
@@ -85,7 +94,8 @@ def export(
         check_output(output, force=force)
     here = parts()
     row = here.find_video(video)
-    data = encoded(load_captions(here, row), row.timeline, chosen, here.settings.growing_captions)
+    layout = load_layout(here, row) if chosen is SubtitleFormat.ass else None
+    data = encoded(load_captions(here, row), row.timeline, chosen, here.settings.growing_captions, layout)
     if output is None:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
@@ -102,7 +112,8 @@ def _format(given: SubtitleFormat | None, output: Path | None) -> SubtitleFormat
     meant = next((one for one in SubtitleFormat if ending == f".{one}"), given)
     if meant is None:
         raise OutputFileError(
-            f"{output}: no format follows from its name: end it in .srt, .vtt or .json, or give `--format`"
+            f"{output}: no format follows from its name: end it in .srt, .vtt, .ass or .json, "
+            "or give `--format`"
         )
     if given not in (None, meant):
         raise OutputFileError(f"{output} contradicts `--format {given}`: end it in .{given}")

@@ -28,7 +28,7 @@ COMMANDS = {
     "status": Command("videos", "Show the status of all videos, or of one in detail."),
     "retry": Command("videos", "Retry a video's failed stages."),
     "captions": Command("captions", "Show a video's captions with their times."),
-    "export": Command("captions", "Write a video's captions as SubRip, WebVTT or JSON."),
+    "export": Command("captions", "Write a video's captions as SubRip, WebVTT, ASS or JSON."),
     "demo": Command("run", "Make a sample video and turn it into captions, using only this machine."),
     "up": Command(
         "up",

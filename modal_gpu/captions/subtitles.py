@@ -1,7 +1,7 @@
-"""Subtitle files: SRT, WebVTT and rows for JSON. Times are a player's."""
+"""Subtitle files: SRT, WebVTT, ASS and rows for JSON. Times are a player's."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from html import escape
@@ -10,7 +10,9 @@ from typing import Any
 import pysubs2
 
 from modal_gpu.captions.growth import Cue, Growing, cues, text_lines
+from modal_gpu.captions.substation import AssLine, to_ass
 from modal_gpu.databases.captions import Caption
+from modal_gpu.databases.layout import LayoutFile
 from modal_gpu.timeline import Timeline
 
 #: The timeline of a video whose index axis equals a player's times.
@@ -87,18 +89,33 @@ class SubtitleFormat(StrEnum):
 
     srt = "srt"
     vtt = "vtt"
+    ass = "ass"
     json = "json"
 
 
 def encoded(
-    captions: Iterable[Caption], timeline: Timeline, format: SubtitleFormat, growing: Growing = "fold"
+    captions: Iterable[Caption],
+    timeline: Timeline,
+    format: SubtitleFormat,
+    growing: Growing = "fold",
+    layout: LayoutFile | None = None,
 ) -> bytes:
-    """Return a subtitle file in UTF-8."""
-    if format is SubtitleFormat.json:
-        text = json.dumps(to_rows(captions, timeline, growing), ensure_ascii=False, indent=2) + "\n"
-    else:
-        text = {"srt": to_srt, "vtt": to_vtt}[format](captions, timeline, growing)
+    """Return a subtitle file in UTF-8. ``layout`` says where ASS places the captions of each zone."""
+    match format:
+        case SubtitleFormat.srt:
+            text = to_srt(captions, timeline, growing)
+        case SubtitleFormat.vtt:
+            text = to_vtt(captions, timeline, growing)
+        case SubtitleFormat.ass:
+            text = to_ass(_ass_lines(timed_cues(captions, timeline, growing)), layout)
+        case SubtitleFormat.json:
+            text = json.dumps(to_rows(captions, timeline, growing), ensure_ascii=False, indent=2) + "\n"
     return text.encode("utf-8")
+
+
+def _ass_lines(timed: Iterable[TimedCue]) -> Iterator[AssLine]:
+    for cue in timed:
+        yield AssLine(cue.start, cue.end, cue.caption.best_text, cue.caption.zone)
 
 
 def to_srt(captions: Iterable[Caption], timeline: Timeline = UNCHANGED, growing: Growing = "fold") -> str:

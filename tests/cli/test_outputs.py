@@ -28,6 +28,7 @@ class TestExport:
         [
             ("out.srt", None, "srt"),
             ("out.vtt", None, "vtt"),
+            ("out.ass", None, "ass"),
             ("out.json", None, "json"),
             ("out.VTT", None, "vtt"),
             ("two.srt.vtt", None, "vtt"),
