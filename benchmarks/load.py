@@ -229,7 +229,7 @@ def measure(platform: MeasuredPlatform, videos: int, stages: str, clip: bytes, h
         sizes["dagster"] = platform.database_bytes("dagster")
     platform.start("dagster-daemon", "dagster-daemon", "run", "-m", MODULE)
     wall = wait(platform, catalog, ids, stages, hours)
-    cpu = platform.cpu_seconds()
+    parts = platform.cpu_seconds_by_part()
     rows = [catalog.get_video(video_id) for video_id in ids]
     runs = launches(platform.instance)
     by_video = Counter((run.video, run.job) for run in runs)
@@ -240,7 +240,8 @@ def measure(platform: MeasuredPlatform, videos: int, stages: str, clip: bytes, h
         "videos": videos,
         "seconds": wall,
         "a_minute": 60 * videos / wall,
-        "cpu_s": cpu,
+        "cpu_s": sum(parts.values()),
+        "cpu_s_by_part": parts,
         "runs": len(runs),
         "jobs": Counter(run.job for run in runs),
         "most_runs_of_a_video_and_job": max(by_video.values()),
@@ -269,6 +270,8 @@ def show(figures: dict, options: argparse.Namespace) -> None:
     table.add_row("time", f"{figures['seconds']:.0f} s")
     table.add_row("videos a minute", f"{figures['a_minute']:.1f}")
     table.add_row("CPU of all processes, a video", f"{figures['cpu_s'] / figures['videos']:.2f} s")
+    for part, seconds in sorted(figures["cpu_s_by_part"].items(), key=lambda item: -item[1]):
+        table.add_row(f"  {part}", f"{seconds / figures['videos']:.2f} s")
     table.add_row("runs", ", ".join(f"{count} {job}" for job, count in figures["jobs"].items()))
     table.add_row("most runs of one video and job", str(figures["most_runs_of_a_video_and_job"]))
     table.add_row("most attempts of one video", str(figures["most_attempts"]))

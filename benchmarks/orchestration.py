@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,10 @@ from dagster._core.remote_origin import (
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from captionacc_dagster.constants import CODE_LOCATION
+from captionacc_dagster.dagster_internals import pooled_storage
+from captionacc_dagster.dagster_internals.commands import DAEMON_MODULE
+from captionacc_dagster.dagster_internals.forked_runs import STARTS_RUNS
+from captionacc_dagster.dagster_internals.pooled_storage import PooledPostgresStorage
 from captionacc_dagster.platform.dagster_home import POOL_LIMITS, dagster_yaml
 from captionacc_dagster.platform.services import SERVICE_ENVIRONMENT
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
@@ -74,11 +79,12 @@ class MeasuredPlatform:
         return RemoteJobOrigin(RemoteRepositoryOrigin(location, _REPOSITORY), job)
 
     def start(self, name: str, *command: str) -> None:
-        """Start one of Dagster's programs, which logs to ``home/logs``."""
+        """Start a program, which logs to ``home/logs``; ``dagster-daemon`` as the platform starts it."""
         (self.home / "logs").mkdir(exist_ok=True)
         with (self.home / "logs" / f"{name}.log").open("ab") as log:
+            program = [sys.executable, "-m", DAEMON_MODULE] if command[0] == "dagster-daemon" else None
             self.processes[name] = subprocess.Popen(
-                [Path(sys.executable).parent / command[0], *command[1:]],
+                [*(program or [Path(sys.executable).parent / command[0]]), *command[1:]],
                 env=dict(self.environment),
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -125,10 +131,14 @@ class MeasuredPlatform:
 
     def cpu_seconds(self) -> float:
         """Return the CPU seconds so far of all processes of this platform, including ended ones."""
+        return sum(self.cpu_seconds_by_part().values())
+
+    def cpu_seconds_by_part(self) -> dict[str, float]:
+        """Return them by part: daemon, code server, fork server, run processes, PostgreSQL."""
         pids = [process.pid for process in self.processes.values()]
         if status_pid := self.server.status().pid:
             pids.append(status_pid)
-        return sum(_tree_seconds(pid) for pid in pids)
+        return dict(sum((_tree_seconds(pid) for pid in pids), Counter()))
 
     @property
     def dagster_in_postgres(self) -> bool:
@@ -141,20 +151,39 @@ class MeasuredPlatform:
             return connection.execute("select pg_database_size(current_database())").fetchone()[0]
 
 
-def _tree_seconds(pid: int) -> float:
-    seconds = 0.0
+def _tree_seconds(pid: int) -> Counter[str]:
+    """Return the CPU seconds of a process and its descendants, by what they are."""
+    seconds: Counter[str] = Counter()
     with contextlib.suppress(psutil.NoSuchProcess):
         root = psutil.Process(pid)
         for process in [root, *root.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                seconds += times.user + times.system + times.children_user + times.children_system
+                times, part = process.cpu_times(), _part(process.cmdline())
+                seconds[part] += times.user + times.system
+                seconds[_ENDED.get(part, part)] += times.children_user + times.children_system
     return seconds
+
+
+#: What the ended children of a process were, where they were something else than the process.
+_ENDED = {"daemon": "former code servers", "fork server": "run processes"}
+
+
+def _part(command: Sequence[str]) -> str:
+    line = " ".join(command)
+    if "forkserver" in line:
+        # A run is a fork of it, with the same command line.
+        return "fork server"
+    if "api grpc" in line:
+        return "code server"
+    if DAEMON_MODULE in line:
+        return "daemon"
+    return "PostgreSQL" if "postgres" in line else "others"
 
 
 def _storage(server: EmbeddedPostgres) -> dict[str, Any]:
     url = server.ensure_running("dagster").replace("postgresql://", "postgresql+psycopg2://", 1)
-    return {"storage": {"postgres": {"postgres_url": url}}}
+    storage = {"module": pooled_storage.__name__, "class": PooledPostgresStorage.__name__}
+    return {"storage": {"custom": {**storage, "config": {"postgres_url": url}}}}
 
 
 @contextlib.contextmanager
@@ -210,6 +239,7 @@ def _set_environment(home: Path, runs: int, environment: Mapping[str, str]) -> N
     os.environ.update(
         {
             **SERVICE_ENVIRONMENT,
+            STARTS_RUNS: "1",
             "CAPTIONACC_HOME": str(home),
             "DAGSTER_HOME": str(home / "dagster"),
             "CAPTIONACC_MAX_RUNS": str(runs),

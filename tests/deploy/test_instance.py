@@ -26,8 +26,8 @@ def test_dagster_reports_its_configuration(execute):
     done = execute("dagster", "instance", "info")
     assert done.returncode == 0, done.stderr
     for said in (
-        "run_storage: PostgresRunStorage",
-        "event_log_storage: PostgresEventLogStorage",
+        "run_storage: PooledRunStorage",
+        "event_log_storage: PooledEventLogStorage",
         "schedule_storage: PostgresScheduleStorage",
         "captionacc/tenant-job",
         "max_concurrent_runs: 16",

@@ -22,8 +22,11 @@ pytestmark = [
 HELD = Fault(TEXT, "put captions.db", when="before", do="hold")
 _STORAGE = """\
 storage:
-  postgres:
-    postgres_url: {url}
+  custom:
+    module: captionacc_dagster.dagster_internals.pooled_storage
+    class: PooledPostgresStorage
+    config:
+      postgres_url: {url}
 """
 
 
