@@ -58,12 +58,16 @@ defs = dg.Definitions(
 )
 
 
+#: Imported by the process that runs are forked from, and by no other.
+WARM_START = "captionacc_dagster.resources.warm_start"
+
+
 @dg.definitions
 def code_location() -> dg.Definitions:
     """Adapt this process and return the definitions; Dagster's processes that load the code call this.
 
     Those are code servers, runs and Dagster's own commands. Importing this module changes nothing.
     """
-    adapt_dagster(at_run_start=end_run_without_daemon)
+    adapt_dagster(at_run_start=end_run_without_daemon, preload=[WARM_START])
     end_code_server_without_daemon()
     return defs

@@ -1,7 +1,7 @@
 """Command lines of Dagster's own processes: how its daemon is started, and how others are recognized.
 
 Dagster offers its daemon only as the script ``dagster-daemon``, whose module is private; the platform starts
-the module, so that it can start code of its own in the same process. A daemon starts its code servers as
+a module of its own (``daemon.py``), which adapts the process first. A daemon starts its code servers as
 ``python -m dagster api grpc``. After a release that changes this, the daemon does not start, or code servers
 and foreign daemons go unrecognized: they outlive the command that started them. ``tests/platform`` and
 ``tests/faults`` see both.
@@ -10,8 +10,8 @@ and foreign daemons go unrecognized: they outlive the command that started them.
 import sys
 from collections.abc import Sequence
 
-#: The daemon's module, for ``python -m``.
-DAEMON_MODULE = "dagster._daemon"
+#: The platform's module that runs the daemon, for ``python -m``.
+DAEMON_MODULE = "captionacc_dagster.dagster_internals.daemon"
 _CODE_SERVER = ["api", "grpc"]
 
 

@@ -18,7 +18,7 @@ import multiprocessing.forkserver
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from captionacc_dagster.constants import DEFINITIONS_MODULE
@@ -37,7 +37,8 @@ _PRELOADED = [
     "dagster._utils.test.definitions",
     "dagster_postgres",
     "psycopg2",
-    "upath",
+    "captionacc_dagster.dagster_internals.pooled_storage",
+    "upath.core",
     "PIL.JpegImagePlugin",
 ]
 
@@ -84,10 +85,11 @@ class RunContext(multiprocessing.context.ForkServerContext):
         return RunProcess(*args, at_start=self._at_start, **kwargs)
 
 
-def fork_runs(at_start: Callable[[], object]) -> bool:
+def fork_runs(at_start: Callable[[], object], preload: Sequence[str] = ()) -> bool:
     """Let this process fork its runs, if it is Dagster's code server; return whether it does.
 
-    Linux only: on macOS, system libraries do not survive a fork. Each run calls ``at_start`` first.
+    Linux only: on macOS, system libraries do not survive a fork. Each run calls ``at_start`` first. The fork
+    server also imports the modules ``preload``, last.
     """
     server = sys.modules.get("dagster._grpc.server")
     if server is None or sys.platform != "linux":
@@ -102,7 +104,7 @@ def fork_runs(at_start: Callable[[], object]) -> bool:
             self._mp_ctx = RunContext(at_start)
         return start_run(self, request, context)
 
-    multiprocessing.set_forkserver_preload(_PRELOADED)
+    multiprocessing.set_forkserver_preload([*_PRELOADED, *preload])
     server.DagsterApiServer.StartRun = start_forked
     if os.environ.get(STARTS_RUNS) and this_is_a_code_server() and _is_wanted():
         # It loads the code while the server does, so that the first run does not wait for it.
