@@ -1,4 +1,4 @@
-"""What the run processes of a machine share: importing this module loads it, for the fork server only.
+"""The shared state of a machine's run processes: importing this module loads it, for the fork server only.
 
 With the local backend that is the code of the compute functions and the models of OCR, which each run would
 load again (:func:`load_compute`): 1.0 CPU seconds, as much as the rest of a short run. A fork has them at
