@@ -12,7 +12,7 @@ from typing import Literal
 from uuid import UUID
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from captionacc_dagster.constants import (
     DEFAULT_SCHEMA,
@@ -20,17 +20,16 @@ from captionacc_dagster.constants import (
     LOCAL_TENANT_ID,
     check_schema_name,
 )
+from captionacc_dagster.ocr_settings import OcrSettings
 from modal_gpu.cores import available_cores
 from modal_gpu.errors import CaptionAccError
-from modal_gpu.ocr.choice import OcrEngineName
-from modal_gpu.ocr.vision_settings import DEFAULT_ENDPOINT, VisionSettings
 
 
 class SettingsError(CaptionAccError):
     """An environment variable has an invalid value."""
 
 
-class Settings(BaseSettings):
+class Settings(OcrSettings):
     """The settings of an installation. The alias of a field is its environment variable."""
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore")
@@ -127,32 +126,6 @@ class Settings(BaseSettings):
         "",
         alias="EXTENTS_MODEL",
         description="model file of `captionacc model`, or a path; the shipped one when unset",
-    )
-
-    # OCR
-    ocr_engine: OcrEngineName = Field(
-        "rapidocr",
-        alias="OCR_ENGINE",
-        description="rapidocr on this machine, or google_vision, which is billed per image",
-    )
-    # The models in RapidOCR's wheel read Chinese, Japanese, English, Latin scripts and Greek.
-    ocr_detection_model: Path | None = Field(None, alias="OCR_DETECTION_MODEL")
-    ocr_recognition_model: Path | None = Field(None, alias="OCR_RECOGNITION_MODEL")
-    ocr_dictionary: Path | None = Field(None, alias="OCR_DICTIONARY")
-    # Both may hold the content of a key, so they are secret.
-    google_credentials: SecretStr | None = Field(None, alias="GOOGLE_APPLICATION_CREDENTIALS")
-    google_credentials_json: SecretStr | None = Field(
-        None,
-        validation_alias=AliasChoices(
-            "GOOGLE_APPLICATION_CREDENTIALS_JSON", "GOOGLE_VISION_CREDENTIALS_JSON"
-        ),
-    )
-    google_vision_endpoint: str = Field(DEFAULT_ENDPOINT, alias="GOOGLE_VISION_ENDPOINT")
-    google_vision_language_hints: str = Field(
-        "", alias="GOOGLE_VISION_LANGUAGE_HINTS", description="BCP-47 codes, separated by commas"
-    )
-    google_vision_montage: int = Field(
-        100, alias="GOOGLE_VISION_MONTAGE", ge=1, description="most frames that are stacked into one image"
     )
 
     # Subtitles
@@ -343,23 +316,6 @@ class Settings(BaseSettings):
         if self.storage_bucket:
             return f"s3://{self.storage_bucket}"
         return (self.home / "bucket").as_uri()
-
-    @property
-    def vision(self) -> VisionSettings:
-        """The settings of Google Vision. Raises :class:`ConfigurationError` for an unusable endpoint."""
-
-        def plain(secret: SecretStr | None) -> str:
-            return secret.get_secret_value() if secret else ""
-
-        return VisionSettings.from_environ(
-            {
-                "GOOGLE_APPLICATION_CREDENTIALS": plain(self.google_credentials),
-                "GOOGLE_APPLICATION_CREDENTIALS_JSON": plain(self.google_credentials_json),
-                "GOOGLE_VISION_ENDPOINT": self.google_vision_endpoint,
-                "GOOGLE_VISION_LANGUAGE_HINTS": self.google_vision_language_hints,
-                "GOOGLE_VISION_MONTAGE": str(self.google_vision_montage),
-            }
-        )
 
     @property
     def worker_count(self) -> int:

@@ -32,10 +32,12 @@ def container_image() -> modal.Image:
     """Return the image with the locked packages, this package and these settings."""
     from modal_gpu.deployment.image import BASE_IMAGE, INSTALL_OPTIONS, is_left_out, requirements_file
 
+    base = modal.Image.from_registry(BASE_IMAGE)
+    if packages := settings.system_packages():
+        base = base.apt_install(*packages)
     # Modal's `uv_pip_install` uses the latest uv; pip is the base image's pinned version.
     return (
-        modal.Image.from_registry(BASE_IMAGE)
-        .pip_install_from_requirements(
+        base.pip_install_from_requirements(
             str(requirements_file(ocr_cuda=settings.ocr_cuda)), extra_options=INSTALL_OPTIONS
         )
         .env(settings.container_environment())

@@ -187,6 +187,8 @@ class ExtractRequest:
     video_key: str
     outputs: frozenset[ExtractOutput] = frozenset({"full_frames", "raw_ocr_db", "layout_db"})
     segment: FrameRange | None = None
+    #: Languages of the captions (BCP-47); the installation's without any.
+    languages: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         _check_video_key(self)
@@ -314,6 +316,8 @@ class CaptionOcrRequest:
     frame_count: Count
     captions: list[CaptionRange]
     zone: ZoneIndex = 0
+    #: Languages of the captions (BCP-47); the installation's without any.
+    languages: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, config=_CONFIG)

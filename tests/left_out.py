@@ -29,6 +29,7 @@ SPECIAL_PARTS: dict[str, Callable[[], bool]] = {
     "root": lambda: os.geteuid() == 0,
     "a small disk": lambda: _mounts(),
     "supabase-cli": SUPABASE_CLI.exists,
+    "tesseract's language packs": lambda: _has_packs("kor", "rus", "ara", "hin", "tha", "vie", "heb"),
 }
 
 
@@ -47,6 +48,17 @@ def _mounts() -> bool:
 
 
 _has_gpu = cache(has_cuda)
+
+
+@cache
+def _has_packs(*packs: str) -> bool:
+    """Return whether Tesseract is installed with these language packs."""
+    if shutil.which("tesseract") is None:
+        return False
+    listed = subprocess.run(["tesseract", "--list-langs"], capture_output=True, text=True)
+    return set(packs) <= set(listed.stdout.split())
+
+
 _REASONS = pytest.StashKey[Counter]()
 
 

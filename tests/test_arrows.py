@@ -31,6 +31,7 @@ FLOORS = (
     ("dagster_internals",),
     ("logs",),
     ("settings", "partitions"),
+    ("ocr_settings",),
     ("constants", "__init__"),
 )
 LEVELS = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -90,7 +90,7 @@ def test_the_projects_own_names_win_over_general_ones(monkeypatch):
         ("CAPTIONACC_WORKERS", "-1"),
         ("CAPTIONACC_PORT", "0"),
         ("CAPTIONACC_TENANT_ID", "../other"),
-        ("OCR_ENGINE", "tesseract"),
+        ("OCR_ENGINE", "easyocr"),
         ("GOOGLE_VISION_MONTAGE", "0"),
     ],
 )

@@ -75,6 +75,7 @@ COMMANDS = {
     "doctor": Command("system", "Check the installation, and show what to do about problems."),
     "layout": Command("layout", "Show, change and approve a video's caption layout."),
     "cost": Command("cost", "Show and limit the cost of remote compute."),
+    "ocr": Command("ocr", "Show and install the OCR models of languages."),
     "model": Command("model", "Store, list and verify models of the extents network."),
 }
 

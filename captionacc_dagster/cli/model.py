@@ -143,12 +143,19 @@ def _store(modal: bool | None, folder: Path | None, *, create: bool = False) -> 
             make_home(settings.home)
         yield FolderModels(folder or settings.home / "models")
         return
+    with model_volume(create=create) as volume:
+        yield VolumeModels(volume, MODEL_VOLUME)
+
+
+@contextmanager
+def model_volume(*, create: bool) -> Iterator[Any]:
+    """Open the Modal volume of models for a block, and translate the errors of Modal's client."""
     client = importlib.import_module("modal")
     environment = modal_settings().environment
     try:
         volume = client.Volume.from_name(MODEL_VOLUME, environment_name=environment, create_if_missing=create)
         volume.hydrate()
-        yield VolumeModels(volume, MODEL_VOLUME)
+        yield volume
     except CaptionAccError:
         raise
     except client.exception.Error as error:

@@ -137,8 +137,7 @@ def _bytes(settings: Settings) -> tuple[bool, str, str]:
 
 
 def _ocr(settings: Settings) -> tuple[bool, str, str]:
-    from modal_gpu.functions.settings import ComputeSettings
-    from modal_gpu.ocr.rapid import RapidOcrEngine
+    from captionacc_dagster.resources.compute_settings import compute_settings
 
     if settings.ocr_engine == "google_vision":
         from modal_gpu.ocr.google_vision import GoogleVisionEngine
@@ -149,16 +148,11 @@ def _ocr(settings: Settings) -> tuple[bool, str, str]:
             f"Google Vision at {settings.vision.endpoint}, credentials readable (no call was made)",
             "",
         )
-    compute = ComputeSettings(
-        1, settings.ocr_detection_model, settings.ocr_recognition_model, settings.ocr_dictionary
-    )
-    RapidOcrEngine(compute.ocr())
+    compute_settings(settings).open_ocr("frames")
+    name = "Tesseract" if settings.ocr_engine == "tesseract" else "RapidOCR"
     own = settings.ocr_recognition_model
-    return (
-        True,
-        f"RapidOCR with {own or 'its bundled models (Chinese, Japanese, English, Latin, Greek)'}",
-        "",
-    )
+    read = settings.ocr_language or "without OCR_LANGUAGE: Chinese, Japanese and languages of western Europe"
+    return True, f"{name} with {own}" if own else f"{name}, {read}", ""
 
 
 def _dagster(settings: Settings) -> tuple[bool, str, str]:

@@ -2,6 +2,7 @@
 
 from captionacc_dagster.settings import Settings
 from modal_gpu.functions.settings import ComputeSettings
+from modal_gpu.ocr.languages.model_files import ModelFiles
 
 
 def compute_settings(settings: Settings) -> ComputeSettings:
@@ -22,7 +23,14 @@ def compute_settings(settings: Settings) -> ComputeSettings:
         ocr_recognition_model=settings.ocr_recognition_model,
         ocr_dictionary=settings.ocr_dictionary,
         ocr_engine=settings.ocr_engine,
+        ocr_languages=settings.ocr_languages,
+        ocr_models=ocr_models(settings),
         vision=settings.vision,
         extents_predictor=settings.extents_predictor,
         extents_model=extents_model,
     )
+
+
+def ocr_models(settings: Settings) -> ModelFiles:
+    """Return the home's folder of RapidOCR's models for further languages."""
+    return ModelFiles(settings.home / "models" / "ocr", settings.ocr_model_mirror)

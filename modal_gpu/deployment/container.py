@@ -6,11 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from modal_gpu.deployment.models import resolve_model
-from modal_gpu.deployment.settings import MODEL_MOUNT, STORAGE_SECRET, ModalSettings
+from modal_gpu.deployment.settings import (
+    FETCHED_MODELS,
+    MODEL_MOUNT,
+    OCR_MODELS,
+    STORAGE_SECRET,
+    ModalSettings,
+)
 from modal_gpu.deployment.wire import Container
 from modal_gpu.errors import ConfigurationError
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.ocr.choice import default_engine
+from modal_gpu.ocr.languages.model_files import ModelFiles
 from modal_gpu.ocr.vision_settings import VisionSettings
 from modal_gpu.storage import ObjectStore, StorageSettings
 
@@ -54,6 +61,9 @@ def compute_settings(
     return ComputeSettings(
         workers=workers,
         ocr_engine=default_engine(environ),
+        ocr_languages=settings.ocr_languages,
+        # The volume is mounted read-only: a model that it lacks is fetched once by each container.
+        ocr_models=ModelFiles(Path(FETCHED_MODELS), settings.ocr_model_mirror, (models / OCR_MODELS,)),
         ocr_cuda=settings.ocr_cuda,
         vision=VisionSettings.from_environ(environ),
         extents_predictor=settings.extents_predictor,

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from modal_gpu.errors import ConfigurationError
+from modal_gpu.ocr.languages.tags import parse_languages
 
 EXTRACT = "extract_frames_and_ocr"
 CROP_AND_INFER = "crop_and_infer_caption_frame_extents"
@@ -31,6 +32,9 @@ STORAGE_KEYS = ("WASABI_BUCKET", "WASABI_ACCESS_KEY_READWRITE", "WASABI_SECRET_K
 MODEL_VOLUME = "boundary-models"
 #: The volume's mount point in a container.
 MODEL_MOUNT = "/models"
+#: The folder of RapidOCR's models for other languages on the volume, and in a container for those it fetches.
+OCR_MODELS = "ocr"
+FETCHED_MODELS = "/tmp/captionacc-ocr"
 #: Regular expression of a model file's name.
 MODEL_NAME = r"[\w.-]+_[0-9a-f]{8}\.safetensors"
 PROGRESS_QUEUE = "captionacc-progress"
@@ -115,9 +119,13 @@ class ModalSettings(BaseSettings):
     extents_block: Annotated[int, Field(ge=32, le=8192)] = Field(
         512, alias="MODAL_EXTENTS_BLOCK", description="strips that a GPU judges together: 32, 64, 128 …"
     )
-    ocr_engine: Literal["", "rapidocr", "google_vision"] = Field(
+    ocr_engine: Literal["", "rapidocr", "tesseract", "google_vision"] = Field(
         "", alias="OCR_ENGINE", description="default: Google Vision if its secret has content, else RapidOCR"
     )
+    ocr_language: str = Field(
+        "", alias="OCR_LANGUAGE", description="BCP-47 tags of the captions' languages; Tesseract's packs"
+    )
+    ocr_model_mirror: str = Field("", alias="OCR_MODEL_MIRROR")
     ocr_cuda: bool = Field(
         False,
         alias="MODAL_OCR_CUDA",
@@ -136,10 +144,23 @@ class ModalSettings(BaseSettings):
             raise ValueError(f"a block has 32, 64, 128 … 8192 strips, not {block}")
         return block
 
+    @field_validator("ocr_language")
+    @classmethod
+    def _languages(cls, value: str) -> str:
+        try:
+            return ",".join(parse_languages(value))
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from None
+
     @field_validator("extract_gpu", "crop_infer_gpu", "caption_ocr_gpu")
     @classmethod
     def _upper(cls, gpu: str) -> str:
         return "none" if gpu.lower() == "none" else gpu.upper()
+
+    @property
+    def ocr_languages(self) -> tuple[str, ...]:
+        """The languages of ``OCR_LANGUAGE``."""
+        return tuple(filter(None, self.ocr_language.split(",")))
 
     def function(self, name: str) -> FunctionSettings:
         """Return the options of the function ``name``. Raises ``KeyError`` for another name."""
@@ -160,6 +181,14 @@ class ModalSettings(BaseSettings):
             memory_mib=self.memory_mib,
             secrets=secrets,
         )
+
+    def system_packages(self) -> tuple[str, ...]:
+        """Return the image's Debian packages: Tesseract with the languages' packs, if it is the engine."""
+        if self.ocr_engine != "tesseract":
+            return ()
+        from modal_gpu.ocr.tesseract_packs import debian_package
+
+        return ("tesseract-ocr", *dict.fromkeys(map(debian_package, self.ocr_languages)))
 
     def container_environment(self) -> dict[str, str]:
         """Return the settings as environment variables for the container, except Modal's environment."""

@@ -1,7 +1,7 @@
 """``generate_caption_ocr``: the text of captions, read from the per-pixel median of their frames."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -42,7 +42,9 @@ def generate_caption_ocr(
     results = []
     images = zip(request.captions, caption_images(request, store), strict=True)
     reading = text_settings(store, VideoKeys(request.tenant_id, request.video_id), request.crop_region)
-    for result in read_images(images, reading, settings, min(settings.worker_count, total)):
+    for result in read_images(
+        images, reading, settings, min(settings.worker_count, total), request.languages
+    ):
         results.append(result)
         progress("captions", len(results), total)
     return results
@@ -53,6 +55,7 @@ def read_images(
     reading: TextSettings,
     settings: ComputeSettings,
     workers: int,
+    languages: Sequence[str] = (),
 ) -> Iterator[CaptionOcrResult]:
     """Yield the text of each caption's image (uint8 RGB, H × W × 3), in their order.
 
@@ -65,7 +68,7 @@ def read_images(
             read.append(caption)
             yield number, image
 
-    with OcrPool(lambda: settings.open_ocr("strips"), workers) as pool:
+    with OcrPool(lambda: settings.open_ocr("strips", languages), workers) as pool:
         for frame in pool.map(numbered()):
             yield _result(read.popleft(), frame, reading)
 

@@ -174,7 +174,7 @@ def _read_frames(
     total = len(job.indices)
     readings: list[FrameOcr] = []
     images = ((frame.index, frame.image) for frame in frames)
-    with OcrPool(lambda: settings.open_ocr("frames"), settings.worker_count) as pool:
+    with OcrPool(lambda: settings.open_ocr("frames", job.request.languages), settings.worker_count) as pool:
         try:
             for done, reading in enumerate(pool.map(images), 1):
                 readings.append(reading)

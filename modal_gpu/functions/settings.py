@@ -1,5 +1,6 @@
 """Settings of the functions that depend on the machine and the installation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from modal_gpu.ocr.vision_tally import ImageTally
 if TYPE_CHECKING:
     from modal_gpu.extents.predictor import PairPredictor
     from modal_gpu.ocr.engine import BatchOcrEngine, OcrEngine
+    from modal_gpu.ocr.languages.model_files import ModelFiles
     from modal_gpu.ocr.rapid import RapidOcrSettings
 
 
@@ -26,6 +28,10 @@ class ComputeSettings:
     ocr_recognition_model: Path | None = None
     ocr_dictionary: Path | None = None
     ocr_engine: OcrEngineName = "rapidocr"
+    #: Languages of captions (BCP-47) where a request names none; empty for those of the wheel's models.
+    ocr_languages: tuple[str, ...] = ()
+    #: Models of other languages; ``None`` where only the wheel's may be used.
+    ocr_models: "ModelFiles | None" = None
     #: Contains credentials, so it must not be in a run's config or in a request.
     vision: VisionSettings = field(default_factory=VisionSettings)
     #: Counter of the images that Google bills, for this process.
@@ -55,20 +61,22 @@ class ComputeSettings:
 
         return StrokePredictor()
 
-    def open_ocr(self, kind: OcrKind) -> "OcrEngine | BatchOcrEngine":
-        """Return an engine for one worker, for full frames or for caption strips.
+    def open_ocr(self, kind: OcrKind, languages: Sequence[str] = ()) -> "OcrEngine | BatchOcrEngine":
+        """Return an engine for one worker, for full frames or for caption strips in these languages.
 
-        RapidOCR's models stay loaded in this process. Raises :class:`OcrError` if a model is missing or
-        unusable, and :class:`ConfigurationError` if Google Vision has no usable credentials.
+        Models stay loaded in this process. Raises :class:`OcrError` if a model is missing or unusable, and
+        :class:`ConfigurationError` if no engine reads a language, or without usable credentials.
         """
         if self.ocr_engine == "google_vision":
             from modal_gpu.ocr.google_vision import GoogleVisionEngine
 
             return GoogleVisionEngine(self.vision, self.vision_images)
-        from modal_gpu.ocr.kept import kept_rapid_ocr
+        from modal_gpu.ocr.opening import open_local
         from modal_gpu.ocr.rapid import FULL_FRAME, STRIP
 
-        return kept_rapid_ocr(self.ocr(STRIP if kind == "strips" else FULL_FRAME))
+        base = self.ocr(STRIP if kind == "strips" else replace(FULL_FRAME, keep_unread=True))
+        wanted = tuple(languages) or self.ocr_languages
+        return open_local(base, wanted, self.ocr_models, prefer_tesseract=self.ocr_engine == "tesseract")
 
     def ocr(self, base: "RapidOcrSettings | None" = None) -> "RapidOcrSettings":
         """Return RapidOCR's settings ``base`` (full frames by default) with this installation's models."""

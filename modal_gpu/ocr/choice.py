@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from modal_gpu.errors import ConfigurationError
 from modal_gpu.ocr.vision_settings import VisionSettings
 
-OcrEngineName = Literal["rapidocr", "google_vision"]
+OcrEngineName = Literal["rapidocr", "tesseract", "google_vision"]
 #: The kind of image to read: full frames, or caption strips.
 OcrKind = Literal["frames", "strips"]
 

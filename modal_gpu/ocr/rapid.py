@@ -1,9 +1,8 @@
 """RapidOCR on onnxruntime, with the models of its wheel or with configured model files.
 
-The wheel's models (PP-OCRv6 small) read Chinese, Japanese, English and other Latin scripts, and
-Greek letters. Other scripts (Korean, Cyrillic, Arabic, Thai, …) need their own recognition model, and a
-dictionary file if the model contains none: set their paths in :class:`RapidOcrSettings`. Nothing is
-downloaded.
+The wheel's models (PP-OCRv6 small) read Chinese, Japanese, English and many other languages in Latin
+letters. Other scripts (Korean, Cyrillic, Arabic, Thai, …) need their own recognition model, which
+:mod:`modal_gpu.ocr.languages` chooses by language. Nothing is downloaded here.
 
 RapidOCR's default detector limit (``limit_type=min``, 736) enlarges a caption strip to 5888 × 736, which
 is 50 times slower and less accurate, so this module always sets ``max``.
@@ -12,21 +11,26 @@ is 50 times slower and less accurate, so this module always sets ``max``.
 import copy
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 import rapidocr
 from rapidocr import RapidOCR
 from rapidocr.ch_ppocr_det.utils import DetPreProcess
 from rapidocr.ch_ppocr_rec.utils import CTCLabelDecode
-from rapidocr.utils.output import RapidOCROutput
+from rapidocr.main import RapidOCRError
+from rapidocr.utils.process_img import map_boxes_to_original
 
 from modal_gpu.errors import OcrError
 from modal_gpu.ocr.engine import Box, OcrLine
+from modal_gpu.ocr.languages.reading import is_wide, logical_order, read_share
 from modal_gpu.ocr.reading_order import join_pieces
 
 _WHEEL_MODELS = Path(rapidocr.__file__).parent / "models"
@@ -55,8 +59,13 @@ class RapidOcrSettings:
     min_confidence: float = 0.5
     detection_model: Path | None = None
     recognition_model: Path | None = None
+    #: Further recognition models, with their own dictionaries. Each line is read by all, and the best reading
+    #: counts.
+    more_recognition_models: tuple[Path, ...] = ()
     #: One character per line; only for a recognition model without its own.
     dictionary: Path | None = None
+    #: Return wide lines that no model could read, too, with what was read and its low confidence.
+    keep_unread: bool = False
     #: Turn upside-down lines; captions have none.
     classify_orientation: bool = False
     #: Requires onnxruntime-gpu.
@@ -71,37 +80,36 @@ FULL_FRAME = RapidOcrSettings(detection_side=736)
 STRIP = RapidOcrSettings(detection_side=960)
 
 
+@dataclass(frozen=True)
+class FoundLine:
+    """The place of a line of text and its upright picture (uint8 BGR, H × W × 3), not read yet."""
+
+    box: Box
+    picture: npt.NDArray[np.uint8]
+
+
 class RapidOcrEngine:
     """One single-threaded engine. Loading takes at least 0.2 s: make others with :meth:`beside`."""
 
     def __init__(self, settings: RapidOcrSettings = FULL_FRAME) -> None:
         """Load the models. Raises :class:`OcrError` if a model file is missing or unusable."""
         self.settings = settings
-        params = _parameters(settings)
         if settings.use_cuda:
             # The CUDA libraries from torch's wheels are not on the loader's path.
             onnxruntime.preload_dlls()
-        try:
-            self._engine = RapidOCR(params=params)
-            # RapidOCR loads a model at its first use. Loading it here reports a bad file immediately
-            # instead of in the middle of a video.
-            blank = np.zeros((48, 96, 3), np.uint8)
-            self._engine(blank, use_det=False, use_cls=False, use_rec=True)
-            self._engine(blank, use_det=True, use_cls=False, use_rec=False)
-            recognizer: Any = self._engine.text_rec  # inferred as None, which it is before the first use
-            recognizer.postprocess_op = _SpaceKeeper(recognizer.postprocess_op)
-        except Exception as error:
-            raise OcrError(f"RapidOCR cannot load its models: {_last_line(error)}") from error
+        self._engine = _loaded(settings, settings.recognition_model, detects=True)
+        more = [_loaded(settings, path) for path in settings.more_recognition_models]
+        self._recognizers = [self._engine, *more]
         self._set_detection()
 
     def beside(self, settings: RapidOcrSettings) -> "RapidOcrEngine":
         """Return an engine for another thread or another use, on the same loaded models.
 
-        ``settings`` differ from this engine's at most in the detection's side and the least confidence.
+        ``settings`` differ from this engine's at most in the detection's side and in which lines are kept.
         """
         other = copy.copy(self)
         other.settings, other._engine = settings, copy.copy(self._engine)
-        other._engine.text_score = settings.min_confidence
+        other._recognizers = [other._engine, *self._recognizers[1:]]
         other._set_detection()
         return other
 
@@ -112,34 +120,97 @@ class RapidOcrEngine:
         detector.get_preprocess = lambda: _Preparation.of(detector)
         self._engine.text_det = detector
 
+    @property
+    def dictionary(self) -> frozenset[str]:
+        """The characters that the recognition models know, without the space and CTC's blank."""
+        decoders = [engine.text_rec.postprocess_op for engine in self._recognizers]
+        return frozenset(c for decoder in decoders for c in decoder.character[1:-1])
+
     def recognize(self, image: np.ndarray) -> list[OcrLine]:
         """Return the image's lines; see :class:`modal_gpu.ocr.engine.OcrEngine`."""
+        found = self.find_lines(image)
+        if not found:
+            return []
+        aspect = image.shape[1] / image.shape[0]
+        lines, unread = [], []
+        for line in map(OcrLine, *self._read(found), [one.box for one in found]):
+            if line.text and line.confidence >= self.settings.min_confidence:
+                lines.append(line)
+            elif self.settings.keep_unread and is_wide(line.box, aspect):
+                unread.append(line)
+        joined = join_pieces(lines, aspect)
+        return sorted(joined + unread, key=lambda line: line.box.center_y) if unread else joined
+
+    def find_lines(self, image: np.ndarray) -> list[FoundLine]:
+        """Return the lines of text in an image (uint8 RGB, H × W × 3), unread and in no certain order.
+
+        Raises :class:`OcrError` when the detector fails.
+        """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise OcrError(f"OCR takes uint8 RGB images of H × W × 3, not {image.dtype} {image.shape}")
         bgr = cv2.cvtColor(_enlarged_if_small(image), cv2.COLOR_RGB2BGR)
         height, width = bgr.shape[:2]
         try:
-            # Every call sets all three: RapidOCR keeps the values of the last call.
-            found = self._engine(bgr, use_det=True, use_cls=self.settings.classify_orientation, use_rec=True)
+            # RapidOCR's own steps, because its call returns no lines that it cannot read.
+            picture, record = self._engine.preprocess_img(bgr)
+            crops, detected = self._engine.detect_and_crop(picture, record)
+            if self.settings.classify_orientation:
+                crops, _ = self._engine.cls_and_rotate(crops)
+            corners = map_boxes_to_original(detected.boxes, record, height, width)
+        except RapidOCRError:  # its way to say that there is no text
+            return []
         except Exception as error:
             raise OcrError(f"RapidOCR failed on a {width} × {height} image: {_last_line(error)}") from error
-        if not isinstance(found, RapidOCROutput):
-            raise OcrError(f"RapidOCR found boxes but read nothing in a {width} × {height} image")
-        if found.boxes is None or not found.txts or not found.scores:
-            return []
-        lines = []
-        for corners, text, score in zip(found.boxes, found.txts, found.scores, strict=True):
-            box = _fraction_box(np.asarray(corners, float), width, height)
-            text = re.sub(" +", " ", unicodedata.normalize("NFC", text)).strip()
-            if box is not None and text and not _is_picture(box, width / height):
-                lines.append(OcrLine(text, min(1.0, max(0.0, float(score))), box))
-        return join_pieces(lines, width / height)
+        found = []
+        for four, crop in zip(corners, crops, strict=True):
+            box = _fraction_box(np.asarray(four, float), width, height)
+            if box is not None and not _is_picture(box, width / height):
+                found.append(FoundLine(box, crop))
+        return found
+
+    def _read(self, found: Sequence[FoundLine]) -> tuple[list[str], list[float]]:
+        """Return the text and the confidence of each line, the best of the models' readings."""
+        readings = [_recognized(engine, found) for engine in self._recognizers]
+        best = [
+            max(of_one, key=lambda r: r[1] * read_share(r[0], *line.picture.shape[1::-1]))
+            for line, of_one in zip(found, zip(*readings, strict=True), strict=True)
+        ]
+        return [text for text, _ in best], [confidence for _, confidence in best]
 
 
-def _parameters(settings: RapidOcrSettings) -> dict[str, object]:
-    """Return RapidOCR's parameters. Raises :class:`OcrError` for a missing file."""
+def _recognized(engine: Any, found: Sequence[FoundLine]) -> list[tuple[str, float]]:
+    """Read lines with one model."""
+    try:
+        read = engine.recognize_txt([line.picture for line in found])
+    except Exception as error:
+        raise OcrError(f"RapidOCR failed to read {len(found)} lines: {_last_line(error)}") from error
+    # A CTC model writes from left to right, whatever the script's direction is.
+    texts = (
+        logical_order(re.sub(" +", " ", unicodedata.normalize("NFC", text)).strip()) for text in read.txts
+    )
+    return [(text, min(1.0, max(0.0, float(score)))) for text, score in zip(texts, read.scores, strict=True)]
+
+
+def _loaded(settings: RapidOcrSettings, recognition: Path | None, detects: bool = False) -> Any:
+    """Return RapidOCR with its models loaded, so that a bad file is reported before the first image."""
+    params = _parameters(settings, recognition)
+    try:
+        engine = RapidOCR(params=params)
+        blank = np.zeros((48, 96, 3), np.uint8)
+        engine(blank, use_det=False, use_cls=False, use_rec=True)
+        if detects:
+            engine(blank, use_det=True, use_cls=False, use_rec=False)
+        recognizer: Any = engine.text_rec  # inferred as None, which it is before the first use
+        recognizer.postprocess_op = _SpaceKeeper(recognizer.postprocess_op)
+    except Exception as error:
+        raise OcrError(f"RapidOCR cannot load its models: {_last_line(error)}") from error
+    return engine
+
+
+def _parameters(settings: RapidOcrSettings, model: Path | None) -> dict[str, object]:
+    """Return RapidOCR's parameters for one recognition model; raises :class:`OcrError` for a missing file."""
     detection = _existing("detection model", settings.detection_model or _DETECTION)
-    recognition = _existing("recognition model", settings.recognition_model or _RECOGNITION)
+    recognition = _existing("recognition model", model or _RECOGNITION)
     params: dict[str, object] = {
         "Global.log_level": "critical",
         "Global.text_score": settings.min_confidence,
@@ -160,9 +231,9 @@ def _parameters(settings: RapidOcrSettings) -> dict[str, object]:
         "Rec.model_path": str(recognition),
         "Cls.model_path": str(_existing("orientation model", _CLASSIFIER)),
     }
-    if settings.dictionary is not None:
+    if settings.dictionary is not None and model == settings.recognition_model:
         params["Rec.rec_keys_path"] = str(_existing("character dictionary", settings.dictionary))
-    elif settings.recognition_model is not None:
+    elif model is not None:
         _require_dictionary_inside(recognition)
     return params
 
@@ -193,6 +264,7 @@ class _SpaceKeeper:
 
     def __init__(self, decoder: CTCLabelDecode) -> None:
         self._decoder = decoder
+        self.character: list[str] = decoder.character
         # The decoder appends the space to the model's characters.
         self._space = len(decoder.character) - 1
         if decoder.character[self._space] != " ":
@@ -234,15 +306,23 @@ def _existing(what: str, path: Path) -> Path:
     return path
 
 
+@lru_cache(maxsize=16)
+def model_dictionary(recognition: Path | None = None) -> frozenset[str]:
+    """Return the characters in a recognition model's file, the wheel's by default; empty if it has none.
+
+    Raises :class:`OcrError` for a file that is no model.
+    """
+    path = recognition or _RECOGNITION
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise OcrError(f"the OCR recognition model {path} cannot be loaded: {_last_line(error)}") from error
+    return frozenset(session.get_modelmeta().custom_metadata_map.get("character", "").splitlines())
+
+
 def _require_dictionary_inside(recognition: Path) -> None:
     # Without a dictionary RapidOCR would download the Chinese one, which fits no other model.
-    try:
-        session = onnxruntime.InferenceSession(str(recognition), providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise OcrError(
-            f"the OCR recognition model {recognition} cannot be loaded: {_last_line(error)}"
-        ) from error
-    if "character" not in session.get_modelmeta().custom_metadata_map:
+    if not model_dictionary(recognition):
         raise OcrError(
             f"the OCR recognition model {recognition} contains no character dictionary: set its file as well"
         )

@@ -124,7 +124,7 @@ def test_the_container_gets_the_settings_of_the_deployment(monkeypatch):
         ("MODAL_CAPTION_OCR_GPU", "T4; rm"),
         ("MODAL_APP_NAME", "two words"),
         ("EXTENTS_MODEL", "../other.safetensors"),
-        ("OCR_ENGINE", "tesseract"),
+        ("OCR_ENGINE", "easyocr"),
     ],
 )
 def test_an_invalid_setting_is_refused_by_name(monkeypatch, name: str, value: str):

@@ -61,13 +61,13 @@ def test_images_of_another_kind_are_refused(frame_engine, image):
 def test_the_engine_gets_blue_first_as_opencv_has_it(frame_engine, monkeypatch):
     """RapidOCR takes arrays as BGR; captions in strong colours are read worse when channels are swapped."""
     seen = []
-    engine = frame_engine._engine
+    detect = frame_engine._engine.detect_and_crop
 
-    def watched(image, **options):
+    def watched(image, record):
         seen.append(image)
-        return engine(image, **options)
+        return detect(image, record)
 
-    monkeypatch.setattr(frame_engine, "_engine", watched)
+    monkeypatch.setattr(frame_engine._engine, "detect_and_crop", watched)
     image = np.zeros((700, 700, 3), np.uint8)
     image[..., 0] = 255  # red
     frame_engine.recognize(image)

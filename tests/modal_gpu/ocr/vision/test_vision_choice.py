@@ -53,8 +53,10 @@ def test_vision_is_the_default_where_its_secret_is(environ: dict[str, str], expe
 
 
 def test_an_engine_that_is_not_known_is_refused():
-    with pytest.raises(ConfigurationError, match="'tesseract': set it to one of rapidocr, google_vision"):
-        default_engine({"OCR_ENGINE": "tesseract"})
+    with pytest.raises(
+        ConfigurationError, match="'easyocr': set it to one of rapidocr, tesseract, google_vision"
+    ):
+        default_engine({"OCR_ENGINE": "easyocr"})
 
 
 def test_settings_open_the_engine_they_name(vision):

@@ -1,0 +1,123 @@
+"""``ocr``: the models that read each language, and their installation."""
+
+import io
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+from rich.table import Table
+
+from captionacc_dagster.cli.app import parts
+from captionacc_dagster.cli.model import OnModal, model_volume
+from captionacc_dagster.cli.root import app, console, notes, say
+from captionacc_dagster.platform.homes import make_home
+from captionacc_dagster.resources.compute_settings import ocr_models
+from captionacc_dagster.settings import Settings
+from modal_gpu.deployment.settings import MODEL_VOLUME, OCR_MODELS
+from modal_gpu.errors import ConfigurationError
+from modal_gpu.ocr.languages.letters import coverage, letters_of
+from modal_gpu.ocr.languages.model_files import ModelFiles
+from modal_gpu.ocr.languages.registry import (
+    RegistryModel,
+    installed_registry,
+    needed_models,
+    wheel_coverage,
+)
+from modal_gpu.ocr.languages.tags import normalized, script_of
+from modal_gpu.ocr.tesseract_packs import installed_packs, pack_of
+
+ocr_app = typer.Typer(no_args_is_help=True, help="Show and install the OCR models of languages.")
+app.add_typer(ocr_app, name="ocr")
+
+Languages = Annotated[
+    list[str] | None, typer.Argument(metavar="[LANGUAGE]…", help="BCP-47 tags, such as ko or zh-Hant")
+]
+#: Languages that are listed without arguments: those with many speakers, one or more for each model.
+_LISTED = (
+    "en es fr de pt it nl pl cs hu ro tr vi id zh ja ko ru uk bg sr ar fa ur he hi mr ne th el ta te ka bn"
+)
+
+
+@ocr_app.command(name="list")
+def list_(languages: Languages = None) -> None:
+    """Show which model reads a language, whether it is here, and how many of its letters it knows."""
+    settings = parts().settings
+    files = ocr_models(settings)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("language", "script", "RapidOCR's model", "here", "letters", "Tesseract's pack", "here"):
+        table.add_column(heading, overflow="fold")
+    packs = installed_packs()
+    for tag in normalized(languages or _LISTED.split(), "LANGUAGE", limit=None):
+        pack = pack_of(tag)
+        table.add_row(tag, script_of(tag), *_model_cells(tag, files), pack, "yes" if pack in packs else "no")
+    console.print(table, highlight=False, markup=False)
+    say(f"OCR_ENGINE={settings.ocr_engine}, OCR_LANGUAGE={settings.ocr_language or '(none)'}")
+
+
+@ocr_app.command()
+def install(languages: Languages = None, modal: OnModal = None) -> None:
+    """Fetch the models of languages, those of OCR_LANGUAGE by default, and verify them by their hash."""
+    settings = parts().settings
+    wanted = normalized(languages or settings.ocr_languages, "LANGUAGE")
+    if not wanted:
+        raise ConfigurationError(
+            "name languages, such as `captionacc ocr install ko ru`, or set OCR_LANGUAGE"
+        )
+    needed = needed_models(wanted)
+    for tag, model in needed.items():
+        if model is None:
+            say(f"{tag}: RapidOCR's wheel has its model; nothing to fetch")
+    models = list(dict.fromkeys(model for model in needed.values() if model is not None))
+    if settings.modal_enabled if modal is None else modal:
+        _install_on_modal(settings, models)
+        return
+    make_home(settings.home)
+    files = ocr_models(settings)
+    for model in models:
+        say(f"{model.key}: {_fetched(files, model)}")
+
+
+def _install_on_modal(settings: Settings, models: Sequence[RegistryModel]) -> None:
+    with tempfile.TemporaryDirectory(prefix="captionacc-ocr-") as name, model_volume(create=True) as volume:
+        files = ModelFiles(Path(name), settings.ocr_model_mirror, (ocr_models(settings).folder,))
+        paths = [_fetched(files, model) for model in models]
+        with volume.batch_upload(force=True) as batch:
+            for path in paths:
+                batch.put_file(io.BytesIO(path.read_bytes()), f"/{OCR_MODELS}/{path.name}")
+    for path in paths:
+        say(f"{path.name} stored on Modal volume {MODEL_VOLUME}")
+
+
+def _fetched(files: ModelFiles, model: RegistryModel) -> Path:
+    if (here := files.find(model)) is not None:
+        return here
+    with Progress(console=notes, transient=True) as progress:
+        task = progress.add_task(model.key)
+        return files.get(
+            model, lambda done, total: progress.update(task, completed=done, total=total or None)
+        )
+
+
+def _model_cells(tag: str, files: ModelFiles) -> tuple[str, str, str]:
+    """Return the cells of a language's model: its name, whether it is here, and its share of letters."""
+    try:
+        model = installed_registry().model_for(tag)
+    except ConfigurationError:
+        return "none", "", ""
+    if model is None:
+        known = wheel_coverage(tag) if script_of(tag) == "Latn" else None
+        return "in the wheel", "yes", _share(len(known.known), len(known.missing)) if known else ""
+    path = files.find(model)
+    if path is None:
+        return model.key, "no", ""
+    from modal_gpu.ocr.rapid import model_dictionary
+
+    found = coverage(tag, model_dictionary(path))
+    return model.key, "yes", _share(len(found.known), len(found.missing)) if letters_of(tag) else "unknown"
+
+
+def _share(known: int, missing: int) -> str:
+    return f"all {known}" if not missing else f"{known} of {known + missing}"
