@@ -53,9 +53,7 @@ def test_vision_is_the_default_where_its_secret_is(environ: dict[str, str], expe
 
 
 def test_an_engine_that_is_not_known_is_refused():
-    with pytest.raises(
-        ConfigurationError, match="'easyocr': set it to one of rapidocr, tesseract, google_vision"
-    ):
+    with pytest.raises(ConfigurationError, match="'easyocr': set it to one of rapidocr, tesseract, "):
         default_engine({"OCR_ENGINE": "easyocr"})
 
 
