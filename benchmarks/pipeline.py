@@ -80,7 +80,11 @@ def run(video: Path, work: Path, settings: ComputeSettings | None = None) -> Pip
 
 def run_pipeline(video: Path, work: Path) -> list[TimedCaption]:
     """Return the captions of a video, as subtitles show them."""
-    done = run(video, work)
+    return timed_captions(run(video, work))
+
+
+def timed_captions(done: PipelineRun) -> list[TimedCaption]:
+    """Return a run's captions, as subtitles show them."""
     return [
         TimedCaption(start / 1000, end / 1000, caption.best_text)
         for start, end, caption in shown(done.captions, done.timeline)

@@ -1,7 +1,8 @@
 """``python -m benchmarks.speed VIDEO``: seconds by stage, compared with plain decoding.
 
 Plain decoding of the same file, with equally many threads, is timed in the same run, before and after the
-pipeline, so that the ratio is meaningful on a noisy machine. ``--orchestrator`` measures the orchestrator
+pipeline, so that the ratio is meaningful on a noisy machine. ``captionacc extract``, which stores nothing, is
+run as a command. ``--orchestrator`` measures the orchestrator
 separately: the same video through `captionacc ingest` with real Dagster processes. ``--parts`` shows
 where the CPU time goes.
 """
@@ -62,12 +63,21 @@ def orchestrated(video: Path) -> float:
             subprocess.run([command, "stop"], env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
+def extracted(video: Path) -> Timing:
+    """Return the seconds of ``captionacc extract`` as a command, with Python's start and all imports."""
+    command = Path(sys.executable).parent / "captionacc"
+    with tempfile.TemporaryDirectory(prefix="captionacc-speed-") as folder:
+        started, cpu = time.monotonic(), _cpu_seconds()
+        subprocess.run([command, "extract", video, "-o", folder], check=True, capture_output=True)
+        return Timing(time.monotonic() - started, _cpu_seconds() - cpu)
+
+
 def _cpu_seconds() -> float:
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
 
-def _table(video: Path, result: PipelineRun, cpu: float, decoding: Timing) -> Table:
+def _table(video: Path, result: PipelineRun, cpu: float, extract: Timing, decoding: Timing) -> Table:
     title = f"{video.name}: {result.duration:.1f} s of video on {available_cores()} cores"
     table = Table("stage", "seconds", "× real time", "× plain decoding", title=title, title_justify="left")
     for column in table.columns[1:]:
@@ -87,7 +97,12 @@ def _table(video: Path, result: PipelineRun, cpu: float, decoding: Timing) -> Ta
     table.add_section()
     row("all stages", result.total_seconds, style="bold")
     row("CPU seconds of all stages", cpu)
+    table.add_section()
+    row("captionacc extract", extract.wall, style="bold")
+    row("CPU seconds of extract", extract.cpu)
+    table.add_section()
     row("plain decoding", decoding.wall)
+    row("CPU seconds of plain decoding", decoding.cpu)
     return table
 
 
@@ -120,12 +135,18 @@ def main(
         ):
             result = run(video, Path(work))
         cpu = _cpu_seconds() - cpu
+        extract = extracted(video)
         after = plain_decoding(video)
     except CaptionAccError as error:
         console.print(f"error: {error}", highlight=False)
         raise typer.Exit(1) from None
     decoding = Timing((before.wall + after.wall) / 2, (before.cpu + after.cpu) / 2)
-    console.print(_table(video, result, cpu, decoding))
+    console.print(_table(video, result, cpu, extract, decoding))
+    console.print(
+        f"extract: {extract.wall / decoding.wall:.2f} × plain decoding, "
+        f"{extract.cpu / decoding.cpu:.2f} × its CPU seconds",
+        highlight=False,
+    )
     console.print(
         f"{result.duration / result.total_seconds:.1f} video seconds a wall second; "
         f"{len(result.captions)} captions; models loaded in that time",

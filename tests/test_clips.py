@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.metrics import evaluate
-from benchmarks.pipeline import run_pipeline
+from benchmarks.pipeline import run, timed_captions
 from benchmarks.quality import read_captions
+from modal_gpu.captions.subtitles import to_srt
+from modal_gpu.extraction.extraction import extract_captions
+from modal_gpu.functions.settings import ComputeSettings
 
 pytestmark = pytest.mark.data
 
@@ -17,7 +20,8 @@ def test_captions_of_a_real_clip_are_found_and_read(
 ):
     folder = data_dir / "clips"
     truth = read_captions(folder / f"{name}.srt")
-    quality = evaluate(truth, run_pipeline(folder / f"{name}.mp4", tmp_path))
+    graph = run(folder / f"{name}.mp4", tmp_path)
+    quality = evaluate(truth, timed_captions(graph))
     start, end = quality.start_error_ms.median, quality.end_error_ms.median
     record_property(
         "outcome",
@@ -28,3 +32,6 @@ def test_captions_of_a_real_clip_are_found_and_read(
     assert quality.both_ends >= quality.truth - 1
     assert start <= 40 and end <= 40
     assert quality.cer <= 0.01
+    # The same in one process, without chunks.
+    direct = extract_captions(folder / f"{name}.mp4", ComputeSettings())
+    assert to_srt(direct.captions, direct.timeline) == to_srt(graph.captions, graph.timeline)

@@ -25,6 +25,10 @@ COMMANDS = {
         "extract", "Write the subtitles of videos, without a platform: nothing but these files is kept."
     ),
     "ingest": Command("videos", "Upload videos and turn them into captions."),
+    "watch": Command(
+        "folder_watch",
+        "Turn every video that is dropped into a folder into subtitles beside it, until Ctrl-C.",
+    ),
     "status": Command("videos", "Show the status of all videos, or of one in detail."),
     "retry": Command("videos", "Retry a video's failed stages."),
     "captions": Command("captions", "Show a video's captions with their times."),

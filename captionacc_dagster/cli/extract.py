@@ -165,7 +165,8 @@ class _Run:
             if path.exists() and not self.force:
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_output(path, encoded(result.captions, result.timeline, format, growing), force=self.force)
+            data = encoded(result.captions, result.timeline, format, growing, result.layout)
+            write_output(path, data, force=self.force)
             files.append(path)
         return Report(
             video.path, "done", _note(result), files, _facts(result, growing, time.monotonic() - started)

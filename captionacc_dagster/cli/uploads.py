@@ -31,6 +31,8 @@ class Arrivals:
     known: list[tuple[Path, VideoRow]] = field(default_factory=list)
     #: Files that were not uploaded, each with the reason.
     refused: list[tuple[Path, str]] = field(default_factory=list)
+    #: True if the catalogue or the bucket failed: the refused files may be accepted later.
+    is_cut_off: bool = False
 
     def add(self, file: Path, row: VideoRow, *, is_new: bool) -> None:
         """Add a file's video."""
@@ -77,6 +79,7 @@ def upload(here: Parts, files: Sequence[Path], *, again: bool = False) -> Arriva
             except OSError as error:
                 arrivals.refused.append((file, error.strerror or str(error)))
             except CaptionAccError as error:
+                arrivals.is_cut_off = True
                 arrivals.refused.append((file, str(error)))
                 arrivals.refused += [(rest, "not tried after this error") for rest in files[number + 1 :]]
                 break

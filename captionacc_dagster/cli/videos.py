@@ -1,8 +1,9 @@
 """``ingest``, ``status`` and ``retry``: uploading videos and following their processing."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated, TypeVar
 
 import typer
@@ -10,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from captionacc_dagster.cli.app import Parts, Use, parts
+from captionacc_dagster.cli.inputs import find_videos
 from captionacc_dagster.cli.root import app, console, notes, say
 from captionacc_dagster.cli.uploads import upload
 from captionacc_dagster.cli.watch import state_of, watch
@@ -25,7 +27,9 @@ Video = Annotated[str, typer.Argument(metavar="VIDEO", help="id, start of an id,
 
 @app.command()
 def ingest(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="videos with burned-in captions")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", help="videos, folders with videos, or patterns")
+    ],
     wait: Annotated[bool, typer.Option(help="wait until their captions are ready")] = True,
     again: Annotated[
         bool, typer.Option("--again", help="process files that were already uploaded, too")
@@ -41,9 +45,12 @@ def ingest(
     """
     here = parts(Use.MAKE)
     refuse_full_disk(disk_places(here.settings))
-    if warning := little_space(disk_places(here.settings), sum(_size(file) for file in files)):
+    found = find_videos(files)
+    paths = [video.path for video in found.videos]
+    if warning := little_space(disk_places(here.settings), sum(map(_size, paths))):
         notes.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
-    arrivals = upload(here, files, again=again)
+    arrivals = upload(here, paths, again=again)
+    arrivals.refused += found.refused
     arrivals.print_notes()
     rows = arrivals.rows
     if not wait:
@@ -106,33 +113,66 @@ def _size(file: Path) -> int:
     return 0
 
 
+class RunningPlatform:
+    """The platform for the time of a context: another command's while there is one, else this command's."""
+
+    def __init__(self, here: Parts) -> None:
+        from captionacc_dagster.platform.daemon_keeper import DaemonKeeper
+        from captionacc_dagster.platform.dagster_home import prepare_dagster_home
+        from captionacc_dagster.web.direct_start import DirectStart
+
+        prepare_dagster_home(here.settings)
+        self._settings, self._stack = here.settings, ExitStack()
+        self._direct = DirectStart(here.settings, here.catalog, here.object_store)
+        self._daemon = DaemonKeeper(here.settings, say)
+
+    @property
+    def is_own(self) -> bool:
+        """True if this command runs the daemon."""
+        return self._daemon.own is not None
+
+    def check(self, waiting: Sequence[str]) -> None:
+        """Call it from time to time; the videos ``waiting`` at the first call are started at once.
+
+        Raises :class:`ServiceError` if the daemon ended, and :class:`DiskFullError`.
+        """
+        self._daemon.check()
+        if self.is_own:
+            self._direct.begin(waiting)
+        refuse_full_disk(disk_places(self._settings))
+
+    def __enter__(self) -> "RunningPlatform":
+        with ExitStack() as stack:
+            stack.enter_context(self._direct)
+            stack.enter_context(self._daemon)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+
 @contextmanager
 def processed(here: Parts, rows: list[VideoRow]) -> Iterator[list[VideoRow]]:
     """Wait for videos and yield their final rows; run the platform's processes unless another command does.
 
     Those processes end with the block, which therefore comes before the seconds that their end takes.
     """
-    from captionacc_dagster.platform.daemon_keeper import DaemonKeeper
-    from captionacc_dagster.platform.dagster_home import prepare_dagster_home
     from captionacc_dagster.platform.services import wait_for_runs
-    from captionacc_dagster.web.direct_start import DirectStart
 
-    prepare_dagster_home(here.settings)
     waiting = [row.video_id for row in rows if state_of(row) == "working"]
     with ExitStack() as stack:
         try:
-            direct = stack.enter_context(DirectStart(here.settings, here.catalog, here.object_store))
-            daemon = stack.enter_context(DaemonKeeper(here.settings, say))
+            platform = stack.enter_context(RunningPlatform(here))
 
             def check() -> None:
-                daemon.check()
-                if daemon.own is not None:
-                    direct.begin(waiting)
-                refuse_full_disk(disk_places(here.settings))
+                platform.check(waiting)
 
             rows = _interruptible(lambda: watch(here, rows, check))
             yield rows
-            if daemon.own is not None:
+            if platform.is_own:
                 # The runs end a little after the rows are ready, with their last checks.
                 _interruptible(lambda: wait_for_runs({row.video_id for row in rows}, check))
         except (KeyboardInterrupt, ServiceError, DiskFullError):

@@ -142,10 +142,10 @@ def test_a_folder_is_mirrored_in_the_output_with_every_format(run: Captionacc, w
     (tmp_path / "in" / "s1").mkdir(parents=True)
     for name in ("in/x.mkv", "in/s1/x.mp4"):
         (tmp_path / name).write_bytes(b"video")
-    assert run("in", "-o", "out/subs", "--format", "srt, vtt,json,srt").code == 0
+    assert run("in", "-o", "out/subs", "--format", "srt, vtt,json,ass,srt").code == 0
     assert files(tmp_path / "out") == [
-        *(f"subs/s1/x.{ending}" for ending in ("json", "srt", "vtt")),
-        *(f"subs/x.{ending}" for ending in ("json", "srt", "vtt")),
+        *(f"subs/s1/x.{ending}" for ending in ("ass", "json", "srt", "vtt")),
+        *(f"subs/x.{ending}" for ending in ("ass", "json", "srt", "vtt")),
     ]
     assert json.loads((tmp_path / "out/subs/x.json").read_text())[0]["text"] == "Text of x.mkv"
 

@@ -37,7 +37,7 @@ class TestIngest:
         [
             ("gone.mp4", "no such file"),
             ("empty.mp4", "is empty"),
-            ("folder.mp4", "is a folder"),
+            ("folder.mp4", "the folder has no videos"),
             ("pipe.mp4", "not a regular file"),
             ("x" * 300, "File name too long"),
             ("file.mp4/inside", "Not a directory"),
@@ -214,7 +214,8 @@ class TestFilesThatAreHere:
         short = finished.video_id[:8]
         assert result.notes.splitlines() == [
             f"{clip.path} was already uploaded as {short}; `--again` processes it again",
-            *[f"{copy} was already uploaded as {short} (harbour.mp4); `--again` processes it again"] * 2,
+            # Named twice, tried once.
+            f"{copy} was already uploaded as {short} (harbour.mp4); `--again` processes it again",
         ]
         assert result.output.count("✓ harbour.mp4: 3 captions") == 1
         assert stored(line) == before and len(line.catalog.list_videos()) == 1
@@ -279,3 +280,11 @@ class TestFilesThatAreHere:
 
         (ended,) = watch(Here(), [row], interval=0)
         assert ended.deleted_at is not None
+
+
+def test_a_folder_and_a_pattern_name_their_videos(captionacc: Captionacc, line: Line, make_file):
+    for name in ("a.mp4", "b.mkv", "notes.txt"):
+        make_file(name)
+    result = captionacc("ingest", "--no-wait", "in", "in/*.mp4", "*.avi")
+    assert result.code == 1 and result.notes == "✗ *.avi: no match\n"
+    assert sorted(row.display_path for row in line.catalog.list_videos()) == ["a.mp4", "b.mkv"]

@@ -10,8 +10,11 @@ import pysubs2
 import pytest
 
 from benchmarks.metrics import Caption, evaluate
-from benchmarks.pipeline import run_pipeline
+from benchmarks.pipeline import run, timed_captions
 from captionacc_dagster.demo.sample import CAPTIONS, DURATION, SampleCaption, make_sample
+from modal_gpu.captions.subtitles import to_srt
+from modal_gpu.extraction.extraction import extract_captions
+from modal_gpu.functions.settings import ComputeSettings
 
 SIZE = (480, 270)
 
@@ -112,5 +115,8 @@ def test_the_pipeline_reads_the_demos_sample_without_errors(tmp_path: Path, monk
     monkeypatch.setitem(sys.modules, "onnx", None)
     video = tmp_path / "sample.mp4"
     truth = [Caption(c.start, c.end, c.text) for c in make_sample(video)]
-    quality = evaluate(truth, run_pipeline(video, tmp_path / "work"))
+    graph = run(video, tmp_path / "work")
+    quality = evaluate(truth, timed_captions(graph))
     assert (quality.found, quality.invented, quality.exact_text) == (len(truth), 0, len(truth))
+    direct = extract_captions(video, ComputeSettings())
+    assert to_srt(direct.captions, direct.timeline) == to_srt(graph.captions, graph.timeline)
