@@ -16,6 +16,7 @@ import structlog
 from pydantic import SecretStr
 from structlog.typing import EventDict, WrappedLogger
 
+from captionacc_dagster.partition_keys import video_id_of
 from captionacc_dagster.settings import Settings, SettingsError, get_settings
 
 #: Tag of a run: name of the field.
@@ -81,7 +82,7 @@ def _add_run(logger: WrappedLogger, method: str, fields: EventDict) -> EventDict
             fields.setdefault(field, meta[name])
     for tag, field in _TAGS.items():
         if value := (meta.get("job_tags") or {}).get(tag):
-            fields.setdefault(field, value)
+            fields.setdefault(field, video_id_of(value) if tag == "dagster/partition" else value)
     event = meta.get("dagster_event")
     if event is not None:
         fields["event_type"] = event.event_type_value

@@ -1,4 +1,4 @@
-"""The one partition set: a partition key is a video's UUID."""
+"""The one partition set: a partition is a video, by the key that its row has."""
 
 import dagster as dg
 

@@ -7,6 +7,7 @@ import dagster as dg
 import numpy as np
 import pysubs2
 
+from captionacc_dagster.partition_keys import video_id_of
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, VideoRow, WrongStateError
 from captionacc_dagster.settings import get_settings
@@ -62,7 +63,8 @@ def _check(asset: str, blocking: bool = False) -> Callable[[Inspect], dg.AssetCh
             catalog: dg.ResourceParam[Catalog],
             object_store: dg.ResourceParam[ObjectStore],
         ) -> dg.AssetCheckResult:
-            problems = find_problems(inspect, catalog.get_video(context.partition_key), object_store)
+            video = catalog.get_video(video_id_of(context.partition_key))
+            problems = find_problems(inspect, video, object_store)
             return dg.AssetCheckResult(
                 passed=not problems,
                 description="; ".join(problems[:SHOWN_PROBLEMS]) or None,

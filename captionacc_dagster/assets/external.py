@@ -44,7 +44,7 @@ def upload_event(video: VideoRow, object_store: ObjectStore) -> dg.AssetMaterial
     info = object_store.head(video.storage_key)
     return dg.AssetMaterialization(
         asset_key=source_video.key,
-        partition=video.video_id,
+        partition=video.partition_key,
         description=video.display_path,
         metadata={
             "file": dg.MetadataValue.text(video.display_path),
@@ -61,7 +61,7 @@ def approval_event(approval: LayoutApproval) -> dg.AssetMaterialization:
     crop = approval.crop_region
     return dg.AssetMaterialization(
         asset_key=layout_approval.key,
-        partition=approval.video_id,
+        partition=approval.partition_key,
         description=f"approved by {approval.approved_by}",
         metadata={
             "approved_by": approval.approved_by,

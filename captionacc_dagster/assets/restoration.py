@@ -66,7 +66,7 @@ class Lost:
     """Partitions and materializations of some videos that Dagster does not have."""
 
     partitions: list[str]
-    #: Assets of each video, by its id.
+    #: Assets of each video, by its partition key.
     materializations: Mapping[str, list[str]]
 
     def __bool__(self) -> bool:
@@ -77,18 +77,19 @@ def find_lost(
     rows: Sequence[VideoRow], partitions: Collection[str], instance: dg.DagsterInstance, now: datetime
 ) -> Lost:
     """Compare rows with Dagster, with one indexed query for each asset."""
-    made = {row.video_id: materialized_assets(row, now) for row in rows}
+    made = {row.partition_key: materialized_assets(row, now) for row in rows}
     lost: dict[str, list[str]] = {}
     for asset in ASSETS:
-        wanted = {video_id for video_id, assets in made.items() if asset in assets}
+        wanted = {key for key, assets in made.items() if asset in assets}
         if not wanted:
             continue
         known = instance.get_latest_storage_id_by_partition(
             dg.AssetKey(asset), dg.DagsterEventType.ASSET_MATERIALIZATION, wanted
         )
-        for video_id in sorted(wanted - known.keys()):
-            lost.setdefault(video_id, []).append(asset)
-    return Lost([row.video_id for row in rows if is_known(row) and row.video_id not in partitions], lost)
+        for key in sorted(wanted - known.keys()):
+            lost.setdefault(key, []).append(asset)
+    missing = [row.partition_key for row in rows if is_known(row) and row.partition_key not in partitions]
+    return Lost(missing, lost)
 
 
 @dataclass
@@ -119,7 +120,7 @@ class Restorer:
             return None
         key = (run_id, video.video_id)
         if key not in self._reported:
-            self._reported[key] = dict(_reported_by(self.instance, run_id, video.video_id))
+            self._reported[key] = dict(_reported_by(self.instance, run_id, video.partition_key))
         return self._reported[key].get(asset)
 
 
@@ -156,7 +157,7 @@ def materialization_from_row(video: VideoRow, asset: str) -> dg.AssetMaterializa
         uri, facts = keys.captions_db, {"captions": video.caption_count}
     return dg.AssetMaterialization(
         asset_key=asset,
-        partition=video.video_id,
+        partition=video.partition_key,
         metadata={
             "dagster/uri": dg.MetadataValue.path(uri),
             **{name: value for name, value in facts.items() if value is not None},

@@ -7,6 +7,7 @@ import dagster as dg
 
 from captionacc_dagster.dagster_internals.quiet_failures import FinalFailure
 from captionacc_dagster.logs import about
+from captionacc_dagster.partition_keys import video_id_of
 from captionacc_dagster.resources.catalog import Catalog, Stage, VideoRow
 from captionacc_dagster.runs.retries import Retries, retries_of
 from modal_gpu.disk_full import disk_full
@@ -26,7 +27,7 @@ def working_on(
     dagster-io/dagster#15026). Results of compute calls are kept for the next attempt until the block
     succeeds.
     """
-    video_id = context.partition_key
+    video_id = video_id_of(context.partition_key)
     try:
         with about(video=video_id, run=context.run.run_id, stage=stage):
             if stage is not None:
@@ -68,7 +69,7 @@ def _retries(context: dg.AssetExecutionContext) -> Retries:
 def _settle(context: dg.AssetExecutionContext, catalog: Catalog) -> None:
     """Settle the run's compute calls: their outputs are published, so the next run computes them again."""
     try:
-        catalog.settle_compute_calls(context.partition_key, context.run.run_id)
+        catalog.settle_compute_calls(video_id_of(context.partition_key), context.run.run_id)
     except CaptionAccError as error:
         # The work is done. A run that repeats it while the results are stored would reuse them.
         context.log.warning(f"the run's compute calls are not settled: {error}")
@@ -80,7 +81,7 @@ def _fail(
     if stage is None:
         return
     try:
-        catalog.fail_stage(context.partition_key, stage, context.run.run_id, message, kind)
+        catalog.fail_stage(video_id_of(context.partition_key), stage, context.run.run_id, message, kind)
     except CaptionAccError as error:
         # The first error is the important one. The failure sensor writes the row once the catalogue answers.
         context.log.error(f"could not write the {stage} error to the catalogue: {error}")

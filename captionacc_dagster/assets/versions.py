@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 
 from captionacc_dagster.assets.stage import run_selects
+from captionacc_dagster.partition_keys import video_id_of
 from captionacc_dagster.resources.catalog import (
     STAGES,
     Catalog,
@@ -86,7 +87,7 @@ def unchanged(context: dg.AssetExecutionContext, catalog: Catalog) -> list[dg.Ma
 
 
 def _nothing_to_do(context: dg.AssetExecutionContext, catalog: Catalog) -> str | None:
-    run, video = context.run, catalog.get_video(context.partition_key)
+    run, video = context.run, catalog.get_video(video_id_of(context.partition_key))
     began = video.boundaries.last_run_id in {run.run_id, run.parent_run_id, run.root_run_id} - {None}
     if began or video.deleted_at is not None or any(video.stage(stage).run_id for stage in STAGES):
         return None

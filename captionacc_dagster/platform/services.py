@@ -19,6 +19,7 @@ import psutil
 from captionacc_dagster.constants import DEFINITIONS_MODULE
 from captionacc_dagster.dagster_internals.commands import DAEMON_MODULE, is_code_server
 from captionacc_dagster.dagster_internals.forked_runs import STARTS_RUNS
+from captionacc_dagster.partition_keys import video_id_of
 from captionacc_dagster.platform.dagster_home import prepare_dagster_home
 from captionacc_dagster.platform.homes import make_private
 from captionacc_dagster.platform.orphans import DAEMON_LOCK
@@ -172,7 +173,7 @@ def wait_for_runs(video_ids: Collection[str], check: Callable[[], None], timeout
     with dg.DagsterInstance.get() as instance:
         while time.monotonic() < deadline:
             runs = instance.get_runs(dg.RunsFilter(statuses=list(NOT_FINISHED_STATUSES)))
-            if not any(run.tags.get("dagster/partition") in video_ids for run in runs):
+            if not any(video_id_of(run.tags.get("dagster/partition", "")) in video_ids for run in runs):
                 return
             check()
             time.sleep(0.5)

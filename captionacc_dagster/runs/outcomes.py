@@ -10,6 +10,7 @@ from captionacc_dagster.dagster_internals.auto_retries import (
     retry_run_id,
     will_be_retried,
 )
+from captionacc_dagster.partition_keys import video_id_of
 from captionacc_dagster.resources.catalog import (
     STAGES,
     Catalog,
@@ -40,7 +41,7 @@ def settle_run(catalog: Catalog, run: dg.DagsterRun, message: str, error_type: s
 
     Return the failed stages. Nothing changes for a run whose stage another run has taken over.
     """
-    video_id = run.tags.get(VIDEO) or run.tags.get(PARTITION)
+    video_id = run.tags.get(VIDEO) or video_id_of(run.tags.get(PARTITION, ""))
     if not video_id:
         return []
     try:

@@ -15,6 +15,7 @@ from captionacc_dagster.dagster_internals.tags import (
     RUN_KEY_TAG,
     SENSOR_NAME_TAG,
 )
+from captionacc_dagster.partition_keys import video_id_of
 from captionacc_dagster.resources.catalog import Catalog, TenantRow
 from captionacc_dagster.runs.priority import BACKFILL, AgeBoost, Claim, Waiting, turns
 from captionacc_dagster.settings import get_settings
@@ -56,6 +57,7 @@ class Work:
     job: str
     tenant_id: str
     video_id: str
+    partition_key: str
     event: str
     trigger: str
     size_bytes: int | None
@@ -145,7 +147,7 @@ def found_work(run: dg.DagsterRun, catalog: Catalog, queued_at: datetime) -> Wor
 
     Raises :class:`~captionacc_dagster.resources.catalog.UnknownVideoError` for a partition without a row.
     """
-    video = catalog.get_video(run.tags[PARTITION])
+    video = catalog.get_video(video_id_of(run.tags[PARTITION]))
     backfill = BACKFILL_ID in run.tags
     chosen = run.tags.get(QUEUE_PRIORITY, "")
     override = int(chosen) if chosen.removeprefix("-").isdecimal() else BACKFILL if backfill else None
@@ -153,6 +155,7 @@ def found_work(run: dg.DagsterRun, catalog: Catalog, queued_at: datetime) -> Wor
         job=run.job_name,
         tenant_id=video.tenant_id,
         video_id=video.video_id,
+        partition_key=run.tags[PARTITION],
         event="backfill" if backfill else "manual",
         trigger="ui",
         size_bytes=video.size_bytes,

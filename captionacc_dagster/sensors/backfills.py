@@ -51,7 +51,7 @@ def backfill_run_requests(claims: Sequence[BackfillClaim], tags: RunTags) -> lis
     return [
         dg.RunRequest(
             run_key=backfill_run_key(claim),
-            partition_key=claim.video_id,
+            partition_key=claim.partition_key,
             asset_selection=[dg.AssetKey(name) for name in ASSETS],
             tags=run_tags | {BACKFILL_TAG: claim.backfill_id},
         )
@@ -64,6 +64,7 @@ def _work(claim: BackfillClaim) -> Work:
         job=captions_job.name,
         tenant_id=claim.tenant_id,
         video_id=claim.video_id,
+        partition_key=claim.partition_key,
         event="backfill",
         trigger="backfills",
         size_bytes=claim.size_bytes,

@@ -50,7 +50,7 @@ def caption_ocr_requests(
             context,
             claims,
             [
-                dg.RunRequest(run_key=run_key, partition_key=work.video_id, tags=run_tags)
+                dg.RunRequest(run_key=run_key, partition_key=work.partition_key, tags=run_tags)
                 for (run_key, work), run_tags in zip(in_turn, tags, strict=True)
             ],
             seen=f"{busy} videos with requests are being read" if busy else "no caption waits for its text",
@@ -105,6 +105,7 @@ def _requests_work(video: VideoRow, requests: Sequence[CaptionOcrRequest]) -> Wo
         job=caption_text_job.name,
         tenant_id=video.tenant_id,
         video_id=video.video_id,
+        partition_key=video.partition_key,
         event="request",
         trigger="caption_ocr_requests",
         size_bytes=video.size_bytes,
@@ -118,6 +119,7 @@ def _text_work(video: VideoRow) -> Work:
         job=caption_text_job.name,
         tenant_id=video.tenant_id,
         video_id=video.video_id,
+        partition_key=video.partition_key,
         event="text",
         trigger="caption_ocr_requests",
         size_bytes=video.size_bytes,

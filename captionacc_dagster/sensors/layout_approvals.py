@@ -59,7 +59,7 @@ def captions_run_requests(
     """Return a run request for each approval, with the tenants in turn."""
     in_turn = round_robin(approvals, lambda approval: approval.tenant_id)
     return [
-        dg.RunRequest(run_key=captions_run_key(approval), partition_key=approval.video_id, tags=run_tags)
+        dg.RunRequest(run_key=captions_run_key(approval), partition_key=approval.partition_key, tags=run_tags)
         for approval, run_tags in zip(
             in_turn, tags.of([_captions_work(approval, trigger) for approval in in_turn]), strict=True
         )
@@ -71,6 +71,7 @@ def _captions_work(approval: LayoutApproval, trigger: str) -> Work:
         job=captions_job.name,
         tenant_id=approval.tenant_id,
         video_id=approval.video_id,
+        partition_key=approval.partition_key,
         event="approval",
         trigger=trigger,
         size_bytes=approval.size_bytes,

@@ -7,6 +7,7 @@ import dagster as dg
 
 from captionacc_dagster.assets.external import upload_event
 from captionacc_dagster.jobs import layout_job
+from captionacc_dagster.partition_keys import partition_key_for
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
 from captionacc_dagster.runs.keys import layout_run_key
 from captionacc_dagster.runs.priority import round_robin
@@ -45,6 +46,7 @@ def new_videos(
     with claims_of_tick("new_videos", catalog, context.instance) as claims:
         claimed = catalog.claim_new_videos(BATCH, **claim_limits())
         claims.add(map(layout_claim, claimed))
+        claimed = with_partition_keys(catalog, claimed)
         looked, refused = apply_to_each(
             claims, claimed, layout_run_key, lambda video: _look(video, catalog, object_store, claims)
         )
@@ -76,6 +78,17 @@ def _look(
         return None
 
 
+def with_partition_keys(catalog: Catalog, claimed: Sequence[VideoRow]) -> list[VideoRow]:
+    """Return claimed videos with their partition keys, which are fixed here for new ones."""
+    keys = {
+        video.video_id: partition_key_for(video.display_path, video.video_id)
+        for video in claimed
+        if video.named_partition is None and video.layout.tries == 0
+    }
+    named = {video.video_id: video for video in catalog.set_partition_keys(keys)} if keys else {}
+    return [named.get(video.video_id, video) for video in claimed]
+
+
 def layout_claim(video: VideoRow) -> Claim:
     """Return the claim on a video that the catalogue assigned."""
     return Claim("layout", video.video_id, video.layout.attempts, layout_run_key(video))
@@ -85,7 +98,7 @@ def layout_run_requests(ready: Sequence[VideoRow], tags: RunTags, trigger: str) 
     """Return a run request for the present attempt at each video, with the tenants in turn."""
     in_turn = round_robin(ready, lambda video: video.tenant_id)
     return [
-        dg.RunRequest(run_key=layout_run_key(video), partition_key=video.video_id, tags=run_tags)
+        dg.RunRequest(run_key=layout_run_key(video), partition_key=video.partition_key, tags=run_tags)
         for video, run_tags in zip(
             in_turn, tags.of([_layout_work(video, trigger) for video in in_turn]), strict=True
         )
@@ -97,6 +110,7 @@ def _layout_work(video: VideoRow, trigger: str) -> Work:
         job=layout_job.name,
         tenant_id=video.tenant_id,
         video_id=video.video_id,
+        partition_key=video.partition_key,
         event="upload" if video.layout.attempts <= 1 else "retry",
         trigger=trigger,
         size_bytes=video.size_bytes,

@@ -54,7 +54,7 @@ def restorations(
         if len(events) >= MOST or time.monotonic() - started > RESTORE_SECONDS:
             is_complete = False
             break
-        events += restorer.events(row, lost.materializations.get(row.video_id, ()))
+        events += restorer.events(row, lost.materializations.get(row.partition_key, ()))
     if is_complete:
         # The next page, or the newest again.
         last = rows[-1] if len(rows) == PAGE else None

@@ -37,6 +37,7 @@ from captionacc_dagster.sensors.new_videos import (
     layout_claim,
     layout_run_requests,
     new_videos,
+    with_partition_keys,
 )
 from modal_gpu.errors import CaptionAccError, ObjectNotFoundError
 from modal_gpu.storage import ObjectStore
@@ -121,14 +122,15 @@ class RunStarter:
                 return self._as_it_is(row, layout_run_key(row), row.layout.status, row.layout.run_id)
             claim = layout_claim(video)
             with self._returned_on_error(claim):
+                named = with_partition_keys(self.catalog, [video])
                 try:
-                    event = upload_event(video, self.object_store)
+                    event = upload_event(named[0], self.object_store)
                 except ObjectNotFoundError:
                     # The sensor waits for the object, and gives up after a while.
                     self._return_claim(claim, LOOK_AGAIN_SECONDS)
                     return Started("waiting")
                 with self._run_tags() as tags:
-                    (request,) = layout_run_requests([video], tags, self.trigger)
+                    (request,) = layout_run_requests(named, tags, self.trigger)
                 is_first = video.layout.unstarted_requests <= 1
                 return self._start(claim, request, layout_job.name, new_videos.name, event, is_first)
 
@@ -237,7 +239,7 @@ class RunStarter:
             return known
         tags = {
             **request.tags,
-            PARTITION: claim.row_id,
+            PARTITION: _partition_key(request),
             RUN_KEY: claim.run_key,
             SENSOR_NAME: sensor,
         }
@@ -278,7 +280,7 @@ class RunStarter:
 
     def _create(self, order: _Order) -> None:
         try:
-            self.instance.add_dynamic_partitions(VIDEO_PARTITIONS, [order.claim.row_id])
+            self.instance.add_dynamic_partitions(VIDEO_PARTITIONS, [order.tags[PARTITION]])
             self.instance.report_runless_asset_event(order.event)
             self.submit(order.job, order.run_id, order.tags)
         except Exception as error:
@@ -315,6 +317,12 @@ def dagster_answers() -> Iterator[None]:
     except Exception as error:
         _log.warning("Dagster's storage does not answer: %s", _first_line(error))
         raise LaunchError("Dagster's storage does not answer") from None
+
+
+def _partition_key(request: dg.RunRequest) -> str:
+    if request.partition_key is None:
+        raise ValueError("a run of a video needs its partition key")
+    return request.partition_key
 
 
 def _first_line(error: Exception) -> str:

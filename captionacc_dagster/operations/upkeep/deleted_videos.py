@@ -22,5 +22,5 @@ def _remove(work: Workplace, video: VideoRow) -> None:
     work.object_store.delete_prefix(keys.client_prefix)
     work.object_store.delete_prefix(keys.server_prefix)
     work.object_store.delete(video.storage_key)
-    work.instance.delete_dynamic_partition(VIDEO_PARTITIONS, video.video_id)
+    work.instance.delete_dynamic_partition(VIDEO_PARTITIONS, video.partition_key)
     work.catalog.mark_video_objects_removed(video.video_id)

@@ -18,7 +18,7 @@ def partitions_without_a_row(
 
     Many unknown partitions most likely mean that another catalogue than usual is open: they are kept.
     """
-    unknown = sorted(partitions - rows.keys())
+    unknown = sorted(partitions - {row.partition_key for row in rows.values()})
     doubtful = len(unknown) > max(FEW, len(partitions) * 0.1)
     for key in unknown[:BATCH]:
         if doubtful and work.apply:
@@ -33,7 +33,9 @@ def rows_without_a_partition(
     work: Workplace, partitions: set[str], rows: Mapping[str, VideoRow]
 ) -> Iterator[Finding]:
     """Add the partitions of videos that a run has worked on."""
-    begun = {row.video_id for row in rows.values() if row.deleted_at is None and row.layout.tries > 0}
-    for video_id in sorted(begun - partitions)[:BATCH]:
-        add = partial(work.instance.add_dynamic_partitions, VIDEO_PARTITIONS, [video_id])
-        yield work.handle("row without a partition", video_id, rows[video_id].display_path, add)
+    begun = {
+        row.partition_key: row for row in rows.values() if row.deleted_at is None and row.layout.tries > 0
+    }
+    for key in sorted(begun.keys() - partitions)[:BATCH]:
+        add = partial(work.instance.add_dynamic_partitions, VIDEO_PARTITIONS, [key])
+        yield work.handle("row without a partition", key, begun[key].display_path, add)

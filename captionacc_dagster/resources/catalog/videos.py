@@ -1,5 +1,7 @@
 """The catalogue's calls for videos: registering, finding, renaming, deleting."""
 
+from collections.abc import Mapping
+
 from captionacc_dagster.resources.catalog.calls import CatalogCalls, is_id, sql_function
 from captionacc_dagster.resources.catalog.errors import UnknownVideoError
 from captionacc_dagster.resources.catalog.rows.videos import STAGES, VideoRow
@@ -28,6 +30,14 @@ class VideoCalls(CatalogCalls):
         tenant's video of the same file if there is one: another ``video_id``, and no row is added.
         ``display_path`` is stored in NFC and without control characters. Raises ``AlreadyRegisteredError``,
         ``UnknownTenantError``, ``InvalidKeyError`` and ``InvalidArgumentError``.
+        """
+
+    @sql_function(repeatable=True)
+    def set_partition_keys(self, keys: Mapping[str, str]) -> list[VideoRow]:
+        """Set the partition keys of videos, by id, that have none yet and that no run has begun.
+
+        Return all these videos, in any order, with the keys that they have now. A key ends with ``~`` and the
+        video's id, or is the id. Raises ``InvalidArgumentError`` for another one.
         """
 
     @sql_function(repeatable=True, content_sha256="sha256")

@@ -78,7 +78,11 @@ create table captionacc.videos (
     objects_removed_at timestamptz,
     time_spans jsonb not null default '[]' check (jsonb_typeof(time_spans) = 'array'),
     content_sha256 text check (content_sha256 ~ '^[0-9a-f]{64}$'),
+    partition_key text,
 
+    constraint videos_partition_key check (
+        length(partition_key) <= 97 and (partition_key = id::text or right(partition_key, 37) = '~' || id::text)
+    ),
     constraint videos_layout_error check ((layout_status = 'error') = (layout_error_details is not null)),
     constraint videos_boundaries_error check ((boundaries_status = 'error') = (boundaries_error_details is not null)),
     constraint videos_text_error check ((text_status = 'error') = (text_error_details is not null)),
@@ -99,6 +103,9 @@ comment on table captionacc.videos is
     'stage waits for a run (wait), is ready for a person (annotate), is reviewed (done) or has failed '
     '(error).';
 comment on column captionacc.videos.display_path is 'Name shown to people; storage keys never depend on it.';
+comment on column captionacc.videos.partition_key is
+    'Dagster''s partition key, {name}~{id}, fixed at the first claim; null before it. Videos of former '
+    'versions have none: their key is the id.';
 comment on column captionacc.videos.storage_key is 'Object key of the upload, in the tenant''s prefix.';
 comment on column captionacc.videos.uploaded_at is
     'When the complete object was known to be in the bucket; null during the upload.';

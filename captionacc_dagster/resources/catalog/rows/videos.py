@@ -72,6 +72,8 @@ class VideoRow(Row):
     video_id: str = column("id")
     tenant_id: str
     display_path: str
+    #: ``None`` before the first claim, and for videos of former versions.
+    named_partition: str | None = column("partition_key")
     storage_key: str
     size_bytes: int
     content_sha256: str | None
@@ -114,6 +116,11 @@ class VideoRow(Row):
     text: StageState = group("text_")
     text_caption_count: int | None
 
+    @property
+    def partition_key(self) -> str:
+        """The video's partition key in Dagster."""
+        return self.named_partition or self.video_id
+
     def stage(self, stage: Stage) -> StageState:
         """Return the state of one stage. Raises :class:`InvalidArgumentError` for an unknown one."""
         states = {"layout": self.layout, "boundaries": self.boundaries, "text": self.text}
@@ -155,7 +162,13 @@ class LayoutApproval(Row):
     size_bytes: int
     uploaded_at: datetime | None
     display_path: str
+    named_partition: str | None = column("partition_key")
     disable_age_boosting: bool
+
+    @property
+    def partition_key(self) -> str:
+        """The video's partition key in Dagster."""
+        return self.named_partition or self.video_id
 
     @classmethod
     def of(cls, video: VideoRow) -> Self:
@@ -174,6 +187,7 @@ class LayoutApproval(Row):
             size_bytes=video.size_bytes,
             uploaded_at=video.uploaded_at,
             display_path=video.display_path,
+            named_partition=video.named_partition,
             disable_age_boosting=video.disable_age_boosting,
         )
 

@@ -89,6 +89,7 @@ class BackfillClaim(Row):
 
     backfill_id: str
     video_id: str
+    partition_key: str
     tenant_id: str
     model_version: str
     size_bytes: int

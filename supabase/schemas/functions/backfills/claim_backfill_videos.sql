@@ -4,7 +4,7 @@ create or replace function captionacc.claim_backfill_videos(
     p_max_unstarted integer default 5,
     p_at_once integer default 20
 ) returns table (
-    backfill_id uuid, video_id uuid, tenant_id uuid, model_version text, size_bytes bigint,
+    backfill_id uuid, video_id uuid, partition_key text, tenant_id uuid, model_version text, size_bytes bigint,
     requested_by text, created_at timestamptz
 )
 language plpgsql
@@ -88,7 +88,8 @@ begin
             where b.status = 'queued' and b.video_id = any (picked)
             returning b.*
         )
-        select c.backfill_id, c.video_id, c.tenant_id, f.model_version, v.size_bytes, f.requested_by, f.created_at
+        select c.backfill_id, c.video_id, coalesce(v.partition_key, v.id::text), c.tenant_id, f.model_version,
+            v.size_bytes, f.requested_by, f.created_at
         from claimed c join backfills f on f.id = c.backfill_id join videos v on v.id = c.video_id
         order by c.turn, c.backfill_id, c.video_id;
 end
