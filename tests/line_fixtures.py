@@ -23,6 +23,7 @@ from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostg
 from captionacc_dagster.resources.catalog.migrations import migrate
 from captionacc_dagster.resources.compute import CallReport, Compute, FanOut, local_compute
 from captionacc_dagster.runs.retries import Retries
+from captionacc_dagster.sensors.new_videos import with_partition_keys
 from modal_gpu.contracts import (
     CaptionOcrRequest,
     CaptionOcrResult,
@@ -141,8 +142,7 @@ class Line:
         """Upload a new video as an uploader does, with its partition."""
         keys = VideoKeys(self.tenant_id, str(uuid.uuid4()))
         self.store.upload(path, keys.video, "video/mp4")
-        self.instance.add_dynamic_partitions("videos", [keys.video_id])
-        return self.catalog.register_video(
+        row = self.catalog.register_video(
             self.tenant_id,
             keys.video_id,
             keys.video,
@@ -151,6 +151,9 @@ class Line:
             content_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
             again=True,
         )
+        (row,) = with_partition_keys(self.catalog, [row])
+        self.instance.add_dynamic_partitions("videos", [row.partition_key])
+        return row
 
     def run(
         self, job: str, video_id: str, *assets: str, tags: Mapping[str, str] | None = None
@@ -165,7 +168,7 @@ class Line:
             executor=dg.in_process_executor,
         )
         return with_resources.resolve_job_def(job).execute_in_process(
-            partition_key=video_id,
+            partition_key=self.row(video_id).partition_key,
             instance=self.instance,
             raise_on_error=False,
             asset_selection=[dg.AssetKey(name) for name in assets] or None,
@@ -273,8 +276,9 @@ class Snapshot:
                     f"select * from jsonb_populate_recordset(null::captionacc.{table}, %s::jsonb)",
                     [rows],
                 )
-        line.instance.add_dynamic_partitions("videos", [self.video_id])
-        return line.row(self.video_id)
+        row = line.row(self.video_id)
+        line.instance.add_dynamic_partitions("videos", [row.partition_key])
+        return row
 
 
 _TABLES = (

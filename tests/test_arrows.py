@@ -30,7 +30,7 @@ FLOORS = (
     ("platform",),
     ("dagster_internals",),
     ("logs",),
-    ("settings", "partitions"),
+    ("settings", "partitions", "partition_keys"),
     ("ocr_settings",),
     ("constants", "__init__"),
 )

@@ -9,6 +9,7 @@ from uuid import UUID
 import typer
 
 from captionacc_dagster.cli.root import console, note, notes, printable
+from captionacc_dagster.partition_keys import video_id_of
 from captionacc_dagster.platform.homes import make_home, require_home
 from captionacc_dagster.resources.catalog import Catalog, UnknownVideoError, VideoRow
 from captionacc_dagster.settings import Settings, get_settings
@@ -68,7 +69,7 @@ class Parts:
         return open_object_store(self.settings)
 
     def find_video(self, name: str, *, only_one: bool = False) -> VideoRow:
-        """Return a video by its id, the start of its id, or its name.
+        """Return a video by its id, the start of its id, its partition key, or its name.
 
         Of several videos with the same name it returns the newest, and prints a note. Raises
         :class:`UnknownVideoError` for an unknown id, and :class:`InvalidIdError`, which lists the videos, for
@@ -103,7 +104,7 @@ class Parts:
 
 def _full_id(name: str) -> str | None:
     try:
-        return str(UUID(name))
+        return str(UUID(video_id_of(name)))
     except ValueError:
         return None
 

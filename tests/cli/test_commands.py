@@ -54,13 +54,14 @@ def test_an_unknown_video_is_refused(captionacc: Captionacc, command, name: str,
     assert f"error: {message}" in result.text
 
 
-@pytest.mark.parametrize("given", ["id", "prefix", "upper-case prefix", "file"])
+@pytest.mark.parametrize("given", ["id", "prefix", "upper-case prefix", "partition key", "file"])
 def test_a_video_is_known_by_id_prefix_or_file_name(captionacc: Captionacc, finished: VideoRow, given: str):
     video_id = finished.video_id
     name = {
         "id": video_id,
         "prefix": video_id[:8],
         "upper-case prefix": video_id[:8].upper(),
+        "partition key": f"harbour.mp4~{video_id}",
         "file": "harbour.mp4",
     }[given]
     result = captionacc("captions", name)

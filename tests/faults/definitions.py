@@ -13,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 
 from captionacc_dagster.definitions import code_location
+from captionacc_dagster.partition_keys import video_id_of
 from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.resources.compute import Compute, FannedOutCompute
 from captionacc_dagster.resources.compute.modal_backend import ModalBackend
@@ -40,7 +41,7 @@ _local_compute = ComputeResource.create_resource
 
 def _open_compute(self: ComputeResource, context: dg.InitResourceContext) -> Compute:
     plans = injection.Plans(Path(os.environ[injection.FOLDER]))
-    video_id = context.run.tags.get("dagster/partition", "") if context.run else ""
+    video_id = video_id_of(context.run.tags.get("dagster/partition", "")) if context.run else ""
     if not plans.is_on_modal(video_id):
         return _local_compute(self, context)
     from tests.modal_stand_in.service import Service

@@ -67,7 +67,7 @@ def test_when_everything_is_in_order_nothing_is_found_or_removed(line: Line, fin
     before = line.stored(finished.video_id)
     assert keep_up(apply=True, remove_unknown_objects=True).findings == []
     assert line.stored(finished.video_id) == before
-    assert line.instance.has_dynamic_partition("videos", finished.video_id)
+    assert line.instance.has_dynamic_partition("videos", finished.partition_key)
 
 
 def test_objects_of_a_failed_version_are_removed_and_active_ones_stay(
@@ -264,9 +264,9 @@ def test_a_deleted_videos_objects_and_then_its_partition_are_removed(line: Line,
     assert keep_up(policy=UpkeepPolicy(deleted_days=7)).findings == []
     both(keep_up, "deleted video")
     assert line.stored(gone.video_id) == {} and not line.store.exists(gone.storage_key)
-    assert not line.instance.has_dynamic_partition("videos", gone.video_id)
+    assert not line.instance.has_dynamic_partition("videos", gone.partition_key)
     assert line.store.exists(stays.storage_key)
-    assert line.instance.has_dynamic_partition("videos", stays.video_id)
+    assert line.instance.has_dynamic_partition("videos", stays.partition_key)
     assert line.row(gone.video_id).objects_removed_at is not None
 
 
@@ -278,12 +278,12 @@ def test_partitions_without_a_row_and_rows_without_a_partition_are_repaired(line
 
     worked_on = register(line)
     line.catalog.begin_stage(worked_on.video_id, "layout", "run-1")
-    line.instance.delete_dynamic_partition("videos", worked_on.video_id)
+    line.instance.delete_dynamic_partition("videos", worked_on.partition_key)
     never_asked_for = register(line)
-    line.instance.delete_dynamic_partition("videos", never_asked_for.video_id)
+    line.instance.delete_dynamic_partition("videos", never_asked_for.partition_key)
     both(keep_up, "row without a partition")
-    assert line.instance.has_dynamic_partition("videos", worked_on.video_id)
-    assert not line.instance.has_dynamic_partition("videos", never_asked_for.video_id)
+    assert line.instance.has_dynamic_partition("videos", worked_on.partition_key)
+    assert not line.instance.has_dynamic_partition("videos", never_asked_for.partition_key)
 
 
 def test_a_catalogue_that_knows_hardly_any_partition_removes_none(line: Line, keep_up):

@@ -207,13 +207,13 @@ def test_an_unreachable_bucket_is_tried_once_a_tick_and_delays_no_video(line: Li
 
     line.store = Bucket()
     asked = [request.partition_key for request in line.tick(new_videos).run_requests]
-    assert (asked, len(looks)) == ([row.video_id for row in rows[:2]], 3)
+    assert (asked, len(looks)) == ([row.partition_key for row in rows[:2]], 3)
     result = line.tick(new_videos)
     assert len(looks) == 4
     assert "claims returned: the bucket does not answer" in result.skip_reason.skip_message
     line.store = healthy
     asked = [request.partition_key for request in line.tick(new_videos).run_requests]
-    assert asked == [row.video_id for row in rows[2:]]
+    assert asked == [row.partition_key for row in rows[2:]]
 
 
 @pytest.mark.parametrize("error", [InvalidKeyError("no key"), ValueError("two\nlines")])
@@ -228,7 +228,7 @@ def test_an_object_with_an_error_affects_no_other(line: Line, clip: Clip, error,
 
     monkeypatch.setattr(line.store, "head", look)
     asked = [request.partition_key for request in line.tick(new_videos).run_requests]
-    assert asked == [first.video_id, third.video_id]
+    assert asked == [first.partition_key, third.partition_key]
     # In a minute, not at once and not in fifteen.
     assert not line.tick(new_videos).run_requests
     monkeypatch.undo()
@@ -245,16 +245,16 @@ def test_a_partition_that_a_person_deleted_is_added_again(asker: Asker, line: Li
     """A run request for a partition that is not there fails a tick and all that it claimed."""
     run_key = asker.make_work(line, request.getfixturevalue)
     (video,) = line.catalog.list_videos()
-    line.instance.delete_dynamic_partition("videos", video.video_id)
+    line.instance.delete_dynamic_partition("videos", video.partition_key)
     assert [r.run_key for r in line.tick(asker.sensor).run_requests] == [run_key]
-    assert line.instance.has_dynamic_partition("videos", video.video_id)
+    assert line.instance.has_dynamic_partition("videos", video.partition_key)
 
 
 def test_the_starters_partition_is_added_again_too(line: Line, clip: Clip):
     video = line.upload(clip.path)
-    line.instance.delete_dynamic_partition("videos", video.video_id)
+    line.instance.delete_dynamic_partition("videos", video.partition_key)
     starter = RunStarter(line.catalog, line.store, line.instance, lambda *_: None)
     starter.start_layout(video.video_id)
     assert starter.wait_until_created()
     starter.close()
-    assert line.instance.has_dynamic_partition("videos", video.video_id)
+    assert line.instance.has_dynamic_partition("videos", video.partition_key)

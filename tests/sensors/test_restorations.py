@@ -47,7 +47,7 @@ def brought_back(result: dg.SensorResult) -> tuple[list[str], list[str]]:
 
 def latest(line: Line, asset: str, video: VideoRow) -> dg.AssetMaterialization | None:
     records = line.instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[video.video_id]), limit=1
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[video.partition_key]), limit=1
     ).records
     return records[0].asset_materialization if records else None
 
@@ -63,9 +63,9 @@ class TestFinishedVideo:
         assert latest(line, "cropped_chunks", finished).metadata["version"].value == 1
         assert latest(line, SOURCE, finished).tags["dagster/data_version"]
 
-        line.instance.delete_dynamic_partition("videos", finished.video_id)
-        assert brought_back(tick()) == ([finished.video_id], [])
-        assert line.instance.has_dynamic_partition("videos", finished.video_id)
+        line.instance.delete_dynamic_partition("videos", finished.partition_key)
+        assert brought_back(tick()) == ([finished.partition_key], [])
+        assert line.instance.has_dynamic_partition("videos", finished.partition_key)
 
         line.instance.wipe_assets([dg.AssetKey("captions_db"), dg.AssetKey(APPROVAL)])
         assert latest(line, "captions_db", finished) is None
@@ -112,12 +112,12 @@ def test_pages_continue_from_each_other_and_start_again(line: Line, clip: Clip, 
     rows = [line.upload(clip.path) for _ in range(5)]
     for row in rows:
         line.catalog.begin_stage(row.video_id, "layout", "run-1")
-        line.instance.delete_dynamic_partition("videos", row.video_id)
+        line.instance.delete_dynamic_partition("videos", row.partition_key)
     back = [brought_back(tick())[0] for _ in range(3)]
     assert [len(page) for page in back] == [2, 2, 1]
-    assert {key for page in back for key in page} == {row.video_id for row in rows}
-    line.instance.delete_dynamic_partition("videos", rows[-1].video_id)
-    assert brought_back(tick())[0] == [rows[-1].video_id]
+    assert {key for page in back for key in page} == {row.partition_key for row in rows}
+    line.instance.delete_dynamic_partition("videos", rows[-1].partition_key)
+    assert brought_back(tick())[0] == [rows[-1].partition_key]
 
 
 def test_a_tick_restores_a_batch_and_the_next_one_continues(line, clip, tick, monkeypatch):

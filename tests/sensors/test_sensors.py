@@ -56,15 +56,15 @@ class TestNewVideos:
     def test_an_upload_becomes_a_partition_an_event_and_a_run(self, line: Line, clip: Clip, tick):
         video = line.upload(clip.path)
         result = tick(new_videos)
-        assert partitions(result) == [video.video_id]
+        assert partitions(result) == [video.partition_key]
         (event,) = result.asset_events
-        assert (event.asset_key, event.partition) == (dg.AssetKey("source_video"), video.video_id)
+        assert (event.asset_key, event.partition) == (dg.AssetKey("source_video"), video.partition_key)
         assert event.metadata["size_bytes"].value == clip.path.stat().st_size
         assert event.metadata["file"].value == "harbour.mp4"
         assert event.tags["dagster/data_version"]
         (request,) = result.run_requests
         assert request.run_key == f"layout/{video.video_id}/1"
-        assert request.partition_key == video.video_id
+        assert request.partition_key == video.partition_key
         assert request.tags == {
             "captionacc/tenant": line.tenant_id,
             "captionacc/video": video.video_id,
@@ -112,7 +112,7 @@ class TestNewVideos:
     def test_an_upload_without_its_object_is_checked_again(self, line: Line, clip: Clip, tick, age):
         late, whole = line.upload(clip.path), line.upload(clip.path)
         line.store.delete(late.storage_key)
-        assert partitions(tick(new_videos)) == [whole.video_id]
+        assert partitions(tick(new_videos)) == [whole.partition_key]
         line.catalog.begin_stage(whole.video_id, "layout", "run-1")
 
         age("layout_requested_at", CLAIM)
@@ -122,7 +122,7 @@ class TestNewVideos:
 
         line.store.upload(clip.path, late.storage_key)
         age("layout_requested_at", CLAIM)
-        assert partitions(tick(new_videos)) == [late.video_id]
+        assert partitions(tick(new_videos)) == [late.partition_key]
 
     def test_an_object_that_never_comes_ends_in_an_error(self, line: Line, clip: Clip, tick, age):
         video = line.upload(clip.path)
@@ -138,7 +138,7 @@ class TestNewVideos:
         self, line: Line, clip: Clip, tick, monkeypatch
     ):
         monkeypatch.setattr(new_videos_module, "BATCH", 2)
-        uploaded = [line.upload(clip.path).video_id for _ in range(5)]
+        uploaded = [line.upload(clip.path).partition_key for _ in range(5)]
         taken = [partitions(tick(new_videos)) for _ in range(4)]
         assert [len(batch) for batch in taken] == [2, 2, 1, 0]
         assert list(itertools.chain(*taken)) == uploaded
@@ -157,12 +157,12 @@ class TestLayoutApprovals:
         result = tick(layout_approvals)
         (request,) = result.run_requests
         assert request.run_key == f"captions/{laid_out.video_id}/1/1"
-        assert request.partition_key == laid_out.video_id
+        assert request.partition_key == laid_out.partition_key
         assert request.tags["captionacc/trigger"] == "layout_approvals"
         assert request.tags["captionacc/tenant"] == line.tenant_id
-        assert partitions(result) == [laid_out.video_id]
+        assert partitions(result) == [laid_out.partition_key]
         (event,) = result.asset_events
-        assert (event.asset_key, event.partition) == (dg.AssetKey("layout_approval"), laid_out.video_id)
+        assert (event.asset_key, event.partition) == (dg.AssetKey("layout_approval"), laid_out.partition_key)
         assert event.metadata["approved_by"].value == "auto"
         assert event.metadata["crop_top"].value == laid_out.crop_region.crop_top
         assert event.tags["dagster/data_version"] == "crop-1"
@@ -232,7 +232,7 @@ class TestCaptionOcrRequests:
         assert result.skip_reason.skip_message.startswith("no caption waits for its text")
         age("text_requested_at", CLAIM)
         (request,) = tick(caption_ocr_requests).run_requests
-        assert request.partition_key == finished.video_id
+        assert request.partition_key == finished.partition_key
         assert request.tags["captionacc/trigger"] == "caption_ocr_requests"
         age("text_requested_at", CLAIM)
         assert run_keys(tick(caption_ocr_requests)) == [request.run_key]
@@ -259,7 +259,7 @@ class TestCaptionOcrRequests:
         second = line.catalog.request_caption_ocr(finished.video_id, [chosen, 10_000], requested_by="bob")
         (request,) = tick(caption_ocr_requests).run_requests
         assert request.run_key == f"request/{finished.video_id}/{first.id}/1"
-        assert request.partition_key == finished.video_id
+        assert request.partition_key == finished.partition_key
         assert request.tags["captionacc/event"] == "request"
         assert run_keys(tick(caption_ocr_requests)) == []
 

@@ -51,7 +51,8 @@ def queued(instance: dg.DagsterInstance) -> set[str]:
     runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]))
     assert {run.job_name for run in runs} <= {"layout"}
     assert {run.tags["captionacc/trigger"] for run in runs} <= {"listener"}
-    return {run.tags["dagster/partition"] for run in runs}
+    assert all(run.tags["dagster/partition"] == f"a.mp4~{run.tags['captionacc/video']}" for run in runs)
+    return {run.tags["captionacc/video"] for run in runs}
 
 
 def test_what_waits_already_and_what_comes_later_is_queued_at_once(

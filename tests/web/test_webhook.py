@@ -233,8 +233,8 @@ class TestStarting:
         ((job, tags),) = launches.made
         assert job == "layout"
         assert tags["dagster/run_key"] == f"layout/{video.video_id}/1"
-        assert (tags["dagster/sensor_name"], tags["dagster/partition"]) == ("new_videos", video.video_id)
-        assert line.instance.has_dynamic_partition("videos", video.video_id)
+        assert (tags["dagster/sensor_name"], tags["dagster/partition"]) == ("new_videos", video.partition_key)
+        assert line.instance.has_dynamic_partition("videos", video.partition_key)
         # The second call and the sensor find that it is done.
         again = post(client, payload(video.video_id, video.tenant_id)).json()
         assert (again["outcome"], again["run_id"]) == ("running", body["run_id"])

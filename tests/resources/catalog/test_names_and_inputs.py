@@ -269,3 +269,23 @@ def test_a_deletion_is_audited_once_and_ends_the_run(catalog, videos, database):
     assert [pending.run_id for pending in catalog.pending_run_cancellations()] == ["crop-run"]
     with pytest.raises((WrongStateError, VideoDeletedError)):
         catalog.begin_stage(video_id, "boundaries", "crop-run")
+
+
+def test_a_partition_key_is_set_once_and_before_a_run_begins(catalog: FullCatalog, videos):
+    first, begun = videos.uploaded(), videos.uploaded()
+    catalog.begin_stage(begun.video_id, "layout", "run-1")
+    wanted = {row.video_id: f"{name}~{row.video_id}" for row, name in ((first, "a"), (begun, "b"))}
+    keys = {row.video_id: row.partition_key for row in catalog.set_partition_keys(wanted)}
+    assert keys == {first.video_id: f"a~{first.video_id}", begun.video_id: begun.video_id}
+    (row,) = catalog.set_partition_keys({first.video_id: f"other~{first.video_id}"})
+    assert row.partition_key == f"a~{first.video_id}"
+    assert catalog.rename_video(first.video_id, "new.mp4").partition_key == f"a~{first.video_id}"
+    assert catalog.set_partition_keys({}) == catalog.set_partition_keys({UNKNOWN: UNKNOWN}) == []
+
+
+@pytest.mark.parametrize("key", ["a~", f"a~{UNKNOWN}", "a{id}", "x" * 61 + "~{id}", "a~{id}~"])
+def test_a_partition_key_without_the_videos_id_is_refused(catalog: FullCatalog, videos, key: str):
+    video_id = videos.uploaded().video_id
+    with pytest.raises(InvalidArgumentError, match="id"):
+        catalog.set_partition_keys({video_id: key.replace("{id}", video_id)})
+    assert catalog.get_video(video_id).partition_key == video_id
