@@ -244,6 +244,8 @@ class CropInferRequest:
     frame_count: Count = 0
     segment: FrameRange | None = None
     zones: Zones = ()
+    #: Whether an earlier call has met damage in the file: it is then decoded in software.
+    damaged: bool = False
 
     def __post_init__(self) -> None:
         _check_video_key(self)

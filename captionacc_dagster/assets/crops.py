@@ -192,6 +192,7 @@ def _request(
         run_id=context.run.run_id,
         outputs=frozenset(name for name in OUTPUTS if name in selected),
         frame_count=video.frame_count or 0,
+        damaged=bool(video.damage),
     )
 
 

@@ -11,6 +11,7 @@ from modal_gpu.deployment.settings import (
     MODEL_MOUNT,
     OCR_MODELS,
     STORAGE_SECRET,
+    FunctionSettings,
     ModalSettings,
 )
 from modal_gpu.deployment.wire import Container
@@ -52,14 +53,18 @@ def storage_of(environ: Mapping[str, str]) -> StorageSettings:
 
 
 def compute_settings(
-    settings: ModalSettings, workers: int, environ: Mapping[str, str], models: Path = Path(MODEL_MOUNT)
+    settings: ModalSettings,
+    own: FunctionSettings,
+    environ: Mapping[str, str],
+    models: Path = Path(MODEL_MOUNT),
 ) -> ComputeSettings:
-    """Return the compute settings of a container with ``workers`` cores.
+    """Return the compute settings of a function's container.
 
     Raises :class:`CheckpointError` if the chosen model is missing on the volume or incomplete.
     """
     return ComputeSettings(
-        workers=workers,
+        workers=own.workers,
+        gpu_decoding=settings.gpu_decoding and own.gpu is not None,
         ocr_engine=default_engine(environ),
         ocr_languages=settings.ocr_languages,
         # The volume is mounted read-only: a model that it lacks is fetched once by each container.
@@ -78,7 +83,7 @@ def open_container(function: str, settings: ModalSettings) -> Container:
     container_id = os.environ.get("MODAL_TASK_ID", "")
     container = Container(
         store=ObjectStore(storage_of(os.environ)),
-        settings=compute_settings(settings, own.workers, os.environ),
+        settings=compute_settings(settings, own, os.environ),
         gpu=(own.gpu or "none") if container_id else "none",
         container_id=container_id or "local",
         cold_start_seconds=ColdStart(),

@@ -1,16 +1,21 @@
 """Measurement of a container's speed: its GPU, and the extents network on synthetic strips."""
 
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from modal_gpu.extents.predictor import DevicePredictor, StripHints, collect
 from modal_gpu.extents.predictors import has_cuda
+from modal_gpu.media.decoding import presented_frames
+from modal_gpu.media.hardware import GPU_FORMATS, no_gpu
 
 #: Height × width of the synthetic strips in pixels: one line of captions in 1080p, with padding.
 STRIP_SIZE = (130, 1180)
@@ -59,6 +64,25 @@ def _gpu() -> Any:
     return torch.cuda.get_device_properties(0)
 
 
+def gpu_decodes() -> str:
+    """Return ``yes`` if this process decodes a drawn H.264 clip on the GPU, else why not."""
+    if reason := no_gpu():
+        return reason
+    with tempfile.TemporaryDirectory(prefix="captionacc-") as folder:
+        path = Path(folder) / "drawn.mp4"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=10)
+            stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+            for shade in range(10):
+                picture = np.full((360, 640, 3), 20 * shade, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+            container.mux(stream.encode())
+        formats = {shown.frame.format.name for shown in presented_frames(path, gpu=True)}
+    return (
+        "yes" if formats <= GPU_FORMATS else "no: the driver's NVDEC library is missing or refused the clip"
+    )
+
+
 def measure_inference(predictor: DevicePredictor, pairs: int = 2048) -> dict[str, Any]:
     """Measure GPU, CUDA, and the pairs per second of ``predictor``, after a warm-up.
 
@@ -76,6 +100,7 @@ def measure_inference(predictor: DevicePredictor, pairs: int = 2048) -> dict[str
         "gpu": gpu.name if gpu else "no GPU",
         "gpu_memory_gib": round(gpu.total_memory / 2**30, 1) if gpu else 0.0,
         "cuda_available": gpu is not None,
+        "gpu_decodes": gpu_decodes(),
         "device": predictor.device,
         "pairs": len(predictions.forward),
         "pairs_a_second": round(len(predictions.forward) / seconds, 1),

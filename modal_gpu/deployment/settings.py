@@ -119,6 +119,11 @@ class ModalSettings(BaseSettings):
     extents_block: Annotated[int, Field(ge=32, le=8192)] = Field(
         512, alias="MODAL_EXTENTS_BLOCK", description="strips that a GPU judges together: 32, 64, 128 …"
     )
+    gpu_decoding: bool = Field(
+        True,
+        alias="MODAL_GPU_DECODING",
+        description="a GPU decodes the videos that it can, for cropping; software decodes the others",
+    )
     ocr_engine: Literal["", "rapidocr", "tesseract", "google_vision"] = Field(
         "", alias="OCR_ENGINE", description="default: Google Vision if its secret has content, else RapidOCR"
     )

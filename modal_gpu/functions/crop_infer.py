@@ -29,6 +29,7 @@ from modal_gpu.functions.workspace import Stopwatch, local_video
 from modal_gpu.keys import VideoKeys
 from modal_gpu.media.chunks import EncodedChunk, write_chunks
 from modal_gpu.media.frames import CroppedFrame, read_cropped_frames
+from modal_gpu.media.hardware import decodes
 from modal_gpu.media.probe import VideoInfo, probe
 from modal_gpu.media.report import DecodeReport
 from modal_gpu.storage import ObjectStore
@@ -69,7 +70,7 @@ def crop_and_infer_caption_frame_extents(
     predictor = settings.predictor()
     with local_video(store, request.video_key) as path:
         watch.seconds["download"] = watch.total
-        job = _Job.of(request, path, predictor)
+        job = _Job.of(request, path, predictor, gpu=settings.gpu_decoding)
         hints = _hints(job, store)
         with watch.stage("crop_and_infer"):
             stored, scores = _crop_and_judge(job, hints, store, report, progress, watcher)
@@ -108,9 +109,11 @@ class _Job:
     info: VideoInfo
     segment: FrameRange
     predictor: PairPredictor
+    #: Whether a GPU decodes the video, as long as it can.
+    gpu: bool = False
 
     @classmethod
-    def of(cls, request: CropInferRequest, path: Path, predictor: PairPredictor) -> "_Job":
+    def of(cls, request: CropInferRequest, path: Path, predictor: PairPredictor, *, gpu: bool) -> "_Job":
         """Probe the video. Raises :class:`ContractError` if the predictor cannot judge a segment."""
         info = probe(path)
         segment = (request.segment or WHOLE_VIDEO).within(info.index_count)
@@ -119,7 +122,8 @@ class _Job:
                 f"video {request.video_id}: {predictor.model_version} judges only whole videos, "
                 f"not frames from {segment.start} on"
             )
-        return cls(request, path, info, segment, predictor)
+        # A GPU guesses damaged pictures in its own way and does not report them.
+        return cls(request, path, info, segment, predictor, gpu and not request.damaged and decodes(info))
 
     @property
     def frame_count(self) -> int:
@@ -147,6 +151,7 @@ class _Job:
             first_index=self.first_index,
             end_index=None if self.segment.end is None else self.segment.end + self.around,
             source_size=picture_size(bottom - top, right - left, hints.line_height),
+            gpu=self.gpu,
         )
 
 

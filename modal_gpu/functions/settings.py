@@ -42,6 +42,8 @@ class ComputeSettings:
     extents_model: Path | None = None
     #: Strips that a GPU judges together: 32, 64, 128 …; halves itself where its memory does not suffice.
     extents_block: int = 512
+    #: Decode videos on a GPU (NVDEC) where there is one that can; software is the fallback for each file.
+    gpu_decoding: bool = False
     #: RapidOCR on the GPU, which requires onnxruntime-gpu.
     ocr_cuda: bool = False
 

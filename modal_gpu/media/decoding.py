@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +19,7 @@ from modal_gpu.cores import available_cores
 from modal_gpu.errors import NoFramesError
 from modal_gpu.media import pyav
 from modal_gpu.media.clock import RESTART_SECONDS, ClockReader
+from modal_gpu.media.hardware import Decoding, acceleration, frames_of_gpu, ways
 from modal_gpu.media.probe import VideoInfo, frame_pts, probe
 from modal_gpu.media.pyav import VideoPacket
 from modal_gpu.media.report import DecodeReport
@@ -52,6 +53,7 @@ def presented_frames(
     info: VideoInfo | None = None,
     start_index: int = 0,
     threads: int = 0,
+    gpu: bool = False,
 ) -> Generator[PresentedFrame, None, None]:
     """Yield every frame in presentation order, from the keyframe at or before ``start_index``.
 
@@ -59,55 +61,66 @@ def presented_frames(
     :func:`presented_frames_from` prevents this.
 
     Takes one pass, or two if there is damage (:func:`repeatable`). Memory is a few frames per decoding
-    thread (``threads``; 0 for one per core). Packets that cannot be decoded are counted in ``report`` and
+    thread (``threads``; 0 for one per core). With ``gpu``, NVDEC decodes as long as it does so like
+    software; frames are then NV12 or P010. Packets that cannot be decoded are counted in ``report`` and
     skipped. Times are those of ``info.clock`` and strictly ascend: a frame whose time stamp goes backwards,
     or is far ahead of the next frame's, is placed right after the previous frame. Raises the errors of
     :func:`probe`, and :class:`NoFramesError` when nothing can be decoded.
     """
     info = info or probe(path)
     report = report if report is not None else DecodeReport()
-    yield from repeatable(lambda count: _presented(path, report, info, start_index, count), report, threads)
+
+    def read(way: Decoding) -> Iterator[PresentedFrame]:
+        return _presented(path, report, info, start_index, way)
+
+    yield from repeatable(read, report, ways(threads, gpu))
 
 
-def repeatable(read: Callable[[int], Iterator[_Item]], report: DecodeReport, threads: int) -> Iterator[_Item]:
-    """Yield the items of ``read(threads)``, identical on every run for the same file.
+def repeatable(
+    read: Callable[[Decoding], Iterator[_Item]], report: DecodeReport, ways: Sequence[Decoding]
+) -> Iterator[_Item]:
+    """Yield the items of ``read(way)`` for the first way, identical on every run for the same file.
 
     Several decoding threads guess damaged parts of a picture from whichever neighbours are ready; one
-    thread always uses the same ones. When ``report`` shows damage, the file is therefore read again from
-    the start with ``read(1)``, skipping the items that were already yielded. Only damaged videos cost a
-    second pass.
+    thread always uses the same ones, and a GPU guesses differently. When ``report`` shows damage, the file is
+    therefore read again from the start in the next way, skipping the items that were already yielded. Only
+    damaged videos cost a second pass, and those that a GPU cannot decode.
     """
-    if threads == 1:
-        yield from read(1)
-        return
-    yielded, held = 0, deque[_Item]()
-    for item in read(threads):
-        if report.decoder_met_damage:
-            break
-        held.append(item)
-        if len(held) > _HELD_BACK:
-            yielded += 1
-            yield held.popleft()
-    if not report.decoder_met_damage:
-        yield from held
-        return
-    held.clear()
-    report.reset()
-    yield from itertools.islice(read(1), yielded, None)
+    *others, last = ways
+    yielded = 0
+    for way in others:
+        held = deque[_Item]()
+        for item in itertools.islice(read(way), yielded, None):
+            if report.decoder_met_damage:
+                break
+            held.append(item)
+            if len(held) > _HELD_BACK:
+                yielded += 1
+                yield held.popleft()
+        if not report.decoder_met_damage:
+            yield from held
+            return
+        report.reset()
+    yield from itertools.islice(read(last), yielded, None)
 
 
 def _presented(
-    path: str | Path, report: DecodeReport, info: VideoInfo, start_index: int, threads: int
+    path: str | Path, report: DecodeReport, info: VideoInfo, start_index: int, way: Decoding
 ) -> Iterator[PresentedFrame]:
     report.promised_seconds = info.promised_duration
     report.left_out_gaps, report.left_out_seconds = info.clock.left_out()
     start_index = start_index if info.clock.ascends else 0
     end: Fraction | None = None
-    with open_video(path) as (container, stream):
+    with open_video(path, acceleration() if way.gpu else None) as (container, stream):
         stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = decoding_threads(threads, info)
+        stream.codec_context.thread_count = decoding_threads(way.threads, info)
         packets, key_pts = _packets_from(start_index, container, stream, info, report)
-        frames = _after(key_pts, decode_packets(packets, stream, report))
+        if way.gpu:
+            first_pts = info.start_pts if key_pts is None else key_pts
+            decoded = frames_of_gpu(decode_packets, packets, stream, report, first_pts)
+        else:
+            decoded = decode_packets(packets, stream, report)
+        frames = _after(key_pts, decoded)
         for shown in _ascending(frames, info, begins=start_index == 0):
             end = shown.seconds + shown.duration
             report.decoded_frames += 1
@@ -115,7 +128,7 @@ def _presented(
             yield shown
     report.end_seconds = end
     report.ended_early = report.ended_early or info.ended_early
-    if end is None and start_index == 0:
+    if end is None and start_index == 0 and not report.gpu_failures:
         raise NoFramesError("the video has no frames that can be decoded")
 
 
@@ -184,6 +197,7 @@ def presented_frames_from(
     *,
     info: VideoInfo,
     threads: int = 0,
+    gpu: bool = False,
 ) -> Iterator[PresentedFrame]:
     """Yield the frames of :func:`presented_frames`, from the one shown at ``first_index`` or an earlier one.
 
@@ -195,7 +209,9 @@ def presented_frames_from(
             start_index = first_index - lead * frame_index.INDEX_RATE
             if start_index <= 0:
                 break
-            frames = presented_frames(path, report, info=info, start_index=start_index, threads=threads)
+            frames = presented_frames(
+                path, report, info=info, start_index=start_index, threads=threads, gpu=gpu
+            )
             first = next(frames, None)
             if first is not None and first.seconds <= frame_index.index_time(first_index):
                 yield first
@@ -203,7 +219,7 @@ def presented_frames_from(
                 return
             frames.close()
             report.reset()
-    yield from presented_frames(path, report, info=info, threads=threads)
+    yield from presented_frames(path, report, info=info, threads=threads, gpu=gpu)
 
 
 def decoding_threads(wanted: int, info: VideoInfo) -> int:

@@ -121,23 +121,24 @@ def read_cropped_frames(
     first_index: int = 0,
     end_index: int | None = None,
     source_size: tuple[int, int] | None = None,
+    gpu: bool = False,
 ) -> Iterator[CroppedFrame]:
     """Yield the crop of every frame index in ``[first_index, end_index)``, in one pass with bounded memory.
 
     The rectangle is ``crop.pixels(info.width, info.height)``. Without ``end_index`` the range ends at
     ``info.index_count``. The frames of a part are identical to those of the whole video. With
     ``source_size`` (height, width) each frame also has pictures of that size of the source frames since the
-    previous index (for the first: since the index before ``first_index``). Raises the errors of
-    :func:`presented_frames`.
+    previous index (for the first: since the index before ``first_index``). With ``gpu``, NVDEC decodes as
+    long as it can. Raises the errors of :func:`presented_frames`.
     """
     info = info or probe(path)
     report = report if report is not None else DecodeReport()
     cropper = _Cropper(crop, info, first_index, source_size)
     if first_index:
         # From the previous index, for the source frames in between.
-        frames = presented_frames_from(path, first_index - 1, report, info=info, threads=threads)
+        frames = presented_frames_from(path, first_index - 1, report, info=info, threads=threads, gpu=gpu)
     else:
-        frames = presented_frames(path, report, info=info, threads=threads)
+        frames = presented_frames(path, report, info=info, threads=threads, gpu=gpu)
     for shown, indices in frames_with_indices(cropper.watch(frames), info.index_count, first_index):
         first: CroppedFrame | None = None
         for index in indices:

@@ -22,6 +22,8 @@ _MATRICES = {
     10: Colorspace.BT2020,
 }
 _ITU709, _ITU601 = 1, 6
+#: Formats of frames that a GPU has decoded, and the planar ones with the same samples.
+_PLANAR = {"nv12": "yuv420p", "p010le": "yuv420p10le"}
 
 # Full-range to limited-range 8-bit samples (ITU-T H.273, section 8.3).
 _SAMPLES = np.arange(256)
@@ -40,7 +42,7 @@ def upright_rgb(frame: VideoFrame, size: tuple[int, int], orientation: Orientati
     """Return RGB uint8 (H, W, 3), scaled to the stored ``size`` with square pixels, then turned upright."""
     width, height = size
     rgb = _converted(
-        frame,
+        _planar(frame),
         width=width,
         height=height,
         format="rgb24",
@@ -59,6 +61,7 @@ def yuv420_crop(
     that size is only sliced; swscale converts any other frame first.
     """
     full_range = False
+    frame = _planar(frame)
     if frame.format.name in ("yuv420p", "yuvj420p") and (frame.width, frame.height) == size:
         full_range = frame.format.name == "yuvj420p" or frame.color_range == ColorRange.JPEG
     else:
@@ -123,12 +126,22 @@ def small_luma(
 def _luma_plane(frame: VideoFrame) -> tuple[np.ndarray, int]:
     """Return luma (rows, columns) and its number of bits beyond eight."""
     name = frame.format.name
+    if name == "nv12":
+        return plane_view(frame, 0), 0
+    frame = _planar(frame)
+    name = frame.format.name
     planar = name.startswith(("yuv4", "yuvj4"))
     if planar and frame.format.components[0].bits == 8:
         return plane_view(frame, 0), 0
     if planar and name.endswith("le"):
         return _plane(frame, 0, np.uint16), frame.format.components[0].bits - 8
     return plane_view(_converted(frame, format="gray"), 0), 0
+
+
+def _planar(frame: VideoFrame) -> VideoFrame:
+    """Return a frame of a GPU as software has it, with the same samples; other frames as they are."""
+    wanted = _PLANAR.get(frame.format.name)
+    return frame if wanted is None else _converted(frame, format=wanted)
 
 
 def _converted(frame: VideoFrame, **options: Any) -> VideoFrame:

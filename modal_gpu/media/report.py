@@ -15,6 +15,8 @@ class DecodeReport:
     corrupt_packets: int = 0
     #: The corrupt packets that were complete but rejected by the decoder.
     refused_packets: int = 0
+    #: Frames that a GPU did not decode, or not return: software reads the file then.
+    gpu_failures: int = 0
     #: Whether the file is shorter than its header says, or cannot be read to its end.
     ended_early: bool = False
     #: End of the decodable video, and the end according to the header, in seconds.
@@ -27,7 +29,7 @@ class DecodeReport:
     @property
     def decoder_met_damage(self) -> bool:
         """True if the decoder guessed or rejected pictures; a file that only ends early does not count."""
-        return self.concealed_frames + self.refused_packets > 0
+        return self.concealed_frames + self.refused_packets + self.gpu_failures > 0
 
     def reset(self) -> None:
         """Set every field to its default, before the file is read again in another way."""

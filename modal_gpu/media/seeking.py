@@ -25,6 +25,7 @@ from modal_gpu.media.decoding import (
     presented_frames,
     repeatable,
 )
+from modal_gpu.media.hardware import ways
 from modal_gpu.media.probe import VideoInfo
 from modal_gpu.media.pyav import VideoPacket
 from modal_gpu.media.report import DecodeReport
@@ -57,7 +58,9 @@ def frames_at(
     if info.container_format in _UNTIMED_FORMATS or not info.clock.ascends:
         yield from _read_through(path, indices, info, report, threads)
         return
-    yield from repeatable(lambda count: _frames_at(path, indices, info, report, count), report, threads)
+    yield from repeatable(
+        lambda way: _frames_at(path, indices, info, report, way.threads), report, ways(threads, gpu=False)
+    )
 
 
 def _frames_at(

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import Container, InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
@@ -33,19 +34,20 @@ _NOT_FOOTAGE = (
 
 
 @contextmanager
-def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_video(
+    path: str | Path, hwaccel: HWAccel | None = None
+) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a file; yield its container and its video stream (the default one, else the largest).
 
-    Cover art is never chosen. Raises ``FileNotFoundError``, :class:`NotAVideoError`,
-    :class:`NoVideoStreamError`, or :class:`NoFramesError` for a file with only a header or for a codec
-    without a decoder.
+    Cover art is never chosen. ``hwaccel`` decodes the streams that it can; one that fails is left out.
+    Raises ``FileNotFoundError``, :class:`NotAVideoError`, :class:`NoVideoStreamError`, or
+    :class:`NoFramesError` for a file with only a header or for a codec without a decoder.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
-        # An absolute path, so that FFmpeg does not parse a colon in the name as a protocol.
-        container = av.open(str(path.absolute()), options=dict(_OPEN_OPTIONS), metadata_errors="replace")
+        container = _opened(path, hwaccel)
     except PYAV_ERRORS:
         raise _unreadable(path) from None
     with container:
@@ -61,6 +63,18 @@ def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]
                 "for example to H.264 in MP4"
             )
         yield container, max(decodable, key=_preference)
+
+
+def _opened(path: Path, hwaccel: HWAccel | None) -> InputContainer:
+    try:
+        # An absolute path, so that FFmpeg does not parse a colon in the name as a protocol.
+        return av.open(
+            str(path.absolute()), options=dict(_OPEN_OPTIONS), metadata_errors="replace", hwaccel=hwaccel
+        )
+    except PYAV_ERRORS:
+        if hwaccel is None:
+            raise
+        return _opened(path, None)
 
 
 def is_broadcast(container: Container) -> bool:

@@ -24,6 +24,7 @@ from modal_gpu.contracts import (
 )
 from modal_gpu.databases.extents import read_extents
 from modal_gpu.databases.sqlite_file import unpack
+from modal_gpu.deployment.inference import gpu_decodes
 from modal_gpu.deployment.settings import ModalSettings
 from modal_gpu.deployment.wire import envelope_of
 from modal_gpu.extents import checkpoint, predictors
@@ -197,8 +198,14 @@ class TestMeasuring:
         assert found["cuda_available"] is torch.cuda.is_available()
         if not found["cuda_available"]:
             assert (found["gpu"], found["gpu_memory_gib"], found["device"]) == ("no GPU", 0.0, "cpu")
+            assert found["gpu_decodes"].startswith("no CUDA device")
         assert found["pairs"] == 96 and found["pairs_a_second"] > 0 and found["cold_start_seconds"] > 0
         assert (found["model_version"], found["model_sha256"]) == ("made-1", shipped_model.sha256)
+
+    def test_a_driver_without_nvdec_is_noticed(self, monkeypatch):
+        monkeypatch.setattr("modal_gpu.deployment.inference.no_gpu", lambda: "")
+        monkeypatch.setattr("modal_gpu.media.decoding.acceleration", lambda: None)
+        assert gpu_decodes().startswith("no: the driver's NVDEC library is missing")
 
     def test_the_command_prints_one_line_for_each_figure(self, monkeypatch, capsys):
         figures = {"gpu": "NVIDIA A10G", "pairs_a_second": 1234.5}
