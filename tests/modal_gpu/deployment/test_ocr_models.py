@@ -6,7 +6,7 @@ import pytest
 
 from captionacc_dagster.cli import ocr as commands
 from modal_gpu.deployment.container import compute_settings
-from modal_gpu.deployment.settings import ModalSettings
+from modal_gpu.deployment.settings import EXTRACT, ModalSettings
 from modal_gpu.ocr.languages import registry
 from modal_gpu.ocr.languages.registry import Registry
 from tests.modal_gpu.deployment.test_models import Run, Volume, run, volume  # noqa: F401
@@ -66,7 +66,8 @@ def test_models_on_the_volume_are_what_containers_read(run: Run, volume: Volume,
     mount = tmp_path / "mount"
     (mount / "ocr").mkdir(parents=True)
     (mount / "ocr" / KOREAN).write_bytes(volume.files[f"ocr/{KOREAN}"])
-    settings = compute_settings(ModalSettings(OCR_LANGUAGE="ko"), 2, {}, mount)
+    deployed = ModalSettings(OCR_LANGUAGE="ko")
+    settings = compute_settings(deployed, deployed.function(EXTRACT), {}, mount)
     assert settings.ocr_languages == ("ko",)
     assert settings.ocr_models.find(registry.installed_registry().model_for("ko")) == mount / "ocr" / KOREAN
 
