@@ -76,5 +76,20 @@ class Timeline:
             return boundary + following[0].offset_seconds
         return min(seconds, boundary) + span.offset_seconds
 
+    def axis_seconds(self, seconds: float) -> float:
+        """Return the time on the index axis of a player's time: the inverse of :meth:`start` and :meth:`end`.
+
+        A time before the first frame is 0; one at which a player holds a picture is that picture's end. Where
+        a clock jumped back, so that a player shows a time twice, it is the first of the two.
+        """
+        for span, following in zip(self.spans, (*self.spans[1:], None), strict=True):
+            on_axis = max(span.first_index / INDEX_RATE, seconds - span.offset_seconds)
+            if following is None or on_axis < following.first_index / INDEX_RATE:
+                return on_axis
+            boundary = following.first_index / INDEX_RATE
+            if seconds < boundary + following.offset_seconds:
+                return boundary
+        raise AssertionError("a timeline has at least one span")
+
     def _place(self, index: int) -> int:
         return max(0, bisect_right(self.spans, index, key=lambda span: span.first_index) - 1)

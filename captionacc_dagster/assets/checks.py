@@ -1,7 +1,6 @@
 """Asset checks: published objects are complete and consistent. They read the stored objects themselves."""
 
 from collections.abc import Callable, Iterable
-from itertools import pairwise
 
 import dagster as dg
 import numpy as np
@@ -12,7 +11,7 @@ from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, VideoRow, WrongStateError
 from captionacc_dagster.settings import get_settings
 from modal_gpu.captions.subtitles import shown
-from modal_gpu.databases.captions import read_captions
+from modal_gpu.databases.captions import Caption, read_captions
 from modal_gpu.databases.extents import read_extents
 from modal_gpu.databases.layout import read_layout
 from modal_gpu.databases.raw_ocr import read_raw_ocr
@@ -158,18 +157,29 @@ def every_pair_labelled(video: VideoRow, keys: VideoKeys, store: ObjectStore) ->
 
 @_check("captions_db")
 def captions_do_not_overlap(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Problems:
-    """The database opens; captions follow each other and lie inside the video."""
+    """The database opens; captions lie inside the video; in a zone only those of people overlap."""
     captions = read_captions(store.get(keys.captions_db))
-    for first, second in pairwise(captions):
-        if second.start_index < first.end_index:
-            yield (
-                f"caption {first.id} [{first.start_index}, {first.end_index}) overlaps "
-                f"caption {second.id} [{second.start_index}, {second.end_index})"
-            )
+    yield from _overlaps(captions)
     frame_count = video.media().frame_count
     for caption in captions:
         if caption.end_index > frame_count:
             yield f"caption {caption.id} ends at frame {caption.end_index} of {frame_count}"
+
+
+def _overlaps(captions: Iterable[Caption]) -> Problems:
+    """Yield the pairs of a zone that overlap, one of them not a person's."""
+    last: Caption | None = None
+    for caption in sorted(captions, key=lambda c: (c.zone, c.start_index, c.end_index)):
+        if last is None or last.zone != caption.zone:
+            last = caption
+        of_people = last.belongs_to_person and caption.belongs_to_person
+        if caption is not last and caption.start_index < last.end_index and not of_people:
+            yield (
+                f"caption {last.id} [{last.start_index}, {last.end_index}) overlaps "
+                f"caption {caption.id} [{caption.start_index}, {caption.end_index})"
+            )
+        if caption.end_index >= last.end_index:
+            last = caption
 
 
 @_check("caption_ocr")

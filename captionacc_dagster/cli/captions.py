@@ -1,4 +1,4 @@
-"""``captions`` and ``export``: a video's captions on the screen or in a file."""
+"""``export``: a video's captions in a file."""
 
 import sys
 from pathlib import Path
@@ -10,29 +10,20 @@ from rich.table import Table
 from captionacc_dagster.assets.previews import clock
 from captionacc_dagster.cli.app import Parts, parts
 from captionacc_dagster.cli.files import Force, OutputFileError, check_output, is_stream, write_output
-from captionacc_dagster.cli.root import app, console, say
+from captionacc_dagster.cli.root import app, say
 from captionacc_dagster.cli.videos import Video
+from captionacc_dagster.operations.caption_edits import stored_captions
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.captions.subtitles import SubtitleFormat, encoded, shown
-from modal_gpu.databases.captions import Caption, read_captions
+from modal_gpu.databases.captions import Caption
 from modal_gpu.databases.layout import LayoutFile, read_layout
-from modal_gpu.errors import CaptionAccError, ObjectNotFoundError
+from modal_gpu.errors import ObjectNotFoundError
 from modal_gpu.keys import VideoKeys
 
 
-class CaptionsMissingError(CaptionAccError):
-    """A command needs captions that do not exist yet."""
-
-
 def load_captions(here: Parts, row: VideoRow) -> list[Caption]:
-    """Return a video's captions. Raises :class:`CaptionsMissingError` if there are none yet."""
-    keys = VideoKeys(row.tenant_id, row.video_id)
-    try:
-        return read_captions(here.object_store.get(keys.captions_db))
-    except ObjectNotFoundError:
-        raise CaptionsMissingError(
-            f"video {row.video_id} has no captions yet; `captionacc status {row.video_id[:8]}` shows why"
-        ) from None
+    """Return a video's captions. Raises ``CaptionsMissingError`` if there are none yet."""
+    return stored_captions(here.object_store, row)
 
 
 def load_layout(here: Parts, row: VideoRow) -> LayoutFile | None:
@@ -49,29 +40,18 @@ def load_cues(here: Parts, row: VideoRow) -> list[tuple[int, int, Caption]]:
 
 
 def captions_table(cues: list[tuple[int, int, Caption]]) -> Table:
-    """Build a table of start, end, text and confidence, from what ``shown`` returns."""
+    """Build a table of id, start, end, text and confidence, from what ``shown`` returns."""
     table = Table(box=None, pad_edge=False)
+    table.add_column("id", justify="right", no_wrap=True)
     table.add_column("start", justify="right", no_wrap=True)
     table.add_column("end", justify="right", no_wrap=True)
     table.add_column("text", overflow="fold")
     table.add_column("confidence", justify="right")
     for start, end, caption in cues:
         confidence = "person" if caption.text is not None else f"{caption.ocr_confidence or 0:.2f}"
-        table.add_row(
-            clock(start / 1000), clock(end / 1000), caption.best_text.replace("\n", " / "), confidence
-        )
+        text = caption.best_text.replace("\n", " / ")
+        table.add_row(str(caption.id), clock(start / 1000), clock(end / 1000), text, confidence)
     return table
-
-
-@app.command()
-def captions(video: Video) -> None:
-    """Show a video's captions with their times."""
-    here = parts()
-    row = here.find_video(video)
-    if cues := load_cues(here, row):
-        console.print(captions_table(cues), highlight=False, markup=False)
-    else:
-        console.print("This video has no captions.")
 
 
 @app.command()

@@ -31,8 +31,11 @@ COMMANDS = {
     ),
     "status": Command("videos", "Show the status of all videos, or of one in detail."),
     "retry": Command("videos", "Retry a video's failed stages."),
-    "captions": Command("captions", "Show a video's captions with their times."),
+    "captions": Command("caption_commands", "Show a video's captions with their times, and edit them."),
     "export": Command("captions", "Write a video's captions as SubRip, WebVTT, ASS or JSON."),
+    "import": Command(
+        "import_captions", "Make the captions of a corrected SubRip, WebVTT or ASS file a video's captions."
+    ),
     "demo": Command("run", "Make a sample video and turn it into captions, using only this machine."),
     "up": Command(
         "up",

@@ -78,7 +78,24 @@ def cues(captions: Iterable[Caption], growing: Growing = "fold") -> list[Cue]:
     chains = _chains(states) if growing == "fold" else ([state] for state in states)
     for number, chain in enumerate(chains, 1):
         found += [single(chain[0])] if len(chain) == 1 else _folded(chain, number)
+    while growing == "fold" and len(joined := _grown_again(found)) < len(found):
+        found = joined
     return sorted(found, key=lambda cue: (cue.caption.start_index, cue.caption.end_index))
+
+
+def _grown_again(found: Sequence[Cue]) -> list[Cue]:
+    """Return the cues, those joined whose finished texts continue each other."""
+    result: list[Cue] = []
+    for cue in found:
+        if result and not result[-1].roll and not cue.roll and _are_adjacent(result[-1].caption, cue.caption):
+            first, second = result[-1].caption, cue.caption
+            step = _rolled(first, second)
+            if (step is not None and not step.left) or (step is None and _grew(first, second)):
+                before = result.pop()
+                caption = _spanning((first, second), second.best_text, second)
+                cue = Cue(caption, before.states + cue.states, before.lines + cue.lines)
+        result.append(cue)
+    return result
 
 
 def _chains(states: Sequence[Caption]) -> Iterator[list[Caption]]:
@@ -139,9 +156,7 @@ def _rolled(first: Caption, second: Caption) -> _Step | None:
             continue
         last, now = stay[-1], after[len(stay) - 1]
         if _is_same(last, now, first, second):
-            # A person who wrote the same text twice wants it twice.
-            twice = left == 0 and len(after) == len(stay) and (first.text or second.text) is not None
-            return None if twice else _Step(left, False)
+            return _Step(left, False)
         if _begins(last, now, first, second, within_words=len(stay) > 1):
             return _Step(left, True)
     return None

@@ -1,0 +1,86 @@
+"""People's edits of a video's captions: written under the lock of captions.db, with what follows from it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from captionacc_dagster.resources.catalog import Catalog, VideoRow
+from modal_gpu.captions.edits import Change, Footage, Kind, apply, counts
+from modal_gpu.captions.growth import Growing
+from modal_gpu.captions.subtitles import TimedCue, timed_cues, to_srt, to_vtt
+from modal_gpu.databases.captions import Caption, read_captions, write_captions
+from modal_gpu.errors import CaptionAccError, ObjectNotFoundError
+from modal_gpu.keys import VideoKeys
+from modal_gpu.storage import ObjectStore
+
+#: Decides what changes, from the captions as viewers see them.
+Plan = Callable[[Sequence[TimedCue]], Sequence[Change]]
+
+
+class CaptionsMissingError(CaptionAccError):
+    """A video has no captions yet."""
+
+
+@dataclass(frozen=True)
+class Edited:
+    """The result of an edit. ``is_written`` is false if nothing had to be written, or nothing was to be."""
+
+    changes: Sequence[Change]
+    captions: Sequence[Caption]
+    is_written: bool
+
+    @property
+    def counts(self) -> Mapping[Kind, int]:
+        """The number of changes of each kind."""
+        return counts(self.changes)
+
+
+def footage_of(video: VideoRow, growing: Growing) -> Footage:
+    """Return what edits have to know about a video. Raises ``WrongStateError`` before its layout is done."""
+    media = video.media()
+    return Footage(media.frame_count, media.duration_seconds, video.timeline, growing)
+
+
+def stored_captions(object_store: ObjectStore, video: VideoRow) -> list[Caption]:
+    """Return a video's captions. Raises :class:`CaptionsMissingError` if there are none yet."""
+    try:
+        return read_captions(object_store.get(VideoKeys(video.tenant_id, video.video_id).captions_db))
+    except ObjectNotFoundError:
+        raise CaptionsMissingError(
+            f"video {video.video_id} has no captions yet; `captionacc status {video.video_id[:8]}` shows why"
+        ) from None
+
+
+def edit_captions(
+    catalog: Catalog,
+    object_store: ObjectStore,
+    video: VideoRow,
+    plan: Plan,
+    *,
+    owner: str,
+    growing: Growing,
+    dry_run: bool = False,
+) -> Edited:
+    """Make the changes that ``plan`` decides on, and publish captions.db and the subtitle files.
+
+    ``plan`` sees the captions as they are while ``owner`` holds the lock. With ``dry_run`` no lock is taken
+    and nothing is written; nor is anything if the captions stay as they are. Raises
+    :class:`CaptionsMissingError`, :class:`~modal_gpu.captions.edits.EditError`, and ``LockHeldError`` if a
+    run or another person holds the lock for half a minute.
+    """
+    footage = footage_of(video, growing)
+    keys = VideoKeys(video.tenant_id, video.video_id)
+    with nullcontext() if dry_run else catalog.lease(video.video_id, "captions", owner) as lease:
+        before = stored_captions(object_store, video)
+        changes = plan(timed_cues(before, video.timeline, growing))
+        after = apply(before, changes, footage)
+        is_written = lease is not None and after != before
+        if lease is not None and is_written:
+            lease.check()
+            object_store.put(keys.captions_db, write_captions(after), "application/gzip")
+            object_store.put(
+                keys.srt, to_srt(after, video.timeline, growing).encode(), "application/x-subrip"
+            )
+            object_store.put(keys.vtt, to_vtt(after, video.timeline, growing).encode(), "text/vtt")
+            catalog.bump_database_version(lease.token)
+    return Edited(changes, after, is_written)
