@@ -3,7 +3,7 @@
 First it records calls on this machine: the video is repeated to ``--minutes`` and cut into segments, and each
 call runs in its own process, one after the other, including start and loading of the bundled models. Then the
 platform's own planning assigns the calls of longer videos to 1 to 10 simulated containers. Each container
-pays for its start once.
+pays for its start once and downloads the video once; with one container nothing is divided.
 
 Calls are recorded in CPU seconds of all threads, because other work on the machine stretches wall time. A
 simulated container executes them on :data:`CORES` cores that are as busy as those of the recording.
@@ -70,6 +70,7 @@ CONTAINERS = (1, 2, 4, 6, 8, 10)
 EXTRACT: FunctionName = "extract_frames_and_ocr"
 CROPS: FunctionName = "crop_and_infer_caption_frame_extents"
 READ: FunctionName = "generate_caption_ocr"
+#: GPUs whose price is added: none, or those that functions have by default.
 GPUS = {EXTRACT: "T4", CROPS: "A10G", READ: "T4"}
 
 
@@ -184,31 +185,39 @@ def _timed(call: ComputeCall, store: ObjectStore, settings: ComputeSettings, pro
 
 @dataclass(frozen=True)
 class Outcome:
-    """Wall seconds and dollars of a video."""
+    """Wall seconds of a video, and dollars without GPUs and with the default ones."""
 
     wall: float
     cost: float
+    gpu_cost: float
 
 
 def simulate(minutes: float, containers: int, rates: Rates, segment_frames: int) -> Outcome:
     """Simulate the calls of one video on a number of containers, function after function."""
     frames = round(minutes * 60 * INDEX_RATE)
-    plan = FanOut(segment_frames, max_parallel=max(2, containers), divide_crops=True)
+    plan = FanOut(segment_frames, max_parallel=containers, divide_crops=True)
     download = minutes * 60 * rates.bytes_a_second / DOWNLOAD_BYTES
     segments = [len(segment.of(frames)) for segment in plan.segments(frames)]
     captions = round(minutes / 60 * CAPTIONS_AN_HOUR)
-    batches = -(-captions // plan.captions_a_call)
-    wall = cost = 0.0
+    batches = -(-captions // plan.captions_a_call) if containers > 1 else 1
+    wall = cost = gpu_cost = 0.0
     # The first segment of the first function determines the video's length; the others wait for it.
-    first = [segments[0] / FULL_FRAME_MAX_STEP * rates.unit[EXTRACT] + download]
-    rest = [length / FULL_FRAME_MAX_STEP * rates.unit[EXTRACT] + download for length in segments[1:]]
-    crops = [length * rates.unit[CROPS] + download for length in segments]
+    after = [len(segment.of(frames)) for segment in plan.segments_after_first(frames)]
+    first, rest = ([frames], []) if containers == 1 else ([min(frames, segment_frames)], after)
+    extracts = [
+        [length / FULL_FRAME_MAX_STEP * rates.unit[EXTRACT] for length in part] for part in (first, rest)
+    ]
+    crops = [length * rates.unit[CROPS] for length in segments]
     read = [captions / batches * rates.unit[READ]] * batches
-    for function, stages in ((EXTRACT, [first, rest]), (CROPS, [crops]), (READ, [read])):
-        stage_wall, busy = _scheduled(stages, containers, CONTAINER_SECONDS + rates.start)
+    start = CONTAINER_SECONDS + rates.start
+    for function, stages, once in (
+        (EXTRACT, extracts, start + download), (CROPS, [crops], start + download), (READ, [read], start)
+    ):  # fmt: skip
+        stage_wall, busy = _scheduled(stages, containers, once)
         wall += stage_wall
-        cost += busy * PRICES.container_second(GPUS[function], CORES, GIB * 1024)
-    return Outcome(wall + rates.merge * frames * (len(segments) > 1), cost)
+        cost += busy * PRICES.container_second(None, CORES, GIB * 1024)
+        gpu_cost += busy * PRICES.container_second(GPUS[function], CORES, GIB * 1024)
+    return Outcome(wall + rates.merge * frames * (len(segments) > 1), cost, gpu_cost)
 
 
 def _scheduled(stages: Sequence[Sequence[float]], containers: int, start: float) -> tuple[float, float]:
@@ -234,7 +243,7 @@ def main(
     segment_frames: Annotated[int, typer.Option(help="frames of a simulated segment")] = 6144,
 ) -> None:
     """Record, simulate, and print both."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=110)
     with tempfile.TemporaryDirectory(prefix="fan-out-") as folder:
         path = Path(folder) / "video.mp4"
         repeated(video, minutes, path)
@@ -248,17 +257,21 @@ def main(
     console.print(
         f"{available_cores()} cores, no GPU; {rates.merge * 1e6:.0f} µs a frame to merge. Simulated "
         f"containers have {CORES} such cores, {BUSY:.0%} busy, start in {CONTAINER_SECONDS:.0f} s + "
-        f"{rates.start:.1f} s and download {DOWNLOAD_BYTES / 1e6:.0f} MB/s; {CORES} cores, {GIB} GiB and a "
-        "T4 or A10G are paid for."
+        f"{rates.start:.1f} s and download {DOWNLOAD_BYTES / 1e6:.0f} MB/s, once; {CORES} cores, {GIB} GiB "
+        "are paid for, and in the last column GPUs as by default (T4, A10G, T4)."
     )
     title = f"simulated, segments of {segment_frames} frames"
-    table = Table("video", "containers", "wall", "× real time", "cost", title=title, title_justify="left")
+    columns = ("video", "containers", "wall", "× real time", "of one", "no GPU", "an hour", "with GPUs")
+    table = Table(*columns, title=title, title_justify="left")
     for name, length in LENGTHS.items():
+        alone = simulate(length, 1, rates, segment_frames).wall
         for containers in CONTAINERS:
             outcome = simulate(length, containers, rates, segment_frames)
             wall, share = outcome.wall, outcome.wall / (length * 60)
             table.add_row(
-                name, str(containers), f"{wall / 60:.1f} min", f"{share:.3f}", f"${outcome.cost:.3f}"
+                *(name, str(containers), f"{wall / 60:.1f} min", f"{share:.3f}", f"1/{alone / wall:.1f}"),
+                *(f"${dollars:.3f}" for dollars in (outcome.cost, outcome.cost / length * 60)),
+                f"${outcome.gpu_cost:.3f}",
             )
         table.add_section()
     console.print(table)

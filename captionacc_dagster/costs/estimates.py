@@ -134,7 +134,10 @@ def _calls(function: str, work: VideoWork, fan_out: FanOut) -> int:
         return math.ceil(work.caption_count / size) if work.caption_count else 0
     if fan_out.max_parallel == 1 or (function == CROP_AND_INFER and not fan_out.divide_crops):
         return 1
-    return max(1, math.ceil(frame_count(work.seconds) / fan_out.segment_frames))
+    count = frame_count(work.seconds)
+    if function == EXTRACT:
+        return 1 + len(fan_out.segments_after_first(count))
+    return len(fan_out.segments(count))
 
 
 def _core_seconds(function: str, work: VideoWork) -> float:

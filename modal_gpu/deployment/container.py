@@ -64,6 +64,7 @@ def compute_settings(
     """
     return ComputeSettings(
         workers=own.workers,
+        keep_video=True,
         gpu_decoding=settings.gpu_decoding and own.gpu is not None,
         ocr_engine=default_engine(environ),
         ocr_languages=settings.ocr_languages,

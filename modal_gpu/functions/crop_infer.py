@@ -68,7 +68,7 @@ def crop_and_infer_caption_frame_extents(
     keys = VideoKeys(request.tenant_id, request.video_id)
     watch, report, started_at = Stopwatch(), DecodeReport(), utc_now()
     predictor = settings.predictor()
-    with local_video(store, request.video_key) as path:
+    with local_video(store, request.video_key, keep=settings.keep_video) as path:
         watch.seconds["download"] = watch.total
         job = _Job.of(request, path, predictor, gpu=settings.gpu_decoding)
         hints = _hints(job, store)

@@ -53,7 +53,7 @@ def extract_frames_and_ocr(
     keys = VideoKeys(request.tenant_id, request.video_id)
     watch = Stopwatch()
     report = DecodeReport()
-    with local_video(store, request.video_key) as path:
+    with local_video(store, request.video_key, keep=settings.keep_video) as path:
         watch.seconds["download"] = watch.total
         job = _Job.of(request, path)
         with watch.stage("frames_and_ocr"):

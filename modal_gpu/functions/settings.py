@@ -44,6 +44,8 @@ class ComputeSettings:
     extents_block: int = 512
     #: Decode videos on a GPU (NVDEC) where there is one that can; software is the fallback for each file.
     gpu_decoding: bool = False
+    #: Keep a downloaded video for the next call. For a process that serves one call at a time.
+    keep_video: bool = False
     #: RapidOCR on the GPU, which requires onnxruntime-gpu.
     ocr_cuda: bool = False
 

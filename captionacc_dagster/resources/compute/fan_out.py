@@ -62,7 +62,15 @@ class FanOut:
 
     def segments(self, frame_count: int) -> list[FrameRange]:
         """Return a video's segments; a single one without an end where the video is not divided."""
-        starts = segment_starts(frame_count, self.segment_frames) if self.max_parallel > 1 else [0]
+        return self._divided(0, frame_count) if self.max_parallel > 1 else [FrameRange(0)]
+
+    def segments_after_first(self, frame_count: int) -> list[FrameRange]:
+        """Return the segments after a first one of ``segment_frames``, by which the length became known."""
+        first = self.segment_frames
+        return self._divided(first, frame_count - first) if frame_count > first else []
+
+    def _divided(self, first: int, count: int) -> list[FrameRange]:
+        starts = [first + s for s in segment_starts(count, self.segment_frames, self.max_parallel)]
         return [FrameRange(start, end) for start, end in zip(starts, [*starts[1:], None], strict=True)]
 
 
@@ -129,8 +137,7 @@ class FannedOutCompute:
         count = results[0].frame_count
         if first.covers(count):
             return results[0]
-        starts = range(self.fan_out.segment_frames, count, self.fan_out.segment_frames)
-        rest = [FrameRange(a, b) for a, b in zip(starts, [*starts[1:], None], strict=True)]
+        rest = self.fan_out.segments_after_first(count)
         answers = run_calls(self.backend, list(map(call, rest)), self.fan_out.max_parallel, progress)
         results += [from_wire(ExtractResult, answer) for answer in answers]
         progress("merge", 0, 1)
