@@ -4,18 +4,20 @@ While strips go to the predictor, small pictures of all source frames are kept u
 their time are known. Around a pair that may be a change, the locator looks for pixels that stand still
 on one side of it and differ from everything on the other: strokes of the caption that comes or goes,
 whatever moves behind them. The progress of each source frame from one side to the other is fitted by a
-step or a ramp (a fade), whose first or last frame is the time of the change.
+step or a ramp (a fade), whose first or last frame is the time of the change. It stays near the tenth of a
+second that the labels name, and cuts of the picture explain nothing.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from modal_gpu.extents.predictor import PairBatch, StripFrame
+from modal_gpu.extents.transitions import Transition, fitted, scenes_of
 
 #: 10 Hz frames used on either side of a pair, at most.
 WINDOW = 5
@@ -38,13 +40,12 @@ _MOST_PIXELS = 4000
 _SURROUNDINGS = 11
 #: Summed weight (luma levels times pixels) below which no change is visible.
 _LEAST_WEIGHT = 300.0
-#: Longest fade in seconds, and the cost of each frame of it, in squared shares: steps are preferred.
-_LONGEST_FADE = 0.7
-_FADE_COST = 0.004
-#: Progress from which a picture inside a step counts as after it.
-_STEP_SHARE = 0.4
 #: Share of all strokes' weight from which those that go, or come, are fitted separately.
 _LEAST_PART = 0.1
+
+
+#: What happens into a frame: a caption where none was, none where one was, or another caption.
+_Kind = Literal["appears", "vanishes", "changes"]
 
 
 class SourcePicture(Protocol):
@@ -131,14 +132,15 @@ class ChangeLocator:
         ):
             last += 1
         pictures, indices = self._pictures(first, last)
-        found = _change(pictures, indices - (place - 0.5))
-        if found is None:
-            return np.nan
-        if appears >= max(vanishes, changes):
-            return pictures[found.whole.begins].seconds
-        if vanishes >= changes:
-            return pictures[found.whole.ends].seconds
-        return pictures[found.middle].seconds
+        kind: _Kind = (
+            "appears"
+            if appears >= max(vanishes, changes)
+            else "vanishes"
+            if vanishes >= changes
+            else "changes"
+        )
+        found = _change(pictures, indices - (place - 0.5), kind)
+        return np.nan if found is None else pictures[found.at(kind)].seconds
 
     def _is_other(self, place: int, than: int) -> bool:
         """Return whether another change happens into a frame: beyond one fade, or in the other direction."""
@@ -164,38 +166,33 @@ class ChangeLocator:
 
 
 @dataclass(frozen=True)
-class _Transition:
-    """A step or ramp: 0 up to picture ``start``, 1 from picture ``end`` on.
-
-    ``begins`` is the first picture that shows a coming caption, however faint; ``ends`` the first one
-    that no longer shows a going one. For a step both are the same.
-    """
-
-    start: int
-    end: int
-    begins: int
-    ends: int
-
-
-@dataclass(frozen=True)
 class _Change:
     """The transitions of all strokes, of those that go, and of those that come."""
 
-    whole: _Transition
-    leaves: _Transition
-    comes: _Transition
+    whole: Transition
+    leaves: Transition
+    comes: Transition
     #: The first picture that shows more of what comes than of what goes.
     half: int
 
-    @property
-    def middle(self) -> int:
-        """The picture at which one caption becomes another."""
+    def at(self, kind: _Kind) -> int:
+        """Return the first picture that shows the coming caption, or that no longer shows the going one.
+
+        A caption's own strokes decide: others belong to what moves behind it. For captions that follow each
+        other, it is the picture at which one becomes the other.
+        """
+        if kind == "appears":
+            return self.comes.begins
+        if kind == "vanishes":
+            return self.leaves.ends
         if self.leaves.ends > self.comes.begins:
             return self.half  # one dissolves into the other
         return (self.leaves.ends + self.comes.begins) // 2  # one fades out, then the other in
 
 
-def _change(pictures: list[SourcePicture], places: NDArray[np.float64]) -> _Change | None:
+def _change(
+    pictures: list[SourcePicture], places: NDArray[np.float64], kind: _Kind = "changes"
+) -> _Change | None:
     """Return how the pictures change from the look of the first ones to that of the last, if they do.
 
     ``places`` are 10 Hz places relative to the middle of the pair.
@@ -204,10 +201,13 @@ def _change(pictures: list[SourcePicture], places: NDArray[np.float64]) -> _Chan
     if not len(before) or not len(after):
         return None
     seconds = np.array([picture.seconds for picture in pictures])
+    scenes = scenes_of([picture.luma for picture in pictures])
     looks = np.stack([_contrast(picture.luma) for picture in pictures])
     # First with pictures clear of any fade, then with those found to be right beside it: the nearest ones
     # show best what moves behind the caption.
-    sides = _side(before, places), _side(after[::-1], -places)
+    # Of the pictures since the frame before, only the last one is known to be after the change.
+    settled = after[np.count_nonzero(places[after] < 1) - 1 :]
+    sides = _side(before, places), _side(settled[::-1], -places)
     found: _Change | None = None
     for _ in range(2):
         leaving, coming = _shares(looks, *sides)
@@ -215,16 +215,17 @@ def _change(pictures: list[SourcePicture], places: NDArray[np.float64]) -> _Chan
         if mass < _LEAST_WEIGHT:
             return found
         both = (leaving.mass * leaving.share + coming.mass * coming.share) / mass
-        whole = _fitted(both, seconds)
+        whole = fitted(both, seconds, places, scenes)
         leaves, comes = (
-            _fitted(part.share, seconds) if part.mass >= _LEAST_PART * mass else whole
+            fitted(part.share, seconds, places, scenes) if part.mass >= _LEAST_PART * mass else whole
             for part in (leaving, coming)
         )
         half = whole.start + int(np.argmax(both[whole.start : whole.end + 1] > 0.5))
         found = _Change(whole, leaves, comes, half)
+        main = {"appears": comes, "vanishes": leaves, "changes": whole}[kind]
         sides = (
-            np.arange(whole.start + 1)[-_SIDE_PICTURES:],
-            np.arange(whole.end, len(looks))[:_SIDE_PICTURES],
+            np.arange(main.start + 1)[-_SIDE_PICTURES:],
+            np.arange(main.end, len(looks))[:_SIDE_PICTURES],
         )
     return found
 
@@ -234,38 +235,10 @@ def _contrast(luma: NDArray[np.uint8]) -> NDArray[np.int16]:
     return luma.astype(np.int16) - np.asarray(cv2.blur(luma, (_SURROUNDINGS, _SURROUNDINGS)), np.uint8)
 
 
-def _fitted(shares: NDArray[np.float64], seconds: NDArray[np.float64]) -> _Transition:
-    """Return the step or ramp nearest to ``shares``."""
-    starts, ends = np.triu_indices(len(seconds), 1)
-    short = (ends == starts + 1) | (seconds[ends] - seconds[starts] <= _LONGEST_FADE)
-    starts, ends = starts[short], ends[short]
-    begin, end = seconds[starts][:, None], seconds[ends][:, None]
-    ramps = np.clip((seconds - begin) / np.maximum(end - begin, 1e-9), 0, 1)
-    misfit = ((ramps - shares) ** 2).sum(axis=1) + _FADE_COST * (ends - starts - 1)
-    best = int(misfit.argmin())
-    start, end = int(starts[best]), int(ends[best])
-    if end - start < 4:
-        # A step, perhaps smeared by the encoder.
-        middle = start + int(np.argmax(shares[start : end + 1] > _STEP_SHARE)) if end > start + 1 else end
-        return _Transition(start, end, middle, middle)
-    # A straight line through the inside of the ramp gives its begin and end between pictures.
-    slope, offset = np.polyfit(seconds[start + 1 : end], shares[start + 1 : end], 1)
-    if slope <= 0:
-        return _Transition(start, end, start + 1, end)
-    empty, full = -offset / slope, (1 - offset) / slope
-    begins, ends = np.searchsorted(seconds, [empty, full])
-    return _Transition(
-        start,
-        end,
-        int(np.clip(begins, start, start + 2)),
-        int(np.clip(ends, end - 1, min(end + 1, len(seconds) - 1))),
-    )
-
-
 def _side(which: NDArray[np.intp], places: NDArray[np.float64]) -> NDArray[np.intp]:
     """Return pictures to learn a side from, furthest first: those clear of a fade, else the furthest one."""
     clear = which[places[which] < -_FADE_FRAMES]
-    which = clear if len(clear) else which[:1]
+    which = clear if len(clear) > 1 else which
     chosen = np.linspace(0, len(which) - 1, min(len(which), _SIDE_PICTURES)).round().astype(int)
     return which[chosen]
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -148,6 +149,37 @@ def test_captions_that_fade_are_placed_within_one_source_frame_mostly_and_always
     assert max(errors) <= fade + 1e-3
 
 
+@cache
+def panorama(seed: int) -> np.ndarray:
+    """Draw a wide picture full of strong edges."""
+    rng = np.random.default_rng(seed)
+    picture = np.full((SIZE[1], 1000), 70, np.uint8)
+    for _ in range(260):
+        x, y = int(rng.integers(980)), int(rng.integers(110))
+        cv2.rectangle(picture, (x, y), (x + 28, y + 14), int(rng.integers(20, 230)), -1)
+    return picture
+
+
+@pytest.mark.parametrize("gap", [5, 7])
+@pytest.mark.parametrize("cut", [500, 98, 107])
+def test_a_short_gap_over_moving_edges_and_cuts_keeps_both_its_ends(gap: int, cut: int):
+    """One caption ends with picture 100, and the next begins ``gap`` pictures later, at 25 a second."""
+    captions = {"They never came back": range(100), "It was not theirs": range(100 + gap, 200)}
+    frames, last = [], 44
+    for index in range(20, 65):
+        source = []
+        for number in range(last + 1, index * 5 // 2 + 1):
+            picture = panorama(7 if number < cut else 8)[:, 2 * number : 2 * number + SIZE[0]]
+            for text, shown in captions.items():
+                picture = with_text(picture, text, 1) if number in shown else picture
+            source.append(SourceStrip(number / 25, picture))
+            last = number
+        frames.append(CroppedFrame(index - 20, np.zeros((30, 80), np.uint8), last / 25, 1, tuple(source)))
+    labels = true_labels(frames, [(0, 4.0), ((100 + gap) / 25, 8.0)])
+    found = located(frames, labels)
+    assert found[changes(labels)] == pytest.approx([4.0, (100 + gap) / 25], abs=1e-3)
+
+
 @pytest.mark.parametrize("dissolve", [4, 5, 6])
 def test_of_captions_that_dissolve_the_later_begins_where_there_is_more_of_it(dissolve: int):
     """The background is still; each picture between the captions mixes both."""
@@ -161,7 +193,7 @@ def test_of_captions_that_dissolve_the_later_begins_where_there_is_more_of_it(di
     ]
     places = np.array([strip.seconds * 10 for strip in pictures]) - (20 + dissolve / 2) / 2.5
     found = _change(pictures, places)
-    assert found.middle == np.argmax(shares > 0.5)
+    assert found.at("changes") == np.argmax(shares > 0.5)
 
 
 def test_the_stroke_predictors_captions_begin_and_end_on_their_source_frames(tmp_path: Path):
