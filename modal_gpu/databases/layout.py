@@ -7,7 +7,7 @@ file keeps people's work:
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from modal_gpu.contracts import MAX_ZONES, CaptionZone, CropRegion, Zones
@@ -144,6 +144,27 @@ class LayoutFile:
     def caption_zones(self) -> Zones:
         """The further zones, as requests and the catalogue have them."""
         return tuple(zone.zone for zone in self.zones)
+
+    def at(self, crop: CropRegion, zone: int) -> "LayoutFile":
+        """Return the layout with the band inside a zone's crop region in place of its own.
+
+        Without one, a further zone has no anchor, centre and line height; zone 0 keeps the layout's own.
+        """
+        bands: list[LayoutFile | LayoutZone] = [self, *self.zones]
+        for band in bands:
+            center = band.vertical_center
+            if center is not None and crop.crop_top < center < crop.crop_bottom:
+                return self._with(band)
+        return self if zone == 0 else self._with(LayoutZone(CaptionZone(zone, crop)))
+
+    def _with(self, band: "LayoutFile | LayoutZone") -> "LayoutFile":
+        return replace(
+            self,
+            vertical_center=band.vertical_center,
+            box_height=band.box_height,
+            anchor_type=band.anchor_type,
+            anchor_position=band.anchor_position,
+        )
 
     @property
     def labels(self) -> dict[BoxKey, str]:

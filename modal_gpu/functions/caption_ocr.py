@@ -41,7 +41,8 @@ def generate_caption_ocr(
     progress("captions", 0, total)
     results = []
     images = zip(request.captions, caption_images(request, store), strict=True)
-    reading = text_settings(store, VideoKeys(request.tenant_id, request.video_id), request.crop_region)
+    keys = VideoKeys(request.tenant_id, request.video_id)
+    reading = text_settings(store, keys, request.crop_region, request.zone)
     for result in read_images(
         images, reading, settings, min(settings.worker_count, total), request.languages
     ):
@@ -78,7 +79,7 @@ def caption_images(request: CaptionOcrRequest, store: ObjectStore) -> Iterator[n
     keys = VideoKeys(request.tenant_id, request.video_id)
 
     def fetch(ref: ChunkRef) -> bytes:
-        return store.get(keys.chunk(request.version, ref))
+        return store.get(keys.chunk(request.version, ref, request.zone))
 
     reader = ChunkReader(fetch, request.frame_count)
     for caption in request.captions:
@@ -86,9 +87,9 @@ def caption_images(request: CaptionOcrRequest, store: ObjectStore) -> Iterator[n
         yield median_image(image for _, image in reader.at(wanted))
 
 
-def text_settings(store: ObjectStore, keys: VideoKeys, crop: CropRegion) -> TextSettings:
+def text_settings(store: ObjectStore, keys: VideoKeys, crop: CropRegion, zone: int = 0) -> TextSettings:
     """Return the selection of a strip's lines that belong to the caption, from layout.db."""
-    hints = strip_hints(store, keys, crop)
+    hints = strip_hints(store, keys, crop, zone)
     return TextSettings(
         line_height=hints.line_height if hints.line_height_seen else None,
         vertical_center=hints.vertical_center if hints.line_height_seen else None,

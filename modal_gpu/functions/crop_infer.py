@@ -1,8 +1,10 @@
 """``crop_and_infer_caption_frame_extents``: the caption strip at 10 Hz, in chunks, and its pair labels."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Protocol
 
 import numpy as np
@@ -11,8 +13,11 @@ from modal_gpu.contracts import (
     WHOLE_VIDEO,
     CropInferRequest,
     CropInferResult,
+    CropRegion,
     FrameRange,
     Progress,
+    ZoneResult,
+    crop_regions,
     no_progress,
 )
 from modal_gpu.databases.extents import SegmentScores, write_segment
@@ -28,7 +33,7 @@ from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.functions.workspace import Stopwatch, local_video
 from modal_gpu.keys import VideoKeys
 from modal_gpu.media.chunks import EncodedChunk, write_chunks
-from modal_gpu.media.frames import CroppedFrame, read_cropped_frames
+from modal_gpu.media.frames import CroppedFrame, StripPlace, read_strips
 from modal_gpu.media.hardware import decodes
 from modal_gpu.media.probe import VideoInfo, probe
 from modal_gpu.media.report import DecodeReport
@@ -71,18 +76,18 @@ def crop_and_infer_caption_frame_extents(
     with local_video(store, request.video_key, keep=settings.keep_video) as path:
         watch.seconds["download"] = watch.total
         job = _Job.of(request, path, predictor, gpu=settings.gpu_decoding)
-        hints = _hints(job, store)
+        strips = [
+            _Strip(job, zone, crop, _hints(job, zone, crop, store))
+            for zone, crop in crop_regions(request.crop_region, request.zones).items()
+        ]
         with watch.stage("crop_and_infer"):
-            stored, scores = _crop_and_judge(job, hints, store, report, progress, watcher)
-    key = keys.caption_frame_extents_db(request.version)
+            results = _crop_and_judge(job, strips, store, report, progress, watcher)
     with watch.stage("database"):
-        if job.segment != WHOLE_VIDEO:
-            key = keys.caption_frame_extents_part(request.version, job.segment.start)
-            store.put(key, write_segment(scores), GZIP)
-        elif "caption_frame_extents_db" in request.outputs:
-            publish_extents(
-                request, scores, store, started_at=started_at, completed_at=utc_now(), seconds=watch.total
-            )
+        extents_keys = [
+            _publish(strip, scores, store, started_at, watch.total)
+            for strip, (_, scores) in zip(strips, results, strict=True)
+        ]
+    (stored, scores), key = results[0], extents_keys[0]
     return CropInferResult(
         version=request.version,
         frame_count=len(scores),
@@ -97,7 +102,42 @@ def crop_and_infer_caption_frame_extents(
         duration=float(job.info.duration),
         time_spans=job.info.timeline.rows(),
         stage_seconds=watch.seconds,
+        zones=tuple(
+            ZoneResult(
+                strip.zone,
+                scores.pairs().label_counts(),
+                key,
+                keys.cropped_frames_prefix(request.version, strip.zone),
+                stored.count,
+                stored.total_bytes,
+            )
+            for strip, (stored, scores), key in zip(strips, results, extents_keys, strict=True)
+            if strip.zone
+        ),
     )
+
+
+def _publish(
+    strip: "_Strip", scores: SegmentScores, store: ObjectStore, started_at: str, seconds: float
+) -> str:
+    """Write a zone's extents database, or a segment's part of it; return its key."""
+    job, request = strip.job, strip.job.request
+    keys = VideoKeys(request.tenant_id, request.video_id)
+    if job.segment != WHOLE_VIDEO:
+        key = keys.caption_frame_extents_part(request.version, job.segment.start, strip.zone)
+        store.put(key, write_segment(scores), GZIP)
+        return key
+    if "caption_frame_extents_db" in request.outputs:
+        publish_extents(
+            request,
+            scores,
+            store,
+            started_at=started_at,
+            completed_at=utc_now(),
+            seconds=seconds,
+            zone=strip.zone,
+        )
+    return keys.caption_frame_extents_db(request.version, strip.zone)
 
 
 @dataclass(frozen=True)
@@ -131,6 +171,11 @@ class _Job:
         return len(self.segment.of(self.info.index_count))
 
     @property
+    def writes_chunks(self) -> bool:
+        """True if the request asks for chunks."""
+        return "cropped_chunks" in self.request.outputs
+
+    @property
     def around(self) -> int:
         """Number of frames on either side of the segment that the predictor needs."""
         return LABELLED_AROUND + (self.predictor.margin or 0)
@@ -140,26 +185,42 @@ class _Job:
         """First frame that the predictor gets."""
         return max(0, self.segment.start - self.around)
 
-    def read_frames(self, hints: StripHints, report: DecodeReport) -> Iterator[CroppedFrame]:
+    def read_strips(
+        self, strips: Sequence["_Strip"], report: DecodeReport
+    ) -> Iterator[tuple[CroppedFrame, ...]]:
         """Read the strips of the segment and of the frames around it."""
-        left, top, right, bottom = self.request.crop_region.pixels(self.info.width, self.info.height)
-        return read_cropped_frames(
+        return read_strips(
             self.path,
-            self.request.crop_region,
+            [strip.place for strip in strips],
             report,
             info=self.info,
             first_index=self.first_index,
             end_index=None if self.segment.end is None else self.segment.end + self.around,
-            source_size=picture_size(bottom - top, right - left, hints.line_height),
             gpu=self.gpu,
         )
 
 
-class _StoredChunks:
-    """The chunks stored for one cropped-frames version; ``total_bytes`` is their size."""
+@dataclass(frozen=True)
+class _Strip:
+    """One zone's strip in a job."""
 
-    def __init__(self, store: ObjectStore, request: CropInferRequest) -> None:
-        self._store, self._version = store, request.version
+    job: _Job
+    zone: int
+    crop: CropRegion
+    hints: StripHints
+
+    @property
+    def place(self) -> StripPlace:
+        info = self.job.info
+        left, top, right, bottom = self.crop.pixels(info.width, info.height)
+        return StripPlace(self.crop, picture_size(bottom - top, right - left, self.hints.line_height))
+
+
+class _StoredChunks:
+    """The chunks stored for one zone of a cropped-frames version; ``total_bytes`` is their size."""
+
+    def __init__(self, store: ObjectStore, request: CropInferRequest, zone: int) -> None:
+        self._store, self._version, self._zone = store, request.version, zone
         self._keys = VideoKeys(request.tenant_id, request.video_id)
         self.count = 0
         self.total_bytes = 0
@@ -171,55 +232,109 @@ class _StoredChunks:
     def _object(self, chunk: EncodedChunk) -> tuple[str, bytes, str]:
         self.count += 1
         self.total_bytes += len(chunk.data)
-        return self._keys.chunk(self._version, chunk.ref), chunk.data, "video/webm"
+        return self._keys.chunk(self._version, chunk.ref, self._zone), chunk.data, "video/webm"
 
 
-def _hints(job: _Job, store: ObjectStore) -> StripHints:
-    keys, crop = VideoKeys(job.request.tenant_id, job.request.video_id), job.request.crop_region
-    hints = strip_hints(store, keys, crop)
+def _hints(job: _Job, zone: int, crop: CropRegion, store: ObjectStore) -> StripHints:
+    keys = VideoKeys(job.request.tenant_id, job.request.video_id)
+    hints = strip_hints(store, keys, crop, zone)
     if job.predictor.margin is None:
         return hints
     part = job.segment.of(job.info.index_count)
     return replace(hints, samples=sampled_strips(store, keys, crop, job.info, part))
 
 
+_Outcome = tuple[_StoredChunks, SegmentScores]
+
+
 def _crop_and_judge(
     job: _Job,
-    hints: StripHints,
+    strips: Sequence[_Strip],
     store: ObjectStore,
     report: DecodeReport,
     progress: Progress,
     watcher: StripWatcher | None,
-) -> tuple[_StoredChunks, SegmentScores]:
-    """Pass the strips to the predictor's thread and to the chunk encoder; return chunks and scores.
+) -> list[_Outcome]:
+    """Pass each zone's strips to its predictor and its chunk encoder; return its chunks and scores.
 
-    Raises :class:`StorageError` if not all chunks were stored.
+    Zone 0's chunks are encoded in this thread, which decodes, and those of further zones in theirs.
+    ``watcher`` sees zone 0. Raises :class:`StorageError` if not all chunks were stored.
     """
-    stored = _StoredChunks(store, job.request)
-    with Feed[CroppedFrame, SegmentScores](
-        lambda frames: _judge(job, hints, frames, watcher), size=lambda frame: frame.yuv.nbytes
-    ) as judge:
-        frames = _fed(job.read_frames(hints, report), judge, watcher)
+    first, *further = strips
+    stored = _StoredChunks(store, job.request, first.zone)
+    with ExitStack() as stack:
+        branches = [stack.enter_context(_Branch(strip, store)) for strip in further]
+        judge = stack.enter_context(_judging(first, watcher))
+        frames = _fed(job.read_strips(strips, report), branches, judge, watcher)
         own = _reported(_inside(frames, job.segment), job.frame_count, progress)
-        if "cropped_chunks" in job.request.outputs:
+        if job.writes_chunks:
             stored.store(write_chunks(own, first_index=job.segment.start))
         else:
             for _ in own:
                 pass
         scores = judge.result()
+        results = [(stored, scores), *(branch.result() for branch in branches)]
     progress("strips", job.frame_count, job.frame_count)
-    if "cropped_chunks" in job.request.outputs:
-        _check_complete(job, stored, len(scores))
-    return stored, scores
+    if job.writes_chunks:
+        for strip, (chunks_of_zone, scores) in zip(strips, results, strict=True):
+            _check_complete(strip, chunks_of_zone, len(scores))
+    return results
+
+
+def _judging(strip: _Strip, watcher: StripWatcher | None = None) -> Feed[CroppedFrame, SegmentScores]:
+    return Feed(lambda frames: _judge(strip, frames, watcher), size=lambda frame: frame.yuv.nbytes)
+
+
+class _Branch:
+    """The threads of a further zone: one judges its strips, one encodes and stores their chunks."""
+
+    def __init__(self, strip: _Strip, store: ObjectStore) -> None:
+        self._stored = _StoredChunks(store, strip.job.request, strip.zone)
+        self._stack = ExitStack()
+        self._judge = self._stack.enter_context(_judging(strip))
+        self._encode: Feed[CroppedFrame, None] | None = None
+        if strip.job.writes_chunks:
+            segment = strip.job.segment
+
+            def encode(frames: Iterator[CroppedFrame]) -> None:
+                self._stored.store(write_chunks(_inside(frames, segment), first_index=segment.start))
+
+            feed = Feed[CroppedFrame, None](encode, size=lambda frame: frame.yuv.nbytes)
+            self._encode = self._stack.enter_context(feed)
+
+    def put(self, frame: CroppedFrame) -> None:
+        """Pass a frame on; blocks while the threads are behind."""
+        self._judge.put(frame)
+        if self._encode is not None:
+            self._encode.put(frame)
+
+    def result(self) -> _Outcome:
+        """Return the zone's chunks and scores; call it after the last frame."""
+        if self._encode is not None:
+            self._encode.result()
+        return self._stored, self._judge.result()
+
+    def __enter__(self) -> "_Branch":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
 
 
 def _fed(
-    frames: Iterable[CroppedFrame], judge: Feed[CroppedFrame, SegmentScores], watcher: StripWatcher | None
+    frames: Iterable[tuple[CroppedFrame, ...]],
+    branches: Sequence[_Branch],
+    judge: Feed[CroppedFrame, SegmentScores],
+    watcher: StripWatcher | None,
 ) -> Iterator[CroppedFrame]:
-    for frame in frames:
+    for frame, *others in frames:
         if watcher is not None:
             watcher.frame(frame)
         judge.put(frame)
+        for branch, other in zip(branches, others, strict=True):
+            branch.put(other)
         yield frame
 
 
@@ -238,19 +353,19 @@ def _reported(frames: Iterable[CroppedFrame], total: int, progress: Progress) ->
         yield frame
 
 
-def _check_complete(job: _Job, stored: _StoredChunks, frame_count: int) -> None:
-    start = job.segment.start
+def _check_complete(strip: _Strip, stored: _StoredChunks, frame_count: int) -> None:
+    start = strip.job.segment.start
     expected = sum(start <= ref.first_index for ref in chunks(start + frame_count))
     if stored.count != expected:
         raise StorageError(
-            f"{stored.count} of {expected} chunks of version {job.request.version} were stored"
+            f"{stored.count} of {expected} chunks of version {strip.job.request.version}, "
+            f"zone {strip.zone}, were stored"
         )
 
 
-def _judge(
-    job: _Job, hints: StripHints, frames: Iterator[CroppedFrame], watcher: StripWatcher | None
-) -> SegmentScores:
+def _judge(strip: _Strip, frames: Iterator[CroppedFrame], watcher: StripWatcher | None) -> SegmentScores:
     """Judge the frames and return the segment's scores."""
+    job, hints = strip.job, strip.hints
     predictor, index = job.predictor, job.first_index
     locator = ChangeLocator(index)
     presence, same = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]

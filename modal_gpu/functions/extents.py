@@ -16,8 +16,9 @@ def publish_extents(
     started_at: str,
     completed_at: str,
     seconds: float,
+    zone: int = 0,
 ) -> None:
-    """Write the extents database of a whole video's ``scores``.
+    """Write a zone's extents database, of a whole video's ``scores``.
 
     The times are ISO 8601 in UTC; ``seconds`` is the processing time.
     """
@@ -31,5 +32,5 @@ def publish_extents(
         total_pairs=max(0, len(scores) - 1),
         processing_time_seconds=seconds,
     )
-    key = VideoKeys(request.tenant_id, request.video_id).caption_frame_extents_db(request.version)
+    key = VideoKeys(request.tenant_id, request.video_id).caption_frame_extents_db(request.version, zone)
     store.put(key, write_extents(run, scores.pairs(), scores.change_seconds[1:]), GZIP)

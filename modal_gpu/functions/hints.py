@@ -44,14 +44,14 @@ def sampled_strips(
     return tuple(strips)
 
 
-def strip_hints(store: ObjectStore, keys: VideoKeys, crop: CropRegion) -> StripHints:
-    """Return hints about the strips from layout.db and from OCR of the full frames.
+def strip_hints(store: ObjectStore, keys: VideoKeys, crop: CropRegion, zone: int = 0) -> StripHints:
+    """Return hints about a zone's strips from layout.db and from OCR of the full frames.
 
     A person's label overrides a prediction. A video without a layout gets defaults.
     """
     middle = (crop.crop_top + crop.crop_bottom) / 2
     try:
-        layout = read_layout(store.get(keys.layout_db))
+        layout = read_layout(store.get(keys.layout_db)).at(crop, zone)
         read = read_raw_ocr(store.get(keys.raw_ocr_db))
     except ObjectNotFoundError:
         line_height = min(DEFAULT_LINE_HEIGHT, _LARGEST_IN_CROP * (crop.crop_bottom - crop.crop_top))

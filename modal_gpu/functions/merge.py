@@ -15,6 +15,8 @@ from modal_gpu.contracts import (
     ExtractRequest,
     ExtractResult,
     FrameRange,
+    ZoneResult,
+    check_zones,
 )
 from modal_gpu.databases.extents import SegmentScores, read_segment
 from modal_gpu.databases.raw_ocr import read_raw_ocr, write_raw_ocr
@@ -78,21 +80,38 @@ def merge_crops(
     started_at: str,
     completed_at: str,
 ) -> CropInferResult:
-    """Publish the extents database from the segments' parts; return the whole video's result.
+    """Publish each zone's extents database from the segments' parts; return the whole video's result.
 
     Raises :class:`ContractError` if the parts are not contiguous or come from different models.
     """
     keys = VideoKeys(request.tenant_id, request.video_id)
     watch = Stopwatch()
-    with watch.stage("merge"):
-        parts = [keys.caption_frame_extents_part(request.version, segment.start) for segment in segments]
+    seconds = sum(result.processing_duration_seconds for result in results)
+
+    def merge(zone: int) -> SegmentScores:
+        starts = [segment.start for segment in segments]
+        parts = [keys.caption_frame_extents_part(request.version, start, zone) for start in starts]
         scores = _joined_scores(request, [read_segment(store.get(part)) for part in parts])
-        seconds = sum(result.processing_duration_seconds for result in results)
         if "caption_frame_extents_db" in request.outputs:
             publish_extents(
-                request, scores, store, started_at=started_at, completed_at=completed_at, seconds=seconds
+                request,
+                scores,
+                store,
+                started_at=started_at,
+                completed_at=completed_at,
+                seconds=seconds,
+                zone=zone,
             )
-        store.delete_prefix(keys.caption_frame_extents_parts(request.version))
+        return scores
+
+    with watch.stage("merge"):
+        scores = merge(0)
+        zones = tuple(
+            _zone_result(keys, request, zone.zone_index, merge(zone.zone_index), results)
+            for zone in check_zones(request.zones)
+        )
+        for zone in (0, *(zone.zone_index for zone in zones)):
+            store.delete_prefix(keys.caption_frame_extents_parts(request.version, zone))
     return replace(
         results[0],
         frame_count=len(scores),
@@ -103,6 +122,25 @@ def merge_crops(
         total_size_bytes=sum(result.total_size_bytes for result in results),
         damage=_damage(segments, [result.damage for result in results]),
         stage_seconds=_stage_seconds([result.stage_seconds for result in results], watch),
+        zones=zones,
+    )
+
+
+def _zone_result(
+    keys: VideoKeys,
+    request: CropInferRequest,
+    zone: int,
+    scores: SegmentScores,
+    results: Sequence[CropInferResult],
+) -> ZoneResult:
+    parts = [part for result in results for part in result.zones if part.zone_index == zone]
+    return ZoneResult(
+        zone,
+        scores.pairs().label_counts(),
+        keys.caption_frame_extents_db(request.version, zone),
+        keys.cropped_frames_prefix(request.version, zone),
+        sum(part.chunk_count for part in parts),
+        sum(part.total_size_bytes for part in parts),
     )
 
 

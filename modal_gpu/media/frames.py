@@ -5,7 +5,7 @@ at or before ``i / 10`` s. Damage never moves an index: the last good frame repl
 first good frame replaces those before it).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -73,16 +73,22 @@ class CroppedFrame:
         return yuv420_to_rgb(self.yuv, self.matrix)
 
 
+@dataclass(frozen=True)
+class StripPlace:
+    """A place to crop, and the size (height, width) of the small pictures of source frames, if wanted."""
+
+    crop: CropRegion
+    source_size: tuple[int, int] | None = None
+
+
 class _Cropper:
     """Crops of one rectangle, and the small pictures of the source frames between two indices."""
 
-    def __init__(
-        self, crop: CropRegion, info: VideoInfo, first_index: int, source_size: tuple[int, int] | None
-    ) -> None:
-        rectangle = crop.pixels(info.width, info.height)
+    def __init__(self, place: StripPlace, info: VideoInfo, first_index: int) -> None:
+        rectangle = place.crop.pixels(info.width, info.height)
         self._info = info
         self._stored = info.orientation.stored_rectangle(rectangle, info.width, info.height)
-        self._first_index, self._source_size = first_index, source_size
+        self._first_index, self._source_size = first_index, place.source_size
         self._since: list[SourceStrip] = []
 
     def watch(self, frames: Iterable[PresentedFrame]) -> Iterator[PresentedFrame]:
@@ -131,24 +137,52 @@ def read_cropped_frames(
     previous index (for the first: since the index before ``first_index``). With ``gpu``, NVDEC decodes as
     long as it can. Raises the errors of :func:`presented_frames`.
     """
+    places = [StripPlace(crop, source_size)]
+    for (frame,) in read_strips(
+        path,
+        places,
+        report,
+        info=info,
+        threads=threads,
+        first_index=first_index,
+        end_index=end_index,
+        gpu=gpu,
+    ):
+        yield frame
+
+
+def read_strips(
+    path: str | Path,
+    places: Sequence[StripPlace],
+    report: DecodeReport | None = None,
+    *,
+    info: VideoInfo | None = None,
+    threads: int = 0,
+    first_index: int = 0,
+    end_index: int | None = None,
+    gpu: bool = False,
+) -> Iterator[tuple[CroppedFrame, ...]]:
+    """Yield what :func:`read_cropped_frames` does for each of several places, from one decoding pass."""
     info = info or probe(path)
     report = report if report is not None else DecodeReport()
-    cropper = _Cropper(crop, info, first_index, source_size)
+    croppers = [_Cropper(place, info, first_index) for place in places]
     if first_index:
         # From the previous index, for the source frames in between.
         frames = presented_frames_from(path, first_index - 1, report, info=info, threads=threads, gpu=gpu)
     else:
         frames = presented_frames(path, report, info=info, threads=threads, gpu=gpu)
-    for shown, indices in frames_with_indices(cropper.watch(frames), info.index_count, first_index):
-        first: CroppedFrame | None = None
+    for cropper in croppers:
+        frames = cropper.watch(frames)
+    for shown, indices in frames_with_indices(frames, info.index_count, first_index):
+        first: tuple[CroppedFrame, ...] = ()
         for index in indices:
             if index == end_index:
                 return
-            if first is None:
-                first = cropper.crop(index, shown)
+            if not first:
+                first = tuple(cropper.crop(index, shown) for cropper in croppers)
                 yield first
             else:
-                yield CroppedFrame(index, first.yuv, first.seconds, first.matrix)
+                yield tuple(CroppedFrame(index, one.yuv, one.seconds, one.matrix) for one in first)
 
 
 def read_strips_at(
