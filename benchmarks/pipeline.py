@@ -2,19 +2,21 @@
 
 import time
 import uuid
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.metrics import Caption as TimedCaption
 from modal_gpu.captions.decoded import DecodedExtents
-from modal_gpu.captions.reading import apply_readings, read_texts
 from modal_gpu.captions.subtitles import shown
+from modal_gpu.captions.zones import apply_zones, merge_zones, read_zones
 from modal_gpu.contracts import (
     CaptionOcrRequest,
     CaptionOcrResult,
     CaptionRange,
     CropInferRequest,
     ExtractRequest,
+    crop_regions,
 )
 from modal_gpu.databases.captions import Caption, read_captions, write_captions
 from modal_gpu.databases.layout import read_layout
@@ -57,23 +59,33 @@ def run(video: Path, work: Path, settings: ComputeSettings | None = None) -> Pip
 
     facts = extract_frames_and_ocr(ExtractRequest(keys.tenant_id, keys.video_id, keys.video), store, settings)
     lap("frames, OCR, layout")
-    crop = read_layout(store.get(keys.layout_db)).crop_region
+    layout = read_layout(store.get(keys.layout_db))
+    regions = crop_regions(layout.crop_region, layout.caption_zones)
     crop_and_infer_caption_frame_extents(
-        CropInferRequest(keys.tenant_id, keys.video_id, keys.video, crop, version=1, run_id="benchmark"),
+        CropInferRequest(
+            keys.tenant_id,
+            keys.video_id,
+            keys.video,
+            layout.crop_region,
+            version=1,
+            run_id="benchmark",
+            zones=layout.caption_zones,
+        ),
         store,
         settings,
     )
     lap("crops, chunks, pairs")
-    decoded = DecodedExtents.of(store.get(keys.caption_frame_extents_db(1)))
+    decoded = {z: DecodedExtents.of(store.get(keys.caption_frame_extents_db(1, z))) for z in regions}
     # Written and read back for their ids, as in the graph.
-    captions = read_captions(write_captions(decoded.captions(facts.duration)))
+    captions = read_captions(write_captions(merge_zones(decoded, facts.duration)))
     lap("captions")
 
-    def recognize(ranges: list[CaptionRange]) -> list[CaptionOcrResult]:
-        request = CaptionOcrRequest(keys.tenant_id, keys.video_id, 1, crop, decoded.frame_count, ranges)
+    def recognize(zone: int, ranges: list[CaptionRange]) -> list[CaptionOcrResult]:
+        count, crop = decoded[zone].frame_count, regions[zone]
+        request = CaptionOcrRequest(keys.tenant_id, keys.video_id, 1, crop, count, ranges, zone)
         return generate_caption_ocr(request, store, settings)
 
-    captions = apply_readings(captions, read_texts(captions, recognize))
+    captions = apply_zones(captions, read_zones(captions, regions, recognize))
     lap("caption OCR")
     return PipelineRun(captions, facts.duration, Timeline.from_rows(facts.time_spans), seconds)
 
@@ -84,8 +96,20 @@ def run_pipeline(video: Path, work: Path) -> list[TimedCaption]:
 
 
 def timed_captions(done: PipelineRun) -> list[TimedCaption]:
-    """Return a run's captions, as subtitles show them."""
+    """Return a run's captions of all zones, as subtitles show them."""
+    return [caption for _, caption in _shown(done)]
+
+
+def run_zones(video: Path, work: Path) -> list[list[TimedCaption]]:
+    """Return the captions of each zone that has some, as subtitles show them."""
+    zones: dict[int, list[TimedCaption]] = defaultdict(list)
+    for zone, caption in _shown(run(video, work)):
+        zones[zone].append(caption)
+    return [zones[zone] for zone in sorted(zones)]
+
+
+def _shown(done: PipelineRun) -> list[tuple[int, TimedCaption]]:
     return [
-        TimedCaption(start / 1000, end / 1000, caption.best_text)
+        (caption.zone, TimedCaption(start / 1000, end / 1000, caption.best_text))
         for start, end, caption in shown(done.captions, done.timeline)
     ]

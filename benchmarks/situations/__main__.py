@@ -58,14 +58,14 @@ def matched(expected: Sequence[Expected], found: Sequence[Sequence[Caption]]) ->
 
 def extracted(situation: Situation, work: Path) -> list[list[Caption]]:
     """Render a situation and return the captions that the pipeline finds, zone by zone."""
-    from benchmarks.pipeline import run_pipeline
+    from benchmarks.pipeline import run_zones
 
     video = work / f"{situation.name}.mp4"
     if not video.exists():
         render(situation, DATA / "backgrounds", video)
         _write_truth(situation, video.with_suffix(".srt"))
     with tempfile.TemporaryDirectory(prefix="situations-") as bucket:
-        return [run_pipeline(video, Path(bucket))]
+        return run_zones(video, Path(bucket))
 
 
 def _write_truth(situation: Situation, path: Path) -> None:

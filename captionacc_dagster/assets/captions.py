@@ -11,7 +11,7 @@ from captionacc_dagster.assets.costs import Spending, call_metadata, record_proc
 from captionacc_dagster.assets.external import OWNERS
 from captionacc_dagster.assets.stage import run_selects, working_on
 from captionacc_dagster.assets.text_requests import begin_requests, finish_requests, queued_again
-from captionacc_dagster.assets.versions import ActiveVersion, current_version, unchanged
+from captionacc_dagster.assets.versions import ActiveVersion, current_version, shown_regions, unchanged
 from captionacc_dagster.costs.estimates import VideoWork
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, Stage, VideoRow
@@ -19,8 +19,8 @@ from captionacc_dagster.resources.compute import Compute
 from captionacc_dagster.runs.progress import log_steps
 from captionacc_dagster.settings import get_settings
 from modal_gpu.captions.decoded import DecodedExtents
-from modal_gpu.captions.reading import apply_readings, read_texts
 from modal_gpu.captions.subtitles import shown, to_srt, to_vtt
+from modal_gpu.captions.zones import apply_zones, by_zone, merge_zones, read_zones
 from modal_gpu.contracts import CaptionOcrRequest, CaptionOcrResult, CaptionRange
 from modal_gpu.databases.captions import Caption, read_captions, write_captions
 from modal_gpu.errors import ObjectNotFoundError
@@ -59,11 +59,14 @@ def captions_db(
         return as_it_was[0]
     with working_on("boundaries", context, catalog) as video:
         keys = VideoKeys(video.tenant_id, video.video_id)
-        version = current_version(catalog, video).version
-        duration = video.media().duration_seconds
-        decoded = DecodedExtents.of(object_store.get(keys.caption_frame_extents_db(version)))
+        active = current_version(catalog, video)
+        version, duration = active.version, video.media().duration_seconds
+        decoded = {
+            zone: DecodedExtents.of(object_store.get(keys.caption_frame_extents_db(version, zone)))
+            for zone in active.regions
+        }
         with catalog.lease(video.video_id, "captions", owner=context.run.run_id) as lease:
-            captions = decoded.captions(duration, _stored_captions(object_store, keys))
+            captions = merge_zones(decoded, duration, _stored_captions(object_store, keys))
             lease.check()
             object_store.put(keys.captions_db, write_captions(captions), GZIP)
             catalog.bump_database_version(lease.token)
@@ -82,7 +85,8 @@ def captions_db(
             "captioned_seconds": round(sum(end - start for start, end, _ in spans), 2),
             "mean_confidence": round(_mean([certainty for _, _, certainty in spans]), 4),
             "cropped_frames_version": version,
-            "model_version": decoded.run.model_version,
+            "model_version": decoded[0].run.model_version,
+            **_zone_counts(active, captions),
         }
     )
 
@@ -117,17 +121,17 @@ def caption_ocr(
         with spending(context, catalog, compute, video, "generate_caption_ocr") as money:
             expect = _expect_captions(money, video)
 
-            def recognize(ranges: list[CaptionRange]) -> list[CaptionOcrResult]:
+            def recognize(zone: int, ranges: list[CaptionRange]) -> list[CaptionOcrResult]:
                 expect(len(ranges))
-                return compute.caption_ocr(_ocr_request(video, version, ranges), progress)
+                return compute.caption_ocr(_ocr_request(video, version, zone, ranges), progress)
 
             requests = begin_requests(catalog, video.video_id, context.run.run_id)
             read = queued_again(read_captions(object_store.get(keys.captions_db)), requests)
-            readings = read_texts(read, recognize)
+            readings = read_zones(read, version.regions, recognize)
         record_processing(catalog, video, "generate_caption_ocr", time.monotonic() - started)
         with catalog.lease(video.video_id, "captions", owner=context.run.run_id) as lease:
             stored = read_captions(object_store.get(keys.captions_db))
-            captions = apply_readings(queued_again(stored, requests), readings)
+            captions = apply_zones(queued_again(stored, requests), readings)
             lease.check()
             object_store.put(keys.captions_db, write_captions(captions), GZIP)
             catalog.bump_database_version(lease.token)
@@ -135,16 +139,18 @@ def caption_ocr(
         if not run_selects(context, "subtitles"):
             finish_text(context, catalog, video, captions)
     confidences = [c.ocr_confidence for c in captions if c.ocr_confidence is not None]
+    read_now = [reading for zone in readings.values() for reading in zone.values()]
     return dg.MaterializeResult(
         metadata={
             "dagster/uri": dg.MetadataValue.path(keys.captions_db),
             "dagster/partition_row_count": len(captions),
             "images": dg.MetadataValue.md(_image_table(object_store, video, version, captions)),
-            "read_now": len(readings),
-            "failed": sum(bool(reading.error) for reading in readings.values()),
+            "read_now": len(read_now),
+            "failed": sum(bool(reading.error) for reading in read_now),
             "joined_or_dropped": len(stored) - len(captions),
             "mean_confidence": round(_mean(confidences), 4),
             "lowest_confidence": round(min(confidences, default=0.0), 4),
+            **_zone_counts(version, captions),
             **call_metadata(compute),
             **money.metadata,
         }
@@ -173,8 +179,11 @@ def subtitles(
     with working_on(stage, context, catalog) as video:
         keys = VideoKeys(video.tenant_id, video.video_id)
         captions = read_captions(object_store.get(keys.captions_db))
-        object_store.put(keys.srt, to_srt(captions, video.timeline, growing).encode(), "application/x-subrip")
-        object_store.put(keys.vtt, to_vtt(captions, video.timeline, growing).encode(), "text/vtt")
+        regions = shown_regions(catalog, video, captions)
+        srt = to_srt(captions, video.timeline, growing, regions)
+        vtt = to_vtt(captions, video.timeline, growing, regions)
+        object_store.put(keys.srt, srt.encode(), "application/x-subrip")
+        object_store.put(keys.vtt, vtt.encode(), "text/vtt")
         if stage is not None:
             finish_text(context, catalog, video, captions)
     cues = shown(captions, video.timeline, growing)
@@ -226,14 +235,24 @@ def _stored_captions(object_store: ObjectStore, keys: VideoKeys) -> list[Caption
         return []
 
 
-def _ocr_request(video: VideoRow, version: ActiveVersion, ranges: list[CaptionRange]) -> CaptionOcrRequest:
+def _zone_counts(version: ActiveVersion, captions: Sequence[Caption]) -> dict[str, int]:
+    """Return the number of captions of each zone; nothing for a video of one zone."""
+    if not version.caption_zones:
+        return {}
+    return {f"zone_{zone}_captions": sum(c.zone == zone for c in captions) for zone in version.regions}
+
+
+def _ocr_request(
+    video: VideoRow, version: ActiveVersion, zone: int, ranges: list[CaptionRange]
+) -> CaptionOcrRequest:
     return CaptionOcrRequest(
         tenant_id=video.tenant_id,
         video_id=video.video_id,
         version=version.version,
-        crop_region=version.crop_region,
+        crop_region=version.regions[zone],
         frame_count=version.frame_count,
         captions=ranges,
+        zone=zone,
     )
 
 
@@ -243,19 +262,32 @@ def _image_table(
     """Return a table of some captions' median images beside their text."""
     from modal_gpu.functions.caption_ocr import caption_images
 
-    chosen = previews.evenly([c for c in captions if c.state != "gap"], PREVIEW_CAPTIONS)
+    there = [c for c in captions if c.state != "gap" and c.zone in version.regions]
+    chosen = previews.evenly(there, PREVIEW_CAPTIONS)
     if not chosen:
         return "This video has no captions."
-    ranges = [CaptionRange(c.id, c.start_index, c.end_index) for c in chosen]
-    images = caption_images(_ocr_request(video, version, ranges), object_store)
+    images = {
+        caption.id: image
+        for zone, part in by_zone(chosen).items()
+        for caption, image in zip(
+            part,
+            caption_images(
+                _ocr_request(
+                    video, version, zone, [CaptionRange(c.id, c.start_index, c.end_index) for c in part]
+                ),
+                object_store,
+            ),
+            strict=True,
+        )
+    }
     rows = [
         (
-            previews.markdown_image(previews.strip_jpeg(image), f"caption {caption.id}"),
+            previews.markdown_image(previews.strip_jpeg(images[caption.id]), f"caption {caption.id}"),
             caption.ocr_text or "",
             "" if caption.ocr_confidence is None else f"{caption.ocr_confidence:.2f}",
             previews.clock(video.timeline.start(caption.start_seconds, caption.start_index)),
         )
-        for caption, image in zip(chosen, images, strict=True)
+        for caption in chosen
     ]
     return previews.markdown_table(("image", "text", "confidence", "time"), rows)
 

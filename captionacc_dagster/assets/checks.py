@@ -1,6 +1,7 @@
 """Asset checks: published objects are complete and consistent. They read the stored objects themselves."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import dagster as dg
 import numpy as np
@@ -117,7 +118,8 @@ def every_frame_in_one_chunk(video: VideoRow, keys: VideoKeys, store: ObjectStor
 
     version, frame_count = _active_version(video), video.media().frame_count
     stored = {info.key: info.size for info in store.list(keys.cropped_frames_prefix(version))}
-    expected = {keys.chunk(version, ref) for ref in chunks(frame_count)}
+    zones = _zones(video)
+    expected = {keys.chunk(version, ref, zone) for zone in zones for ref in chunks(frame_count)}
     if missing := expected - stored.keys():
         yield f"{len(missing)} chunks are missing, such as {min(missing)}"
     if surplus := stored.keys() - expected:
@@ -127,32 +129,31 @@ def every_frame_in_one_chunk(video: VideoRow, keys: VideoKeys, store: ObjectStor
     if missing or empty:
         return
 
-    def fetch(ref: ChunkRef) -> bytes:
-        return store.get(keys.chunk(version, ref))
-
-    reader = ChunkReader(fetch, frame_count)
     last = [
         member_index(level, member_count(level, frame_count) - 1)
         for level in LEVELS
         if member_count(level, frame_count)
     ]
-    if (read := [index for index, _ in reader.at(last)]) != last:
-        yield f"frames {last} were requested, {read} were read"
+    for zone in zones:
+        reader = ChunkReader(partial(_chunk, store, keys, version, zone), frame_count)
+        if (read := [index for index, _ in reader.at(last)]) != last:
+            yield f"frames {last}{_of_zone(zone)} were requested, {read} were read"
 
 
 @_check("caption_frame_extents_db")
 def every_pair_labelled(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Problems:
     """The database opens, holds each pair of neighbouring frames once, and probabilities add up to 1."""
     version, frame_count = _active_version(video), video.media().frame_count
-    run, predictions = read_extents(store.get(keys.caption_frame_extents_db(version)))
-    if run.cropped_frames_version != version:
-        yield f"it belongs to version {run.cropped_frames_version}, not {version}"
-    if len(predictions.forward) != frame_count - 1:
-        yield f"{len(predictions.forward)} pairs for {frame_count} frames"
-    for name in ("forward", "backward"):
-        sums = getattr(predictions, name).sum(axis=1)
-        if len(sums) and not np.allclose(sums, 1, atol=1e-3):
-            yield f"{name} probabilities add up to {sums.min():.4f} to {sums.max():.4f}"
+    for zone in _zones(video):
+        run, predictions = read_extents(store.get(keys.caption_frame_extents_db(version, zone)))
+        if run.cropped_frames_version != version:
+            yield f"it belongs to version {run.cropped_frames_version}, not {version}{_of_zone(zone)}"
+        if len(predictions.forward) != frame_count - 1:
+            yield f"{len(predictions.forward)} pairs{_of_zone(zone)} for {frame_count} frames"
+        for name in ("forward", "backward"):
+            sums = getattr(predictions, name).sum(axis=1)
+            if len(sums) and not np.allclose(sums, 1, atol=1e-3):
+                yield f"{name} probabilities{_of_zone(zone)} add up to {sums.min():.4f} to {sums.max():.4f}"
 
 
 @_check("captions_db")
@@ -185,8 +186,10 @@ def _overlaps(captions: Iterable[Caption]) -> Problems:
 @_check("caption_ocr")
 def every_caption_read(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Problems:
     """OCR has read every caption and failed on none."""
+    zones = _zones(video)
     for caption in read_captions(store.get(keys.captions_db)):
-        if caption.ocr_status != "completed" and caption.state != "gap":
+        # A person's caption in a zone that is no more has no frames to read.
+        if caption.ocr_status != "completed" and caption.state != "gap" and caption.zone in zones:
             yield f"caption {caption.id} is {caption.ocr_status} {caption.ocr_error or ''}".strip()
 
 
@@ -205,6 +208,19 @@ def _active_version(video: VideoRow) -> int:
     if video.current_cropped_frames_version is None:
         raise WrongStateError(f"video {video.video_id} has no cropped frames yet")
     return video.current_cropped_frames_version
+
+
+def _zones(video: VideoRow) -> list[int]:
+    """Return the indices of the zones that the video's readers see."""
+    return [0, *(zone.zone_index for zone in video.caption_zones)]
+
+
+def _of_zone(zone: int) -> str:
+    return f" of zone {zone}" if zone else ""
+
+
+def _chunk(store: ObjectStore, keys: VideoKeys, version: int, zone: int, ref: ChunkRef) -> bytes:
+    return store.get(keys.chunk(version, ref, zone))
 
 
 def _frame_prefixes(keys: VideoKeys) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from captionacc_dagster.resources.catalog import (
 )
 from captionacc_dagster.resources.compute import Compute
 from captionacc_dagster.runs.progress import log_steps
-from modal_gpu.contracts import CropInferOutput, CropInferRequest, CropInferResult, CropRegion
+from modal_gpu.contracts import CropInferOutput, CropInferRequest, CropInferResult, CropRegion, Zones
 from modal_gpu.errors import CaptionAccError, RemoteTimeoutError
 from modal_gpu.extents.checkpoint import shipped
 from modal_gpu.timeline import Timeline
@@ -116,16 +116,17 @@ def _new_version(
     crop_region: CropRegion,
     selected: frozenset[str],
 ) -> CropInferResult:
-    version = catalog.allot_cropped_frames_version(video.video_id, context.run.run_id, crop_region)
+    zones = video.caption_zones
+    version = catalog.allot_cropped_frames_version(video.video_id, context.run.run_id, crop_region, zones)
     try:
-        request = _request(context, video, version, crop_region, selected)
+        request = _request(context, video, version, crop_region, zones, selected)
         result = compute.crop_and_infer(request, log_steps(context.log.info))
         catalog.activate_cropped_frames_version(
             video.video_id,
             version,
-            chunk_count=result.chunk_count,
+            chunk_count=result.chunk_count + sum(zone.chunk_count for zone in result.zones),
             total_frames=result.frame_count,
-            total_size_bytes=result.total_size_bytes,
+            total_size_bytes=_total_bytes(result),
         )
     except BaseException as error:
         # On cancellation too: the incomplete version is never shown, and upkeep removes it.
@@ -134,6 +135,10 @@ def _new_version(
             catalog.fail_cropped_frames_version(video.video_id, version, message, run_id=context.run.run_id)
         raise
     return result
+
+
+def _total_bytes(result: CropInferResult) -> int:
+    return result.total_size_bytes + sum(zone.total_size_bytes for zone in result.zones)
 
 
 def _may_go_on(context: dg.AssetExecutionContext, error: BaseException) -> bool:
@@ -155,7 +160,8 @@ def _current_version(
     selected: frozenset[str],
 ) -> CropInferResult:
     version = current_version(catalog, video)
-    request = _request(context, video, version.version, version.crop_region, selected)
+    crop_region, zones = version.crop_region, version.caption_zones
+    request = _request(context, video, version.version, crop_region, zones, selected)
     return compute.crop_and_infer(request, log_steps(context.log.info))
 
 
@@ -181,6 +187,7 @@ def _request(
     video: VideoRow,
     version: int,
     crop_region: CropRegion,
+    zones: Zones,
     selected: frozenset[str],
 ) -> CropInferRequest:
     return CropInferRequest(
@@ -192,6 +199,7 @@ def _request(
         run_id=context.run.run_id,
         outputs=frozenset(name for name in OUTPUTS if name in selected),
         frame_count=video.frame_count or 0,
+        zones=zones,
         damaged=bool(video.damage),
     )
 
@@ -207,6 +215,8 @@ def _materializations(
     }
     if result.damage:
         shared["damage"] = result.damage
+    if result.zones:
+        shared["zones"] = 1 + len(result.zones)
     if "cropped_chunks" in selected:
         yield dg.MaterializeResult(
             asset_key="cropped_chunks",
@@ -214,7 +224,8 @@ def _materializations(
                 "dagster/uri": dg.MetadataValue.path(result.cropped_frames_prefix),
                 "frames": result.frame_count,
                 "chunks": result.chunk_count,
-                "size_bytes": result.total_size_bytes,
+                "size_bytes": _total_bytes(result),
+                **{f"zone_{zone.zone_index}_chunks": zone.chunk_count for zone in result.zones},
                 **shared,
             },
         )
@@ -226,6 +237,11 @@ def _materializations(
                 "dagster/partition_row_count": max(0, result.frame_count - 1),
                 "model_version": result.model_version,
                 **{f"pairs_{label}": count for label, count in result.label_counts.items()},
+                **{
+                    f"zone_{zone.zone_index}_pairs_{label}": count
+                    for zone in result.zones
+                    for label, count in zone.label_counts.items()
+                },
                 **shared,
             },
         )

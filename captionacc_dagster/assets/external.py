@@ -1,9 +1,12 @@
 """External assets: the upload and the approval. People make them; Dagster records them."""
 
+from typing import Any
+
 import dagster as dg
 
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import LayoutApproval, VideoRow
+from modal_gpu.contracts import Zones
 from modal_gpu.storage import ObjectStore
 
 OWNERS = ["team:captions"]
@@ -71,6 +74,27 @@ def approval_event(approval: LayoutApproval) -> dg.AssetMaterialization:
             "crop_top": crop.crop_top,
             "crop_right": crop.crop_right,
             "crop_bottom": crop.crop_bottom,
+            **_zones_metadata(approval.caption_zones),
         },
         tags={"dagster/data_version": f"crop-{approval.crop_region_version}"},
     )
+
+
+def _zones_metadata(zones: Zones) -> dict[str, Any]:
+    """Return the crop regions of further zones, as a table; nothing for a video of one zone."""
+    if not zones:
+        return {}
+    sides = ("crop_left", "crop_top", "crop_right", "crop_bottom")
+    records = [
+        dg.TableRecord(
+            {
+                "zone": zone.zone_index,
+                **{side: getattr(zone.crop_region, side) for side in sides},
+                "language": zone.language or "",
+            }
+        )
+        for zone in zones
+    ]
+    columns = [dg.TableColumn("zone", "int"), *(dg.TableColumn(side, "float") for side in sides)]
+    schema = dg.TableSchema([*columns, dg.TableColumn("language", "string")])
+    return {"caption_zones": dg.MetadataValue.table(records, schema)}

@@ -16,7 +16,7 @@ from captionacc_dagster.resources.catalog import Catalog, LayoutOutcome, VideoRo
 from captionacc_dagster.resources.catalog.rows.videos import Media
 from captionacc_dagster.resources.compute import Compute
 from captionacc_dagster.runs.progress import log_steps
-from modal_gpu.contracts import ExtractOutput, ExtractRequest, ExtractResult
+from modal_gpu.contracts import ExtractOutput, ExtractRequest, ExtractResult, crop_regions
 from modal_gpu.databases.layout import LayoutFile
 from modal_gpu.databases.raw_ocr import read_raw_ocr
 from modal_gpu.frame_index import full_frame_indices
@@ -172,6 +172,7 @@ def _outcome(media: Media, damage: str, layout: LayoutFile, result: ExtractResul
         layout_confidence=layout.confidence,
         crop_region=layout.crop_region,
         note=layout.reason,
+        caption_zones=layout.caption_zones,
         bitrate=result.bitrate if result else None,
         full_frame_count=result.full_frame_count if result else None,
         ocr_box_count=result.ocr_box_count if result else None,
@@ -253,7 +254,8 @@ def _contact_sheet(
 def _layout_metadata(object_store: ObjectStore, keys: VideoKeys, layout: LayoutFile) -> dict[str, Any]:
     crop = layout.crop_region
     captions = sum(box.is_caption for box in layout.boxes)
-    picture = layout_picture(object_store, keys, layout, crop)
+    regions = crop_regions(crop, layout.caption_zones)
+    picture = layout_picture(object_store, keys, layout, list(regions.values()))
     return {
         "dagster/uri": dg.MetadataValue.path(keys.layout_db),
         "dagster/partition_row_count": len(layout.boxes),
@@ -269,4 +271,5 @@ def _layout_metadata(object_store: ObjectStore, keys: VideoKeys, layout: LayoutF
         "crop_right": crop.crop_right,
         "crop_bottom": crop.crop_bottom,
         "anchor": layout.anchor_type or "none",
+        "zones": 1 + len(layout.zones),
     }

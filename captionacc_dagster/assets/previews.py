@@ -80,15 +80,16 @@ def contact_sheet(frames: Sequence[PreviewFrame], columns: int = 5, tile_width: 
     return _jpeg(sheet)
 
 
-def layout_preview(frame: PreviewFrame, crop: CropRegion, width: int = 720) -> bytes:
-    """Return a JPEG of one frame: the crop region bright, the rest dimmed, boxes green (in) or red (out)."""
+def layout_preview(frame: PreviewFrame, crops: Sequence[CropRegion], width: int = 720) -> bytes:
+    """Return a JPEG of one frame: the crop regions bright, the rest dimmed, boxes green (in) or red (out)."""
     image = _fitted(frame.jpeg, width)
-    left, right = _span(crop.crop_left, crop.crop_right, image.width)
-    top, bottom = _span(crop.crop_top, crop.crop_bottom, image.height)
     dimmed = Image.blend(image, Image.new("RGB", image.size), 0.55)
-    dimmed.paste(image.crop((left, top, right, bottom)), (left, top))
     draw = ImageDraw.Draw(dimmed)
-    draw.rectangle((left, top, right - 1, bottom - 1), outline=_CROP, width=2)
+    for crop in crops:
+        left, right = _span(crop.crop_left, crop.crop_right, image.width)
+        top, bottom = _span(crop.crop_top, crop.crop_bottom, image.height)
+        dimmed.paste(image.crop((left, top, right, bottom)), (left, top))
+        draw.rectangle((left, top, right - 1, bottom - 1), outline=_CROP, width=2)
     _draw_boxes(draw, frame.boxes, image.width, image.height)
     _label(draw, (6, 6), clock(frame.index / INDEX_RATE))
     return _jpeg(dimmed)

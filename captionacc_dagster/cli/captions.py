@@ -27,11 +27,15 @@ def load_captions(here: Parts, row: VideoRow) -> list[Caption]:
 
 
 def load_layout(here: Parts, row: VideoRow) -> LayoutFile | None:
-    """Return a video's layout; None if there is none, as when people made all of its captions."""
+    """Return a video's layout with the approved zones; None if there is none.
+
+    There is none if people made all of the video's captions.
+    """
     try:
-        return read_layout(here.object_store.get(VideoKeys(row.tenant_id, row.video_id).layout_db))
+        layout = read_layout(here.object_store.get(VideoKeys(row.tenant_id, row.video_id).layout_db))
     except ObjectNotFoundError:
         return None
+    return layout if row.crop_region is None else layout.with_zones(row.crop_region, row.caption_zones)
 
 
 def load_cues(here: Parts, row: VideoRow) -> list[tuple[int, int, Caption]]:
@@ -40,17 +44,25 @@ def load_cues(here: Parts, row: VideoRow) -> list[tuple[int, int, Caption]]:
 
 
 def captions_table(cues: list[tuple[int, int, Caption]]) -> Table:
-    """Build a table of id, start, end, text and confidence, from what ``shown`` returns."""
+    """Build a table of id, start, end, text and confidence, from what ``shown`` returns.
+
+    It shows the zone too if captions are in several.
+    """
+    zones = any(caption.zone for _, _, caption in cues)
     table = Table(box=None, pad_edge=False)
     table.add_column("id", justify="right", no_wrap=True)
     table.add_column("start", justify="right", no_wrap=True)
     table.add_column("end", justify="right", no_wrap=True)
     table.add_column("text", overflow="fold")
     table.add_column("confidence", justify="right")
+    if zones:
+        table.add_column("zone", justify="right")
     for start, end, caption in cues:
         confidence = "person" if caption.text is not None else f"{caption.ocr_confidence or 0:.2f}"
         text = caption.best_text.replace("\n", " / ")
-        table.add_row(str(caption.id), clock(start / 1000), clock(end / 1000), text, confidence)
+        zone = [str(caption.zone)] if zones else []
+        times = clock(start / 1000), clock(end / 1000)
+        table.add_row(str(caption.id), *times, text, confidence, *zone)
     return table
 
 
@@ -74,8 +86,10 @@ def export(
         check_output(output, force=force)
     here = parts()
     row = here.find_video(video)
-    layout = load_layout(here, row) if chosen is SubtitleFormat.ass else None
-    data = encoded(load_captions(here, row), row.timeline, chosen, here.settings.growing_captions, layout)
+    found = load_captions(here, row)
+    placed = chosen is SubtitleFormat.ass or any(caption.zone for caption in found)
+    layout = load_layout(here, row) if placed else None
+    data = encoded(found, row.timeline, chosen, here.settings.growing_captions, layout)
     if output is None:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()

@@ -150,7 +150,8 @@ class WatchedFolder:
 
     def _write(self, path: Path, row: VideoRow) -> None:
         captions = load_captions(self.here, row)
-        layout = load_layout(self.here, row) if SubtitleFormat.ass in self.formats else None
+        placed = SubtitleFormat.ass in self.formats or any(caption.zone for caption in captions)
+        layout = load_layout(self.here, row) if placed else None
         growing = self.here.settings.growing_captions
         written = []
         for format, output in self._outputs(path).items():

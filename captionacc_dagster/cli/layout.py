@@ -1,6 +1,7 @@
-"""``layout``: show, change and approve a video's caption layout."""
+"""``layout``: show, change and approve a video's caption zones."""
 
 import getpass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,15 @@ from captionacc_dagster.cli.numbers import FiniteRange
 from captionacc_dagster.cli.root import app, console, say
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.resources.catalog import VideoRow
-from modal_gpu.contracts import CropRegion
+from modal_gpu.contracts import (
+    MAX_ZONES,
+    CaptionZone,
+    CropRegion,
+    Zones,
+    crop_regions,
+    from_wire,
+    to_wire,
+)
 from modal_gpu.databases.layout import LayoutFile, read_layout
 from modal_gpu.errors import CaptionAccError, ObjectNotFoundError
 from modal_gpu.keys import VideoKeys
@@ -22,12 +31,27 @@ from modal_gpu.storage import ObjectStore
 
 FRACTION = FiniteRange(0, 1)
 
+Left = Annotated[float, typer.Option(click_type=FRACTION, help="fraction of the width")]
+Top = Annotated[float, typer.Option(click_type=FRACTION, help="fraction of the height, from the top")]
+Right = Annotated[float, typer.Option(click_type=FRACTION, help="fraction of the width")]
+Bottom = Annotated[float, typer.Option(click_type=FRACTION, help="fraction of the height, from the top")]
+Language = Annotated[
+    str | None, typer.Option(help="language of the zone's captions, such as de; default: the video's")
+]
+ZoneNumber = Annotated[
+    int, typer.Argument(metavar="ZONE", min=1, max=MAX_ZONES - 1, help="number of the zone")
+]
+
 layout_app = typer.Typer(no_args_is_help=True, help="Show, change and approve a video's caption layout.")
 app.add_typer(layout_app, name="layout")
 
 
 class LayoutMissingError(CaptionAccError):
     """A command needs a layout that does not exist yet."""
+
+
+class ZoneError(CaptionAccError):
+    """A caption zone cannot be added, moved or removed."""
 
 
 @layout_app.command()
@@ -44,11 +68,13 @@ def show(
     keys = VideoKeys(row.tenant_id, row.video_id)
     layout = _read(here.object_store, keys)
     table = Table(box=None, show_header=False, pad_edge=False)
-    crop = row.crop_region or layout.crop_region
+    crop, zones = _zones_of(row, layout)
     for side in ("left", "top", "right", "bottom"):
         table.add_row(side, f"{getattr(crop, f'crop_{side}'):.4f}")
     table.add_row("anchor", f"{layout.anchor_type or '-'} at {_number(layout.anchor_position)}")
     table.add_row("confidence", _number(layout.confidence))
+    for zone in zones:
+        table.add_row(f"zone {zone.zone_index}", _described(zone, layout))
     caption_lines = sum(box.is_caption for box in layout.boxes)
     table.add_row("text lines", f"{caption_lines} in captions, {len(layout.boxes) - caption_lines} elsewhere")
     table.add_row("approved", _approval(row))
@@ -56,39 +82,133 @@ def show(
     if picture is not None:
         from captionacc_dagster.assets.layout_picture import layout_picture
 
-        write_output(picture, layout_picture(here.object_store, keys, layout, crop), force=force)
+        regions = list(crop_regions(crop, zones).values())
+        image = layout_picture(here.object_store, keys, layout, regions)
+        write_output(picture, image, force=force)
         say(f"Wrote {picture}")
 
 
 @layout_app.command("set")
 def set_(
     video: Video,
-    left: Annotated[float, typer.Option(click_type=FRACTION, help="fraction of the width")],
-    top: Annotated[float, typer.Option(click_type=FRACTION, help="fraction of the height, from the top")],
-    right: Annotated[float, typer.Option(click_type=FRACTION, help="fraction of the width")],
-    bottom: Annotated[float, typer.Option(click_type=FRACTION, help="fraction of the height, from the top")],
+    left: Left,
+    top: Top,
+    right: Right,
+    bottom: Bottom,
 ) -> None:
     """Approve a crop region of your own. If it changes, the captions are made again."""
-    _approve(video, CropRegion(left, top, right, bottom))
+    here = parts(Use.WRITE)
+    row = here.find_video(video)
+    crop = CropRegion(left, top, right, bottom)
+    _say_approved(here.catalog.approve_layout(row.video_id, getpass.getuser(), crop))
 
 
 @layout_app.command()
 def approve(video: Video) -> None:
-    """Approve the detected crop region."""
-    _approve(video, None)
+    """Approve the detected crop region and further zones."""
+    _change(video, lambda zones: zones)
 
 
-def _approve(name: str, crop: CropRegion | None) -> None:
+@layout_app.command("add-zone")
+def add_zone(
+    video: Video, left: Left, top: Top, right: Right, bottom: Bottom, language: Language = None
+) -> None:
+    """Add a further place of captions, and approve the layout. The captions are made again."""
+
+    def added(zones: Zones) -> Zones:
+        number = next((k for k in range(1, MAX_ZONES) if k not in _numbers(zones)), None)
+        if number is None:
+            raise ZoneError(f"{video} has {MAX_ZONES} caption zones, and more are not possible")
+        return (*zones, _zone(number, CropRegion(left, top, right, bottom), language))
+
+    _change(video, added)
+
+
+@layout_app.command("move-zone")
+def move_zone(
+    video: Video,
+    zone: ZoneNumber,
+    left: Left,
+    top: Top,
+    right: Right,
+    bottom: Bottom,
+    language: Language = None,
+) -> None:
+    """Move a further zone, and approve the layout. The captions are made again."""
+
+    def moved(zones: Zones) -> Zones:
+        before = _the_zone(zones, zone, video)
+        after = _zone(zone, CropRegion(left, top, right, bottom), language or before.language)
+        return tuple(after if one == before else one for one in zones)
+
+    _change(video, moved)
+
+
+@layout_app.command("remove-zone")
+def remove_zone(video: Video, zone: ZoneNumber) -> None:
+    """Remove a further zone, and approve the layout. Captions in it that people edited are kept."""
+
+    def without(zones: Zones) -> Zones:
+        gone = _the_zone(zones, zone, video)
+        return tuple(one for one in zones if one != gone)
+
+    _change(video, without)
+
+
+def _change(name: str, change: Callable[[Zones], Zones]) -> None:
+    """Approve a video's layout with changed zones."""
     here = parts(Use.WRITE)
     row = here.find_video(name)
-    if crop is None:
-        keys = VideoKeys(row.tenant_id, row.video_id)
-        crop = row.crop_region or _read(here.object_store, keys).crop_region
-    here.catalog.approve_layout(row.video_id, getpass.getuser(), crop)
-    say(
-        f"Approved {row.display_path}: left {crop.crop_left:.4f}, top {crop.crop_top:.4f}, right "
-        f"{crop.crop_right:.4f}, bottom {crop.crop_bottom:.4f}. A running platform now makes its captions."
+    crop, zones = _zones_of(row, _read(here.object_store, VideoKeys(row.tenant_id, row.video_id)))
+    who = getpass.getuser()
+    _say_approved(here.catalog.approve_layout(row.video_id, who, crop, change(zones)))
+
+
+def _zones_of(row: VideoRow, layout: LayoutFile) -> tuple[CropRegion, Zones]:
+    """Return the approved crop region and further zones, or those that were found."""
+    if row.crop_region is not None:
+        return row.crop_region, row.caption_zones
+    return layout.crop_region, layout.caption_zones
+
+
+def _zone(number: int, crop: CropRegion, language: str | None) -> CaptionZone:
+    return from_wire(
+        CaptionZone, {"zone_index": number, "crop_region": to_wire(crop), "language": language or None}
     )
+
+
+def _numbers(zones: Zones) -> set[int]:
+    return {zone.zone_index for zone in zones}
+
+
+def _the_zone(zones: Zones, number: int, video: str) -> CaptionZone:
+    for zone in zones:
+        if zone.zone_index == number:
+            return zone
+    there = ", ".join(map(str, sorted(_numbers(zones)))) or "none"
+    raise ZoneError(f"{video} has no zone {number} beside zone 0, which `layout set` moves; it has {there}")
+
+
+def _say_approved(row: VideoRow) -> None:
+    crop = row.crop_region
+    if crop is None:
+        return
+    say(f"Approved {row.display_path}: {_sides(crop)}. A running platform now makes its captions.")
+    for zone in row.caption_zones:
+        say(f"Zone {zone.zone_index}: {_sides(zone.crop_region)}.")
+
+
+def _sides(crop: CropRegion) -> str:
+    return ", ".join(
+        f"{side} {getattr(crop, f'crop_{side}'):.4f}" for side in ("left", "top", "right", "bottom")
+    )
+
+
+def _described(zone: CaptionZone, layout: LayoutFile) -> str:
+    """Return a zone's place, language, and what the analysis found there."""
+    described = _sides(zone.crop_region) + (f"; language {zone.language}" if zone.language else "")
+    found = next((one for one in layout.zones if one.zone == zone), None)
+    return described if found is None else f"{described}; confidence {_number(found.confidence)}"
 
 
 def _check_picture(picture: Path, *, force: bool) -> None:

@@ -1,7 +1,7 @@
 """Captions from a stored extents database. No video, no heavy import."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modal_gpu.captions.merging import merge_extents
 from modal_gpu.databases.captions import Caption
@@ -25,9 +25,10 @@ class DecodedExtents:
         extents = decode(predictions, settings_for(run.model_version))
         return cls(run, extents, predictions.frame_count, read_change_seconds(data))
 
-    def captions(self, duration: float, existing: Sequence[Caption] = ()) -> list[Caption]:
-        """Return the captions of a video of ``duration`` seconds, merged with the existing ones.
+    def captions(self, duration: float, existing: Sequence[Caption] = (), zone: int = 0) -> list[Caption]:
+        """Return a zone's captions in a video of ``duration`` seconds, merged with its existing ones.
 
         See :func:`~modal_gpu.captions.merging.merge_extents`.
         """
-        return merge_extents(existing, self.extents, self.frame_count, duration, self.change_seconds)
+        merged = merge_extents(existing, self.extents, self.frame_count, duration, self.change_seconds)
+        return [replace(caption, zone=zone) for caption in merged] if zone else merged

@@ -1,22 +1,26 @@
 """Subtitle files: SRT, WebVTT, ASS and rows for JSON. Times are a player's."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from html import escape
+from types import MappingProxyType
 from typing import Any
 
 import pysubs2
 
 from modal_gpu.captions.growth import Cue, Growing, cues, text_lines
 from modal_gpu.captions.substation import AssLine, to_ass
+from modal_gpu.contracts import CropRegion, crop_regions
 from modal_gpu.databases.captions import Caption
 from modal_gpu.databases.layout import LayoutFile
 from modal_gpu.timeline import Timeline
 
 #: The timeline of a video whose index axis equals a player's times.
 UNCHANGED = Timeline()
+#: The crop region of each zone; empty if it does not matter where captions are shown.
+Regions = Mapping[int, CropRegion]
 
 
 @dataclass(frozen=True)
@@ -100,12 +104,13 @@ def encoded(
     growing: Growing = "fold",
     layout: LayoutFile | None = None,
 ) -> bytes:
-    """Return a subtitle file in UTF-8. ``layout`` says where ASS places the captions of each zone."""
+    """Return a subtitle file in UTF-8. ``layout`` says where the captions of each zone are placed."""
+    regions = crop_regions(layout.crop_region, layout.caption_zones) if layout else {}
     match format:
         case SubtitleFormat.srt:
-            text = to_srt(captions, timeline, growing)
+            text = to_srt(captions, timeline, growing, regions)
         case SubtitleFormat.vtt:
-            text = to_vtt(captions, timeline, growing)
+            text = to_vtt(captions, timeline, growing, regions)
         case SubtitleFormat.ass:
             text = to_ass(_ass_lines(timed_cues(captions, timeline, growing)), layout)
         case SubtitleFormat.json:
@@ -118,23 +123,61 @@ def _ass_lines(timed: Iterable[TimedCue]) -> Iterator[AssLine]:
         yield AssLine(cue.start, cue.end, cue.caption.best_text, cue.caption.zone)
 
 
-def to_srt(captions: Iterable[Caption], timeline: Timeline = UNCHANGED, growing: Growing = "fold") -> str:
-    """Return SubRip text with line feeds; encode it as UTF-8."""
-    return _file(timed_cues(captions, timeline, growing), markup=False).to_string("srt", keep_ssa_tags=True)
+def to_srt(
+    captions: Iterable[Caption],
+    timeline: Timeline = UNCHANGED,
+    growing: Growing = "fold",
+    regions: Regions = MappingProxyType({}),
+) -> str:
+    """Return SubRip text with line feeds; encode it as UTF-8.
+
+    With several zones in ``regions``, captions of those in the upper half begin with the tag that most
+    players place them by.
+    """
+    return _file(timed_cues(captions, timeline, growing), lambda text, zone: _at_top(regions, zone) + text)
 
 
-def to_vtt(captions: Iterable[Caption], timeline: Timeline = UNCHANGED, growing: Growing = "fold") -> str:
-    """Return WebVTT text with line feeds, with ``&``, ``<`` and ``>`` escaped as its format requires."""
-    return _file(timed_cues(captions, timeline, growing), markup=True).to_string("vtt", keep_ssa_tags=True)
+def _at_top(regions: Regions, zone: int) -> str:
+    return "{\\an8}" if (middle := _middle(regions, zone)) is not None and middle < 0.5 else ""
 
 
-def _file(timed: Iterable[TimedCue], *, markup: bool) -> pysubs2.SSAFile:
-    # Written with keep_ssa_tags: without it, text in braces is dropped as styling.
+def to_vtt(
+    captions: Iterable[Caption],
+    timeline: Timeline = UNCHANGED,
+    growing: Growing = "fold",
+    regions: Regions = MappingProxyType({}),
+) -> str:
+    """Return WebVTT text with line feeds, with ``&``, ``<`` and ``>`` escaped as its format requires.
+
+    With several zones in ``regions``, captions of those above the lower third have a ``line`` setting.
+    """
+    timed = timed_cues(captions, timeline, growing)
+    lines = _file(timed, lambda text, _: escape(text, quote=False), "vtt").split("\n")
+    # In the escaped texts there is no arrow, so these are the lines of the cues' times.
+    places = [place for place, line in enumerate(lines) if " --> " in line]
+    for place, cue in zip(places, timed, strict=True):
+        lines[place] += _line_setting(regions, cue.caption.zone)
+    return "\n".join(lines)
+
+
+def _line_setting(regions: Regions, zone: int) -> str:
+    middle = _middle(regions, zone)
+    return "" if middle is None or middle > 2 / 3 else f" line:{regions[zone].crop_top:.0%}"
+
+
+def _middle(regions: Regions, zone: int) -> float | None:
+    """Return the height of a zone's middle; ``None`` if captions are in one place only, or it is unknown."""
+    region = regions.get(zone) if len(regions) > 1 else None
+    return None if region is None else (region.crop_top + region.crop_bottom) / 2
+
+
+def _file(timed: Iterable[TimedCue], written: Callable[[str, int], str], format: str = "srt") -> str:
     file = pysubs2.SSAFile()
     for cue in timed:
         text = "\n".join(text_lines(cue.caption.best_text))
-        file.append(pysubs2.SSAEvent(cue.start, cue.end, escape(text, quote=False) if markup else text))
-    return file
+        file.append(pysubs2.SSAEvent(cue.start, cue.end, written(text, cue.caption.zone)))
+    # Without keep_ssa_tags, text in braces is dropped as styling.
+    return file.to_string(format, keep_ssa_tags=True)
 
 
 def to_rows(
@@ -156,6 +199,7 @@ def to_rows(
             "ocr_confidence": timed.caption.ocr_confidence,
             "extents_confidence": timed.caption.confidence,
             "state": timed.caption.state,
+            "zone": timed.caption.zone,
             "state_ids": [state.id for state in timed.cue.states],
         }
         for timed in timed_cues(captions, timeline, growing)

@@ -157,6 +157,22 @@ class LayoutFile:
                 return self._with(band)
         return self if zone == 0 else self._with(LayoutZone(CaptionZone(zone, crop)))
 
+    def with_zones(self, crop: CropRegion, zones: Zones) -> "LayoutFile":
+        """Return the layout with approved zones in place of its own, each with the band that lies in it."""
+        further = []
+        for zone in zones:
+            band = self.at(zone.crop_region, zone.zone_index)
+            further.append(
+                LayoutZone(
+                    zone,
+                    band.anchor_type,
+                    band.anchor_position,
+                    band.vertical_center,
+                    band.box_height,
+                )
+            )
+        return replace(self.at(crop, 0), crop_region=crop, zones=tuple(further))
+
     def _with(self, band: "LayoutFile | LayoutZone") -> "LayoutFile":
         return replace(
             self,

@@ -200,7 +200,7 @@ def read_strips_at(
     """
     info = info or probe(path)
     report = report if report is not None else DecodeReport()
-    cropper = _Cropper(crop, info, 0, None)
+    cropper = _Cropper(StripPlace(crop), info, 0)
     for index, shown in frames_at(path, _ascending(indices), info, report, threads):
         yield cropper.crop(index, shown)
 

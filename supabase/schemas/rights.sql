@@ -38,7 +38,7 @@ grant execute on function
     captionacc.is_platform_admin()
 to anon, authenticated;
 grant execute on function
-    captionacc.app_approve_layout(uuid, jsonb, boolean),
+    captionacc.app_approve_layout(uuid, jsonb, boolean, jsonb),
     captionacc.app_request_caption_ocr(uuid, bigint[]),
     captionacc.app_complete_review(uuid, text),
     captionacc.app_retry(uuid, text),

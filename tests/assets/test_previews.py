@@ -63,16 +63,16 @@ def test_the_layout_picture_dims_what_is_outside_the_crop_region():
     Image.new("RGB", (1280, 720), "white").save(white, "JPEG")
     boxes = [PreviewBox(0.3, 0.85, 0.7, 0.92, "in"), PreviewBox(0.8, 0.05, 0.9, 0.1, "out")]
     frame = PreviewFrame(125, white.getvalue(), boxes)
-    picture = opened(previews.layout_preview(frame, CropRegion(0.1, 0.8, 0.9, 0.95)))
+    picture = opened(previews.layout_preview(frame, [CropRegion(0.1, 0.8, 0.9, 0.95)]))
     assert picture.size == (720, 405)
     inside, outside = picture.getpixel((150, 340)), picture.getpixel((360, 100))
     assert min(inside) > 240 and max(outside) < 130
-    opened(previews.layout_preview(PreviewFrame(0, jpeg(1920, 1080)), CropRegion(0, 0, 1, 1)))
+    opened(previews.layout_preview(PreviewFrame(0, jpeg(1920, 1080)), [CropRegion(0, 0, 1, 1)]))
 
 
 @pytest.mark.parametrize("frame_size", [(16, 16), (404, 720), (3, 2)])
 def test_the_layout_picture_takes_tiny_and_upright_frames(frame_size: tuple[int, int]):
-    opened(previews.layout_preview(PreviewFrame(0, jpeg(*frame_size)), CropRegion(0.4, 0.99, 0.41, 1)))
+    opened(previews.layout_preview(PreviewFrame(0, jpeg(*frame_size)), [CropRegion(0.4, 0.99, 0.41, 1)]))
 
 
 @pytest.mark.parametrize(

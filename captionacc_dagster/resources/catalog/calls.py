@@ -14,7 +14,7 @@ from captionacc_dagster.resources.catalog.errors import CatalogError
 from captionacc_dagster.resources.catalog.rows.record import Row
 from captionacc_dagster.resources.catalog.rows.work import LockToken
 from captionacc_dagster.resources.catalog.transport import Condition, Record, Transport, Where
-from modal_gpu.contracts import CropRegion, to_wire
+from modal_gpu.contracts import CaptionZone, CropRegion, to_wire
 from modal_gpu.keys import canonical_uuid, check_key
 from modal_gpu.timeline import Timeline
 
@@ -127,8 +127,10 @@ def _prepared(name: str, value: Any) -> Any:
     """Return an argument as a transport takes it. Raises ``InvalidIdError`` and ``InvalidKeyError``."""
     if value is not None and name in _IDS:
         return canonical_uuid(value, _IDS[name])
-    if isinstance(value, CropRegion):
+    if isinstance(value, CropRegion | CaptionZone):
         return to_wire(value)
+    if isinstance(value, tuple):
+        return [_prepared("", item) for item in value]
     if isinstance(value, Timeline):
         return value.rows()
     if isinstance(value, LockToken):

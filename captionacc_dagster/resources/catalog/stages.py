@@ -3,7 +3,7 @@
 from captionacc_dagster.resources.catalog.calls import CatalogCalls, sql_function
 from captionacc_dagster.resources.catalog.rows.videos import LayoutOutcome, Stage, VideoRow
 from captionacc_dagster.resources.catalog.rows.work import RunCancellation
-from modal_gpu.contracts import CropRegion
+from modal_gpu.contracts import CropRegion, Zones
 from modal_gpu.timeline import Timeline
 
 
@@ -58,11 +58,16 @@ class StageCalls(CatalogCalls):
 
     @sql_function(repeatable=True)
     def approve_layout(
-        self, video_id: str, approved_by: str, crop_region: CropRegion | None = None
+        self,
+        video_id: str,
+        approved_by: str,
+        crop_region: CropRegion | None = None,
+        caption_zones: Zones | None = None,
     ) -> VideoRow:
-        """Approve a crop region, or the proposed one. Approving the same one again changes nothing.
+        """Approve a crop region, or the proposed one, and further zones. The same again changes nothing.
 
-        Another region than the approved one sends boundaries and text back to ``wait``. Raises
+        Without ``caption_zones`` the approved ones stay; at first they are the proposed ones that do not
+        overlap the region. A change sends boundaries and text back to ``wait``. Raises
         ``WrongStateError`` unless the layout is ``annotate`` or ``done``, and ``InvalidCropRegionError``.
         """
 

@@ -7,17 +7,19 @@ from captionacc_dagster.resources.catalog.calls import first, is_id, sql_functio
 from captionacc_dagster.resources.catalog.rows.work import CroppedFramesVersion, InferenceRun
 from captionacc_dagster.resources.catalog.transport import Where
 from captionacc_dagster.resources.catalog.videos import VideoCalls
-from modal_gpu.contracts import CropRegion
+from modal_gpu.contracts import CropRegion, Zones
 
 
 class VersionCalls(VideoCalls):
     """Versions. Calls with a ``version`` raise ``UnknownVersionError`` if the video does not have it."""
 
     @sql_function()
-    def allot_cropped_frames_version(self, video_id: str, run_id: str, crop_region: CropRegion) -> int:
+    def allot_cropped_frames_version(
+        self, video_id: str, run_id: str, crop_region: CropRegion, caption_zones: Zones = ()
+    ) -> int:
         """Return a new number, or the unfinished one whose compute calls this run can take over.
 
-        Raises ``WrongStateError`` unless the run works on the boundaries and the region is the approved one.
+        Raises ``WrongStateError`` unless the run works on the boundaries and the zones are the approved ones.
         """
 
     @sql_function(repeatable=True)

@@ -16,6 +16,7 @@ create table captionacc.cropped_frames_versions (
     archived_at timestamptz,
     failed_at timestamptz,
     objects_removed_at timestamptz,
+    caption_zones jsonb not null default '[]' check (captionacc.is_caption_zones(caption_zones)),
     primary key (video_id, version),
     constraint cropped_frames_versions_failed check ((status = 'failed') = (failed_at is not null)),
     constraint cropped_frames_versions_activated check (
@@ -26,6 +27,8 @@ create table captionacc.cropped_frames_versions (
 );
 comment on table captionacc.cropped_frames_versions is
     'Sets of cropped-frame chunks. Readers use the active one; a number is never used twice.';
+comment on column captionacc.cropped_frames_versions.caption_zones is
+    'Zones beside crop_region whose chunks the version has too.';
 comment on column captionacc.cropped_frames_versions.objects_removed_at is
     'When a failed or archived version''s objects were removed from the bucket.';
 create unique index cropped_frames_versions_one_active on captionacc.cropped_frames_versions (video_id)

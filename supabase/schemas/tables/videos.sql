@@ -79,6 +79,8 @@ create table captionacc.videos (
     time_spans jsonb not null default '[]' check (jsonb_typeof(time_spans) = 'array'),
     content_sha256 text check (content_sha256 ~ '^[0-9a-f]{64}$'),
     partition_key text,
+    proposed_caption_zones jsonb not null default '[]' check (captionacc.is_caption_zones(proposed_caption_zones)),
+    caption_zones jsonb not null default '[]' check (captionacc.is_caption_zones(caption_zones)),
 
     constraint videos_partition_key check (
         length(partition_key) <= 97 and (partition_key = id::text or right(partition_key, 37) = '~' || id::text)
@@ -132,7 +134,7 @@ comment on column captionacc.videos.layout_approved_by is
     'Who approved the crop region; ''auto'' for the tenant''s policy.';
 comment on column captionacc.videos.crop_region is 'The approved caption strip.';
 comment on column captionacc.videos.crop_region_version is
-    '0 before the first approval, incremented with each changed region.';
+    '0 before the first approval, incremented with each changed region or zone.';
 comment on column captionacc.videos.caption_count is 'Number of captions found by the last boundaries run.';
 comment on column captionacc.videos.text_caption_count is
     'Number of captions with text from the last text run.';
@@ -156,6 +158,10 @@ comment on column captionacc.videos.time_spans is
     'to add.';
 comment on column captionacc.videos.duration_seconds is
     'Length on the index axis, without the long stretches that have no frames.';
+comment on column captionacc.videos.proposed_caption_zones is
+    'Places of captions beside proposed_crop_region, found by layout analysis.';
+comment on column captionacc.videos.caption_zones is
+    'Approved places of captions beside crop_region, which is zone 0: zone_index, crop_region, language.';
 comment on column captionacc.videos.content_sha256 is
     'SHA-256 of the file in lower-case hexadecimal digits; null if the uploader did not give it.';
 create index videos_by_tenant on captionacc.videos (tenant_id, created_at desc, id);

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self, dataclass_transform
 
-from modal_gpu.contracts import CropRegion
+from modal_gpu.contracts import CaptionZone, CropRegion, Zones, from_wire
 from modal_gpu.timeline import Timeline
 
 _Column = tuple[str, str, Any, bool]
@@ -68,6 +68,8 @@ def _convert(row: Mapping[str, Any], source: str, kind: Any, is_group: bool) -> 
         return Timeline.from_rows(value)
     if value is None:
         return None
+    if kind == Zones:
+        return tuple(from_wire(CaptionZone, zone) for zone in value)
     if kind is CropRegion:
         return CropRegion(**value)
     if kind is datetime:

@@ -7,7 +7,7 @@ from typing import Literal, Self, TypedDict
 
 from captionacc_dagster.resources.catalog.errors import InvalidArgumentError, WrongStateError
 from captionacc_dagster.resources.catalog.rows.record import Row, column, group
-from modal_gpu.contracts import CropRegion
+from modal_gpu.contracts import CropRegion, Zones
 from modal_gpu.timeline import Timeline
 
 Stage = Literal["layout", "boundaries", "text"]
@@ -104,9 +104,12 @@ class VideoRow(Row):
     layout_found: bool | None
     layout_confidence: float | None
     proposed_crop_region: CropRegion | None
+    proposed_caption_zones: Zones
     layout_approved_at: datetime | None
     layout_approved_by: str | None
     crop_region: CropRegion | None
+    #: Approved zones beside ``crop_region``, which is zone 0.
+    caption_zones: Zones
     crop_region_version: int
 
     boundaries: StageState = group("boundaries_")
@@ -155,6 +158,7 @@ class LayoutApproval(Row):
     video_id: str = column("id")
     tenant_id: str
     crop_region: CropRegion
+    caption_zones: Zones
     crop_region_version: int
     approved_by: str = column("layout_approved_by")
     approved_at: datetime = column("layout_approved_at")
@@ -180,6 +184,7 @@ class LayoutApproval(Row):
             video_id=video.video_id,
             tenant_id=video.tenant_id,
             crop_region=region,
+            caption_zones=video.caption_zones,
             crop_region_version=video.crop_region_version,
             approved_by=who,
             approved_at=when,
@@ -210,3 +215,4 @@ class LayoutOutcome:
     ocr_box_count: int | None = None
     failed_ocr_count: int | None = None
     damage: str = ""
+    caption_zones: Zones = ()

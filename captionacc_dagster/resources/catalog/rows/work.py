@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from captionacc_dagster.resources.catalog.rows.record import Row, column
 from captionacc_dagster.resources.catalog.rows.videos import ErrorDetails, Stage
-from modal_gpu.contracts import CropRegion
+from modal_gpu.contracts import CropRegion, Zones
 
 #: What can be claimed: a stage of a video, a request for caption OCR, or a video of a backfill.
 ClaimKind = Literal["layout", "boundaries", "text", "request", "backfill"]
@@ -25,6 +25,7 @@ class CroppedFramesVersion(Row):
     tenant_id: str
     run_id: str
     crop_region: CropRegion
+    caption_zones: Zones
     crop_region_version: int
     status: Literal["processing", "active", "archived", "failed"]
     error_message: str | None

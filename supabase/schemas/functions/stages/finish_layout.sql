@@ -14,7 +14,8 @@ create or replace function captionacc.finish_layout(
     p_full_frame_count integer default null,
     p_ocr_box_count integer default null,
     p_failed_ocr_count integer default null,
-    p_damage text default ''
+    p_damage text default '',
+    p_caption_zones jsonb default '[]'
 ) returns captionacc.videos
 language plpgsql
 set search_path = captionacc, pg_temp
@@ -22,6 +23,7 @@ as $$
 declare
     video videos := _locked_video(p_video_id);
     result videos;
+    zones jsonb := _checked_zones(p_caption_zones);
 begin
     perform _check_owner(video, 'layout', p_run_id);
     if p_crop_region is not null then
@@ -40,7 +42,8 @@ begin
         layout_status = case when crop_region is null then 'annotate' else 'done' end,
         layout_error_details = null, layout_run_id = null, layout_finished_at = clock_timestamp(),
         layout_note = coalesce(p_note, ''), layout_found = p_layout_found,
-        layout_confidence = p_layout_confidence, proposed_crop_region = p_crop_region::crop_region
+        layout_confidence = p_layout_confidence, proposed_crop_region = p_crop_region::crop_region,
+        proposed_caption_zones = zones
     where id = p_video_id
     returning * into result;
     -- Without a caption band the confidence is that of its absence. A policy that accepts it processes the
@@ -49,14 +52,14 @@ begin
         select from tenants
         where id = result.tenant_id and p_layout_confidence >= auto_approve_layout_confidence
     ) then
-        result := _approve_layout(p_video_id, 'auto', p_crop_region);
+        result := _approve_layout(p_video_id, 'auto', p_crop_region, zones);
     end if;
     return result;
 end
 $$;
 comment on function captionacc.finish_layout(
     uuid, text, double precision, integer, integer, text, bigint, boolean, double precision, jsonb,
-    text, bigint, integer, integer, integer, text
+    text, bigint, integer, integer, integer, text, jsonb
 ) is
     'Record a layout: ready for a person, or approved as ''auto'' by the tenant''s policy. If no caption '
     'band was found, the confidence is that of its absence and the crop region is a fallback. An earlier '

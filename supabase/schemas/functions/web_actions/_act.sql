@@ -15,7 +15,8 @@ begin
     begin
         case p_action
             when 'approve_layout' then
-                video := approve_layout(p_video_id, caller, nullif(p_arguments -> 'crop_region', 'null'));
+                video := approve_layout(p_video_id, caller, nullif(p_arguments -> 'crop_region', 'null'),
+                    nullif(p_arguments -> 'caption_zones', 'null'));
                 update videos
                 set disable_age_boosting = coalesce((p_arguments ->> 'disable_age_boosting')::boolean, false)
                 where id = p_video_id returning * into video;
