@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import psycopg
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.metrics import Caption as TimedCaption
 from benchmarks.quality import read_captions as read_subtitles
 from captionacc_dagster.constants import LOCAL_TENANT_ID, LOCAL_TENANT_NAME
 from captionacc_dagster.definitions import code_location
 from captionacc_dagster.demo.sample import SampleCaption, make_sample
+from captionacc_dagster.demo.scenes import background
+from captionacc_dagster.demo.video import write_video
 from captionacc_dagster.resources.catalog import VideoRow
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.catalog.migrations import migrate
@@ -72,6 +76,51 @@ def plain_clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
     path = tmp_path_factory.mktemp("clip") / "plain.mp4"
     make_sample(path, captions=(), duration=3, size=(640, 360))
     return Clip(path, [])
+
+
+#: Captions at the bottom, and others at the top that overlap some of them.
+BELOW = (
+    (0.6, 2.2, "Every evening the harbour falls silent."),
+    (3.0, 4.6, "Only the gulls are still awake."),
+    (5.4, 7.0, "Far out, a boat turns for home."),
+    (7.8, 9.4, "It follows the light to the shore."),
+    (10.2, 11.6, "And so the day begins."),
+)
+ABOVE = (
+    (1.4, 3.4, "Meanwhile, on the pier"),
+    (4.2, 5.8, "Gulls above the water"),
+    (6.6, 8.4, "Somebody lights a lamp"),
+    (9.0, 11.0, "Good morning, everyone"),
+)
+
+
+@pytest.fixture(scope="session")
+def two_zone_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve seconds with captions at the bottom and at the top."""
+    width, height, fps = 640, 360, 25
+    font = ImageFont.load_default(24)
+    path = tmp_path_factory.mktemp("clip") / "two-zones.mp4"
+
+    def pictures() -> Iterator[np.ndarray]:
+        for index, frame in enumerate(background(width, height, 12 * fps, fps, 1)):
+            image = Image.fromarray(np.asarray(frame, np.uint8))
+            draw = ImageDraw.Draw(image)
+            for captions, middle in ((BELOW, 330), (ABOVE, 40)):
+                for start, end, text in captions:
+                    if round(start * fps) <= index < round(end * fps):
+                        draw.text(
+                            (width / 2, middle),
+                            text,
+                            "white",
+                            font,
+                            "mm",
+                            stroke_width=2,
+                            stroke_fill="black",
+                        )
+            yield np.asarray(image).astype(frame.dtype)
+
+    write_video(path, pictures(), (width, height), fps)
+    return path
 
 
 class WatchedCompute:

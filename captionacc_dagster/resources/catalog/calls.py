@@ -13,8 +13,8 @@ from typing import Any, TypeVar, cast
 from captionacc_dagster.resources.catalog.errors import CatalogError
 from captionacc_dagster.resources.catalog.rows.record import Row
 from captionacc_dagster.resources.catalog.rows.work import LockToken
-from captionacc_dagster.resources.catalog.transport import Condition, Record, Transport, Where
-from modal_gpu.contracts import CaptionZone, CropRegion, to_wire
+from captionacc_dagster.resources.catalog.transport import Condition, JsonArray, Record, Transport, Where
+from modal_gpu.contracts import CropRegion, to_wire
 from modal_gpu.keys import canonical_uuid, check_key
 from modal_gpu.timeline import Timeline
 
@@ -127,10 +127,10 @@ def _prepared(name: str, value: Any) -> Any:
     """Return an argument as a transport takes it. Raises ``InvalidIdError`` and ``InvalidKeyError``."""
     if value is not None and name in _IDS:
         return canonical_uuid(value, _IDS[name])
-    if isinstance(value, CropRegion | CaptionZone):
+    if isinstance(value, CropRegion):
         return to_wire(value)
-    if isinstance(value, tuple):
-        return [_prepared("", item) for item in value]
+    if name == "caption_zones" and isinstance(value, tuple):
+        return JsonArray(to_wire(zone) for zone in value)
     if isinstance(value, Timeline):
         return value.rows()
     if isinstance(value, LockToken):

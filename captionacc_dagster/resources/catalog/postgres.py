@@ -29,7 +29,7 @@ from captionacc_dagster.resources.catalog.postgres_errors import (
     translated,
 )
 from captionacc_dagster.resources.catalog.schema_names import not_migrated
-from captionacc_dagster.resources.catalog.transport import AnyOf, Condition, PerProcess, Record
+from captionacc_dagster.resources.catalog.transport import AnyOf, Condition, JsonArray, PerProcess, Record
 
 # The pool logs a warning for every failed attempt; callers get an error that says more.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
@@ -173,6 +173,8 @@ def _adapted(value: Any) -> Any:
     if isinstance(value, float):
         # As numeric, which every parameter takes, with the digits that Python shows.
         return Decimal(str(value))
+    if isinstance(value, JsonArray):
+        return Jsonb(value)
     if isinstance(value, list) and all(isinstance(item, int) for item in value):
         # Ids, as text: PostgreSQL reads them as whatever integers the function wants.
         return f"{{{','.join(map(str, value))}}}"

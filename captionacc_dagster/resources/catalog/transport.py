@@ -10,6 +10,10 @@ T = TypeVar("T")
 Record = dict[str, Any]
 
 
+class JsonArray(list[Any]):
+    """An argument that is one JSON value, even without items; a plain list of numbers holds ids."""
+
+
 @dataclass(frozen=True)
 class Where:
     """One comparison. ``is`` and ``is_not`` compare with ``None``."""
