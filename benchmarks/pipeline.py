@@ -82,7 +82,7 @@ def run(video: Path, work: Path, settings: ComputeSettings | None = None) -> Pip
 
     def recognize(zone: int, ranges: list[CaptionRange]) -> list[CaptionOcrResult]:
         count, crop = decoded[zone].frame_count, regions[zone]
-        request = CaptionOcrRequest(keys.tenant_id, keys.video_id, 1, crop, count, ranges, zone)
+        request = CaptionOcrRequest(keys.tenant_id, keys.video_id, 1, crop, count, ranges, zone=zone)
         return generate_caption_ocr(request, store, settings)
 
     captions = apply_zones(captions, read_zones(captions, regions, recognize))

@@ -352,9 +352,9 @@ def no_progress(stage: str, done: int, total: int) -> None:
     """Ignore progress."""
 
 
-#: Fields that came later, with their defaults. With these they are left out, so that a video of one zone
-#: has the request that it always had: for containers of an earlier version, and for hashes of requests.
-_LATER_FIELDS: dict[str, Any] = {"zones": [], "zone": 0}
+#: Fields that came later, with their defaults. With these they are left out, so that the request for a video
+#: that needs none of them stays the same: for containers of an earlier version, and for hashes of requests.
+_LATER_FIELDS: dict[str, Any] = {"zones": [], "zone": 0, "languages": []}
 
 
 def to_wire(value: Any) -> dict[str, Any]:

@@ -253,6 +253,7 @@ def _ocr_request(
         frame_count=version.frame_count,
         captions=ranges,
         zone=zone,
+        languages=version.languages(zone),
     )
 
 

@@ -40,6 +40,10 @@ class ActiveVersion:
         """The crop region of each zone."""
         return crop_regions(self.crop_region, self.caption_zones)
 
+    def languages(self, zone: int) -> list[str]:
+        """Return the language of a zone that has one of its own; nothing for the others."""
+        return [one.language for one in self.caption_zones if one.zone_index == zone and one.language]
+
 
 def current_version(catalog: Catalog, video: VideoRow) -> ActiveVersion:
     """Return the video's active cropped-frames version, with the zones it was cropped to.

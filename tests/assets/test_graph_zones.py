@@ -68,7 +68,12 @@ def test_two_zones_end_to_end_with_a_correction_that_survives(line: Line, two_zo
     run(line, "captions", video_id)
     again = stored(line, video_id)
     assert again[1][1] == replace(corrected, updated_at=again[1][1].updated_at)
-    assert [c.best_text for c in again[1]] == [ABOVE[0][2], "Gulls above the harbour", ABOVE[2][2], ABOVE[3][2]]
+    assert [c.best_text for c in again[1]] == [
+        ABOVE[0][2],
+        "Gulls above the harbour",
+        ABOVE[2][2],
+        ABOVE[3][2],
+    ]
     assert [c.best_text for c in again[0]] == [text for _, _, text in BELOW]
     assert "{\\an8}Gulls above the harbour" in line.store.get(keys.srt).decode()
     versions = line.catalog.list_cropped_frames_versions(video_id)

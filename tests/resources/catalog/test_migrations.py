@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psycopg
@@ -268,7 +269,9 @@ class TestFormerDatabases:
 
     def make_former(self, dsn: str, schema: str, versions: set[str]) -> None:
         """Make a database as the former migrations left it: their records, and some older texts."""
-        migrate(dsn, schema=schema)
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copy(migrations_directory() / SHIPPED[0], folder)
+            migrate(dsn, schema=schema, directory=Path(folder))
         with psycopg.connect(dsn) as connection:
             for table in ("schema_migrations", "captionacc_checksums"):
                 connection.execute(f"delete from supabase_migrations.{table}")
@@ -294,7 +297,8 @@ class TestFormerDatabases:
         self, published_dsn, schema_files_dsn, schema
     ):
         self.make_former(published_dsn, schema, former_versions(schema))
-        assert migrate(published_dsn, schema=schema) == []
+        later = [migration.file_name for migration in load_migrations(schema=schema)][1:]
+        assert migrate(published_dsn, schema=schema) == later
         assert dumped(published_dsn, schema) == dumped(schema_files_dsn, "captionacc")
         assert query(published_dsn, f"select name from {schema}.tenants") == [("kept",)]
         versions = [(migration.version,) for migration in load_migrations(schema=schema)]
@@ -321,7 +325,7 @@ class TestFormerDatabases:
     def test_another_schema_beside_a_former_one_is_migrated_as_usual(self, empty_dsn):
         self.make_former(empty_dsn, "captionacc", set(FORMER))
         assert len(migrate(empty_dsn, schema="captionacc_production")) == len(SHIPPED)
-        assert migrate(empty_dsn) == []
+        assert migrate(empty_dsn) == SHIPPED[1:]
 
     def test_statements_that_may_be_repeated_end_where_they_end(self):
         text = """-- a file; it's the first
