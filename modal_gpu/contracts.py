@@ -354,7 +354,7 @@ def no_progress(stage: str, done: int, total: int) -> None:
 
 #: Fields that came later, with their defaults. With these they are left out, so that the request for a video
 #: that needs none of them stays the same: for containers of an earlier version, and for hashes of requests.
-_LATER_FIELDS: dict[str, Any] = {"zones": [], "zone": 0, "languages": []}
+_LATER_FIELDS: dict[str, Any] = {"zones": [], "zone": 0, "languages": [], "damaged": False}
 
 
 def to_wire(value: Any) -> dict[str, Any]:
