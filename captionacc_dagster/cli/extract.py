@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,6 +63,9 @@ def extract(
     ] = None,
     format: FormatOption = "srt",
     crop_region: CropOption = None,
+    language: Annotated[
+        str | None, typer.Option(metavar="TAGS", help="of the captions, such as ko,en; default: OCR_LANGUAGE")
+    ] = None,
     force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the results as JSON")] = False,
 ) -> None:
@@ -74,7 +77,7 @@ def extract(
     """
     formats, crop = formats_of(format), parse_crop(crop_region)
     found = find_videos(videos)
-    run = _Run(output, formats, crop, force=force)
+    run = _Run(output, formats, crop, _languages(language), force=force)
     reports = [Report(name, "failed", reason) for name, reason in found.refused]
     for report in reports:
         _show(report)
@@ -100,6 +103,7 @@ class _Run:
     output: Path | None
     formats: "Sequence[SubtitleFormat]"
     crop: "tuple[float, float, float, float] | None"
+    languages: tuple[str, ...]
     force: bool
     taken: dict[Path, Path] = field(default_factory=dict)
     end: str = ""
@@ -151,7 +155,8 @@ class _Run:
 
             installation = get_settings()
             if self._settings is None:
-                self._settings = compute_settings(installation)
+                own = compute_settings(installation)
+                self._settings = replace(own, ocr_languages=self.languages or own.ocr_languages)
             growing = installation.growing_captions
             approval = Approval(installation.auto_approve_layout, self._crop_of(video.path))
             try:
@@ -185,6 +190,15 @@ class _Run:
         info = probe(video)
         left, top, right, bottom = self.crop
         return CropRegion(left / info.width, top / info.height, right / info.width, bottom / info.height)
+
+
+def _languages(tags: str | None) -> tuple[str, ...]:
+    """Return the languages that were given. Raises :class:`ConfigurationError` for a bad tag."""
+    if not tags:
+        return ()
+    from modal_gpu.ocr.languages.tags import parse_languages
+
+    return parse_languages(tags, "--language")
 
 
 def _note(result: "Extraction") -> str:

@@ -69,7 +69,7 @@ def watch_folder(
                         break
                 platform.check([row.video_id for row in watched.working.values()])
     except KeyboardInterrupt:
-        left = len(watched.working)
+        left = sum(state_of(row) == "working" for row in watched.working.values())
         stay = "video stays" if left == 1 else "videos stay"
         note(f"Stopped: {f'{left} unfinished {stay} registered; ' if left else ''}the same command goes on.")
         raise

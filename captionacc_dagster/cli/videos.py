@@ -212,20 +212,22 @@ def report(row: VideoRow) -> None:
     """Print the result of a video on one line."""
     name, state = escape(row.display_path or row.video_id), state_of(row)
     if state == "error":
-        console.print(f"[red]✗[/] {name}: {escape(_remark(row))}", highlight=False)
+        console.print(f"[red]✗[/] {name}: {escape(_remark(row))}", highlight=False, soft_wrap=True)
     elif state == "deleted":
-        console.print(f"[red]✗[/] {name} was deleted", highlight=False)
+        console.print(f"[red]✗[/] {name} was deleted", highlight=False, soft_wrap=True)
     elif state == "approval":
         console.print(
             f"[yellow]?[/] {name}: its layout needs your approval ({escape(row.layout.note)}): "
             f"`captionacc layout show {row.video_id[:8]}`, then `… approve` or `… set`",
             highlight=False,
+            soft_wrap=True,
         )
     else:
         found = row.text.note or f"{row.text_caption_count} captions"
         console.print(
             f"[green]✓[/] {name}: {found}; `captionacc captions {row.video_id[:8]}` shows them",
             highlight=False,
+            soft_wrap=True,
         )
 
 

@@ -41,9 +41,11 @@ class Work:
     damage: str = ""
     found: bool = True
     approvals: list[extraction.Approval] = field(default_factory=list)
+    languages: list[tuple[str, ...]] = field(default_factory=list)
 
     def __call__(self, video: Path, settings, approval, progress) -> extraction.Extraction:
         self.approvals.append(approval)
+        self.languages.append(settings.ocr_languages)
         progress("frames", 0, 8)
         if error := self.errors.get(video.name):
             raise error
@@ -231,6 +233,15 @@ def test_a_crop_region_in_fractions_or_pixels(run: Captionacc, work: Work, clip:
     assert run("a.mp4", "--crop-region", "0.1,0.75,0.9,1").code == 0
     assert run(clip.path, "-o", "out", "--crop-region", "64,270,576,360").code == 0
     assert [a.crop_region for a in work.approvals] == [CropRegion(0.1, 0.75, 0.9, 1)] * 2
+
+
+def test_the_languages_are_those_of_the_option_or_of_the_setting(run: Captionacc, work: Work, monkeypatch):
+    monkeypatch.setenv("OCR_LANGUAGE", "ru")
+    run("a.mp4")
+    run("b.mp4", "--language", "KO,en")
+    assert work.languages == [("ru",), ("ko", "en")]
+    wrong = run("b.mp4", "--language", "klingonese", "--force")
+    assert wrong.code == 1 and "--language: 'klingonese' is not a language tag" in wrong.errors
 
 
 @pytest.mark.parametrize(
