@@ -75,11 +75,13 @@ class Layer:
             until = round(pixels.shape[1] * (index - start + 1) / (end - start))
             pixels[:, :until] = self._sung[:, :until]
         left = self.left - round(self.drawn.speed * (index - start) / rate)
+        top = self.top - round(self.drawn.rise * (index - start) / rate)
         first, last = max(0, -left), min(pixels.shape[1], frame.shape[1] - left)
-        if first >= last:
+        upper, lower = max(0, -top), min(pixels.shape[0], frame.shape[0] - top)
+        if first >= last or upper >= lower:
             return
-        part = pixels[: frame.shape[0] - self.top, first:last]
-        under = frame[self.top : self.top + part.shape[0], left + first : left + last]
+        part = pixels[upper:lower, first:last]
+        under = frame[top + upper : top + lower, left + first : left + last]
         under[:] = under * (1 - part[..., 3:] * opacity) + part[..., :3] * opacity + 0.5
 
 
@@ -93,9 +95,10 @@ def _text(drawn: Drawn, look: Look, width: int, height: int) -> Image.Image:
     size = max(8, round(look.size * height))
     face, stroke = font(look.font, size), round(look.outline * size)
     wide = width if not drawn.speed else width + round(face.getlength(drawn.text)) + size
-    picture = Image.new("RGBA", (wide, height))
-    pen = ImageDraw.Draw(picture)
     lines = drawn.text.split("\n")
+    high = height if not drawn.rise else height + round(size * _LINE_SPACING * (len(lines) + 1))
+    picture = Image.new("RGBA", (wide, high))
+    pen = ImageDraw.Draw(picture)
     x, mode = drawn.place.x * width, {"left": "ls", "center": "ms", "right": "rs"}[drawn.place.anchor]
     last = drawn.place.baseline * height
     baselines = [last - size * _LINE_SPACING * above for above in reversed(range(len(lines)))]

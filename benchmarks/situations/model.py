@@ -1,7 +1,7 @@
 """A situation: what is drawn over which footage, and the captions that a person would write down."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Anchor = Literal["left", "center", "right"]
@@ -47,8 +47,9 @@ class Drawn:
     fade: float = 0.0
     #: Karaoke: the colour of the part that was sung, from left to right over the text's whole time.
     sung: tuple[int, int, int] | None = None
-    #: Pixels a second to the left, for tickers.
+    #: Pixels a second to the left, for tickers, and upwards, for credits.
     speed: float = 0.0
+    rise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -92,3 +93,11 @@ class Situation:
 def as_captions(drawn: Sequence[Drawn], zone: int = 0) -> list[Expected]:
     """Return the truth where each drawn text is a caption of its own."""
     return [Expected(one.start, one.end, one.text, zone) for one in drawn]
+
+
+def beginning(situation: Situation, captions: int) -> Situation:
+    """Return the part of a situation with its first captions and a second after them."""
+    expected = sorted(situation.expected, key=lambda one: one.start)[:captions]
+    seconds = max(one.end for one in expected) + 1.0
+    drawn = [one for one in situation.drawn if one.start < seconds - 1.0]
+    return replace(situation, expected=expected, seconds=seconds, drawn=drawn)

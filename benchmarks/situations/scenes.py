@@ -6,6 +6,7 @@ from dataclasses import replace
 from benchmarks.situations import texts
 from benchmarks.situations.building import (
     CHAPLIN,
+    WALKERS,
     ending,
     every,
     plain,
@@ -206,6 +207,39 @@ def credits_at_the_end() -> Situation:
     seconds = ending(credits)
     shots = [*every(7.3, start), Shot(start - 0.4, CHAPLIN)]
     return Situation("credits_at_the_end", [*drawn, *credits], as_captions(drawn), seconds, shots)
+
+
+@scene
+def rolling_credits() -> Situation:
+    """Captions, then credits that roll up through the whole picture and are none."""
+    drawn = series(texts.ENGLISH[:8], seconds=2.0)
+    start = ending(drawn)
+    names = (
+        "Director  Anna Winter",
+        "Camera  Tomás Ruiz",
+        "Music  The Trio",
+        "Sound  Ilse Brandt",
+        "Editor  Max Orlow",
+    )
+    place, look = Place(1.06), Look(0.05, outline=0.0)
+    credits = [
+        Drawn(start + 1.2 * k, start + 1.2 * k + 9.0, name, place, look, rise=70.0)
+        for k, name in enumerate(names * 2)
+    ]
+    shots = [*every(7.3, start), Shot(start - 0.4, WALKERS, 2.0)]
+    seconds = ending(credits)
+    return Situation("rolling_credits", [*drawn, *credits], as_captions(drawn), seconds, shots)
+
+
+@scene
+def watermark() -> Situation:
+    """A name beside the captions all the time, and a logo at the upper right."""
+    drawn = series(texts.ENGLISH[:10], seconds=2.0, gap=0.6, look=Look(0.05))
+    seconds = ending(drawn)
+    grey, red = Look(0.035, (170, 170, 170), outline=0.0), Look(0.06, (200, 60, 60))
+    mark = Drawn(0.0, seconds, "clips.example", Place(0.92, "right", 0.985), grey)
+    logo = Drawn(0.0, seconds, "CH7", Place(0.11, "right", 0.97), red)
+    return Situation("watermark", [mark, logo, *drawn], as_captions(drawn), seconds, every(7.3, seconds, 2))
 
 
 @scene
