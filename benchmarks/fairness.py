@@ -30,7 +30,7 @@ from captionacc_dagster.resources.catalog import Catalog, VideoRow
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.catalog.migrations import migrate
 from captionacc_dagster.resources.catalog.postgres import PostgresTransport
-from captionacc_dagster.runs.tags import PRIORITY, QUEUE_PRIORITY, TENANT, VIDEO, RunTags
+from captionacc_dagster.runs.tags import PRIORITY, QUEUE_PRIORITY, TENANT_ID, VIDEO_ID, RunTags
 from captionacc_dagster.sensors.new_videos import layout_run_requests, new_videos
 from captionacc_dagster.sensors.priority_aging import priority_aging
 from captionacc_dagster.settings import Settings
@@ -102,18 +102,18 @@ class Platform:
         """Return what the queue daemon launches, and mark the rows as running."""
         launched = self.queue.dequeue()
         for run_id in launched:
-            self.catalog.begin_stage(self.queue.run(run_id).tags[VIDEO], "layout", run_id)
+            self.catalog.begin_stage(self.queue.run(run_id).tags[VIDEO_ID], "layout", run_id)
         return launched
 
     def end_one(self) -> None:
         """Finish the run that has been running longest."""
         run_id = self.queue.at_work[0]
         self.queue.end(run_id)
-        video_id = self.queue.run(run_id).tags[VIDEO]
+        video_id = self.queue.run(run_id).tags[VIDEO_ID]
         self.catalog.fail_stage(video_id, "layout", run_id, "the simulation ends runs without results")
 
     def tenant_of(self, run_id: str) -> str:
-        return self.names[self.queue.run(run_id).tags[TENANT]]
+        return self.names[self.queue.run(run_id).tags[TENANT_ID]]
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from benchmarks.stub_definitions import TEMPLATE
 from captionacc_dagster.demo.sample import SampleCaption, make_sample
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
 from captionacc_dagster.resources.opening import open_catalog, open_object_store
-from captionacc_dagster.runs.tags import QUEUE_PRIORITY, TENANT, TIER, VIDEO
+from captionacc_dagster.runs.tags import QUEUE_PRIORITY, TENANT_ID, TIER, VIDEO_ID
 from modal_gpu.contracts import CropInferRequest, ExtractRequest, to_wire
 from modal_gpu.cores import available_cores
 from modal_gpu.databases.layout import read_layout
@@ -140,9 +140,9 @@ def launches(instance: dg.DagsterInstance) -> list[Launch]:
     records = instance.get_run_records(dg.RunsFilter())
     found = [
         Launch(
-            r.dagster_run.tags[VIDEO],
+            r.dagster_run.tags[VIDEO_ID],
             r.dagster_run.job_name,
-            r.dagster_run.tags[TENANT],
+            r.dagster_run.tags[TENANT_ID],
             r.dagster_run.tags[TIER],
             int(r.dagster_run.tags[QUEUE_PRIORITY]),
             r.create_timestamp.timestamp(),
@@ -150,7 +150,7 @@ def launches(instance: dg.DagsterInstance) -> list[Launch]:
             r.end_time or 0.0,
         )
         for r in records
-        if VIDEO in r.dagster_run.tags and r.start_time
+        if VIDEO_ID in r.dagster_run.tags and r.start_time
     ]
     return sorted(found, key=lambda launch: launch.started)
 

@@ -69,8 +69,8 @@ def fill(platform: MeasuredPlatform, have: int, want: int) -> None:
             defs.resolve_job_def("layout"),
             tags={
                 "dagster/partition": first,
-                "captionacc/video": first,
-                "captionacc/tenant": str(uuid.uuid4()),
+                ".dagster/captionacc-video-id": first,
+                ".dagster/captionacc-tenant-id": str(uuid.uuid4()),
             },
             status=dg.DagsterRunStatus.SUCCESS,
         )

@@ -132,7 +132,7 @@ def measure(platform, environment: dict[str, str], address: str, videos: int) ->
             if time.monotonic() - began > 300:
                 raise TimeoutError("no run of the webhook's was worked off")
             time.sleep(0.5)
-        _wait_until_failed(platform.settings, ended[0].tags["captionacc/video"])
+        _wait_until_failed(platform.settings, ended[0].tags[".dagster/captionacc-video-id"])
     finally:
         webhook.terminate()
         webhook.wait(30)

@@ -20,7 +20,11 @@ from captionacc_dagster.partition_keys import video_id_of
 from captionacc_dagster.settings import Settings, SettingsError, get_settings
 
 #: Tag of a run: name of the field.
-_TAGS = {"captionacc/tenant": "tenant", "captionacc/video": "video", "dagster/partition": "video"}
+_TAGS = {
+    ".dagster/captionacc-tenant-id": "tenant",
+    ".dagster/captionacc-video-id": "video",
+    "dagster/partition": "video",
+}
 BLANK = "***"
 #: Shorter secrets would blank ordinary words.
 _SHORTEST_SECRET = 6

@@ -22,6 +22,7 @@ from captionacc_dagster.definitions import code_location
 from captionacc_dagster.demo.sample import SampleCaption, make_sample
 from captionacc_dagster.demo.scenes import background
 from captionacc_dagster.demo.video import write_video
+from captionacc_dagster.partition_keys import video_id_of
 from captionacc_dagster.resources.catalog import VideoRow
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.catalog.migrations import migrate
@@ -217,7 +218,7 @@ class Line:
             executor=dg.in_process_executor,
         )
         return with_resources.resolve_job_def(job).execute_in_process(
-            partition_key=self.row(video_id).partition_key,
+            partition_key=self.row(video_id_of(video_id)).partition_key,
             instance=self.instance,
             raise_on_error=False,
             asset_selection=[dg.AssetKey(name) for name in assets] or None,

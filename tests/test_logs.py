@@ -79,7 +79,7 @@ def test_what_dagster_knows_of_a_run_comes_with_its_records(logger):
         "job_name": "captions",
         "step_key": "caption_ocr",
         "orig_message": "read 3 captions",
-        "job_tags": {"captionacc/tenant": "t", "dagster/partition": "v", "other": "x"},
+        "job_tags": {".dagster/captionacc-tenant-id": "t", "dagster/partition": "v", "other": "x"},
         "dagster_event": None,
     }
     log.info("captions - r - caption_ocr - read 3 captions", extra={"dagster_meta": meta})

@@ -30,7 +30,7 @@ concurrency:
     max_concurrent_runs: {max_concurrent_runs}
     # A tenant leaves a slot for others. By job, because a run that waits for its pool counts too.
     tag_concurrency_limits:
-      - key: captionacc/tenant-job
+      - key: .dagster/captionacc-tenant-job
         limit: {tenant_runs}
         value:
           applyLimitPerUniqueValue: true

@@ -19,7 +19,7 @@ from captionacc_dagster.resources.catalog import (
     VideoRow,
 )
 from captionacc_dagster.runs.keys import BackfillKey, RequestsKey, RunKey, parse
-from captionacc_dagster.runs.tags import BACKFILL_TAG, PARTITION, RUN_KEY, VIDEO
+from captionacc_dagster.runs.tags import BACKFILL_TAG, PARTITION, RUN_KEY, VIDEO_ID
 from modal_gpu.errors import CaptionAccError
 
 Log = Callable[[str], None]
@@ -41,7 +41,7 @@ def settle_run(catalog: Catalog, run: dg.DagsterRun, message: str, error_type: s
 
     Return the failed stages. Nothing changes for a run whose stage another run has taken over.
     """
-    video_id = run.tags.get(VIDEO) or video_id_of(run.tags.get(PARTITION, ""))
+    video_id = run.tags.get(VIDEO_ID) or video_id_of(run.tags.get(PARTITION, ""))
     if not video_id:
         return []
     try:

@@ -15,30 +15,33 @@ from captionacc_dagster.dagster_internals.tags import (
     RUN_KEY_TAG,
     SENSOR_NAME_TAG,
 )
-from captionacc_dagster.partition_keys import video_id_of
+from captionacc_dagster.partition_keys import name_of, video_id_of
 from captionacc_dagster.resources.catalog import Catalog, TenantRow
 from captionacc_dagster.runs.priority import BACKFILL, AgeBoost, Claim, Waiting, turns
 from captionacc_dagster.settings import get_settings
 
-TENANT = "captionacc/tenant"
-VIDEO = "captionacc/video"
+# Dagster's UI shows these on every run, for people: the tenant's name, and the name in the partition key.
+TENANT, VIDEO, TIER = "tenant", "video", "tier"
+#: The requester: a sensor, the webhook, a command, or a person in the UI.
+TRIGGER = "trigger"
+#: The reason: ``upload``, ``approval``, ``text``, ``request``, ``backfill``, ``manual``.
+EVENT = "event"
+#: The whole priority; ``dagster/priority`` is half of it for a tenant's further runs.
+PRIORITY = "priority"
+#: ``on`` or ``off``: whether waiting adds to it.
+AGE_BOOSTING = "age-boosting"
+
+# Dagster's UI never shows tags with this prefix.
+_HIDDEN = ".dagster/captionacc-"
+TENANT_ID, VIDEO_ID = _HIDDEN + "tenant-id", _HIDDEN + "video-id"
 #: The tenant and the job, ``{tenant}/layout``, by which the limit of a tenant's runs in progress counts. A
 #: queued run that waits for its pool takes a slot of this limit from runs of the same job only.
 #: All backfills share one value, ``backfill``, so that they never fill every slot.
-TENANT_JOB = "captionacc/tenant-job"
-TIER = "captionacc/tier"
-#: The requester: a sensor, the webhook, a command, or a person in the UI.
-TRIGGER = "captionacc/trigger"
-#: The reason: ``upload``, ``approval``, ``text``, ``request``, ``backfill``, ``manual``.
-EVENT = "captionacc/event"
-#: The whole priority; ``dagster/priority`` is half of it for a tenant's further runs.
-PRIORITY = "captionacc/priority"
-#: ``on`` or ``off``: whether waiting adds to it.
-AGE_BOOSTING = "captionacc/age-boosting"
+TENANT_JOB = _HIDDEN + "tenant-job"
 #: The inputs from which the whole priority is updated without the catalogue.
-UNAGED, WAITING_SINCE = "captionacc/unaged-priority", "captionacc/waiting-since"
+UNAGED, WAITING_SINCE = _HIDDEN + "unaged-priority", _HIDDEN + "waiting-since"
 #: The backfill of the catalogue that a run belongs to.
-BACKFILL_TAG = "captionacc/backfill"
+BACKFILL_TAG = _HIDDEN + "backfill"
 #: ``true``: a backfill's run computes everything again, also what the model in use has made.
 AGAIN_TAG = "captionacc/again"
 
@@ -109,8 +112,10 @@ class RunTags:
             override=work.override,
         )
         return {
-            TENANT: work.tenant_id,
-            VIDEO: work.video_id,
+            TENANT: tenant.name,
+            VIDEO: name_of(work.partition_key),
+            TENANT_ID: work.tenant_id,
+            VIDEO_ID: work.video_id,
             TENANT_JOB: "backfill" if work.event == "backfill" else f"{work.tenant_id}/{work.job}",
             TIER: tenant.tier,
             PRIORITY: str(claim.priority(self.now(), age_boost())),
@@ -139,7 +144,8 @@ class RunTags:
 
 def busy_tenants(runs: Iterable[dg.DagsterRun]) -> set[str]:
     """Return the tenants of the runs. Backfills do not count: nobody waits for them."""
-    return {run.tags[TENANT] for run in runs if TENANT in run.tags and run.tags.get(EVENT) != "backfill"}
+    waited_for = (run for run in runs if run.tags.get(EVENT) != "backfill")
+    return {run.tags[TENANT_ID] for run in waited_for if TENANT_ID in run.tags}
 
 
 def found_work(run: dg.DagsterRun, catalog: Catalog, queued_at: datetime) -> Work:

@@ -16,7 +16,7 @@ from captionacc_dagster.runs.tags import (
     PARTITION,
     PRIORITY,
     QUEUE_PRIORITY,
-    TENANT,
+    TENANT_ID,
     UNAGED,
     WAITING_SINCE,
     RunTags,
@@ -76,12 +76,12 @@ def changed_tags(
     waiting = []
     for run_id, has, gets in queue:
         tags = has | gets
-        if not {TENANT, UNAGED, WAITING_SINCE} <= tags.keys():
+        if not {TENANT_ID, UNAGED, WAITING_SINCE} <= tags.keys():
             continue
         since = datetime.fromisoformat(tags[WAITING_SINCE]) if tags.get(AGE_BOOSTING) != "off" else None
         priority = aged(int(tags[UNAGED]), since, now, boost)
         whole[run_id] = gets | {PRIORITY: str(priority)}
-        waiting.append(Waiting(run_id, tags[TENANT], priority))
+        waiting.append(Waiting(run_id, tags[TENANT_ID], priority))
     priorities = turns(waiting, at_work)
     has_now = {run_id: has for run_id, has, _ in queue}
     changes = []
@@ -105,7 +105,7 @@ def _with_found_tags(
     for record in queued:
         run = record.dagster_run
         gets: dict[str, str] = {}
-        if TENANT not in run.tags and PARTITION in run.tags and found < BATCH:
+        if TENANT_ID not in run.tags and PARTITION in run.tags and found < BATCH:
             found += 1
             try:
                 gets = tags.whole(found_work(run, catalog, record.create_timestamp.astimezone(UTC)))

@@ -20,7 +20,7 @@ from captionacc_dagster.constants import CODE_LOCATION, DEFINITIONS_MODULE
 from captionacc_dagster.dagster_internals.queued_runs import DagsterRunQueue, RunQueueError
 from captionacc_dagster.definitions import defs
 
-TAGS = {"dagster/run_key": "layout/v/1", "dagster/partition": "v", "captionacc/tenant": "t"}
+TAGS = {"dagster/run_key": "layout/v/1", "dagster/partition": "v", ".dagster/captionacc-tenant-id": "t"}
 
 
 @pytest.fixture

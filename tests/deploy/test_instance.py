@@ -29,7 +29,7 @@ def test_dagster_reports_its_configuration(execute):
         "run_storage: PooledRunStorage",
         "event_log_storage: PooledEventLogStorage",
         "schedule_storage: PostgresScheduleStorage",
-        "captionacc/tenant-job",
+        ".dagster/captionacc-tenant-job",
         "max_concurrent_runs: 16",
         "retry_on_asset_or_op_failure: false",
         "max_runtime_seconds: 46800",

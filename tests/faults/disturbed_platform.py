@@ -99,7 +99,7 @@ class Platform:
 
     def runs(self, video_id: str, job: str | None = None) -> list[dg.DagsterRun]:
         """The video's runs, oldest first."""
-        chosen = dg.RunsFilter(tags={"captionacc/video": video_id}, job_name=job)
+        chosen = dg.RunsFilter(tags={".dagster/captionacc-video-id": video_id}, job_name=job)
         return list(self.instance.get_runs(chosen, ascending=True))
 
     def events(self, video_id: str, kind: dg.DagsterEventType) -> list[str]:

@@ -67,13 +67,13 @@ def age(queue: RunQueue, catalog: FullCatalog) -> Callable[..., str]:
 def priority(queue: RunQueue, run_id: str) -> tuple[int, int]:
     """Return the run's full priority, and the one it has in the queue."""
     tags = queue.run(run_id).tags
-    return int(tags["captionacc/priority"]), int(tags["dagster/priority"])
+    return int(tags["priority"]), int(tags["dagster/priority"])
 
 
 def wait(queue: RunQueue, run_id: str, hours: float) -> None:
     """Make the run look as if it had waited this long."""
     since = datetime.now(UTC) - timedelta(hours=hours)
-    queue.instance.add_run_tags(run_id, {"captionacc/waiting-since": since.isoformat()})
+    queue.instance.add_run_tags(run_id, {".dagster/captionacc-waiting-since": since.isoformat()})
 
 
 def test_a_free_tenants_old_video_overtakes_a_premium_tenants_fresh_one(queue, ask, age):
@@ -107,7 +107,7 @@ def test_at_equal_priority_the_earlier_request_goes_first(queue, ask, age):
 
 def test_age_boosting_can_be_off_for_a_request(queue, ask, age):
     (run,) = ask("patient", "free")
-    queue.instance.add_run_tags(run, {"captionacc/age-boosting": "off"})
+    queue.instance.add_run_tags(run, {"age-boosting": "off"})
     wait(queue, run, hours=30)
     age()
     assert priority(queue, run) == (50, 50)
@@ -139,7 +139,7 @@ def test_a_tenants_next_run_has_its_full_priority_when_none_of_its_runs_is_runni
 
 def test_runs_that_a_person_launched_are_tagged_and_backfills_come_last(queue, ask, age, catalog):
     (run,) = ask("ann", "free")
-    video_id = queue.run(run).tags["captionacc/video"]
+    video_id = queue.run(run).tags[".dagster/captionacc-video-id"]
     by_hand, filled = queue.submit(
         "layout",
         [
@@ -151,9 +151,9 @@ def test_runs_that_a_person_launched_are_tagged_and_backfills_come_last(queue, a
     age()
     assert priority(queue, by_hand) == (50, 24) and priority(queue, filled) == (10, 4)
     tags = queue.run(filled).tags
-    assert (tags["captionacc/tier"], tags["captionacc/event"]) == ("free", "backfill")
-    assert tags["captionacc/age-boosting"] == "off"
-    assert "captionacc/tenant" not in queue.run(unknown).tags
+    assert (tags["tier"], tags["event"]) == ("free", "backfill")
+    assert tags["age-boosting"] == "off"
+    assert ".dagster/captionacc-tenant-id" not in queue.run(unknown).tags
     assert "tags of 0 changed" in age()
 
 
@@ -173,7 +173,7 @@ def test_an_empty_queue_is_reported_as_empty(queue, age):
 
 def test_a_tenants_limit_counts_by_job_so_that_a_full_pool_does_not_block_its_other_jobs():
     def requests(tenant: str, job: str, number: int) -> list[dg.RunRequest]:
-        tags = {"captionacc/tenant-job": f"{tenant}/{job}"}
+        tags = {".dagster/captionacc-tenant-job": f"{tenant}/{job}"}
         return [dg.RunRequest(partition_key=f"{tenant}{n}", tags=tags) for n in range(number)]
 
     with run_queue(Settings(CAPTIONACC_MAX_RUNS=6, CAPTIONACC_TENANT_RUNS=3)) as queue:
@@ -183,7 +183,7 @@ def test_a_tenants_limit_counts_by_job_so_that_a_full_pool_does_not_block_its_ot
         assert len(queue.dequeue()) == 3, "and no more of one tenant than three"
         queue.submit("layout", requests("b", "layout", 1))
         (other,) = queue.dequeue()
-        assert queue.run(other).tags["captionacc/tenant-job"] == "b/layout"
+        assert queue.run(other).tags[".dagster/captionacc-tenant-job"] == "b/layout"
 
 
 @pytest.mark.parametrize(

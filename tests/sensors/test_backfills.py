@@ -50,14 +50,14 @@ class TestSensor:
         backfill_id = ask(line)
         (request,) = tick().run_requests
         assert request.run_key == f"backfill/{backfill_id}/{outdated.video_id}"
-        assert request.partition_key == outdated.video_id
+        assert request.partition_key == outdated.partition_key
         assert request.asset_selection == [dg.AssetKey(name) for name in ASSETS]
         tags = request.tags
-        assert tags["captionacc/backfill"] == backfill_id
-        assert (tags["captionacc/event"], tags["captionacc/trigger"]) == ("backfill", "backfills")
+        assert tags[".dagster/captionacc-backfill"] == backfill_id
+        assert (tags["event"], tags["trigger"]) == ("backfill", "backfills")
         # Ten, and five for a small file; waiting earns nothing.
-        assert (tags["captionacc/priority"], tags["captionacc/age-boosting"]) == ("15", "off")
-        assert tags["captionacc/tenant-job"] == "backfill"
+        assert (tags["priority"], tags["age-boosting"]) == ("15", "off")
+        assert tags[".dagster/captionacc-tenant-job"] == "backfill"
 
     def test_a_second_tick_requests_nothing_and_says_so(self, line: Line, outdated, tick):
         assert tick().skip_reason.skip_message.startswith("no video of a backfill is due")
@@ -78,6 +78,7 @@ class TestSensor:
         database.execute(
             "insert into captionacc.videos select (jsonb_populate_record(v, jsonb_build_object('id',"
             " gen_random_uuid(), 'storage_key', v.storage_key || n, 'current_cropped_frames_version', null,"
+            " 'partition_key', null,"
             " 'boundaries_status', 'wait'))).* from captionacc.videos v, generate_series(1, 30) n"
         )
         database.execute(
@@ -113,7 +114,7 @@ class TestSensor:
         )
         line.upload(clip.path)
         (upload,) = tick(new_videos).run_requests
-        assert upload.tags["dagster/priority"] == upload.tags["captionacc/priority"] == "55"
+        assert upload.tags["dagster/priority"] == upload.tags["priority"] == "55"
 
     def test_a_run_that_was_cancelled_before_it_began_ends_its_video(self, line: Line, outdated, tick):
         backfill_id = ask(line)
@@ -222,7 +223,7 @@ class TestFromTheUi:
             line.instance.report_runless_asset_event(
                 dg.AssetMaterialization(
                     name,
-                    partition=video.video_id,
+                    partition=video.partition_key,
                     metadata={"made": name},
                     tags=tags if "captions" in name else {},
                 )

@@ -66,18 +66,20 @@ class TestNewVideos:
         assert request.run_key == f"layout/{video.video_id}/1"
         assert request.partition_key == video.partition_key
         assert request.tags == {
-            "captionacc/tenant": line.tenant_id,
-            "captionacc/video": video.video_id,
-            "captionacc/tenant-job": f"{line.tenant_id}/layout",
-            "captionacc/tier": "free",
+            "tenant": line.catalog.get_tenant(line.tenant_id).name,
+            "video": "harbour.mp4",
+            ".dagster/captionacc-tenant-id": line.tenant_id,
+            ".dagster/captionacc-video-id": video.video_id,
+            ".dagster/captionacc-tenant-job": f"{line.tenant_id}/layout",
+            "tier": "free",
             # The tier's, and five for a small file.
-            "captionacc/priority": "55",
-            "captionacc/unaged-priority": "55",
+            "priority": "55",
+            ".dagster/captionacc-unaged-priority": "55",
             "dagster/priority": "55",
-            "captionacc/age-boosting": "on",
-            "captionacc/waiting-since": video.uploaded_at.isoformat(),
-            "captionacc/trigger": "new_videos",
-            "captionacc/event": "upload",
+            "age-boosting": "on",
+            ".dagster/captionacc-waiting-since": video.uploaded_at.isoformat(),
+            "trigger": "new_videos",
+            "event": "upload",
         }
 
     def test_a_second_tick_requests_nothing(self, line: Line, clip: Clip, tick):
@@ -158,8 +160,8 @@ class TestLayoutApprovals:
         (request,) = result.run_requests
         assert request.run_key == f"captions/{laid_out.video_id}/1/1"
         assert request.partition_key == laid_out.partition_key
-        assert request.tags["captionacc/trigger"] == "layout_approvals"
-        assert request.tags["captionacc/tenant"] == line.tenant_id
+        assert request.tags["trigger"] == "layout_approvals"
+        assert request.tags[".dagster/captionacc-tenant-id"] == line.tenant_id
         assert partitions(result) == [laid_out.partition_key]
         (event,) = result.asset_events
         assert (event.asset_key, event.partition) == (dg.AssetKey("layout_approval"), laid_out.partition_key)
@@ -233,7 +235,7 @@ class TestCaptionOcrRequests:
         age("text_requested_at", CLAIM)
         (request,) = tick(caption_ocr_requests).run_requests
         assert request.partition_key == finished.partition_key
-        assert request.tags["captionacc/trigger"] == "caption_ocr_requests"
+        assert request.tags["trigger"] == "caption_ocr_requests"
         age("text_requested_at", CLAIM)
         assert run_keys(tick(caption_ocr_requests)) == [request.run_key]
         assert line.run("caption_text", finished.video_id).success
@@ -260,7 +262,7 @@ class TestCaptionOcrRequests:
         (request,) = tick(caption_ocr_requests).run_requests
         assert request.run_key == f"request/{finished.video_id}/{first.id}/1"
         assert request.partition_key == finished.partition_key
-        assert request.tags["captionacc/event"] == "request"
+        assert request.tags["event"] == "request"
         assert run_keys(tick(caption_ocr_requests)) == []
 
         line.compute.calls.clear()

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from captionacc_dagster.constants import LOCAL_TENANT_ID
+from captionacc_dagster.runs.tags import VIDEO_ID
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.web import direct_start
 from captionacc_dagster.web.direct_start import DirectStart
@@ -50,9 +51,9 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 def queued(instance: dg.DagsterInstance) -> set[str]:
     runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]))
     assert {run.job_name for run in runs} <= {"layout"}
-    assert {run.tags["captionacc/trigger"] for run in runs} <= {"listener"}
-    assert all(run.tags["dagster/partition"] == f"a.mp4~{run.tags['captionacc/video']}" for run in runs)
-    return {run.tags["captionacc/video"] for run in runs}
+    assert {run.tags["trigger"] for run in runs} <= {"listener"}
+    assert all(run.tags["dagster/partition"] == f"a.mp4~{run.tags[VIDEO_ID]}" for run in runs)
+    return {run.tags[VIDEO_ID] for run in runs}
 
 
 def test_what_waits_already_and_what_comes_later_is_queued_at_once(

@@ -314,7 +314,7 @@ class TestStarting:
         assert line.instance.get_run_by_id(told[0]["run_id"]) is None
         go_on.set()
         assert starter.wait_until_created()
-        assert line.instance.get_run_by_id(told[0]["run_id"]).tags["captionacc/trigger"] == "webhook"
+        assert line.instance.get_run_by_id(told[0]["run_id"]).tags["trigger"] == "webhook"
 
     def test_every_caller_is_answered_in_time_whatever_hangs(self):
         class Hangs:
