@@ -12,6 +12,9 @@ LOCAL_TENANT_NAME = "local"
 #: result at once and can change the region; waiting for an approval would look like a fault.
 LOCAL_AUTO_APPROVE_CONFIDENCE = 0.2
 
+#: Rows of a kind that upkeep handles at a time; the next turn handles the rest.
+UPKEEP_BATCH = 500
+
 #: The catalogue's schema that the SQL files are written for.
 DEFAULT_SCHEMA = "captionacc"
 _SCHEMA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")

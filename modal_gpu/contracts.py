@@ -282,6 +282,7 @@ class CropInferResult:
     chunk_count: Count = 0
     total_size_bytes: Count = 0
     model_version: str = ""
+    model_sha256: str = ""
     damage: str = ""
     #: Of the whole video, as in :class:`ExtractResult`; 0 from a container that does not send it.
     duration: Seconds = 0.0

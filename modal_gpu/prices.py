@@ -13,9 +13,8 @@ from typing import Any
 
 from modal_gpu.errors import ConfigurationError
 
-#: Source of Modal's prices; `modal billing rates` prints the account's own.
-MODAL_SOURCE = "https://modal.com/pricing, as collected on 2026-07-01"
-#: US dollars per second of one GPU.
+#: US dollars per second of one GPU: https://modal.com/pricing, as collected on 2026-07-01, as the next two.
+#: `modal billing rates` prints the account's own.
 GPU_SECOND = {
     "T4": 0.000164,
     "L4": 0.000222,
@@ -31,9 +30,9 @@ GPU_SECOND = {
 CPU_CORE_SECOND = 0.0000131
 MEMORY_GIB_SECOND = 0.00000222
 
-GOOGLE_SOURCE = "https://cloud.google.com/vision/pricing, as of 2026-11-21"
-#: US dollars per 1000 images of document text detection, up to 5 million per month. The first 1000 images of
-#: a month are free, but counted here.
+#: US dollars per 1000 images of document text detection, up to 5 million per month
+#: (https://cloud.google.com/vision/pricing, as of 2026-11-21). The first 1000 images of a month are free, but
+#: counted here.
 VISION_THOUSAND_IMAGES = 1.50
 
 #: Modal's other names of the same GPU.

@@ -9,7 +9,6 @@ from typing import Literal
 from PIL import ImageFont
 
 Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 #: Folders that are searched for fonts, recursively; separated as in ``PATH``, empty for none.
 FONT_FOLDERS = tuple(

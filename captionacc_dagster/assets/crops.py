@@ -174,6 +174,7 @@ def _record(
         result.version,
         context.run.run_id,
         model_version=result.model_version,
+        model_sha256=result.model_sha256 or None,  # an older container does not send it
         storage_key=result.caption_frame_extents_db_key,
         total_pairs=max(0, result.frame_count - 1),
         processing_time_seconds=result.processing_duration_seconds,

@@ -98,6 +98,7 @@ def crop_and_infer_caption_frame_extents(
         chunk_count=stored.count,
         total_size_bytes=stored.total_bytes,
         model_version=predictor.model_version,
+        model_sha256=predictor.model_sha256,
         damage=report.describe(),
         duration=float(job.info.duration),
         time_spans=job.info.timeline.rows(),

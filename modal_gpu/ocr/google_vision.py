@@ -45,11 +45,6 @@ class GoogleVisionEngine:
         """Limits of a batch; see :class:`modal_gpu.ocr.engine.BatchOcrEngine`."""
         return BatchLimits(max(self.settings.montage_images, REQUEST_IMAGES), _BATCH_PIXELS)
 
-    @property
-    def billed_images(self) -> int:
-        """Number of images billed so far, from the engine's tally: montages, and frames sent separately."""
-        return self._client.tally.count
-
     def recognize(self, image: np.ndarray) -> list[OcrLine]:
         """Read a batch of one image; see :class:`modal_gpu.ocr.engine.OcrEngine`."""
         [reading] = self.recognize_batch([image])

@@ -22,7 +22,7 @@ from modal_gpu.media.images import encode_jpeg
 REQUEST_IMAGES = 16
 REQUEST_BYTES = 10_000_000
 #: Image bytes of one request: 3/4 of a JSON request, minus room for its other content.
-REQUEST_IMAGE_BYTES = 7_000_000
+REQUEST_IMAGE_BYTES = REQUEST_BYTES * 7 // 10
 IMAGE_PIXELS = 75_000_000
 JPEG_SIDE = 65_500
 

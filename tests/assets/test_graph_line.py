@@ -10,6 +10,7 @@ from benchmarks.metrics import evaluate
 from benchmarks.quality import read_captions as read_subtitles
 from modal_gpu.contracts import CropRegion
 from modal_gpu.databases.captions import read_captions
+from modal_gpu.extents.checkpoint import shipped, verify
 from modal_gpu.frame_index import chunks, full_frame_indices
 from modal_gpu.storage import ObjectStore
 from tests.line_fixtures import FRAME_COUNT, Clip, Line, checks, failure, materialized
@@ -76,6 +77,8 @@ def test_a_video_becomes_subtitles(line_on: Line, clip: Clip, tmp_path: Path):
     assert set(line.stored(video_id)) == expected
     (version,) = line.catalog.list_cropped_frames_versions(video_id)
     assert (version.version, version.status, version.total_frames) == (1, "active", FRAME_COUNT)
+    run, model = line.catalog.current_inference_run(video_id), verify(shipped())
+    assert (run.model_version, run.model_sha256) == (model.version, model.sha256)
     assert line.catalog.list_locks() == []
 
     srt, vtt = tmp_path / "captions.srt", tmp_path / "captions.vtt"

@@ -4,13 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import ImageFont
 
 from training import texts
-from training.fonts import SPLITS, FontFace, faces
+from training.fonts import FontFace, Split, faces
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOT_A_CHARACTER = "\uffff"
@@ -25,7 +26,7 @@ def test_the_font_of_the_tests_has_the_characters_of_the_script(script):
     font = FontFace("not-installed.ttf", script).load(40)
     box = _picture(font, NOT_A_CHARACTER)
     rng = np.random.default_rng(0)
-    written = "".join(texts.text(rng, split, script) for split in SPLITS for _ in range(20))
+    written = "".join(texts.text(rng, split, script) for split in get_args(Split) for _ in range(20))
     letters = {character for character in written if character.isalpha()}
     without = sorted(character for character in letters if _picture(font, character) == box)
     # No script's font has all: thai texts may quote a Latin word.
@@ -33,7 +34,7 @@ def test_the_font_of_the_tests_has_the_characters_of_the_script(script):
 
 
 def test_each_face_has_its_script():
-    for split in SPLITS:
+    for split in get_args(Split):
         for script in texts.SCRIPTS:
             assert {face.script for face in faces(split, script)} == {script}
 

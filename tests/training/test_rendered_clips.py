@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from modal_gpu.extents.predictor import LABELS, PairBatch, StripHints
 from training import rendering, texts, timeline
 from training.clip import Clip
 from training.dataset import VARIED_CLIPS, is_varied, whole_window, window
-from training.fonts import SPLITS, faces
+from training.fonts import Split, faces
 from training.footage import STILLS, VIDEOS
 from training.rendering import make_clip
 from training.timeline import CASES
@@ -169,14 +170,14 @@ def test_errors_of_starts_and_ends_are_measured_against_the_script(footage):
 
 
 def test_splits_share_no_footage_no_font_and_no_text():
-    for one, other in itertools.combinations(SPLITS, 2):
+    for one, other in itertools.combinations(get_args(Split), 2):
         assert not set(VIDEOS[one]) & set(VIDEOS[other])
         assert not set(STILLS[one]) & set(STILLS[other])
         for script in texts.SCRIPTS:
             files = [{face.file for s in texts.SCRIPTS for face in faces(split, s)} for split in (one, other)]
             assert faces(one, script) and not files[0] & files[1]
     rng = np.random.default_rng(0)
-    for split in SPLITS:
+    for split in get_args(Split):
         for script in texts.SCRIPTS:
             made = texts.text(rng, split, script)
             changed = texts.one_character_changed(rng, split, script, made + "7")

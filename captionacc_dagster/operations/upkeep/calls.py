@@ -7,8 +7,9 @@ from functools import partial
 
 import dagster as dg
 
+from captionacc_dagster.constants import UPKEEP_BATCH
 from captionacc_dagster.dagster_internals.auto_retries import will_be_retried
-from captionacc_dagster.operations.upkeep.findings import BATCH, Finding, Workplace
+from captionacc_dagster.operations.upkeep.findings import Finding, Workplace
 from captionacc_dagster.resources.catalog import ComputeCallRow
 from captionacc_dagster.runs.outcomes import RETRIED_BY_THEN
 
@@ -37,8 +38,8 @@ def orphaned_calls(work: Workplace, cancel_abandoned: CancelAbandoned | None) ->
 def _orphaned(work: Workplace) -> dict[str, ComputeCallRow]:
     before = datetime.now(UTC) - CALL_GRACE
     calls = [
-        *work.catalog.undelivered_compute_cancellations(BATCH),
-        *work.catalog.list_compute_calls(open_only=True, created_before=before, limit=BATCH),
+        *work.catalog.undelivered_compute_cancellations(UPKEEP_BATCH),
+        *work.catalog.list_compute_calls(open_only=True, created_before=before, limit=UPKEEP_BATCH),
     ]
     return {
         call.id: call
@@ -80,6 +81,6 @@ def uncharged_calls(work: Workplace, charge: Callable[[ComputeCallRow], object] 
     if charge is None:
         return
     seconds = CHARGE_GRACE.total_seconds()
-    for call in work.catalog.uncharged_compute_calls(older_than_seconds=seconds, limit=BATCH):
+    for call in work.catalog.uncharged_compute_calls(older_than_seconds=seconds, limit=UPKEEP_BATCH):
         detail = f"{call.function_name}, {call.status} {call.finished_at:%Y-%m-%d %H:%M}"
         yield work.handle("uncharged call", call.video_id, detail, partial(charge, call))

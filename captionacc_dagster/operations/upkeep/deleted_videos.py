@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from functools import partial
 
-from captionacc_dagster.operations.upkeep.findings import BATCH, DAY_SECONDS, Finding, Workplace
+from captionacc_dagster.constants import UPKEEP_BATCH
+from captionacc_dagster.operations.upkeep.findings import DAY_SECONDS, Finding, Workplace
 from captionacc_dagster.partitions import VIDEO_PARTITIONS
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.keys import VideoKeys
@@ -12,7 +13,7 @@ from modal_gpu.keys import VideoKeys
 def deleted_videos(work: Workplace) -> Iterator[Finding]:
     """Remove the objects and the partition of videos deleted more than ``deleted_days`` ago."""
     seconds = work.policy.deleted_days * DAY_SECONDS
-    for video in work.catalog.removable_videos(BATCH, older_than_seconds=seconds):
+    for video in work.catalog.removable_videos(UPKEEP_BATCH, older_than_seconds=seconds):
         detail = f"{video.display_path}: objects and partition, deleted {video.deleted_at:%Y-%m-%d %H:%M}"
         yield work.handle("deleted video", video.video_id, detail, partial(_remove, work, video))
 

@@ -26,8 +26,6 @@ Kind = Literal[
     "old records",
 ]
 
-#: Most cases of a kind that one pass handles; the next pass handles the rest.
-BATCH = 500
 DAY_SECONDS = 86_400
 
 

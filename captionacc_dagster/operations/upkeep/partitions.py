@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from captionacc_dagster.operations.upkeep.findings import BATCH, Finding, Workplace
+from captionacc_dagster.constants import UPKEEP_BATCH
+from captionacc_dagster.operations.upkeep.findings import Finding, Workplace
 from captionacc_dagster.partitions import VIDEO_PARTITIONS
 from captionacc_dagster.resources.catalog import VideoRow
 
@@ -20,7 +21,7 @@ def partitions_without_a_row(
     """
     unknown = sorted(partitions - {row.partition_key for row in rows.values()})
     doubtful = len(unknown) > max(FEW, len(partitions) * 0.1)
-    for key in unknown[:BATCH]:
+    for key in unknown[:UPKEEP_BATCH]:
         if doubtful and work.apply:
             error = f"kept: {len(unknown)} of {len(partitions)} partitions are unknown to this catalogue"
             yield Finding("partition without a row", key, "not in the catalogue", False, error)
@@ -36,6 +37,6 @@ def rows_without_a_partition(
     begun = {
         row.partition_key: row for row in rows.values() if row.deleted_at is None and row.layout.tries > 0
     }
-    for key in sorted(begun.keys() - partitions)[:BATCH]:
+    for key in sorted(begun.keys() - partitions)[:UPKEEP_BATCH]:
         add = partial(work.instance.add_dynamic_partitions, VIDEO_PARTITIONS, [key])
         yield work.handle("row without a partition", key, begun[key].display_path, add)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from captionacc_dagster.operations.upkeep.findings import BATCH, Finding, Workplace
+from captionacc_dagster.constants import UPKEEP_BATCH
+from captionacc_dagster.operations.upkeep.findings import Finding, Workplace
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.storage import ObjectInfo
 
@@ -18,7 +19,7 @@ def objects_without_a_row(
 ) -> Iterator[Finding]:
     """Report unknown objects by video; delete them with ``remove``, unless the catalogue is empty."""
     before = datetime.now(UTC) - timedelta(days=work.policy.unknown_days)
-    for video_id, objects in sorted(_unknown(work, rows).items())[:BATCH]:
+    for video_id, objects in sorted(_unknown(work, rows).items())[:UPKEEP_BATCH]:
         if max(info.last_modified for info in objects) > before:
             continue
         detail = f"{len(objects)} objects, {sum(info.size for info in objects):,} bytes"

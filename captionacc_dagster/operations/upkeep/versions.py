@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Literal
 
-from captionacc_dagster.operations.upkeep.findings import BATCH, DAY_SECONDS, Finding, Kind, Workplace
+from captionacc_dagster.constants import UPKEEP_BATCH
+from captionacc_dagster.operations.upkeep.findings import DAY_SECONDS, Finding, Kind, Workplace
 from captionacc_dagster.resources.catalog import CroppedFramesVersion
 from modal_gpu.keys import VideoKeys
 
@@ -12,7 +13,7 @@ from modal_gpu.keys import VideoKeys
 def abandoned_versions(work: Workplace) -> Iterator[Finding]:
     """Mark versions as failed that no run works on any more."""
     seconds = work.policy.failed_days * DAY_SECONDS
-    for version in work.catalog.abandoned_cropped_frames_versions(BATCH, older_than_seconds=seconds):
+    for version in work.catalog.abandoned_cropped_frames_versions(UPKEEP_BATCH, older_than_seconds=seconds):
         detail = f"version {version.version}, unfinished since {version.created_at:%Y-%m-%d %H:%M}"
         yield work.handle("abandoned version", version.video_id, detail, partial(_abandon, work, version))
 
@@ -38,7 +39,7 @@ def _removable(
     work: Workplace, kind: Kind, status: Literal["failed", "archived"], days: float
 ) -> Iterator[Finding]:
     versions = work.catalog.removable_cropped_frames_versions(
-        BATCH, older_than_seconds=days * DAY_SECONDS, status=status
+        UPKEEP_BATCH, older_than_seconds=days * DAY_SECONDS, status=status
     )
     for version in versions:
         size = f", {version.total_size_bytes:,} bytes" if version.total_size_bytes else ""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from captionacc_dagster.constants import UPKEEP_BATCH
 from captionacc_dagster.resources.catalog import Catalog, ComputeCallRow
 from captionacc_dagster.resources.compute.calls import CallReport, ComputeCall
 from captionacc_dagster.resources.compute.modal_attempt import Attempt, deliver_cancellation
@@ -72,7 +73,7 @@ class ModalBackend:
             self._reports.append(report)
 
     def cancel_abandoned(
-        self, is_alive: Callable[[str], bool], *, older_than_seconds: float = 600, limit: int = 100
+        self, is_alive: Callable[[str], bool], *, older_than_seconds: float = 600, limit: int = UPKEEP_BATCH
     ) -> list[ComputeCallRow]:
         """Cancel open calls whose run is dead, and deliver cancellations that did not arrive; return both.
 

@@ -7,6 +7,7 @@ import pytest
 
 from modal_gpu.ocr.google_vision import GoogleVisionEngine
 from modal_gpu.ocr.vision_settings import VisionSettings
+from modal_gpu.ocr.vision_tally import ImageTally
 from tests.modal_gpu.ocr.vision.stand_in import INKS, VisionStandIn
 
 
@@ -18,14 +19,19 @@ def vision() -> Iterator[VisionStandIn]:
 
 @pytest.fixture
 def open_engine(vision: VisionStandIn) -> Iterator[Callable[..., GoogleVisionEngine]]:
-    """``open_engine(**settings)``: an engine on the server, closed after the test."""
+    """``open_engine(**settings)``: an engine on the server, closed after the test.
+
+    ``open_engine.tally`` counts the images that were billed to all of them.
+    """
     opened: list[GoogleVisionEngine] = []
+    tally = ImageTally()
 
     def make(**settings) -> GoogleVisionEngine:
         usual = {"endpoint": vision.endpoint, "first_wait_seconds": 0.01, "retry_seconds": 5}
-        opened.append(GoogleVisionEngine(VisionSettings(**{**usual, **settings})))
+        opened.append(GoogleVisionEngine(VisionSettings(**{**usual, **settings}), tally))
         return opened[-1]
 
+    make.tally = tally
     yield make
     for engine in opened:
         engine.close()

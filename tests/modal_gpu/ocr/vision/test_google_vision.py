@@ -44,7 +44,7 @@ def test_frames_are_read_as_one_image_and_come_back_one_by_one(vision, open_engi
     assert (texts([red]), none, texts([blue])) == ([["red"]], [], [["blue"]])
     [request] = vision.requests
     assert request.image_sizes == ((3 * 120 + 2 * BAR_HEIGHT, 200),)
-    assert engine.billed_images == 1
+    assert open_engine.tally.count == 1
     box = red[0].box
     assert (box.left, box.top) == pytest.approx((0.2, 80 / 120), abs=0.03)
     assert (box.right, box.bottom) == pytest.approx((0.6, 110 / 120), abs=0.03)
@@ -95,7 +95,7 @@ def test_a_word_over_the_border_of_two_frames_makes_both_be_read_alone(vision, o
         ["blue"],
     ]
     assert [len(request.image_sizes) for request in vision.requests] == [1, 2]
-    assert engine.billed_images == 3
+    assert open_engine.tally.count == 3
 
 
 @pytest.mark.parametrize("code", [QUOTA, UNAVAILABLE, INTERNAL, grpc.StatusCode.DEADLINE_EXCEEDED])
@@ -111,7 +111,7 @@ def test_transient_errors_of_single_images_are_retried_for_these_only(vision, op
     engine = open_engine(montage_images=1)
     assert texts(engine.recognize_batch(frames)) == [["red"], ["blue"], ["cyan"]]
     assert [len(request.image_sizes) for request in vision.requests] == [3, 1, 1]
-    assert engine.billed_images == 3
+    assert open_engine.tally.count == 3
 
 
 def test_waits_grow_between_tries(vision, open_engine):
@@ -128,7 +128,7 @@ def test_with_a_lasting_quota_error_frames_fail_and_are_not_retried(vision, open
     assert all(isinstance(reading, OcrError) for reading in readings)
     assert "RESOURCE_EXHAUSTED: Quota exceeded" in str(readings[0])
     assert {request.image_sizes for request in vision.requests} == {((240 + BAR_HEIGHT, 200),)}
-    assert engine.billed_images == 0
+    assert open_engine.tally.count == 0
 
 
 def test_a_frame_that_vision_refuses_fails_alone(vision, open_engine):
@@ -226,7 +226,7 @@ def test_many_large_frames_keep_to_the_services_limits(vision, open_engine):
     frames = [random.integers(0, 256, (720, 1280, 3)).astype(np.uint8) for _ in range(3)] * 7
     engine = open_engine()
     assert engine.recognize_batch(frames) == [[]] * 21
-    assert engine.billed_images == vision.images_received > 1
+    assert open_engine.tally.count == vision.images_received > 1
     assert max(sum(request.byte_sizes) for request in vision.requests) > 4_000_000
 
 
