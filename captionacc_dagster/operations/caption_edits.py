@@ -83,4 +83,5 @@ def edit_captions(
             )
             object_store.put(keys.vtt, to_vtt(after, video.timeline, growing).encode(), "text/vtt")
             catalog.bump_database_version(lease.token)
+            catalog.record_caption_count(lease.token, len(timed_cues(after, video.timeline, growing)))
     return Edited(changes, after, is_written)

@@ -63,6 +63,21 @@ def _joined(texts: Iterable[str]) -> str:
     return comparable(" ".join(texts))
 
 
+class _Times:
+    """Spans of time by their keys, to find those that share time with another."""
+
+    def __init__(self, spans: Iterable[tuple[int, int, int]]) -> None:
+        """Take ``(start, end, key)`` of each span."""
+        self._spans = sorted(spans)
+        self._longest = max((end - start for start, end, _ in self._spans), default=0)
+
+    def sharing(self, start: int, end: int) -> list[int]:
+        """Return the keys of the spans that share time with ``[start, end)``, sorted by start."""
+        first = bisect_left(self._spans, (start - self._longest,))
+        last = bisect_left(self._spans, (end,))
+        return [key for _, until, key in self._spans[first:last] if until > start]
+
+
 class _Matching:
     """The captions that are not matched yet. Each method yields matches of one kind and removes them."""
 
@@ -119,33 +134,40 @@ class _Matching:
 
     def splits(self) -> Iterator[Change]:
         """Yield cues that the file has in several parts, each mostly in the cue's time."""
+        times = self._file_times()
         for place, cue in list(self._cues.items()):
-            inside = [n for n, one in self._file.items() if 2 * _common(cue, one) > one.end - one.start]
-            parts = _joined(self._file[number].text for number in inside)
+            shared = {n: self._file[n] for n in times.sharing(cue.start, cue.end) if n in self._file}
+            inside = [n for n, one in shared.items() if 2 * _common(cue, one) > one.end - one.start]
+            parts = _joined(shared[number].text for number in inside)
             if len(inside) > 1 and self._alike(parts, comparable(cue.caption.best_text)):
                 yield self._take([place], inside)
 
     def merges(self) -> Iterator[Change]:
         """Yield captions of the file that join several cues of one zone, each mostly in their time."""
+        times = _Times((cue.start, cue.end, place) for place, cue in self._cues.items())
         for number, one in list(self._file.items()):
-            inside = [p for p, cue in self._cues.items() if 2 * _common(cue, one) > cue.end - cue.start]
-            parts = _joined(self._cues[place].caption.best_text for place in inside)
-            zones = {self._cues[place].caption.zone for place in inside}
+            shared = {p: self._cues[p] for p in times.sharing(one.start, one.end) if p in self._cues}
+            inside = [p for p, cue in shared.items() if 2 * _common(cue, one) > cue.end - cue.start]
+            parts = _joined(shared[place].caption.best_text for place in inside)
+            zones = {shared[place].caption.zone for place in inside}
             if len(inside) > 1 and len(zones) == 1 and self._alike(parts, comparable(one.text)):
                 yield self._take(inside, [number])
 
     def similar(self) -> Iterator[Change]:
         """Yield those that share time, and either much of it or much of the text."""
         pairs = []
-        for number, one in self._file.items():
-            for place, cue in self._cues.items():
-                if (common := _common(cue, one)) <= 0:
-                    continue
-                share = common / (max(cue.end, one.end) - min(cue.start, one.start))
+        times = self._file_times()
+        for place, cue in self._cues.items():
+            for number in times.sharing(cue.start, cue.end):
+                one = self._file[number]
+                share = _common(cue, one) / (max(cue.end, one.end) - min(cue.start, one.start))
                 alike = fuzz.ratio(comparable(cue.caption.best_text), comparable(one.text))
                 if share >= SAME_TIME or alike >= TEXT_SIMILARITY:
                     pairs.append((-share - alike / 100, place, number))
         yield from self._best_pairs(pairs)
+
+    def _file_times(self) -> _Times:
+        return _Times((one.start, one.end, number) for number, one in self._file.items())
 
     @staticmethod
     def _alike(one: str, other: str) -> bool:

@@ -1,6 +1,7 @@
 """Reading of subtitle files that people corrected: SubRip, WebVTT, ASS and SSA."""
 
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import unescape
@@ -64,7 +65,10 @@ def read_subtitles(data: bytes, name: str) -> list[FileCue]:
         # pysubs2 takes a number before a cue's times for its number, even where it is the former one's text.
         text = _UNNAMED.sub(r"\g<1>0\n", text) + "\n\n0\n"
     try:
-        file = pysubs2.SSAFile.from_string(text, format, keep_html_tags=True)
+        with warnings.catch_warnings():
+            # The library warns of margins and colours that it cannot read; they are not used.
+            warnings.simplefilter("ignore")
+            file = pysubs2.SSAFile.from_string(text, format, keep_html_tags=True)
     except (pysubs2.exceptions.Pysubs2Error, ValueError, IndexError, KeyError) as error:
         raise SubtitleFileError(f"{name} is damaged: {error}. Nothing was changed.") from None
     cues = [cue for event in file if not event.is_comment for cue in _cue(event, format)]

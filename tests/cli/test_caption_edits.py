@@ -98,6 +98,7 @@ class TestCommands:
         merged = rows(captionacc)[0]
         assert merged["text"] == f"{first['text']}\n{second['text']}"
         assert (merged["id"], merged["end_seconds"]) == (first["id"], second["end_seconds"])
+        assert line.row(finished.video_id).text_caption_count == len(rows(captionacc))
 
     def test_a_dry_run_writes_nothing(self, captionacc: Captionacc, finished: VideoRow, line: Line):
         before = line.stored(finished.video_id)

@@ -57,6 +57,13 @@ class LockCalls(CatalogCalls):
         Raises ``LockLostError`` if the lease has expired or another holder took the lock.
         """
 
+    @sql_function()
+    def record_caption_count(self, token: LockToken, caption_count: int) -> bool:
+        """Record how many captions have text after an edit of captions.db, whose lock is held.
+
+        Returns false if no run has read text yet. Raises ``LockLostError`` if the lease has expired.
+        """
+
     def lease(
         self,
         video_id: str,

@@ -115,6 +115,12 @@ def test_a_gap_between_two_captions_ends_growth():
     assert len(cues([first, second])) == 1
 
 
+def test_zones_grow_independently():
+    below, above = states(*words("Good evening all.")), states(*words("And here too."), start=12, first_id=9)
+    found = folded([*below, *(replace(one, zone=1) for one in above)])
+    assert found == [(10, 22, "Good evening all."), (12, 24, "And here too.")]
+
+
 def test_a_confirmed_caption_is_a_cue_of_its_own():
     first, second, third, fourth = states(*words("Good evening and welcome."))
     found = folded([first, second, replace(third, state="confirmed"), fourth])

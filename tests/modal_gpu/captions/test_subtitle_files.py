@@ -1,6 +1,10 @@
 """Files that people corrected, as their programs write them, and files that are none."""
 
+import contextlib
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modal_gpu.captions.subtitle_files import SubtitleFileError, read_subtitles
 
@@ -86,3 +90,26 @@ def test_other_files_are_refused_in_a_sentence(name, data, message):
     with pytest.raises(SubtitleFileError, match=message) as refused:
         read_subtitles(data, name)
     assert str(refused.value).startswith(name) and "\n" not in str(refused.value)
+
+
+SAMPLES = {
+    "x.srt": SRT,
+    "x.vtt": "WEBVTT\n\n00:01.000 --> 00:02.500 line:0\nHello &amp; you\n",
+    "x.ass": (
+        "[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\nFormat: Name, Fontname\nStyle: Default,Arial\n\n"
+        "[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
+        "Dialogue: 0,0:00:01.00,0:00:02.50,Default,,0,0,0,,{\\i1}Hello\\Nyou\n"
+    ),
+}
+
+
+@given(
+    st.sampled_from(sorted(SAMPLES)),
+    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 4), st.binary(max_size=4)), max_size=4),
+)
+def test_damaged_files_give_captions_or_a_sentence(name, damages):
+    data = SAMPLES[name].encode()
+    for place, cut, put in damages:
+        data = data[:place] + put + data[place + cut :]
+    with contextlib.suppress(SubtitleFileError):
+        assert all(one.text.strip() for one in read_subtitles(data, name))

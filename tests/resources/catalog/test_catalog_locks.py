@@ -2,7 +2,9 @@
 
 import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -88,6 +90,23 @@ def test_versions_count_publications(catalog, videos):
     catalog.release_lock(token)
     with pytest.raises(LockLostError):
         catalog.bump_database_version(token)
+
+
+def test_an_edit_records_the_number_of_captions(catalog, videos):
+    new = catalog.take_lock(videos.uploaded().video_id, "captions", "me", 60)
+    assert catalog.record_caption_count(new, 3) is False
+    assert catalog.get_video(new.video_id).text_caption_count is None
+    video_id = videos.read().video_id
+    token = catalog.take_lock(video_id, "captions", "me", 60)
+    assert catalog.record_caption_count(token, 3) is True
+    assert catalog.get_video(video_id).text_caption_count == 3
+    layout = catalog.take_lock(video_id, "layout", "me", 60)
+    for other in (layout, replace(token, token=str(uuid.uuid4()))):
+        with pytest.raises(LockLostError):
+            catalog.record_caption_count(other, 4)
+    catalog.release_lock(token)
+    with pytest.raises(LockLostError):
+        catalog.record_caption_count(token, 4)
 
 
 @pytest.mark.parametrize(
