@@ -8,6 +8,7 @@ from captionacc_dagster.resources.catalog import Catalog, VideoRow
 from modal_gpu.captions.edits import Change, Footage, Kind, apply, counts
 from modal_gpu.captions.growth import Growing
 from modal_gpu.captions.subtitles import TimedCue, timed_cues, to_srt, to_vtt
+from modal_gpu.contracts import CropRegion, crop_regions
 from modal_gpu.databases.captions import Caption, read_captions, write_captions
 from modal_gpu.errors import CaptionAccError, ObjectNotFoundError
 from modal_gpu.keys import VideoKeys
@@ -78,10 +79,18 @@ def edit_captions(
         if lease is not None and is_written:
             lease.check()
             object_store.put(keys.captions_db, write_captions(after), "application/gzip")
-            object_store.put(
-                keys.srt, to_srt(after, video.timeline, growing).encode(), "application/x-subrip"
-            )
-            object_store.put(keys.vtt, to_vtt(after, video.timeline, growing).encode(), "text/vtt")
+            regions = _regions(video, after)
+            srt = to_srt(after, video.timeline, growing, regions)
+            vtt = to_vtt(after, video.timeline, growing, regions)
+            object_store.put(keys.srt, srt.encode(), "application/x-subrip")
+            object_store.put(keys.vtt, vtt.encode(), "text/vtt")
             catalog.bump_database_version(lease.token)
             catalog.record_caption_count(lease.token, len(timed_cues(after, video.timeline, growing)))
     return Edited(changes, after, is_written)
+
+
+def _regions(video: VideoRow, captions: Sequence[Caption]) -> dict[int, CropRegion]:
+    """Return the approved crop region of each zone; nothing if all captions are in one place."""
+    if video.crop_region is None or not any(caption.zone for caption in captions):
+        return {}
+    return crop_regions(video.crop_region, video.caption_zones)
