@@ -52,7 +52,7 @@ class Report:
         }
 
 
-_FACTS = ("captions", "duration_seconds", "seconds", "crop_region", "layout")
+_FACTS = ("captions", "duration_seconds", "seconds", "zones", "layout")
 
 
 @app.command()
@@ -150,7 +150,6 @@ class _Run:
         with shown_progress(video.path.name, number, count) as progress:
             from captionacc_dagster.resources.compute_settings import compute_settings
             from captionacc_dagster.settings import get_settings
-            from modal_gpu.captions.subtitles import encoded
             from modal_gpu.extraction.extraction import Approval, LayoutNotApprovedError, extract_captions
 
             installation = get_settings()
@@ -170,7 +169,7 @@ class _Run:
             if path.exists() and not self.force:
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            data = encoded(result.captions, result.timeline, format, growing, result.layout)
+            data = result.encoded(format, growing)
             write_output(path, data, force=self.force)
             files.append(path)
         return Report(
@@ -208,15 +207,18 @@ def _note(result: "Extraction") -> str:
 
 def _facts(result: "Extraction", growing: "Growing", seconds: float) -> dict[str, Any]:
     from modal_gpu.captions.subtitles import shown
+    from modal_gpu.contracts import crop_regions
 
-    crop, layout = result.crop_region, result.layout
+    layout = result.layout
+    regions = crop_regions(layout.crop_region, layout.caption_zones)
     return {
         "captions": len(shown(result.captions, result.timeline, growing)),
         "duration_seconds": round(result.facts.duration, 3),
         "seconds": round(seconds, 2),
-        "crop_region": {
-            side: round(getattr(crop, f"crop_{side}"), 4) for side in ("left", "top", "right", "bottom")
-        },
+        "zones": [
+            {side: round(getattr(crop, f"crop_{side}"), 4) for side in ("left", "top", "right", "bottom")}
+            for crop in regions.values()
+        ],
         "layout": {
             "found": layout.caption_band_found,
             "confidence": round(layout.confidence, 4),

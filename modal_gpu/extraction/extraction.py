@@ -5,23 +5,28 @@ chunks are encoded, and a caption's picture is the median of frames of the runni
 """
 
 import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from modal_gpu.captions.decoded import DecodedExtents
-from modal_gpu.captions.reading import apply_readings, read_texts
+from modal_gpu.captions.growth import Growing
+from modal_gpu.captions.subtitles import SubtitleFormat, encoded
+from modal_gpu.captions.zones import apply_zones, merge_zones, read_zones
 from modal_gpu.contracts import (
     CropInferRequest,
     CropRegion,
     ExtractRequest,
     ExtractResult,
     Progress,
+    crop_regions,
     no_progress,
 )
 from modal_gpu.databases.captions import Caption, read_captions, write_captions
 from modal_gpu.databases.layout import LayoutFile, read_layout
 from modal_gpu.errors import CaptionAccError
-from modal_gpu.extraction.pictures import CaptionPictures
+from modal_gpu.extraction.pictures import HELD_BYTES, CaptionPictures
 from modal_gpu.extraction.texts import LiveTexts, TextReader
 from modal_gpu.functions.caption_ocr import text_settings
 from modal_gpu.functions.crop_infer import crop_and_infer_caption_frame_extents
@@ -42,7 +47,7 @@ class LayoutNotApprovedError(CaptionAccError):
 
 @dataclass(frozen=True)
 class Approval:
-    """The approval of a layout: ``crop_region`` if it is given, else the policy.
+    """The approval of a layout: ``crop_region``, as the only zone, if it is given, else the policy.
 
     The policy approves a layout of at least ``least_confidence``, as a tenant's does; ``None``: never.
     """
@@ -50,12 +55,12 @@ class Approval:
     least_confidence: float | None = 0.0
     crop_region: CropRegion | None = None
 
-    def of(self, layout: LayoutFile) -> CropRegion:
-        """Return the approved crop region. Raises :class:`LayoutNotApprovedError`."""
+    def of(self, layout: LayoutFile) -> LayoutFile:
+        """Return the layout with the approved zones. Raises :class:`LayoutNotApprovedError`."""
         if self.crop_region is not None:
-            return self.crop_region
+            return layout.with_zones(self.crop_region, ())
         if self.least_confidence is not None and layout.confidence >= self.least_confidence:
-            return layout.crop_region
+            return layout
         raise LayoutNotApprovedError(layout.reason or "no caption band was found")
 
 
@@ -63,17 +68,22 @@ class Approval:
 class Extraction:
     """A video's captions with what was found on the way; ``timeline`` converts their times to a player's.
 
-    ``damage`` describes what could not be decoded, empty for an intact file; ``seconds`` are by stage.
+    ``layout`` has the approved zones. ``damage`` describes what could not be decoded, empty for an intact
+    file; ``seconds`` are by stage.
     """
 
     captions: list[Caption]
     timeline: Timeline
     facts: ExtractResult
     layout: LayoutFile
-    crop_region: CropRegion
     model_version: str
     damage: str
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def encoded(self, format: SubtitleFormat, growing: Growing = "fold") -> bytes:
+        """Return a subtitle file in UTF-8, as the graph and ``captionacc export`` write it."""
+        placed = format is SubtitleFormat.ass or any(caption.zone for caption in self.captions)
+        return encoded(self.captions, self.timeline, format, growing, self.layout if placed else None)
 
 
 def extract_captions(
@@ -96,43 +106,68 @@ def extract_captions(
         with watch.stage("frames, OCR, layout"):
             request = ExtractRequest(_KEYS.tenant_id, _KEYS.video_id, _KEYS.video)
             facts = extract_frames_and_ocr(request, store, settings, progress)
-        layout = read_layout(store.get(_KEYS.layout_db))
-        crop = (approval or Approval()).of(layout)
-        reader = TextReader(link, crop, text_settings(store, _KEYS, crop), settings)
-        with LiveTexts(reader, progress) as texts:
+        layout = (approval or Approval()).of(read_layout(store.get(_KEYS.layout_db)))
+        with ExitStack() as stack:
+            texts = {
+                zone: stack.enter_context(LiveTexts(reader, progress))
+                for zone, reader in _readers(link, layout, store, settings).items()
+            }
             with watch.stage("crops, pairs, texts"):
-                damage, decoded = _judged(crop, store, settings, texts, progress)
+                damage, decoded = _judged(layout, store, settings, texts, progress)
             with watch.stage("captions"):
                 # Written and read back for their ids, as in the graph.
-                captions = read_captions(write_captions(decoded.captions(facts.duration)))
-                captions = apply_readings(captions, read_texts(captions, texts.recognize))
+                captions = read_captions(write_captions(merge_zones(decoded, facts.duration)))
+                readings = read_zones(captions, texts, lambda zone, some: texts[zone].recognize(some))
+                captions = apply_zones(captions, readings)
     return Extraction(
         captions,
         Timeline.from_rows(facts.time_spans),
         facts,
         layout,
-        crop,
-        decoded.run.model_version,
+        decoded[0].run.model_version,
         damage or facts.damage,
         watch.seconds,
     )
 
 
+def _readers(
+    video: Path, layout: LayoutFile, store: ObjectStore, settings: ComputeSettings
+) -> dict[int, TextReader]:
+    """Return a reader for each of the layout's zones."""
+    languages = {zone.zone_index: (zone.language,) for zone in layout.caption_zones if zone.language}
+    return {
+        zone: TextReader(
+            video, crop, text_settings(store, _KEYS, crop, zone), settings, languages.get(zone, ())
+        )
+        for zone, crop in crop_regions(layout.crop_region, layout.caption_zones).items()
+    }
+
+
 def _judged(
-    crop: CropRegion, store: ObjectStore, settings: ComputeSettings, texts: LiveTexts, progress: Progress
-) -> tuple[str, DecodedExtents]:
-    """Judge the strips while captions that have ended are read; return damage and the extents."""
-    pictures = CaptionPictures(settings.predictor().model_version, texts.add)
+    layout: LayoutFile,
+    store: ObjectStore,
+    settings: ComputeSettings,
+    texts: Mapping[int, LiveTexts],
+    progress: Progress,
+) -> tuple[str, dict[int, DecodedExtents]]:
+    """Judge the strips while captions that have ended are read; return damage and each zone's extents."""
+    model_version = settings.predictor().model_version
+    pictures = {
+        zone: CaptionPictures(model_version, texts[zone].add, HELD_BYTES // len(texts)) for zone in texts
+    }
     request = CropInferRequest(
         _KEYS.tenant_id,
         _KEYS.video_id,
         _KEYS.video,
-        crop,
+        layout.crop_region,
         version=1,
         run_id="extract",
         outputs=frozenset({"caption_frame_extents_db"}),
+        zones=layout.caption_zones,
     )
     result = crop_and_infer_caption_frame_extents(request, store, settings, progress, pictures)
-    pictures.finish()
-    texts.finish()
-    return result.damage, DecodedExtents.of(store.get(_KEYS.caption_frame_extents_db(1)))
+    for zone, of_zone in pictures.items():
+        of_zone.finish()
+        texts[zone].finish()
+    decoded = {zone: DecodedExtents.of(store.get(_KEYS.caption_frame_extents_db(1, zone))) for zone in texts}
+    return result.damage, decoded

@@ -22,12 +22,14 @@ _Texts = dict[tuple[int, int], CaptionOcrResult]
 
 @dataclass(frozen=True)
 class TextReader:
-    """Reads captions of one strip of one video. ``reading`` selects the lines that belong to a caption."""
+    """Reads captions of one zone of one video. ``reading`` selects the lines that belong to a caption."""
 
     video: Path
     crop_region: CropRegion
     reading: TextSettings
     settings: ComputeSettings
+    #: The zone's own languages, if it has some.
+    languages: tuple[str, ...] = ()
 
     def read_all(self, found: Iterable[_Found]) -> _Texts:
         """Return the text of each caption, by its range."""
@@ -38,7 +40,8 @@ class TextReader:
                 ranges.append(CaptionRange(len(ranges), start, end))
                 yield ranges[-1], median_image(frame.rgb() for frame in frames)
 
-        results = list(read_images(images(), self.reading, self.settings, self.settings.worker_count))
+        workers = self.settings.worker_count
+        results = list(read_images(images(), self.reading, self.settings, workers, self.languages))
         return {(r.start_index, r.end_index): result for r, result in zip(ranges, results, strict=True)}
 
     def read_again(self, ranges: Sequence[CaptionRange]) -> _Texts:

@@ -1,6 +1,6 @@
 """``crop_and_infer_caption_frame_extents``: the caption strip at 10 Hz, in chunks, and its pair labels."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,14 +61,13 @@ def crop_and_infer_caption_frame_extents(
     store: ObjectStore,
     settings: ComputeSettings,
     progress: Progress = no_progress,
-    watcher: StripWatcher | None = None,
+    watchers: Mapping[int, StripWatcher] | None = None,
 ) -> CropInferResult:
     """Encode, store and judge the strips in one pass over the video, while the next ones are decoded.
 
-    The extents database, or a segment's part of it, is written last, after all chunks. ``watcher`` sees the
-    strips and their scores on the way. Raises
-    :class:`BadVideoError` for a file that is not a video, and :class:`ContractError` for a segment if the
-    predictor needs the whole video.
+    The extents database, or a segment's part of it, is written last, after all chunks. The ``watchers``
+    of zones see their strips and scores on the way. Raises :class:`BadVideoError` for a file that is not a
+    video, and :class:`ContractError` for a segment if the predictor needs the whole video.
     """
     keys = VideoKeys(request.tenant_id, request.video_id)
     watch, report, started_at = Stopwatch(), DecodeReport(), utc_now()
@@ -81,7 +80,7 @@ def crop_and_infer_caption_frame_extents(
             for zone, crop in crop_regions(request.crop_region, request.zones).items()
         ]
         with watch.stage("crop_and_infer"):
-            results = _crop_and_judge(job, strips, store, report, progress, watcher)
+            results = _crop_and_judge(job, strips, store, report, progress, watchers or {})
     with watch.stage("database"):
         extents_keys = [
             _publish(strip, scores, store, started_at, watch.total)
@@ -254,19 +253,20 @@ def _crop_and_judge(
     store: ObjectStore,
     report: DecodeReport,
     progress: Progress,
-    watcher: StripWatcher | None,
+    watchers: Mapping[int, StripWatcher],
 ) -> list[_Outcome]:
     """Pass each zone's strips to its predictor and its chunk encoder; return its chunks and scores.
 
     Zone 0's chunks are encoded in this thread, which decodes, and those of further zones in theirs.
-    ``watcher`` sees zone 0. Raises :class:`StorageError` if not all chunks were stored.
+    Raises :class:`StorageError` if not all chunks were stored.
     """
     first, *further = strips
     stored = _StoredChunks(store, job.request, first.zone)
     with ExitStack() as stack:
-        branches = [stack.enter_context(_Branch(strip, store)) for strip in further]
-        judge = stack.enter_context(_judging(first, watcher))
-        frames = _fed(job.read_strips(strips, report), branches, judge, watcher)
+        branches = [stack.enter_context(_Branch(strip, store, watchers.get(strip.zone))) for strip in further]
+        judge = stack.enter_context(_judging(first, watchers.get(first.zone)))
+        read = _watched(job.read_strips(strips, report), [watchers.get(strip.zone) for strip in strips])
+        frames = _fed(read, branches, judge)
         own = _reported(_inside(frames, job.segment), job.frame_count, progress)
         if job.writes_chunks:
             stored.store(write_chunks(own, first_index=job.segment.start))
@@ -282,17 +282,17 @@ def _crop_and_judge(
     return results
 
 
-def _judging(strip: _Strip, watcher: StripWatcher | None = None) -> Feed[CroppedFrame, SegmentScores]:
+def _judging(strip: _Strip, watcher: StripWatcher | None) -> Feed[CroppedFrame, SegmentScores]:
     return Feed(lambda frames: _judge(strip, frames, watcher), size=lambda frame: frame.yuv.nbytes)
 
 
 class _Branch:
     """The threads of a further zone: one judges its strips, one encodes and stores their chunks."""
 
-    def __init__(self, strip: _Strip, store: ObjectStore) -> None:
+    def __init__(self, strip: _Strip, store: ObjectStore, watcher: StripWatcher | None) -> None:
         self._stored = _StoredChunks(store, strip.job.request, strip.zone)
         self._stack = ExitStack()
-        self._judge = self._stack.enter_context(_judging(strip))
+        self._judge = self._stack.enter_context(_judging(strip, watcher))
         self._encode: Feed[CroppedFrame, None] | None = None
         if strip.job.writes_chunks:
             segment = strip.job.segment
@@ -324,15 +324,23 @@ class _Branch:
         self._stack.__exit__(kind, error, trace)
 
 
+def _watched(
+    frames: Iterable[tuple[CroppedFrame, ...]], watchers: Sequence[StripWatcher | None]
+) -> Iterator[tuple[CroppedFrame, ...]]:
+    """Yield the zones' frames; show each to its zone's watcher before."""
+    for of_zones in frames:
+        for watcher, frame in zip(watchers, of_zones, strict=True):
+            if watcher is not None:
+                watcher.frame(frame)
+        yield of_zones
+
+
 def _fed(
     frames: Iterable[tuple[CroppedFrame, ...]],
     branches: Sequence[_Branch],
     judge: Feed[CroppedFrame, SegmentScores],
-    watcher: StripWatcher | None,
 ) -> Iterator[CroppedFrame]:
     for frame, *others in frames:
-        if watcher is not None:
-            watcher.frame(frame)
         judge.put(frame)
         for branch, other in zip(branches, others, strict=True):
             branch.put(other)

@@ -66,7 +66,7 @@ class Work:
         )
         facts = ExtractResult(80, 8.0, 640, 360, "h264", 0, 3, 0, 1.0, "f", "o", "l")
         return extraction.Extraction(
-            captions if self.found else [], Timeline(), facts, layout, CROP, "extents-10", self.damage
+            captions if self.found else [], Timeline(), facts, layout, "extents-10", self.damage
         )
 
 
@@ -274,7 +274,7 @@ def test_the_results_as_json(run: Captionacc, work: Work):
         "files": ["a.srt"],
         "captions": 1,
         "duration_seconds": 8.0,
-        "crop_region": {"left": 0.04, "top": 0.7, "right": 0.96, "bottom": 1.0},
+        "zones": [{"left": 0.04, "top": 0.7, "right": 0.96, "bottom": 1.0}],
         "layout": {"found": True, "confidence": 0.9, "reason": "One line at the bottom."},
     }
     assert (bad["status"], bad["note"], bad["captions"]) == ("failed", "bad", None)

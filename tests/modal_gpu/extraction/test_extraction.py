@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from captionacc_dagster.resources.catalog import VideoRow
-from modal_gpu.captions.subtitles import SubtitleFormat, encoded
+from modal_gpu.captions.subtitles import SubtitleFormat
 from modal_gpu.contracts import CropRegion
 from modal_gpu.databases.layout import read_layout
 from modal_gpu.errors import NotAVideoError
 from modal_gpu.extraction import texts
 from modal_gpu.extraction.extraction import Approval, LayoutNotApprovedError, extract_captions
 from modal_gpu.functions.settings import ComputeSettings
-from tests.line_fixtures import CONFIDENCE, Clip, Line
+from tests.line_fixtures import ABOVE, BELOW, CONFIDENCE, Clip, Line
 
 ONE = ComputeSettings(workers=1)
 
@@ -27,9 +27,9 @@ def test_the_subtitles_are_the_graphs_to_the_byte_without_a_chunk(
     found = extract_captions(clip.path, ONE, Approval(CONFIDENCE), lambda *step: steps.append(step))
     keys = line.keys(finished.video_id)
     for format, key in ((SubtitleFormat.srt, keys.srt), (SubtitleFormat.vtt, keys.vtt)):
-        assert encoded(found.captions, found.timeline, format) == line.store.get(key)
+        assert found.encoded(format) == line.store.get(key)
     layout = read_layout(line.store.get(keys.layout_db))
-    assert (found.crop_region, found.layout.reason) == (finished.crop_region, layout.reason)
+    assert (found.layout.crop_region, found.layout.reason) == (finished.crop_region, layout.reason)
     assert list(dict.fromkeys(stage for stage, _, _ in steps)) == ["frames", "strips", "captions"]
     assert all(0 <= done <= total for _, done, total in steps)
 
@@ -50,7 +50,7 @@ def test_a_layout_below_the_policy_needs_a_person(plain_clip: Clip, tmp_path: Pa
             extract_captions(plain_clip.path, ONE, Approval(policy))
     forced = Approval(None, CropRegion(0, 0.7, 1, 1))
     found = extract_captions(plain_clip.path, ONE, forced)
-    assert (found.captions, found.crop_region) == ([], forced.crop_region)
+    assert (found.captions, found.layout.crop_region) == ([], forced.crop_region)
     assert not list(scratch.iterdir())
 
 
@@ -70,3 +70,17 @@ def test_an_interrupt_leaves_nothing_behind(clip: Clip, tmp_path: Path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         extract_captions(clip.path, ONE, progress=interrupt)
     assert not list(tmp_path.iterdir())
+
+
+def test_every_zone_is_read_unless_a_person_names_one_place(two_zone_clip: Path):
+    found = extract_captions(two_zone_clip, ONE)
+    for zone, truth in enumerate((BELOW, ABOVE)):
+        captions = [c for c in found.captions if c.zone == zone]
+        assert [c.ocr_text for c in captions] == [text for _, _, text in truth]
+        assert [c.start_seconds for c in captions] == pytest.approx([start for start, _, _ in truth], abs=0.1)
+    assert found.encoded(SubtitleFormat.srt).decode().count("{\\an8}") == len(ABOVE)
+    assert len(found.layout.zones) == 1
+
+    one = extract_captions(two_zone_clip, ONE, Approval(None, found.layout.crop_region))
+    assert {c.zone for c in one.captions} == {0} and one.layout.zones == ()
+    assert [c.ocr_text for c in one.captions] == [text for _, _, text in BELOW]
