@@ -100,10 +100,10 @@ def timed_captions(done: PipelineRun) -> list[TimedCaption]:
     return [caption for _, caption in _shown(done)]
 
 
-def run_zones(video: Path, work: Path) -> list[list[TimedCaption]]:
+def run_zones(video: Path, work: Path, settings: ComputeSettings | None = None) -> list[list[TimedCaption]]:
     """Return the captions of each zone that has some, as subtitles show them."""
     zones: dict[int, list[TimedCaption]] = defaultdict(list)
-    for zone, caption in _shown(run(video, work)):
+    for zone, caption in _shown(run(video, work, settings)):
         zones[zone].append(caption)
     return [zones[zone] for zone in sorted(zones)]
 

@@ -23,6 +23,7 @@ from benchmarks.situations.choice import names as all_names
 from benchmarks.situations.drawing import render
 from benchmarks.situations.model import Expected, Situation
 from modal_gpu.errors import CaptionAccError
+from modal_gpu.ocr.choice import OcrEngineName
 
 #: Where the shared data lies.
 DATA = Path(os.environ.get("CAPTIONACC_TEST_DATA", "../shared/data"))
@@ -59,13 +60,17 @@ def matched(expected: Sequence[Expected], found: Sequence[Sequence[Caption]]) ->
 def extracted(situation: Situation, work: Path) -> list[list[Caption]]:
     """Render a situation and return the captions that the pipeline finds, zone by zone."""
     from benchmarks.pipeline import run_zones
+    from modal_gpu.functions.settings import ComputeSettings
 
     video = work / f"{situation.name}.mp4"
     if not video.exists():
         render(situation, DATA / "backgrounds", video)
         _write_truth(situation, video.with_suffix(".srt"))
     with tempfile.TemporaryDirectory(prefix="situations-") as bucket:
-        return run_zones(video, Path(bucket))
+        # The registry's models may be out of reach here, Tesseract's come with the system.
+        engine: OcrEngineName = "tesseract" if situation.languages else "rapidocr"
+        settings = ComputeSettings(ocr_engine=engine, ocr_languages=situation.languages)
+        return run_zones(video, Path(bucket), settings)
 
 
 def _write_truth(situation: Situation, path: Path) -> None:

@@ -88,6 +88,8 @@ class Situation:
     rate: int = 25
     #: Constant rate factor of x264: larger is worse.
     crf: int = 23
+    #: Languages that ``OCR_LANGUAGE`` names (BCP-47), read by Tesseract; none by default.
+    languages: tuple[str, ...] = ()
 
 
 def as_captions(drawn: Sequence[Drawn], zone: int = 0) -> list[Expected]:

@@ -119,45 +119,45 @@ def replaced_words() -> Situation:
     return plain("replaced_words", drawn, first=5)
 
 
-def _of_script(name: str, lines: Sequence[str], font: str, first: int) -> Situation:
+def _of_script(name: str, lines: Sequence[str], font: str, first: int, language: str) -> Situation:
     look = Look(0.062, font=font)
-    return plain(name, series(lines, seconds=2.1, gap=0.5, look=look), first=first)
+    return plain(name, series(lines, seconds=2.1, gap=0.5, look=look), first=first, languages=(language,))
 
 
 @scene
 def russian() -> Situation:
     """Cyrillic."""
-    return _of_script("russian", texts.RUSSIAN, "cjk", 0)
+    return _of_script("russian", texts.RUSSIAN, "cjk", 0, "ru")
 
 
 @scene
 def korean() -> Situation:
     """Hangul."""
-    return _of_script("korean", texts.KOREAN, "cjk", 1)
+    return _of_script("korean", texts.KOREAN, "cjk", 1, "ko")
 
 
 @scene
 def thai() -> Situation:
     """Thai, with vowels above and below."""
-    return _of_script("thai", texts.THAI, "thai", 2)
+    return _of_script("thai", texts.THAI, "thai", 2, "th")
 
 
 @scene
 def arabic() -> Situation:
     """Arabic, from right to left."""
-    return _of_script("arabic", texts.ARABIC, "arabic", 3)
+    return _of_script("arabic", texts.ARABIC, "arabic", 3, "ar")
 
 
 @scene
 def hindi() -> Situation:
     """Devanagari."""
-    return _of_script("hindi", texts.HINDI, "devanagari", 4)
+    return _of_script("hindi", texts.HINDI, "devanagari", 4, "hi")
 
 
 @scene
 def vietnamese() -> Situation:
     """Latin letters with two accents each."""
-    return _of_script("vietnamese", texts.VIETNAMESE, "cjk", 5)
+    return _of_script("vietnamese", texts.VIETNAMESE, "cjk", 5, "vi")
 
 
 @scene
@@ -186,7 +186,8 @@ def cjk_punctuation() -> Situation:
 def polish_and_spanish() -> Situation:
     """Letters and marks of two Latin alphabets."""
     look = Look(0.06, font="cjk")
-    return plain("polish_and_spanish", series((*texts.POLISH, *texts.SPANISH), look=look), first=5)
+    drawn = series((*texts.POLISH, *texts.SPANISH), look=look)
+    return plain("polish_and_spanish", drawn, first=5, languages=("pl", "es"))
 
 
 @scene

@@ -19,6 +19,9 @@ MIN_TEXTS, MIN_ANCHORED = 3, 0.6
 #: Smallest number of texts in a band as a share of the different texts outside of all bands: with a hundred
 #: signs in the picture, several stand at one place by chance.
 CHANCE_SHARE = 0.15
+#: A band that is only on screen before or after the first one needs this many texts: fewer are titles or
+#: credits.
+MIN_TEXTS_APART = 8
 #: Two texts with at least this similarity (0 to 100) are readings of one.
 SAME_READING = 75.0
 #: Texts that are compared with each other; more prove nothing further.
@@ -56,12 +59,20 @@ def further_bands(
         own = {id(line) for line in free}
         row = replace(rival, lines=[line for line in rival.lines if id(line) in own])
         band = _band(row, free, occupied)
-        if band is None:
+        if band is None or _is_credits(band, first):
             continue
         found.append(band)
         occupied.append(_with_room(band.edges, row.height))
         taken |= {id(line) for line in band.members}
     return found
+
+
+def _is_credits(band: Band, first: Sequence[Line]) -> bool:
+    """Return whether a band is a few titles before the ``first`` band's captions or credits after them."""
+    if has_person_in(band.members) or band.texts >= MIN_TEXTS_APART:
+        return False
+    own, others = [line.frame for line in band.members], [line.frame for line in first]
+    return min(own) > max(others) or max(own) < min(others)
 
 
 def _with_room(edges: tuple[float, float], height: float) -> tuple[float, float]:

@@ -104,3 +104,20 @@ def test_crop_regions_of_zones_never_overlap_and_hold_their_lines(bands: list[tu
         for other in regions:
             assert region.crop_bottom <= other.crop_top or other.crop_bottom <= region.crop_top
         regions.append(region)
+
+
+@pytest.mark.parametrize("titles", [range(6), range(34, 40)], ids=["before", "after"])
+def test_titles_before_all_captions_and_credits_after_them_are_no_zone(titles: range):
+    frames = video(
+        *(
+            [line(text(900 + i), 0.5, height=0.06)] if i in titles else [line(text(i), 0.92)]
+            for i in range(40)
+        )
+    )
+    layout = analyze(frames)
+    assert layout.found and layout.zones == ()
+
+
+def test_captions_that_move_to_the_top_for_the_rest_of_a_video_are_a_zone():
+    frames = video(*([line(text(i), 0.92 if i < 20 else 0.1)] for i in range(40)))
+    assert len(analyze(frames).zones) == 1
