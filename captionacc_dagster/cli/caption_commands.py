@@ -45,7 +45,7 @@ app.add_typer(captions_app, name="captions")
 
 @captions_app.command()
 def show(video: Video, as_json: AsJson = False) -> None:
-    """Show a video's captions with their ids and times; the word ``show`` may be left out."""
+    """Show a video's captions with their ids and times; `show` may be left out."""
     here = parts()
     row = here.find_video(video)
     if as_json:

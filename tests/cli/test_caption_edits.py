@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import psycopg
+import pysubs2
 import pytest
 
 from captionacc_dagster.assets.checks import (
@@ -16,7 +17,7 @@ from modal_gpu.databases.captions import read_captions, write_captions
 from modal_gpu.databases.extents import read_extents
 from modal_gpu.extents.decoder import decode, settings_for
 from tests.cli.conftest import Captionacc
-from tests.line_fixtures import Line
+from tests.line_fixtures import Line, checks
 from tests.modal_gpu.captions.test_growth import states, words
 
 
@@ -198,6 +199,29 @@ class TestImport:
         assert [row["text"] for row in rows(captionacc)][1] == "Corrected."
         assert problems(line, finished) == []
         assert "nothing to change" in captionacc("import", "harbour.mp4", path).text
+
+    def test_a_run_keeps_what_an_imported_file_says(
+        self, captionacc: Captionacc, finished: VideoRow, line: Line, tmp_path: Path
+    ):
+        """One caption is split, one removed, one added; then the graph makes the captions again."""
+        file = pysubs2.SSAFile.from_string(exported(captionacc))
+        first, second = file[0], file[1]
+        middle = (first.start + first.end) // 2
+        file.append(pysubs2.SSAEvent(middle, first.end, "and the rest."))
+        first.end, first.text = middle, first.text.split()[0]
+        file.remove(second)
+        file.append(pysubs2.SSAEvent(200, 400, "Added."))
+        file.sort()
+        path = tmp_path / "corrected.srt"
+        file.save(str(path))
+        assert captionacc("import", "harbour.mp4", path).code == 0
+        assert captionacc("export", "harbour.mp4").output.strip() == path.read_text().strip()
+
+        result = line.run("captions", finished.video_id)
+
+        assert result.success and all(checks(result).values())
+        assert captionacc("export", "harbour.mp4").output.strip() == path.read_text().strip()
+        assert line.row(finished.video_id).text_caption_count == len(file)
 
     def test_unusable_files_are_refused_and_nothing_changes(
         self, captionacc: Captionacc, finished: VideoRow, line: Line, tmp_path: Path
