@@ -29,7 +29,7 @@ from modal_gpu.timeline import Timeline
 #: Changed when the outputs for the same video would differ; the UI then shows what is stale.
 FRAMES_VERSION = "1"
 OCR_VERSION = "rapidocr-3-ppocrv6-1"
-LAYOUT_VERSION = "1"
+LAYOUT_VERSION = "2"
 
 FUNCTION = "extract_frames_and_ocr"
 #: Outputs of the compute call. The layout is made here, from raw-ocr.db.

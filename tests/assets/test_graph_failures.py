@@ -248,7 +248,7 @@ def test_a_lost_lease_writes_nothing(
 ):
     """Another holder took the lock of captions.db while this run was merging."""
     before = line.stored(finished.video_id)
-    held, merge = line.catalog.lease, captions_assets.merge_extents
+    held, merge = line.catalog.lease, captions_assets.merge_zones
 
     def short_lease(video_id, name, owner):
         return held(video_id, name, owner, 1, wait_seconds=0.1)
@@ -258,7 +258,7 @@ def test_a_lost_lease_writes_nothing(
         return merge(*arguments)
 
     monkeypatch.setattr(line.catalog, "lease", short_lease)
-    monkeypatch.setattr(captions_assets, "merge_extents", robbed)
+    monkeypatch.setattr(captions_assets, "merge_zones", robbed)
     result = line.run("captions", finished.video_id, "captions_db")
     assert not result.success and "captions.db" in failure(result)
     assert line.stored(finished.video_id) == before
@@ -274,7 +274,7 @@ def test_a_lease_that_ran_out_is_taken_again(
 ):
     """This is the state after a pause of the machine or of the database that outlasted the lease."""
     expected = read_captions(line.store.get(line.keys(finished.video_id).captions_db))
-    merge, merges = captions_assets.merge_extents, []
+    merge, merges = captions_assets.merge_zones, []
 
     def paused(*arguments):
         merges.append(arguments)
@@ -289,7 +289,7 @@ def test_a_lease_that_ran_out_is_taken_again(
 
     held = line.catalog.lease
     monkeypatch.setattr(line.catalog, "lease", lambda video, name, owner: held(video, name, owner, 1))
-    monkeypatch.setattr(captions_assets, "merge_extents", paused)
+    monkeypatch.setattr(captions_assets, "merge_zones", paused)
     result = line.run("captions", finished.video_id, "captions_db")
     assert result.success, failure(result)
     assert len(merges) == 2

@@ -10,7 +10,7 @@ from PIL import Image
 
 from captionacc_dagster.resources.catalog import VideoRow
 from captionacc_dagster.resources.catalog.migrations import load_migrations
-from modal_gpu.contracts import CropRegion
+from modal_gpu.contracts import CaptionZone, CropRegion
 from modal_gpu.databases.captions import read_captions, write_captions
 from modal_gpu.timeline import Timeline
 from tests.cli.conftest import Captionacc
@@ -185,6 +185,45 @@ class TestLayout:
         else:
             assert result.code == 2
         assert line.row(finished.video_id).crop_region == finished.crop_region
+
+    def test_zones_are_added_moved_removed_and_shown(
+        self, captionacc: Captionacc, line: Line, finished: VideoRow
+    ):
+        def sides(*values: float) -> list[str]:
+            names = ("left", "top", "right", "bottom")
+            return [f"--{name}={value}" for name, value in zip(names, values, strict=True)]
+
+        video, top = finished.video_id, CropRegion(0.1, 0.05, 0.9, 0.2)
+        added = captionacc("layout", "add-zone", video, *sides(0.1, 0.05, 0.9, 0.2), "--language", "pt-BR")
+        assert added.code == 0 and "Zone 1: left 0.1000, top 0.0500" in added.text
+        assert captionacc("layout", "add-zone", video, *sides(0, 0.4, 1, 0.5)).code == 0
+        row = line.row(video)
+        assert row.caption_zones == (CaptionZone(1, top, "pt-BR"), CaptionZone(2, CropRegion(0, 0.4, 1, 0.5)))
+        assert (row.crop_region, row.crop_region_version) == (finished.crop_region, 3)
+        assert (row.boundaries.status, row.text.status) == ("wait", "wait")
+
+        # Zone 0 moves alone, and a zone keeps its language and its number.
+        assert captionacc("layout", "set", video, *sides(0.1, 0.7, 0.9, 1)).code == 0
+        assert captionacc("layout", "move-zone", video, 1, *sides(0.1, 0.1, 0.9, 0.2)).code == 0
+        moved = line.row(video).caption_zones[0]
+        assert (moved.crop_region.crop_top, moved.language) == (0.1, "pt-BR")
+        shown = captionacc("layout", "show", video).text
+        assert "zone 1" in shown and "language pt-BR" in shown and "zone 2" in shown
+        assert captionacc("layout", "remove-zone", video, 1).code == 0
+        assert [zone.zone_index for zone in line.row(video).caption_zones] == [2]
+
+    def test_a_zone_that_is_not_there_is_named_with_those_that_are(
+        self, captionacc, line, finished: VideoRow
+    ):
+        for command in (("remove-zone",), ("move-zone", "--left=0", "--top=0", "--right=1", "--bottom=0.1")):
+            result = captionacc("layout", command[0], finished.video_id, 3, *command[1:])
+            assert result.code == 1 and "has no zone 3" in result.text and "it has none" in result.text
+        bad = captionacc(
+            *("layout", "add-zone", finished.video_id, "--left=0", "--top=0", "--right=1", "--bottom=0.1"),
+            "--language=English, please",
+        )
+        assert bad.code == 1 and "language" in bad.text
+        assert line.row(finished.video_id).caption_zones == ()
 
     def test_a_side_that_is_not_a_number_is_a_usage_error(self, captionacc, finished: VideoRow):
         result = captionacc(

@@ -16,6 +16,8 @@ from captionacc_dagster.costs.ledger import charge, cost_policy
 from captionacc_dagster.operations.upkeep import Upkeep, UpkeepPolicy, UpkeepReport
 from captionacc_dagster.resources.catalog import ComputeCallRow, VideoRow
 from captionacc_dagster.settings import get_settings
+from modal_gpu.contracts import CaptionZone, CropRegion
+from modal_gpu.frame_index import ChunkRef
 from tests.line_fixtures import Line
 
 POLICY = UpkeepPolicy(
@@ -84,6 +86,26 @@ def test_objects_of_a_failed_version_are_removed_and_active_ones_stay(
     after = line.stored(finished.video_id)
     assert set(before) - set(after) == {"cropped_frames_v2/modulo_16/chunk_0000000000.webm"}
     assert line.catalog.list_cropped_frames_versions(finished.video_id)[1].objects_removed_at is not None
+
+
+def test_objects_of_all_zones_of_a_version_are_removed(line: Line, finished: VideoRow, keep_up):
+    zones, keys = (CaptionZone(2, CropRegion(0, 0, 1, 0.2)),), line.keys(finished.video_id)
+    line.catalog.approve_layout(finished.video_id, "ann", finished.crop_region, zones)
+    line.catalog.begin_stage(finished.video_id, "boundaries", "again")
+    version = line.catalog.allot_cropped_frames_version(
+        finished.video_id, "again", finished.crop_region, zones
+    )
+    made = {
+        keys.chunk(version, ChunkRef(16, 0), 2),
+        keys.caption_frame_extents_db(version, 2),
+        keys.caption_frame_extents_part(version, 512, 2),
+    }
+    for key in made:
+        line.store.put(key, b"half")
+    line.catalog.fail_cropped_frames_version(finished.video_id, version, "no luck")
+    before = line.stored(finished.video_id)
+    both(keep_up, "failed version")
+    assert len(before.keys() - line.stored(finished.video_id).keys()) == len(made)
 
 
 def test_an_archived_version_is_kept_for_as_long_as_the_policy_says(line: Line, finished: VideoRow, keep_up):

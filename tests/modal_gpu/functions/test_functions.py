@@ -1,30 +1,40 @@
 """The three functions on their own: what they publish, how they report progress, what stops them."""
 
+import threading
+import uuid
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.contracts import (
     CaptionOcrRequest,
     CaptionRange,
+    CaptionZone,
     CropInferRequest,
     CropInferResult,
+    CropRegion,
     ExtractRequest,
     ExtractResult,
+    FrameRange,
+    ZoneResult,
     from_wire,
     to_wire,
 )
 from modal_gpu.databases.captions import read_captions
-from modal_gpu.databases.extents import read_extents
-from modal_gpu.errors import BadVideoError, DamagedChunkError, ObjectNotFoundError
+from modal_gpu.databases.extents import SegmentScores, read_extents, write_segment
+from modal_gpu.errors import BadVideoError, DamagedChunkError, ObjectNotFoundError, StorageError
 from modal_gpu.extents.decoder import decode
 from modal_gpu.frame_index import chunks
 from modal_gpu.functions.caption_ocr import caption_images, generate_caption_ocr
 from modal_gpu.functions.crop_infer import crop_and_infer_caption_frame_extents
 from modal_gpu.functions.extract import extract_frames_and_ocr
 from modal_gpu.functions.feed import Feed
+from modal_gpu.functions.merge import merge_crops
 from modal_gpu.functions.settings import ComputeSettings
+from modal_gpu.keys import VideoKeys
+from modal_gpu.media import frames
 from tests.line_fixtures import FRAME_COUNT, Clip, Line
 
 ONE = ComputeSettings(workers=1)
@@ -171,3 +181,88 @@ def test_the_trained_network_separates_the_captions_too(line: Line, laid_out: Vi
     assert found == [
         (pytest.approx(truth.start_s, abs=0.11), pytest.approx(truth.end_s, abs=0.11)) for truth in clip.truth
     ]
+
+
+TOP = CropRegion(0.1, 0.02, 0.9, 0.2)
+
+
+def test_one_pass_serves_all_zones_with_what_each_would_get_alone(
+    line: Line, laid_out: VideoRow, monkeypatch: pytest.MonkeyPatch
+):
+    keys = line.keys(laid_out.video_id)
+    passes = []
+    decode = frames.presented_frames
+    monkeypatch.setattr(frames, "presented_frames", lambda *a, **k: passes.append(a) or decode(*a, **k))
+    zones = (CaptionZone(2, TOP),)
+    both = crop_and_infer_caption_frame_extents(
+        crop_request(line, laid_out, version=1, zones=zones), line.store, ONE
+    )
+    assert len(passes) == 1
+    (top,) = both.zones
+    assert (top.zone_index, top.caption_frame_extents_db_key) == (2, keys.caption_frame_extents_db(1, 2))
+    assert from_wire(CropInferResult, to_wire(both)) == both
+
+    bottom_alone = crop_and_infer_caption_frame_extents(
+        crop_request(line, laid_out, version=2), line.store, ONE
+    )
+    crop_and_infer_caption_frame_extents(
+        crop_request(line, laid_out, version=3, crop_region=TOP), line.store, ONE
+    )
+    assert bottom_alone.zones == ()
+    assert (both.label_counts, both.chunk_count, both.total_size_bytes) == (
+        bottom_alone.label_counts,
+        bottom_alone.chunk_count,
+        bottom_alone.total_size_bytes,
+    )
+    assert sum(top.label_counts.values()) == FRAME_COUNT - 1
+    for ref in chunks(FRAME_COUNT):
+        assert line.store.get(keys.chunk(1, ref)) == line.store.get(keys.chunk(2, ref))
+        assert line.store.get(keys.chunk(1, ref, 2)) == line.store.get(keys.chunk(3, ref))
+
+
+def test_a_failing_zone_fails_the_call_and_ends_its_threads(
+    line: Line, laid_out: VideoRow, monkeypatch: pytest.MonkeyPatch
+):
+    put, before = line.store.put, threading.active_count()
+
+    def broken(key: str, *rest: object) -> None:
+        if "zone_1" in key:
+            raise StorageError("disk full")
+        put(key, *rest)
+
+    monkeypatch.setattr(line.store, "put", broken)
+    with pytest.raises(StorageError, match="disk full"):
+        crop_and_infer_caption_frame_extents(
+            crop_request(line, laid_out, zones=(CaptionZone(1, TOP),)), line.store, ONE
+        )
+    assert threading.active_count() <= before
+
+
+def test_the_parts_of_every_zone_are_merged(line: Line):
+    """A divided video: each segment leaves a part for each zone."""
+    keys, version = VideoKeys(line.tenant_id, str(uuid.uuid4())), 1
+    segments = [FrameRange(0, 512), FrameRange(512)]
+    zones = (CaptionZone(2, TOP),)
+    request = CropInferRequest(
+        keys.tenant_id, keys.video_id, keys.video, CropRegion(0, 0.8, 1, 1), version, "run", zones=zones
+    )
+    scores, results = {}, []
+    for segment, count in zip(segments, (512, 20), strict=True):
+        for zone in (0, 2):
+            ones = np.full(count, 0.9 if zone else 0.1, np.float32)
+            scores[zone, segment.start] = SegmentScores(
+                segment.start, ones, ones, np.full(count, np.nan), "model", "ab"
+            )
+            key = keys.caption_frame_extents_part(version, segment.start, zone)
+            line.store.put(key, write_segment(scores[zone, segment.start]), "application/gzip")
+        part = ZoneResult(2, {}, "", "", chunk_count=3, total_size_bytes=count)
+        results.append(CropInferResult(version, count, {}, 1.0, "", "", 5, 100, zones=(part,)))
+    merged = merge_crops(request, segments, results, line.store, started_at="a", completed_at="b")
+    (zone,) = merged.zones
+    assert (merged.frame_count, merged.chunk_count) == (532, 10)
+    assert (zone.zone_index, zone.chunk_count, zone.total_size_bytes) == (2, 6, 532)
+    assert zone.label_counts["same"] == 531 and merged.label_counts["empty_empty"] == 531
+    for index in (0, 2):
+        run, predictions = read_extents(line.store.get(keys.caption_frame_extents_db(version, index)))
+        assert (run.total_pairs, predictions.frame_count) == (531, 532)
+    assert not [info.key for info in line.store.list(keys.server_prefix) if ".parts/" in info.key]
