@@ -4,7 +4,7 @@ import hashlib
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from captionacc_dagster.demo.sample import SampleCaption, make_sample
 from captionacc_dagster.demo.scenes import background
 from captionacc_dagster.demo.video import write_video
 from captionacc_dagster.partition_keys import video_id_of
-from captionacc_dagster.resources.catalog import VideoRow
+from captionacc_dagster.resources.catalog import UnknownVideoError, VideoRow
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.catalog.migrations import migrate
 from captionacc_dagster.resources.compute import CallReport, Compute, FanOut, local_compute
@@ -218,12 +218,17 @@ class Line:
             executor=dg.in_process_executor,
         )
         return with_resources.resolve_job_def(job).execute_in_process(
-            partition_key=self.row(video_id_of(video_id)).partition_key,
+            partition_key=self._partition_key(video_id),
             instance=self.instance,
             raise_on_error=False,
             asset_selection=[dg.AssetKey(name) for name in assets] or None,
             tags=dict(tags or {}),
         )
+
+    def _partition_key(self, video_id: str) -> str:
+        with suppress(UnknownVideoError):
+            return self.row(video_id_of(video_id)).partition_key
+        return video_id
 
     def tick(self, sensor: dg.SensorDefinition, cursor: str | None = None) -> dg.SensorResult:
         """Evaluate a sensor once, and apply its result as Dagster's daemon does."""
