@@ -94,7 +94,7 @@ def ingest(home: Path, video: Path) -> Turn:
 
 def _newest_video(home: Path) -> str:
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
-        (record,) = instance.get_run_records(dg.RunsFilter(job_name="layout"), limit=1)
+        (record,) = instance.get_run_records(limit=1)
         return record.dagster_run.tags[PARTITION_NAME_TAG]
 
 

@@ -8,11 +8,18 @@ with without_collections():
     from captionacc_dagster.assets import checks
     from captionacc_dagster.assets.captions import caption_ocr, captions_db, subtitles
     from captionacc_dagster.assets.crops import crop_and_infer_caption_frame_extents
-    from captionacc_dagster.assets.external import layout_approval, source_video
+    from captionacc_dagster.assets.external import source_video
     from captionacc_dagster.assets.layout import extract_frames_and_ocr
     from captionacc_dagster.assets.upkeep import reconciliation_report
     from captionacc_dagster.dagster_internals.adaptation import adapt_dagster
-    from captionacc_dagster.jobs import caption_text_job, captions_job, layout_job, reconciliation_job, upkeep
+    from captionacc_dagster.jobs import (
+        caption_text_job,
+        captions_job,
+        layout_job,
+        reconciliation_job,
+        upkeep,
+        video_job,
+    )
     from captionacc_dagster.platform.orphans import end_code_server_without_daemon, end_run_without_daemon
     from captionacc_dagster.resources.factories import CatalogResource, ComputeResource, ObjectStoreResource
     from captionacc_dagster.sensors.alerts import alerts
@@ -28,7 +35,6 @@ defs = dg.Definitions(
     assets=[
         source_video,
         extract_frames_and_ocr,
-        layout_approval,
         crop_and_infer_caption_frame_extents,
         captions_db,
         caption_ocr,
@@ -36,7 +42,7 @@ defs = dg.Definitions(
         reconciliation_report,
     ],
     asset_checks=checks.ALL,
-    jobs=[layout_job, captions_job, caption_text_job, reconciliation_job],
+    jobs=[layout_job, captions_job, video_job, caption_text_job, reconciliation_job],
     schedules=[upkeep],
     sensors=[
         new_videos,

@@ -1,15 +1,16 @@
-"""The jobs of a video, up to its layout and from the approval to subtitles; the job of upkeep."""
+"""The jobs of a video, up to its layout, from the approval to subtitles, or all of it; the job of upkeep."""
 
 import dagster as dg
 
 from captionacc_dagster.assets.captions import caption_ocr, captions_db, subtitles
 from captionacc_dagster.assets.crops import crop_and_infer_caption_frame_extents
+from captionacc_dagster.assets.external import layout_approval
 from captionacc_dagster.assets.layout import extract_frames_and_ocr
 from captionacc_dagster.assets.upkeep import ReconciliationConfig, reconciliation_report
 
 layout_job = dg.define_asset_job(
     "layout",
-    dg.AssetSelection.assets(extract_frames_and_ocr),
+    dg.AssetSelection.assets(extract_frames_and_ocr) - dg.AssetSelection.assets(layout_approval.key),
     description="Full frames, their OCR and the caption layout of one video.",
 )
 
@@ -17,6 +18,21 @@ captions_job = dg.define_asset_job(
     "captions",
     dg.AssetSelection.assets(crop_and_infer_caption_frame_extents, captions_db, caption_ocr, subtitles),
     description="Cropped frames, caption extents, captions, their text and subtitle files of one video.",
+)
+
+video_job = dg.define_asset_job(
+    "video",
+    dg.AssetSelection.assets(
+        extract_frames_and_ocr,
+        crop_and_infer_caption_frame_extents,
+        captions_db,
+        caption_ocr,
+        subtitles,
+    ),
+    description=(
+        "Everything from the upload to subtitles, if the tenant's policy approves the layout. Otherwise it "
+        "ends with the layout, and the rest is skipped."
+    ),
 )
 
 caption_text_job = dg.define_asset_job(

@@ -180,6 +180,11 @@ class Settings(OcrSettings):
         alias="CAPTIONACC_FORK_RUNS",
         description="fork run processes from one that has loaded the code (Linux, default launcher)",
     )
+    one_run: bool | None = Field(
+        None,
+        alias="CAPTIONACC_ONE_RUN",
+        description="one run from upload to subtitles where the policy approves; unset: not on Modal",
+    )
     tenant_runs: int = Field(
         0,
         alias="CAPTIONACC_TENANT_RUNS",
@@ -335,6 +340,15 @@ class Settings(OcrSettings):
         """
         shared = self.database_url is not None or self.supabase_url is not None
         return self.tenant_runs or (max(1, self.run_limit - 1) if shared else self.run_limit)
+
+    @property
+    def goes_on(self) -> bool:
+        """True if the run that makes a layout goes on to the captions where the tenant's policy approves it.
+
+        On Modal two runs are better: one that waits for a call of the next pool would hold a slot of the
+        queue, in which others' layouts could be made.
+        """
+        return not self.modal_enabled if self.one_run is None else self.one_run
 
     @property
     def parallel_calls(self) -> int:

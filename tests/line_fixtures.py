@@ -255,7 +255,7 @@ class Line:
     def queue(self, sensor: dg.SensorDefinition, request: dg.RunRequest) -> str:
         """Create the run of a request, and return its id."""
         run = dg.DagsterRun(
-            job_name=sensor.job_name,
+            job_name=request.job_name or sensor.job_name,
             run_id=str(uuid.uuid4()),
             status=dg.DagsterRunStatus.STARTING,
             tags={

@@ -23,7 +23,7 @@ ASSETS = {
     "full_frames": ("layout", "extract", {"source_video"}, {"jpeg", "s3"}),
     "raw_ocr_db": ("layout", "extract", {"full_frames"}, {"sqlite", "s3"}),
     "layout_db": ("layout", "extract", {"raw_ocr_db"}, {"sqlite", "s3"}),
-    "layout_approval": ("layout", None, {"layout_db"}, {"postgres"}),
+    "layout_approval": ("layout", "extract", {"layout_db"}, {"postgres"}),
     "cropped_chunks": ("extents", "crop_and_infer", {"source_video", "layout_approval"}, {"webm", "s3"}),
     "caption_frame_extents_db": ("extents", "crop_and_infer", {"cropped_chunks"}, {"sqlite", "s3"}),
     "captions_db": ("captions", None, {"caption_frame_extents_db"}, {"sqlite", "s3"}),
@@ -57,7 +57,8 @@ def test_an_asset_has_its_description_and_kinds(graph, name: str):
     assert isinstance(node.partitions_def, dg.DynamicPartitionsDefinition)
     assert node.partitions_def.name == "videos"
     assert (node.pools or set()) == ({pool} if pool else set())
-    assert node.is_materializable == (name not in PEOPLE_BRING)
+    # A run records the approval of a policy.
+    assert node.is_materializable == (name != "source_video")
     assert bool(node.code_version) == (name not in PEOPLE_BRING)
 
 
@@ -69,10 +70,11 @@ def test_every_materialized_asset_has_a_check(graph):
 def test_jobs_cover_the_graph_between_them():
     selected = [
         {key.to_user_string() for key in defs.resolve_job_def(name).asset_layer.executable_asset_keys}
-        for name in ("layout", "captions")
+        for name in ("layout", "captions", "video")
     ]
     assert selected[0].isdisjoint(selected[1])
     assert selected[0] | selected[1] == set(ASSETS) - PEOPLE_BRING
+    assert selected[2] == set(ASSETS) - {"source_video"}
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_dagster_finds_the_code_location_in_the_module():
     (target,) = loadable_targets_from_python_module(DEFINITIONS_MODULE, working_directory=None)
     assert target.attribute == CODE_LOCATION
     repository = ReconstructableRepository.for_module(DEFINITIONS_MODULE, CODE_LOCATION)
-    assert set(repository.get_definition().job_names) >= {"layout", "captions", "caption_text"}
+    assert set(repository.get_definition().job_names) >= {"layout", "captions", "video", "caption_text"}
 
 
 def test_dagsters_own_command_validates_the_workspace(tmp_path: Path):

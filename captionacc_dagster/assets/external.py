@@ -1,4 +1,4 @@
-"""External assets: the upload and the approval. People make them; Dagster records them."""
+"""Assets that people bring, and Dagster records: the upload and the approval."""
 
 from typing import Any
 
@@ -26,14 +26,14 @@ source_video = dg.AssetSpec(
 layout_approval = dg.AssetSpec(
     "layout_approval",
     deps=["layout_db"],
-    partitions_def=videos,
+    skippable=True,
     group_name="layout",
     kinds={"postgres"},
     owners=OWNERS,
     description=(
         "A person's approval of the caption layout and its crop region, or that of the tenant's auto-approve "
-        "policy: who, when, which region. It stands in the video's row; the `layout_approvals` sensor "
-        "records it."
+        "policy: who, when, which region. It stands in the video's row. The `layout_approvals` sensor "
+        "records it, or the run that makes layout and captions of a video whose tenant has such a policy."
     ),
 )
 
@@ -61,23 +61,40 @@ def upload_event(video: VideoRow, object_store: ObjectStore) -> dg.AssetMaterial
 
 def approval_event(approval: LayoutApproval) -> dg.AssetMaterialization:
     """Return the materialization of ``layout_approval``."""
-    crop = approval.crop_region
     return dg.AssetMaterialization(
         asset_key=layout_approval.key,
         partition=approval.partition_key,
         description=f"approved by {approval.approved_by}",
-        metadata={
-            "approved_by": approval.approved_by,
-            "approved_at": dg.MetadataValue.timestamp(approval.approved_at),
-            "crop_region_version": approval.crop_region_version,
-            "crop_left": crop.crop_left,
-            "crop_top": crop.crop_top,
-            "crop_right": crop.crop_right,
-            "crop_bottom": crop.crop_bottom,
-            **_zones_metadata(approval.caption_zones),
-        },
-        tags={"dagster/data_version": f"crop-{approval.crop_region_version}"},
+        metadata=_approval_metadata(approval),
+        tags={"dagster/data_version": _approval_version(approval)},
     )
+
+
+def approval_result(approval: LayoutApproval) -> dg.MaterializeResult[None]:
+    """Return the same, from the run that made the layout."""
+    return dg.MaterializeResult(
+        asset_key=layout_approval.key,
+        metadata=_approval_metadata(approval),
+        data_version=dg.DataVersion(_approval_version(approval)),
+    )
+
+
+def _approval_version(approval: LayoutApproval) -> str:
+    return f"crop-{approval.crop_region_version}"
+
+
+def _approval_metadata(approval: LayoutApproval) -> dict[str, Any]:
+    crop = approval.crop_region
+    return {
+        "approved_by": approval.approved_by,
+        "approved_at": dg.MetadataValue.timestamp(approval.approved_at),
+        "crop_region_version": approval.crop_region_version,
+        "crop_left": crop.crop_left,
+        "crop_top": crop.crop_top,
+        "crop_right": crop.crop_right,
+        "crop_bottom": crop.crop_bottom,
+        **_zones_metadata(approval.caption_zones),
+    }
 
 
 def _zones_metadata(zones: Zones) -> dict[str, Any]:

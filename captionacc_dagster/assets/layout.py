@@ -7,12 +7,18 @@ import dagster as dg
 
 from captionacc_dagster.assets import previews
 from captionacc_dagster.assets.costs import Spending, call_metadata, record_processing, spending
-from captionacc_dagster.assets.external import OWNERS, source_video
+from captionacc_dagster.assets.external import OWNERS, approval_result, layout_approval, source_video
 from captionacc_dagster.assets.layout_picture import layout_picture
-from captionacc_dagster.assets.stage import working_on
+from captionacc_dagster.assets.stage import run_selects, working_on
 from captionacc_dagster.costs.estimates import VideoWork
 from captionacc_dagster.partitions import videos
-from captionacc_dagster.resources.catalog import Catalog, LayoutOutcome, VideoRow, WrongStateError
+from captionacc_dagster.resources.catalog import (
+    Catalog,
+    LayoutApproval,
+    LayoutOutcome,
+    VideoRow,
+    WrongStateError,
+)
 from captionacc_dagster.resources.catalog.rows.videos import Media
 from captionacc_dagster.resources.compute import Compute
 from captionacc_dagster.runs.progress import log_steps
@@ -82,6 +88,7 @@ LOCK_SECONDS = 300
                 "raw_ocr_db in the run itself, without a compute call."
             ),
         ),
+        layout_approval,
     ],
 )
 def extract_frames_and_ocr(
@@ -98,17 +105,37 @@ def extract_frames_and_ocr(
             raise WrongStateError(f"video {video.video_id} was never read: materialize raw_ocr_db as well")
         with spending(context, catalog, compute, video, FUNCTION) as money:
             result = _extract(context, catalog, compute, money, video, selected)
-        layout = None
+        layout, approval = None, None
         if "layout_db" in selected:
             media = _media_of(result) if result else video.media()
             layout = _publish_layout(catalog, object_store, keys, media, owner=context.run.run_id)
             damage = result.damage if result else video.damage
             outcome = _outcome(media, damage, layout, result)
-            catalog.finish_layout(video.video_id, context.run.run_id, outcome)
+            approval = _finish(context, catalog, video, outcome)
         else:
             catalog.release_stage(video.video_id, "layout", context.run.run_id)
     calls = call_metadata(compute) | money.metadata
     yield from _materializations(selected, object_store, keys, layout, result, calls)
+    if approval is not None:
+        # Without it, the steps that need an approval are skipped.
+        yield approval_result(approval)
+
+
+def _finish(
+    context: dg.AssetExecutionContext, catalog: Catalog, video: VideoRow, outcome: LayoutOutcome
+) -> LayoutApproval | None:
+    """Finish the layout. Return its approval if this run goes on with it, and None if another one does."""
+    run = context.run
+    goes_on = layout_approval.key in context.selected_asset_keys and run_selects(context, "cropped_chunks")
+    # The run that this one retries may have died after it went on.
+    owner = video.boundaries.run_id
+    former = owner if owner in (run.parent_run_id, run.root_run_id) else None
+    row = catalog.finish_layout(video.video_id, run.run_id, outcome, goes_on=goes_on, former_run_id=former)
+    if not goes_on or row.layout.status != "done":
+        return None
+    # Boundaries that wait for others were claimed by them. Finished ones are made again: a person asked.
+    is_mine = row.boundaries.run_id == run.run_id or row.boundaries.status != "wait"
+    return LayoutApproval.of(row) if is_mine else None
 
 
 def _extract(

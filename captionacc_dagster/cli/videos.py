@@ -131,6 +131,15 @@ class RunningPlatform:
         """True if this command runs the daemon."""
         return self._daemon.own is not None
 
+    @property
+    def is_idle(self) -> bool:
+        """True if the command has found that no run is at work: the daemon can then end without waiting."""
+        return self._daemon.is_idle
+
+    @is_idle.setter
+    def is_idle(self, value: bool) -> None:
+        self._daemon.is_idle = value
+
     def check(self, waiting: Sequence[str]) -> None:
         """Call it from time to time; the videos ``waiting`` at the first call are started at once.
 
@@ -174,7 +183,8 @@ def processed(here: Parts, rows: list[VideoRow]) -> Iterator[list[VideoRow]]:
             yield rows
             if platform.is_own:
                 # The runs end a little after the rows are ready, with their last checks.
-                _interruptible(lambda: wait_for_runs({row.video_id for row in rows}, check))
+                ids = {row.video_id for row in rows}
+                platform.is_idle = _interruptible(lambda: wait_for_runs(ids, check))
         except (KeyboardInterrupt, ServiceError, DiskFullError):
             _print_how_to_continue(here, rows)
             raise

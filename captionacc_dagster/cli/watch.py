@@ -59,7 +59,7 @@ class RunLogs:
 
 
 def watch(
-    parts: Parts, videos: Sequence[VideoRow], check: Callable[[], None] = lambda: None, interval: float = 0.5
+    parts: Parts, videos: Sequence[VideoRow], check: Callable[[], None] = lambda: None, interval: float = 0.2
 ) -> list[VideoRow]:
     """Show a live table until no video is ``working``, and return the rows as they are then.
 

@@ -18,7 +18,7 @@ _CODE_SERVER = ["api", "grpc"]
 def is_daemon(command: Sequence[str]) -> bool:
     """Return whether a process with this command line is a daemon, however it was started."""
     line = " ".join(command)
-    return "dagster-daemon run" in line or f"{DAEMON_MODULE} run" in line
+    return any(f"{name} run" in line for name in ("dagster-daemon", "dagster._daemon", DAEMON_MODULE))
 
 
 def is_code_server(command: Sequence[str]) -> bool:

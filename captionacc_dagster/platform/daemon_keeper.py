@@ -59,6 +59,8 @@ class DaemonKeeper:
         self._lock = daemon_lock(settings)
         self._reliers = relying_lock(settings)
         self._is_relying = False
+        #: Set once no run is at work, so that the daemon can end without waiting.
+        self.is_idle = False
         self.own: Services | None = None
         self.other: Runner | None = None
 
@@ -107,7 +109,8 @@ class DaemonKeeper:
     def _leave(self) -> None:
         self._reliers.release()
         if self.own is not None:
-            self.own.stop(leave_runs=self._reliers.is_held(shared_too=True))
+            others_rely = self._reliers.is_held(shared_too=True)
+            self.own.stop(leave_runs=others_rely, idle=self.is_idle and not others_rely)
             self.own = None
             if _may_be_elsewhere(self._settings):
                 _forget_heartbeats()

@@ -35,10 +35,12 @@ SERVICE_ENVIRONMENT = {
     "DAGSTER_GRPC_MAX_WORKERS": "32",
 }
 DAEMON, WEB_SERVER = "dagster-daemon", "dagster-webserver"
-#: Time that a process has to end by itself, in seconds.
-_END_SECONDS = 10.0
+#: Time that a process has to end by itself, in seconds; less if it has no work.
+_END_SECONDS, _IDLE_END_SECONDS = 10.0, 0.5
 #: The same for a code server, which reports its runs' ends meanwhile.
 _SERVER_END_SECONDS = 5.0
+#: Interval at which Dagster is asked whether runs have ended.
+_LOOK_SECONDS = 0.1
 
 
 def daemon_lock(settings: Settings) -> RoleLock:
@@ -119,21 +121,25 @@ class Services:
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         return ServiceError(f"{name} ended{f' ({last[-200:]})' if last else ''}; see {log}")
 
-    def stop(self, *, leave_runs: bool = False) -> None:
+    def stop(self, *, leave_runs: bool = False, idle: bool = False) -> None:
         """End the processes, their code servers and their runs, within seconds.
 
         Runs are killed, not cancelled: a later daemon retries them, and they resume their remote calls. With
-        ``leave_runs`` the daemon's code server ends by itself after its runs.
+        ``leave_runs`` the daemon's code server ends by itself after its runs. ``idle``: no run is at work, so
+        there is little to wait for. A daemon waits for the ticks of its sensors; one that is interrupted is
+        resumed by the next daemon.
         """
+        patience = _IDLE_END_SECONDS if idle else _END_SECONDS
         with _uninterrupted():
             servers = {name: _code_servers(process.pid) for name, process in self.processes.items()}
             for process in self.processes.values():
                 process.terminate()
             for process in self.processes.values():
-                _wait_or_kill(process)
+                _wait_or_kill(process, patience)
             if leave_runs:
                 servers.pop(DAEMON, None)
-            _end_code_servers([server for found in servers.values() for server in found])
+            found = [server for each in servers.values() for server in each]
+            _end_code_servers(found, _IDLE_END_SECONDS if idle else _SERVER_END_SECONDS)
             self.processes.clear()
             while self._pipe:
                 os.close(self._pipe.pop())
@@ -160,10 +166,11 @@ def running_services(settings: Settings, webserver: bool) -> Iterator[Services]:
         lock.release()
 
 
-def wait_for_runs(video_ids: Collection[str], check: Callable[[], None], timeout: float = 60) -> None:
+def wait_for_runs(video_ids: Collection[str], check: Callable[[], None], timeout: float = 60) -> bool:
     """Wait until Dagster has no unfinished run of these videos, at most ``timeout`` seconds.
 
-    ``check`` is called in between, and raises to end the wait.
+    Return whether it has none of other videos either. ``check`` is called in between, and raises to end the
+    wait.
     """
     import dagster as dg
 
@@ -174,9 +181,10 @@ def wait_for_runs(video_ids: Collection[str], check: Callable[[], None], timeout
         while time.monotonic() < deadline:
             runs = instance.get_runs(dg.RunsFilter(statuses=list(NOT_FINISHED_STATUSES)))
             if not any(video_id_of(run.tags.get("dagster/partition", "")) in video_ids for run in runs):
-                return
+                return not runs
             check()
-            time.sleep(0.5)
+            time.sleep(_LOOK_SECONDS)
+    return False
 
 
 def end_holders(settings: Settings, timeout: float = 60) -> Iterator[Holder]:
@@ -226,9 +234,9 @@ def _uninterrupted() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
+def _wait_or_kill(process: subprocess.Popen[bytes], patience: float) -> None:
     try:
-        process.wait(_END_SECONDS)
+        process.wait(patience)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -245,7 +253,7 @@ def _code_servers(pid: int) -> list[psutil.Process]:
     return found
 
 
-def _end_code_servers(servers: list[psutil.Process]) -> None:
+def _end_code_servers(servers: list[psutil.Process], patience: float) -> None:
     """Kill the runs of the code servers, let the servers report that, and end them."""
     workers = []
     for server in servers:
@@ -253,7 +261,7 @@ def _end_code_servers(servers: list[psutil.Process]) -> None:
             workers += server.children(recursive=True)
     _signal(workers, signal.SIGKILL)
     _signal(servers, signal.SIGTERM)
-    _, left = psutil.wait_procs(servers, _SERVER_END_SECONDS)
+    _, left = psutil.wait_procs(servers, patience)
     _signal(left, signal.SIGKILL)
     psutil.wait_procs([*left, *workers], _SERVER_END_SECONDS)
 

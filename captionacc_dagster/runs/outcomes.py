@@ -25,7 +25,12 @@ from modal_gpu.errors import CaptionAccError
 Log = Callable[[str], None]
 
 #: The first stage of each job.
-FIRST_STAGE: dict[str, Stage] = {"layout": "layout", "captions": "boundaries", "caption_text": "text"}
+FIRST_STAGE: dict[str, Stage] = {
+    "layout": "layout",
+    "video": "layout",
+    "captions": "boundaries",
+    "caption_text": "text",
+}
 
 CANCELLED = "The run was cancelled; retry it to go on."
 #: A row whose run ended is written by the run or at its event; after this time by comparison.

@@ -103,7 +103,7 @@ class RunTags:
 
     def whole(self, work: Work) -> dict[str, str]:
         """Return all tags except ``dagster/priority``, which depends on the queue."""
-        tenant = self._tenant(work.tenant_id)
+        tenant = self.tenant(work.tenant_id)
         claim = Claim(
             base=self._base_priorities.get(tenant.tier, min(self._base_priorities.values(), default=0)),
             size_bytes=work.size_bytes,
@@ -126,7 +126,8 @@ class RunTags:
             EVENT: work.event,
         }
 
-    def _tenant(self, tenant_id: str) -> TenantRow:
+    def tenant(self, tenant_id: str) -> TenantRow:
+        """Return a tenant's row. Raises ``UnknownTenantError``."""
         if tenant_id not in self._tenants:
             self._tenants[tenant_id] = self.catalog.get_tenant(tenant_id)
         return self._tenants[tenant_id]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from captionacc_dagster.assets.external import upload_event
-from captionacc_dagster.jobs import layout_job
+from captionacc_dagster.jobs import layout_job, video_job
 from captionacc_dagster.partition_keys import partition_key_for
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
 from captionacc_dagster.runs.keys import layout_run_key
@@ -21,6 +21,7 @@ from captionacc_dagster.sensors.claims import (
     claims_of_tick,
     tick_result,
 )
+from captionacc_dagster.settings import get_settings
 from modal_gpu.errors import ObjectNotFoundError
 from modal_gpu.storage import ObjectStore
 
@@ -29,12 +30,13 @@ GIVE_UP_AFTER = timedelta(days=1)
 
 
 @dg.sensor(
-    job=layout_job,
+    jobs=[layout_job, video_job],
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Claims videos that wait for their layout and whose object is in the bucket; adds the partition, "
-        "records the upload and requests a layout run, once an attempt."
+        "records the upload and requests a run, once an attempt: of the layout, or of everything where the "
+        "tenant's policy approves layouts."
     ),
 )
 def new_videos(
@@ -42,7 +44,7 @@ def new_videos(
     catalog: dg.ResourceParam[Catalog],
     object_store: dg.ResourceParam[ObjectStore],
 ) -> dg.SensorResult:
-    """Request a layout run for each new upload. The claim is one indexed query, for any number of videos."""
+    """Request a run for each new upload. The claim is one indexed query, for any number of videos."""
     with claims_of_tick("new_videos", catalog, context.instance) as claims:
         claimed = catalog.claim_new_videos(BATCH, **claim_limits())
         claims.add(map(layout_claim, claimed))
@@ -97,17 +99,29 @@ def layout_claim(video: VideoRow) -> Claim:
 def layout_run_requests(ready: Sequence[VideoRow], tags: RunTags, trigger: str) -> list[dg.RunRequest]:
     """Return a run request for the present attempt at each video, with the tenants in turn."""
     in_turn = round_robin(ready, lambda video: video.tenant_id)
+    works = [_layout_work(video, first_job(video, tags), trigger) for video in in_turn]
     return [
-        dg.RunRequest(run_key=layout_run_key(video), partition_key=video.partition_key, tags=run_tags)
-        for video, run_tags in zip(
-            in_turn, tags.of([_layout_work(video, trigger) for video in in_turn]), strict=True
+        dg.RunRequest(
+            run_key=layout_run_key(video),
+            partition_key=video.partition_key,
+            tags=run_tags,
+            job_name=work.job,
         )
+        for video, work, run_tags in zip(in_turn, works, tags.of(works), strict=True)
     ]
 
 
-def _layout_work(video: VideoRow, trigger: str) -> Work:
+def first_job(video: VideoRow, tags: RunTags) -> str:
+    """Return the job that makes a video's layout: the one that goes on if a policy may approve it."""
+    may_be_approved = tags.tenant(video.tenant_id).auto_approve_layout_confidence is not None
+    # A region that a person approved stays, and captions that were made from it too.
+    goes_on = get_settings().goes_on and may_be_approved and video.crop_region is None
+    return video_job.name if goes_on else layout_job.name
+
+
+def _layout_work(video: VideoRow, job: str, trigger: str) -> Work:
     return Work(
-        job=layout_job.name,
+        job=job,
         tenant_id=video.tenant_id,
         video_id=video.video_id,
         partition_key=video.partition_key,

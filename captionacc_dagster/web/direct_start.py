@@ -12,7 +12,7 @@ from types import TracebackType
 
 from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.resources.opening import database_dsn
-from captionacc_dagster.settings import Settings
+from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.web.listeners import Backoff, PostgresListener, handle
 from captionacc_dagster.web.starter import CLOSE_SECONDS, RunStarter
 from modal_gpu.storage import ObjectStore
@@ -37,11 +37,11 @@ def open_starter(
 
     from captionacc_dagster.dagster_internals.queued_runs import DagsterRunQueue
     from captionacc_dagster.definitions import defs
-    from captionacc_dagster.jobs import captions_job, layout_job
+    from captionacc_dagster.jobs import captions_job, layout_job, video_job
 
     with dg.DagsterInstance.get() as instance:
         queue = DagsterRunQueue(instance, defs.get_repository_def(), own_daemon=own_daemon)
-        queue.prepare(layout_job.name, captions_job.name)
+        queue.prepare(video_job.name if get_settings().goes_on else layout_job.name, captions_job.name)
         starter = RunStarter(catalog, object_store, instance, queue.submit, trigger=trigger)
         try:
             yield starter

@@ -132,7 +132,8 @@ class RunStarter:
                 with self._run_tags() as tags:
                     (request,) = layout_run_requests(named, tags, self.trigger)
                 is_first = video.layout.unstarted_requests <= 1
-                return self._start(claim, request, layout_job.name, new_videos.name, event, is_first)
+                job = request.job_name or layout_job.name
+                return self._start(claim, request, job, new_videos.name, event, is_first)
 
     def start_captions(self, video_id: str) -> Started:
         """Start the captions of an approved layout. Raises ``UnknownVideoError`` and :class:`LaunchError`."""

@@ -124,8 +124,8 @@ class Platform:
         row = self.row(video_id)
         if row.error is not None or row.text.status != "annotate":
             return False
-        latest = {run.job_name: run for run in self.runs(video_id)}
-        return all(run.status == dg.DagsterRunStatus.SUCCESS for run in latest.values())
+        runs = self.runs(video_id)
+        return all(run.is_finished for run in runs) and runs[-1].status == dg.DagsterRunStatus.SUCCESS
 
     def wait_settled(self, video_id: str, seconds: float = _LONG_SECONDS) -> float:
         """Wait for the end of all work on a video, and return the seconds since its upload."""

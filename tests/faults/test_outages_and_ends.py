@@ -344,7 +344,7 @@ def test_a_killed_and_restarted_daemon_continues(disturbed: Disturbed, outages: 
     platform.plans.let_go(video_id)
     start_daemon(platform)
     disturbed.healed(since, "daemon killed, started again", "the run went on")
-    assert len(platform.runs(video_id)) == 2
+    assert len(platform.runs(video_id)) == 1
 
 
 @disturbs(Fault(TEXT, "put captions.db", when="before", do="hold"))

@@ -42,7 +42,7 @@ def test_a_run_that_dies_with_dagsters_own_database_is_started_again(shared: Pla
     platform = shared
     undisturbed, video_id = platform.upload(), platform.upload(HELD)
     platform.wait_fired(video_id)
-    (run,) = platform.runs(video_id, "captions")
+    (run,) = platform.runs(video_id, "video")
     process = run_process(platform, run.run_id)
     since = time.time()
     platform.postgres.stop()

@@ -31,8 +31,8 @@ class NoServices(Services):
     def ended(self) -> str | None:
         return self.died
 
-    def stop(self, *, leave_runs: bool = False) -> None:
-        self.left_runs = leave_runs
+    def stop(self, *, leave_runs: bool = False, idle: bool = False) -> None:
+        self.left_runs, self.was_idle = leave_runs, idle
 
 
 Keep = Callable[[], DaemonKeeper]
@@ -86,6 +86,17 @@ def test_the_second_relies_on_the_first_and_takes_its_place(settings: Settings, 
         second.check()
         assert second.own is not None and daemon_lock(settings).is_held()
         assert "has ended; this command continues with its own daemon." in said[-1]
+
+
+def test_a_daemon_without_work_ends_at_once_unless_others_rely_on_it(settings: Settings, keep: Keep):
+    with keep() as alone:
+        own, alone.is_idle = alone.own, True
+    assert own.was_idle
+    first = keep().__enter__()
+    own, first.is_idle = first.own, True
+    with keep():
+        first.__exit__(None, None, None)
+        assert not own.was_idle
 
 
 def test_exactly_one_of_two_that_rely_on_a_daemon_takes_its_place(keep: Keep):

@@ -1,7 +1,7 @@
 """The sensors on the real catalogue and bucket: each piece of work is requested from Dagster once."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import dagster as dg
@@ -15,6 +15,7 @@ from captionacc_dagster.sensors import new_videos as new_videos_module
 from captionacc_dagster.sensors.caption_ocr_requests import caption_ocr_requests
 from captionacc_dagster.sensors.layout_approvals import layout_approvals
 from captionacc_dagster.sensors.new_videos import new_videos
+from captionacc_dagster.settings import get_settings
 from modal_gpu.contracts import CropRegion
 from modal_gpu.databases.captions import read_captions
 from tests.line_fixtures import Clip, Line
@@ -37,6 +38,19 @@ def age(postgres_dsn: str) -> Callable[..., None]:
             connection.execute(f"update captionacc.videos set {column} = {column} - %s", [by])
 
     return move
+
+
+@pytest.fixture
+def environ(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, str]], None]]:
+    """Sets variables, which the settings have for this test."""
+
+    def set_all(variables: dict[str, str]) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        get_settings.cache_clear()
+
+    yield set_all
+    get_settings.cache_clear()
 
 
 CLAIM = timedelta(seconds=claims.CLAIM_SECONDS + 1)
@@ -70,7 +84,7 @@ class TestNewVideos:
             "video": "harbour.mp4",
             ".dagster/captionacc-tenant-id": line.tenant_id,
             ".dagster/captionacc-video-id": video.video_id,
-            ".dagster/captionacc-tenant-job": f"{line.tenant_id}/layout",
+            ".dagster/captionacc-tenant-job": f"{line.tenant_id}/video",
             "tier": "free",
             # The tier's, and five for a small file.
             "priority": "55",
@@ -81,6 +95,36 @@ class TestNewVideos:
             "trigger": "new_videos",
             "event": "upload",
         }
+
+    @pytest.mark.parametrize(
+        "confidence, environment, job",
+        [
+            (0.5, {}, "video"),
+            (0.0, {}, "video"),
+            (None, {}, "layout"),
+            (0.5, {"MODAL_ENABLED": "true"}, "layout"),
+            (0.5, {"MODAL_ENABLED": "true", "CAPTIONACC_ONE_RUN": "true"}, "video"),
+            (0.5, {"CAPTIONACC_ONE_RUN": "false"}, "layout"),
+        ],
+    )
+    def test_one_run_makes_everything_where_a_policy_approves_and_this_machine_computes(
+        self, line: Line, clip: Clip, tick, environ, confidence, environment, job
+    ):
+        environ(environment)
+        line.catalog.set_auto_approve(line.tenant_id, confidence)
+        line.upload(clip.path)
+        (request,) = tick(new_videos).run_requests
+        assert request.job_name == job
+        assert request.tags[".dagster/captionacc-tenant-job"] == f"{line.tenant_id}/{job}"
+
+    def test_a_layout_that_is_made_again_does_not_make_captions_again(
+        self, line: Line, laid_out: VideoRow, tick
+    ):
+        line.catalog.begin_stage(laid_out.video_id, "layout", "again")
+        line.catalog.fail_stage(laid_out.video_id, "layout", "again", "the file is damaged")
+        line.catalog.retry_stage(laid_out.video_id, "layout")
+        (request,) = tick(new_videos).run_requests
+        assert request.job_name == "layout"
 
     def test_a_second_tick_requests_nothing(self, line: Line, clip: Clip, tick):
         line.upload(clip.path)

@@ -231,7 +231,7 @@ class TestStarting:
         assert (body["status"], body["outcome"], body["priority"]) == ("accepted", "started", 55)
         assert starter.wait_until_created()
         ((job, tags),) = launches.made
-        assert job == "layout"
+        assert job == "video"
         assert tags["dagster/run_key"] == f"layout/{video.video_id}/1"
         assert (tags["dagster/sensor_name"], tags["dagster/partition"]) == ("new_videos", video.partition_key)
         assert line.instance.has_dynamic_partition("videos", video.partition_key)

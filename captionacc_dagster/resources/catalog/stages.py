@@ -51,9 +51,28 @@ class StageCalls(CatalogCalls):
     ) -> VideoRow:
         """Record the video's length and how players show its times; the last run that read it counts."""
 
-    def finish_layout(self, video_id: str, run_id: str, outcome: LayoutOutcome) -> VideoRow:
-        """End the layout: ``annotate``, or ``done`` if the tenant's policy or an earlier approval applies."""
-        (row,) = self._call("finish_layout", video_id=video_id, run_id=run_id, **vars(outcome))
+    def finish_layout(
+        self,
+        video_id: str,
+        run_id: str,
+        outcome: LayoutOutcome,
+        *,
+        goes_on: bool = False,
+        former_run_id: str | None = None,
+    ) -> VideoRow:
+        """End the layout: ``annotate``, or ``done`` if the tenant's policy or an earlier approval applies.
+
+        With ``goes_on`` the run is also made the worker of the boundaries, if they wait and nobody has
+        claimed them, or the run that this one retries, ``former_run_id``, worked on them.
+        """
+        (row,) = self._call(
+            "finish_layout",
+            video_id=video_id,
+            run_id=run_id,
+            goes_on=goes_on,
+            former_run_id=former_run_id,
+            **vars(outcome),
+        )
         return VideoRow.from_row(row)
 
     @sql_function(repeatable=True)

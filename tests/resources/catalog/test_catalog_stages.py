@@ -280,6 +280,43 @@ class TestLayout:
         catalog.begin_stage(video_id, "layout", "fourth")
         assert catalog.finish_layout(video_id, "fourth", make_outcome()).layout.status == "done"
 
+    def test_a_run_that_goes_on_works_on_the_boundaries_before_others_can_claim_them(
+        self, catalog, tenant, videos, make_outcome
+    ):
+        catalog.set_auto_approve(tenant.tenant_id, 0.5)
+        video_id = videos.uploaded().video_id
+        catalog.begin_stage(video_id, "layout", "run")
+        video = catalog.finish_layout(video_id, "run", make_outcome(), goes_on=True)
+        assert (video.layout.status, video.layout.run_id) == ("done", None)
+        assert (video.boundaries.run_id, video.boundaries.attempts, video.boundaries.tries) == ("run", 1, 1)
+        assert catalog.claim_layout_approval(video_id) is None
+        assert catalog.pending_layout_approvals() == []
+        # Its crops begin the stage again, which counts once.
+        assert catalog.begin_stage(video_id, "boundaries", "run") == video
+
+    def test_a_retry_of_a_run_that_went_on_goes_on_too(self, catalog, tenant, videos, make_outcome):
+        catalog.set_auto_approve(tenant.tenant_id, 0.5)
+        video_id = videos.uploaded().video_id
+        catalog.begin_stage(video_id, "layout", "killed")
+        catalog.finish_layout(video_id, "killed", make_outcome(), goes_on=True)
+        for former, worker in (("another", "killed"), ("killed", "retry")):
+            catalog.begin_stage(video_id, "layout", "retry")
+            video = catalog.finish_layout(
+                video_id, "retry", make_outcome(), goes_on=True, former_run_id=former
+            )
+            assert (video.boundaries.run_id, video.boundaries.attempts) == (worker, 1)
+
+    def test_a_run_does_not_go_on_without_an_approval_or_after_a_claim(self, catalog, videos, make_outcome):
+        video_id = videos.uploaded().video_id
+        catalog.begin_stage(video_id, "layout", "run")
+        video = catalog.finish_layout(video_id, "run", make_outcome(), goes_on=True)
+        assert (video.layout.status, video.boundaries.run_id) == ("annotate", None)
+        catalog.approve_layout(video_id, "ann")
+        assert catalog.claim_layout_approval(video_id) is not None
+        catalog.begin_stage(video_id, "layout", "again")
+        video = catalog.finish_layout(video_id, "again", make_outcome(), goes_on=True)
+        assert (video.layout.status, video.boundaries.run_id) == ("done", None)
+
     def test_a_layout_that_is_not_ready_cannot_be_approved(self, catalog, videos):
         video_id = videos.uploaded().video_id
         with pytest.raises(WrongStateError, match="in state wait"):

@@ -15,7 +15,9 @@ create or replace function captionacc.finish_layout(
     p_ocr_box_count integer default null,
     p_failed_ocr_count integer default null,
     p_damage text default '',
-    p_caption_zones jsonb default '[]'
+    p_caption_zones jsonb default '[]',
+    p_goes_on boolean default false,
+    p_former_run_id text default null
 ) returns captionacc.videos
 language plpgsql
 set search_path = captionacc, pg_temp
@@ -54,13 +56,25 @@ begin
     ) then
         result := _approve_layout(p_video_id, 'auto', p_crop_region, zones);
     end if;
+    -- A run that makes the captions too takes over here: a moment later the approval is anybody's to claim.
+    if p_goes_on and result.layout_status = 'done' and result.boundaries_status = 'wait'
+        and (result.boundaries_run_id is null and result.boundaries_requested_at is null
+            or result.boundaries_run_id = p_former_run_id)
+    then
+        update videos
+        set boundaries_attempts = boundaries_attempts + (boundaries_run_id is null)::integer
+        where id = p_video_id;
+        result := begin_stage(p_video_id, 'boundaries', p_run_id);
+    end if;
     return result;
 end
 $$;
 comment on function captionacc.finish_layout(
     uuid, text, double precision, integer, integer, text, bigint, boolean, double precision, jsonb,
-    text, bigint, integer, integer, integer, text, jsonb
+    text, bigint, integer, integer, integer, text, jsonb, boolean, text
 ) is
     'Record a layout: ready for a person, or approved as ''auto'' by the tenant''s policy. If no caption '
     'band was found, the confidence is that of its absence and the crop region is a fallback. An earlier '
-    'approval and its crop region stay. CA002 if the run is not the worker.';
+    'approval and its crop region stay. With p_goes_on, the run is also made the worker of the boundaries if '
+    'these wait and nobody has claimed them; p_former_run_id is the run that it retries. CA002 if the run is '
+    'not the worker.';
