@@ -9,6 +9,7 @@ import dagster as dg
 from captionacc_dagster.assets import previews
 from captionacc_dagster.assets.costs import Spending, call_metadata, record_processing, spending
 from captionacc_dagster.assets.external import OWNERS
+from captionacc_dagster.assets.languages import has_language, languages_of
 from captionacc_dagster.assets.stage import run_selects, working_on
 from captionacc_dagster.assets.text_requests import begin_requests, finish_requests, queued_again
 from captionacc_dagster.assets.versions import ActiveVersion, current_version, shown_regions, unchanged
@@ -19,12 +20,14 @@ from captionacc_dagster.resources.compute import Compute
 from captionacc_dagster.runs.progress import log_steps
 from captionacc_dagster.settings import get_settings
 from modal_gpu.captions.decoded import DecodedExtents
+from modal_gpu.captions.reading import unreadable_note
 from modal_gpu.captions.subtitles import shown, to_srt, to_vtt
 from modal_gpu.captions.zones import apply_zones, by_zone, merge_zones, read_zones
 from modal_gpu.contracts import CaptionOcrRequest, CaptionOcrResult, CaptionRange
 from modal_gpu.databases.captions import Caption, read_captions, write_captions
 from modal_gpu.errors import ObjectNotFoundError
 from modal_gpu.keys import VideoKeys
+from modal_gpu.ocr.languages.reading import UNREADABLE
 from modal_gpu.storage import ObjectStore
 
 #: Changed when the outputs for the same video would differ; the UI then shows what is stale.
@@ -120,14 +123,20 @@ def caption_ocr(
         started = time.monotonic()
         with spending(context, catalog, compute, video, "generate_caption_ocr") as money:
             expect = _expect_captions(money, video)
+            languages = languages_of(catalog, video)
 
             def recognize(zone: int, ranges: list[CaptionRange]) -> list[CaptionOcrResult]:
                 expect(len(ranges))
-                return compute.caption_ocr(_ocr_request(video, version, zone, ranges), progress)
+                return compute.caption_ocr(_ocr_request(video, version, zone, ranges, languages), progress)
 
             requests = begin_requests(catalog, video.video_id, context.run.run_id)
             read = queued_again(read_captions(object_store.get(keys.captions_db)), requests)
-            readings = read_zones(read, version.regions, recognize)
+            readings = read_zones(
+                read,
+                version.regions,
+                recognize,
+                lambda zone: has_language(version.languages(zone) or languages),
+            )
         record_processing(catalog, video, "generate_caption_ocr", time.monotonic() - started)
         with catalog.lease(video.video_id, "captions", owner=context.run.run_id) as lease:
             stored = read_captions(object_store.get(keys.captions_db))
@@ -221,11 +230,12 @@ def _expect_captions(money: Spending, video: VideoRow) -> Callable[[int], None]:
 def finish_text(
     context: dg.AssetExecutionContext, catalog: Catalog, video: VideoRow, captions: Sequence[Caption]
 ) -> None:
-    """Finish the text stage, with a note when the video has no captions."""
+    """Finish the text stage, with a note when the video has no captions, or some that cannot be read."""
     count = len(shown(captions, video.timeline, get_settings().growing_captions))
-    catalog.finish_text(
-        video.video_id, context.run.run_id, caption_count=count, note="" if count else "no captions found"
-    )
+    note = unreadable_note(captions)
+    if not note and not count:
+        note = video.layout.note if video.layout.note.startswith(UNREADABLE) else "no captions found"
+    catalog.finish_text(video.video_id, context.run.run_id, caption_count=count, note=note)
 
 
 def _stored_captions(object_store: ObjectStore, keys: VideoKeys) -> list[Caption]:
@@ -243,7 +253,11 @@ def _zone_counts(version: ActiveVersion, captions: Sequence[Caption]) -> dict[st
 
 
 def _ocr_request(
-    video: VideoRow, version: ActiveVersion, zone: int, ranges: list[CaptionRange]
+    video: VideoRow,
+    version: ActiveVersion,
+    zone: int,
+    ranges: list[CaptionRange],
+    languages: Sequence[str] = (),
 ) -> CaptionOcrRequest:
     return CaptionOcrRequest(
         tenant_id=video.tenant_id,
@@ -253,7 +267,7 @@ def _ocr_request(
         frame_count=version.frame_count,
         captions=ranges,
         zone=zone,
-        languages=version.languages(zone),
+        languages=version.languages(zone) or list(languages),
     )
 
 

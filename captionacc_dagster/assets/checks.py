@@ -11,6 +11,7 @@ from captionacc_dagster.partition_keys import video_id_of
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, VideoRow, WrongStateError
 from captionacc_dagster.settings import get_settings
+from modal_gpu.captions.reading import unreadable_note
 from modal_gpu.captions.subtitles import shown
 from modal_gpu.databases.captions import Caption, read_captions
 from modal_gpu.databases.extents import read_extents
@@ -19,6 +20,7 @@ from modal_gpu.databases.raw_ocr import read_raw_ocr
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.frame_index import LEVELS, ChunkRef, chunks, full_frame_indices, member_count, member_index
 from modal_gpu.keys import VideoKeys
+from modal_gpu.ocr.languages.reading import UNREADABLE
 from modal_gpu.storage import ObjectStore
 
 #: A problem is one sentence; a check passes when there is none.
@@ -45,7 +47,9 @@ def find_problems(inspect: Inspect, video: VideoRow, store: ObjectStore) -> list
         return [str(error)]
 
 
-def _check(asset: str, blocking: bool = False) -> Callable[[Inspect], dg.AssetChecksDefinition]:
+def _check(
+    asset: str, blocking: bool = False, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+) -> Callable[[Inspect], dg.AssetChecksDefinition]:
     """Make an asset check of a function that yields problems; its docstring is the description."""
 
     def wrap(inspect: Inspect) -> dg.AssetChecksDefinition:
@@ -67,6 +71,7 @@ def _check(asset: str, blocking: bool = False) -> Callable[[Inspect], dg.AssetCh
             problems = find_problems(inspect, video, object_store)
             return dg.AssetCheckResult(
                 passed=not problems,
+                severity=severity,
                 description="; ".join(problems[:SHOWN_PROBLEMS]) or None,
                 metadata={"problems": len(problems)},
             )
@@ -109,6 +114,14 @@ def boxes_match_ocr(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Pro
             yield f"{len(missing)} lines of frame {frame.frame_index} are missing"
     if (layout.frame_width, layout.frame_height) != (video.width, video.height):
         yield f"the frame size {layout.frame_width} × {layout.frame_height} is not the video's"
+
+
+@_check("layout_db", severity=dg.AssetCheckSeverity.WARN)
+def script_can_be_read(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Problems:
+    """The OCR model in use can read the script of the captions."""
+    layout = read_layout(store.get(keys.layout_db))
+    if layout.reason.startswith(UNREADABLE):
+        yield layout.reason
 
 
 @_check("cropped_chunks", blocking=True)
@@ -188,9 +201,18 @@ def every_caption_read(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> 
     """OCR has read every caption and failed on none."""
     zones = _zones(video)
     for caption in read_captions(store.get(keys.captions_db)):
+        unreadable = (caption.ocr_error or "").startswith(UNREADABLE)  # see texts_can_be_read
         # A person's caption in a zone that is no more has no frames to read.
-        if caption.ocr_status != "completed" and caption.state != "gap" and caption.zone in zones:
+        is_due = caption.state != "gap" and caption.zone in zones and not unreadable
+        if is_due and caption.ocr_status != "completed":
             yield f"caption {caption.id} is {caption.ocr_status} {caption.ocr_error or ''}".strip()
+
+
+@_check("caption_ocr", severity=dg.AssetCheckSeverity.WARN)
+def texts_can_be_read(video: VideoRow, keys: VideoKeys, store: ObjectStore) -> Problems:
+    """The OCR model in use could read the texts of the captions."""
+    if note := unreadable_note(read_captions(store.get(keys.captions_db))):
+        yield note
 
 
 @_check("subtitles")
@@ -231,9 +253,11 @@ ALL = [
     every_frame_present,
     every_frame_read,
     boxes_match_ocr,
+    script_can_be_read,
     every_frame_in_one_chunk,
     every_pair_labelled,
     captions_do_not_overlap,
     every_caption_read,
+    texts_can_be_read,
     subtitles_match_captions,
 ]

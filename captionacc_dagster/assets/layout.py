@@ -8,6 +8,7 @@ import dagster as dg
 from captionacc_dagster.assets import previews
 from captionacc_dagster.assets.costs import Spending, call_metadata, record_processing, spending
 from captionacc_dagster.assets.external import OWNERS, approval_result, layout_approval, source_video
+from captionacc_dagster.assets.languages import has_language, languages_of
 from captionacc_dagster.assets.layout_picture import layout_picture
 from captionacc_dagster.assets.stage import run_selects, working_on
 from captionacc_dagster.costs.estimates import VideoWork
@@ -108,7 +109,14 @@ def extract_frames_and_ocr(
         layout, approval = None, None
         if "layout_db" in selected:
             media = _media_of(result) if result else video.media()
-            layout = _publish_layout(catalog, object_store, keys, media, owner=context.run.run_id)
+            layout = _publish_layout(
+                catalog,
+                object_store,
+                keys,
+                media,
+                context.run.run_id,
+                has_language(languages_of(catalog, video)),
+            )
             damage = result.damage if result else video.damage
             outcome = _outcome(media, damage, layout, result)
             approval = _finish(context, catalog, video, outcome)
@@ -151,7 +159,13 @@ def _extract(
     if not outputs:
         return None
     money.expect(VideoWork.of_upload(video.size_bytes, video.duration_seconds, video.width, video.height))
-    request = ExtractRequest(video.tenant_id, video.video_id, video.storage_key, outputs=outputs)
+    request = ExtractRequest(
+        video.tenant_id,
+        video.video_id,
+        video.storage_key,
+        outputs=outputs,
+        languages=languages_of(catalog, video),
+    )
     result = compute.extract(request, log_steps(context.log.info))
     if result.damage:
         context.log.warning(f"video {video.video_id}: {result.damage}")
@@ -178,11 +192,18 @@ def _media_of(result: ExtractResult) -> Media:
 
 
 def _publish_layout(
-    catalog: Catalog, object_store: ObjectStore, keys: VideoKeys, media: Media, owner: str
+    catalog: Catalog,
+    object_store: ObjectStore,
+    keys: VideoKeys,
+    media: Media,
+    owner: str,
+    with_language: bool,
 ) -> LayoutFile:
     """Write layout.db under its lock, merged with people's changes, and increment its version."""
     with catalog.lease(keys.video_id, "layout", owner, wait_seconds=LOCK_SECONDS) as lease:
-        layout = rebuild_layout(object_store, keys, media.width, media.height, before_write=lease.check)
+        layout = rebuild_layout(
+            object_store, keys, media.width, media.height, lease.check, with_language=with_language
+        )
         catalog.bump_database_version(lease.token)
     return layout
 

@@ -82,7 +82,7 @@ COMMANDS = {
     "doctor": Command("system", "Check the installation, and show what to do about problems."),
     "layout": Command("layout", "Show, change and approve a video's caption layout."),
     "cost": Command("cost", "Show and limit the cost of remote compute."),
-    "ocr": Command("ocr", "Show and install the OCR models of languages."),
+    "ocr": Command("ocr", "Show and install the OCR models of languages, and set a video's languages."),
     "model": Command("model", "Store, list and verify models of the extents network."),
 }
 

@@ -201,7 +201,13 @@ def _languages(tags: str | None) -> tuple[str, ...]:
 
 
 def _note(result: "Extraction") -> str:
-    notes = [] if result.layout.caption_band_found else [result.layout.reason]
+    from modal_gpu.captions.reading import unreadable_note
+    from modal_gpu.ocr.languages.reading import UNREADABLE
+
+    finding, unread = result.layout.reason, unreadable_note(result.captions)
+    notes = [unread] if unread else []
+    if not unread and (not result.layout.caption_band_found or finding.startswith(UNREADABLE)):
+        notes = [finding]
     return "; ".join([*notes, *filter(None, [result.damage])])
 
 

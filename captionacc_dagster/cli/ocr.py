@@ -10,9 +10,10 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from captionacc_dagster.cli.app import parts
+from captionacc_dagster.cli.app import Use, parts
 from captionacc_dagster.cli.model import OnModal, model_volume
 from captionacc_dagster.cli.root import app, console, notes, say
+from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.platform.homes import make_home
 from captionacc_dagster.resources.compute_settings import ocr_models
 from captionacc_dagster.settings import Settings
@@ -29,7 +30,10 @@ from modal_gpu.ocr.languages.registry import (
 from modal_gpu.ocr.languages.tags import normalized, script_of
 from modal_gpu.ocr.tesseract_packs import installed_packs, pack_of
 
-ocr_app = typer.Typer(no_args_is_help=True, help="Show and install the OCR models of languages.")
+ocr_app = typer.Typer(
+    no_args_is_help=True,
+    help="Show and install the OCR models of languages, and set a video's languages.",
+)
 app.add_typer(ocr_app, name="ocr")
 
 Languages = Annotated[
@@ -78,6 +82,33 @@ def install(languages: Languages = None, modal: OnModal = None) -> None:
     files = ocr_models(settings)
     for model in models:
         say(f"{model.key}: {_fetched(files, model)}")
+
+
+@ocr_app.command(name="set")
+def set_(
+    video: Video,
+    languages: Languages = None,
+) -> None:
+    """Set the languages of a video's captions; without any, its tenant's count again.
+
+    What could not be read before is then read again by a running platform.
+    """
+    here = parts(Use.WRITE)
+    row = here.catalog.set_video_languages(
+        here.find_video(video).video_id, normalized(languages or (), "LANGUAGE")
+    )
+    said = ", ".join(row.ocr_languages) or "those of its tenant"
+    say(f"{row.display_path}: languages {said}. A running platform reads again what could not be read.")
+
+
+@ocr_app.command()
+def default(languages: Languages = None) -> None:
+    """Set the languages of the captions of all videos without their own; without any, OCR_LANGUAGE counts."""
+    here = parts(Use.WRITE)
+    tenant = str(here.settings.tenant_id)
+    row = here.catalog.set_tenant_languages(tenant, normalized(languages or (), "LANGUAGE"))
+    said = ", ".join(row.ocr_languages) or f"OCR_LANGUAGE ({here.settings.ocr_language or 'not set'})"
+    say(f"{row.name}: languages {said}, for videos that are read from now on.")
 
 
 def _install_on_modal(settings: Settings, models: Sequence[RegistryModel]) -> None:

@@ -19,6 +19,7 @@ from captionacc_dagster.platform.disk import disk_places, little_space, refuse_f
 from captionacc_dagster.platform.role_lock import ServiceError
 from captionacc_dagster.resources.catalog import STAGES, Stage, VideoRow
 from modal_gpu.errors import CaptionAccError, DiskFullError
+from modal_gpu.ocr.languages.reading import UNREADABLE
 
 T = TypeVar("T")
 
@@ -225,6 +226,14 @@ def report(row: VideoRow) -> None:
         console.print(f"[red]✗[/] {name}: {escape(_remark(row))}", highlight=False, soft_wrap=True)
     elif state == "deleted":
         console.print(f"[red]✗[/] {name} was deleted", highlight=False, soft_wrap=True)
+    elif state == "language" or (state == "approval" and row.layout.note.startswith(UNREADABLE)):
+        note = row.text.note if state == "language" else row.layout.note
+        console.print(
+            f"[yellow]?[/] {name}: {escape(note)} `captionacc ocr set {row.video_id[:8]} LANGUAGE` does so "
+            "for this video",
+            highlight=False,
+            soft_wrap=True,
+        )
     elif state == "approval":
         console.print(
             f"[yellow]?[/] {name}: its layout needs your approval ({escape(row.layout.note)}): "
@@ -245,6 +254,8 @@ def _stage_word(row: VideoRow, stage: Stage) -> str:
     if row.stage(stage).run_id:
         return "[cyan]working[/]"
     word = row.stage(stage).status
+    if stage == "text" and state_of(row) == "language":
+        return "[yellow]unread[/]"
     return {"error": "[red]error[/]", "done": "[green]done[/]", "annotate": "[green]ready[/]"}.get(word, word)
 
 

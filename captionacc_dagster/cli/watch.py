@@ -16,6 +16,7 @@ from captionacc_dagster.cli.root import console
 from captionacc_dagster.resources.catalog import STAGES, Stage, VideoRow
 from captionacc_dagster.runs import progress
 from modal_gpu.errors import CaptionAccError
+from modal_gpu.ocr.languages.reading import UNREADABLE
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -24,13 +25,16 @@ _MARKS = {"wait": ("·", "dim"), "annotate": ("✓", "green"), "done": ("✓", "
 
 
 def state_of(video: VideoRow) -> str:
-    """Return ``working``, ``ready`` (has text), ``approval`` (needs a person), ``error`` or ``deleted``."""
+    """Return ``working``, ``ready`` (has text), ``approval``, ``language``, ``error`` or ``deleted``.
+
+    A person must act for ``approval`` (of the layout) and ``language`` (captions that OCR cannot read).
+    """
     if video.deleted_at is not None:
         return "deleted"
     if any(video.stage(stage).status == "error" for stage in STAGES):
         return "error"
     if video.text.status in ("annotate", "done") and not video.text.run_id:
-        return "ready"
+        return "language" if video.text.note.startswith(UNREADABLE) else "ready"
     if video.layout.status == "annotate" and not video.layout.run_id:
         return "approval"
     return "working"

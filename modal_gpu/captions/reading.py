@@ -5,10 +5,17 @@ OCR ends: a caption that a person moved or removed in the meantime gets none.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from modal_gpu.captions.reconcile import reconcile
 from modal_gpu.contracts import CaptionOcrResult, CaptionRange
 from modal_gpu.databases.captions import Caption, OcrOutcome, store_ocr, waiting_for_ocr
+from modal_gpu.ocr.languages.reading import (
+    UNREADABLE,
+    are_unreadable,
+    partly_known,
+    partly_read_language,
+)
 
 #: Largest number of times that joined captions are read again.
 MAX_ROUNDS = 3
@@ -18,7 +25,7 @@ Readings = Mapping[tuple[int, int], CaptionOcrResult]
 Recognize = Callable[[list[CaptionRange]], Sequence[CaptionOcrResult]]
 
 
-def read_texts(captions: Sequence[Caption], recognize: Recognize) -> Readings:
+def read_texts(captions: Sequence[Caption], recognize: Recognize, *, with_language: bool = False) -> Readings:
     """Read every caption that is queued for OCR or had an error; read each joined caption again.
 
     The median over all frames of a joined caption is cleaner than those of its pieces, so reading it may
@@ -32,7 +39,30 @@ def read_texts(captions: Sequence[Caption], recognize: Recognize) -> Readings:
         if not joined:
             break
         readings |= _read(joined, recognize)
-    return readings
+    return without_garbage(readings, with_language)
+
+
+def without_garbage(readings: Readings, with_language: bool = False) -> Readings:
+    """Return the readings, with an error for each text if the model cannot read the captions' script.
+
+    Most texts of such a video are poor readings, or in a language of which the model knows only some letters.
+    Garbage never becomes a caption's text, and a later attempt reads captions with errors again.
+    ``with_language``: the model was chosen for the captions' languages, so its letters are not doubted.
+    """
+    read = [r for r in readings.values() if not r.error and r.ocr_text.strip()]
+    if are_unreadable([(r.ocr_text, r.confidence) for r in read]):
+        finding = f"{UNREADABLE}."
+    elif not with_language and (partly := partly_read_language(r.ocr_text for r in read)) is not None:
+        finding = partly_known(partly)
+    else:
+        return readings
+    return {span: replace(r, ocr_text="", error=finding) if r in read else r for span, r in readings.items()}
+
+
+def unreadable_note(captions: Sequence[Caption]) -> str:
+    """Return the finding that captions have instead of a text; empty if they have none."""
+    errors = (c.ocr_error or "" for c in captions if not c.belongs_to_person)
+    return next((error for error in errors if error.startswith(UNREADABLE)), "")
 
 
 def apply_readings(captions: Sequence[Caption], readings: Readings) -> list[Caption]:

@@ -41,11 +41,21 @@ def merge_zones(
 
 
 def read_zones(
-    captions: Iterable[Caption], zones: Iterable[int], recognize: RecognizeZone
+    captions: Iterable[Caption],
+    zones: Iterable[int],
+    recognize: RecognizeZone,
+    with_language: Callable[[int], bool] = lambda zone: False,
 ) -> dict[int, Readings]:
-    """Read the captions of each of the ``zones`` that wait for OCR; see :func:`read_texts`."""
+    """Read the captions of each of the ``zones`` that wait for OCR; see :func:`read_texts`.
+
+    ``with_language`` says of a zone whether its model was chosen for its language.
+    """
     stored = by_zone(captions)
-    return {zone: read_texts(stored[zone], partial(recognize, zone)) for zone in zones if zone in stored}
+    return {
+        zone: read_texts(stored[zone], partial(recognize, zone), with_language=with_language(zone))
+        for zone in zones
+        if zone in stored
+    }
 
 
 def apply_zones(captions: Iterable[Caption], readings: ZoneReadings) -> list[Caption]:

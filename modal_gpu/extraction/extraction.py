@@ -117,7 +117,12 @@ def extract_captions(
             with watch.stage("captions"):
                 # Written and read back for their ids, as in the graph.
                 captions = read_captions(write_captions(merge_zones(decoded, facts.duration)))
-                readings = read_zones(captions, texts, lambda zone, some: texts[zone].recognize(some))
+                readings = read_zones(
+                    captions,
+                    texts,
+                    lambda zone, some: texts[zone].recognize(some),
+                    lambda zone: settings.has_language(),
+                )
                 captions = apply_zones(captions, readings)
     return Extraction(
         captions,

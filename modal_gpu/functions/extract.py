@@ -60,7 +60,7 @@ def extract_frames_and_ocr(
             readings = _process_frames(job, store, settings, report, progress)
     info = job.info
     with watch.stage("databases"):
-        _publish_readings(job, readings, store)
+        _publish_readings(job, readings, store, settings)
     return ExtractResult(
         frame_count=info.index_count,
         duration=float(info.duration),
@@ -188,7 +188,9 @@ def _read_frames(
     return readings
 
 
-def _publish_readings(job: _Job, readings: list[FrameOcr], store: ObjectStore) -> None:
+def _publish_readings(
+    job: _Job, readings: list[FrameOcr], store: ObjectStore, settings: ComputeSettings
+) -> None:
     outputs = job.request.outputs
     if job.segment != WHOLE_VIDEO:
         store.put(job.keys.raw_ocr_part(job.segment.start), write_raw_ocr(readings), GZIP)
@@ -196,4 +198,7 @@ def _publish_readings(job: _Job, readings: list[FrameOcr], store: ObjectStore) -
     if "raw_ocr_db" in outputs:
         store.put(job.keys.raw_ocr_db, write_raw_ocr(readings), GZIP)
     if "layout_db" in outputs:
-        publish_layout(store, job.keys, readings, job.info.width, job.info.height)
+        with_language = settings.has_language(job.request.languages)
+        publish_layout(
+            store, job.keys, readings, job.info.width, job.info.height, with_language=with_language
+        )

@@ -82,6 +82,11 @@ class ComputeSettings:
         wanted = tuple(languages) or self.ocr_languages
         return open_local(base, wanted, self.ocr_models, prefer_tesseract=self.ocr_engine == "tesseract")
 
+    def has_language(self, languages: Sequence[str] = ()) -> bool:
+        """Return whether a request for ``languages`` is read with another model than the wheel's."""
+        is_wheel = self.ocr_engine == "rapidocr" and self.ocr_recognition_model is None
+        return bool(languages or self.ocr_languages) or not is_wheel
+
     def ocr(self, base: "RapidOcrSettings | None" = None) -> "RapidOcrSettings":
         """Return RapidOCR's settings ``base`` (full frames by default) with this installation's models."""
         from modal_gpu.ocr.rapid import FULL_FRAME

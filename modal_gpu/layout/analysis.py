@@ -9,7 +9,7 @@ of the frame: heights and vertical positions of its height, all others of its wi
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modal_gpu.contracts import CaptionZone, CropRegion
 from modal_gpu.layout.band import (
@@ -43,12 +43,15 @@ from modal_gpu.layout.rejection import (
     reject_stacks,
     reject_static,
 )
+from modal_gpu.layout.unreadable import as_read, find_unread
 from modal_gpu.layout.zones import LayoutZone
 from modal_gpu.ocr.engine import Box, FrameOcr
 
 #: The crop region without a caption band: the lower 30 %, or everything in a picture that is a strip.
 FALLBACK_CROP, WHOLE_PICTURE = CropRegion(0.0, 0.7, 1.0, 1.0), CropRegion(0.0, 0.0, 1.0, 1.0)
 
+# Confidence of a layout whose captions cannot be read, too low to be approved without a person.
+_UNREAD_CONFIDENCE = 0.1
 # Smallest share of the samples with moving text that have it in the band.
 _MIN_BAND_SHARE = 0.2
 # Another band is mentioned from this share of the chosen one's evidence.
@@ -124,21 +127,33 @@ def analyze_layout(
     width: int,
     height: int,
     labels: Mapping[BoxKey, str] | None = None,
+    *,
+    with_language: bool = False,
 ) -> Layout:
     """Find the caption band in the readings of full frames of ``width`` × ``height`` pixels, in order.
 
     ``labels`` are people's: a box labelled ``in`` is a caption and one labelled ``out`` is not; other values
     are ignored. Failed frames are ignored. If captions appear in several bands (top and bottom), the one with
-    most texts is the layout's own, and the others are its ``zones``.
+    most texts is the layout's own, and the others are its ``zones``. ``with_language``: the frames were read
+    with a model for the captions' languages. If captions are there that the model could not read, ``reason``
+    says so, and the confidence is low.
     """
     labels = labels or {}
     seen = [frame for frame in frames if frame.status != "failed"]
+    unread = find_unread(seen, width / height, with_language)
     lines = [
         Line(frame.frame_index, index, line.text, line.box, _person(labels.get((frame.frame_index, index))))
         for frame in seen
-        for index, line in enumerate(frame.lines)
+        for index, line in as_read(frame, unread)
     ]
-    sampled = [frame.frame_index for frame in seen]
+    layout = _analyzed(lines, [frame.frame_index for frame in seen], width, height)
+    if not unread.finding:
+        return layout
+    # A person decides: the finding says what to set.
+    return replace(layout, confidence=min(layout.confidence, _UNREAD_CONFIDENCE), reason=unread.finding)
+
+
+def _analyzed(lines: list[Line], sampled: Sequence[int], width: int, height: int) -> Layout:
     reject_labelled_out(lines)
     reject_shapes(lines, width, height)
     static = reject_static(lines, sampled)

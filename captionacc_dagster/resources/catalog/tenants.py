@@ -1,5 +1,7 @@
 """The catalogue's calls for tenants and tiers."""
 
+from collections.abc import Sequence
+
 from captionacc_dagster.resources.catalog.calls import CatalogCalls, sql_function
 from captionacc_dagster.resources.catalog.errors import UnknownTenantError
 from captionacc_dagster.resources.catalog.rows.tenants import AccessTier, TenantRow
@@ -27,6 +29,13 @@ class TenantCalls(CatalogCalls):
         """Set from which confidence layouts need no approval; ``None``: all need one.
 
         Raises ``UnknownTenantError``.
+        """
+
+    @sql_function(repeatable=True)
+    def set_tenant_languages(self, tenant_id: str, languages: Sequence[str]) -> TenantRow:
+        """Set the languages of the captions of a tenant's videos (BCP-47), unless a video has its own.
+
+        Raises ``UnknownTenantError`` and ``InvalidArgumentError``.
         """
 
     def get_tenant(self, tenant_id: str) -> TenantRow:

@@ -1,6 +1,6 @@
 """The catalogue's calls for videos: registering, finding, renaming, deleting."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from captionacc_dagster.resources.catalog.calls import CatalogCalls, is_id, sql_function
 from captionacc_dagster.resources.catalog.errors import UnknownVideoError
@@ -86,6 +86,14 @@ class VideoCalls(CatalogCalls):
     @sql_function(repeatable=True)
     def rename_video(self, video_id: str, name: str) -> VideoRow:
         """Change the name that people see. Raises ``InvalidArgumentError`` for an unusable one."""
+
+    @sql_function(repeatable=True)
+    def set_video_languages(self, video_id: str, languages: Sequence[str]) -> VideoRow:
+        """Set the languages of a video's captions (BCP-47; none: its tenant's).
+
+        A layout that waits for a person, and captions that could not be read, are read again. Raises
+        ``InvalidArgumentError``.
+        """
 
     @sql_function(repeatable=True)
     def soft_delete_video(self, video_id: str) -> VideoRow:

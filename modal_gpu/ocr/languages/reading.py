@@ -1,9 +1,26 @@
 """Judgement of a reading: whether it accounts for its line, and in which direction it runs."""
 
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from modal_gpu.ocr.engine import Box
+from modal_gpu.ocr.engine import Box, OcrLine
 
+if TYPE_CHECKING:
+    from modal_gpu.ocr.languages.letters import Coverage
+
+#: The finding that asks for a language. It ends with a full stop, or with details before it.
+UNREADABLE = "Captions are there, but the OCR model in use cannot read their script: set OCR_LANGUAGE"
+#: A reading below this confidence is poor. Readings of a foreign script have .5 to .7, of small or blurred
+#: text in a known one .8 and more.
+POOR_CONFIDENCE = 0.75
+#: A reading that accounts for less than this share of its line is poor.
+_POOR_SHARE = 0.5
+#: Share of texts in which a letter must be read to tell the language, and fewest texts.
+_TELLING_SHARE, _TELLING_TEXTS = 0.15, 2
+#: Fewest captions to judge a video by, and the share of them with poor readings.
+_FEWEST_READINGS, _MOSTLY = 3, 0.6
 #: A line is wide from this width in heights on: shorter ones may be a few characters of any script.
 WIDE = 3.0
 #: Letters for each height of a line's width: 0.8 in Chinese and Korean, about 2 in Latin letters. A reading
@@ -23,6 +40,48 @@ def read_share(text: str, width: float, height: float) -> float:
     """
     letters = sum(unicodedata.category(c)[0] in "LNS" for c in text)
     return min(1.0, letters * height / (_LETTERS_A_HEIGHT * width)) if width > 0 else 0.0
+
+
+def is_poor(line: OcrLine, aspect: float) -> bool:
+    """Return whether a line, in an image of ``aspect`` (width by height), was read poorly."""
+    share = read_share(line.text, line.box.width * aspect, line.box.height)
+    return line.confidence < POOR_CONFIDENCE or share < _POOR_SHARE
+
+
+def are_unreadable(readings: Sequence[tuple[str, float]]) -> bool:
+    """Return whether the texts of a video's captions, each with its confidence, are mostly poor readings."""
+    poor = sum(confidence < POOR_CONFIDENCE or not _has_letters(text) for text, confidence in readings)
+    return len(readings) >= _FEWEST_READINGS and poor >= _MOSTLY * len(readings)
+
+
+def _has_letters(text: str) -> bool:
+    return sum(unicodedata.category(c)[0] in "LNS" for c in text) >= 2 or any(ord(c) > 0x2E80 for c in text)
+
+
+def partly_read_language(texts: Iterable[str]) -> "Coverage | None":
+    """Return a language that the wheel's model reads only in part, if the texts' letters tell it.
+
+    Letters that several texts have name the languages that they may be in. If the wheel's model reads none
+    of these completely, letters are missing from the texts. Only for texts that this model read.
+    """
+    from modal_gpu.ocr.languages.letters import letters_of
+    from modal_gpu.ocr.languages.registry import latin_languages, wheel_coverage
+
+    different = set(texts)
+    counts = Counter(c for text in different for c in set(text.lower()) if ord(c) > 127 and c.isalpha())
+    least = max(_TELLING_TEXTS, _TELLING_SHARE * len(different))
+    telling = {letter for letter, count in counts.items() if count >= least}
+    if not telling:
+        return None
+    possible = [wheel_coverage(tag) for tag in latin_languages() if telling <= letters_of(tag)]
+    if not possible or any(found.is_full for found in possible):
+        return None
+    return min(possible, key=lambda found: len(letters_of(found.language)))
+
+
+def partly_known(coverage: "Coverage") -> str:
+    """Return the finding about a language of which the model knows only some letters."""
+    return f"{UNREADABLE} (it knows {coverage.describe()})."
 
 
 def logical_order(visual: str) -> str:

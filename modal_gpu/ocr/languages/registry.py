@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from modal_gpu.errors import ConfigurationError
-from modal_gpu.ocr.languages.letters import Coverage, coverage
+from modal_gpu.ocr.languages.letters import Coverage, coverage, letters_of
 from modal_gpu.ocr.languages.tags import base_of, script_of
 
 #: Letters that are in the dictionary of the wheel's recognition model, but that it does not read: at most 2
@@ -39,6 +39,9 @@ _BY_SCRIPT = {
     "Geor": "ka",
     "Latn": "latin",
 }
+#: Names in the registry that are no language tags, and those of other scripts or of a second name.
+_TAGS = {"rs_latin": "sr-Latn", "tl": "fil"}
+_NOT_LATIN = ("ch", "chinese_cht", "japan", "french", "german")
 _WHEEL_SCRIPTS = ("Hans", "Hant", "Jpan", "Hira", "Kana")
 #: East Slavic languages have a model of their own.
 _EAST_SLAVIC = ("ru", "uk", "be")
@@ -100,6 +103,13 @@ class Registry:
         )
         return [model for model in found if model is not None]
 
+    def listed_for_wheel(self) -> tuple[str, ...]:
+        """Return the languages in Latin letters that are listed for the wheel's model."""
+        routes = self._routes["PP-OCRv6"]["rec"]["small"]
+        names = dict.fromkeys(str(name) for route in routes for name in route["supported_langs"])
+        tags = (_TAGS.get(name, name) for name in names if name not in _NOT_LATIN)
+        return tuple(tag for tag in tags if letters_of(tag))
+
     def _mobile(self, version: str, name: str) -> RegistryModel | None:
         for route in self._routes[version]["rec"]["mobile"]:
             if name in route["supported_langs"]:
@@ -115,6 +125,12 @@ def installed_registry() -> Registry:
     if package is None or not package.submodule_search_locations:
         raise ConfigurationError("the package rapidocr is not installed")
     return Registry.read(Path(next(iter(package.submodule_search_locations))) / "default_models.yaml")
+
+
+@lru_cache(maxsize=1)
+def latin_languages() -> tuple[str, ...]:
+    """Return the languages in Latin letters that the registry lists for the wheel's model, as tags."""
+    return installed_registry().listed_for_wheel()
 
 
 def wheel_coverage(tag: str) -> Coverage:

@@ -47,11 +47,14 @@ create table captionacc.tenants (
     accepted_video_count integer not null default 0,
     accepted_bytes bigint not null default 0,
     video_cost_limit_usd numeric check (video_cost_limit_usd >= 0),
-    month_cost_limit_usd numeric check (month_cost_limit_usd >= 0)
+    month_cost_limit_usd numeric check (month_cost_limit_usd >= 0),
+    ocr_languages text[] not null default '{}' check (cardinality(ocr_languages) <= 8)
 );
 comment on table captionacc.tenants is 'Owners of videos, isolated from each other.';
 comment on column captionacc.tenants.auto_approve_layout_confidence is
     'Layouts with at least this confidence are approved without a person; null: never.';
+comment on column captionacc.tenants.ocr_languages is
+    'Languages of the captions of videos without their own, as BCP-47 tags; empty: the installation''s.';
 comment on column captionacc.tenants.quota_exempt is
     'Whether no limit applies, whatever the tier''s limits are.';
 comment on column captionacc.tenants.storage_quota_bytes is

@@ -81,6 +81,7 @@ create table captionacc.videos (
     partition_key text,
     proposed_caption_zones jsonb not null default '[]' check (captionacc.is_caption_zones(proposed_caption_zones)),
     caption_zones jsonb not null default '[]' check (captionacc.is_caption_zones(caption_zones)),
+    ocr_languages text[] not null default '{}' check (cardinality(ocr_languages) <= 8),
 
     constraint videos_partition_key check (
         length(partition_key) <= 97 and (partition_key = id::text or right(partition_key, 37) = '~' || id::text)
@@ -116,6 +117,8 @@ comment on column captionacc.videos.deleted_at is
 comment on column captionacc.videos.frame_count is 'Number of 10 Hz frame indices.';
 comment on column captionacc.videos.damage is
     'Which parts of the file could not be decoded; empty for an undamaged file.';
+comment on column captionacc.videos.ocr_languages is
+    'Languages of the captions as BCP-47 tags; empty: the tenant''s.';
 comment on column captionacc.videos.layout_run_id is
     'The run that works on the stage now; null if none does.';
 comment on column captionacc.videos.layout_last_run_id is

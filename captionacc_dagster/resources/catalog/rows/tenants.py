@@ -17,6 +17,8 @@ class TenantRow(Row):
     accepted_bytes: int
     video_cost_limit_usd: float | None
     month_cost_limit_usd: float | None
+    #: Languages of captions (BCP-47) of videos without their own; the installation's without any.
+    ocr_languages: list[str]
 
 
 class AccessTier(Row):

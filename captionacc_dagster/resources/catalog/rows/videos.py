@@ -99,6 +99,8 @@ class VideoRow(Row):
     failed_ocr_count: int | None
     damage: str
     timeline: Timeline = column("time_spans")
+    #: Languages of the captions (BCP-47); the tenant's without any.
+    ocr_languages: list[str]
 
     layout: StageState = group("layout_")
     layout_found: bool | None
