@@ -27,7 +27,7 @@ from modal_gpu.contracts import CaptionOcrRequest, CaptionOcrResult, CaptionRang
 from modal_gpu.databases.captions import Caption, read_captions, write_captions
 from modal_gpu.errors import ObjectNotFoundError
 from modal_gpu.keys import VideoKeys
-from modal_gpu.ocr.languages.reading import UNREADABLE
+from modal_gpu.ocr.languages.finding import UNREADABLE
 from modal_gpu.storage import ObjectStore
 
 #: Changed when the outputs for the same video would differ; the UI then shows what is stale.

@@ -20,7 +20,7 @@ from modal_gpu.databases.raw_ocr import read_raw_ocr
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.frame_index import LEVELS, ChunkRef, chunks, full_frame_indices, member_count, member_index
 from modal_gpu.keys import VideoKeys
-from modal_gpu.ocr.languages.reading import UNREADABLE
+from modal_gpu.ocr.languages.finding import UNREADABLE
 from modal_gpu.storage import ObjectStore
 
 #: A problem is one sentence; a check passes when there is none.

@@ -202,7 +202,7 @@ def _languages(tags: str | None) -> tuple[str, ...]:
 
 def _note(result: "Extraction") -> str:
     from modal_gpu.captions.reading import unreadable_note
-    from modal_gpu.ocr.languages.reading import UNREADABLE
+    from modal_gpu.ocr.languages.finding import UNREADABLE
 
     finding, unread = result.layout.reason, unreadable_note(result.captions)
     notes = [unread] if unread else []

@@ -19,7 +19,7 @@ from captionacc_dagster.platform.disk import disk_places, little_space, refuse_f
 from captionacc_dagster.platform.role_lock import ServiceError
 from captionacc_dagster.resources.catalog import STAGES, Stage, VideoRow
 from modal_gpu.errors import CaptionAccError, DiskFullError
-from modal_gpu.ocr.languages.reading import UNREADABLE
+from modal_gpu.ocr.languages.finding import UNREADABLE
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from captionacc_dagster.cli.root import console
 from captionacc_dagster.resources.catalog import STAGES, Stage, VideoRow
 from captionacc_dagster.runs import progress
 from modal_gpu.errors import CaptionAccError
-from modal_gpu.ocr.languages.reading import UNREADABLE
+from modal_gpu.ocr.languages.finding import UNREADABLE
 
 if TYPE_CHECKING:
     import dagster as dg

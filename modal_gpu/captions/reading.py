@@ -10,8 +10,8 @@ from dataclasses import replace
 from modal_gpu.captions.reconcile import reconcile
 from modal_gpu.contracts import CaptionOcrResult, CaptionRange
 from modal_gpu.databases.captions import Caption, OcrOutcome, store_ocr, waiting_for_ocr
+from modal_gpu.ocr.languages.finding import UNREADABLE
 from modal_gpu.ocr.languages.reading import (
-    UNREADABLE,
     are_unreadable,
     partly_known,
     partly_read_language,
@@ -45,7 +45,7 @@ def read_texts(captions: Sequence[Caption], recognize: Recognize, *, with_langua
 def without_garbage(readings: Readings, with_language: bool = False) -> Readings:
     """Return the readings, with an error for each text if the model cannot read the captions' script.
 
-    Most texts of such a video are poor readings, or in a language of which the model knows only some letters.
+    Most texts of such a video are poor readings, or in a language with letters that the model does not know.
     Garbage never becomes a caption's text, and a later attempt reads captions with errors again.
     ``with_language``: the model was chosen for the captions' languages, so its letters are not doubted.
     """

@@ -12,8 +12,8 @@ from statistics import median
 
 from modal_gpu.layout.lines import BOTTOM_ZONE, BoxKey, size_ratio
 from modal_gpu.ocr.engine import Box, FrameOcr, OcrLine
+from modal_gpu.ocr.languages.finding import UNREADABLE
 from modal_gpu.ocr.languages.reading import (
-    UNREADABLE,
     is_poor,
     is_wide,
     partly_known,
@@ -23,6 +23,8 @@ from modal_gpu.ocr.languages.reading import (
 #: Lines of one row: centres within this share of the line height, heights within this ratio, an anchored edge
 #: or centre within this distance.
 _ROW, _HEIGHTS, _ANCHOR = 0.5, 1.8, 0.035
+#: Share of a row's lines that have their anchor in common.
+_ANCHORED_SHARE = 0.7
 #: Two lines are of one caption if both ends differ by at most this.
 _SAME_SPAN = 0.008
 #: Share of a row's frames whose lines were read poorly.
@@ -45,7 +47,7 @@ def find_unread(frames: Sequence[FrameOcr], aspect: float, with_language: bool =
 
     Lines of one caption get one text, and different captions get different ones, so that layout analysis can
     find their place as it finds that of others. Without a language (``with_language``), letters that were
-    read may tell one of which the wheel's model knows only some.
+    read may tell one that the wheel's model knows only in part.
     """
     lines = [
         ((frame.frame_index, index), line)
@@ -90,10 +92,10 @@ def _rows(lines: Sequence[tuple[BoxKey, OcrLine]]) -> list[list[tuple[BoxKey, Oc
 
 
 def _is_anchored(boxes: Sequence[Box]) -> bool:
-    """Return whether half of the boxes share their left edge, centre or right edge."""
+    """Return whether most of the boxes share their left edge, centre or right edge."""
     for values in ([b.left for b in boxes], [b.center_x for b in boxes], [b.right for b in boxes]):
         middle = median(values)
-        if sum(abs(value - middle) <= _ANCHOR for value in values) >= 0.5 * len(values):
+        if sum(abs(value - middle) <= _ANCHOR for value in values) >= _ANCHORED_SHARE * len(values):
             return True
     return False
 

@@ -14,6 +14,7 @@ from modal_gpu.databases.raw_ocr import read_raw_ocr, write_raw_ocr
 from modal_gpu.errors import StorageError
 from modal_gpu.frame_index import ChunkRef, chunks
 from modal_gpu.keys import VideoKeys
+from modal_gpu.ocr.languages.finding import UNREADABLE as NO_SCRIPT
 from modal_gpu.storage import ObjectStore
 from tests.line_fixtures import FRAME_COUNT, Line
 from tests.line_fixtures import checks as results_of
@@ -148,6 +149,21 @@ NOTICED = {
         captions_changed(lambda c: [replace(c[0], ocr_status="queued"), *c[1:]]),
         "every_caption_read",
         "is queued",
+    ),
+    "a text cannot be read": (
+        captions_changed(lambda c: [replace(c[0], ocr_status="error", ocr_error=f"{NO_SCRIPT}."), *c[1:]]),
+        "texts_can_be_read",
+        "set OCR_LANGUAGE",
+    ),
+    "a layout's script cannot be read": (
+        rewritten(
+            lambda k: k.layout_db,
+            read_layout,
+            write_layout,
+            lambda db: replace(db, reason=f"{NO_SCRIPT}."),
+        ),
+        "script_can_be_read",
+        "set OCR_LANGUAGE",
     ),
     "a cue is gone": (srt_cue_lost, "subtitles_match_captions", "captions.srt has 1 cues, captions.db 3"),
 }

@@ -178,4 +178,6 @@ def _adapted(value: Any) -> Any:
     if isinstance(value, list) and all(isinstance(item, int) for item in value):
         # Ids, as text: PostgreSQL reads them as whatever integers the function wants.
         return f"{{{','.join(map(str, value))}}}"
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return value
     return Jsonb(value) if isinstance(value, dict | list) else value

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from modal_gpu.ocr.engine import Box, OcrLine
+from modal_gpu.ocr.languages.finding import UNREADABLE
 
 if TYPE_CHECKING:
     from modal_gpu.ocr.languages.letters import Coverage
 
-#: The finding that asks for a language. It ends with a full stop, or with details before it.
-UNREADABLE = "Captions are there, but the OCR model in use cannot read their script: set OCR_LANGUAGE"
 #: A reading below this confidence is poor. Readings of a foreign script have .5 to .7, of small or blurred
 #: text in a known one .8 and more.
 POOR_CONFIDENCE = 0.75
@@ -55,7 +54,7 @@ def are_unreadable(readings: Sequence[tuple[str, float]]) -> bool:
 
 
 def _has_letters(text: str) -> bool:
-    return sum(unicodedata.category(c)[0] in "LNS" for c in text) >= 2 or any(ord(c) > 0x2E80 for c in text)
+    return any(unicodedata.category(c)[0] in "LNS" for c in text)
 
 
 def partly_read_language(texts: Iterable[str]) -> "Coverage | None":
@@ -80,7 +79,7 @@ def partly_read_language(texts: Iterable[str]) -> "Coverage | None":
 
 
 def partly_known(coverage: "Coverage") -> str:
-    """Return the finding about a language of which the model knows only some letters."""
+    """Return the finding about a language that the model knows only in part."""
     return f"{UNREADABLE} (it knows {coverage.describe()})."
 
 

@@ -2,9 +2,13 @@
 
 from dataclasses import replace
 
-from modal_gpu.captions.reading import apply_readings, read_texts
+import pytest
+
+from modal_gpu.captions.reading import apply_readings, read_texts, unreadable_note
+from modal_gpu.captions.subtitles import shown
 from modal_gpu.contracts import CaptionOcrResult, CaptionRange
 from modal_gpu.databases.captions import Caption
+from modal_gpu.ocr.languages.finding import UNREADABLE
 
 
 def waiting(start: int, end: int, **changes) -> Caption:
@@ -68,3 +72,61 @@ def test_captions_that_were_read_before_are_not_read_again():
     recognize = Recognizer({})
     assert summary(apply_readings([done], read_texts([done], recognize))) == [(0, 10, "Hello")]
     assert recognize.asked == []
+
+
+def recognized(*readings: tuple[str, float]) -> tuple[list[Caption], Recognizer]:
+    """Captions of a second each, and a recognizer with these texts and confidences."""
+    captions = [waiting(20 * k, 20 * k + 10) for k in range(len(readings))]
+    by_range = {(20 * k, 20 * k + 10): reading for k, reading in enumerate(readings)}
+
+    def recognize(ranges: list[CaptionRange]) -> list[CaptionOcrResult]:
+        found = [by_range[r.start_index, r.end_index] for r in ranges]
+        return [
+            CaptionOcrResult(text, sure, 10, r.caption_id)
+            for (text, sure), r in zip(found, ranges, strict=True)
+        ]
+
+    return captions, recognize
+
+
+@pytest.mark.parametrize(
+    "readings",
+    [
+        [("ukaaavlv", 0.6), ("quladnaTuluuvms", 0.7), ("wuTUciun", 0.54)],  # Thai
+        [(".", 0.98), (", .", 0.97), (".", 0.9), ("Mapta", 0.8)],  # Russian
+        [("Không ai sng ngon hai đăng na.", 0.94), ("Ngưi gác đèn ri đi vào th ba.", 0.94),
+         ("Chng ti chi đn đó mt ln.", 0.93)],  # Vietnamese
+    ],
+)  # fmt: skip
+def test_garbage_never_becomes_a_text_and_is_read_again_later(readings):
+    captions, recognize = recognized(*readings)
+    result = apply_readings(captions, read_texts(captions, recognize))
+    assert len(result) == len(captions) and {c.ocr_status for c in result} == {"error"}
+    assert not any(c.best_text for c in result) and shown(result) == []
+    assert unreadable_note(result).startswith(UNREADABLE)
+
+    _, better = recognized(*[("На маяке никто не жил.", 0.95)] * len(readings))
+    read = apply_readings(result, read_texts(result, better, with_language=True))
+    assert all(c.best_text for c in read) and unreadable_note(read) == ""
+
+
+@pytest.mark.parametrize(
+    "readings",
+    [
+        [("3", 0.99), ("2", 0.99), ("1", 0.99)],
+        [("Guten Tag, Herr Müller.", 0.95), ("Wo sind die Schlüssel?", 0.96), ("…", 0.6)],
+        [("¿Dónde está el niño?", 0.98), ("Mañana.", 0.99), ("¡Sí, señor!", 0.97), ("blurred", 0.7)],
+        [("他带走了狗", 0.99), ("一", 0.8), ("是", 0.99)],
+        [(".", 0.9), (".", 0.9)],  # too few to judge
+    ],
+)
+def test_texts_that_were_read_stay(readings):
+    captions, recognize = recognized(*readings)
+    result = apply_readings(captions, read_texts(captions, recognize))
+    assert {c.ocr_status for c in result} == {"completed"} and unreadable_note(result) == ""
+
+
+def test_letters_of_a_model_that_was_chosen_are_not_doubted():
+    captions, recognize = recognized(*[("Zażółć gęślą jaźń", 0.95)] * 3)
+    result = apply_readings(captions, read_texts(captions, recognize, with_language=True))
+    assert {c.ocr_status for c in result} == {"completed"}

@@ -289,3 +289,36 @@ def test_a_partition_key_without_the_videos_id_is_refused(catalog: FullCatalog, 
     with pytest.raises(InvalidArgumentError, match="id"):
         catalog.set_partition_keys({video_id: key.replace("{id}", video_id)})
     assert catalog.get_video(video_id).partition_key == video_id
+
+
+class TestLanguages:
+    def test_a_videos_languages_are_stored_and_audited(self, catalog, videos, database):
+        video = videos.uploaded()
+        assert video.ocr_languages == []
+        assert catalog.set_video_languages(video.video_id, ["ko", "zh-Hant"]).ocr_languages == [
+            "ko",
+            "zh-Hant",
+        ]
+        assert catalog.set_video_languages(video.video_id, ["ko", "zh-Hant"]).ocr_languages == [
+            "ko",
+            "zh-Hant",
+        ]
+        audited = database.execute(
+            "select action, details from captionacc.security_audit_log where video_id = %s", [video.video_id]
+        ).fetchall()
+        assert audited == [("set_video_languages", {"from": [], "to": ["ko", "zh-Hant"]})]
+        assert catalog.set_video_languages(video.video_id, []).ocr_languages == []
+
+    def test_a_tenants_languages_are_stored(self, catalog, tenant):
+        assert tenant.ocr_languages == []
+        catalog.set_tenant_languages(tenant.tenant_id, ["th"])
+        assert catalog.get_tenant(tenant.tenant_id).ocr_languages == ["th"]
+
+    @pytest.mark.parametrize("languages", [["english"], ["ko", "../x"], [""], ["en"] * 9])
+    def test_what_is_no_list_of_tags_is_refused(self, catalog, videos, tenant, languages):
+        video = videos.uploaded()
+        with pytest.raises(InvalidArgumentError):
+            catalog.set_video_languages(video.video_id, languages)
+        with pytest.raises(InvalidArgumentError):
+            catalog.set_tenant_languages(tenant.tenant_id, languages)
+        assert catalog.get_video(video.video_id) == video

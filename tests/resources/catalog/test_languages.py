@@ -1,0 +1,61 @@
+"""A video whose captions cannot be read is shown as such, and setting its language reads it again."""
+
+from dataclasses import replace
+
+import pytest
+
+from captionacc_dagster.cli import videos as commands
+from captionacc_dagster.cli.watch import state_of
+from captionacc_dagster.resources.catalog import LayoutOutcome, VideoRow
+from modal_gpu.contracts import CropRegion
+from modal_gpu.ocr.languages.finding import UNREADABLE
+from tests.full_catalog import FullCatalog
+
+BAND = CropRegion(0.1, 0.8, 0.9, 0.95)
+
+
+@pytest.fixture
+def unread(catalog: FullCatalog, videos) -> VideoRow:
+    """A video whose layout waits for a person, because its captions cannot be read."""
+    video = videos.uploaded(display_path="clip.mp4")
+    catalog.claim_new_videos()
+    catalog.begin_stage(video.video_id, "layout", "run")
+    outcome = LayoutOutcome(
+        duration_seconds=8.0,
+        width=640,
+        height=360,
+        video_codec="h264",
+        frame_count=80,
+        layout_found=True,
+        layout_confidence=0.1,
+        crop_region=BAND,
+        note=f"{UNREADABLE}.",
+    )
+    return catalog.finish_layout(video.video_id, "run", outcome)
+
+
+def test_the_layout_waits_and_the_terminal_says_what_to_set(unread: VideoRow, capsys):
+    assert unread.layout.status == "annotate" and unread.crop_region is None
+    assert state_of(unread) == "approval"
+    commands.report(unread)
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith(
+        "? clip.mp4: Captions are there, but the OCR model in use cannot read their script"
+    )
+    assert f"`captionacc ocr set {unread.video_id[:8]} LANGUAGE`" in said
+
+
+def test_a_language_sends_the_layout_back_to_be_read(catalog: FullCatalog, unread: VideoRow):
+    video = catalog.set_video_languages(unread.video_id, ["ko"])
+    assert (video.layout.status, video.layout.run_id, video.ocr_languages) == ("wait", None, ["ko"])
+    [claimed] = catalog.claim_new_videos()
+    assert claimed.video_id == video.video_id and claimed.layout.attempts == unread.layout.attempts + 1
+
+
+def test_texts_that_cannot_be_read_are_not_ready(unread: VideoRow, capsys):
+    text = replace(unread.text, status="annotate", note=f"{UNREADABLE}.")
+    video = replace(unread, layout=replace(unread.layout, status="done"), text=text)
+    assert state_of(video) == "language"
+    commands.report(video)
+    assert "✓" not in capsys.readouterr().out
+    assert commands._stage_word(video, "text") == "[yellow]unread[/]"
