@@ -7,6 +7,7 @@ OCR ends: a caption that a person moved or removed in the meantime gets none.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from modal_gpu.captions.normalization import with_uniform_marks
 from modal_gpu.captions.reconcile import reconcile
 from modal_gpu.contracts import CaptionOcrResult, CaptionRange
 from modal_gpu.databases.captions import Caption, OcrOutcome, store_ocr, waiting_for_ocr
@@ -39,7 +40,12 @@ def read_texts(captions: Sequence[Caption], recognize: Recognize, *, with_langua
         if not joined:
             break
         readings |= _read(joined, recognize)
-    return without_garbage(readings, with_language)
+    return without_garbage(_uniform(readings), with_language)
+
+
+def _uniform(readings: Readings) -> Readings:
+    texts = with_uniform_marks({span: result.ocr_text for span, result in readings.items()})
+    return {span: replace(result, ocr_text=texts[span]) for span, result in readings.items()}
 
 
 def without_garbage(readings: Readings, with_language: bool = False) -> Readings:
