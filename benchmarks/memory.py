@@ -1,7 +1,8 @@
-"""``python -m benchmarks.memory [WIDTHxHEIGHT] [FRAMES]``: peak memory of reading very large frames.
+"""``python -m benchmarks.memory``: the memory of each stage by length, and that of very large frames.
 
-It makes a clip, reads full frames and full-frame crops in chunks in a separate process, and prints that
-process's peak resident set in MB.
+``stages VIDEO --minutes 10 --minutes 120`` repeats a video to each length and samples the resident set while
+the pipeline runs. ``frames [WIDTHxHEIGHT] [FRAMES]`` makes a clip, reads full frames and full-frame crops in
+chunks in a separate process, and prints that process's peak resident set. MB are 2^20 bytes.
 """
 
 import resource
@@ -10,9 +11,15 @@ import sys
 import tempfile
 from fractions import Fraction
 from pathlib import Path
+from typing import Annotated
 
 import av
 import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.stage_memory import measure
 
 
 def make_clip(path: Path, width: int, height: int, frames: int) -> None:
@@ -69,20 +76,45 @@ def peak_megabytes(width: int, height: int, frames: int) -> int:
         return int(said.stdout)
 
 
-def main(arguments: list[str]) -> None:
-    if arguments[:1] == ["read"]:
-        read_everything(Path(arguments[1]))
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
-        return
-    if arguments[:1] == ["make"]:
-        width, height = map(int, arguments[2].split("x"))
-        make_clip(Path(arguments[1]), width, height, int(arguments[3]))
-        return
-    size = arguments[0] if arguments else "7680x4320"
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def stages(
+    video: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
+    minutes: Annotated[list[float], typer.Option(help="lengths to repeat the video to")],
+) -> None:
+    """Print the memory of each stage for a video repeated to each length."""
+    table = Table("minutes", "stage", "peak MB", "first quarter", "last quarter", title=video.name)
+    table.title_justify = "left"
+    for length in minutes:
+        for one in measure(video, length):
+            figures = (f"{size / 2**20:.0f}" for size in (one.peak, one.early, one.late))
+            table.add_row(f"{length:g}", one.stage, *figures)
+        table.add_section()
+    Console().print(table)
+
+
+@app.command()
+def frames(size: str = typer.Argument("7680x4320"), count: int = typer.Argument(40)) -> None:
+    """Print the peak memory of reading ``count`` frames of WIDTHxHEIGHT pixels."""
     width, height = map(int, size.split("x"))
-    frames = int(arguments[1]) if len(arguments) > 1 else 40
-    print(f"{size}, {frames} frames: peak {peak_megabytes(width, height, frames)} MB")
+    print(f"{size}, {count} frames: peak {peak_megabytes(width, height, count)} MB")
+
+
+@app.command(hidden=True)
+def make(path: Path, size: str, count: int) -> None:
+    """Write the clip."""
+    width, height = map(int, size.split("x"))
+    make_clip(path, width, height, count)
+
+
+@app.command(hidden=True)
+def read(path: Path) -> None:
+    """Read the clip, and print this process's peak."""
+    read_everything(path)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    app()

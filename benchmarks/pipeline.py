@@ -15,11 +15,13 @@ from modal_gpu.contracts import (
     CaptionOcrResult,
     CaptionRange,
     CropInferRequest,
+    CropRegion,
     ExtractRequest,
+    ExtractResult,
     crop_regions,
 )
 from modal_gpu.databases.captions import Caption, read_captions, write_captions
-from modal_gpu.databases.layout import read_layout
+from modal_gpu.databases.layout import LayoutFile, read_layout
 from modal_gpu.functions.caption_ocr import generate_caption_ocr
 from modal_gpu.functions.crop_infer import crop_and_infer_caption_frame_extents
 from modal_gpu.functions.extract import extract_frames_and_ocr
@@ -43,12 +45,73 @@ class PipelineRun:
         return sum(self.seconds.values())
 
 
+class Steps:
+    """The steps of the graph on a bucket in a folder, which later processes may continue."""
+
+    def __init__(self, video: Path, work: Path, settings: ComputeSettings | None = None) -> None:
+        """``work`` is the bucket's folder: each needs its own."""
+        self.settings = settings or ComputeSettings()
+        url = work.resolve().as_uri()
+        self.store = ObjectStore.from_url(url)
+        self.keys = VideoKeys(
+            str(uuid.uuid5(uuid.NAMESPACE_URL, url)), str(uuid.uuid5(uuid.NAMESPACE_OID, url))
+        )
+        self._video = video
+
+    def read_frames(self) -> ExtractResult:
+        """Store the video, its full frames, their OCR and the layout, which counts as approved."""
+        keys = self.keys
+        self.store.upload(self._video, keys.video)
+        request = ExtractRequest(keys.tenant_id, keys.video_id, keys.video)
+        return extract_frames_and_ocr(request, self.store, self.settings)
+
+    def crop_and_judge(self) -> None:
+        """Store the chunks and the extents of each zone."""
+        keys, layout = self.keys, self._layout()
+        request = CropInferRequest(
+            keys.tenant_id,
+            keys.video_id,
+            keys.video,
+            layout.crop_region,
+            version=1,
+            run_id="benchmark",
+            zones=layout.caption_zones,
+        )
+        crop_and_infer_caption_frame_extents(request, self.store, self.settings)
+
+    def captions(self, duration: float) -> list[Caption]:
+        """Return the captions without text; ``duration`` is the video's, in seconds."""
+        # Written and read back for their ids, as in the graph.
+        return read_captions(write_captions(merge_zones(self._decoded(), duration)))
+
+    def read_captions(self, captions: list[Caption]) -> list[Caption]:
+        """Return the captions with their text."""
+        keys, regions, decoded = self.keys, self._regions(), self._decoded()
+
+        def recognize(zone: int, ranges: list[CaptionRange]) -> list[CaptionOcrResult]:
+            count, crop = decoded[zone].frame_count, regions[zone]
+            request = CaptionOcrRequest(keys.tenant_id, keys.video_id, 1, crop, count, ranges, zone=zone)
+            return generate_caption_ocr(request, self.store, self.settings)
+
+        return apply_zones(captions, read_zones(captions, regions, recognize))
+
+    def _layout(self) -> LayoutFile:
+        return read_layout(self.store.get(self.keys.layout_db))
+
+    def _regions(self) -> dict[int, CropRegion]:
+        layout = self._layout()
+        return crop_regions(layout.crop_region, layout.caption_zones)
+
+    def _decoded(self) -> dict[int, DecodedExtents]:
+        return {
+            zone: DecodedExtents.of(self.store.get(self.keys.caption_frame_extents_db(1, zone)))
+            for zone in self._regions()
+        }
+
+
 def run(video: Path, work: Path, settings: ComputeSettings | None = None) -> PipelineRun:
     """Run every step of the graph on a bucket in the folder ``work``; the detected layout is approved."""
-    settings = settings or ComputeSettings()
-    store = ObjectStore.from_url(work.resolve().as_uri())
-    keys = VideoKeys(str(uuid.uuid4()), str(uuid.uuid4()))
-    store.upload(video, keys.video)
+    steps = Steps(video, work, settings)
     seconds: dict[str, float] = {}
     mark = time.monotonic()
 
@@ -57,35 +120,13 @@ def run(video: Path, work: Path, settings: ComputeSettings | None = None) -> Pip
         now = time.monotonic()
         seconds[name], mark = now - mark, now
 
-    facts = extract_frames_and_ocr(ExtractRequest(keys.tenant_id, keys.video_id, keys.video), store, settings)
+    facts = steps.read_frames()
     lap("frames, OCR, layout")
-    layout = read_layout(store.get(keys.layout_db))
-    regions = crop_regions(layout.crop_region, layout.caption_zones)
-    crop_and_infer_caption_frame_extents(
-        CropInferRequest(
-            keys.tenant_id,
-            keys.video_id,
-            keys.video,
-            layout.crop_region,
-            version=1,
-            run_id="benchmark",
-            zones=layout.caption_zones,
-        ),
-        store,
-        settings,
-    )
+    steps.crop_and_judge()
     lap("crops, chunks, pairs")
-    decoded = {z: DecodedExtents.of(store.get(keys.caption_frame_extents_db(1, z))) for z in regions}
-    # Written and read back for their ids, as in the graph.
-    captions = read_captions(write_captions(merge_zones(decoded, facts.duration)))
+    captions = steps.captions(facts.duration)
     lap("captions")
-
-    def recognize(zone: int, ranges: list[CaptionRange]) -> list[CaptionOcrResult]:
-        count, crop = decoded[zone].frame_count, regions[zone]
-        request = CaptionOcrRequest(keys.tenant_id, keys.video_id, 1, crop, count, ranges, zone=zone)
-        return generate_caption_ocr(request, store, settings)
-
-    captions = apply_zones(captions, read_zones(captions, regions, recognize))
+    captions = steps.read_captions(captions)
     lap("caption OCR")
     return PipelineRun(captions, facts.duration, Timeline.from_rows(facts.time_spans), seconds)
 
