@@ -54,6 +54,15 @@ def full_frame_indices(count: int) -> range:
     return range(0, count, step)
 
 
+def coarse_frame_indices(count: int) -> range:
+    """Return the indices of the full frames that are read in any case: every other one, if that is 0.1 Hz.
+
+    The others are read only until the place of the captions is certain.
+    """
+    indices = full_frame_indices(count)
+    return indices[::2] if 2 * indices.step <= FULL_FRAME_MAX_STEP else indices
+
+
 def level_of(index: int) -> int:
     """Return the level (16, 4 or 1) that stores an index."""
     if index < 0:

@@ -35,7 +35,7 @@ from modal_gpu.timeline import Timeline
 
 #: Changed when the outputs for the same video would differ; the UI then shows what is stale.
 FRAMES_VERSION = "1"
-OCR_VERSION = "rapidocr-3-ppocrv6-1"
+OCR_VERSION = "rapidocr-3-ppocrv6-2"
 LAYOUT_VERSION = "2"
 
 FUNCTION = "extract_frames_and_ocr"

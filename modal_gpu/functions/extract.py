@@ -18,12 +18,14 @@ from modal_gpu.contracts import (
 )
 from modal_gpu.databases.raw_ocr import write_raw_ocr
 from modal_gpu.errors import OcrError, OcrUnavailableError
-from modal_gpu.frame_index import full_frame_indices
+from modal_gpu.frame_index import coarse_frame_indices, full_frame_indices
+from modal_gpu.functions.coarse_to_fine import coarse_to_fine
 from modal_gpu.functions.extents import GZIP
 from modal_gpu.functions.layout import publish_layout
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.functions.workspace import Stopwatch, local_video
 from modal_gpu.keys import VideoKeys
+from modal_gpu.layout.certainty import is_certain as layout_is_certain
 from modal_gpu.media.frames import FullFrame, read_full_frames
 from modal_gpu.media.images import encode_jpeg, thumbnail
 from modal_gpu.media.probe import VideoInfo, probe
@@ -170,9 +172,18 @@ def _process_frames(
 def _read_frames(
     job: _Job, frames: Iterator[FullFrame], settings: ComputeSettings, progress: Progress
 ) -> list[FrameOcr]:
-    """Read the frames. Raises :class:`OcrError` if OCR fails on all frames of a whole video."""
+    """Read the frames, of a whole video as many as its layout needs, and return the readings in order.
+
+    Raises :class:`OcrError` if OCR fails on all frames of a whole video.
+    """
     total = len(job.indices)
     readings: list[FrameOcr] = []
+
+    def is_certain() -> bool:
+        return layout_is_certain(_in_order(readings), job.info.width, job.info.height)
+
+    if job.segment == WHOLE_VIDEO:
+        frames = coarse_to_fine(frames, coarse_frame_indices(job.info.index_count), is_certain)
     images = ((frame.index, frame.image) for frame in frames)
     with OcrPool(lambda: settings.open_ocr("frames", job.request.languages), settings.worker_count) as pool:
         try:
@@ -185,7 +196,12 @@ def _read_frames(
             # All frames of one segment may fail while others succeed: the merge decides.
             if job.segment == WHOLE_VIDEO or len(readings) < total:
                 raise
-    return readings
+    progress("frames", total, total)
+    return _in_order(readings)
+
+
+def _in_order(readings: Iterable[FrameOcr]) -> list[FrameOcr]:
+    return sorted(readings, key=lambda reading: reading.frame_index)
 
 
 def _publish_readings(

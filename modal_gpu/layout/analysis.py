@@ -66,7 +66,7 @@ _CENTER_REACH, _SIDE_MARGIN = 0.46, 0.04
 # With fewer texts than this, seeing only single lines does not prove that no caption has two: if one caption
 # in five has two lines, twelve texts miss that once in 15 videos. Such videos are short, and the room for a
 # second line costs little.
-_TEXTS_TO_TRUST_LINE_COUNT = 12
+TEXTS_TO_TRUST_LINE_COUNT = 12
 _ZONES = {"bottom": "at the bottom", "top": "at the top", "middle": "in the middle"}
 _ANCHORS = {"center": "centred", "left": "left-aligned", "right": "right-aligned"}
 
@@ -284,7 +284,7 @@ def _crop(row: Row, members: Sequence[Line], line_count: int, texts: int) -> Cro
     """
     top, bottom = band_edges(members)
     pad = _PAD_LINES * row.height
-    if line_count == 1 and texts < _TEXTS_TO_TRUST_LINE_COUNT:
+    if line_count == 1 and texts < TEXTS_TO_TRUST_LINE_COUNT:
         # Room for a second line on the side towards which captions grow.
         if zone_of(row.center) == "top":
             bottom += row.height

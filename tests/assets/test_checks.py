@@ -79,9 +79,19 @@ NOTICED = {
         "thumbnails/frame_000000.jpg is missing",
     ),
     "a frame was not read": (
-        rewritten(lambda k: k.raw_ocr_db, read_raw_ocr, write_raw_ocr, lambda frames: frames[:-1]),
+        rewritten(lambda k: k.raw_ocr_db, read_raw_ocr, write_raw_ocr, lambda frames: frames[1:]),
         "every_frame_read",
-        "7 frames have a status, 8 were taken",
+        "1 of 8 frames have no status, first: 0",
+    ),
+    "a frame was read that was not taken": (
+        rewritten(
+            lambda k: k.raw_ocr_db,
+            read_raw_ocr,
+            write_raw_ocr,
+            lambda frames: [*frames, replace(frames[-1], frame_index=75)],
+        ),
+        "every_frame_read",
+        "1 frames with a status were not taken, first: 75",
     ),
     "many frames failed": (
         rewritten(

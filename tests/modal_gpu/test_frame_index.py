@@ -1,6 +1,7 @@
 """The index space and its chunks: every frame is in exactly one place, and every reader finds it there."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -8,10 +9,12 @@ from hypothesis import strategies as st
 
 from modal_gpu.frame_index import (
     CHUNK_MEMBERS,
+    FULL_FRAME_MAX_STEP,
     LEVELS,
     SEGMENT_ALIGNMENT,
     ChunkRef,
     chunks,
+    coarse_frame_indices,
     frame_count,
     full_frame_indices,
     index_time,
@@ -143,6 +146,14 @@ def test_full_frames_start_at_zero_and_lie_one_to_ten_seconds_apart(count: int) 
 def test_full_frame_examples(seconds: float, step: int, frames: int) -> None:
     taken = full_frame_indices(round(seconds * 10))
     assert (taken.step, len(taken)) == (step, frames)
+
+
+@given(st.integers(1, 60_000))
+def test_the_full_frames_that_are_always_read_are_those_at_a_tenth_of_a_hertz_or_more(count: int) -> None:
+    taken, always = full_frame_indices(count), coarse_frame_indices(count)
+    assert set(always) <= set(taken) and always[0] == 0
+    assert all(later - earlier <= FULL_FRAME_MAX_STEP for earlier, later in pairwise(always))
+    assert always == taken or (len(taken) + 1) // 2 == len(always)
 
 
 @pytest.mark.parametrize(
