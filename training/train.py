@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from modal_gpu.extents.checkpoint import Checkpoint
 from modal_gpu.extents.export import export
-from modal_gpu.extents.freed_memory import keep_freed_memory
+from training.freed_memory import keep_freed_memory
 from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings, Outputs, folded
 from modal_gpu.extents.torch_checkpoint import load_checkpoint, save_checkpoint
 from modal_gpu.extents.working_scale import LINE_HEIGHT

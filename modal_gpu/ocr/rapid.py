@@ -25,6 +25,7 @@ import rapidocr
 from rapidocr import RapidOCR
 from rapidocr.ch_ppocr_det.utils import DetPreProcess
 from rapidocr.ch_ppocr_rec.utils import CTCLabelDecode
+from rapidocr.inference_engine.onnxruntime import OrtInferSession
 from rapidocr.main import RapidOCRError
 from rapidocr.utils.process_img import map_boxes_to_original
 
@@ -236,6 +237,17 @@ def _parameters(settings: RapidOcrSettings, model: Path | None) -> dict[str, obj
     elif model is not None:
         _require_dictionary_inside(recognition)
     return params
+
+
+def _session_options(engine: Any, default: Any = OrtInferSession._init_sess_opts) -> Any:
+    # Each image's size would get a pattern, which reserves all memory of a run in one block.
+    options = default(engine)
+    options.enable_mem_pattern = False
+    return options
+
+
+# RapidOCR has no parameter for it.
+OrtInferSession._init_sess_opts = staticmethod(_session_options)  # type: ignore[method-assign]
 
 
 class _Preparation(DetPreProcess):

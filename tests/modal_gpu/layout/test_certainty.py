@@ -51,4 +51,4 @@ def test_a_second_place_of_captions_makes_it_uncertain_before_it_is_a_zone():
 def test_failed_frames_do_not_count():
     failed = [FrameOcr(60 * place, "failed", error="no answer") for place in range(13)]
     assert not certain(failed)
-    assert certain(sampled(12) + [FrameOcr(720, "failed", error="no answer")])
+    assert certain([*sampled(12), FrameOcr(720, "failed", error="no answer")])

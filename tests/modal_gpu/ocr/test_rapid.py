@@ -109,6 +109,7 @@ def test_an_engine_beside_another_has_its_own_detection_on_the_same_models(
 ):
     beside = frame_engine.beside(strip_engine.settings)
     assert beside._engine.text_det.session is frame_engine._engine.text_det.session
+    assert not frame_engine._engine.text_det.session.session.get_session_options().enable_mem_pattern
     strip = render("Where were you last night?", width=1180, height=90)
     assert beside.recognize(strip) == strip_engine.recognize(strip)
     frame = render("I waited for two hours", "in front of the station.")
