@@ -22,13 +22,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from modal_gpu.extents.checkpoint import Checkpoint
 from modal_gpu.extents.export import export
-from training.freed_memory import keep_freed_memory
 from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings, Outputs, folded
 from modal_gpu.extents.torch_checkpoint import load_checkpoint, save_checkpoint
 from modal_gpu.extents.working_scale import LINE_HEIGHT
 from training.batches import Batch, Clips, batches
 from training.clip import LONG_FRAMES
 from training.dataset import DATA_VERSION, LONG_CLIPS, VARIED_CLIPS, ClipStore, validation_clips
+from training.freed_memory import keep_freed_memory
 from training.optimizer import MuonAndAdamW
 from training.schedule import FURTHER, TrainingSettings
 from training.validation import by_case, calibrate, fitted, judge_clips, shortfall, validation_figures

@@ -247,7 +247,7 @@ def _session_options(engine: Any, default: Any = OrtInferSession._init_sess_opts
 
 
 # RapidOCR has no parameter for it.
-OrtInferSession._init_sess_opts = staticmethod(_session_options)  # type: ignore[method-assign]
+OrtInferSession._init_sess_opts = staticmethod(_session_options)  # type: ignore[method-assign,assignment]
 
 
 class _Preparation(DetPreProcess):
