@@ -1,4 +1,4 @@
-"""Whether a part of the full frames is enough to place a video's captions."""
+"""The certainty of a layout: whether a part of the full frames is enough to place a video's captions."""
 
 from collections.abc import Sequence
 
