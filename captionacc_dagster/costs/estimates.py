@@ -17,19 +17,19 @@ from modal_gpu.errors import CaptionAccError, ConfigurationError
 from modal_gpu.frame_index import frame_count, full_frame_indices
 from modal_gpu.prices import PriceTable
 
-# CPU seconds as `python -m benchmarks.core_seconds $CLIPS/en90.mp4` measured them on 2026-11-21, on 2 virtual
+# CPU seconds as `python -m benchmarks.core_seconds $CLIPS/en90.mp4` measured them on 2026-11-27, on 2 virtual
 # cores shared with other work, so they are rather too large than too small: 90 s, 1280 × 720, 30 full
 # frames, 30 captions, the shipped models. A core-second is one core for one second.
 
 #: Decoding, for each second of video at 1280 × 720. It grows with the pixels.
-DECODE_CORE_SECONDS = 0.091
+DECODE_CORE_SECONDS = 0.049
 #: RapidOCR, for each full frame: the function without decoding. The engine scales frames to one size.
-FRAME_OCR_CORE_SECONDS = 0.21
+FRAME_OCR_CORE_SECONDS = 0.127
 #: Decoding, cropping, VP9 chunks, and the extents network, for each second of video at 1280 × 720; the stroke
 #: predictor needs as much. It grows with the pixels. The network is counted as if it ran on the cores.
-CROP_CORE_SECONDS = 0.205
+CROP_CORE_SECONDS = 0.126
 #: RapidOCR and reading of chunks, for each caption.
-CAPTION_CORE_SECONDS = 0.18
+CAPTION_CORE_SECONDS = 0.109
 #: Captions a minute where people talk: 30 in 90 s of en90, 28 in 80 s of zh80.
 CAPTIONS_A_MINUTE = 21
 
