@@ -30,6 +30,8 @@ BRIEF_FRAMES = 6
 SURE_READING = 0.95
 #: Similarity (0 to 100) of two readings of one text, and the shortest text that may differ at all.
 SAME_SIMILARITY, LEAST_LENGTH = 85.0, 6
+#: Characters that a text gains at least if its beginning was read differently.
+LEAST_GROWTH = 2
 #: Characters of a text with two words or more that may be cut inside a word.
 LONG_START = 8
 #: Scripts without spaces between words: Thai to Khmer, Han, kana and their punctuation.
@@ -156,7 +158,9 @@ def _rolled(first: Caption, second: Caption) -> _Step | None:
             continue
         last, now = stay[-1], after[len(stay) - 1]
         if _is_same(last, now, first, second):
-            return _Step(left, False)
+            # Nothing grew or left: only the very same text is one caption; "Jim" and "Tim" are two.
+            stands = left == 0 and len(after) == len(stay)
+            return None if stands and not _is_equal(before, after) else _Step(left, False)
         if _begins(last, now, first, second, within_words=len(stay) > 1):
             return _Step(left, True)
     return None
@@ -181,6 +185,10 @@ def _is_same(one: str, other: str, first: Caption, second: Caption) -> bool:
     return enough and digits and fuzz.ratio(one, other) >= SAME_SIMILARITY
 
 
+def _is_equal(before: Sequence[str], after: Sequence[str]) -> bool:
+    return [comparable(line) for line in before] == [comparable(line) for line in after]
+
+
 def _begins(start: str, text: str, first: Caption, second: Caption, *, within_words: bool) -> bool:
     """Return whether ``text`` is ``start`` and more.
 
@@ -192,7 +200,11 @@ def _begins(start: str, text: str, first: Caption, second: Caption, *, within_wo
     inside = _length(first) <= BRIEF_FRAMES and (within_words or long)
     ends = [text[:place] for place in range(1, len(text)) if _may_end(text, place, inside)]
     near = [end for end in ends if abs(len(comparable(end)) - len(begun)) <= max(1, len(begun) // 8)]
-    return bool(begun) and any(_is_same(start, end, first, second) for end in near)
+    if any(comparable(end) == begun for end in near):
+        return bool(begun)
+    # A text of the same length is another one, read alike: "Jim is late.", "Tim is late."
+    grown = len(comparable(text)) >= len(begun) + LEAST_GROWTH
+    return grown and any(_is_same(start, end, first, second) for end in near)
 
 
 def _may_end(text: str, place: int, inside: bool) -> bool:

@@ -84,6 +84,12 @@ def test_small_differences_of_uncertain_readings_do_not_stop_growth(texts):
     assert [text for _, _, text in folded([replace(first, ocr_confidence=0.9), second])] == [texts[-1]]
 
 
+@pytest.mark.parametrize("confidence", [0.5, 0.99])
+def test_similar_texts_of_the_same_length_stay_apart(confidence):
+    first, second = states("Jim is late again.", "Tim is late again.")
+    assert len(folded([replace(first, ocr_confidence=confidence), second])) == 2
+
+
 def test_chinese_grows_by_characters():
     assert folded(states("今天", "今天天气", "今天天气很好。", frames=9)) == [(10, 37, "今天天气很好。")]
 
