@@ -147,7 +147,7 @@ def test_a_layout_run_that_is_cancelled_while_it_publishes_gives_its_lock_back(
     video_id = line.upload(clip.path).video_id
     held = []
 
-    def cancelled(*_: object) -> None:
+    def cancelled(*_: object, **__: object) -> None:
         held.extend(line.catalog.list_locks())
         raise DagsterExecutionInterruptedError
 
@@ -229,9 +229,9 @@ def test_a_layout_run_that_loses_its_lock_stops_before_it_writes(
     def short_lease(video: str, name: str, owner: str, *, wait_seconds: float):
         return held(video, name, owner, 1, wait_seconds=0.1)
 
-    def lose(*arguments: Any) -> LayoutFile:
+    def lose(*arguments: Any, **options: Any) -> LayoutFile:
         steal(postgres_dsn, "layout")
-        return layout_with_people(*arguments)
+        return layout_with_people(*arguments, **options)
 
     monkeypatch.setattr(line.catalog, "lease", short_lease)
     monkeypatch.setattr(layout_function, "layout_with_people", lose)

@@ -36,6 +36,7 @@ def test_a_video_becomes_subtitles(line_on: Line, clip: Clip, tmp_path: Path):
         "every_frame_present": True,
         "every_frame_read": True,
         "boxes_match_ocr": True,
+        "script_can_be_read": True,
     }
     row = line.row(video_id)
     assert (row.layout.status, row.layout_approved_by, row.crop_region_version) == ("done", "auto", 1)
@@ -61,6 +62,7 @@ def test_a_video_becomes_subtitles(line_on: Line, clip: Clip, tmp_path: Path):
         "every_pair_labelled": True,
         "captions_do_not_overlap": True,
         "every_caption_read": True,
+        "texts_can_be_read": True,
         "subtitles_match_captions": True,
     }
     row = line.row(video_id)

@@ -24,7 +24,7 @@ def test_one_run_makes_everything(line: Line, clip: Clip):
     result = line.run("video", video_id)
     assert result.success, failure(result)
     assert materialized(result) == sorted([*LAYOUT, "layout_approval", *CAPTIONS])
-    assert len(checks(result)) == 8 and all(checks(result).values())
+    assert len(checks(result)) == 10 and all(checks(result).values())
     row = line.row(video_id)
     assert (row.layout.status, row.layout_approved_by) == ("done", "auto")
     assert (row.boundaries.status, row.text.status) == ("annotate", "annotate")
@@ -49,7 +49,12 @@ def test_a_layout_that_needs_a_person_ends_the_run(line: Line, clip: Clip):
     assert materialized(result) == LAYOUT
     row = line.row(video_id)
     assert (row.layout.status, row.boundaries.status, row.boundaries.run_id) == ("annotate", "wait", None)
-    assert sorted(checks(result)) == ["boxes_match_ocr", "every_frame_present", "every_frame_read"]
+    assert sorted(checks(result)) == [
+        "boxes_match_ocr",
+        "every_frame_present",
+        "every_frame_read",
+        "script_can_be_read",
+    ]
     # Whoever approves it gets another run.
     line.catalog.approve_layout(video_id, "ann")
     assert [found.video_id for found in line.catalog.pending_layout_approvals()] == [video_id]

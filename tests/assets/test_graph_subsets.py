@@ -37,7 +37,7 @@ def test_the_layout_alone_needs_no_compute_and_keeps_labels(no_compute: Line, fi
 
     assert result.success, failure(result)
     assert materialized(result) == ["layout_db"]
-    assert checks(result) == {"boxes_match_ocr": True}
+    assert checks(result) == {"boxes_match_ocr": True, "script_can_be_read": True}
     assert line.compute.names == []
     again = read_layout(line.store.get(keys.layout_db))
     assert again.boxes[place].label == "out"
@@ -85,7 +85,7 @@ def test_frames_and_layout_without_the_ocr_take_the_stored_ocr(line: Line, finis
     before = line.stored(finished.video_id)
     result = line.run("layout", finished.video_id, "full_frames", "layout_db")
     assert result.success, failure(result)
-    assert all(checks(result).values()) and len(checks(result)) == 2
+    assert all(checks(result).values()) and len(checks(result)) == 3
     ((_, request),) = line.compute.calls
     assert request.outputs == {"full_frames"}
     assert line.stored(finished.video_id)["raw-ocr.db.gz"] == before["raw-ocr.db.gz"]
