@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import queue
+import subprocess
 import threading
 import time
 import uuid
@@ -100,10 +101,14 @@ class Service:
             number = f"{time.time_ns():020d}-{next(self._numbers):06d}.json"
             self._write(self.folder / "queues" / name / partition / number, message)
 
-    def wait_for_spawn(self, count: int = 1, seconds: float = 20) -> list[str]:
+    def wait_for_spawn(
+        self, count: int = 1, seconds: float = 20, process: subprocess.Popen[bytes] | None = None
+    ) -> list[str]:
+        """Wait for so many calls, in vain if ``process``, which makes them, has ended."""
         deadline = time.monotonic() + seconds
         while len(self.spawned) < count:
             assert time.monotonic() < deadline, "nothing was spawned"
+            assert process is None or process.poll() is None, "the process ended without a call"
             time.sleep(_LOOK_SECONDS)
         return self.spawned
 

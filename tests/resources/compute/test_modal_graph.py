@@ -305,7 +305,7 @@ from tests.modal_stand_in.service import Service
 dsn, bucket, folder, video_id = sys.argv[1:]
 with dg.DagsterInstance.ephemeral() as instance:
     line = Line(Catalog(PostgresTransport(dsn)), ObjectStore.from_url(bucket), instance)
-    instance.add_dynamic_partitions("videos", [video_id])
+    instance.add_dynamic_partitions("videos", [line.row(video_id).partition_key])
     modal_line = ModalLine(line, Service(Path(folder)))
     modal_line.service.on_spawn = lambda *_: None  # nothing answers while this process lives
     modal_line.run("captions", video_id)
@@ -320,7 +320,7 @@ def waiting_run(modal_line: ModalLine, video_id: str, dsn: str, bucket: Path) ->
         [sys.executable, "-c", _RUN, *arguments], cwd=REPOSITORY, env=os.environ, stderr=subprocess.DEVNULL
     )
     try:
-        modal_line.service.wait_for_spawn(seconds=180)
+        modal_line.service.wait_for_spawn(seconds=180, process=process)
         while not modal_line.line.catalog.list_compute_calls(video_id=video_id)[0].call_id:
             assert process.poll() is None
         yield process
