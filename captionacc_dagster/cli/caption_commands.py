@@ -22,8 +22,12 @@ from modal_gpu.captions.subtitles import TimedCue, to_rows
 TIME = PlayerTime()
 #: The longest shift, in seconds.
 DAY = 86_400
-Id = Annotated[int, typer.Argument(metavar="ID", help="id of a caption", min=1)]
-Ids = Annotated[list[int] | None, typer.Argument(metavar="ID…", help="ids of captions", min=1)]
+#: SQLite's largest row id.
+LARGEST_ID = 2**63 - 1
+Id = Annotated[int, typer.Argument(metavar="ID", help="id of a caption", min=1, max=LARGEST_ID)]
+Ids = Annotated[
+    list[int] | None, typer.Argument(metavar="ID…", help="ids of captions", min=1, max=LARGEST_ID)
+]
 All = Annotated[bool, typer.Option("--all", help="all captions of the video")]
 
 
@@ -110,7 +114,9 @@ def split(
 @captions_app.command()
 def merge(
     video: Video,
-    captions: Annotated[list[int], typer.Argument(metavar="ID ID…", help="ids of captions", min=1)],
+    captions: Annotated[
+        list[int], typer.Argument(metavar="ID ID…", help="ids of captions", min=1, max=LARGEST_ID)
+    ],
     text: Annotated[str | None, typer.Option(help="the text; default: the texts, a line each")] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,

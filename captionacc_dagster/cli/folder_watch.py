@@ -15,6 +15,7 @@ from captionacc_dagster.cli.dropped_files import DroppedFiles
 from captionacc_dagster.cli.files import write_output
 from captionacc_dagster.cli.formats import FormatOption, formats_of
 from captionacc_dagster.cli.inputs import Input
+from captionacc_dagster.cli.numbers import FiniteRange
 from captionacc_dagster.cli.root import app, note, say
 from captionacc_dagster.cli.uploads import upload
 from captionacc_dagster.cli.videos import RunningPlatform, report
@@ -37,7 +38,11 @@ def watch_folder(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="it and all folders below are watched")],
     format: FormatOption = "srt",
     settle: Annotated[
-        float, typer.Option(min=0, max=3600, help="seconds without a change after which a file is complete")
+        float,
+        typer.Option(
+            click_type=FiniteRange(0, 3600),
+            help="seconds without a change after which a file is complete",
+        ),
     ] = 5,
     once: Annotated[
         bool, typer.Option("--once", help="end when every video there has its subtitles, or needs a person")

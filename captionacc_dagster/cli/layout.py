@@ -97,9 +97,9 @@ def set_(
     bottom: Bottom,
 ) -> None:
     """Approve a crop region of your own. If it changes, the captions are made again."""
+    crop = CropRegion(left, top, right, bottom)
     here = parts(Use.WRITE)
     row = here.find_video(video)
-    crop = CropRegion(left, top, right, bottom)
     _say_approved(here.catalog.approve_layout(row.video_id, getpass.getuser(), crop))
 
 

@@ -108,7 +108,8 @@ def estimate(
     containers = max(1, min(abreast, fan_out.max_parallel, own.max_containers))
     busy = _core_seconds(function, work) / own.workers * MARGIN
     seconds = busy + containers * (COLD_START_SECONDS + app.scaledown_seconds) if calls else 0.0
-    rounds = math.ceil(abreast / containers) + is_waited_for
+    first = fan_out.segment_frames / frame_count(work.seconds) if is_waited_for else 0.0
+    rounds = math.ceil(abreast / containers)
     images = _vision_images(function, work, app, calls)
     rate = prices.container_second(own.gpu, own.cpu, own.memory_mib)
     return Estimate(
@@ -117,7 +118,7 @@ def estimate(
         calls=calls,
         containers=containers if calls else 0,
         seconds=seconds,
-        wall_seconds=COLD_START_SECONDS + busy / calls * rounds if calls else 0.0,
+        wall_seconds=COLD_START_SECONDS + busy * (first + (1 - first) / abreast * rounds) if calls else 0.0,
         vision_images=images,
         usd=round(seconds * rate + prices.vision(images), 6),
     )

@@ -18,17 +18,28 @@ from tests.line_fixtures import Clip
 MAKE_NONE = {
     "backfill": ["--list"],
     "backfill --apply": ["--apply"],
-    "captions": ["a.mp4"],
+    "captions VIDEO": ["a.mp4"],
+    "captions confirm": ["a.mp4", "--all"],
+    "captions merge": ["a.mp4", "1", "2"],
+    "captions set": ["a.mp4", "1", "--text", "x"],
+    "captions shift": ["a.mp4", "--by", "0.5", "--all"],
+    "captions show": ["a.mp4"],
+    "captions split": ["a.mp4", "1", "--at", "2"],
     "cost": [],
     "cost limit": [],
     "cost limit --month-usd": ["--month-usd", "5"],
     "delete": ["a.mp4", "--yes"],
     "export": ["a.mp4"],
+    "layout add-zone": ["a.mp4", "--left=0", "--top=0", "--right=1", "--bottom=0.2"],
     "layout approve": ["a.mp4"],
+    "layout move-zone": ["a.mp4", "1", "--left=0", "--top=0", "--right=1", "--bottom=0.2"],
+    "layout remove-zone": ["a.mp4", "1"],
     "layout set": ["a.mp4", "--left=0", "--top=0.7", "--right=1", "--bottom=1"],
     "layout show": ["a.mp4"],
     "listen": [],
     "metrics": [],
+    "ocr default": ["ko"],
+    "ocr set": ["a.mp4", "ko"],
     "rename": ["a.mp4", "b.mp4"],
     "retry": ["a.mp4"],
     "status": [],
@@ -46,9 +57,22 @@ NEED_NONE = {
     "doctor": [],
     "model list": [],
     "model verify": [],
+    "ocr list": [],
 }
 #: Commands that create one.
-MAKE = {"demo", "ingest", "migrate", "model import-wandb", "model upload", "prepare", "up"}
+MAKE = {
+    "demo",
+    "ingest",
+    "migrate",
+    "model import-wandb",
+    "model upload",
+    "ocr install",
+    "prepare",
+    "up",
+    "watch",
+}
+#: Commands that look at a file first, with tests of their own.
+FILES = {"extract", "import"}
 
 
 def _all_commands() -> set[str]:
@@ -81,7 +105,7 @@ def test_every_command_has_a_case_here():
         for name in MAKE_NONE
         if not any(word.startswith("--") or word.isupper() for word in name.split())
     }
-    assert _all_commands() == without_options | set(NEED_NONE) | MAKE
+    assert _all_commands() == without_options | set(NEED_NONE) | MAKE | FILES
     assert command_line.main is not None
 
 

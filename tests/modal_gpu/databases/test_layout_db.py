@@ -30,7 +30,7 @@ TEXTS = ["Where were you?", "I waited two hours.", "Nobody came!", "It is the wi
 
 def frames_with(*boxes: Box) -> list[FrameOcr]:
     return [
-        FrameOcr.of(30 * i, [OcrLine(content, 0.9, box) for box in boxes])
+        FrameOcr.of(30 * i, [OcrLine("CH7" if box == LOGO else content, 0.9, box) for box in boxes])
         for i, content in enumerate(TEXTS * 2)
     ]
 
