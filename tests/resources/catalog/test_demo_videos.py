@@ -17,11 +17,11 @@ COLUMNS = {
         *("id", "display_path", "size_bytes", "created_at", "updated_at", "duration_seconds", "width"),
         *("height", "frame_count", "layout_status", "crop_region", "crop_region_version"),
         *("boundaries_status", "current_cropped_frames_version", "caption_count", "text_status"),
-        "text_caption_count",
+        *("text_caption_count", "caption_zones"),
     },
     "demo_cropped_frames_versions": {
         *("video_id", "version", "crop_region", "crop_region_version", "frame_rate", "status"),
-        *("chunk_count", "total_frames"),
+        *("chunk_count", "total_frames", "caption_zones"),
     },
 }
 

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -60,7 +60,7 @@ class BandReader:
 class Settings(ComputeSettings):
     """The installation of these tests: the predictor that is the default, and a quick reader."""
 
-    def open_ocr(self, kind: str) -> BandReader:
+    def open_ocr(self, kind: str, languages: Sequence[str] = ()) -> BandReader:
         return BandReader()
 
 
