@@ -4,6 +4,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from captionacc_dagster.resources.catalog import LayoutApproval, WrongStateError
+from captionacc_dagster.resources.catalog.transport import JsonArray
 from modal_gpu.contracts import CaptionZone, CropRegion, to_wire
 from modal_gpu.errors import InvalidCropRegionError
 from tests.resources.catalog.conftest import STRIP
@@ -88,8 +89,9 @@ UNUSABLE = {
 @pytest.mark.parametrize("zones", UNUSABLE.values(), ids=UNUSABLE)
 def test_unusable_zones_are_refused(videos, catalog, zones):
     video_id = videos.laid_out().video_id
+    value = JsonArray(zones) if isinstance(zones, list) else zones
     with pytest.raises(InvalidCropRegionError, match="are not usable"):
-        catalog._call("approve_layout", video_id=video_id, approved_by="ann", caption_zones=zones)
+        catalog._call("approve_layout", video_id=video_id, approved_by="ann", caption_zones=value)
 
 
 def test_the_tables_refuse_them_as_well(videos, database):
