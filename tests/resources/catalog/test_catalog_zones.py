@@ -91,7 +91,9 @@ def test_unusable_zones_are_refused(videos, catalog, zones):
     video_id = videos.laid_out().video_id
     value = JsonArray(zones) if isinstance(zones, list) else zones
     with pytest.raises(InvalidCropRegionError, match="are not usable"):
-        catalog._call("approve_layout", video_id=video_id, approved_by="ann", caption_zones=value)
+        catalog.transport.call(
+            "approve_layout", {"video_id": video_id, "approved_by": "ann", "caption_zones": value}
+        )
 
 
 def test_the_tables_refuse_them_as_well(videos, database):
