@@ -32,7 +32,7 @@ from modal_gpu.storage import ObjectStore
 
 #: Changed when the outputs for the same video would differ; the UI then shows what is stale.
 DECODER_VERSION = "viterbi-2"
-CAPTION_OCR_VERSION = "median-rapidocr-3-1"
+CAPTION_OCR_VERSION = "median-rapidocr-3-2"
 SUBTITLES_VERSION = "2"
 
 #: Captions whose image the UI shows.
