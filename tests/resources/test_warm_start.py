@@ -10,7 +10,7 @@ import pytest
 SCRIPT = """
 import os, sys, threading
 import captionacc_dagster.resources.warm_start
-print(" ".join(name for name in ("torch", "modal", "onnxruntime", "av") if name in sys.modules))
+print(" ".join(name for name in ("torch", "modal", "onnxruntime", "av") if name in sys.modules), flush=True)
 if "onnxruntime" in sys.modules:
     import cv2, numpy as np
     from captionacc_dagster.resources.compute_settings import compute_settings
