@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from modal_gpu.contracts import MAX_ZONES, CaptionZone, CropRegion, Zones
+from modal_gpu.contracts import MAX_ZONES, CaptionZone, CropRegion, Zones, from_wire
 from modal_gpu.databases.checked import MAX_FRAMES, FileKind
 from modal_gpu.databases.sqlite_file import new_database, pack, utc_now
 from modal_gpu.errors import DatabaseFileError
@@ -278,8 +278,9 @@ def _zone_row(found: LayoutZone) -> dict[str, object]:
 
 
 def _zone(row: sqlite3.Row) -> LayoutZone:
+    fields = {"zone_index": row["zone_index"], "crop_region": _crop(row), "language": row["language"]}
     return LayoutZone(
-        CaptionZone(row["zone_index"], _crop(row), row["language"]),
+        from_wire(CaptionZone, fields),
         row["anchor_type"],
         row["anchor_position"],
         row["vertical_center"],

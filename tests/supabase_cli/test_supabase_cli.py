@@ -6,7 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from captionacc_dagster.resources.catalog.former_migrations import former_versions
+from captionacc_dagster.resources.catalog.former_migrations import BASELINE, former_versions
 from captionacc_dagster.resources.catalog.migrations import (
     load_migrations,
     migrate,
@@ -75,8 +75,11 @@ def test_each_tool_continues_where_the_other_stopped(project, empty_dsn, later, 
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
-def test_a_former_database_is_pushed_to_after_it_was_migrated(project, empty_dsn, schema):
-    migrate(empty_dsn, schema=schema)
+def test_a_former_database_is_pushed_to_after_it_was_migrated(project, empty_dsn, schema, tmp_path):
+    baseline = tmp_path / "baseline"
+    baseline.mkdir()
+    shutil.copy(next(migrations_directory().glob(f"{BASELINE}_*")), baseline)
+    migrate(empty_dsn, schema=schema, directory=baseline)
     with psycopg.connect(empty_dsn) as connection:
         connection.execute(
             "truncate supabase_migrations.schema_migrations, supabase_migrations.captionacc_checksums"
@@ -85,7 +88,7 @@ def test_a_former_database_is_pushed_to_after_it_was_migrated(project, empty_dsn
             "insert into supabase_migrations.schema_migrations (version, name) values (%s, 'old')",
             [(version,) for version in former_versions(schema)],
         )
-    assert migrate(empty_dsn, schema=schema) == []
+    assert migrate(empty_dsn, schema=schema) == names(schema)[1:]
     write_migrations(project.migrations, schema)
     assert project.push() == []
 
