@@ -118,6 +118,17 @@ class DagsterRunQueue:
         # The coordinator needs no workspace: the daemon has one with the code location.
         self.instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=None))  # type: ignore[arg-type]
 
+    def queue_created(self, tags: Mapping[str, str]) -> int:
+        """Queue the runs with these tags that a process created and did not queue before it was killed.
+
+        Returns their number. The process that created them must have ended.
+        """
+        created = dg.RunsFilter(statuses=[dg.DagsterRunStatus.NOT_STARTED], tags=dict(tags))
+        runs = self.instance.get_runs(created)
+        for run in runs:
+            self.instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=None))  # type: ignore[arg-type]
+        return len(runs)
+
     def _job(self, name: str) -> _Job:
         if name not in self._jobs:
             definition = self.repository.get_job(name)

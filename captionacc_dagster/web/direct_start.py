@@ -12,6 +12,7 @@ from types import TracebackType
 
 from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.resources.opening import database_dsn
+from captionacc_dagster.runs.tags import TRIGGER
 from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.web.listeners import Backoff, PostgresListener, handle
 from captionacc_dagster.web.starter import CLOSE_SECONDS, RunStarter
@@ -42,6 +43,9 @@ def open_starter(
     with dg.DagsterInstance.get() as instance:
         queue = DagsterRunQueue(instance, defs.get_repository_def(), own_daemon=own_daemon)
         queue.prepare(video_job.name if get_settings().goes_on else layout_job.name, captions_job.name)
+        if own_daemon:
+            # The process that ran the daemon before has ended, perhaps between the creation and the queue.
+            queue.queue_created({TRIGGER: trigger})
         starter = RunStarter(catalog, object_store, instance, queue.submit, trigger=trigger)
         try:
             yield starter

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.run_coordinator import QueuedRunCoordinator
 
 from captionacc_dagster.constants import LOCAL_TENANT_ID
+from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.runs.tags import VIDEO_ID
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.web import direct_start
@@ -68,6 +70,27 @@ def test_what_waits_already_and_what_comes_later_is_queued_at_once(
         late = uploaded(catalog, store)
         wait_for(lambda: queued(instance) == {early, late})
     assert len(instance.get_runs()) == 2
+
+
+def test_a_run_that_a_killed_predecessor_created_is_queued(
+    catalog, tenant, postgres_dsn, store, instance, monkeypatch
+):
+    def killed(*_: object) -> None:
+        raise OSError("killed")
+
+    settings = Settings(_env_file=None, CAPTIONACC_DATABASE_URL=postgres_dsn)
+    video_id = uploaded(catalog, store)
+    with monkeypatch.context() as broken:
+        broken.setattr(QueuedRunCoordinator, "submit_run", killed)
+        broken.setattr(Catalog, "return_claims", lambda *_, **__: None)
+        with DirectStart(settings, catalog, store) as direct:
+            direct.begin([video_id])
+            wait_for(lambda: instance.get_runs())
+    assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.NOT_STARTED]
+    with DirectStart(settings, catalog, store) as direct:
+        direct.begin()
+        wait_for(lambda: queued(instance) == {video_id})
+    assert len(instance.get_runs()) == 1
 
 
 def test_an_error_at_its_start_is_logged_and_tried_again(
