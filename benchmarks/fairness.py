@@ -84,7 +84,7 @@ class Platform:
         if not claimed:
             return
         requests = layout_run_requests(claimed, RunTags(self.catalog, self.queue.instance), "new_videos")
-        by_upload = {video.video_id: number for number, video in enumerate(claimed)}
+        by_upload = {video.partition_key: number for number, video in enumerate(claimed)}
         requests.sort(key=lambda request: by_upload[request.partition_key])
         self.queue.submit(
             "layout",

@@ -42,11 +42,11 @@ class Mark:
     at: float
 
 
-def timeline(dagster_home: Path, video_id: str, began: float, ended: float) -> list[Mark]:
+def timeline(dagster_home: Path, partition: str, began: float, ended: float) -> list[Mark]:
     """Return the moments of a video's runs, between the command's start and its end (Unix times)."""
     marks = [Mark("command", 0.0)]
     with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
-        of_video = dg.RunsFilter(tags={PARTITION_NAME_TAG: video_id})
+        of_video = dg.RunsFilter(tags={PARTITION_NAME_TAG: partition})
         for record in instance.get_run_records(of_video, ascending=True):
             job, run_id = record.dagster_run.job_name, record.dagster_run.run_id
             marks.append(Mark(f"{job}: run created", record.create_timestamp.timestamp() - began))
@@ -88,11 +88,11 @@ def ingest(home: Path, video: Path) -> Turn:
     began = time.time()
     _command(home, "ingest", "--again", str(video))
     ended = time.time()
-    newest = _newest_video(home)
+    newest = _newest_partition(home)
     return Turn(ended - began, timeline(home / "dagster", newest, began, ended))
 
 
-def _newest_video(home: Path) -> str:
+def _newest_partition(home: Path) -> str:
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
         (record,) = instance.get_run_records(limit=1)
         return record.dagster_run.tags[PARTITION_NAME_TAG]
