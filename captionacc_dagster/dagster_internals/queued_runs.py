@@ -115,19 +115,20 @@ class DagsterRunQueue:
             job_code_origin=code.get_job_origin(job),
             asset_graph=self.repository.asset_graph,
         )
-        # The coordinator needs no workspace: the daemon has one with the code location.
-        self.instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=None))  # type: ignore[arg-type]
+        self._enqueue(run)
 
-    def queue_created(self, tags: Mapping[str, str]) -> int:
+    def queue_created(self, tags: Mapping[str, str]) -> None:
         """Queue the runs with these tags that a process created and did not queue before it was killed.
 
-        Returns their number. The process that created them must have ended.
+        The process that created them must have ended.
         """
         created = dg.RunsFilter(statuses=[dg.DagsterRunStatus.NOT_STARTED], tags=dict(tags))
-        runs = self.instance.get_runs(created)
-        for run in runs:
-            self.instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=None))  # type: ignore[arg-type]
-        return len(runs)
+        for run in self.instance.get_runs(created):
+            self._enqueue(run)
+
+    def _enqueue(self, run: dg.DagsterRun) -> None:
+        # The coordinator needs no workspace: the daemon has one with the code location.
+        self.instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=None))  # type: ignore[arg-type]
 
     def _job(self, name: str) -> _Job:
         if name not in self._jobs:
