@@ -16,10 +16,10 @@ from captionacc_dagster.settings import Settings, get_settings
 _log = logging.getLogger(__name__)
 
 
-def load_compute(settings: Settings) -> bool:
-    """Import the functions and load the OCR models that runs on this machine use; return whether it did."""
+def load_compute(settings: Settings) -> None:
+    """Import the functions and load the OCR models that runs on this machine use."""
     if settings.modal_enabled:
-        return False
+        return
     import cv2
 
     import modal_gpu.extents.predictors
@@ -31,7 +31,7 @@ def load_compute(settings: Settings) -> bool:
 
     compute = compute_settings(settings)
     if compute.ocr_engine != "rapidocr" or compute.ocr_cuda:
-        return True
+        return
     # A pool of OpenCV that has begun to work would miss its threads after the fork.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
@@ -41,7 +41,6 @@ def load_compute(settings: Settings) -> bool:
         compute.open_ocr("strips")
     finally:
         cv2.setNumThreads(threads)
-    return True
 
 
 def _load() -> None:
