@@ -46,8 +46,9 @@ def up() -> None:
         services = Services(settings)
         stack.callback(services.stop)
         try:
-            direct = stack.enter_context(DirectStart(settings, here.catalog, here.object_store))
             daemon = stack.enter_context(DaemonKeeper(settings, say))
+            # Ends first: whoever takes over the daemon's role queues the runs that an ended process created.
+            direct = stack.enter_context(DirectStart(settings, here.catalog, here.object_store))
             with console.status("Starting…"):
                 services.start_webserver()
                 _wait_until_up(services, address, daemon.check)

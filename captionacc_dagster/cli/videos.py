@@ -153,8 +153,9 @@ class RunningPlatform:
 
     def __enter__(self) -> "RunningPlatform":
         with ExitStack() as stack:
-            stack.enter_context(self._direct)
             stack.enter_context(self._daemon)
+            # Ends first: whoever takes over the daemon's role queues the runs that an ended process created.
+            stack.enter_context(self._direct)
             self._stack = stack.pop_all()
         return self
 
