@@ -17,6 +17,8 @@ from tests.postgrest.server import PostgrestServer, make_key
 from tests.resources.catalog.world import World
 
 STRIP = CropRegion(0.1, 0.8, 0.9, 0.95)
+OTHER_STRIP = CropRegion(0.0, 0.7, 1.0, 1.0)
+NOBODY = "11111111-1111-4111-8111-111111111111"
 
 
 @pytest.fixture(scope="session")
