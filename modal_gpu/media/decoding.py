@@ -1,6 +1,7 @@
 """Forward decoding: every presented frame in order; damage is skipped and counted."""
 
 import itertools
+import logging
 import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -35,6 +36,8 @@ _THREAD_BYTES = 128 * 2**20
 _HELD_BACK = 4
 
 _Item = TypeVar("_Item")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,12 @@ def repeatable(
         if not report.decoder_met_damage:
             yield from held
             return
+        if way.gpu:
+            _log.warning(
+                "decoding a video again, in software: the GPU failed on %d frames, %d packets were refused",
+                report.gpu_failures,
+                report.refused_packets,
+            )
         report.reset()
     yield from itertools.islice(read(last), yielded, None)
 

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+import av
 from av.codec import Codec
 from av.codec.hwaccel import HWAccel
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from modal_gpu.media import pyav
+from modal_gpu.media.pixels import PLANAR_OF_GPU
 from modal_gpu.media.probe import VideoInfo, frame_pts
 from modal_gpu.media.pyav import VideoPacket
 from modal_gpu.media.report import DecodeReport
@@ -29,7 +31,7 @@ _CODECS = {"h264", "hevc", "vp9", "vp8", "mpeg2video"}
 _EIGHT_BIT, _TEN_BIT = {"yuv420p", "yuvj420p"}, {"yuv420p10le"}
 _TEN_BIT_CODECS = {"hevc", "vp9"}
 #: Formats of the frames that come from a GPU.
-GPU_FORMATS = {"nv12", "p010le"}
+GPU_FORMATS = PLANAR_OF_GPU.keys()
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +80,7 @@ def no_gpu() -> str:
     """Return why this process cannot decode on a GPU, or an empty string if it can."""
     try:
         acceleration().create(Codec("h264", "r"))
-    except (*pyav.PYAV_ERRORS, NotImplementedError) as error:
+    except (av.FFmpegError, NotImplementedError) as error:  # no device; FFmpeg built without CUDA
         return f"no CUDA device ({pyav.one_line(error)})"
     return ""
 

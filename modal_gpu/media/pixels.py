@@ -23,7 +23,7 @@ _MATRICES = {
 }
 _ITU709, _ITU601 = 1, 6
 #: Formats of frames that a GPU has decoded, and the planar ones with the same samples.
-_PLANAR = {"nv12": "yuv420p", "p010le": "yuv420p10le"}
+PLANAR_OF_GPU = {"nv12": "yuv420p", "p010le": "yuv420p10le"}
 
 # Full-range to limited-range 8-bit samples (ITU-T H.273, section 8.3).
 _SAMPLES = np.arange(256)
@@ -140,7 +140,7 @@ def _luma_plane(frame: VideoFrame) -> tuple[np.ndarray, int]:
 
 def _planar(frame: VideoFrame) -> VideoFrame:
     """Return a frame of a GPU as software has it, with the same samples; other frames as they are."""
-    wanted = _PLANAR.get(frame.format.name)
+    wanted = PLANAR_OF_GPU.get(frame.format.name)
     return frame if wanted is None else _converted(frame, format=wanted)
 
 

@@ -1,5 +1,6 @@
 """Opening of video files: the allowed demuxers and the choice of the video stream."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from modal_gpu.errors import BadVideoError, NoFramesError, NotAVideoError, NoVideoStreamError
-from modal_gpu.media.pyav import PYAV_ERRORS, VideoPacket
+from modal_gpu.media.pyav import PYAV_ERRORS, VideoPacket, one_line
 
 #: Decoders refuse larger frames before allocating them, since headers may be wrong.
 MAX_FRAME_PIXELS = 8192 * 8192
@@ -31,6 +32,8 @@ _OPEN_OPTIONS = {
 _NOT_FOOTAGE = (
     Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image | Disposition.dependent
 )
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -71,9 +74,10 @@ def _opened(path: Path, hwaccel: HWAccel | None) -> InputContainer:
         return av.open(
             str(path.absolute()), options=dict(_OPEN_OPTIONS), metadata_errors="replace", hwaccel=hwaccel
         )
-    except PYAV_ERRORS:
+    except PYAV_ERRORS as error:
         if hwaccel is None:
             raise
+        _log.warning("opening a video without the GPU: %s", one_line(error))
         return _opened(path, None)
 
 

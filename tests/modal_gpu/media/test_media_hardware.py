@@ -155,13 +155,16 @@ def returns_nothing(n, frames):
     "fault",
     [refuses, returns_software_frames, leaves_a_frame_out, leaves_the_last_frames_out, returns_nothing],
 )
-def test_software_takes_over_from_a_gpu_that_fails(gpu: Gpu, tmp_path: Path, fault):
+def test_software_takes_over_from_a_gpu_that_fails_and_the_log_says_so(
+    gpu: Gpu, tmp_path: Path, fault, caplog: pytest.LogCaptureFixture
+):
     path = Clip(every(25, 50)).write(tmp_path)
     expected, _ = crops(path, gpu=False)
     gpu.fault = fault
     found, report = crops(path, gpu=True)
     assert found == expected and gpu.decoded > 0
     assert (report.gpu_failures, report.describe(), report.decoded_frames) == (0, "", 50)
+    assert [r.message.partition(":")[0] for r in caplog.records] == ["decoding a video again, in software"]
 
 
 def test_a_picture_of_a_gpu_keeps_its_range_and_colours(tmp_path: Path):
@@ -176,12 +179,13 @@ def test_a_picture_of_a_gpu_keeps_its_range_and_colours(tmp_path: Path):
             assert (pictures[0] == pictures[1]).all()
 
 
-def test_without_a_device_a_file_is_opened_in_software(tmp_path: Path):
+def test_without_a_device_a_file_is_opened_in_software(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """PyAV refuses to open it with NVDEC where there is no GPU."""
     path = Clip(every(25, 10)).write(tmp_path)
     kind = HWAccel("no-such-device", allow_software_fallback=False)
     with open_video(path, kind) as (container, stream):
         assert len(list(container.decode(stream))) == 10
+    assert [r.message.partition(":")[0] for r in caplog.records] == ["opening a video without the GPU"]
     if no_gpu():
         with open_video(path, acceleration()) as (container, stream):
             assert not stream.codec_context.is_hwaccel
