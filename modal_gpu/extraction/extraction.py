@@ -7,7 +7,7 @@ chunks are encoded, and a caption's picture is the median of frames of the runni
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from modal_gpu.captions.decoded import DecodedExtents
@@ -32,7 +32,6 @@ from modal_gpu.functions.caption_ocr import text_settings
 from modal_gpu.functions.crop_infer import crop_and_infer_caption_frame_extents
 from modal_gpu.functions.extract import extract_frames_and_ocr
 from modal_gpu.functions.settings import ComputeSettings
-from modal_gpu.functions.workspace import Stopwatch
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
 from modal_gpu.timeline import Timeline
@@ -69,16 +68,14 @@ class Extraction:
     """A video's captions with what was found on the way; ``timeline`` converts their times to a player's.
 
     ``layout`` has the approved zones. ``damage`` describes what could not be decoded, empty for an intact
-    file; ``seconds`` are by stage.
+    file.
     """
 
     captions: list[Caption]
     timeline: Timeline
     facts: ExtractResult
     layout: LayoutFile
-    model_version: str
     damage: str
-    seconds: dict[str, float] = field(default_factory=dict)
 
     def encoded(self, format: SubtitleFormat, growing: Growing = "fold") -> bytes:
         """Return a subtitle file in UTF-8, as the graph and ``captionacc export`` write it."""
@@ -97,53 +94,38 @@ def extract_captions(
     Progress has the stages ``frames``, ``strips`` and ``captions``. Raises :class:`BadVideoError` for a file
     that is not a video, :class:`LayoutNotApprovedError`, and :class:`OcrError`.
     """
-    watch = Stopwatch()
     with tempfile.TemporaryDirectory(prefix="captionacc-") as folder:
         store = ObjectStore.from_url(Path(folder).resolve().as_uri())
         link = Path(folder, _KEYS.video)
         link.parent.mkdir(parents=True)
         link.symlink_to(video.resolve())
-        with watch.stage("frames, OCR, layout"):
-            request = ExtractRequest(_KEYS.tenant_id, _KEYS.video_id, _KEYS.video)
-            facts = extract_frames_and_ocr(request, store, settings, progress)
+        request = ExtractRequest(_KEYS.tenant_id, _KEYS.video_id, _KEYS.video)
+        facts = extract_frames_and_ocr(request, store, settings, progress)
         layout = (approval or Approval()).of(read_layout(store.get(_KEYS.layout_db)))
         with ExitStack() as stack:
             texts = {
                 zone: stack.enter_context(LiveTexts(reader, progress))
                 for zone, reader in _readers(link, layout, store, settings).items()
             }
-            with watch.stage("crops, pairs, texts"):
-                damage, decoded = _judged(layout, store, settings, texts, progress)
-            with watch.stage("captions"):
-                # Written and read back for their ids, as in the graph.
-                captions = read_captions(write_captions(merge_zones(decoded, facts.duration)))
-                readings = read_zones(
-                    captions,
-                    texts,
-                    lambda zone, some: texts[zone].recognize(some),
-                    lambda zone: settings.has_language(),
-                )
-                captions = apply_zones(captions, readings)
-    return Extraction(
-        captions,
-        Timeline.from_rows(facts.time_spans),
-        facts,
-        layout,
-        decoded[0].run.model_version,
-        damage or facts.damage,
-        watch.seconds,
-    )
+            damage, decoded = _judged(layout, store, settings, texts, progress)
+            # Written and read back for their ids, as in the graph.
+            captions = read_captions(write_captions(merge_zones(decoded, facts.duration)))
+            readings = read_zones(
+                captions,
+                texts,
+                lambda zone, some: texts[zone].recognize(some),
+                lambda zone: settings.has_language(),
+            )
+            captions = apply_zones(captions, readings)
+    return Extraction(captions, Timeline.from_rows(facts.time_spans), facts, layout, damage or facts.damage)
 
 
 def _readers(
     video: Path, layout: LayoutFile, store: ObjectStore, settings: ComputeSettings
 ) -> dict[int, TextReader]:
     """Return a reader for each of the layout's zones."""
-    languages = {zone.zone_index: (zone.language,) for zone in layout.caption_zones if zone.language}
     return {
-        zone: TextReader(
-            video, crop, text_settings(store, _KEYS, crop, zone), settings, languages.get(zone, ())
-        )
+        zone: TextReader(video, crop, text_settings(store, _KEYS, crop, zone), settings)
         for zone, crop in crop_regions(layout.crop_region, layout.caption_zones).items()
     }
 

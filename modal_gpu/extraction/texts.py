@@ -28,8 +28,6 @@ class TextReader:
     crop_region: CropRegion
     reading: TextSettings
     settings: ComputeSettings
-    #: The zone's own languages, if it has some.
-    languages: tuple[str, ...] = ()
 
     def read_all(self, found: Iterable[_Found]) -> _Texts:
         """Return the text of each caption, by its range."""
@@ -41,7 +39,7 @@ class TextReader:
                 yield ranges[-1], median_image(frame.rgb() for frame in frames)
 
         workers = self.settings.worker_count
-        results = list(read_images(images(), self.reading, self.settings, workers, self.languages))
+        results = list(read_images(images(), self.reading, self.settings, workers))
         return {(r.start_index, r.end_index): result for r, result in zip(ranges, results, strict=True)}
 
     def read_again(self, ranges: Sequence[CaptionRange]) -> _Texts:

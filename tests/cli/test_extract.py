@@ -65,9 +65,7 @@ class Work:
             640, 360, CROP, confidence=0.9, caption_band_found=self.found, reason="One line at the bottom."
         )
         facts = ExtractResult(80, 8.0, 640, 360, "h264", 0, 3, 0, 1.0, "f", "o", "l")
-        return extraction.Extraction(
-            captions if self.found else [], Timeline(), facts, layout, "extents-10", self.damage
-        )
+        return extraction.Extraction(captions if self.found else [], Timeline(), facts, layout, self.damage)
 
 
 @pytest.fixture
