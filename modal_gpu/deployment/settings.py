@@ -6,10 +6,11 @@ The image contains the same values, so that a container imports the app as it wa
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from modal_gpu.errors import ConfigurationError
+from modal_gpu.extents.block_size import DEFAULT_BLOCK, check_block
 from modal_gpu.ocr.languages.tags import parse_languages
 
 EXTRACT = "extract_frames_and_ocr"
@@ -116,8 +117,10 @@ class ModalSettings(BaseSettings):
         pattern=rf"^({MODEL_NAME})?$",
         description="model file on the volume; the shipped one when unset",
     )
-    extents_block: Annotated[int, Field(ge=32, le=8192)] = Field(
-        512, alias="MODAL_EXTENTS_BLOCK", description="strips that a GPU judges together: 32, 64, 128 …"
+    extents_block: Annotated[int, AfterValidator(check_block)] = Field(
+        DEFAULT_BLOCK,
+        alias="MODAL_EXTENTS_BLOCK",
+        description="strips that a GPU judges together: 32, 64, 128 …",
     )
     gpu_decoding: bool = Field(
         True,
@@ -141,13 +144,6 @@ class ModalSettings(BaseSettings):
     vision_montage: Annotated[int, Field(ge=1)] | None = Field(
         None, alias="GOOGLE_VISION_MONTAGE", description="largest number of frames per image at Google Vision"
     )
-
-    @field_validator("extents_block")
-    @classmethod
-    def _power_of_two(cls, block: int) -> int:
-        if block & (block - 1):
-            raise ValueError(f"a block has 32, 64, 128 … 8192 strips, not {block}")
-        return block
 
     @field_validator("ocr_language")
     @classmethod

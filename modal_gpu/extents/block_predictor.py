@@ -27,6 +27,7 @@ from modal_gpu.extents.batches import (
     in_order,
     nearest_samples,
 )
+from modal_gpu.extents.block_size import DEFAULT_BLOCK, check_block
 from modal_gpu.extents.network import HALO, REACH, ExtentsNetwork, fused
 from modal_gpu.extents.predictor import PairBatch, StripFrame, StripHints
 from modal_gpu.extents.torch_backend import inference_dtype
@@ -40,13 +41,6 @@ assert BLOCK % _CHUNK == 0
 assert HALO + REACH < MARGIN
 
 _log = logging.getLogger(__name__)
-
-
-def check_block(block: int) -> int:
-    """Return the size of a block. Raises ``ValueError`` unless it is 32, 64, 128 … 8,192."""
-    if not BATCH <= block <= 8192 or block & (block - 1):
-        raise ValueError(f"a block has 32, 64, 128 … 8192 strips, not {block}")
-    return block
 
 
 class BlockPredictor:
@@ -65,7 +59,7 @@ class BlockPredictor:
         model_sha256: str,
         *,
         device: str = "cuda",
-        block: int = 512,
+        block: int = DEFAULT_BLOCK,
         transfers: Transfers[Any] | None = None,
     ) -> None:
         """``model_sha256`` is that of the checkpoint. Raises ``ValueError`` for a wrong ``block``."""

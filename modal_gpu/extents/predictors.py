@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from modal_gpu.extents.block_size import DEFAULT_BLOCK
 from modal_gpu.extents.checkpoint import CheckpointError, graphs_of, is_installed, read_graph, shipped, verify
 from modal_gpu.extents.network_predictor import NetworkPredictor
 from modal_gpu.extents.predictor import DevicePredictor
 
 
 def load_predictor(
-    path: Path | None = None, *, device: str | None = None, threads: int = 1, block: int = 512
+    path: Path | None = None, *, device: str | None = None, threads: int = 1, block: int = DEFAULT_BLOCK
 ) -> DevicePredictor:
     """Return a predictor of a checkpoint, the shipped one by default.
 

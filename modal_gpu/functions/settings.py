@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from modal_gpu.cores import available_cores
+from modal_gpu.extents.block_size import DEFAULT_BLOCK
 from modal_gpu.ocr.choice import OcrEngineName, OcrKind
 from modal_gpu.ocr.vision_settings import VisionSettings
 from modal_gpu.ocr.vision_tally import ImageTally
@@ -41,7 +42,7 @@ class ComputeSettings:
     #: Checkpoint of the network; the shipped one by default.
     extents_model: Path | None = None
     #: Strips that a GPU judges together: 32, 64, 128 …; halves itself where its memory does not suffice.
-    extents_block: int = 512
+    extents_block: int = DEFAULT_BLOCK
     #: Decode videos on a GPU (NVDEC) where there is one that can; software is the fallback for each file.
     gpu_decoding: bool = False
     #: Keep a downloaded video for the next call. For a process that serves one call at a time.

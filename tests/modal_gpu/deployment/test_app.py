@@ -125,6 +125,8 @@ def test_the_container_gets_the_settings_of_the_deployment(monkeypatch):
         ("MODAL_APP_NAME", "two words"),
         ("EXTENTS_MODEL", "../other.safetensors"),
         ("OCR_ENGINE", "easyocr"),
+        ("OCR_LANGUAGE", "not a tag"),
+        ("MODAL_EXTENTS_BLOCK", "500"),
     ],
 )
 def test_an_invalid_setting_is_refused_by_name(monkeypatch, name: str, value: str):
