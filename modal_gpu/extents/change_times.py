@@ -167,9 +167,8 @@ class ChangeLocator:
 
 @dataclass(frozen=True)
 class _Change:
-    """The transitions of all strokes, of those that go, and of those that come."""
+    """The transitions of the strokes that go, and of those that come."""
 
-    whole: Transition
     leaves: Transition
     comes: Transition
     #: The first picture that shows more of what comes than of what goes.
@@ -190,9 +189,7 @@ class _Change:
         return (self.leaves.ends + self.comes.begins) // 2  # one fades out, then the other in
 
 
-def _change(
-    pictures: list[SourcePicture], places: NDArray[np.float64], kind: _Kind = "changes"
-) -> _Change | None:
+def _change(pictures: list[SourcePicture], places: NDArray[np.float64], kind: _Kind) -> _Change | None:
     """Return how the pictures change from the look of the first ones to that of the last, if they do.
 
     ``places`` are 10 Hz places relative to the middle of the pair.
@@ -203,12 +200,12 @@ def _change(
     seconds = np.array([picture.seconds for picture in pictures])
     scenes = scenes_of([picture.luma for picture in pictures])
     looks = np.stack([_contrast(picture.luma) for picture in pictures])
-    # First with pictures clear of any fade, then with those found to be right beside it: the nearest ones
-    # show best what moves behind the caption.
     # Of the pictures since the frame before, only the last one is known to be after the change.
     settled = after[np.count_nonzero(places[after] < 1) - 1 :]
     sides = _side(before, places), _side(settled[::-1], -places)
     found: _Change | None = None
+    # First with pictures clear of any fade, then with those found to be right beside it: the nearest ones
+    # show best what moves behind the caption.
     for _ in range(2):
         leaving, coming = _shares(looks, *sides)
         mass = leaving.mass + coming.mass
@@ -221,7 +218,7 @@ def _change(
             for part in (leaving, coming)
         )
         half = whole.start + int(np.argmax(both[whole.start : whole.end + 1] > 0.5))
-        found = _Change(whole, leaves, comes, half)
+        found = _Change(leaves, comes, half)
         main = {"appears": comes, "vanishes": leaves, "changes": whole}[kind]
         sides = (
             np.arange(main.start + 1)[-_SIDE_PICTURES:],
@@ -236,7 +233,7 @@ def _contrast(luma: NDArray[np.uint8]) -> NDArray[np.int16]:
 
 
 def _side(which: NDArray[np.intp], places: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return pictures to learn a side from, furthest first: those clear of a fade, else the furthest one."""
+    """Return pictures to learn a side from, furthest first: those clear of a fade, if there are two."""
     clear = which[places[which] < -_FADE_FRAMES]
     which = clear if len(clear) > 1 else which
     chosen = np.linspace(0, len(which) - 1, min(len(which), _SIDE_PICTURES)).round().astype(int)

@@ -192,7 +192,7 @@ def test_of_captions_that_dissolve_the_later_begins_where_there_is_more_of_it(di
         for number, share in enumerate(shares)
     ]
     places = np.array([strip.seconds * 10 for strip in pictures]) - (20 + dissolve / 2) / 2.5
-    found = _change(pictures, places)
+    found = _change(pictures, places, "changes")
     assert found.at("changes") == np.argmax(shares > 0.5)
 
 
