@@ -1,11 +1,9 @@
-"""Divided work publishes what undivided work does; the first call that fails ends the others."""
+"""Divided work publishes what undivided work does, and captions are read in batches."""
 
 import hashlib
-import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captionacc_dagster.resources.compute import FannedOutCompute, FanOut, batched, run_call
-from captionacc_dagster.resources.compute.calls import ComputeCall, run_calls
-from captionacc_dagster.resources.compute.child_process import run_in_child
+from captionacc_dagster.resources.compute.calls import ComputeCall
 from modal_gpu.contracts import (
     CaptionOcrRequest,
     CaptionOcrResult,
@@ -32,10 +29,8 @@ from modal_gpu.contracts import (
 )
 from modal_gpu.databases.sqlite_file import read_database
 from modal_gpu.errors import (
-    BadVideoError,
     ContractError,
     OcrError,
-    RemoteInterruptedError,
     RemoteTimeoutError,
 )
 from modal_gpu.extents.checkpoint import shipped, verify
@@ -44,7 +39,6 @@ from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.keys import VideoKeys
 from modal_gpu.ocr.engine import Box, OcrLine
 from modal_gpu.storage import ObjectStore
-from tests.resources.compute.child import child_work
 
 FRAMES = 6000
 CROP = CropRegion(0, 0.5, 1, 1)
@@ -233,105 +227,6 @@ def test_a_segment_that_no_chunk_begins_or_ends_at_is_refused(start: int, end: i
         FrameRange(start, end)
 
 
-# Calls side by side.
-
-CALLS = [ComputeCall("generate_caption_ocr", "t", "v", {"place": place}) for place in range(6)]
-
-
-class Scripted:
-    """A backend whose calls do what a test says, by place."""
-
-    def __init__(self, act: Callable[[int, Progress], Any]) -> None:
-        self._act = act
-        self.ended: list[int] = []
-
-    def call(self, call: ComputeCall, progress: Progress) -> Any:
-        place = call.request["place"]
-        try:
-            return self._act(place, progress)
-        except Exception:
-            self.ended.append(place)
-            raise
-
-
-def test_results_come_in_the_order_of_the_calls_with_sums_of_their_progress():
-    steps = []
-
-    def act(place: int, progress: Progress) -> int:
-        progress("strips", 10, 10)
-        return place
-
-    assert run_calls(Scripted(act), CALLS, 3, lambda *step: steps.append(step)) == list(range(6))
-    assert steps[-1] == ("strips", 60, 60)
-    assert all(total == 60 for _, _, total in steps)
-
-
-def test_a_call_that_fails_ends_those_that_run_and_those_that_wait():
-    running = threading.Barrier(2)
-
-    def act(place: int, progress: Progress) -> None:
-        running.wait(5)
-        if place == 0:
-            raise BadVideoError("the file is not a video")
-        while True:
-            progress("strips", 1, 10)
-            threading.Event().wait(0.01)
-
-    backend = Scripted(act)
-    with pytest.raises(BadVideoError, match="not a video"):
-        run_calls(backend, CALLS, 2)
-    assert sorted(backend.ended) == [0, 1]
-
-
-def test_after_a_time_out_those_that_run_may_end_and_no_other_begins():
-    """Their results are paid for: a retry uses them and pays only for the rest."""
-    running, begun, done = threading.Barrier(2), [], []
-
-    def act(place: int, progress: Progress) -> int:
-        begun.append(place)
-        running.wait(5)
-        if place == 0:
-            raise RemoteTimeoutError("ran longer than the function may")
-        for step in range(5):
-            progress("strips", step, 10)
-            threading.Event().wait(0.01)
-        done.append(place)
-        return place
-
-    with pytest.raises(RemoteTimeoutError, match="ran longer"):
-        run_calls(Scripted(act), CALLS, 2)
-    assert sorted(begun) == [0, 1] and done == [1]
-
-
-def test_another_error_beside_a_time_out_ends_the_rest():
-    running = threading.Barrier(2)
-
-    def act(place: int, progress: Progress) -> None:
-        running.wait(5)
-        raise RemoteTimeoutError("late") if place == 0 else BadVideoError("the file is not a video")
-
-    with pytest.raises(BadVideoError):
-        run_calls(Scripted(act), CALLS, 2)
-
-
-def test_progress_that_raises_ends_all_calls():
-    class LostError(Exception):
-        pass
-
-    def act(place: int, progress: Progress) -> None:
-        while True:
-            progress("strips", 1, 10)
-            threading.Event().wait(0.01)
-
-    def lost(stage: str, done: int, total: int) -> None:
-        raise LostError
-
-    backend = Scripted(act)
-    with pytest.raises(LostError):
-        run_calls(backend, CALLS, 3, lost)
-    assert sorted(backend.ended) == [0, 1, 2]
-
-
 def ocr_request(count: int) -> CaptionOcrRequest:
     captions = [CaptionRange(n, n, n + 1) for n in range(count)]
     return CaptionOcrRequest(str(uuid.uuid4()), str(uuid.uuid4()), 1, CROP, count, captions)
@@ -386,26 +281,3 @@ def test_batches_are_all_items_in_order_none_too_long(items: list[int], size: in
     found = list(batched(items, size))
     assert [item for batch in found for item in batch] == items
     assert all(0 < len(batch) <= size for batch in found)
-
-
-# Processes of their own.
-
-
-def test_a_separate_process_returns_its_result_progress_and_errors():
-    steps = []
-    result = run_in_child(partial(child_work, "result"), "video v", lambda *step: steps.append(step))
-    assert (result, steps) == ({"gzip": "1f8b"}, [("strips", 1, 2)])
-    with pytest.raises(BadVideoError, match="not a video"):
-        run_in_child(partial(child_work, "typed"), "video v", lambda *_: None)
-    with pytest.raises(RemoteInterruptedError, match=r"video v: its process died \(exit status 3\)"):
-        run_in_child(partial(child_work, "dies"), "video v", lambda *_: None)
-
-
-def test_a_process_ends_when_its_caller_abandons_it():
-    def lost(stage: str, done: int, total: int) -> None:
-        raise TimeoutError
-
-    with pytest.raises(TimeoutError):
-        run_in_child(partial(child_work, "forever"), "video v", lost)
-    with pytest.raises(RuntimeError, match="KeyError"):
-        run_in_child(partial(child_work, "bug"), "video v", lambda *_: None)
