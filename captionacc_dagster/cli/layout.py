@@ -2,6 +2,7 @@
 
 import getpass
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from captionacc_dagster.cli.files import Force, OutputFileError, check_output, i
 from captionacc_dagster.cli.numbers import FiniteRange
 from captionacc_dagster.cli.root import app, console, say
 from captionacc_dagster.cli.videos import Video
+from captionacc_dagster.operations.caption_edits import CaptionsMissingError, stored_captions
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.contracts import (
     MAX_ZONES,
@@ -106,7 +108,7 @@ def set_(
 @layout_app.command()
 def approve(video: Video) -> None:
     """Approve the detected crop region and further zones."""
-    _change(video, lambda zones: zones)
+    _change(video, lambda zones, _: zones)
 
 
 @layout_app.command("add-zone")
@@ -115,10 +117,13 @@ def add_zone(
 ) -> None:
     """Add a further place of captions, and approve the layout. The captions are made again."""
 
-    def added(zones: Zones) -> Zones:
-        number = next((k for k in range(1, MAX_ZONES) if k not in _numbers(zones)), None)
+    def added(zones: Zones, carried: set[int]) -> Zones:
+        number = next((k for k in range(1, MAX_ZONES) if k not in _numbers(zones) | carried), None)
         if number is None:
-            raise ZoneError(f"{video} has {MAX_ZONES} caption zones, and more are not possible")
+            raise ZoneError(
+                f"{video} has {MAX_ZONES} caption zones, with those that captions are kept of; "
+                "more are not possible"
+            )
         return (*zones, _zone(number, CropRegion(left, top, right, bottom), language))
 
     _change(video, added)
@@ -136,7 +141,7 @@ def move_zone(
 ) -> None:
     """Move a further zone, and approve the layout. The captions are made again."""
 
-    def moved(zones: Zones) -> Zones:
+    def moved(zones: Zones, _: set[int]) -> Zones:
         before = _the_zone(zones, zone, video)
         after = _zone(zone, CropRegion(left, top, right, bottom), language or before.language)
         return tuple(after if one == before else one for one in zones)
@@ -148,20 +153,28 @@ def move_zone(
 def remove_zone(video: Video, zone: ZoneNumber) -> None:
     """Remove a further zone, and approve the layout. Captions in it that people edited are kept."""
 
-    def without(zones: Zones) -> Zones:
+    def without(zones: Zones, _: set[int]) -> Zones:
         gone = _the_zone(zones, zone, video)
         return tuple(one for one in zones if one != gone)
 
     _change(video, without)
 
 
-def _change(name: str, change: Callable[[Zones], Zones]) -> None:
-    """Approve a video's layout with changed zones."""
+def _change(name: str, change: Callable[[Zones, set[int]], Zones]) -> None:
+    """Approve a video's layout with changed zones. ``change`` also gets the zones that captions are in."""
     here = parts(Use.WRITE)
     row = here.find_video(name)
     crop, zones = _zones_of(row, _read(here.object_store, VideoKeys(row.tenant_id, row.video_id)))
     who = getpass.getuser()
-    _say_approved(here.catalog.approve_layout(row.video_id, who, crop, change(zones)))
+    changed = change(zones, _carried(here.object_store, row))
+    _say_approved(here.catalog.approve_layout(row.video_id, who, crop, changed))
+
+
+def _carried(object_store: ObjectStore, row: VideoRow) -> set[int]:
+    """Return the zones of the captions that are stored: those of a removed zone may be people's."""
+    with suppress(CaptionsMissingError):
+        return {caption.zone for caption in stored_captions(object_store, row)}
+    return set()
 
 
 def _zones_of(row: VideoRow, layout: LayoutFile) -> tuple[CropRegion, Zones]:

@@ -212,6 +212,18 @@ class TestLayout:
         assert captionacc("layout", "remove-zone", video, 1).code == 0
         assert [zone.zone_index for zone in line.row(video).caption_zones] == [2]
 
+    def test_the_number_of_a_removed_zone_stays_with_its_captions(
+        self, captionacc: Captionacc, line: Line, finished: VideoRow
+    ):
+        """A person's captions of the removed zone would otherwise be moved into the new one."""
+        key = line.keys(finished.video_id).captions_db
+        first, *others = read_captions(line.store.get(key))
+        kept = replace(first, zone=1, state="confirmed", text="Mine.")
+        line.store.put(key, write_captions([kept, *others]))
+        sides = ("--left=0", "--top=0", "--right=1", "--bottom=0.1")
+        assert captionacc("layout", "add-zone", finished.video_id, *sides).code == 0
+        assert [zone.zone_index for zone in line.row(finished.video_id).caption_zones] == [2]
+
     def test_a_zone_that_is_not_there_is_named_with_those_that_are(
         self, captionacc, line, finished: VideoRow
     ):
