@@ -115,7 +115,7 @@ def clock(milliseconds: int) -> str:
 
 
 def apply(captions: Sequence[Caption], changes: Sequence[Change], footage: Footage) -> list[Caption]:
-    """Return the captions after people's changes, sorted by start.
+    """Return the captions after people's changes, in the order of ``read_captions``.
 
     Each cue is in at most one change, as :func:`~modal_gpu.captions.subtitles.timed_cues` returned it for
     these captions. Raises :class:`EditError` for times outside the video, and for captions of one zone that
@@ -131,7 +131,7 @@ def apply(captions: Sequence[Caption], changes: Sequence[Change], footage: Foota
         _check_overlaps(there, changes, made, footage)
         touched = [cue.cue for change in changes for cue in change.before]
         left = _without(captions, touched, {caption.id for caption in made.captions}, made)
-        result = sorted([*left, *made.captions], key=lambda c: (c.start_index, c.end_index, c.id))
+        result = sorted([*left, *made.captions], key=lambda c: (c.start_index, c.id))
         lost = _lost(there, changes, timed_cues(result, footage.timeline, footage.growing))
         if not lost:
             return result

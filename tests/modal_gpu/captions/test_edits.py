@@ -87,6 +87,11 @@ class TestOne:
         assert edited(once, edits.confirm(cue(once, 1))) == once
         assert once[0].text == "One." and texts(once) == texts(THREE)
 
+    def test_no_change_keeps_the_order_of_the_file(self):
+        """Otherwise an import that changes nothing would be written."""
+        both = [caption(1, 1, 4, "Below."), caption(2, 1, 2, "Above.", zone=1)]
+        assert apply(both, [], FOOTAGE) == edited(both) == both
+
     def test_an_empty_text_removes_a_caption_for_good(self):
         changed = edited(THREE, edits.set_caption(cue(THREE, 1), " ", None, None))
         assert len(texts(changed)) == 2
