@@ -12,8 +12,9 @@ from captionacc_dagster.assets.external import OWNERS
 from captionacc_dagster.assets.languages import has_language, languages_of
 from captionacc_dagster.assets.stage import run_selects, working_on
 from captionacc_dagster.assets.text_requests import begin_requests, finish_requests, queued_again
-from captionacc_dagster.assets.versions import ActiveVersion, current_version, shown_regions, unchanged
+from captionacc_dagster.assets.versions import unchanged
 from captionacc_dagster.costs.estimates import VideoWork
+from captionacc_dagster.operations.subtitle_files import ActiveVersion, SubtitleFiles, current_version
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, Stage, VideoRow
 from captionacc_dagster.resources.compute import Compute
@@ -21,7 +22,7 @@ from captionacc_dagster.runs.progress import log_steps
 from captionacc_dagster.settings import get_settings
 from modal_gpu.captions.decoded import DecodedExtents
 from modal_gpu.captions.reading import unreadable_note
-from modal_gpu.captions.subtitles import shown, to_srt, to_vtt
+from modal_gpu.captions.subtitles import shown
 from modal_gpu.captions.zones import apply_zones, by_zone, merge_zones, read_zones
 from modal_gpu.contracts import CaptionOcrRequest, CaptionOcrResult, CaptionRange
 from modal_gpu.databases.captions import Caption, read_captions, write_captions
@@ -188,11 +189,7 @@ def subtitles(
     with working_on(stage, context, catalog) as video:
         keys = VideoKeys(video.tenant_id, video.video_id)
         captions = read_captions(object_store.get(keys.captions_db))
-        regions = shown_regions(catalog, video, captions)
-        srt = to_srt(captions, video.timeline, growing, regions)
-        vtt = to_vtt(captions, video.timeline, growing, regions)
-        object_store.put(keys.srt, srt.encode(), "application/x-subrip")
-        object_store.put(keys.vtt, vtt.encode(), "text/vtt")
+        SubtitleFiles.of(catalog, video, captions, growing).put(object_store, keys)
         if stage is not None:
             finish_text(context, catalog, video, captions)
     cues = shown(captions, video.timeline, growing)

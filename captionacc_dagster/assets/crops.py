@@ -9,8 +9,9 @@ import dagster as dg
 from captionacc_dagster.assets.costs import call_metadata, record_processing, spending
 from captionacc_dagster.assets.external import OWNERS, layout_approval, source_video
 from captionacc_dagster.assets.stage import run_selects, will_retry, working_on
-from captionacc_dagster.assets.versions import current_version, unchanged
+from captionacc_dagster.assets.versions import unchanged
 from captionacc_dagster.costs.estimates import VideoWork
+from captionacc_dagster.operations.subtitle_files import current_version
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import (
     Catalog,

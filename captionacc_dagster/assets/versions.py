@@ -1,7 +1,5 @@
-"""A video's cropped frames and extents model, and whether a backfill has anything to do with it."""
+"""The extents model in use, and whether a backfill has anything to do with a video."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -11,60 +9,15 @@ from captionacc_dagster.partition_keys import video_id_of
 from captionacc_dagster.resources.catalog import (
     STAGES,
     Catalog,
-    VideoRow,
-    WrongStateError,
 )
 from captionacc_dagster.runs.tags import AGAIN_TAG, BACKFILL_ID, BACKFILL_TAG
 from captionacc_dagster.settings import Settings, get_settings
-from modal_gpu.contracts import CropRegion, Zones, crop_regions
-from modal_gpu.databases.captions import Caption
 from modal_gpu.deployment.settings import modal_settings
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.extents.checkpoint import shipped
 
 #: The asset whose model a backfill is about.
 EXTENTS = "caption_frame_extents_db"
-
-
-@dataclass(frozen=True)
-class ActiveVersion:
-    """The cropped frames that a video's readers use. ``frame_count``: 10 Hz indices in the chunks."""
-
-    version: int
-    crop_region: CropRegion
-    frame_count: int
-    caption_zones: Zones = ()
-
-    @property
-    def regions(self) -> dict[int, CropRegion]:
-        """The crop region of each zone."""
-        return crop_regions(self.crop_region, self.caption_zones)
-
-    def languages(self, zone: int) -> list[str]:
-        """Return the language of a zone that has one of its own; nothing for the others."""
-        return [one.language for one in self.caption_zones if one.zone_index == zone and one.language]
-
-
-def current_version(catalog: Catalog, video: VideoRow) -> ActiveVersion:
-    """Return the video's active cropped-frames version, with the zones it was cropped to.
-
-    They differ from the row's own when others have been approved since. Raises
-    :class:`WrongStateError` before the first version.
-    """
-    number = video.current_cropped_frames_version
-    for version in catalog.list_cropped_frames_versions(video.video_id):
-        if version.version == number and version.total_frames is not None:
-            return ActiveVersion(
-                version.version, version.crop_region, version.total_frames, version.caption_zones
-            )
-    raise WrongStateError(
-        f"video {video.video_id} has no cropped frames yet: materialize cropped_chunks as well"
-    )
-
-
-def shown_regions(catalog: Catalog, video: VideoRow, captions: Iterable[Caption]) -> dict[int, CropRegion]:
-    """Return the crop region of each zone; nothing if all captions are in zone 0, so in one place."""
-    return current_version(catalog, video).regions if any(c.zone for c in captions) else {}
 
 
 def model_in_use(settings: Settings) -> str:

@@ -14,7 +14,7 @@ from captionacc_dagster.cli.root import app, say
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.operations.caption_edits import stored_captions
 from captionacc_dagster.resources.catalog import VideoRow
-from modal_gpu.captions.subtitles import SubtitleFormat, encoded, shown
+from modal_gpu.captions.subtitles import SubtitleFormat, are_placed, encoded, shown
 from modal_gpu.databases.captions import Caption
 from modal_gpu.databases.layout import LayoutFile, read_layout
 from modal_gpu.errors import ObjectNotFoundError
@@ -87,8 +87,7 @@ def export(
     here = parts()
     row = here.find_video(video)
     found = load_captions(here, row)
-    placed = chosen is SubtitleFormat.ass or any(caption.zone for caption in found)
-    layout = load_layout(here, row) if placed else None
+    layout = load_layout(here, row) if are_placed(found, chosen) else None
     data = encoded(found, row.timeline, chosen, here.settings.growing_captions, layout)
     if output is None:
         sys.stdout.buffer.write(data)

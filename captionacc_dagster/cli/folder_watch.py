@@ -22,7 +22,7 @@ from captionacc_dagster.cli.videos import RunningPlatform, report
 from captionacc_dagster.cli.watch import state_of
 from captionacc_dagster.platform.disk import disk_places, refuse_full_disk
 from captionacc_dagster.resources.catalog import VideoRow
-from modal_gpu.captions.subtitles import SubtitleFormat, encoded
+from modal_gpu.captions.subtitles import SubtitleFormat, are_placed, encoded
 from modal_gpu.errors import CaptionAccError
 
 #: Seconds between looks while nothing is expected and no change announced.
@@ -155,7 +155,7 @@ class WatchedFolder:
 
     def _write(self, path: Path, row: VideoRow) -> None:
         captions = load_captions(self.here, row)
-        placed = SubtitleFormat.ass in self.formats or any(caption.zone for caption in captions)
+        placed = any(are_placed(captions, format) for format in self.formats)
         layout = load_layout(self.here, row) if placed else None
         growing = self.here.settings.growing_captions
         written = []

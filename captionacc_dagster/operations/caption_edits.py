@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+from captionacc_dagster.operations.subtitle_files import SubtitleFiles
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
 from modal_gpu.captions.edits import Change, Footage, Kind, apply, counts
 from modal_gpu.captions.growth import Growing
-from modal_gpu.captions.subtitles import TimedCue, timed_cues, to_srt, to_vtt
-from modal_gpu.contracts import CropRegion, crop_regions
+from modal_gpu.captions.subtitles import TimedCue, timed_cues
 from modal_gpu.databases.captions import Caption, read_captions, write_captions
 from modal_gpu.errors import CaptionAccError, ObjectNotFoundError
 from modal_gpu.keys import VideoKeys
@@ -78,19 +78,9 @@ def edit_captions(
         is_written = lease is not None and after != before
         if lease is not None and is_written:
             lease.check()
+            files = SubtitleFiles.of(catalog, video, after, growing)
             object_store.put(keys.captions_db, write_captions(after), "application/gzip")
-            regions = _regions(video, after)
-            srt = to_srt(after, video.timeline, growing, regions)
-            vtt = to_vtt(after, video.timeline, growing, regions)
-            object_store.put(keys.srt, srt.encode(), "application/x-subrip")
-            object_store.put(keys.vtt, vtt.encode(), "text/vtt")
+            files.put(object_store, keys)
             catalog.bump_database_version(lease.token)
             catalog.record_caption_count(lease.token, len(timed_cues(after, video.timeline, growing)))
     return Edited(changes, after, is_written)
-
-
-def _regions(video: VideoRow, captions: Sequence[Caption]) -> dict[int, CropRegion]:
-    """Return the approved crop region of each zone; nothing if all captions are in one place."""
-    if video.crop_region is None or not any(caption.zone for caption in captions):
-        return {}
-    return crop_regions(video.crop_region, video.caption_zones)

@@ -1,15 +1,15 @@
 """Advanced SubStation Alpha: one style a caption zone, at the place where the zone's captions are."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pysubs2
 
 from modal_gpu.captions.growth import text_lines
-from modal_gpu.captions.placement import alignments
-from modal_gpu.contracts import CropRegion
+from modal_gpu.captions.placement import BOTTOM_CENTER, alignment
+from modal_gpu.contracts import CropRegion, crop_regions
 from modal_gpu.databases.layout import LayoutFile
-from modal_gpu.layout.lines import AnchorType
+from modal_gpu.layout.zones import LayoutZone
 
 #: The picture that a file without a layout is written for, in pixels.
 _WIDTH, _HEIGHT = 1280, 720
@@ -53,18 +53,19 @@ def to_ass(lines: Iterable[AssLine], layout: LayoutFile | None = None) -> str:
     width, height = (layout.frame_width, layout.frame_height) if layout else (_WIDTH, _HEIGHT)
     file.info |= {"PlayResX": str(width), "PlayResY": str(height), "WrapStyle": "0"}
     file.info["ScaledBorderAndShadow"] = "yes"
-    places = _places(layout)
-    numbers = alignments(layout) if layout else {}
+    regions = crop_regions(layout.crop_region, layout.caption_zones) if layout else {}
+    bands: dict[int, LayoutFile | LayoutZone] = {0: layout} if layout else {}
+    bands |= {band.zone.zone_index: band for band in layout.zones} if layout else {}
     for zone in sorted({0, *(line.zone for line in lines)}):
         style = pysubs2.SSAStyle(
             fontname="Arial",
             fontsize=round(height * _LINE_HEIGHT * _SIZE_OF_BOX),
-            alignment=pysubs2.Alignment(numbers.get(zone, 2)),
+            alignment=pysubs2.Alignment(BOTTOM_CENTER),
             outline=max(1.0, round(height / 360, 1)),
             shadow=0.0,
         )
-        if zone in places:
-            _place(style, places[zone], width, height)
+        if zone in regions:
+            _place(style, regions[zone], bands[zone], width, height)
         file.styles[style_name(zone)] = style
     for line in lines:
         text = r"\N".join(map(escaped, text_lines(line.text)))
@@ -87,35 +88,18 @@ def unescaped(text: str) -> str:
     return plain.replace("\ue000", "\\").replace("\ue001", "{").replace("\ue002", "}")
 
 
-@dataclass(frozen=True)
-class _Place:
-    crop: CropRegion
-    box_height: float | None
-    anchor_type: AnchorType | None
-    anchor_position: float | None
-
-
-def _places(layout: LayoutFile | None) -> Mapping[int, _Place]:
-    if layout is None:
-        return {}
-    first = _Place(layout.crop_region, layout.box_height, layout.anchor_type, layout.anchor_position)
-    return {0: first} | {
-        zone.zone.zone_index: _Place(
-            zone.zone.crop_region, zone.box_height, zone.anchor_type, zone.anchor_position
-        )
-        for zone in layout.zones
-    }
-
-
-def _place(style: pysubs2.SSAStyle, place: _Place, width: int, height: int) -> None:
-    """Set the size and the margins of a style."""
-    if place.box_height:
-        style.fontsize = max(1, round(height * place.box_height * _SIZE_OF_BOX))
+def _place(
+    style: pysubs2.SSAStyle, crop: CropRegion, band: LayoutFile | LayoutZone, width: int, height: int
+) -> None:
+    """Set the alignment, the size and the margins of a zone's style."""
+    style.alignment = pysubs2.Alignment(alignment(crop, band.anchor_type))
+    if band.box_height:
+        style.fontsize = max(1, round(height * band.box_height * _SIZE_OF_BOX))
     row = (int(style.alignment) - 1) // 3
-    edge = {0: 1 - place.crop.crop_bottom, 1: 0.0, 2: place.crop.crop_top}[row]
+    edge = {0: 1 - crop.crop_bottom, 1: 0.0, 2: crop.crop_top}[row]
     style.marginv = round(height * edge)
-    if place.anchor_position is not None:
-        if place.anchor_type == "left":
-            style.marginl = round(width * place.anchor_position)
-        elif place.anchor_type == "right":
-            style.marginr = round(width * (1 - place.anchor_position))
+    if band.anchor_position is not None:
+        if band.anchor_type == "left":
+            style.marginl = round(width * band.anchor_position)
+        elif band.anchor_type == "right":
+            style.marginr = round(width * (1 - band.anchor_position))

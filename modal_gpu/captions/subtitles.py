@@ -11,6 +11,7 @@ from typing import Any
 import pysubs2
 
 from modal_gpu.captions.growth import Cue, Growing, cues, text_lines
+from modal_gpu.captions.placement import subrip_tag, webvtt_setting
 from modal_gpu.captions.substation import AssLine, to_ass
 from modal_gpu.contracts import CropRegion, crop_regions
 from modal_gpu.databases.captions import Caption
@@ -97,6 +98,11 @@ class SubtitleFormat(StrEnum):
     json = "json"
 
 
+def are_placed(captions: Iterable[Caption], format: SubtitleFormat = SubtitleFormat.srt) -> bool:
+    """Return whether a file says where captions are: ASS always, others if some are in a further zone."""
+    return format is SubtitleFormat.ass or any(caption.zone for caption in captions)
+
+
 def encoded(
     captions: Iterable[Caption],
     timeline: Timeline,
@@ -104,8 +110,11 @@ def encoded(
     growing: Growing = "fold",
     layout: LayoutFile | None = None,
 ) -> bytes:
-    """Return a subtitle file in UTF-8. ``layout`` says where the captions of each zone are placed."""
-    regions = crop_regions(layout.crop_region, layout.caption_zones) if layout else {}
+    """Return a subtitle file in UTF-8. ``layout`` says where the zones of placed captions are."""
+    captions = list(captions)
+    regions: Regions = {}
+    if layout is not None and are_placed(captions):
+        regions = crop_regions(layout.crop_region, layout.caption_zones)
     match format:
         case SubtitleFormat.srt:
             text = to_srt(captions, timeline, growing, regions)
@@ -134,11 +143,8 @@ def to_srt(
     With several zones in ``regions``, captions of those in the upper half begin with the tag that most
     players place them by.
     """
-    return _file(timed_cues(captions, timeline, growing), lambda text, zone: _at_top(regions, zone) + text)
-
-
-def _at_top(regions: Regions, zone: int) -> str:
-    return "{\\an8}" if (middle := _middle(regions, zone)) is not None and middle < 0.5 else ""
+    tags = {zone: subrip_tag(region) for zone, region in regions.items()} if len(regions) > 1 else {}
+    return _file(timed_cues(captions, timeline, growing), lambda text, zone: tags.get(zone, "") + text)
 
 
 def to_vtt(
@@ -155,20 +161,10 @@ def to_vtt(
     lines = _file(timed, lambda text, _: escape(text, quote=False), "vtt").split("\n")
     # In the escaped texts there is no arrow, so these are the lines of the cues' times.
     places = [place for place, line in enumerate(lines) if " --> " in line]
+    settings = {zone: webvtt_setting(region) for zone, region in regions.items()} if len(regions) > 1 else {}
     for place, cue in zip(places, timed, strict=True):
-        lines[place] += _line_setting(regions, cue.caption.zone)
+        lines[place] += settings.get(cue.caption.zone, "")
     return "\n".join(lines)
-
-
-def _line_setting(regions: Regions, zone: int) -> str:
-    middle = _middle(regions, zone)
-    return "" if middle is None or middle > 2 / 3 else f" line:{regions[zone].crop_top:.0%}"
-
-
-def _middle(regions: Regions, zone: int) -> float | None:
-    """Return the height of a zone's middle; ``None`` if captions are in one place only, or it is unknown."""
-    region = regions.get(zone) if len(regions) > 1 else None
-    return None if region is None else (region.crop_top + region.crop_bottom) / 2
 
 
 def _file(timed: Iterable[TimedCue], written: Callable[[str, int], str], format: str = "srt") -> str:

@@ -79,8 +79,7 @@ class Extraction:
 
     def encoded(self, format: SubtitleFormat, growing: Growing = "fold") -> bytes:
         """Return a subtitle file in UTF-8, as the graph and ``captionacc export`` write it."""
-        placed = format is SubtitleFormat.ass or any(caption.zone for caption in self.captions)
-        return encoded(self.captions, self.timeline, format, growing, self.layout if placed else None)
+        return encoded(self.captions, self.timeline, format, growing, self.layout)
 
 
 def extract_captions(

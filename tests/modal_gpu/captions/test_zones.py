@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 
 from modal_gpu.captions.decoded import DecodedExtents
 from modal_gpu.captions.reading import apply_readings, read_texts
-from modal_gpu.captions.subtitles import to_rows, to_srt, to_vtt
+from modal_gpu.captions.subtitles import SubtitleFormat, encoded, to_rows, to_srt, to_vtt
 from modal_gpu.captions.zones import apply_zones, by_zone, merge_zones, read_zones
-from modal_gpu.contracts import CaptionOcrResult, CaptionRange, CropRegion
+from modal_gpu.contracts import CaptionOcrResult, CaptionRange, CaptionZone, CropRegion
 from modal_gpu.databases.captions import Caption, read_captions, write_captions
 from modal_gpu.databases.extents import ExtentsRun
+from modal_gpu.databases.layout import LayoutFile
 from modal_gpu.extents.decoder import Extent
+from modal_gpu.layout.zones import LayoutZone
+from modal_gpu.timeline import Timeline
 
 FRAMES, SECONDS = 60, 6.0
 RUN = ExtentsRun("run", 1, "m", "", "", "", FRAMES - 1, 0.0)
@@ -110,6 +113,13 @@ def test_a_video_of_one_zone_has_the_files_that_it_always_had() -> None:
     below = TEXTS[:1]
     for write in (to_srt, to_vtt):
         assert write(below, regions={0: TOP}) == write(below)
+
+
+@pytest.mark.parametrize("format", [SubtitleFormat.srt, SubtitleFormat.vtt])
+def test_captions_of_one_zone_are_not_placed_whatever_other_zones_the_layout_has(format) -> None:
+    layout = LayoutFile(1280, 720, TOP, zones=(LayoutZone(CaptionZone(1, BOTTOM)),))
+    assert encoded(TEXTS[:1], Timeline(), format, layout=layout) == encoded(TEXTS[:1], Timeline(), format)
+    assert encoded(TEXTS, Timeline(), format, layout=layout) != encoded(TEXTS, Timeline(), format)
 
 
 def test_captions_of_different_zones_may_be_shown_at_once() -> None:
