@@ -69,9 +69,11 @@ def edit_captions(
     :class:`CaptionsMissingError`, :class:`~modal_gpu.captions.edits.EditError`, and ``LockHeldError`` if a
     run or another person holds the lock for half a minute.
     """
-    footage = footage_of(video, growing)
     keys = VideoKeys(video.tenant_id, video.video_id)
     with nullcontext() if dry_run else catalog.lease(video.video_id, "captions", owner) as lease:
+        # A run may have held the lock until now, and have changed the row.
+        video = catalog.get_video(video.video_id)
+        footage = footage_of(video, growing)
         before = stored_captions(object_store, video)
         changes = plan(timed_cues(before, video.timeline, growing))
         after = apply(before, changes, footage)

@@ -1,6 +1,7 @@
 """``captions set|split|merge|shift|confirm`` and ``import``: people's edits that runs keep."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -11,11 +12,15 @@ from captionacc_dagster.assets.checks import (
     INSPECTIONS,
     find_problems,
 )
+from captionacc_dagster.operations.caption_edits import edit_captions
 from captionacc_dagster.resources.catalog import VideoRow
+from modal_gpu.captions import single_edits
 from modal_gpu.captions.merging import merge_extents
+from modal_gpu.captions.subtitles import timed_cues
 from modal_gpu.databases.captions import read_captions, write_captions
 from modal_gpu.databases.extents import read_extents
 from modal_gpu.extents.decoder import decode, settings_for
+from modal_gpu.timeline import Timeline, TimeSpan
 from tests.cli.conftest import Captionacc
 from tests.line_fixtures import Line, checks
 from tests.modal_gpu.captions.test_growth import states, words
@@ -149,6 +154,20 @@ class TestCommands:
             result = captionacc("captions", "confirm", "harbour.mp4", "--all")
         assert result.code == 1 and "is locked by the web app" in result.text
         assert line.stored(finished.video_id) == before
+
+    def test_the_row_is_that_of_the_time_of_the_edit(self, finished: VideoRow, line: Line):
+        """A run that held the lock may have changed the row that the command found."""
+        stale = replace(finished, timeline=Timeline((TimeSpan(0, 50.0),)))
+        edited = edit_captions(
+            line.catalog,
+            line.store,
+            stale,
+            lambda cues: [single_edits.confirm(cues[0])],
+            owner="somebody",
+            growing="fold",
+        )
+        [cue, *_] = timed_cues(edited.captions, finished.timeline)
+        assert edited.is_written and edited.changes[0].before[0].start == cue.start
 
 
 class TestGrowing:
