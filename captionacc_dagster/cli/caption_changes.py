@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from captionacc_dagster.cli.app import Parts, Use, parts
+from captionacc_dagster.cli.app import Use, parts
 from captionacc_dagster.cli.root import console, say
 from captionacc_dagster.operations.caption_edits import Edited, Plan, edit_captions
 from captionacc_dagster.resources.catalog import VideoRow
@@ -19,8 +19,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 LISTED = 40
 
 
-def changed(video: str, plan: Plan, *, dry_run: bool) -> tuple[Parts, VideoRow, Edited]:
-    """Make an edit of a video's captions as this person."""
+def changed(video: str, plan: Plan, *, dry_run: bool) -> tuple[VideoRow, Edited]:
+    """Make an edit of a video's captions as this person; return its row and what changed."""
     here = parts(Use.READ if dry_run else Use.WRITE)
     row = here.find_video(video)
     edited = edit_captions(
@@ -32,7 +32,7 @@ def changed(video: str, plan: Plan, *, dry_run: bool) -> tuple[Parts, VideoRow, 
         growing=here.settings.growing_captions,
         dry_run=dry_run,
     )
-    return here, row, edited
+    return row, edited
 
 
 def report(row: VideoRow, edited: Edited, *, dry_run: bool, as_json: bool, **more: Any) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import click
 import typer
@@ -15,6 +15,7 @@ from captionacc_dagster.cli.numbers import FiniteRange
 from captionacc_dagster.cli.root import app, console
 from captionacc_dagster.cli.times import PlayerTime
 from captionacc_dagster.cli.videos import Video
+from captionacc_dagster.operations.caption_edits import Plan
 from modal_gpu.captions import single_edits
 from modal_gpu.captions.edits import Change, EditError
 from modal_gpu.captions.subtitles import TimedCue, to_rows
@@ -172,9 +173,7 @@ def confirm(
     _edit(video, _each(captions, every, single_edits.confirm), dry_run, as_json)
 
 
-def _each(
-    captions: list[int] | None, every: bool, change: Callable[[TimedCue], Change]
-) -> Callable[[Sequence[TimedCue]], list[Change]]:
+def _each(captions: list[int] | None, every: bool, change: Callable[[TimedCue], Change]) -> Plan:
     """Return a plan that changes each chosen caption. Raises :class:`EditError` for none, or both choices."""
     if every == bool(captions):
         raise EditError("name the captions by their ids, or give `--all`")
@@ -188,8 +187,6 @@ def _each(
     return plan
 
 
-def _edit(
-    video: str, plan: Callable[[Sequence[TimedCue]], list[Change]], dry_run: bool, as_json: bool, **more: Any
-) -> None:
-    _, row, edited = changed(video, plan, dry_run=dry_run)
-    report(row, edited, dry_run=dry_run, as_json=as_json, **more)
+def _edit(video: str, plan: Plan, dry_run: bool, as_json: bool) -> None:
+    row, edited = changed(video, plan, dry_run=dry_run)
+    report(row, edited, dry_run=dry_run, as_json=as_json)

@@ -9,9 +9,9 @@ import typer
 from captionacc_dagster.cli.caption_changes import AsJson, DryRun, changed, report
 from captionacc_dagster.cli.root import app, note
 from captionacc_dagster.cli.videos import Video
-from modal_gpu.captions.edits import Change
+from modal_gpu.captions.edits import Change, counts
 from modal_gpu.captions.matching import match
-from modal_gpu.captions.subtitle_files import read_subtitles
+from modal_gpu.captions.subtitle_files import MAX_BYTES, read_subtitles
 from modal_gpu.captions.subtitles import TimedCue
 
 
@@ -27,14 +27,15 @@ def import_(
     They are matched by time and text with those that are there, and confirmed: runs keep them. Captions that
     the file lacks are removed. A file that says what is there already changes nothing.
     """
-    wanted = read_subtitles(file.read_bytes(), str(file))
+    with file.open("rb") as stream:
+        wanted = read_subtitles(stream.read(MAX_BYTES + 1), str(file))
     matched: list[Change] = []
 
     def plan(cues: Sequence[TimedCue]) -> list[Change]:
         matched[:] = match(cues, wanted)
         return [] if all(change.kinds == ("kept",) for change in matched) else matched
 
-    _, row, edited = changed(str(video), plan, dry_run=dry_run)
+    row, edited = changed(str(video), plan, dry_run=dry_run)
     texts = {one.text for change in matched for one in change.after}
     formatted = sum(one.has_formatting and one.raw not in texts for one in wanted)
     if formatted and not as_json:
@@ -44,8 +45,11 @@ def import_(
             f"All {len(matched)} captions are as {file} has them. "
             f"`captionacc captions confirm {row.video_id[:8]} --all` confirms them."
         )
-    report(row, edited, dry_run=dry_run, as_json=as_json, kept=_kept(matched), formatting_dropped=formatted)
-
-
-def _kept(matched: Sequence[Change]) -> int:
-    return sum(change.kinds == ("kept",) for change in matched)
+    report(
+        row,
+        edited,
+        dry_run=dry_run,
+        as_json=as_json,
+        kept=counts(matched)["kept"],
+        formatting_dropped=formatted,
+    )

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Literal
 
+from pysubs2.time import ms_to_str
+
 from modal_gpu.captions.growth import Cue, Growing, text_lines
 from modal_gpu.captions.subtitles import TimedCue, timed_cues
 from modal_gpu.databases.captions import Caption
@@ -109,9 +111,7 @@ def same_times(cue: TimedCue, wanted: Wanted) -> bool:
 
 def clock(milliseconds: int) -> str:
     """Return a time as ``0:01:02.500``."""
-    seconds, thousandths = divmod(milliseconds, 1000)
-    minutes, seconds = divmod(seconds, 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}.{thousandths:03}"
+    return ms_to_str(milliseconds, fractions=True)
 
 
 def apply(captions: Sequence[Caption], changes: Sequence[Change], footage: Footage) -> list[Caption]:

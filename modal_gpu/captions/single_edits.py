@@ -75,8 +75,8 @@ def _halves(text: str, share: float) -> tuple[str, str]:
     return text[:middle], text[middle:]
 
 
-def merge(cues: Sequence[TimedCue], text: str | None = None, separator: str = "\n") -> Change:
-    """Return the change that makes one caption of several in direct succession, with their texts joined.
+def merge(cues: Sequence[TimedCue], text: str | None = None) -> Change:
+    """Return the change that makes one caption of several in direct succession, a line each.
 
     Raises :class:`EditError` for fewer than two, and for captions of two zones.
     """
@@ -85,6 +85,6 @@ def merge(cues: Sequence[TimedCue], text: str | None = None, separator: str = "\
         raise EditError("give at least two different captions to merge")
     if any(one.caption.zone != other.caption.zone for one, other in pairwise(ordered)):
         raise EditError("captions of different zones cannot be merged")
-    joined = separator.join("\n".join(text_lines(cue.caption.best_text)) for cue in ordered)
+    joined = "\n".join(line for cue in ordered for line in text_lines(cue.caption.best_text))
     end = max(cue.end for cue in ordered)
     return Change(tuple(ordered), (Wanted(ordered[0].start, end, joined if text is None else text),))
