@@ -191,6 +191,8 @@ class _Made:
                 )
             if wanted.zone is not None:
                 caption = replace(caption, zone=wanted.zone)
+            if len(change.after) == 1 and (notes := _notes(before)):
+                caption = replace(caption, text_notes=notes)
             moved = _timed(caption, wanted, before, footage)
             old = caption.best_text
             self._add(_confirmed(moved, old if same_text(old, wanted.text) else wanted.text), origins)
@@ -198,6 +200,12 @@ class _Made:
     def _add(self, caption: Caption, origins: set[int]) -> None:
         self.captions.append(caption)
         self.origins[caption.id] = origins
+
+
+def _notes(cues: Sequence[TimedCue]) -> str:
+    """Return people's notes on the rows that become one, each once. A rolling line's rows may remain."""
+    rows = (row for cue in cues for row in ((cue.caption,) if cue.cue.roll else cue.cue.states))
+    return "\n".join(dict.fromkeys(row.text_notes for row in rows if row.text_notes))
 
 
 def _confirmed(caption: Caption, text: str) -> Caption:

@@ -111,6 +111,16 @@ class TestOne:
         assert texts(changed)[1:3] == expected
         assert [c.id for c in changed] == [1, 2, 4, 3]
 
+    def test_notes_on_merged_and_folded_captions_are_kept(self):
+        noted = [replace(THREE[0], text_notes="who?"), replace(THREE[1], text_notes="check"), THREE[2]]
+        merged = edited(noted, edits.merge([cue(noted, 1), cue(noted, 2)]))
+        assert merged[0].text_notes == "who?\ncheck"
+        assert edited(merged, edits.confirm(cue(merged, 1))) == merged
+        first, *rest = states(*words("Good evening."))
+        folded = [replace(first, text_notes="hm"), *rest]
+        [one] = edited(folded, edits.confirm(cue(folded, rest[-1].id)))
+        assert one.text_notes == "hm"
+
     def test_merge(self):
         changed = edited(THREE, edits.merge([cue(THREE, 2), cue(THREE, 1)]))
         assert texts(changed)[0] == (1000, 4000, "One.\nTwo and three.")
