@@ -24,8 +24,6 @@ grant select (
     created_at, updated_at
 ) on captionacc.video_database_state to authenticated;
 grant select on captionacc.demo_videos, captionacc.demo_cropped_frames_versions to anon, authenticated;
--- Without effect: no policy lets anon read rows of videos.
-grant select (time_spans) on captionacc.videos to anon;
 
 -- Rows are only added; purge_audit_log deletes old ones with its owner's rights.
 revoke update, delete, truncate on captionacc.security_audit_log from service_role;

@@ -1,0 +1,1 @@
+revoke select (time_spans) on table captionacc.videos from anon;
