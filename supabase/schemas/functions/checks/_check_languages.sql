@@ -6,11 +6,11 @@ declare
     tag text;
 begin
     if p_languages is null or cardinality(p_languages) > 8 then
-        raise exception 'a video has up to 8 languages, not %', coalesce(cardinality(p_languages), 0)
+        raise exception 'up to 8 languages can be given, not %', coalesce(cardinality(p_languages), 0)
             using errcode = 'CA010';
     end if;
     foreach tag in array p_languages loop
-        if coalesce(tag, '') !~ '^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$' then
+        if not coalesce(is_language_tag(tag), false) then
             raise exception '% is not a language tag', quote_literal(left(coalesce(tag, ''), 40))
                 using errcode = 'CA010', hint = 'Give BCP-47 tags, such as ko or zh-Hant.';
         end if;

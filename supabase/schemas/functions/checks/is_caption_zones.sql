@@ -18,8 +18,7 @@ begin
             or not captionacc.is_crop_region(zone -> 'crop_region')
             or not zone ? 'language'
             or jsonb_typeof(zone -> 'language') not in ('null', 'string')
-            or length(zone ->> 'language') > 35
-            or (zone ->> 'language') !~ '^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$'
+            or not captionacc.is_language_tag(zone ->> 'language')
         then
             return false;
         end if;
