@@ -28,6 +28,7 @@ from benchmarks.orchestration import MeasuredPlatform, measured_platform
 from captionacc_dagster.constants import DEFINITIONS_MODULE
 from captionacc_dagster.definitions import defs
 from captionacc_dagster.resources.opening import open_catalog, open_object_store
+from captionacc_dagster.runs.tags import PARTITION, TENANT_ID, VIDEO_ID
 from captionacc_dagster.sensors.new_videos import new_videos
 
 ASSETS = ("full_frames", "raw_ocr_db", "layout_db")
@@ -68,9 +69,9 @@ def fill(platform: MeasuredPlatform, have: int, want: int) -> None:
         run = instance.create_run_for_job(
             defs.resolve_job_def("layout"),
             tags={
-                "dagster/partition": first,
-                ".dagster/captionacc-video-id": first,
-                ".dagster/captionacc-tenant-id": str(uuid.uuid4()),
+                PARTITION: first,
+                VIDEO_ID: first,
+                TENANT_ID: str(uuid.uuid4()),
             },
             status=dg.DagsterRunStatus.SUCCESS,
         )

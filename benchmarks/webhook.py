@@ -29,6 +29,7 @@ from benchmarks.orchestration import measured_platform
 from captionacc_dagster.resources.catalog import VideoRow
 from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 from captionacc_dagster.resources.opening import open_catalog, open_object_store
+from captionacc_dagster.runs.tags import VIDEO_ID
 from modal_gpu.cores import available_cores
 from modal_gpu.keys import VideoKeys
 
@@ -132,7 +133,7 @@ def measure(platform, environment: dict[str, str], address: str, videos: int) ->
             if time.monotonic() - began > 300:
                 raise TimeoutError("no run of the webhook's was worked off")
             time.sleep(0.5)
-        _wait_until_failed(platform.settings, ended[0].tags[".dagster/captionacc-video-id"])
+        _wait_until_failed(platform.settings, ended[0].tags[VIDEO_ID])
     finally:
         webhook.terminate()
         webhook.wait(30)
