@@ -94,8 +94,9 @@ def ingest(home: Path, video: Path) -> Turn:
 
 def _newest_partition(home: Path) -> str:
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
-        (record,) = instance.get_run_records(limit=1)
-        return record.dagster_run.tags[PARTITION_NAME_TAG]
+        # Reconciliation may have begun since; its runs have no partition.
+        recent = (run.tags for run in instance.get_runs(limit=20))
+        return next(tags[PARTITION_NAME_TAG] for tags in recent if PARTITION_NAME_TAG in tags)
 
 
 def _command(home: Path, *arguments: str) -> str:
