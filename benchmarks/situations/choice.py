@@ -2,12 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from benchmarks.situations import ends, scenes  # they register their situations
+from benchmarks.situations import ends, scenes  # noqa: F401 (they register their situations)
 from benchmarks.situations.building import registered
 from benchmarks.situations.model import Situation
-
-#: The modules that hold situations, in the order of the table.
-MODULES = (scenes, ends)
 
 
 def names() -> list[str]:
