@@ -25,6 +25,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.stage_memory import repeat
 from captionacc_dagster.resources.compute import ComputeCall, FanOut, FunctionName, batched, run_call
 from captionacc_dagster.resources.compute.child_process import run_in_child
 from modal_gpu.contracts import (
@@ -96,25 +97,6 @@ class Rates:
     start: float
     merge: float
     bytes_a_second: float
-
-
-def repeated(video: Path, minutes: float, path: Path) -> None:
-    """Repeat the video's packets until it is ``minutes`` long."""
-    with av.open(str(path), "w") as target:
-        shift, stream = 0, None
-        while stream is None or shift * stream.time_base < minutes * 60:
-            with av.open(str(video)) as source:
-                own = source.streams.video[0]
-                stream = stream or target.add_stream_from_template(own)
-                end = 0
-                for packet in source.demux(own):
-                    if packet.dts is None:
-                        continue
-                    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-                    end = max(end, packet.pts + (packet.duration or 0))
-                    packet.stream = stream
-                    target.mux(packet)
-                shift = end
 
 
 def record(video: Path, work: Path, segment_frames: int) -> tuple[list[Recorded], Rates]:
@@ -246,7 +228,7 @@ def main(
     console = Console(highlight=False, width=110)
     with tempfile.TemporaryDirectory(prefix="fan-out-") as folder:
         path = Path(folder) / "video.mp4"
-        repeated(video, minutes, path)
+        repeat(video, path, minutes * 60)
         recorded, rates = record(path, Path(folder), recorded_segment)
     columns = ("call", "units", "start CPU s", "work CPU s", "CPU ms a unit", "wall s here")
     table = Table(*columns, title="recorded", title_justify="left")

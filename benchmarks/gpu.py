@@ -202,8 +202,9 @@ def main(
     def on_gpu(part: Callable[[], Iterator[str]]) -> Callable[[], Iterator[str]]:
         return part if cuda else lambda: iter([f"left out: {NO_DEVICE}"])
 
-    folder = cache or Path(tempfile.mkdtemp(prefix="captionacc-gpu-"))
-    clips = {video: real_clip(video, folder) for video in videos if video.with_suffix(".srt").exists()}
+    with tempfile.TemporaryDirectory(prefix="captionacc-gpu-") as temporary:
+        folder = cache or Path(temporary)
+        clips = {video: real_clip(video, folder) for video in videos if video.with_suffix(".srt").exists()}
     parts: dict[str, Callable[[], Iterator[str]]] = {
         "pairs a second": on_gpu(lambda: pairs_by_block("cuda", BLOCKS, drawn, turns)),
         "where the time of a block goes": on_gpu(lambda: where_time_goes("cuda")),

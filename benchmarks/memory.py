@@ -85,8 +85,9 @@ def stages(
     minutes: Annotated[list[float], typer.Option(help="lengths to repeat the video to")],
 ) -> None:
     """Print the memory of each stage for a video repeated to each length."""
-    table = Table("minutes", "stage", "peak MB", "first quarter", "last quarter", title=video.name)
-    table.title_justify = "left"
+    table = Table(
+        "minutes", "stage", "peak MB", "first quarter", "last quarter", title=video.name, title_justify="left"
+    )
     for length in minutes:
         for one in measure(video, length):
             figures = (f"{size / 2**20:.0f}" for size in (one.peak, one.early, one.late))
