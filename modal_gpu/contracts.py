@@ -221,6 +221,8 @@ class ExtractResult:
     time_spans: list[tuple[Count, float, bool]] = field(default_factory=list)
     #: Seconds per stage, for the run's metadata and the benchmarks.
     stage_seconds: dict[str, Seconds] = field(default_factory=dict)
+    #: Whether frames were read with a model for the captions' languages; the layout then trusts them.
+    with_language: bool = False
 
 
 @dataclass(frozen=True, config=_CONFIG)

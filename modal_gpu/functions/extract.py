@@ -60,9 +60,9 @@ def extract_frames_and_ocr(
         job = _Job.of(request, path)
         with watch.stage("frames_and_ocr"):
             readings = _process_frames(job, store, settings, report, progress)
-    info = job.info
+    info, with_language = job.info, settings.has_language(request.languages)
     with watch.stage("databases"):
-        _publish_readings(job, readings, store, settings)
+        _publish_readings(job, readings, store, with_language=with_language)
     return ExtractResult(
         frame_count=info.index_count,
         duration=float(info.duration),
@@ -80,6 +80,7 @@ def extract_frames_and_ocr(
         damage=report.describe(),
         time_spans=info.timeline.rows(),
         stage_seconds=watch.seconds,
+        with_language=with_language,
     )
 
 
@@ -205,7 +206,7 @@ def _in_order(readings: Iterable[FrameOcr]) -> list[FrameOcr]:
 
 
 def _publish_readings(
-    job: _Job, readings: list[FrameOcr], store: ObjectStore, settings: ComputeSettings
+    job: _Job, readings: list[FrameOcr], store: ObjectStore, *, with_language: bool
 ) -> None:
     outputs = job.request.outputs
     if job.segment != WHOLE_VIDEO:
@@ -214,7 +215,6 @@ def _publish_readings(
     if "raw_ocr_db" in outputs:
         store.put(job.keys.raw_ocr_db, write_raw_ocr(readings), GZIP)
     if "layout_db" in outputs:
-        with_language = settings.has_language(job.request.languages)
         publish_layout(
             store, job.keys, readings, job.info.width, job.info.height, with_language=with_language
         )

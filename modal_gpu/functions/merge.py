@@ -48,7 +48,15 @@ def merge_extracts(
             if "raw_ocr_db" in request.outputs:
                 store.put(keys.raw_ocr_db, write_raw_ocr(frames), GZIP)
             if "layout_db" in request.outputs:
-                publish_layout(store, keys, frames, results[0].frame_width, results[0].frame_height)
+                first = results[0]
+                publish_layout(
+                    store,
+                    keys,
+                    frames,
+                    first.frame_width,
+                    first.frame_height,
+                    with_language=first.with_language,
+                )
         store.delete_prefix(keys.raw_ocr_parts)
     return replace(
         results[0],

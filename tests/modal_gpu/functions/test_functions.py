@@ -83,6 +83,8 @@ def test_extracting_frames_without_reading_them(line: Line, clip: Clip):
     assert (result.ocr_box_count, result.damage) == (0, "")
     assert len(line.stored(video.video_id)) == 2 * result.full_frame_count
     assert from_wire(ExtractResult, to_wire(result)) == result
+    korean = extract_frames_and_ocr(replace(request, languages=["ko"]), line.store, ONE)
+    assert (result.with_language, korean.with_language) == (False, True)
 
 
 def test_cropping_without_inference_result_and_the_other_way_round(line: Line, laid_out: VideoRow):
