@@ -130,19 +130,19 @@ class ChunkRef:
         return [member_index(self.level, ordinal) for ordinal in range(start, stop)]
 
 
-def segment_starts(count: int, segment_frames: int, abreast: int = 1) -> list[int]:
+def segment_starts(count: int, segment_frames: int, parallel: int = 1) -> list[int]:
     """Return the first indices of a video's segments, of at most ``segment_frames`` indices each.
 
-    They are multiples of :data:`SEGMENT_ALIGNMENT`, starting with 0; segments have nearly equal lengths. More
-    of them than are worked on ``abreast`` come in full rounds, as far as the alignment lets them. Raises
-    ``ValueError`` unless ``segment_frames`` is such a multiple too.
+    They are multiples of :data:`SEGMENT_ALIGNMENT`, starting with 0; segments have nearly equal lengths. If
+    there are more than the ``parallel`` calls, they fill complete rounds, as far as the alignment allows.
+    Raises ``ValueError`` unless ``segment_frames`` is such a multiple too.
     """
     if segment_frames < SEGMENT_ALIGNMENT or segment_frames % SEGMENT_ALIGNMENT:
         raise ValueError(f"segments of {segment_frames} frames are not multiples of {SEGMENT_ALIGNMENT}")
     blocks = max(1, -(-count // SEGMENT_ALIGNMENT))
     segments = -(-blocks * SEGMENT_ALIGNMENT // segment_frames)
-    if segments > abreast:
-        segments = min(blocks, -(-segments // abreast) * abreast)
+    if segments > parallel:
+        segments = min(blocks, -(-segments // parallel) * parallel)
     return [place * blocks // segments * SEGMENT_ALIGNMENT for place in range(segments)]
 
 

@@ -1,8 +1,7 @@
 """``layout.db``: the boxes of the full frames with their labels, and the crop region, for the web app.
 
 The pipeline writes predictions; people write labels, the crop region and the approval. A new version of the
-file keeps people's work:
-:func:`modal_gpu.databases.layout_merging.merge_people`.
+file keeps people's work: :func:`modal_gpu.databases.layout_merging.merge_people`.
 """
 
 import sqlite3

@@ -1,6 +1,6 @@
 """Decoding on an NVIDIA GPU (NVDEC), and the choice between it and software.
 
-FFmpeg's own decoder of a codec reads packets and headers as ever; only the pictures are made by the GPU and
+FFmpeg's own decoder of a codec reads packets and headers as usual; only the pictures are made by the GPU and
 copied to memory as NV12 or P010, which hold the same samples as the planar formats that software returns.
 Software decodes a file that the GPU cannot (:func:`reason_for_software`), one that it refuses or begins to
 decode wrongly (:func:`frames_of_gpu`), and one that is known to be damaged: the GPU does not report errors

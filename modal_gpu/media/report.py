@@ -15,7 +15,7 @@ class DecodeReport:
     corrupt_packets: int = 0
     #: The corrupt packets that were complete but rejected by the decoder.
     refused_packets: int = 0
-    #: Frames that a GPU did not decode, or not return: software reads the file then.
+    #: Frames that a GPU failed to decode or to return; software then reads the file again.
     gpu_failures: int = 0
     #: Whether the file is shorter than its header says, or cannot be read to its end.
     ended_early: bool = False

@@ -202,19 +202,19 @@ lengths = st.integers(1, 20).map(lambda k: k * SEGMENT_ALIGNMENT)
 
 
 @given(st.integers(1, 200_000), lengths, st.integers(1, 30))
-def test_segments_cover_a_video_within_their_length(count: int, longest: int, abreast: int):
-    starts = segment_starts(count, longest, abreast)
+def test_segments_cover_a_video_within_their_length(count: int, longest: int, parallel: int):
+    starts = segment_starts(count, longest, parallel)
     ends = [*starts[1:], max(count, starts[-1] + 1)]
     assert starts[0] == 0 and all(start % SEGMENT_ALIGNMENT == 0 for start in starts)
     assert all(0 < end - start <= longest for start, end in zip(starts, ends, strict=True))
     assert len(starts) == 1 or count > longest
     blocks = -(-count // SEGMENT_ALIGNMENT)
-    assert len(starts) <= abreast or len(starts) % abreast == 0 or len(starts) == blocks
+    assert len(starts) <= parallel or len(starts) % parallel == 0 or len(starts) == blocks
 
 
 @given(st.integers(1, 200_000), lengths, st.integers(2, 30))
-def test_the_first_segment_and_those_after_it_cover_a_video(count: int, longest: int, abreast: int):
-    fan_out = FanOut(longest, abreast)
+def test_the_first_segment_and_those_after_it_cover_a_video(count: int, longest: int, parallel: int):
+    fan_out = FanOut(longest, parallel)
     segments = [FrameRange(0, longest), *fan_out.segments_after_first(count)]
     assert [a.end for a in segments[:-1]] == [b.start for b in segments[1:]]
     assert segments[-1].end is None or count <= longest
