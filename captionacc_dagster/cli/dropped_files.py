@@ -1,6 +1,7 @@
 """The videos in a folder that people drop files into, and which of them are complete."""
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -72,7 +73,7 @@ def is_being_written(path: Path) -> bool:
     try:
         import fcntl
 
-        set_lease, read, none = fcntl.F_SETLEASE, fcntl.F_RDLCK, fcntl.F_UNLCK
+        set_signal, set_lease = fcntl.F_SETSIG, fcntl.F_SETLEASE
     except (ImportError, AttributeError):
         return False
     try:
@@ -80,8 +81,11 @@ def is_being_written(path: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.fcntl(descriptor, set_lease, read)
-        fcntl.fcntl(descriptor, set_lease, none)
+        # A program that opens the file for writing while we have the lease causes a signal: SIGIO, which
+        # ends a process, unless another one is set. SIGURG is ignored by default.
+        fcntl.fcntl(descriptor, set_signal, signal.SIGURG)
+        fcntl.fcntl(descriptor, set_lease, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, set_lease, fcntl.F_UNLCK)
     except BlockingIOError:
         return True
     except OSError:

@@ -1,5 +1,7 @@
 """``watch``: complete files are ingested, and subtitles written beside them, across restarts."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -67,6 +69,26 @@ class TestDroppedFiles:
             assert dropped.complete() == [] and not dropped.is_settled
         assert not is_being_written(video)
         assert dropped.complete() == [video]
+
+    def test_a_program_that_opens_a_file_while_it_is_looked_at_does_not_end_the_process(self, tmp_path: Path):
+        # Linux announces it with a signal, whose default would end the process: so not in this one.
+        program = (
+            "import contextlib, fcntl, os, sys\n"
+            "from pathlib import Path\n"
+            "from captionacc_dagster.cli.dropped_files import is_being_written\n"
+            "real = fcntl.fcntl\n"
+            "def opened_then(descriptor, command, value):\n"
+            "    real(descriptor, command, value)\n"
+            "    if (command, value) == (fcntl.F_SETLEASE, fcntl.F_RDLCK):\n"
+            "        with contextlib.suppress(BlockingIOError):\n"
+            "            os.close(os.open(sys.argv[1], os.O_WRONLY | os.O_NONBLOCK))\n"
+            "fcntl.fcntl = opened_then\n"
+            "print(is_being_written(Path(sys.argv[1])))\n"
+        )
+        video = tmp_path / "a.mp4"
+        video.write_bytes(b"1")
+        done = subprocess.run([sys.executable, "-c", program, str(video)], capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
 
 
 class Platform:
