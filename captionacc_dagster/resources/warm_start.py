@@ -1,7 +1,7 @@
 """The shared state of a machine's run processes: importing this module loads it, for the fork server only.
 
 With the local backend that is the code of the compute functions and the models of OCR, which each run would
-load again (:func:`load_compute`): 1.0 CPU seconds, as much as the rest of a short run. A fork has them at
+load again (:func:`load_compute`): 1.1 CPU seconds, as much as the rest of a short run. A fork has them at
 once and shares their memory. Sessions of ONNX Runtime with one thread hold no thread that a fork would lose.
 Whatever uses CUDA, Google Vision or Modal is left to the run.
 
