@@ -26,7 +26,13 @@ def load_captions(here: Parts, row: VideoRow) -> list[Caption]:
     return stored_captions(here.object_store, row)
 
 
-def load_layout(here: Parts, row: VideoRow) -> LayoutFile | None:
+def encode_captions(here: Parts, row: VideoRow, captions: list[Caption], format: SubtitleFormat) -> bytes:
+    """Return a subtitle file of a video's captions, placed as its layout says where the format needs it."""
+    layout = _load_layout(here, row) if are_placed(captions, format) else None
+    return encoded(captions, row.timeline, format, here.settings.growing_captions, layout)
+
+
+def _load_layout(here: Parts, row: VideoRow) -> LayoutFile | None:
     """Return a video's layout with the approved zones; None if there is none.
 
     There is none if people made all of the video's captions.
@@ -86,9 +92,7 @@ def export(
         check_output(output, force=force)
     here = parts()
     row = here.find_video(video)
-    found = load_captions(here, row)
-    layout = load_layout(here, row) if are_placed(found, chosen) else None
-    data = encoded(found, row.timeline, chosen, here.settings.growing_captions, layout)
+    data = encode_captions(here, row, load_captions(here, row), chosen)
     if output is None:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from captionacc_dagster.cli.app import Parts, Use, parts
-from captionacc_dagster.cli.captions import load_captions, load_layout
+from captionacc_dagster.cli.captions import encode_captions, load_captions
 from captionacc_dagster.cli.dropped_files import DroppedFiles
 from captionacc_dagster.cli.files import write_output
 from captionacc_dagster.cli.formats import FormatOption, formats_of
@@ -22,7 +22,7 @@ from captionacc_dagster.cli.videos import RunningPlatform, report
 from captionacc_dagster.cli.watch import state_of
 from captionacc_dagster.platform.disk import disk_places, refuse_full_disk
 from captionacc_dagster.resources.catalog import VideoRow
-from modal_gpu.captions.subtitles import SubtitleFormat, are_placed, encoded
+from modal_gpu.captions.subtitles import SubtitleFormat
 from modal_gpu.errors import CaptionAccError
 
 #: Seconds between looks while nothing is expected and no change announced.
@@ -155,13 +155,10 @@ class WatchedFolder:
 
     def _write(self, path: Path, row: VideoRow) -> None:
         captions = load_captions(self.here, row)
-        placed = any(are_placed(captions, format) for format in self.formats)
-        layout = load_layout(self.here, row) if placed else None
-        growing = self.here.settings.growing_captions
         written = []
         for format, output in self._outputs(path).items():
             if not output.exists():
-                write_output(output, encoded(captions, row.timeline, format, growing, layout), force=False)
+                write_output(output, encode_captions(self.here, row, captions, format), force=False)
                 written.append(str(output))
         found = row.text.note or f"{row.text_caption_count} captions"
         say(f"✓ {path}: {found}, {', '.join(written) or 'subtitles exist'}")
