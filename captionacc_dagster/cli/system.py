@@ -138,6 +138,7 @@ def _bytes(settings: Settings) -> tuple[bool, str, str]:
 
 def _ocr(settings: Settings) -> tuple[bool, str, str]:
     from captionacc_dagster.resources.compute_settings import compute_settings
+    from modal_gpu.ocr.tesseract import TesseractEngine
 
     if settings.ocr_engine == "google_vision":
         from modal_gpu.ocr.google_vision import GoogleVisionEngine
@@ -148,11 +149,12 @@ def _ocr(settings: Settings) -> tuple[bool, str, str]:
             f"Google Vision at {settings.vision.endpoint}, credentials readable (no call was made)",
             "",
         )
-    compute_settings(settings).open_ocr("frames")
-    name = "Tesseract" if settings.ocr_engine == "tesseract" else "RapidOCR"
+    # Languages without a model of RapidOCR's are read by Tesseract whatever the setting.
+    if isinstance(compute_settings(settings).open_ocr("frames"), TesseractEngine):
+        return True, f"Tesseract, {settings.ocr_language}", ""
     own = settings.ocr_recognition_model
     read = settings.ocr_language or "without OCR_LANGUAGE: Chinese, Japanese and languages of western Europe"
-    return True, f"{name} with {own}" if own else f"{name}, {read}", ""
+    return True, f"RapidOCR with {own}" if own else f"RapidOCR, {read}", ""
 
 
 def _dagster(settings: Settings) -> tuple[bool, str, str]:

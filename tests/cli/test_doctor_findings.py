@@ -8,6 +8,7 @@ from obstore.store import S3Store
 
 from captionacc_dagster.cli import system
 from captionacc_dagster.cli.findings import check_safely
+from captionacc_dagster.settings import Settings
 from tests.cli.conftest import Captionacc
 
 SECRET = "hunter2hunter2"
@@ -59,6 +60,13 @@ def test_a_check_that_fails_is_a_finding_and_the_others_still_run(
     assert (result.output.count("✓"), result.output.count("✗")) == (len(CHECKS) - 1, 1)
     assert f"✗ {name}" in result.text and fault in result.text
     assert SECRET not in result.output and "Traceback" not in result.output
+
+
+def test_the_engine_that_reads_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("modal_gpu.ocr.opening.checked_packs", lambda _: ("eng",))
+    languages = {"OCR_LANGUAGE": "en", "OCR_RECOGNITION_MODEL": "rapidocrs.onnx"}
+    assert system._ocr(Settings(OCR_ENGINE="tesseract", **languages)) == (True, "Tesseract, en", "")
+    assert system._ocr(Settings(OCR_LANGUAGE="en")) == (True, "RapidOCR, en", "")
 
 
 @pytest.mark.parametrize("signal", [KeyboardInterrupt, SystemExit])
