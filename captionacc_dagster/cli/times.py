@@ -18,7 +18,7 @@ class PlayerTime(click.ParamType):
             return value
         match = _TIME.fullmatch(str(value).strip())
         if match is None:
-            self.fail(f"{value!r} is no time: write it as 83.5, 1:23.5 or 0:01:23.500.", param, ctx)
+            self.fail(f"{value!r} is not a time: write it as 83.5, 1:23.5 or 0:01:23.500.", param, ctx)
         hours, minutes, seconds, fraction = match.groups()
         whole = int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds)
         return whole * 1000 + int((fraction or "0").ljust(3, "0"))

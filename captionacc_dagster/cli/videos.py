@@ -23,7 +23,7 @@ from modal_gpu.ocr.languages.finding import UNREADABLE
 
 T = TypeVar("T")
 
-Video = Annotated[str, typer.Argument(metavar="VIDEO", help="id, start of an id, or file name")]
+Video = Annotated[str, typer.Argument(metavar="VIDEO", help="name, id, start of an id, or partition key")]
 
 
 @app.command()

@@ -118,7 +118,7 @@ class TestCommands:
             (("set", "harbour.mp4", 1), 1, "nothing to set"),
             (("set", "harbour.mp4", 9999, "--text", "x"), 1, "there is no caption 9999"),
             (("set", "harbour.mp4", 1, "--end", "9:00:00"), 1, "after the video's end"),
-            (("set", "harbour.mp4", 1, "--end", "soon"), 2, "is no time: write it as"),
+            (("set", "harbour.mp4", 1, "--end", "soon"), 2, "is not a time: write it as"),
             (("split", "harbour.mp4", 1, "--at", "0"), 1, "is not inside caption 1"),
             (("split", "harbour.mp4", 1, "--at", "2", "--text", "x"), 1, "give `--text` twice"),
             (("merge", "harbour.mp4", 1), 1, "at least two"),
