@@ -144,7 +144,7 @@ def analyze_layout(
     lines = [
         Line(frame.frame_index, index, line.text, line.box, _person(labels.get((frame.frame_index, index))))
         for frame in seen
-        for index, line in as_read(frame, unread)
+        for index, line in as_read(frame, unread, labels)
     ]
     layout = _analyzed(lines, [frame.frame_index for frame in seen], width, height)
     if not unread.finding:

@@ -6,19 +6,14 @@ and change over time, they are captions.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
 from modal_gpu.layout.lines import BOTTOM_ZONE, BoxKey, size_ratio
 from modal_gpu.ocr.engine import Box, FrameOcr, OcrLine
 from modal_gpu.ocr.languages.finding import UNREADABLE
-from modal_gpu.ocr.languages.reading import (
-    is_poor,
-    is_wide,
-    partly_known,
-    partly_read_language,
-)
+from modal_gpu.ocr.languages.reading import is_poor, is_wide, partly_known, partly_read_language
 
 #: Lines of one row: centres within this share of the line height, heights within this ratio, an anchored edge
 #: or centre within this distance.
@@ -32,6 +27,8 @@ _POOR_SHARE = 0.6
 #: Fewest different spans, and fewest frames, of captions; in clips of few samples fewer suffice where
 #: captions usually are.
 _SPANS, _FRAMES, _FEW_SAMPLES = 2, 3, 10
+#: Engines that keep unread lines return them with a lower confidence than this.
+_LEAST_CONFIDENCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -118,12 +115,16 @@ def _same_span(one: Box, other: Box) -> bool:
     return abs(one.left - other.left) <= _SAME_SPAN and abs(one.right - other.right) <= _SAME_SPAN
 
 
-def as_read(frame: FrameOcr, unread: Unread) -> list[tuple[int, OcrLine]]:
-    """Return a frame's lines with their indices, without those that were not read and are no captions."""
+def as_read(frame: FrameOcr, unread: Unread, labelled: Container[BoxKey] = ()) -> list[tuple[int, OcrLine]]:
+    """Return a frame's lines with their indices, without those that were not read and are no captions.
+
+    Lines that a person ``labelled`` stay.
+    """
     kept = []
     for index, line in enumerate(frame.lines):
-        if (text := unread.texts.get((frame.frame_index, index))) is not None:
+        key = (frame.frame_index, index)
+        if (text := unread.texts.get(key)) is not None:
             kept.append((index, replace(line, text=text)))
-        elif line.text and line.confidence >= 0.5:
+        elif key in labelled or (line.text and line.confidence >= _LEAST_CONFIDENCE):
             kept.append((index, line))
     return kept

@@ -86,6 +86,15 @@ def test_a_logo_in_a_foreign_script_is_no_caption():
     assert not layout.found and not layout.reason.startswith(UNREADABLE) and layout.confidence > 0.9
 
 
+def test_a_person_may_label_a_line_that_nothing_reads():
+    """Its text is unknown, so only the label makes it a caption."""
+    frames = read_as(*[("", 0.2, Box(0.3, 0.9, 0.7, 0.95))] * 12)
+    assert not analyze_layout(frames, 1280, 720).found
+    layout = analyze_layout(frames, 1280, 720, {(30, 0): "in"})
+    assert layout.found and layout.crop_region.crop_top < 0.9 < 0.95 < layout.crop_region.crop_bottom
+    assert [(p.frame_index, p.label, p.confidence) for p in layout.predictions] == [(30, "in", 1.0)]
+
+
 def test_scattered_shapes_that_nothing_reads_are_no_captions():
     random = np.random.default_rng(3)
     places = [(x, y) for x, y in random.uniform(0, 0.7, (30, 2))]
