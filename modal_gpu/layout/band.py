@@ -7,6 +7,9 @@ from difflib import SequenceMatcher
 from itertools import pairwise
 from statistics import median
 
+import numpy as np
+import numpy.typing as npt
+
 from modal_gpu.layout.lines import (
     STRIP_ASPECT,
     AnchorType,
@@ -21,6 +24,8 @@ from modal_gpu.layout.lines import (
 )
 from modal_gpu.ocr.engine import Box
 from modal_gpu.ocr.reading_order import is_cjk
+
+_Values = npt.NDArray[np.float64]
 
 # Lines of one row: centres within this share of the line height, heights within this ratio.
 _ROW_TOLERANCE, _ROW_HEIGHT_RATIO = 0.4, 1.45
@@ -89,8 +94,11 @@ def _rows(lines: Sequence[Line], aspect: float) -> list[Row]:
     rows: list[Row] = []
     left = list(lines)
     while left:
+        # Arrays, since every seed is compared with every line: hours of signs have thousands of both.
+        centers = np.array([line.box.center_y for line in left])
+        heights = np.array([line.box.height for line in left])
         best = max(
-            (_row_around(seed, left, aspect) for seed in _seeds(left)),
+            (_row(_around(seed, left, centers, heights), aspect) for seed in _seeds(left)),
             # The lower row wins a tie, since most captions are at the bottom.
             key=lambda row: (row.evidence, row.center),
         )
@@ -109,13 +117,14 @@ def _seeds(lines: Sequence[Line]) -> list[Line]:
     return list(cells.values())
 
 
-def _row_around(seed: Line, lines: Sequence[Line], aspect: float) -> Row:
-    members = [
-        line
-        for line in lines
-        if abs(line.box.center_y - seed.box.center_y) <= _ROW_TOLERANCE * seed.box.height
-        and size_ratio(line.box.height, seed.box.height) <= _ROW_HEIGHT_RATIO
-    ]
+def _around(seed: Line, lines: Sequence[Line], centers: _Values, heights: _Values) -> list[Line]:
+    """Return the lines at the height and of the size of ``seed``, whose centres and heights are given."""
+    near = np.abs(centers - seed.box.center_y) <= _ROW_TOLERANCE * seed.box.height
+    ratios = np.maximum(heights, seed.box.height) / np.minimum(heights, seed.box.height)
+    return [lines[place] for place in np.flatnonzero(near & (ratios <= _ROW_HEIGHT_RATIO))]
+
+
+def _row(members: list[Line], aspect: float) -> Row:
     texts = different_texts(members)
     # OCR may split a caption into distant pieces; its place is that of all pieces together.
     spans = {frame: span_of(pieces) for frame, pieces in lines_by_frame(members).items()}
