@@ -12,7 +12,7 @@ from rapidfuzz import fuzz
 
 from modal_gpu.contracts import MAX_ZONES, CropRegion
 from modal_gpu.layout.band import Row, anchor_value, band_edges, grow
-from modal_gpu.layout.lines import Line, has_person_in, lines_by_frame, span_of
+from modal_gpu.layout.lines import SAME_TEXT, Line, has_person_in, lines_by_frame, span_of
 
 #: Smallest number of different texts at the anchor, and smallest share of a band's texts that are there.
 MIN_TEXTS, MIN_ANCHORED = 3, 0.6
@@ -22,8 +22,6 @@ CHANCE_SHARE = 0.15
 #: A band that is only on screen before or after the first one needs this many texts: fewer are titles or
 #: credits.
 MIN_TEXTS_APART = 8
-#: Two texts with at least this similarity (0 to 100) are readings of one.
-SAME_READING = 75.0
 #: Texts that are compared with each other; more prove nothing further.
 _MOST_TEXTS = 200
 
@@ -81,9 +79,7 @@ def _with_room(edges: tuple[float, float], height: float) -> tuple[float, float]
 
 def _band(row: Row, free: Sequence[Line], occupied: Sequence[tuple[float, float]]) -> Band | None:
     anchored = _different(_anchored_texts(row))
-    wanted = has_person_in(row.lines)
-    others = _different([line.key for line in free if not any(line is own for own in row.lines)])
-    if not wanted and (anchored < max(MIN_TEXTS, CHANCE_SHARE * others) or not _is_anchored(row, anchored)):
+    if not has_person_in(row.lines) and not (_is_anchored(row, anchored) and _is_no_chance(row, anchored, free)):
         return None
     if not row.lines or _meets(band_edges(row.lines), occupied):
         return None
@@ -96,7 +92,13 @@ def _meets(edges: tuple[float, float], occupied: Sequence[tuple[float, float]]) 
 
 
 def _is_anchored(row: Row, anchored: int) -> bool:
-    return row.stable and anchored >= MIN_ANCHORED * _different([line.key for line in row.lines])
+    enough = row.stable and anchored >= MIN_TEXTS
+    return enough and anchored >= MIN_ANCHORED * _different([line.key for line in row.lines])
+
+
+def _is_no_chance(row: Row, anchored: int, free: Sequence[Line]) -> bool:
+    own = {id(line) for line in row.lines}
+    return anchored >= CHANCE_SHARE * _different([line.key for line in free if id(line) not in own])
 
 
 def _anchored_texts(row: Row) -> list[str]:
@@ -115,7 +117,7 @@ def _different(keys: Sequence[str]) -> int:
     for key in dict.fromkeys(keys):
         if len(kept) == _MOST_TEXTS:
             break
-        if key.strip("#") and not any(fuzz.ratio(key, other) >= SAME_READING for other in kept):
+        if key.strip("#") and not any(fuzz.ratio(key, other) >= SAME_TEXT for other in kept):
             kept.append(key)
     return len(kept)
 

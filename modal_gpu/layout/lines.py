@@ -17,7 +17,7 @@ BoxLabel = Literal["in", "out"]
 BoxKey = tuple[int, int]
 
 #: Smallest similarity (0 to 100) of two readings of the same text.
-_SAME_TEXT = 75.0
+SAME_TEXT = 75.0
 #: Vertical centres from the first on are at the bottom, up to the second at the top.
 BOTTOM_ZONE, TOP_ZONE = 0.6, 0.3
 #: A picture of at least this width in heights is a strip: one text line may fill it.
@@ -50,7 +50,7 @@ class Line:
 
 def similar(a: Line, b: Line) -> bool:
     """Return whether two lines are readings of the same text."""
-    return fuzz.ratio(a.key, b.key) >= _SAME_TEXT
+    return fuzz.ratio(a.key, b.key) >= SAME_TEXT
 
 
 def size_ratio(a: float, b: float) -> float:
