@@ -121,7 +121,7 @@ def _around(seed: Line, lines: Sequence[Line], centers: _Values, heights: _Value
     """Return the lines at the height and of the size of ``seed``, whose centres and heights are given."""
     near = np.abs(centers - seed.box.center_y) <= _ROW_TOLERANCE * seed.box.height
     ratios = np.maximum(heights, seed.box.height) / np.minimum(heights, seed.box.height)
-    return [lines[place] for place in np.flatnonzero(near & (ratios <= _ROW_HEIGHT_RATIO))]
+    return [lines[place] for place in np.flatnonzero(near & (ratios <= _ROW_HEIGHT_RATIO)).tolist()]
 
 
 def _row(members: list[Line], aspect: float) -> Row:

@@ -79,7 +79,9 @@ def _with_room(edges: tuple[float, float], height: float) -> tuple[float, float]
 
 def _band(row: Row, free: Sequence[Line], occupied: Sequence[tuple[float, float]]) -> Band | None:
     anchored = _different(_anchored_texts(row))
-    if not has_person_in(row.lines) and not (_is_anchored(row, anchored) and _is_no_chance(row, anchored, free)):
+    if not has_person_in(row.lines) and not (
+        _is_anchored(row, anchored) and _is_no_chance(row, anchored, free)
+    ):
         return None
     if not row.lines or _meets(band_edges(row.lines), occupied):
         return None
