@@ -179,9 +179,11 @@ def _read_frames(
     """
     total = len(job.indices)
     readings: list[FrameOcr] = []
+    with_language = settings.has_language(job.request.languages)
 
     def is_certain() -> bool:
-        return layout_is_certain(_in_order(readings), job.info.width, job.info.height)
+        seen = _in_order(readings)
+        return layout_is_certain(seen, job.info.width, job.info.height, with_language=with_language)
 
     if job.segment == WHOLE_VIDEO:
         frames = coarse_to_fine(frames, coarse_frame_indices(job.info.index_count), is_certain)

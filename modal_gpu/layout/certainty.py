@@ -13,13 +13,14 @@ _CONFIDENCE = 0.95
 _SIZE_RATIO, _STRAY_FRAMES = 2.0, 1
 
 
-def is_certain(frames: Sequence[FrameOcr], width: int, height: int) -> bool:
+def is_certain(frames: Sequence[FrameOcr], width: int, height: int, *, with_language: bool = False) -> bool:
     """Return whether more frames would hardly change the layout of a video of ``width`` × ``height`` pixels.
 
     That is so if there is one band with many different texts, and no other text of such a size in more than
-    a single frame, except static text. ``frames`` are in order.
+    a single frame, except static text. ``frames`` are in order; ``with_language``: see
+    :func:`modal_gpu.layout.analysis.analyze_layout`.
     """
-    layout = analyze_layout(frames, width, height)
+    layout = analyze_layout(frames, width, height, with_language=with_language)
     if not layout.box_height or layout.zones or layout.confidence < _CONFIDENCE:
         return False
     captions = {(box.frame_index, box.box_index) for box in layout.predictions if box.label == "in"}

@@ -26,8 +26,8 @@ def sampled(texts: int, *others: tuple[int, OcrLine]) -> list[FrameOcr]:
     return [FrameOcr.of(60 * place, row) for place, row in enumerate(rows)]
 
 
-def certain(frames: list[FrameOcr]) -> bool:
-    return is_certain(frames, 1280, 720)
+def certain(frames: list[FrameOcr], **options: bool) -> bool:
+    return is_certain(frames, 1280, 720, **options)
 
 
 def test_many_texts_in_one_band_are_certain():
@@ -46,6 +46,14 @@ def test_a_logo_and_a_title_card_do_not_matter():
 
 def test_a_second_place_of_captions_makes_it_uncertain_before_it_is_a_zone():
     assert not certain(sampled(13, (2, line("Am Bahnhof", 0.1)), (9, line("Zwei Stunden", 0.1))))
+
+
+def test_letters_of_a_partly_known_language_are_not_doubted_with_its_model():
+    frames = [
+        FrameOcr.of(60 * place, [line(f"{SENTENCES[place]} được", 0.92)]) for place in range(len(SENTENCES))
+    ]
+    assert not certain(frames)
+    assert certain(frames, with_language=True)
 
 
 def test_failed_frames_do_not_count():
