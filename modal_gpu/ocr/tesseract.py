@@ -130,7 +130,7 @@ def _run(pages: Sequence[Picture], packs: str) -> list[tuple[str, float]]:
             packs,
             "--psm",
             _PAGE_MODE,
-            *_UNSPACED * packs.startswith(_WITHOUT_SPACES),
+            *(_UNSPACED if packs.startswith(_WITHOUT_SPACES) else ()),
             "txt",
             "tsv",
         ]

@@ -1,11 +1,13 @@
 """Tesseract's language packs: their names, and those that this system has. Imports no engine."""
 
+import logging
 import subprocess
 from collections.abc import Sequence
-from functools import lru_cache
 
 from modal_gpu.errors import ConfigurationError
 from modal_gpu.ocr.languages.tags import base_of, iso_639_3, script_of
+
+logger = logging.getLogger(__name__)
 
 COMMAND = "tesseract"
 #: Seconds of the listing of packs.
@@ -29,14 +31,16 @@ def pack_of(tag: str) -> str:
     return _BY_SCRIPT.get((base, script_of(tag))) or _OTHER_NAMES.get(base) or iso_639_3(tag)
 
 
-@lru_cache(maxsize=1)
 def installed_packs() -> frozenset[str]:
-    """Return the installed language packs; empty without Tesseract."""
+    """Return the language packs that are installed now; empty without Tesseract, or if it fails."""
     try:
         listed = subprocess.run(
             [COMMAND, "--list-langs"], capture_output=True, text=True, timeout=_TIMEOUT, check=True
         )
-    except (OSError, subprocess.SubprocessError):
+    except FileNotFoundError:
+        return frozenset()
+    except (OSError, subprocess.SubprocessError) as error:
+        logger.warning("Tesseract cannot list its language packs: %s", error)
         return frozenset()
     return frozenset(listed.stdout.split("\n")[1:]) - {""}
 

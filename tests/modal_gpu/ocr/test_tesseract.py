@@ -13,10 +13,11 @@ from benchmarks.situations import texts
 from benchmarks.situations.drawing import font
 from modal_gpu.errors import ConfigurationError, OcrError
 from modal_gpu.functions.settings import ComputeSettings
-from modal_gpu.ocr import tesseract_packs
 from modal_gpu.ocr.engine import BatchOcrEngine
 from modal_gpu.ocr.pool import OcrPool
 from modal_gpu.ocr.stroke_mask import LINE_HEIGHT, MARGIN, stroke_pictures
+from modal_gpu.ocr.tesseract import TesseractEngine
+from modal_gpu.ocr.tesseract_packs import installed_packs
 from tests.modal_gpu.ocr.conftest import busy_background
 
 SCRIPTS = {
@@ -74,10 +75,9 @@ def test_two_languages_are_read_and_boxes_are_the_detectors(strip_engine):
 
 
 @pytest.mark.system("tesseract's language packs")
-def test_hebrew_comes_in_the_order_in_which_it_is_written():
-    """The Arabic package has no Hebrew letters, so this only asks for the engine's choice."""
-    engine = ComputeSettings().open_ocr("strips", ["he"])  # RapidOCR has no model for it
-    assert isinstance(engine, BatchOcrEngine)
+def test_a_language_without_a_model_of_rapidocr_is_read_by_tesseract():
+    engine = ComputeSettings().open_ocr("strips", ["he"])
+    assert isinstance(engine, TesseractEngine)
 
 
 @pytest.mark.system("tesseract's language packs")
@@ -100,9 +100,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     command.chmod(command.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    tesseract_packs.installed_packs.cache_clear()
-    yield command
-    tesseract_packs.installed_packs.cache_clear()
+    return command
 
 
 def test_a_failing_command_fails_the_images_and_says_why(stand_in):
@@ -121,12 +119,24 @@ def test_a_missing_pack_is_named_as_debian_names_it(stand_in):
         ComputeSettings().open_ocr("strips", ["he"])
 
 
+def test_a_pack_that_is_added_counts_without_a_restart(stand_in):
+    command = stand_in.read_text()
+    with pytest.raises(ConfigurationError, match="no language pack for ru"):
+        open_engine("ru")
+    stand_in.write_text(command.replace("echo kor", "echo kor; echo rus"))
+    open_engine("ru")
+
+
+def test_a_tesseract_that_cannot_list_its_packs_is_logged(stand_in, caplog):
+    stand_in.write_text("#!/bin/sh\nexit 3\n")
+    assert installed_packs() == frozenset()
+    assert "cannot list its language packs" in caplog.text and "exit status 3" in caplog.text
+
+
 def test_without_tesseract_the_packages_are_named(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    tesseract_packs.installed_packs.cache_clear()
     with pytest.raises(ConfigurationError, match=r"not installed: .*tesseract-ocr-kor"):
         open_engine("ko")
-    tesseract_packs.installed_packs.cache_clear()
 
 
 def test_strokes_are_black_on_white_whatever_is_behind_them():
