@@ -14,7 +14,7 @@ from benchmarks.situations.drawing import font
 from modal_gpu.ocr.languages.letters import exemplars
 from modal_gpu.ocr.languages.registry import UNREAD
 from modal_gpu.ocr.languages.tags import script_of
-from modal_gpu.ocr.rapid import STRIP, RapidOcrEngine
+from modal_gpu.ocr.rapid import STRIP, RapidOcrEngine, model_dictionary
 
 _WORDS = ("ma{0}o le{0}i ko{0}a ne{0}u", "{0}apo to{0} mi{0}en ro{0}te")
 _PLACES = 8
@@ -46,7 +46,7 @@ def main() -> None:
     engine = RapidOcrEngine(replace(STRIP, min_confidence=0.0))
     blank = bytes(font("cjk", 36).getmask("\U000e0fff"))
     unread = ""
-    for letter in letters(engine.dictionary):
+    for letter in letters(model_dictionary()):
         if bytes(font("cjk", 36).getmask(letter)) == blank:
             continue  # the font has no such letter
         count = read_places(engine, letter)

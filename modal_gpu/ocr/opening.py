@@ -48,8 +48,8 @@ def open_local(
     return kept_rapid_ocr(replace(base, recognition_model=first, more_recognition_models=tuple(more)))
 
 
-def _fewest(paths: dict[str, Path | None]) -> list[Path]:
-    """Return the models that are needed, the first language's first.
+def _fewest(paths: dict[str, Path | None]) -> list[Path | None]:
+    """Return the models that are needed, the first language's first; ``None`` for the wheel's.
 
     A model is left out if another one knows all letters of its languages: the Korean one reads English.
     """
@@ -59,7 +59,7 @@ def _fewest(paths: dict[str, Path | None]) -> list[Path]:
         others = [model for model in chosen if model != path and model is not None]
         if any(all(coverage(tag, model_dictionary(other)).is_full for tag in own) for other in others):
             chosen.remove(path)
-    return chosen  # type: ignore[return-value]
+    return chosen
 
 
 def _tesseract(base: RapidOcrSettings, languages: Sequence[str]) -> TesseractEngine:

@@ -61,8 +61,8 @@ class RapidOcrSettings:
     detection_model: Path | None = None
     recognition_model: Path | None = None
     #: Further recognition models, with their own dictionaries. Each line is read by all, and the best reading
-    #: counts.
-    more_recognition_models: tuple[Path, ...] = ()
+    #: counts. ``None`` is the wheel's.
+    more_recognition_models: tuple[Path | None, ...] = ()
     #: One character per line; only for a recognition model without its own.
     dictionary: Path | None = None
     #: Return wide lines that no model could read, too, with what was read and its low confidence.
@@ -120,12 +120,6 @@ class RapidOcrEngine:
         detector.limit_side_len = self.settings.detection_side
         detector.get_preprocess = lambda: _Preparation.of(detector)
         self._engine.text_det = detector
-
-    @property
-    def dictionary(self) -> frozenset[str]:
-        """The characters that the recognition models know, without the space and CTC's blank."""
-        decoders = [engine.text_rec.postprocess_op for engine in self._recognizers]
-        return frozenset(c for decoder in decoders for c in decoder.character[1:-1])
 
     def recognize(self, image: np.ndarray) -> list[OcrLine]:
         """Return the image's lines; see :class:`modal_gpu.ocr.engine.OcrEngine`."""

@@ -65,12 +65,6 @@ def coverage(tag: str, dictionary: Iterable[str]) -> Coverage:
     return Coverage(tag, known, letters - known)
 
 
-def covered(dictionary: Iterable[str]) -> list[str]:
-    """Return the languages all of whose letters a dictionary has, sorted by tag."""
-    characters = frozenset(dictionary)
-    return [tag for tag in exemplars() if coverage(tag, characters).is_full]
-
-
 def _has(characters: frozenset[str], letter: str) -> bool:
     upper = letter.upper()
     return _has_one(characters, letter) and (len(upper) > 1 or _has_one(characters, upper))

@@ -4,7 +4,6 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -91,8 +90,7 @@ class ModelFiles:
                 )
             Path(name).replace(path)
         finally:
-            with suppress(FileNotFoundError):
-                Path(name).unlink()
+            Path(name).unlink(missing_ok=True)
 
     def _receive(self, model: "RegistryModel", write: Callable[[bytes], int], received: Received) -> str:
         """Pass the file's bytes to ``write``; return their SHA-256."""

@@ -87,7 +87,8 @@ def logical_order(visual: str) -> str:
     """Return text that was read from left to right in the order in which people read and write it.
 
     Only text that is mostly of a right-to-left script changes; numbers and Latin words in it keep their own
-    direction (Unicode's bidirectional algorithm, which is its own inverse on such lines).
+    direction. This is Unicode's bidirectional algorithm, which is its own inverse on such lines unless a
+    number stands beside a Latin word.
     """
     kinds = [unicodedata.bidirectional(c) for c in visual]
     if sum(kind in ("R", "AL") for kind in kinds) <= kinds.count("L"):

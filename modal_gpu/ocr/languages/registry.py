@@ -94,15 +94,6 @@ class Registry:
             "language pack, or OCR_ENGINE=google_vision"
         )
 
-    def models(self) -> list[RegistryModel]:
-        """Return the models that languages may need, in the registry's order."""
-        wanted = [*dict.fromkeys((*_BY_SCRIPT.values(), "eslav"))]
-        found = (
-            next(filter(None, (self._mobile(version, name) for version in _VERSIONS)), None)
-            for name in wanted
-        )
-        return [model for model in found if model is not None]
-
     def listed_for_wheel(self) -> tuple[str, ...]:
         """Return the languages in Latin letters that are listed for the wheel's model."""
         routes = self._routes["PP-OCRv6"]["rec"]["small"]

@@ -69,8 +69,7 @@ def served_registry(model_server: ModelServer, monkeypatch: pytest.MonkeyPatch) 
     for version in ("PP-OCRv4", "PP-OCRv5"):
         for entry in content["onnxruntime"][version]["rec"].values():
             entry["SHA256"] = hashlib.sha256(data).hexdigest()
+            model_server.content[entry["model_dir"].removeprefix("https://www.modelscope.cn")] = data
     found = Registry(content)
-    for model in found.models():
-        model_server.content[model.url.removeprefix("https://www.modelscope.cn")] = data
     monkeypatch.setattr(registry, "installed_registry", lambda: found)
     return found
