@@ -22,12 +22,13 @@ from benchmarks.situations.model import Situation
 from benchmarks.situations.scenes import scenes
 from modal_gpu.captions.median import median_image
 from modal_gpu.captions.text import caption_text
+from modal_gpu.errors import OcrError
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.ocr.engine import BatchOcrEngine, OcrEngine, OcrLine
 
 DATA = Path(os.environ.get("CAPTIONACC_TEST_DATA", "../shared/data"))
-#: The situations, each with its language.
-LANGUAGES = {"korean": "ko", "russian": "ru", "arabic": "ar", "hindi": "hi", "thai": "th", "vietnamese": "vi"}
+#: The situations.
+SCRIPTS = ("korean", "russian", "arabic", "hindi", "thai", "vietnamese")
 _SAMPLES, _STRIP_TOP = 15, 0.72
 
 Pictures = list[tuple[str, np.ndarray, np.ndarray]]
@@ -47,11 +48,15 @@ def pictures(situation: Situation) -> Pictures:
 
 
 def read(engine: OcrEngine | BatchOcrEngine, images: Sequence[np.ndarray]) -> list[list[OcrLine]]:
-    """Return the lines of each image."""
-    if isinstance(engine, BatchOcrEngine):
-        readings = engine.recognize_batch(images)
-        return [reading if isinstance(reading, list) else [] for reading in readings]
-    return [engine.recognize(image) for image in images]
+    """Return the lines of each image. Raises :class:`OcrError` if the engine fails on one."""
+    if not isinstance(engine, BatchOcrEngine):
+        return [engine.recognize(image) for image in images]
+    read = []
+    for reading in engine.recognize_batch(images):
+        if isinstance(reading, OcrError):
+            raise reading
+        read.append(reading)
+    return read
 
 
 def error_rate(truth: Sequence[str], readings: Sequence[Sequence[OcrLine]]) -> float:
@@ -70,9 +75,10 @@ def _cpu_seconds() -> float:
 
 def _rows(names: Sequence[str]) -> Iterator[str]:
     for name in names:
-        texts, strips, single = zip(*pictures(scenes()[name]()), strict=True)
+        situation = scenes()[name]()
+        texts, strips, single = zip(*pictures(situation), strict=True)
         plain = error_rate(texts, read(ComputeSettings().open_ocr("strips"), strips))
-        engine = ComputeSettings(ocr_engine="tesseract").open_ocr("strips", [LANGUAGES[name]])
+        engine = ComputeSettings(ocr_engine="tesseract").open_ocr("strips", situation.languages)
         before = _cpu_seconds()
         readings = read(engine, strips)
         seconds = (_cpu_seconds() - before) / len(strips)
@@ -87,7 +93,7 @@ def main(
     names: Annotated[list[str] | None, typer.Argument(help="Situations; all by default.")] = None,
 ) -> None:
     """Print one row of the table in docs/ocr-engines.md a script."""
-    for row in _rows(names or list(LANGUAGES)):
+    for row in _rows(names or SCRIPTS):
         sys.stdout.write(row + "\n")
         sys.stdout.flush()
 

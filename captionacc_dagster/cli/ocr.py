@@ -19,7 +19,7 @@ from captionacc_dagster.resources.compute_settings import ocr_models
 from captionacc_dagster.settings import Settings
 from modal_gpu.deployment.settings import MODEL_VOLUME, OCR_MODELS
 from modal_gpu.errors import ConfigurationError
-from modal_gpu.ocr.languages.letters import coverage, letters_of
+from modal_gpu.ocr.languages.letters import Coverage, coverage, letters_of
 from modal_gpu.ocr.languages.model_files import ModelFiles
 from modal_gpu.ocr.languages.registry import (
     RegistryModel,
@@ -140,15 +140,16 @@ def _model_cells(tag: str, files: ModelFiles) -> tuple[str, str, str]:
         return "none", "", ""
     if model is None:
         known = wheel_coverage(tag) if script_of(tag) == "Latn" else None
-        return "in the wheel", "yes", _share(len(known.known), len(known.missing)) if known else ""
+        return "in the wheel", "yes", _share(known) if known else ""
     path = files.find(model)
     if path is None:
         return model.key, "no", ""
     from modal_gpu.ocr.rapid import model_dictionary
 
     found = coverage(tag, model_dictionary(path))
-    return model.key, "yes", _share(len(found.known), len(found.missing)) if letters_of(tag) else "unknown"
+    return model.key, "yes", _share(found) if letters_of(tag) else "unknown"
 
 
-def _share(known: int, missing: int) -> str:
+def _share(found: Coverage) -> str:
+    known, missing = len(found.known), len(found.missing)
     return f"all {known}" if not missing else f"{known} of {known + missing}"
