@@ -1,9 +1,9 @@
 """Dagster's storage in PostgreSQL with connections that are kept, and looked-up columns that are remembered.
 
-``dagster_postgres`` opens a connection for each statement, so that its many instances hold none: about 360
-for a short video, each with a backend that the server starts and ends. Only its web server keeps some. Here
-every process keeps those that it uses and closes them once they are idle. A connection that has died
-meanwhile is replaced before a statement uses it, so a server that restarts disturbs no more than before.
+``dagster_postgres`` opens a connection for each statement, so that its many instances hold none. The server
+starts and ends a process for each. Only Dagster's web server keeps some. Here every process keeps those that
+it uses and closes them once they are idle. A connection that has died meanwhile is replaced before a
+statement uses it, so a restart of the server disturbs no more than before.
 
 ``dagster.yaml`` names the class::
 
