@@ -18,7 +18,7 @@ from dagster._daemon.cli import main
 from dagster._daemon.controller import RELOAD_WORKSPACE_INTERVAL, DagsterDaemonController
 from dagster._time import get_current_timestamp
 
-#: A server that hangs, which its process does not show, and one with former code work this long at most.
+#: The longest that a server hangs unnoticed, or runs former code.
 REPLACED_AFTER_SECONDS = 600.0
 
 
@@ -33,7 +33,8 @@ def keep_code_server(replaced_after_seconds: float = REPLACED_AFTER_SECONDS) -> 
         now = get_current_timestamp()
         if now - last_workspace_update_time < replaced_after_seconds and _all_live(self):
             return last_workspace_update_time
-        # A refresh that fails is repeated at the next call. As old as it is, it would end the daemon.
+        # After a longer time than Dagster tolerates, a refresh that fails would end the daemon. With this one
+        # it is logged, and repeated at the next call.
         due = now - RELOAD_WORKSPACE_INTERVAL - 1
         updated = original(self, due)
         return last_workspace_update_time if updated == due else updated

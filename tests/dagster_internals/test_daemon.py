@@ -14,7 +14,7 @@ from captionacc_dagster.dagster_internals.commands import DAEMON_MODULE, is_daem
 
 
 class Workspace:
-    """Counts refreshes, and fails those that it is told to."""
+    """Counts refreshes; they raise while ``fails`` is set."""
 
     def __init__(self) -> None:
         self.refreshed, self.fails = 0, False
@@ -26,7 +26,7 @@ class Workspace:
 
 
 class Controller:
-    """A controller with one code server, of which the real method is tested."""
+    """Has what the real method of Dagster's controller uses, with one code server."""
 
     def __init__(self, exit_code: int | None = None) -> None:
         self._workspace_process_context = Workspace()

@@ -65,7 +65,7 @@ class TestStarting:
         video = line.upload(clip.path)
         barrier = threading.Barrier(5)
 
-        def tell(number: int) -> int:
+        def call(number: int) -> int:
             barrier.wait(20)
             if number == 0:
                 return len(tick(new_videos).run_requests or [])
@@ -73,7 +73,7 @@ class TestStarting:
             return 0
 
         with ThreadPoolExecutor(5) as threads:
-            asked = sum(threads.map(tell, range(5)))
+            asked = sum(threads.map(call, range(5)))
         assert starter.wait_until_created()
         assert asked + len(launches.made) == 1
 
@@ -109,13 +109,13 @@ class TestStarting:
 
         starter.submit = slow
         video = line.upload(clip.path)
-        told = [post(client, payload(video.video_id, video.tenant_id)).json() for _ in range(2)]
-        assert [body["outcome"] for body in told] == ["started", "running"]
-        assert told[0]["run_id"] == told[1]["run_id"]
-        assert line.instance.get_run_by_id(told[0]["run_id"]) is None
+        bodies = [post(client, payload(video.video_id, video.tenant_id)).json() for _ in range(2)]
+        assert [body["outcome"] for body in bodies] == ["started", "running"]
+        assert bodies[0]["run_id"] == bodies[1]["run_id"]
+        assert line.instance.get_run_by_id(bodies[0]["run_id"]) is None
         go_on.set()
         assert starter.wait_until_created()
-        assert line.instance.get_run_by_id(told[0]["run_id"]).tags["trigger"] == "webhook"
+        assert line.instance.get_run_by_id(bodies[0]["run_id"]).tags["trigger"] == "webhook"
 
     def test_every_caller_is_answered_in_time_whatever_hangs(self):
         class Hangs:
