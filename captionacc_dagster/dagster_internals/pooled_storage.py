@@ -129,7 +129,8 @@ class CloseIdle:
 
     def __init__(self, engine: Engine, seconds: float) -> None:
         self._engine, self._seconds = engine, seconds
-        self._guard = threading.Lock()
+        # A lost connection is checked in by the garbage collector, which may run while this thread holds it.
+        self._guard = threading.RLock()
         self._used_at = 0.0
         self._is_watched = False
         event.listen(engine, "checkin", self._used)
