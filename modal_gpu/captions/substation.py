@@ -7,7 +7,7 @@ import pysubs2
 
 from modal_gpu.captions.growth import text_lines
 from modal_gpu.captions.placement import BOTTOM_CENTER, alignment
-from modal_gpu.contracts import CropRegion, crop_regions
+from modal_gpu.contracts import MAX_ZONES, CropRegion, crop_regions
 from modal_gpu.databases.layout import LayoutFile
 from modal_gpu.layout.zones import LayoutZone
 
@@ -38,8 +38,7 @@ def style_name(zone: int) -> str:
 
 def zone_of_style(name: str) -> int:
     """Return the zone of a style that :func:`style_name` named; 0 for any other."""
-    prefix, _, number = name.partition(" ")
-    return int(number) if prefix == "Zone" and number.isdecimal() else 0
+    return next((zone for zone in range(1, MAX_ZONES) if style_name(zone) == name), 0)
 
 
 def to_ass(lines: Iterable[AssLine], layout: LayoutFile | None = None) -> str:

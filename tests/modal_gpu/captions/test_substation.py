@@ -57,6 +57,12 @@ def test_alignment_is_the_third_of_the_picture(crop, anchor, expected):
     assert alignment(crop, anchor) == expected
 
 
+@pytest.mark.parametrize("name", ["Zone 0", "Zone 8", "Zone 99999999999999999999", "Zone", "Zone x", "Sign"])
+def test_a_style_of_no_possible_zone_is_zone_0(name):
+    """captions.db refuses larger numbers."""
+    assert zone_of_style(name) == 0
+
+
 def test_without_a_layout_captions_are_at_the_bottom():
     [event] = read([AssLine(0, 10, "x")], None)
     assert (event.style, read([], None).styles["Default"].alignment) == ("Default", 2)
