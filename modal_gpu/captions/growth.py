@@ -17,9 +17,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
-from rapidfuzz import fuzz
-
-from modal_gpu.captions.reconcile import comparable
+from modal_gpu.captions.reconcile import comparable, may_be_one_text
 from modal_gpu.databases.captions import Caption
 
 #: What becomes of growing captions: one cue, or one for each state.
@@ -181,8 +179,7 @@ def _is_same(one: str, other: str, first: Caption, second: Caption) -> bool:
     if one == other:
         return True
     enough = min(len(one), len(other)) >= LEAST_LENGTH and _may_differ(first, second)
-    digits = re.findall(r"\d", one) == re.findall(r"\d", other)
-    return enough and digits and fuzz.ratio(one, other) >= SAME_SIMILARITY
+    return enough and may_be_one_text(one, other, SAME_SIMILARITY)
 
 
 def _is_equal(before: Sequence[str], after: Sequence[str]) -> bool:

@@ -94,10 +94,10 @@ def _is_between(first: Caption, middle: Caption, last: Caption) -> bool:
     if middle.start_index > first.end_index + 1 or last.start_index > middle.end_index + 1:
         return False
     text, between = comparable(first.ocr_text or ""), comparable(middle.ocr_text or "")
-    return text == comparable(last.ocr_text or "") and _may_be(between, text, BETWEEN_SIMILARITY)
+    return text == comparable(last.ocr_text or "") and may_be_one_text(between, text, BETWEEN_SIMILARITY)
 
 
-def _may_be(one: str, other: str, similarity: float) -> bool:
+def may_be_one_text(one: str, other: str, similarity: float) -> bool:
     """Return whether two readings may be of one text: similar, with the same digits."""
     return re.findall(r"\d", one) == re.findall(r"\d", other) and fuzz.ratio(one, other) >= similarity
 
@@ -122,10 +122,10 @@ def _is_one(first: Caption, second: Caption) -> bool:
     if _length(short) <= PART_FRAMES and _is_part(short, long):
         return True
     if _length(short) <= FLICKER_FRAMES:
-        return _may_be(one, other, FLICKER_SIMILARITY)
+        return may_be_one_text(one, other, FLICKER_SIMILARITY)
     unsure = min(first.ocr_confidence or 0, second.ocr_confidence or 0) < BLURRED_CONFIDENCE
     enough = min(len(one), len(other)) >= BLURRED_LENGTH
-    return unsure and enough and _may_be(one, other, BLURRED_SIMILARITY)
+    return unsure and enough and may_be_one_text(one, other, BLURRED_SIMILARITY)
 
 
 def _joined(first: Caption, second: Caption) -> Caption:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modal_gpu.captions.subtitle_files import SubtitleFileError, read_subtitles
+from modal_gpu.captions.subtitle_files import MAX_BYTES, SubtitleFileError, read_subtitles
 
 SRT = "1\n00:00:01,000 --> 00:00:02,500\nHello,\nyou.\n\n2\n00:00:03,000 --> 00:00:04,000\n42\n"
 
@@ -90,6 +90,11 @@ def test_other_files_are_refused_in_a_sentence(name, data, message):
     with pytest.raises(SubtitleFileError, match=message) as refused:
         read_subtitles(data, name)
     assert str(refused.value).startswith(name) and "\n" not in str(refused.value)
+
+
+def test_a_file_that_is_too_large_is_refused():
+    with pytest.raises(SubtitleFileError, match="is larger than 20 MB"):
+        read_subtitles(b"1" * (MAX_BYTES + 1), "x.srt")
 
 
 SAMPLES = {
