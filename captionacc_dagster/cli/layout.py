@@ -3,6 +3,7 @@
 import getpass
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,8 @@ from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
 
 FRACTION = FiniteRange(0, 1)
+#: Returns the zones that stored captions are in.
+Carried = Callable[[], set[int]]
 
 Left = Annotated[float, typer.Option(click_type=FRACTION, help="fraction of the width")]
 Top = Annotated[float, typer.Option(click_type=FRACTION, help="fraction of the height, from the top")]
@@ -117,8 +120,9 @@ def add_zone(
 ) -> None:
     """Add a further place of captions, and approve the layout. The captions are made again."""
 
-    def added(zones: Zones, carried: set[int]) -> Zones:
-        number = next((k for k in range(1, MAX_ZONES) if k not in _numbers(zones) | carried), None)
+    def added(zones: Zones, carried: Carried) -> Zones:
+        taken = _numbers(zones) | carried()
+        number = next((k for k in range(1, MAX_ZONES) if k not in taken), None)
         if number is None:
             raise ZoneError(
                 f"{video} has {MAX_ZONES} caption zones, with those that captions are kept of; "
@@ -141,7 +145,7 @@ def move_zone(
 ) -> None:
     """Move a further zone, and approve the layout. The captions are made again."""
 
-    def moved(zones: Zones, _: set[int]) -> Zones:
+    def moved(zones: Zones, _: Carried) -> Zones:
         before = _the_zone(zones, zone, video)
         after = _zone(zone, CropRegion(left, top, right, bottom), language or before.language)
         return tuple(after if one == before else one for one in zones)
@@ -153,20 +157,20 @@ def move_zone(
 def remove_zone(video: Video, zone: ZoneNumber) -> None:
     """Remove a further zone, and approve the layout. Captions in it that people edited are kept."""
 
-    def without(zones: Zones, _: set[int]) -> Zones:
+    def without(zones: Zones, _: Carried) -> Zones:
         gone = _the_zone(zones, zone, video)
         return tuple(one for one in zones if one != gone)
 
     _change(video, without)
 
 
-def _change(name: str, change: Callable[[Zones, set[int]], Zones]) -> None:
-    """Approve a video's layout with changed zones. ``change`` also gets the zones that captions are in."""
+def _change(name: str, change: Callable[[Zones, Carried], Zones]) -> None:
+    """Approve a video's layout with changed zones."""
     here = parts(Use.WRITE)
     row = here.find_video(name)
     crop, zones = _zones_of(row, _read(here.object_store, VideoKeys(row.tenant_id, row.video_id)))
     who = getpass.getuser()
-    changed = change(zones, _carried(here.object_store, row))
+    changed = change(zones, partial(_carried, here.object_store, row))
     _say_approved(here.catalog.approve_layout(row.video_id, who, crop, changed))
 
 
