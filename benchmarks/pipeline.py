@@ -93,7 +93,8 @@ class Steps:
             request = CaptionOcrRequest(keys.tenant_id, keys.video_id, 1, crop, count, ranges, zone=zone)
             return generate_caption_ocr(request, self.store, self.settings)
 
-        return apply_zones(captions, read_zones(captions, regions, recognize))
+        readings = read_zones(captions, regions, recognize, lambda zone: self.settings.has_language())
+        return apply_zones(captions, readings)
 
     def _layout(self) -> LayoutFile:
         return read_layout(self.store.get(self.keys.layout_db))

@@ -127,3 +127,30 @@ def test_the_beginning_of_a_clip_comes_out_exactly(tmp_path, name: str, captions
     quality = figures(matched(short.expected, extracted(short, tmp_path)))
     assert (quality.found, quality.invented, quality.both_ends) == (captions, 0, captions)
     assert max(quality.start_error_ms.largest, quality.end_error_ms.largest) < 45
+
+
+def test_texts_of_a_model_for_their_language_are_not_taken_for_the_wheels(tmp_path, monkeypatch):
+    """As in the graph: the wheel's model would miss letters of theirs."""
+    from benchmarks import pipeline
+    from benchmarks.situations.texts import VIETNAMESE
+    from modal_gpu.contracts import CaptionOcrResult, CropRegion
+    from modal_gpu.databases import captions as stored
+    from modal_gpu.functions.settings import ComputeSettings
+
+    def read(request, store, settings):
+        return [
+            CaptionOcrResult(VIETNAMESE[c.caption_id - 1], 0.95, 1, c.caption_id) for c in request.captions
+        ]
+
+    monkeypatch.setattr(pipeline, "generate_caption_ocr", read)
+    monkeypatch.setattr(pipeline.Steps, "_regions", lambda self: {0: CropRegion(0, 0.8, 1, 1)})
+    monkeypatch.setattr(
+        pipeline.Steps, "_decoded", lambda self: {0: type("Decoded", (), {"frame_count": 600})}
+    )
+    waiting = [
+        stored.Caption(50 * k, 50 * k + 30, 5.0 * k, 5.0 * k + 3, id=1 + k, ocr_status="queued")
+        for k in range(len(VIETNAMESE))
+    ]
+    for languages, texts in (((), [""] * len(VIETNAMESE)), (("vi",), [*VIETNAMESE])):
+        steps = pipeline.Steps(tmp_path / "v.mp4", tmp_path, ComputeSettings(ocr_languages=languages))
+        assert [c.ocr_text or "" for c in steps.read_captions(waiting)] == texts
