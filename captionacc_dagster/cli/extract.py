@@ -186,9 +186,9 @@ class _Run:
             return CropRegion(*self.crop)
         from modal_gpu.media.probe import probe
 
-        info = probe(video)
+        width, height = probe(video).shown_size
         left, top, right, bottom = self.crop
-        return CropRegion(left / info.width, top / info.height, right / info.width, bottom / info.height)
+        return CropRegion(left / width, top / height, right / width, bottom / height)
 
 
 def _languages(tags: str | None) -> tuple[str, ...]:

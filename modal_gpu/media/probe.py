@@ -76,6 +76,11 @@ class VideoInfo:
         return self.clock.index_count
 
     @property
+    def shown_size(self) -> tuple[int, int]:
+        """Width and height that players show: upright, with square pixels, not scaled down."""
+        return self.orientation.size(*square_pixel_size(*self.coded_size, self.sample_aspect_ratio))
+
+    @property
     def timeline(self) -> Timeline:
         """Conversion from the index axis to a player's times."""
         return self.clock.timeline
