@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from modal_gpu.contracts import CropRegion
 from modal_gpu.layout.further_bands import apart
 from modal_gpu.ocr.engine import FrameOcr, OcrLine
-from tests.modal_gpu.layout.test_layout_analysis import LOGO, analyze, captions_in, line, text, video
+from tests.modal_gpu.layout.readings import LOGO, analyze, captions_in, line, text, video
 
 SIGNS = ["Exit", "Station Road", "Bookshop", "Harbour", "No parking"]
 
