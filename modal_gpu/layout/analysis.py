@@ -213,7 +213,7 @@ def _found(text: _Sampled, row: Row, members: list[Line], rivals: Sequence[Row],
         row.height,
         line_count,
         _predictions(text.lines, row, members, further),
-        _ignored(text, [crop, *(zone.zone.crop_region for zone in zones)], captions),
+        _ignore_boxes(text, [crop, *(zone.zone.crop_region for zone in zones)], captions),
         tuple(zones),
     )
 
@@ -321,9 +321,9 @@ def _fit(row: Row, line: Line) -> float:
     return round(0.99 - 0.29 * min(1.0, max(size, off)), 4)
 
 
-def _ignore_boxes(text: _Sampled, crop: CropRegion, members: Sequence[Line]) -> tuple[Box, ...]:
-    """Return the boxes of lasting static text inside the crop region that no caption overlaps."""
-    region = Box(crop.crop_left, crop.crop_top, crop.crop_right, crop.crop_bottom)
+def _ignore_boxes(text: _Sampled, crops: Sequence[CropRegion], members: Sequence[Line]) -> tuple[Box, ...]:
+    """Return the boxes of lasting static text inside a crop region that no caption overlaps."""
+    regions = [Box(crop.crop_left, crop.crop_top, crop.crop_right, crop.crop_bottom) for crop in crops]
     boxes = []
     for place in text.static:
         box = place.box
@@ -331,13 +331,9 @@ def _ignore_boxes(text: _Sampled, crop: CropRegion, members: Sequence[Line]) -> 
             box = box.union(line.box)
         lasting = len({line.frame for line in place.lines}) >= 0.5 * len(text.frames)
         free = not any(box.intersection(line.box) for line in members)
-        if lasting and free and box.intersection(region):
+        if lasting and free and any(map(box.intersection, regions)):
             boxes.append(box)
     return tuple(boxes)
-
-
-def _ignored(text: _Sampled, crops: Sequence[CropRegion], members: Sequence[Line]) -> tuple[Box, ...]:
-    return tuple(dict.fromkeys(box for crop in crops for box in _ignore_boxes(text, crop, members)))
 
 
 def _nothing_found(text: _Sampled) -> Layout:
@@ -360,7 +356,7 @@ def _nothing_found(text: _Sampled) -> Layout:
         round(confidence, 4),
         _why_nothing(text),
         predictions=predictions,
-        ignore_boxes=_ignore_boxes(text, crop, []),
+        ignore_boxes=_ignore_boxes(text, [crop], []),
     )
 
 
