@@ -17,9 +17,9 @@ import numpy as np
 import typer
 from rapidfuzz.distance import Levenshtein
 
+from benchmarks.situations.choice import chosen
 from benchmarks.situations.drawing import frames
 from benchmarks.situations.model import Situation
-from benchmarks.situations.scenes import scenes
 from modal_gpu.captions.median import median_image
 from modal_gpu.captions.text import caption_text
 from modal_gpu.errors import OcrError
@@ -74,8 +74,7 @@ def _cpu_seconds() -> float:
 
 
 def _rows(names: Sequence[str]) -> Iterator[str]:
-    for name in names:
-        situation = scenes()[name]()
+    for situation in chosen(names):
         texts, strips, single = zip(*pictures(situation), strict=True)
         plain = error_rate(texts, read(ComputeSettings().open_ocr("strips"), strips))
         engine = ComputeSettings(ocr_engine="tesseract").open_ocr("strips", situation.languages)
@@ -84,7 +83,7 @@ def _rows(names: Sequence[str]) -> Iterator[str]:
         seconds = (_cpu_seconds() - before) / len(strips)
         confidence = statistics.mean(line.confidence for lines in readings for line in lines)
         yield (
-            f"| {name.capitalize()} | {plain:.0%} | {error_rate(texts, readings):.1%} | "
+            f"| {situation.name.capitalize()} | {plain:.0%} | {error_rate(texts, readings):.1%} | "
             f"{error_rate(texts, read(engine, single)):.1%} | {confidence:.2f} | {seconds:.2f} |"
         )
 
