@@ -21,14 +21,14 @@ from modal_gpu.extents.predictors import has_cuda
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("CAPTIONACC_TEST_DATA", REPOSITORY.parent / "shared" / "data")).resolve()
 
-#: The real Supabase CLI of tests/supabase_cli, which `make test-system` installs from npm.
+#: The real Supabase CLI of tests/supabase_cli, which `make test-system` installs from npm; it runs on Node.
 SUPABASE_CLI = REPOSITORY / "tests" / "supabase_cli" / "node_modules" / ".bin" / "supabase"
 
 #: Parts that are no executable, and how each is found.
 SPECIAL_PARTS: dict[str, Callable[[], bool]] = {
     "root": lambda: os.geteuid() == 0,
     "a small disk": lambda: _mounts(),
-    "supabase-cli": SUPABASE_CLI.exists,
+    "supabase-cli": lambda: SUPABASE_CLI.exists() and shutil.which("node") is not None,
     "tesseract's language packs": lambda: _has_packs("kor", "rus", "ara", "hin", "tha", "vie", "heb"),
 }
 
