@@ -254,9 +254,10 @@ def test_stop_ends_everything_in_the_home(home: Home):
     assert stop.process.wait(90) == 0, home.report()
     assert "Stopped `-c up`" in stop.printed() and "Stopped `-c ingest" in stop.printed(), stop.printed()
     assert up.process.wait(5) == 0
-    # It may have its captions by the time it is stopped.
-    ends = {130: "registered, no work is lost", 0: "2 captions"}
-    assert ends[ingest.process.wait(5)] in ingest.printed()
+    code, printed = ingest.process.wait(5), ingest.printed()
+    # It may have printed its captions by the time it is stopped, and then has nothing left to say.
+    assert code in (0, 130), printed
+    assert "2 captions" in printed or (code == 130 and "registered, no work is lost" in printed), printed
     assert home.left() == {}
     EmbeddedPostgres(home.folder, settings={"fsync": "off"}).ensure_running()
 
