@@ -7,6 +7,7 @@ and foreign daemons go unrecognized: they outlive the command that started them.
 ``tests/faults`` see both.
 """
 
+import multiprocessing
 import sys
 from collections.abc import Sequence
 
@@ -28,4 +29,5 @@ def is_code_server(command: Sequence[str]) -> bool:
 
 def this_is_a_code_server() -> bool:
     """Return whether this process is a code server, regardless of who started it."""
-    return sys.argv[1:3] == _CODE_SERVER
+    # A run that is forked gets the command line of the code server that started it.
+    return sys.argv[1:3] == _CODE_SERVER and multiprocessing.parent_process() is None

@@ -11,6 +11,7 @@ from dagster._grpc import server
 from dagster._utils import start_termination_thread
 
 from captionacc_dagster.dagster_internals import forked_runs
+from captionacc_dagster.dagster_internals.commands import this_is_a_code_server
 from captionacc_dagster.dagster_internals.forked_runs import RunContext, fork_runs
 from captionacc_dagster.settings import get_settings
 
@@ -90,6 +91,22 @@ def test_a_run_first_calls_what_the_platform_gives_it():
     process = context.Process(target=_put_name, args=[names])
     process.start()
     assert names.get(timeout=60) == "started"
+    process.join(60)
+
+
+def _put_kind(kinds) -> None:
+    kinds.put(this_is_a_code_server())
+
+
+@linux
+def test_a_forked_run_is_no_code_server(monkeypatch: pytest.MonkeyPatch):
+    """It would start a fork server of its own, which loads everything for nothing."""
+    monkeypatch.setattr(sys, "argv", ["dagster", "api", "grpc", "--lazy-load-user-code"])
+    context = RunContext(at_start)
+    kinds = context.Queue()
+    process = context.Process(target=_put_kind, args=[kinds])
+    process.start()
+    assert this_is_a_code_server() and kinds.get(timeout=60) is False
     process.join(60)
 
 
