@@ -261,9 +261,28 @@ def _end_code_servers(servers: list[psutil.Process], patience: float) -> None:
             workers += server.children(recursive=True)
     _signal(workers, signal.SIGKILL)
     _signal(servers, signal.SIGTERM)
-    _, left = psutil.wait_procs(servers, patience)
+    left = _wait_until_ended(servers, patience)
     _signal(left, signal.SIGKILL)
-    psutil.wait_procs([*left, *workers], _SERVER_END_SECONDS)
+    _wait_until_ended([*left, *workers], _SERVER_END_SECONDS)
+
+
+def _wait_until_ended(processes: list[psutil.Process], patience: float) -> list[psutil.Process]:
+    """Return the processes that are still at work after at most ``patience`` seconds.
+
+    They are not children of this process, so psutil would also wait until whoever inherits them reaps them.
+    """
+    deadline = time.monotonic() + patience
+    while left := [process for process in processes if _is_at_work(process)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    return left
+
+
+def _is_at_work(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
