@@ -1,4 +1,4 @@
-"""Dagster's storage in PostgreSQL with connections that are kept, and looked-up columns that are remembered.
+"""Dagster's storage in PostgreSQL with kept connections, remembered columns, and batches of planned events.
 
 ``dagster_postgres`` opens a connection for each statement, so that its many instances hold none. The server
 starts and ends a process for each. Only Dagster's web server keeps some. Here every process keeps those that
@@ -14,15 +14,21 @@ statement uses it, so a restart of the server disturbs no more than before.
         config: {postgres_url: …}
 
 Private parts that this uses: ``_engine`` of the three storages, which ``optimize_for_webserver`` replaces in
-the same way, and the methods that look up the columns of a table. After a release that renames them, the
-storage works as Dagster's own does; ``tests/dagster_internals/test_pooled_storage.py`` fails then.
+the same way, ``_connect`` and the ``_store…`` methods of the event log, and those that look up the columns
+of a table. After a release that renames them, the storage works as Dagster's own does;
+``tests/dagster_internals/test_pooled_storage.py`` fails then.
 """
 
+import os
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
+from dagster import DagsterEventType, EventLogEntry
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster_postgres import (
     DagsterPostgresStorage,
     PostgresEventLogStorage,
@@ -41,6 +47,12 @@ from sqlalchemy import Connection, Engine, event, text
 KEPT, MORE = 2, 30
 #: Connections that nobody used for this long are closed: many runs wait for remote calls for minutes.
 IDLE_SECONDS = 10.0
+#: Dagster's setting for the number of events that it hands over together; without it, it stores each alone.
+_BATCH_SETTING, _BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE", 200
+_PLANNED = {
+    DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
+    DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED,
+}
 #: One table of each storage.
 _TABLES = ("runs", "event_logs", "schedules", "instance_info")
 
@@ -58,7 +70,15 @@ class PooledRunStorage(PostgresRunStorage):
 
 
 class PooledEventLogStorage(PostgresEventLogStorage):
-    """Remembers the columns of the table of assets, which are asked for at each event of an asset."""
+    """Remembers what the tables have, and writes the events that are planned for a run in one transaction.
+
+    Dagster's storage looks at the tables at each event, and writes each with several connections and commits.
+    A run from upload to subtitles plans some thirty events before it is queued.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._held = threading.local()
 
     @cached_property
     def _asset_key_columns(self) -> set[str]:
@@ -70,6 +90,45 @@ class PooledEventLogStorage(PostgresEventLogStorage):
                 return False
             self._asset_key_columns.add(column_name)
         return True
+
+    @cached_property
+    def _has_asset_checks(self) -> bool:
+        return super().supports_asset_checks
+
+    @property
+    def supports_asset_checks(self) -> bool:
+        """Return whether the storage has the table of asset checks."""
+        return self._has_asset_checks
+
+    def _connect(self) -> AbstractContextManager[Connection]:
+        held = getattr(self._held, "connection", None)
+        return super()._connect() if held is None else nullcontext(held)
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events that Dagster hands over together: all of them or none.
+
+        Dagster stores them one by one after an error.
+        """
+        with super()._connect() as connection:
+            connection = connection.execution_options(isolation_level="READ COMMITTED")
+            with connection.begin():
+                self._held.connection = connection
+                try:
+                    if {event.dagster_event_type for event in events} <= _PLANNED:
+                        self._store_planned(connection, events)
+                    else:
+                        super().store_event_batch(events)
+                finally:
+                    self._held.connection = None
+
+    def _store_planned(self, connection: Connection, events: Sequence[EventLogEntry]) -> None:
+        """Do what ``store_event`` does with each, less the notification that only old releases wait for."""
+        insert = self.prepare_insert_event_batch(events).returning(SqlEventLogStorageTable.c.id)
+        for event_, (event_id,) in zip(events, connection.execute(insert).all(), strict=True):
+            if event_.dagster_event_type is DagsterEventType.ASSET_MATERIALIZATION_PLANNED:
+                self._store_asset_event(connection, event_, event_id)
+            else:
+                self.store_asset_check_event(event_, event_id)
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):
@@ -91,6 +150,7 @@ class PooledPostgresStorage(DagsterPostgresStorage):
             pool_pre_ping=True,
         )
         CloseIdle(engine, IDLE_SECONDS)
+        os.environ.setdefault(_BATCH_SETTING, str(_BATCH_SIZE))
         if should_autocreate_tables and not _has_tables(engine):
             # Dagster's own storage creates them, one process at a time.
             super().__init__(postgres_url, True, inst_data, token_provider)

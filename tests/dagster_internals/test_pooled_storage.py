@@ -19,6 +19,12 @@ def thing(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(metadata={"size": 1})
 
 
+@dg.asset(check_specs=[dg.AssetCheckSpec(f"check_{i}", asset="checked") for i in range(5)])
+def checked():
+    results = [dg.AssetCheckResult(check_name=f"check_{i}", passed=True) for i in range(5)]
+    return dg.MaterializeResult(check_results=results)
+
+
 @pytest.fixture
 def instance(empty_dsn: str, tmp_path, monkeypatch) -> Iterator[dg.DagsterInstance]:
     monkeypatch.setattr(pooled_storage, "IDLE_SECONDS", 0.3)
@@ -127,3 +133,40 @@ def test_columns_are_looked_up_once(instance, monkeypatch):
 def test_the_web_server_still_sets_its_own_connections(instance):
     instance.optimize_for_webserver(statement_timeout=1000, pool_recycle=60, max_overflow=2)
     assert instance.get_runs_count() == 0
+
+
+def _planned(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    entries = instance.all_logs(run_id)
+    return [name for entry in entries if (name := entry.dagster_event_type.value).endswith("_PLANNED")]
+
+
+ALL_PLANNED = [*["ASSET_CHECK_EVALUATION_PLANNED"] * 5, "ASSET_MATERIALIZATION_PLANNED"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_planned_events_of_a_run_are_stored_once(instance, server, monkeypatch, fails: bool):
+    """In one transaction, or one by one after an error in it."""
+    alone = []
+    store = pooled_storage.PostgresEventLogStorage.store_event
+    store_check = pooled_storage.PostgresEventLogStorage.store_asset_check_event
+
+    def counted(self, event):
+        alone.append(event.dagster_event_type.value)
+        store(self, event)
+
+    def failing(self, event, event_id):
+        if fails and not alone:
+            raise RuntimeError("the server went away")
+        store_check(self, event, event_id)
+
+    monkeypatch.setattr(pooled_storage.PostgresEventLogStorage, "store_event", counted)
+    monkeypatch.setattr(pooled_storage.PostgresEventLogStorage, "store_asset_check_event", failing)
+    job = dg.Definitions(assets=[checked]).resolve_implicit_global_asset_job_def()
+    run = instance.create_run_for_job(job)
+    assert sorted(alone) == (ALL_PLANNED if fails else [])
+    assert sorted(_planned(instance, run.run_id)) == ALL_PLANNED
+    ids = server.execute("select count(distinct evaluation_event_storage_id) from asset_check_executions")
+    assert ids.fetchone() == (5,)
+    last = server.execute("select last_run_id from asset_keys where asset_key = '[\"checked\"]'")
+    assert last.fetchone() == (run.run_id,)
+    assert dg.materialize([checked], instance=instance).success
