@@ -20,7 +20,7 @@ with without_collections():
         upkeep,
         video_job,
     )
-    from captionacc_dagster.platform.orphans import end_code_server_without_daemon, end_run_without_daemon
+    from captionacc_dagster.platform.orphans import begin_run, end_code_server_without_daemon
     from captionacc_dagster.resources.factories import CatalogResource, ComputeResource, ObjectStoreResource
     from captionacc_dagster.sensors.alerts import alerts
     from captionacc_dagster.sensors.backfills import backfills
@@ -74,6 +74,6 @@ def code_location() -> dg.Definitions:
 
     Those are code servers, runs and Dagster's own commands. Importing this module changes nothing.
     """
-    adapt_dagster(at_run_start=end_run_without_daemon, preload=[WARM_START])
+    adapt_dagster(at_run_start=begin_run, preload=[WARM_START])
     end_code_server_without_daemon()
     return defs
