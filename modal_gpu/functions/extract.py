@@ -21,6 +21,7 @@ from modal_gpu.errors import OcrError, OcrUnavailableError
 from modal_gpu.frame_index import coarse_frame_indices, full_frame_indices
 from modal_gpu.functions.coarse_to_fine import coarse_to_fine
 from modal_gpu.functions.extents import GZIP
+from modal_gpu.functions.feed import read_ahead
 from modal_gpu.functions.layout import publish_layout
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.functions.workspace import Stopwatch, local_video
@@ -164,7 +165,9 @@ def _process_frames(
         if "full_frames" in job.request.outputs:
             frames = uploads.add_each(frames)
         if job.reads and total:
-            return _read_frames(job, frames, settings, progress)
+            # The first frames are decoded while the engine's models load.
+            with read_ahead(frames, size=lambda frame: frame.image.nbytes) as ahead:
+                return _read_frames(job, ahead, settings, progress)
         for done, _ in enumerate(frames, 1):
             progress("frames", done, total)
     return []

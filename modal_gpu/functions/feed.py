@@ -1,8 +1,10 @@
-"""A bounded queue between a thread that produces items and one that consumes them."""
+"""Bounded queues between a thread that produces items and one that consumes them."""
 
 import queue
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -77,3 +79,48 @@ class Feed(Generic[T, R]):
     ) -> None:
         self._aborted = kind is not None
         self._thread.shutdown(wait=True)
+
+
+@contextmanager
+def read_ahead(
+    items: Iterator[T], limit: int = 64, size: Callable[[T], int] = lambda _: 0
+) -> Generator[Iterator[T], None, None]:
+    """Provide ``items``, which a thread of its own draws ahead of the block.
+
+    At most ``limit`` items wait, fewer if their ``size`` in bytes is large. An error of ``items`` is raised
+    where the block draws the next one. Leaving the block ends the thread, after the item it is drawing.
+    """
+    waiting: queue.Queue[object] = queue.Queue(limit)
+    left = threading.Event()
+
+    def put(item: object) -> None:
+        while not left.is_set():
+            try:
+                waiting.put(item, timeout=_CHECK_SECONDS)
+                return
+            except queue.Full:
+                continue
+
+    def draw() -> None:
+        try:
+            for item in items:
+                waiting.maxsize = items_within(size(item), limit)
+                put(item)
+                if left.is_set():
+                    return
+        finally:
+            put(_END)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as thread:
+        drawing = thread.submit(draw)
+
+        def drawn() -> Iterator[T]:
+            item: Any
+            while (item := waiting.get()) is not _END:
+                yield item
+            drawing.result()
+
+        try:
+            yield drawn()
+        finally:
+            left.set()

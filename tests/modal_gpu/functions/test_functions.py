@@ -30,7 +30,7 @@ from modal_gpu.frame_index import chunks
 from modal_gpu.functions.caption_ocr import caption_images, generate_caption_ocr
 from modal_gpu.functions.crop_infer import crop_and_infer_caption_frame_extents
 from modal_gpu.functions.extract import extract_frames_and_ocr
-from modal_gpu.functions.feed import Feed
+from modal_gpu.functions.feed import Feed, read_ahead
 from modal_gpu.functions.merge import merge_crops
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.keys import VideoKeys
@@ -172,6 +172,51 @@ class TestFeed:
             feed.put(1)
             raise KeyError
         assert len(seen) <= 1
+
+
+class TestReadAhead:
+    def test_items_arrive_in_order_and_are_drawn_before_they_are_asked_for(self):
+        drawn = threading.Event()
+
+        def items():
+            yield 1
+            drawn.set()
+            yield 2
+
+        with read_ahead(items()) as ahead:
+            assert drawn.wait(5)
+            assert list(ahead) == [1, 2]
+
+    @pytest.mark.parametrize(("limit", "size"), [(2, 0), (64, 16 * 2**20)])
+    def test_no_more_items_are_drawn_than_may_wait(self, limit: int, size: int):
+        drawn, third = [], threading.Event()
+
+        def items():
+            for item in range(100):
+                drawn.append(item)
+                if item == 2:
+                    third.set()
+                yield item
+
+        with read_ahead(items(), limit, lambda _: size):
+            assert third.wait(5)
+        assert drawn == [0, 1, 2], "two wait, and one has no place yet"
+
+    def test_an_error_is_raised_behind_the_items_before_it(self):
+        def items():
+            yield 1
+            raise ValueError("no more")
+
+        with read_ahead(items()) as ahead:
+            assert next(ahead) == 1
+            with pytest.raises(ValueError, match="no more"):
+                next(ahead)
+
+    def test_leaving_the_block_ends_the_thread(self):
+        with pytest.raises(KeyError), read_ahead(iter(range(10**9)), limit=2) as ahead:
+            assert next(ahead) == 0
+            raise KeyError
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
 
 
 def test_the_trained_network_separates_the_captions_too(line: Line, laid_out: VideoRow, clip: Clip):
