@@ -5,14 +5,14 @@ reference picture, at multiples of :data:`BLOCK`. So a part of a video, judged w
 frames around it, goes through the same arithmetic as in the complete video, to the bit.
 """
 
-import bisect
 import itertools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modal_gpu.extents.predictor import SampledStrip, StripFrame, StripHints
+from modal_gpu.extents.predictor import StripFrame, StripHints
+from modal_gpu.extents.stored_strips import StoredStrips
 from modal_gpu.extents.working_scale import (
     Image,
     evenly_spread,
@@ -75,15 +75,13 @@ class WorkingStrips:
         return padded(scaled(luma, self.size))
 
 
-def with_references(
-    strips: WorkingStrips, samples: tuple[SampledStrip, ...]
-) -> Iterator[tuple[list[Image], Image]]:
+def with_references(strips: WorkingStrips, samples: StoredStrips) -> Iterator[tuple[list[Image], Image]]:
     """Yield batches of strips, each with the reference picture of its block.
 
     Raises ``ValueError`` when a part of a video has too few stored strips of the complete one.
     """
-    indices = [sample.index for sample in samples]
-    own = len(samples) < FEWEST_SAMPLES
+    own = not suffice(samples, strips.next_index)
+    scaled_samples: dict[int, Image] = {}
     reference: Image | None = None
     block: int | None = None
     while batch := strips.take(BATCH):
@@ -98,16 +96,22 @@ def with_references(
             continue
         if not own and block != start // BLOCK:
             block = start // BLOCK
-            near = nearest_samples(indices, block * BLOCK + BLOCK // 2)
-            reference = reference_picture([strips.working(samples[place].luma) for place in near])
+            near = samples_of_block(samples, start)
+            scaled_samples = {
+                index: scaled_samples[index] if index in scaled_samples else strips.working(luma)
+                for index, luma in near.items()
+            }
+            reference = reference_picture(list(scaled_samples.values()))
         if reference is None:
             raise ValueError("a part of a video needs stored strips of the whole one to be judged like it")
         yield batch, reference
 
 
-def nearest_samples(indices: list[int], middle: int) -> range:
-    """Return the places of the REFERENCE_STRIPS of sorted ``indices`` that are nearest to ``middle``."""
-    last = min(
-        max(bisect.bisect(indices, middle) + REFERENCE_STRIPS // 2 + 1, REFERENCE_STRIPS), len(indices)
-    )
-    return range(max(0, last - REFERENCE_STRIPS), last)
+def samples_of_block(samples: StoredStrips, index: int) -> dict[int, Image]:
+    """Return the stored strips, by index, for the reference picture of the block with an index."""
+    return samples.nearest(index // BLOCK * BLOCK + BLOCK // 2, REFERENCE_STRIPS)
+
+
+def suffice(samples: StoredStrips, first_index: int) -> bool:
+    """Return whether there are enough stored strips for the reference pictures of a part of a video."""
+    return len(samples_of_block(samples, first_index)) >= FEWEST_SAMPLES

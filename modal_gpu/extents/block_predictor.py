@@ -21,15 +21,16 @@ from torch import Tensor
 from modal_gpu.extents.batches import (
     BATCH,
     BLOCK,
-    FEWEST_SAMPLES,
     MARGIN,
     REFERENCE_STRIPS,
     in_order,
-    nearest_samples,
+    samples_of_block,
+    suffice,
 )
 from modal_gpu.extents.block_size import DEFAULT_BLOCK, check_block
 from modal_gpu.extents.network import HALO, REACH, ExtentsNetwork, fused
 from modal_gpu.extents.predictor import PairBatch, StripFrame, StripHints
+from modal_gpu.extents.stored_strips import StoredStrips
 from modal_gpu.extents.torch_backend import inference_dtype
 from modal_gpu.extents.torch_scaling import TorchScaler, median_picture
 from modal_gpu.extents.transfers import CudaTransfers, HostTransfers, Transfers
@@ -156,7 +157,7 @@ class _Video:
         self._scaler = TorchScaler(shape, size, predictor.on)
         planes = torch.from_numpy(hint_planes(size, hints))
         self._planes = planes.to(predictor.on, predictor.dtype)[None]
-        self._references = _References(hints, self._scaler)
+        self._references = _References(hints.samples, self._scaler, first_index)
         transfers = predictor.transfers
         self._slots = itertools.cycle([transfers.slot((_CHUNK, *shape)) for _ in range(_SLOTS)])
         self._index = first_index
@@ -264,10 +265,10 @@ def _laid_out(units: list[_Unit], place: int, before: int, after: int, length: i
 class _References:
     """The reference pictures of a video's blocks of :data:`BLOCK` frames, on the device."""
 
-    def __init__(self, hints: StripHints, scaler: TorchScaler) -> None:
-        self._samples, self._scaler = hints.samples, scaler
-        self._indices = [sample.index for sample in hints.samples]
-        self._scaled: dict[int, Tensor] = {}  # by place among the samples
+    def __init__(self, samples: StoredStrips, scaler: TorchScaler, first_index: int) -> None:
+        self._samples, self._scaler = samples, scaler
+        self._from_samples = suffice(samples, first_index)
+        self._scaled: dict[int, Tensor] = {}  # by index
 
     def of_unit(self, strips: Tensor, first: int, offset: int, stop: int) -> Tensor:
         """Return the pictures (k, H, W) of the blocks of a unit that begins at index ``first``.
@@ -275,26 +276,24 @@ class _References:
         Its strips are at [offset, stop); blocks without any have no picture, but zeros. Raises ``ValueError``
         when a part of a video has too few stored strips of the complete one.
         """
-        from_samples = len(self._samples) >= FEWEST_SAMPLES
-        if offset % BLOCK and not from_samples:
+        if offset % BLOCK and not self._from_samples:
             raise ValueError("a part of a video needs stored strips of the whole one to be judged like it")
         pictures = torch.zeros_like(strips[::BLOCK])
         for place, begin in enumerate(range(0, len(strips), BLOCK)):
             end = min(begin + BLOCK, stop)
             if offset < begin + BLOCK and begin < end:
                 pictures[place] = (
-                    self._of_samples(first + begin) if from_samples else _of_own(strips, begin, end)
+                    self._of_samples(first + begin) if self._from_samples else _of_own(strips, begin, end)
                 )
         return pictures
 
     def _of_samples(self, first: int) -> Tensor:
-        places = nearest_samples(self._indices, first + BLOCK // 2)
-        for place in self._scaled.keys() - set(places):
-            del self._scaled[place]
-        for place in places:
-            if place not in self._scaled:
-                self._scaled[place] = self._scaler.one(self._samples[place].luma)
-        return median_picture(torch.stack([self._scaled[place] for place in places]))
+        before = self._scaled
+        self._scaled = {
+            index: before[index] if index in before else self._scaler.one(luma)
+            for index, luma in samples_of_block(self._samples, first).items()
+        }
+        return median_picture(torch.stack(list(self._scaled.values())))
 
 
 def _of_own(strips: Tensor, start: int, stop: int) -> Tensor:

@@ -257,7 +257,8 @@ def _shares(
 
     def by_strokes_of(stands: NDArray[np.intp], moves: NDArray[np.intp]) -> _Share:
         look, pixels, strength = _strokes(flat[stands], flat[moves])
-        distance = np.abs(flat[:, pixels] - look) @ strength
+        # Not by a matrix product: OpenBLAS's threads would take the cores of others while they wait.
+        distance = np.einsum("ij,j->i", np.abs(flat[:, pixels] - look), strength)
         full = float(distance[moves].mean()) if len(pixels) else 0.0
         if full <= 0:
             return _Share(np.zeros(len(looks)), 0.0)

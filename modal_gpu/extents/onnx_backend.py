@@ -14,6 +14,9 @@ from modal_gpu.extents.network_predictor import Neighbours
 from modal_gpu.extents.predictor import FloatArray
 from modal_gpu.extents.working_scale import Image
 
+#: Strips that go through the network at once: of a batch of 32, a quarter of the memory for its layers, which
+#: the processor's cache holds, and 5 % less time.
+_RUN = 8
 #: ONNX Runtime's levels begin at 0, verbose; at 3 it logs errors only.
 _ERRORS = 3
 
@@ -49,30 +52,39 @@ class OnnxBackend:
 
     def encode(self, strips: Image, reference: Image) -> _Features:
         """Return the features of strips (n, H, W) beside a reference picture (H, W)."""
-        alone, compared = self._run(
-            ["alone", "compared"], {"encode.strips": strips, "encode.reference": reference[None]}
-        )
+        parts = [
+            self._run(
+                ["alone", "compared"],
+                {"encode.strips": strips[start : start + _RUN], "encode.reference": reference[None]},
+            )
+            for start in range(0, len(strips), _RUN)
+        ]
+        alone, compared = (np.concatenate(of_parts) for of_parts in zip(*parts, strict=True))
         return _Features(alone, compared)
 
     def pooled(self, features: Neighbours[_Features], planes: FloatArray) -> FloatArray:
         """Return pooled values (n, channels)."""
         batch, before, after = features.batch, features.before, features.after
-        compared = Neighbours(
+        neighbours = Neighbours(
             None if before is None else before.compared,
             batch.compared,
             None if after is None else after.compared,
         )
-        alone = batch.alone[:1] if before is None else before.alone[-1:]
-        (pooled,) = self._run(
-            ["pooled"],
-            {
-                "maps.alone": np.concatenate([alone, batch.alone]),
-                "maps.compared": _together(compared, self._halo + 1, self._halo),
-                "maps.hints": planes[None],
-                "maps.start": np.array(before is None),
-            },
-        )
-        return pooled
+        compared = _together(neighbours, self._halo + 1, self._halo)
+        alone = np.concatenate([batch.alone[:1] if before is None else before.alone[-1:], batch.alone])
+        parts = []
+        for start in range(0, len(batch.alone), _RUN):
+            stop = min(start + _RUN, len(batch.alone))
+            parts += self._run(
+                ["pooled"],
+                {
+                    "maps.alone": alone[start : stop + 1],
+                    "maps.compared": compared[start : stop + 2 * self._halo + 1],
+                    "maps.hints": planes[None],
+                    "maps.start": np.array(before is None and start == 0),
+                },
+            )
+        return np.concatenate(parts)
 
     def judged(self, pooled: Neighbours[FloatArray]) -> FloatArray:
         """Return presence and same-text probabilities (2, n)."""

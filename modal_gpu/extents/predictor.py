@@ -10,13 +10,14 @@ with ``a`` and ``b`` the presence of the two frames and ``s`` the same-text prob
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modal_gpu.contracts import CropRegion
+from modal_gpu.extents.stored_strips import StoredStrips
 
 #: Pair labels in the order of the probability columns.
 LABELS = ("same", "different", "empty_empty", "empty_valid", "valid_empty")
@@ -53,21 +54,12 @@ class Observation:
 
 
 @dataclass(frozen=True)
-class SampledStrip:
-    """The strip of a stored full frame: ``luma`` is uint8 (height, width), the size of the video's strips."""
-
-    index: int
-    luma: NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
 class StripHints:
     """The results of layout analysis for a video's strips; all coordinates are fractions of the strip.
 
     ``line_height`` is the height of one caption line's OCR box, a guess unless ``line_height_seen``;
     ``anchor_position`` is the x at which captions are anchored (``None``: unknown). ``ignore_boxes`` hold
-    static text that is not a caption. ``samples`` are the stored strips from all over the video, in index
-    order.
+    static text that is not a caption. ``samples`` are the stored strips from all over the video.
     """
 
     line_height: float
@@ -76,7 +68,7 @@ class StripHints:
     anchor_position: float | None = None
     ignore_boxes: tuple[FractionBox, ...] = ()
     observations: tuple[Observation, ...] = ()
-    samples: tuple[SampledStrip, ...] = ()
+    samples: StoredStrips = field(default_factory=StoredStrips, compare=False)
     line_height_seen: bool = True
 
     @classmethod

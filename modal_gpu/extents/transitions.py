@@ -105,7 +105,9 @@ def _fit(ramps: NDArray[np.float64], shares: NDArray[np.float64], scenes: NDArra
         inside = scenes == scene
         centred[:, inside] -= ramps[:, inside].mean(axis=1, keepdims=True)
         rest[inside] -= shares[inside].mean()
-    rise = np.clip((centred @ rest) / np.maximum((centred**2).sum(axis=1), 1e-9), _LEAST_RISE, 1.0)
+    # Not by a matrix product, see ``_shares`` in ``change_times``.
+    product = np.einsum("ij,j->i", centred, rest)
+    rise = np.clip(product / np.maximum((centred**2).sum(axis=1), 1e-9), _LEAST_RISE, 1.0)
     levels = shares - rest - rise[:, None] * (ramps - centred)
     return _Fit(rise, levels, ((rest - rise[:, None] * centred) ** 2).sum(axis=1))
 

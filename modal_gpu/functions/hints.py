@@ -1,13 +1,17 @@
 """Hints from layout analysis about a video's caption strips."""
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from statistics import median
+
+import numpy as np
 
 from modal_gpu.contracts import CropRegion
 from modal_gpu.databases.layout import LayoutFile, read_layout
 from modal_gpu.databases.raw_ocr import read_raw_ocr
 from modal_gpu.errors import ObjectNotFoundError
-from modal_gpu.extents.predictor import FractionBox, SampledStrip, StripHints
+from modal_gpu.extents.predictor import FractionBox, StripHints
+from modal_gpu.extents.stored_strips import Luma, StoredStrips
 from modal_gpu.keys import VideoKeys
 from modal_gpu.media.images import decode_jpeg
 from modal_gpu.media.pixels import limited_luma
@@ -25,23 +29,26 @@ SAMPLES_AROUND = 32
 
 def sampled_strips(
     store: ObjectStore, keys: VideoKeys, crop: CropRegion, info: VideoInfo, part: range
-) -> tuple[SampledStrip, ...]:
+) -> StoredStrips:
     """Return the strips of the stored full frames in ``part`` of a video and of some on either side of it.
 
-    They are in index order; frames that are missing, damaged, or of another size than the video are skipped.
+    Frames that are damaged, or of another size than the video, are left out.
     """
     stored = (keys.full_frame_index(found.key) for found in store.list(keys.full_frames_prefix))
     indices = sorted(index for index in stored if index is not None)
     first, last = bisect_left(indices, part.start), bisect_left(indices, part.stop)
-    chosen = indices[max(0, first - SAMPLES_AROUND) : last + SAMPLES_AROUND]
     left, top, right, bottom = crop.pixels(info.width, info.height)
-    strips = []
-    pictures = store.get_many((keys.full_frame(index) for index in chosen), concurrency=4)
-    for index, (_, data) in zip(chosen, pictures, strict=True):
-        image = decode_jpeg(data)
-        if image is not None and image.shape[:2] == (info.height, info.width):
-            strips.append(SampledStrip(index, limited_luma(image[top:bottom, left:right], info.matrix)))
-    return tuple(strips)
+
+    def load(chosen: Sequence[int]) -> list[Luma | None]:
+        pictures = store.get_many((keys.full_frame(index) for index in chosen), concurrency=4)
+        return [strip(decode_jpeg(data)) for _, data in pictures]
+
+    def strip(image: np.ndarray | None) -> Luma | None:
+        if image is None or image.shape[:2] != (info.height, info.width):
+            return None
+        return limited_luma(image[top:bottom, left:right], info.matrix)
+
+    return StoredStrips(indices[max(0, first - SAMPLES_AROUND) : last + SAMPLES_AROUND], load)
 
 
 def strip_hints(store: ObjectStore, keys: VideoKeys, crop: CropRegion, zone: int = 0) -> StripHints:

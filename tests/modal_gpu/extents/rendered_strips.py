@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from modal_gpu.extents.batches import FEWEST_SAMPLES
 from modal_gpu.extents.predictor import Observation, StripHints
+from modal_gpu.extents.stored_strips import StoredStrips
 
 HEIGHT, WIDTH, LINE = 64, 480, 30
 
@@ -86,3 +88,9 @@ def hints(captions: Sequence[tuple[int, int, str]], count: int, step: int = 10, 
             )
         observations.append(Observation(i, tuple(boxes)))
     return StripHints(line_height=LINE / HEIGHT, observations=tuple(observations), **extra)
+
+
+def stored_strips(frames: Sequence[Strip], indices: Sequence[int]) -> StoredStrips:
+    """Return the strips at some indices as stored ones, which are enough for reference pictures."""
+    assert len(indices) >= FEWEST_SAMPLES
+    return StoredStrips(indices, lambda wanted: [frames[index].luma for index in wanted])

@@ -7,14 +7,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rendered_strips import Strip, hints, render
+from rendered_strips import Strip, hints, render, stored_strips
 from small_network import network
 
-from modal_gpu.extents.batches import BATCH, BLOCK, FEWEST_SAMPLES
+from modal_gpu.extents.batches import BATCH, BLOCK
 from modal_gpu.extents.block_predictor import BlockPredictor
 from modal_gpu.extents.network import REACH
 from modal_gpu.extents.network_predictor import NetworkPredictor
-from modal_gpu.extents.predictor import SampledStrip, collect
+from modal_gpu.extents.predictor import collect
+from modal_gpu.extents.stored_strips import StoredStrips
 from modal_gpu.extents.torch_backend import TorchBackend
 from modal_gpu.extents.transfers import HostTransfers, Slot
 
@@ -38,8 +39,7 @@ def one_thread():
 def video():
     """Strips of a little more than two blocks, and hints with stored strips of the entire video."""
     frames = render(CAPTIONS, COUNT, "texture")
-    stored = tuple(SampledStrip(i, frames[i].luma) for i in range(0, COUNT, 50))
-    assert len(stored) >= FEWEST_SAMPLES
+    stored = stored_strips(frames, range(0, COUNT, 50))
     return frames, replace(hints(CAPTIONS, COUNT), samples=stored)
 
 
@@ -69,7 +69,7 @@ def test_blocks_give_what_batches_give(video, expected, block):
 
 @pytest.mark.parametrize("count", [0, 1, 2, REACH, BATCH, BATCH + 1, 3 * BATCH])
 def test_short_videos_are_judged_by_their_own_strips(video, count):
-    frames, layout = video[0][:count], replace(video[1], samples=())
+    frames, layout = video[0][:count], replace(video[1], samples=StoredStrips())
     batches = NetworkPredictor(TorchBackend(network()), "t", "0").predict(frames, layout)
     found = collect(blocks(32).predict(iter(frames), layout))
     assert found.frame_count == count
@@ -77,7 +77,7 @@ def test_short_videos_are_judged_by_their_own_strips(video, count):
 
 
 def test_a_video_without_stored_strips_has_a_reference_picture_for_each_block(video):
-    frames, layout = video[0][: BLOCK + 40], replace(video[1], samples=())
+    frames, layout = video[0][: BLOCK + 40], replace(video[1], samples=StoredStrips())
     batches = NetworkPredictor(TorchBackend(network()), "t", "0").predict(frames, layout)
     expected = collect(batches)
     for block in (64, 1024):
@@ -147,7 +147,7 @@ def test_wrong_strips_are_refused(video):
     with pytest.raises(ValueError, match="multiple"):
         list(predictor.predict(iter(frames[40:]), layout, first_index=40))
     with pytest.raises(ValueError, match="whole"):
-        list(predictor.predict(iter(frames[32:64]), replace(layout, samples=()), first_index=32))
+        list(predictor.predict(iter(frames[32:64]), replace(layout, samples=StoredStrips()), first_index=32))
     with pytest.raises(ValueError, match="expected"):
         list(predictor.predict(iter([frames[0], frames[2]]), layout))
     with pytest.raises(ValueError, match="before"):

@@ -8,17 +8,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from rendered_strips import Strip, hints, render
+from rendered_strips import Strip, hints, render, stored_strips
 from small_network import network
 
-from modal_gpu.extents.batches import BATCH, BLOCK, FEWEST_SAMPLES
+from modal_gpu.extents import onnx_backend
+from modal_gpu.extents.batches import BATCH, BLOCK
 from modal_gpu.extents.checkpoint import shipped
 from modal_gpu.extents.decoder import decode
 from modal_gpu.extents.export import export
 from modal_gpu.extents.network import HALO, REACH, folded, fused
 from modal_gpu.extents.network_predictor import NetworkPredictor
-from modal_gpu.extents.predictor import Observation, SampledStrip, StripHints, collect
+from modal_gpu.extents.predictor import Observation, StripHints, collect
 from modal_gpu.extents.predictors import load_predictor
+from modal_gpu.extents.stored_strips import StoredStrips
 from modal_gpu.extents.torch_backend import TorchBackend
 from modal_gpu.extents.torch_checkpoint import load_checkpoint, save_checkpoint
 from modal_gpu.extents.working_scale import (
@@ -127,8 +129,7 @@ def long_video():
     """Strips of a little more than two blocks, and hints with stored strips of the entire video."""
     shown = [(30 * i, 30 * i + 20, f"Caption {i}") for i in range(36)]
     frames = render(shown, 2 * BLOCK + 70, "texture")
-    stored = tuple(SampledStrip(i, frames[i].luma) for i in range(0, len(frames), 50))
-    assert len(stored) >= FEWEST_SAMPLES
+    stored = stored_strips(frames, range(0, len(frames), 50))
     return frames, replace(hints(shown, len(frames)), samples=stored)
 
 
@@ -159,6 +160,17 @@ def test_threads_do_not_change_the_result_of_onnx_runtime(strips, layout):
     one, two = (collect(load_predictor(device="cpu", threads=n).predict(strips, layout)) for n in (1, 2))
     np.testing.assert_array_equal(one.forward, two.forward)
     np.testing.assert_array_equal(one.presence, two.presence)
+
+
+@pytest.mark.parametrize("count", [BATCH, 50])
+def test_the_strips_of_a_batch_go_through_onnx_runtime_in_parts_with_the_same_result(
+    strips, layout, count, monkeypatch
+):
+    in_parts = collect(load_predictor(device="cpu").predict(strips[:count], layout))
+    monkeypatch.setattr(onnx_backend, "_RUN", BATCH)
+    at_once = collect(load_predictor(device="cpu").predict(strips[:count], layout))
+    np.testing.assert_array_equal(in_parts.forward, at_once.forward)
+    np.testing.assert_array_equal(in_parts.presence, at_once.presence)
 
 
 @pytest.mark.parametrize("count", [3, 100])
@@ -223,7 +235,7 @@ def test_a_part_can_only_begin_with_a_batch_and_needs_stored_strips(predictor, l
     with pytest.raises(ValueError, match="multiple"):
         list(predictor.predict(iter(frames[40:]), layout, first_index=40))
     with pytest.raises(ValueError, match="whole"):
-        list(predictor.predict(iter(frames[32:]), replace(layout, samples=()), first_index=32))
+        list(predictor.predict(iter(frames[32:]), replace(layout, samples=StoredStrips()), first_index=32))
 
 
 def test_a_missing_index_and_a_changed_size_are_refused(predictor, strips, layout):

@@ -1,16 +1,19 @@
 """The height of a caption line follows from the text that was read, wherever the crop region is."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from modal_gpu.contracts import CropRegion
 from modal_gpu.databases.layout import layout_file, write_layout
 from modal_gpu.databases.raw_ocr import write_raw_ocr
 from modal_gpu.functions.caption_ocr import text_settings
-from modal_gpu.functions.hints import strip_hints
+from modal_gpu.functions.hints import sampled_strips, strip_hints
 from modal_gpu.keys import VideoKeys
 from modal_gpu.layout.analysis import analyze_layout
+from modal_gpu.media.images import encode_jpeg
 from modal_gpu.ocr.engine import Box, FrameOcr, OcrLine
 from modal_gpu.storage import ObjectStore
 
@@ -65,3 +68,27 @@ def test_without_a_layout_no_line_is_dropped_for_its_height(tmp_path):
     store = ObjectStore.from_url(tmp_path.resolve().as_uri())
     settings = text_settings(store, KEYS, CropRegion(0, 0, 1, 1))
     assert (settings.line_height, settings.vertical_center) == (None, None)
+
+
+def test_strips_of_full_frames_are_read_when_they_are_needed_and_damaged_ones_left_out(tmp_path):
+    store = ObjectStore.from_url(tmp_path.resolve().as_uri())
+    for index in range(0, 1000, 10):
+        store.put(KEYS.full_frame(index), encode_jpeg(np.full((90, 160, 3), index % 200, np.uint8)))
+    store.put(KEYS.full_frame(20), b"no picture")
+    store.put(KEYS.full_frame(30), encode_jpeg(np.zeros((45, 80, 3), np.uint8)))
+    strips = sampled_strips(
+        store,
+        KEYS,
+        CropRegion(0.1, 0.5, 0.9, 1),
+        SimpleNamespace(width=160, height=90, matrix=1),
+        range(500, 700),
+    )
+    store.delete(KEYS.full_frame(170))  # before the part, and before the 32 around it
+    found = strips.nearest(0, 200)
+    assert list(found) == list(range(180, 1000, 10))
+    assert {luma.shape for luma in found.values()} == {(46, 128)}
+    assert found[410].mean() == pytest.approx(16 + 10 * 219 / 255, abs=2)
+    around_all = sampled_strips(
+        store, KEYS, CropRegion(0, 0, 1, 1), SimpleNamespace(width=160, height=90, matrix=1), range(1000)
+    )
+    assert list(around_all.nearest(15, 3)) == [10, 40, 50]
