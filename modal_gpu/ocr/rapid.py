@@ -22,16 +22,18 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import rapidocr
-from rapidocr import RapidOCR
-from rapidocr.ch_ppocr_det.utils import DetPreProcess
-from rapidocr.ch_ppocr_rec.utils import CTCLabelDecode
-from rapidocr.inference_engine.onnxruntime import OrtInferSession
-from rapidocr.main import RapidOCRError
-from rapidocr.utils.process_img import map_boxes_to_original
 
 from modal_gpu.errors import OcrError
 from modal_gpu.ocr.engine import Box, OcrLine
 from modal_gpu.ocr.languages.reading import is_wide, logical_order, read_share
+from modal_gpu.ocr.rapid_parts import (
+    CTCLabelDecode,
+    DetPreProcess,
+    OrtInferSession,
+    RapidOCR,
+    RapidOCRError,
+    map_boxes_to_original,
+)
 from modal_gpu.ocr.reading_order import join_pieces
 
 _WHEEL_MODELS = Path(rapidocr.__file__).parent / "models"

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rapidocr
+from omegaconf import OmegaConf
 
 from modal_gpu.errors import OcrError
+from modal_gpu.ocr import rapid_parts
 from modal_gpu.ocr.engine import Box, OcrLine
 from modal_gpu.ocr.rapid import RapidOcrEngine, RapidOcrSettings
 from modal_gpu.ocr.reading_order import join_pieces
@@ -178,3 +180,10 @@ def test_chinese_pieces_that_touch_are_joined_without_a_space():
 def test_lines_below_each_other_and_far_apart_stay_apart():
     lines = [piece("below", 0.2, 0.4, 0.9), piece("above", 0.2, 0.4, 0.83), piece("logo", 0.8, 0.9, 0.902)]
     assert [line.text for line in join_pieces(lines, 16 / 9)] == ["above", "below", "logo"]
+
+
+def test_rapidocr_s_list_of_models_is_read_as_it_is_and_other_files_as_usual():
+    path = Path(rapidocr.__file__).parent / "default_models.yaml"
+    usual = OmegaConf.load(path)
+    assert OmegaConf.is_config(usual)
+    assert rapid_parts._parsed(path) == OmegaConf.to_container(usual)

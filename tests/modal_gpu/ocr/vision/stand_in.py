@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import cv2
 import grpc
@@ -99,13 +100,17 @@ class RapidReader:
     """A reader that really reads the image, the montage in full size."""
 
     def __init__(self) -> None:
+        import rapidocr
         from rapidocr import RapidOCR
 
+        models = Path(rapidocr.__file__).parent / "models"
         self._engine = RapidOCR(
             params={
                 "Global.log_level": "critical",
                 "Global.max_side_len": 20_000,
                 "Global.width_height_ratio": -1,
+                "Det.model_path": str(models / "PP-OCRv6_det_small.onnx"),
+                "Rec.model_path": str(models / "PP-OCRv6_rec_small.onnx"),
                 "Det.limit_type": "max",
                 "Det.limit_side_len": 20_000,
                 "EngineConfig.onnxruntime.intra_op_num_threads": 1,
