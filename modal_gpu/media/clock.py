@@ -113,18 +113,25 @@ class ClockReader:
     def __init__(self, clock: Clock) -> None:
         self._clock, self._place = clock, 0
         self._last: int | None = None
-        self._restart = RESTART_SECONDS / clock.time_base
+        # In ticks: a difference of integers exceeds the quotient if it exceeds the integer below it.
+        self._restart = RESTART_SECONDS // clock.time_base
+        self._base = clock.time_base.as_integer_ratio()
 
     def seconds(self, pts: int) -> Fraction:
         """Return the next frame's time on the index axis."""
-        fell_back = self._last is not None and pts < self._last - self._restart
+        fell_back = self._last is not None and self._last - pts > self._restart
         if fell_back or not self._holds(self._place, pts):
             later = range(self._place + 1, len(self._clock.runs))
             earlier = range(self._place - 1, -1, -1)
             found = (place for places in (later, earlier) for place in places if self._holds(place, pts))
             self._place = next(found, self._place)
         self._last = pts
-        return pts * self._clock.time_base + self._clock.runs[self._place].index_shift
+        # One fraction, not a product and a sum of two: this is computed for each frame.
+        (numerator, denominator), shift = self._base, self._clock.runs[self._place].index_shift
+        return Fraction(
+            pts * numerator * shift.denominator + shift.numerator * denominator,
+            denominator * shift.denominator,
+        )
 
     def _holds(self, place: int, pts: int) -> bool:
         run = self._clock.runs[place]

@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -176,8 +175,11 @@ def _ascending(frames: Iterator[VideoFrame], info: VideoInfo, *, begins: bool) -
     for frame, seconds, following in _with_next_time(stamped()):
         seconds = end if seconds is None else seconds
         earliest = Fraction(0) if last is None else last + info.time_base
-        near = earliest - RESTART_SECONDS
-        is_ahead = following is not None and near <= following < seconds - RESTART_SECONDS
+        is_ahead = (
+            following is not None
+            and following < seconds  # decides for nearly all frames
+            and earliest - RESTART_SECONDS <= following < seconds - RESTART_SECONDS
+        )
         if (last is not None or begins) and (is_ahead or seconds < earliest):
             seconds = earliest
         last = seconds
@@ -268,7 +270,7 @@ def frames_with_indices(
     for frame in frames:
         if shown is not None:
             # Indices before this frame's time; an index at exactly its time is its own.
-            stop = max(index, min(index_count, math.ceil(frame.seconds * frame_index.INDEX_RATE)))
+            stop = max(index, min(index_count, frame_index.first_index_from(frame.seconds)))
             yield shown, range(index, stop)
             index = stop
         shown = frame

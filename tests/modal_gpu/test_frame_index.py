@@ -15,6 +15,7 @@ from modal_gpu.frame_index import (
     ChunkRef,
     chunks,
     coarse_frame_indices,
+    first_index_from,
     frame_count,
     full_frame_indices,
     index_time,
@@ -120,6 +121,12 @@ def test_the_indices_of_a_video_are_those_whose_moment_is_before_its_end(duratio
     assert count >= 1
     assert count == 1 or index_time(count - 1) < duration
     assert index_time(count) >= duration
+
+
+@given(st.fractions(0, 10**6, max_denominator=90_000))
+def test_the_first_index_from_a_time_is_at_it_or_the_next_after_it(seconds: Fraction) -> None:
+    index = first_index_from(seconds)
+    assert index_time(index - 1) < seconds <= index_time(index)
 
 
 def test_a_frame_that_starts_on_an_index_moment_belongs_to_it() -> None:
