@@ -4,8 +4,11 @@
 # CI also runs:
 #   make coverage     the tests of some packages, with line coverage
 #   make test-system  the tests that need something besides Python; fails if it is missing
+#   make test-browser the Dagster UI in Chromium; screenshots in build/screenshots
 #   make fuzz         damage 1,000 media files and 5,000 databases, and read them
 #   make faults       kill, cut off and restart the platform's processes, and watch it recover
+# After a change of what the Dagster UI shows:
+#   make docs-images  the pictures of the documentation, by the same tests
 # After a change in supabase/schemas:
 #   make migration NAME=add_zones  write the next migration
 PYTHON ?= python3
@@ -19,7 +22,7 @@ SUPABASE_CLI := tests/supabase_cli/node_modules/.bin/supabase
 # With bytecode, each of Dagster's processes starts in half the time.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo migration test coverage test-system fuzz faults dev lint format lock clean
+.PHONY: demo migration test coverage test-system test-browser docs-images fuzz faults dev lint format lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/captionacc demo
@@ -28,11 +31,18 @@ dev: $(INSTALLED)
 	$(BIN)/captionacc up
 
 test: $(DEVELOPMENT) lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not faults" $(PYTEST_ARGS)
-	@echo "Left out: the fault injection, which make faults runs"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not faults and not browser" $(PYTEST_ARGS)
+	@echo "Left out: the fault injection (make faults) and the tests in a browser (make test-browser)"
 
 test-system: $(DEVELOPMENT) $(SUPABASE_CLI)
 	$(BIN)/python -m pytest -m system --every-system-part $(PYTEST_ARGS)
+
+# One platform serves all of them, so not in parallel. CAPTIONACC_SCREENSHOTS names another folder.
+test-browser: $(DEVELOPMENT)
+	$(BIN)/python -m pytest tests/browser -m browser --every-system-part $(PYTEST_ARGS)
+
+docs-images: export CAPTIONACC_DOCS_IMAGES = docs/images
+docs-images: test-browser
 
 # Not part of `make test`, because tracing each line costs a third more CPU time. The tests of these packages run in one
 # process, so their lines are seen; COVERED="captionacc_dagster/web modal_gpu/media" measures others.

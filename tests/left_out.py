@@ -2,9 +2,11 @@
 
 A test marked ``system("npm", …)`` needs each named part of the machine: an executable on ``PATH``, or a name
 of :data:`SPECIAL_PARTS`. ``pytest --every-system-part`` fails where one is missing instead of leaving it out.
-A test marked ``data`` needs the shared footage, one marked ``gpu`` an NVIDIA GPU (``pytest -m gpu``).
+A test marked ``data`` needs the shared footage, one marked ``gpu`` an NVIDIA GPU (``pytest -m gpu``), and one
+marked ``browser`` Chromium and the package that drives it (``make test-browser``).
 """
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -23,6 +25,9 @@ DATA_DIR = Path(os.environ.get("CAPTIONACC_TEST_DATA", REPOSITORY.parent / "shar
 
 #: The real Supabase CLI of tests/supabase_cli, which `make test-system` installs from npm; it runs on Node.
 SUPABASE_CLI = REPOSITORY / "tests" / "supabase_cli" / "node_modules" / ".bin" / "supabase"
+
+#: Names of Chromium's executable; :func:`chromium` returns the first one that is installed.
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 #: Parts that are no executable, and how each is found.
 SPECIAL_PARTS: dict[str, Callable[[], bool]] = {
@@ -57,6 +62,11 @@ def _has_packs(*packs: str) -> bool:
         return False
     listed = subprocess.run(["tesseract", "--list-langs"], capture_output=True, text=True)
     return set(packs) <= set(listed.stdout.split())
+
+
+def chromium() -> str | None:
+    """Return the path of Chromium, or of a browser that is built from it."""
+    return next(filter(None, map(shutil.which, CHROMIUM)), None)
 
 
 _REASONS = pytest.StashKey[Counter]()
@@ -118,9 +128,19 @@ def _reason(item: pytest.Item) -> str:
         return f"{' and '.join(parts)}, which this machine does not have (make test-system runs them)"
     if item.get_closest_marker("gpu") and not _has_gpu():
         return "an NVIDIA GPU that PyTorch can use (on a machine with one, pytest -m gpu runs them)"
+    if item.get_closest_marker("browser") and (lacks := _lacks_for_a_browser()):
+        return f"{lacks}, which this machine does not have (make test-browser runs them)"
     if item.get_closest_marker("data") and not DATA_DIR.is_dir():
         return f"the shared footage: {DATA_DIR} is not there (set CAPTIONACC_TEST_DATA)"
     return ""
+
+
+def _lacks_for_a_browser() -> str:
+    """Return what is missing to drive a browser, or an empty string."""
+    missing = ["Chromium (apt-get install chromium)"] if chromium() is None else []
+    if importlib.util.find_spec("playwright") is None:
+        missing.append("the package playwright (make test-browser installs it)")
+    return " and ".join(missing)
 
 
 def _lines(reasons: Counter, verb: str) -> list[str]:

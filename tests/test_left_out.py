@@ -22,9 +22,13 @@ def test_of_footage(): ...
 
 @pytest.mark.gpu
 def test_of_a_gpu(): ...
+
+@pytest.mark.browser
+def test_of_a_page(): ...
 """
 
 LINES = [
+    "1 tests left out that need Chromium, which this machine does not have (make test-browser*",
     "1 tests left out that need an NVIDIA GPU that PyTorch can use (on a machine with one, pytest -m gpu*",
     "1 tests left out that need no-such-program-here and nor-this, which this machine does not have*",
     "3 tests left out that need no-such-program-here, which this machine does not have (make test-system*",
@@ -34,11 +38,15 @@ LINES = [
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest):
-    """Runs :data:`TESTS` in a process of its own, without the shared footage and as if without a GPU."""
+    """Runs :data:`TESTS` in a process of its own, without the footage and as if without GPU and browser."""
     monkeypatch.setenv("CAPTIONACC_TEST_DATA", str(pytester.path / "no-footage"))
-    pytester.makeconftest("import tests.left_out\ntests.left_out._has_gpu = lambda: False\n")
+    pytester.makeconftest(
+        "import tests.left_out\n"
+        "tests.left_out._has_gpu = lambda: False\n"
+        "tests.left_out._lacks_for_a_browser = lambda: 'Chromium'\n"
+    )
     monkeypatch.setenv("PYTHONPATH", str(request.config.rootpath))
-    pytester.makeini("[pytest]\nmarkers =\n    system: x\n    data: x\n    gpu: x\n")
+    pytester.makeini("[pytest]\nmarkers =\n    system: x\n    data: x\n    gpu: x\n    browser: x\n")
     pytester.makepyfile(TESTS)
     return lambda *options: pytester.runpytest_subprocess("-p", "tests.left_out", *options)
 

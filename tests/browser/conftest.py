@@ -1,0 +1,78 @@
+"""Fixtures of the tests in a real browser.
+
+``make test-browser`` runs them; they are marked ``browser``. One platform serves them all, with three videos:
+``sample.mp4`` is finished, ``talk.mp4`` awaits its approval, and a damaged file has failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from captionacc_dagster.demo.sample import make_sample
+from tests.browser.running_platform import RunningPlatform, running_platform
+from tests.browser.screen import PATIENCE, Screen, browsing, new_context
+from tests.line_fixtures import CAPTIONS
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext
+
+#: The names of the videos' partition keys. The last file has a long name, with letters that are not English.
+SAMPLE, TALK, DAMAGED = "sample.mp4", "talk.mp4", "Élodie_Müller_on_harbours_at_night"
+_DAMAGED_FILE = "Élodie Müller on harbours at night, questions and answers (part 2 of 3).mp4"
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
+    """The platform with the three videos. No layout is approved by itself."""
+    folder = tmp_path_factory.mktemp("videos")
+    sample, talk, damaged = folder / SAMPLE, folder / TALK, folder / _DAMAGED_FILE
+    make_sample(sample)
+    make_sample(talk, captions=CAPTIONS, duration=8, size=(640, 360))
+    _cut_off(sample, damaged)
+    with running_platform(CAPTIONACC_AUTO_APPROVE="off") as running:
+        running.command("ingest", sample, talk, damaged, codes=(1,))
+        running.command("layout", "approve", SAMPLE)
+        assert f"✓ {SAMPLE}: 13 captions" in running.command("ingest", sample)
+        yield running
+
+
+def _cut_off(video: Path, to: Path) -> None:
+    """Write a file that looks like an unfinished download of a video."""
+    content = video.read_bytes()
+    to.write_bytes(content[: len(content) // 2])
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, started once."""
+    with browsing() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def profile(browser: Browser) -> Iterator[BrowserContext]:
+    """One person's browser profile, so that the interface's code is loaded once."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=PATIENCE)
+    context = new_context(browser)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def screen(
+    profile: BrowserContext, platform: RunningPlatform, request: pytest.FixtureRequest
+) -> Iterator[Screen]:
+    """A page on Dagster's web interface; it must not ask for anything outside this machine."""
+    failures = request.session.testsfailed
+    shown = Screen(profile.new_page(), platform.address)
+    yield shown
+    if request.session.testsfailed > failures:
+        shown.shot(f"failed-{request.node.name}")
+    shown.page.close()
+    assert shown.outside == []
