@@ -158,6 +158,12 @@ class ObjectStore:
         with self._errors("read", key):
             return bytes(obstore.get(self._store, key).bytes())
 
+    def get_range(self, key: str, start: int, end: int) -> bytes:
+        """Return the bytes ``[start, end)`` of an object."""
+        check_key(key)
+        with self._errors("read", key):
+            return bytes(obstore.get_range(self._store, key, start=start, end=end))
+
     def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
         """Write ``data`` as one object, completely or not at all."""
         check_key(key)

@@ -126,20 +126,7 @@ def merge(
 
     def plan(cues: Sequence[TimedCue]) -> list[Change]:
         chosen = [single_edits.find(cues, one) for one in captions]
-        change = single_edits.merge(chosen, text)
-        between = [
-            cue
-            for cue in cues
-            if cue not in change.before
-            and cue.caption.zone == chosen[0].caption.zone
-            and change.before[0].start < cue.start < change.before[-1].start
-        ]
-        if between:
-            ids = ", ".join(str(cue.caption.id) for cue in between)
-            raise EditError(
-                f"between these captions are others: {ids}; merge them too, or none. Nothing was changed."
-            )
-        return [change]
+        return [single_edits.merge_in_succession(cues, chosen, text)]
 
     _edit(video, plan, dry_run, as_json)
 

@@ -13,35 +13,15 @@ from captionacc_dagster.cli.files import Force, OutputFileError, check_output, i
 from captionacc_dagster.cli.root import app, say
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.operations.caption_edits import stored_captions
+from captionacc_dagster.operations.subtitle_files import encode_captions
 from captionacc_dagster.resources.catalog import VideoRow
-from modal_gpu.captions.subtitles import SubtitleFormat, are_placed, encoded, shown
+from modal_gpu.captions.subtitles import SubtitleFormat, shown
 from modal_gpu.databases.captions import Caption
-from modal_gpu.databases.layout import LayoutFile, read_layout
-from modal_gpu.errors import ObjectNotFoundError
-from modal_gpu.keys import VideoKeys
 
 
 def load_captions(here: Parts, row: VideoRow) -> list[Caption]:
     """Return a video's captions. Raises ``CaptionsMissingError`` if there are none yet."""
     return stored_captions(here.object_store, row)
-
-
-def encode_captions(here: Parts, row: VideoRow, captions: list[Caption], format: SubtitleFormat) -> bytes:
-    """Return a subtitle file of a video's captions, placed as its layout says where the format needs it."""
-    layout = _load_layout(here, row) if are_placed(captions, format) else None
-    return encoded(captions, row.timeline, format, here.settings.growing_captions, layout)
-
-
-def _load_layout(here: Parts, row: VideoRow) -> LayoutFile | None:
-    """Return a video's layout with the approved zones; None if there is none.
-
-    There is none if people made all of the video's captions.
-    """
-    try:
-        layout = read_layout(here.object_store.get(VideoKeys(row.tenant_id, row.video_id).layout_db))
-    except ObjectNotFoundError:
-        return None
-    return layout if row.crop_region is None else layout.with_zones(row.crop_region, row.caption_zones)
 
 
 def load_cues(here: Parts, row: VideoRow) -> list[tuple[int, int, Caption]]:
@@ -92,7 +72,8 @@ def export(
         check_output(output, force=force)
     here = parts()
     row = here.find_video(video)
-    data = encode_captions(here, row, load_captions(here, row), chosen)
+    captions, growing = load_captions(here, row), here.settings.growing_captions
+    data = encode_captions(here.object_store, row, captions, chosen, growing)
     if output is None:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from captionacc_dagster.cli.app import Parts, Use, parts
-from captionacc_dagster.cli.captions import encode_captions, load_captions
+from captionacc_dagster.cli.captions import load_captions
 from captionacc_dagster.cli.dropped_files import DroppedFiles
 from captionacc_dagster.cli.files import write_output
 from captionacc_dagster.cli.formats import FormatOption, formats_of
@@ -20,6 +20,7 @@ from captionacc_dagster.cli.root import app, note, say
 from captionacc_dagster.cli.uploads import upload
 from captionacc_dagster.cli.videos import RunningPlatform, report
 from captionacc_dagster.cli.watch import state_of
+from captionacc_dagster.operations.subtitle_files import encode_captions
 from captionacc_dagster.platform.disk import disk_places, refuse_full_disk
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.captions.subtitles import SubtitleFormat
@@ -158,7 +159,10 @@ class WatchedFolder:
         written = []
         for format, output in self._outputs(path).items():
             if not output.exists():
-                write_output(output, encode_captions(self.here, row, captions, format), force=False)
+                data = encode_captions(
+                    self.here.object_store, row, captions, format, self.here.settings.growing_captions
+                )
+                write_output(output, data, force=False)
                 written.append(str(output))
         found = row.text.note or f"{row.text_caption_count} captions"
         say(f"✓ {path}: {found}, {', '.join(written) or 'subtitles exist'}")

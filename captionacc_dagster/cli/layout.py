@@ -2,7 +2,6 @@
 
 import getpass
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +15,7 @@ from captionacc_dagster.cli.files import Force, OutputFileError, check_output, i
 from captionacc_dagster.cli.numbers import FiniteRange
 from captionacc_dagster.cli.root import app, console, say
 from captionacc_dagster.cli.videos import Video
-from captionacc_dagster.operations.caption_edits import CaptionsMissingError, stored_captions
+from captionacc_dagster.operations.layout_review import kept_zones, stored_layout
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.contracts import (
     MAX_ZONES,
@@ -27,10 +26,9 @@ from modal_gpu.contracts import (
     from_wire,
     to_wire,
 )
-from modal_gpu.databases.layout import LayoutFile, read_layout
-from modal_gpu.errors import CaptionAccError, ObjectNotFoundError
+from modal_gpu.databases.layout import LayoutFile
+from modal_gpu.errors import CaptionAccError
 from modal_gpu.keys import VideoKeys
-from modal_gpu.storage import ObjectStore
 
 FRACTION = FiniteRange(0, 1)
 #: Returns the zones that stored captions are in.
@@ -51,10 +49,6 @@ layout_app = typer.Typer(no_args_is_help=True, help="Show, change and approve a 
 app.add_typer(layout_app, name="layout")
 
 
-class LayoutMissingError(CaptionAccError):
-    """A command needs a layout that does not exist yet."""
-
-
 class ZoneError(CaptionAccError):
     """A caption zone cannot be added, moved or removed."""
 
@@ -71,7 +65,7 @@ def show(
     here = parts()
     row = here.find_video(video)
     keys = VideoKeys(row.tenant_id, row.video_id)
-    layout = _read(here.object_store, keys)
+    layout = stored_layout(here.object_store, row)
     table = Table(box=None, show_header=False, pad_edge=False)
     crop, zones = _zones_of(row, layout)
     for side in ("left", "top", "right", "bottom"):
@@ -168,17 +162,10 @@ def _change(name: str, change: Callable[[Zones, Carried], Zones]) -> None:
     """Approve a video's layout with changed zones."""
     here = parts(Use.WRITE)
     row = here.find_video(name)
-    crop, zones = _zones_of(row, _read(here.object_store, VideoKeys(row.tenant_id, row.video_id)))
+    crop, zones = _zones_of(row, stored_layout(here.object_store, row))
     who = getpass.getuser()
-    changed = change(zones, partial(_carried, here.object_store, row))
+    changed = change(zones, partial(kept_zones, here.object_store, row))
     _say_approved(here.catalog.approve_layout(row.video_id, who, crop, changed))
-
-
-def _carried(object_store: ObjectStore, row: VideoRow) -> set[int]:
-    """Return the zones of the captions that are stored: those of a removed zone may be people's."""
-    with suppress(CaptionsMissingError):
-        return {caption.zone for caption in stored_captions(object_store, row)}
-    return set()
 
 
 def _zones_of(row: VideoRow, layout: LayoutFile) -> tuple[CropRegion, Zones]:
@@ -232,15 +219,6 @@ def _check_picture(picture: Path, *, force: bool) -> None:
     if picture.suffix.lower() not in (".jpg", ".jpeg") and not is_stream(picture):
         raise OutputFileError(f"{picture} would contain a JPEG: end it in .jpg")
     check_output(picture, force=force)
-
-
-def _read(object_store: ObjectStore, keys: VideoKeys) -> LayoutFile:
-    try:
-        return read_layout(object_store.get(keys.layout_db))
-    except ObjectNotFoundError:
-        raise LayoutMissingError(
-            f"video {keys.video_id} has no layout yet; `captionacc status {keys.video_id[:8]}` shows why"
-        ) from None
 
 
 def _approval(row: VideoRow) -> str:

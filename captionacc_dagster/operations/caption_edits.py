@@ -16,6 +16,8 @@ from modal_gpu.storage import ObjectStore
 
 #: Decides what changes, from the captions as viewers see them.
 Plan = Callable[[Sequence[TimedCue]], Sequence[Change]]
+#: Makes a video's captions out of those that are stored.
+Rewrite = Callable[[Sequence[Caption], Footage], Sequence[Caption]]
 
 
 class CaptionsMissingError(CaptionAccError):
@@ -69,14 +71,57 @@ def edit_captions(
     :class:`CaptionsMissingError`, :class:`~modal_gpu.captions.edits.EditError`, and ``LockHeldError`` if a
     run or another person holds the lock for half a minute.
     """
+    changes: Sequence[Change] = ()
+
+    def rewrite(before: Sequence[Caption], footage: Footage) -> Sequence[Caption]:
+        nonlocal changes
+        changes = plan(timed_cues(before, footage.timeline, growing))
+        return apply(before, changes, footage)
+
+    written = rewrite_captions(
+        catalog, object_store, video, rewrite, owner=owner, growing=growing, dry_run=dry_run
+    )
+    return Edited(changes, written.after, written.is_written)
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """The captions before and after a rewrite, and the row of the video that they belong to."""
+
+    video: VideoRow
+    before: Sequence[Caption]
+    after: Sequence[Caption]
+    is_written: bool
+
+
+def rewrite_captions(
+    catalog: Catalog,
+    object_store: ObjectStore,
+    video: VideoRow,
+    rewrite: Rewrite,
+    *,
+    owner: str,
+    growing: Growing,
+    dry_run: bool = False,
+    wait_seconds: float = 30,
+) -> Rewritten:
+    """Publish what ``rewrite`` makes of a video's captions: captions.db and the subtitle files.
+
+    ``rewrite`` sees the captions as they are while ``owner`` holds the lock. With ``dry_run`` no lock is
+    taken. Nothing is written if the captions stay as they are. Raises :class:`CaptionsMissingError`, what
+    ``rewrite`` raises, and ``LockHeldError`` if another holds the lock for ``wait_seconds``.
+    """
     keys = VideoKeys(video.tenant_id, video.video_id)
-    with nullcontext() if dry_run else catalog.lease(video.video_id, "captions", owner) as lease:
+    leased = (
+        nullcontext()
+        if dry_run
+        else catalog.lease(video.video_id, "captions", owner, wait_seconds=wait_seconds)
+    )
+    with leased as lease:
         # A run may have held the lock until now, and have changed the row.
         video = catalog.get_video(video.video_id)
-        footage = footage_of(video, growing)
         before = stored_captions(object_store, video)
-        changes = plan(timed_cues(before, video.timeline, growing))
-        after = apply(before, changes, footage)
+        after = rewrite(before, footage_of(video, growing))
         is_written = lease is not None and after != before
         if lease is not None and is_written:
             lease.check()
@@ -85,4 +130,4 @@ def edit_captions(
             files.put(object_store, keys)
             catalog.bump_database_version(lease.token)
             catalog.record_caption_count(lease.token, len(timed_cues(after, video.timeline, growing)))
-    return Edited(changes, after, is_written)
+    return Rewritten(video, before, after, is_written)

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from captionacc_dagster.resources.catalog import Catalog, VideoRow, WrongStateError
 from modal_gpu.captions.growth import Growing
-from modal_gpu.captions.subtitles import are_placed, to_srt, to_vtt
+from modal_gpu.captions.subtitles import SubtitleFormat, are_placed, encoded, to_srt, to_vtt
 from modal_gpu.contracts import CropRegion, Zones, crop_regions
 from modal_gpu.databases.captions import Caption
+from modal_gpu.databases.layout import LayoutFile, read_layout
+from modal_gpu.errors import ObjectNotFoundError
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
 
@@ -70,3 +72,27 @@ class SubtitleFiles:
         """Store both files."""
         object_store.put(keys.srt, self.srt.encode(), "application/x-subrip")
         object_store.put(keys.vtt, self.vtt.encode(), "text/vtt")
+
+
+def encode_captions(
+    object_store: ObjectStore,
+    video: VideoRow,
+    captions: Sequence[Caption],
+    format: SubtitleFormat,
+    growing: Growing,
+) -> bytes:
+    """Return a subtitle file of a video's captions, placed as its layout says where the format needs it."""
+    layout = _stored_layout(object_store, video) if are_placed(captions, format) else None
+    return encoded(captions, video.timeline, format, growing, layout)
+
+
+def _stored_layout(object_store: ObjectStore, video: VideoRow) -> LayoutFile | None:
+    """Return a video's layout with the approved zones; None if there is none.
+
+    There is none if people made all of the video's captions.
+    """
+    try:
+        layout = read_layout(object_store.get(VideoKeys(video.tenant_id, video.video_id).layout_db))
+    except ObjectNotFoundError:
+        return None
+    return layout if video.crop_region is None else layout.with_zones(video.crop_region, video.caption_zones)

@@ -62,13 +62,15 @@ class Footage:
 class Wanted:
     """A caption as a person wants it: ``[start, end)`` in a player's milliseconds.
 
-    Its zone stays as it is if ``zone`` is ``None``; a new caption is then in zone 0.
+    Its zone stays as it is if ``zone`` is ``None``; a new caption is then in zone 0. With ``reviewed`` false
+    the caption is to be reviewed again: an earlier confirmation is taken back.
     """
 
     start: int
     end: int
     text: str
     zone: int | None = None
+    reviewed: bool = True
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,8 @@ class _Made:
                 caption = replace(caption, text_notes=notes)
             moved = _timed(caption, wanted, before, footage)
             old = caption.best_text
-            self._add(_confirmed(moved, old if same_text(old, wanted.text) else wanted.text), origins)
+            text = old if same_text(old, wanted.text) else wanted.text
+            self._add((_confirmed if wanted.reviewed else _reopened)(moved, text), origins)
 
     def _add(self, caption: Caption, origins: set[int]) -> None:
         self.captions.append(caption)
@@ -220,6 +223,21 @@ def _confirmed(caption: Caption, text: str) -> Caption:
         updated_at=now,
         text=text,
         text_pending=False,
+        text_updated_at=now,
+    )
+
+
+def _reopened(caption: Caption, text: str) -> Caption:
+    """Return a caption that is to be reviewed; runs may change it, unless a person wrote its text."""
+    as_read = text == (caption.ocr_text or "")
+    now = utc_now()
+    return replace(
+        caption,
+        state="predicted",
+        pending=True,
+        updated_at=now,
+        text=None if as_read else text,
+        text_pending=True,
         text_updated_at=now,
     )
 

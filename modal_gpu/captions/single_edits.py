@@ -88,3 +88,24 @@ def merge(cues: Sequence[TimedCue], text: str | None = None) -> Change:
     joined = "\n".join(line for cue in ordered for line in text_lines(cue.caption.best_text))
     end = max(cue.end for cue in ordered)
     return Change(tuple(ordered), (Wanted(ordered[0].start, end, joined if text is None else text),))
+
+
+def merge_in_succession(cues: Sequence[TimedCue], chosen: Sequence[TimedCue], text: str | None) -> Change:
+    """Return the change of :func:`merge` for ``chosen``, with none of the other ``cues`` between them.
+
+    Raises :class:`EditError` if there is one, of the same zone.
+    """
+    change = merge(chosen, text)
+    between = [
+        cue
+        for cue in cues
+        if cue not in change.before
+        and cue.caption.zone == chosen[0].caption.zone
+        and change.before[0].start < cue.start < change.before[-1].start
+    ]
+    if between:
+        ids = ", ".join(str(cue.caption.id) for cue in between)
+        raise EditError(
+            f"between these captions are others: {ids}; merge them too, or none. Nothing was changed."
+        )
+    return change

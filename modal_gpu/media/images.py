@@ -1,4 +1,4 @@
-"""Encoding and decoding of JPEGs."""
+"""Encoding and decoding of JPEGs, and encoding of WebP."""
 
 import cv2
 import numpy as np
@@ -13,6 +13,16 @@ def encode_jpeg(rgb: np.ndarray, quality: int = 90) -> bytes:
     )
     if not done:
         raise ValueError(f"an image of {rgb.shape[1]}×{rgb.shape[0]} cannot be stored as a JPEG")
+    return data.tobytes()
+
+
+def encode_webp(rgb: np.ndarray, quality: int = 80) -> bytes:
+    """Return ``rgb`` (H, W, 3) uint8 as a WebP of ``quality`` 1 to 100. A side has at most 16,383 pixels."""
+    done, data = cv2.imencode(
+        ".webp", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, quality]
+    )
+    if not done:
+        raise ValueError(f"an image of {rgb.shape[1]}×{rgb.shape[0]} cannot be stored as WebP")
     return data.tobytes()
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 from av.container import InputContainer
@@ -17,8 +18,8 @@ from modal_gpu.media import pyav
 from modal_gpu.media.clock import Clock, Stamp, read_clock
 from modal_gpu.media.geometry import Orientation, square_pixel_size, working_size
 from modal_gpu.media.pixels import matrix_coefficients
-from modal_gpu.media.pyav import VideoPacket
-from modal_gpu.media.source import MAX_FRAME_PIXELS, is_broadcast, is_cut_off, open_video
+from modal_gpu.media.pyav import PYAV_ERRORS, VideoPacket
+from modal_gpu.media.source import MAX_FRAME_PIXELS, OPEN_OPTIONS, is_broadcast, is_cut_off, open_video
 from modal_gpu.timeline import Timeline
 
 #: A longer duration comes from a broken time stamp.
@@ -134,6 +135,16 @@ def probe(path: str | Path) -> VideoInfo:
             matrix=matrix_coefficients(frame),
             promised_duration=_promised_duration(container, stream, clock),
         )
+
+
+def header_rate(file: BinaryIO) -> Fraction | None:
+    """Return the frames per second that a video's header promises; ``None`` if it does not say."""
+    try:
+        with av.open(file, options=dict(OPEN_OPTIONS), metadata_errors="replace") as container:
+            streams = container.streams.video
+            return pyav.average_rate(streams[0]) if streams else None
+    except PYAV_ERRORS:
+        return None
 
 
 def _check_size(size: tuple[int, int]) -> None:

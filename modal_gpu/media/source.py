@@ -24,7 +24,8 @@ _DEMUXERS = (
     "rm,dv,ivf,gif,amv,roq,swf,"
     "mp3,aac,flac,wav,w64,aiff,ac3,eac3,dts,amr,caf,au,ape,tta,wv"
 )
-_OPEN_OPTIONS = {
+#: Options of FFmpeg for every file that is opened.
+OPEN_OPTIONS = {
     "format_whitelist": _DEMUXERS,
     "protocol_whitelist": "file",
     "max_pixels": str(MAX_FRAME_PIXELS),
@@ -72,7 +73,7 @@ def _opened(path: Path, hwaccel: HWAccel | None) -> InputContainer:
     try:
         # An absolute path, so that FFmpeg does not parse a colon in the name as a protocol.
         return av.open(
-            str(path.absolute()), options=dict(_OPEN_OPTIONS), metadata_errors="replace", hwaccel=hwaccel
+            str(path.absolute()), options=dict(OPEN_OPTIONS), metadata_errors="replace", hwaccel=hwaccel
         )
     except PYAV_ERRORS as error:
         if hwaccel is None:

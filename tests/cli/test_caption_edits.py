@@ -147,7 +147,7 @@ class TestCommands:
         lease = line.catalog.lease
         monkeypatch.setattr(
             "captionacc_dagster.resources.catalog.locks.LockCalls.lease",
-            lambda self, video, name, owner: lease(video, name, owner, wait_seconds=0),
+            lambda self, video, name, owner, **_: lease(video, name, owner, wait_seconds=0),
         )
         before = line.stored(finished.video_id)
         with lease(finished.video_id, "captions", "the web app"):

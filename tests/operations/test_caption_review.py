@@ -1,0 +1,232 @@
+"""Edits of reviewers: made on the version that was read, under the lease, and never lost."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captionacc_dagster.operations import caption_review
+from captionacc_dagster.operations.caption_edits import stored_captions
+from captionacc_dagster.operations.caption_review import (
+    Edit,
+    Target,
+    merge_captions,
+    remove_caption,
+    replace_captions,
+    restore_caption,
+    review_captions,
+    set_caption,
+    split_caption,
+)
+from captionacc_dagster.resources.catalog import LockHeldError, VideoRow
+from modal_gpu.captions.edits import EditError, Wanted
+from modal_gpu.captions.reviewing import review_cues
+from modal_gpu.databases.captions import read_captions, write_captions
+from tests.line_fixtures import Line
+from tests.modal_gpu.captions.test_edits import FOOTAGE, THREE, caption
+
+
+class Desk:
+    """A reviewer of the finished clip."""
+
+    def __init__(self, line: Line, video: VideoRow, owner: str = "review page, anna") -> None:
+        self.line, self.video, self.owner = line, video, owner
+
+    def cues(self):
+        return review_cues(stored_captions(self.line.store, self.video), self.video.timeline)
+
+    def target(self, place: int) -> Target:
+        return self.read(self.cues()[place])
+
+    @staticmethod
+    def read(cue) -> Target:
+        return Target(cue.id, cue.version)
+
+    def review(self, *edits: Edit, wait_seconds: float = 5):
+        return review_captions(
+            self.line.catalog,
+            self.line.store,
+            self.video,
+            edits,
+            owner=self.owner,
+            growing="fold",
+            wait_seconds=wait_seconds,
+        )
+
+    def set(self, target: Target, text: str, **more):
+        return self.review(Edit((target,), set_caption(text, **more)))
+
+
+@pytest.fixture
+def desk(line: Line, finished: VideoRow) -> Desk:
+    return Desk(line, finished)
+
+
+def statuses(reviewed):
+    return [outcome.status for outcome in reviewed.outcomes]
+
+
+class TestOneEdit:
+    def test_it_is_published_with_its_version(self, desk: Desk):
+        before = desk.cues()
+        reviewed = desk.set(desk.read(before[0]), "Mine!")
+        (row,) = reviewed.changed
+        assert statuses(reviewed) == ["done"] and reviewed.is_written
+        assert (row.caption.best_text, row.is_reviewed, row.version != before[0].version) == (
+            "Mine!",
+            True,
+            True,
+        )
+        keys = desk.line.keys(desk.video.video_id)
+        assert "Mine!" in desk.line.store.get(keys.srt).decode()
+
+    def test_of_two_windows_the_second_gets_both_texts(self, desk: Desk):
+        read = desk.target(0)
+        desk.set(read, "First window.")
+        reviewed = Desk(desk.line, desk.video, "review page, ben").set(read, "Second window.")
+        (outcome,) = reviewed.outcomes
+        assert outcome.status == "conflict" and not reviewed.is_written
+        assert outcome.current[read.id].caption.best_text == "First window."
+        assert desk.cues()[0].caption.best_text == "First window."
+
+    def test_an_edit_whose_answer_was_lost_can_be_sent_again(self, desk: Desk):
+        read = desk.target(0)
+        for _ in range(2):
+            reviewed = desk.set(read, "Once.")
+            assert statuses(reviewed) == ["done"] and reviewed.outcomes[0].made == (read.id,)
+        assert not reviewed.is_written
+        gone = desk.target(1)
+        for _ in range(2):
+            assert statuses(desk.review(Edit((gone,), remove_caption()))) == ["done"]
+
+    def test_split_merge_remove_and_restore(self, desk: Desk):
+        first, second = desk.cues()[:2]
+        middle = (first.timed.start + first.timed.end) // 2
+        split = desk.review(Edit((desk.read(first),), split_caption(middle, ("A", "B"))))
+        made = split.outcomes[0].made
+        assert made[0] == first.id and len(made) == 2
+        parts = [cue for cue in desk.cues() if cue.id in made]
+        assert [cue.caption.best_text for cue in parts] == ["A", "B"]
+        merged = desk.review(Edit(tuple(map(desk.read, parts)), merge_captions("Whole.")))
+        assert merged.outcomes[0].made == (first.id,) and merged.gone == [made[1]]
+        whole = desk.cues()[0]
+        assert (whole.timed.start, whole.timed.end) == (first.timed.start, first.timed.end)
+        assert statuses(desk.review(Edit((desk.read(second),), remove_caption()))) == ["done"]
+        removed = next(cue for cue in desk.cues() if cue.id == second.id)
+        assert removed.standing == "removed"
+        desk.review(Edit((desk.read(removed),), restore_caption(None)))
+        back = next(cue for cue in desk.cues() if cue.id == second.id)
+        assert (back.standing, back.caption.best_text) == ("shown", second.caption.best_text)
+
+    def test_one_that_cannot_be_made_is_refused_with_its_reason(self, desk: Desk):
+        reviewed = desk.review(Edit((desk.target(0),), set_caption(end=9_000_000)))
+        assert statuses(reviewed) == ["refused"]
+        assert "after the video's end" in reviewed.outcomes[0].message
+
+
+class TestSeveralEdits:
+    def test_a_conflict_does_not_hold_up_the_others(self, desk: Desk):
+        first, second, third = (desk.target(place) for place in range(3))
+        desk.set(second, "Someone was here.")
+        reviewed = desk.review(
+            Edit((first,), set_caption("One.")),
+            Edit((second,), set_caption("Two.")),
+            Edit((third,), set_caption("Three.")),
+        )
+        assert statuses(reviewed) == ["done", "conflict", "done"]
+        assert [cue.caption.best_text for cue in desk.cues()] == ["One.", "Someone was here.", "Three."]
+
+    def test_a_lock_that_a_run_holds_changes_nothing_and_is_free_later(self, desk: Desk):
+        before = desk.line.stored(desk.video.video_id)
+        read = desk.target(0)
+        with desk.line.catalog.lease(desk.video.video_id, "captions", "run 1"):
+            with pytest.raises(LockHeldError, match="run 1"):
+                desk.review(Edit((read,), set_caption("Later.")), wait_seconds=0.1)
+            assert desk.line.stored(desk.video.video_id) == before
+        assert statuses(desk.set(read, "Later.")) == ["done"]
+
+
+MANY = [caption(number, 2 * number, 2 * number + 1, f"Line {number}.") for number in range(1, 20)]
+
+
+@given(
+    st.lists(st.integers(1, 19), unique=True, min_size=2, max_size=8),
+    st.sampled_from(["confirm", "text", "remove", "taken back"]),
+)
+def test_edits_at_once_are_the_edits_one_by_one(numbers, kind):
+    make = {
+        "confirm": set_caption(),
+        "text": set_caption("Other."),
+        "remove": remove_caption(),
+        "taken back": set_caption(reviewed=False),
+    }[kind]
+    versions = {cue.id: cue.version for cue in review_cues(MANY)}
+    edits = [Edit((Target(number, versions[number]),), make) for number in numbers]
+    together = caption_review._all_at_once(MANY, edits, FOOTAGE)
+    assert together is not None
+    outcomes, captions = [], MANY
+    for edit in edits:
+        outcome, captions = caption_review._one(captions, edit, FOOTAGE)
+        outcomes.append(outcome)
+    assert [one.made for one in together[0]] == [one.made for one in outcomes]
+    facts = [[(c.id, c.best_text, c.state, c.start_index) for c in read] for read in (together[1], captions)]
+    assert facts[0] == facts[1]
+
+
+def test_several_are_not_replaced_by_several():
+    two = tuple(cue.timed for cue in review_cues(THREE)[:2])
+    with pytest.raises(EditError, match="several by one"):
+        replace_captions([Wanted(1000, 2000, "a"), Wanted(2000, 4000, "b")])([], two)
+
+
+@pytest.mark.parametrize("rounds", [40, pytest.param(1000, marks=pytest.mark.thorough)])
+def test_edits_while_a_run_writes_are_never_lost(desk: Desk, rounds: int):
+    """A run rewrites what belongs to no person, again and again, while two windows edit."""
+    catalog, store, video = desk.line.catalog, desk.line.store, desk.video
+    keys = desk.line.keys(video.video_id)
+    stop, failures = threading.Event(), []
+    ids = [cue.id for cue in desk.cues()]
+    last: dict[int, str] = {}
+
+    def run() -> None:
+        count = 0
+        while not stop.is_set():
+            count += 1
+            with catalog.lease(video.video_id, "captions", "run") as lease:
+                captions = read_captions(store.get(keys.captions_db))
+                read = [
+                    c if c.belongs_to_person else replace(c, ocr_confidence=0.5 + count % 50 / 100)
+                    for c in captions
+                ]
+                lease.check()
+                store.put(keys.captions_db, write_captions(read))
+                catalog.bump_database_version(lease.token)
+
+    def window(name: str, number: int) -> None:
+        mine = Desk(desk.line, video, name)
+        try:
+            for turn in range(rounds // 2):
+                text = f"{name} {turn}"
+                while True:
+                    cue = next(one for one in mine.cues() if one.id == number)
+                    (outcome,) = mine.set(mine.read(cue), text).outcomes
+                    if outcome.status == "done":
+                        last[number] = text
+                        break
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run)]
+    threads += [threading.Thread(target=window, args=[f"w{k}", ids[k]]) for k in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads[1:]:
+        thread.join()
+    stop.set()
+    threads[0].join()
+    assert not failures
+    texts = {cue.id: cue.caption.best_text for cue in desk.cues()}
+    assert {number: texts[number] for number in ids[:2]} == last
+    assert len(texts) == len(ids)
