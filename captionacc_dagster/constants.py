@@ -12,6 +12,15 @@ LOCAL_TENANT_NAME = "local"
 #: result at once and can change the region; waiting for an approval would look like a fault.
 LOCAL_AUTO_APPROVE_CONFIDENCE = 0.2
 
+#: Extensions of videos. A file that is named itself is tried whatever its name.
+VIDEO_SUFFIXES = frozenset(
+    f".{ending}"
+    for ending in (
+        *("3g2", "3gp", "asf", "avi", "divx", "dv", "f4v", "flv", "m2ts", "m2v", "m4v", "mkv", "mov", "mp4"),
+        *("mpeg", "mpg", "mts", "mxf", "ogm", "ogv", "rm", "rmvb", "ts", "vob", "webm", "wmv"),
+    )
+)
+
 #: Rows of a kind that upkeep handles at a time; the next turn handles the rest.
 UPKEEP_BATCH = 500
 

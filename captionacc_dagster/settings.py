@@ -6,7 +6,6 @@ Nothing has to be set: by default the platform is embedded in one folder. Secret
 
 import os
 from functools import lru_cache
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 from uuid import UUID
@@ -21,6 +20,7 @@ from captionacc_dagster.constants import (
     check_schema_name,
 )
 from captionacc_dagster.ocr_settings import OcrSettings
+from captionacc_dagster.web_settings import WebSettings
 from modal_gpu.cores import available_cores
 from modal_gpu.errors import CaptionAccError
 
@@ -29,7 +29,7 @@ class SettingsError(CaptionAccError):
     """An environment variable has an invalid value."""
 
 
-class Settings(OcrSettings):
+class Settings(OcrSettings, WebSettings):
     """The settings of an installation. The alias of a field is its environment variable."""
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore")
@@ -169,6 +169,13 @@ class Settings(OcrSettings):
     age_points_limit: int = Field(
         20, alias="CAPTIONACC_AGE_POINTS_LIMIT", ge=0, le=100, description="most points for waiting"
     )
+    user_points: int = Field(
+        10,
+        alias="CAPTIONACC_USER_POINTS",
+        ge=0,
+        le=100,
+        description="points for runs that a person asked for: approvals, retries, jobs, reading again",
+    )
     max_runs: int = Field(
         0,
         alias="CAPTIONACC_MAX_RUNS",
@@ -210,20 +217,6 @@ class Settings(OcrSettings):
     # Dagster UI
     host: str = Field("127.0.0.1", alias="CAPTIONACC_HOST")
     port: int = Field(3000, alias="CAPTIONACC_PORT", ge=1, le=65535)
-
-    # Fast paths, both optional: sensors find the same work a few seconds later.
-    webhook_secret: SecretStr | None = Field(
-        None, alias="CAPTIONACC_WEBHOOK_SECRET", description="bearer token that Supabase sends"
-    )
-    webhook_port: int = Field(3001, alias="CAPTIONACC_WEBHOOK_PORT", ge=1, le=65535)
-    webhook_trusted_proxies: str = Field(
-        "",
-        alias="CAPTIONACC_WEBHOOK_TRUSTED_PROXIES",
-        description="addresses and networks, separated by commas, whose X-Forwarded-For is trusted",
-    )
-    webhook_requests_a_minute: int = Field(
-        300, alias="CAPTIONACC_WEBHOOK_REQUESTS_A_MINUTE", ge=1, description="of one client"
-    )
 
     # Retention
     archived_days: float = Field(
@@ -287,12 +280,6 @@ class Settings(OcrSettings):
         # Runs start in another working directory than the command that launched them.
         return home.expanduser().resolve()
 
-    @field_validator("webhook_trusted_proxies")
-    @classmethod
-    def _networks(cls, value: str) -> str:
-        # Not "*": a client that can claim any address has no rate limit.
-        return ",".join(str(ip_network(part.strip())) for part in value.split(",") if part.strip())
-
     @field_validator("auto_approve_layout", "video_cost_limit", "month_cost_limit", mode="before")
     @classmethod
     def _off(cls, value: object) -> object:
@@ -321,6 +308,11 @@ class Settings(OcrSettings):
         if self.storage_bucket:
             return f"s3://{self.storage_bucket}"
         return (self.home / "bucket").as_uri()
+
+    @property
+    def effective_serve_port(self) -> int:
+        """The port of the HTTP service: the setting, or the one after Dagster's UI."""
+        return self.serve_port or min(self.port + 1, 65535)
 
     @property
     def worker_count(self) -> int:

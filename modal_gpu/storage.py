@@ -8,7 +8,7 @@ the access key.
 
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -204,6 +204,53 @@ class ObjectStore:
         size = path.stat().st_size
         with self._errors("upload", key):
             obstore.put(self._bulk, key, path, attributes=self._attributes(content_type), **_parts(size))
+
+    async def put_stream(
+        self, key: str, chunks: AsyncIterator[bytes], content_type: str = "application/octet-stream"
+    ) -> None:
+        """Write an object from pieces as they come, completely or not at all.
+
+        An exception of ``chunks`` ends it and is passed on.
+        """
+        check_key(key)
+        failure: list[BaseException] = []
+
+        async def watched() -> AsyncIterator[bytes]:
+            try:
+                async for chunk in chunks:
+                    yield chunk
+            except BaseException as error:
+                failure.append(error)
+                raise
+
+        try:
+            with self._errors("upload", key):
+                await obstore.put_async(
+                    self._bulk,
+                    key,
+                    watched(),
+                    attributes=self._attributes(content_type),
+                    **_parts(_PART_SIZE),
+                )
+        except Exception:
+            # The store wraps the error of a piece in one of its own.
+            if failure:
+                raise failure[0] from None
+            raise
+
+    def presigned_put(self, key: str, seconds: float) -> str | None:
+        """Return a URL to which anyone may ``PUT`` this object for ``seconds``; ``None`` for a folder."""
+        check_key(key)
+        if isinstance(self._store, LocalStore):
+            return None
+        with self._errors("sign an upload of", key):
+            return obstore.sign(self._store, "PUT", key, timedelta(seconds=seconds))
+
+    def upload_origin(self) -> str | None:
+        """Return the origin of the URLs of :meth:`presigned_put`, such as ``https://s3.wasabisys.com``."""
+        url = self.presigned_put("origin", 60)
+        parts = urlsplit(url) if url else None
+        return f"{parts.scheme}://{parts.netloc}" if parts else None
 
     def exists(self, key: str) -> bool:
         """Return whether the object exists; a missing bucket or refused access raises."""

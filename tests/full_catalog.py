@@ -3,16 +3,14 @@
 They belong to the catalogue's contract, and bring videos into the states that tests need.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
 
-from captionacc_dagster.resources.catalog import CaptionOcrRequest, Catalog, Stage, TenantRow, VideoRow
+from captionacc_dagster.resources.catalog import Catalog, TenantRow, VideoRow
 from captionacc_dagster.resources.catalog.calls import is_id, sql_function
 from captionacc_dagster.resources.catalog.postgres import PostgresTransport
 from captionacc_dagster.resources.catalog.rows.record import Row
-from captionacc_dagster.resources.catalog.rows.tenants import AccessTier
+from captionacc_dagster.resources.catalog.rows.tenants import AccessTier, UserProfile
 from captionacc_dagster.resources.catalog.rows.work import CroppedFramesVersion
 from captionacc_dagster.resources.catalog.transport import Where
 
@@ -39,37 +37,12 @@ class Rejection(Row):
     acknowledged_by: str | None
 
 
-class UserProfile(Row):
-    """A user's place in a tenant."""
-
-    user_id: str
-    tenant_id: str
-    role: str
-    approval_status: str
-    is_platform_admin: bool
-    display_name: str
-
-
 class FullCatalog(Catalog):
     """Every SQL function of the service role."""
 
     @sql_function(repeatable=True)
-    def complete_review(self, video_id: str, stage: Literal["boundaries", "text"]) -> VideoRow:
-        """End the review of a stage in ``annotate``."""
-
-    @sql_function(repeatable=True)
-    def cancel_stage(self, video_id: str, stage: Stage, cancelled_by: str) -> VideoRow:
-        """End a stage in error ``CancelledError``; later calls of its run are refused."""
-
-    @sql_function(repeatable=True)
     def set_demo(self, video_id: str, is_demo: bool) -> VideoRow:
         """Set whether everybody may see a video."""
-
-    @sql_function(repeatable=True)
-    def request_caption_ocr(
-        self, video_id: str, caption_ids: Sequence[int] | None = None, *, requested_by: str = "service"
-    ) -> CaptionOcrRequest:
-        """Request to read captions again; ``None``: all of them."""
 
     @sql_function(repeatable=True)
     def archive_cropped_frames_version(self, video_id: str, version: int) -> CroppedFramesVersion:

@@ -31,7 +31,7 @@ FLOORS = (
     ("dagster_internals",),
     ("logs",),
     ("settings", "partitions", "partition_keys"),
-    ("ocr_settings",),
+    ("ocr_settings", "web_settings"),
     ("constants", "__init__"),
 )
 LEVELS = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -18,7 +18,7 @@ from captionacc_dagster.operations.subtitle_files import ActiveVersion, Subtitle
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, Stage, VideoRow
 from captionacc_dagster.resources.compute import Compute
-from captionacc_dagster.runs.progress import log_steps
+from captionacc_dagster.runs.live_progress import live_progress
 from captionacc_dagster.settings import get_settings
 from modal_gpu.captions.decoded import DecodedExtents
 from modal_gpu.captions.reading import unreadable_note
@@ -120,7 +120,6 @@ def caption_ocr(
     with working_on("text", context, catalog) as video:
         keys = VideoKeys(video.tenant_id, video.video_id)
         version = current_version(catalog, video)
-        progress = log_steps(context.log.info)
         started = time.monotonic()
         with spending(context, catalog, compute, video, "generate_caption_ocr") as money:
             expect = _expect_captions(money, video)
@@ -128,7 +127,11 @@ def caption_ocr(
 
             def recognize(zone: int, ranges: list[CaptionRange]) -> list[CaptionOcrResult]:
                 expect(len(ranges))
-                return compute.caption_ocr(_ocr_request(video, version, zone, ranges, languages), progress)
+                request = _ocr_request(video, version, zone, ranges, languages)
+                with live_progress(
+                    context.log.info, catalog, video.video_id, "text", context.run.run_id
+                ) as progress:
+                    return compute.caption_ocr(request, progress)
 
             requests = begin_requests(catalog, video.video_id, context.run.run_id)
             read = queued_again(read_captions(object_store.get(keys.captions_db)), requests)

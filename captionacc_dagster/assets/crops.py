@@ -19,7 +19,7 @@ from captionacc_dagster.resources.catalog import (
     WrongStateError,
 )
 from captionacc_dagster.resources.compute import Compute
-from captionacc_dagster.runs.progress import log_steps
+from captionacc_dagster.runs.live_progress import live_progress
 from modal_gpu.contracts import CropInferOutput, CropInferRequest, CropInferResult, CropRegion, Zones
 from modal_gpu.errors import CaptionAccError, RemoteTimeoutError
 from modal_gpu.extents.checkpoint import shipped
@@ -121,7 +121,7 @@ def _new_version(
     version = catalog.allot_cropped_frames_version(video.video_id, context.run.run_id, crop_region, zones)
     try:
         request = _request(context, video, version, crop_region, zones, selected)
-        result = compute.crop_and_infer(request, log_steps(context.log.info))
+        result = _call(context, catalog, compute, request)
         catalog.activate_cropped_frames_version(
             video.video_id,
             version,
@@ -163,7 +163,15 @@ def _current_version(
     version = current_version(catalog, video)
     crop_region, zones = version.crop_region, version.caption_zones
     request = _request(context, video, version.version, crop_region, zones, selected)
-    return compute.crop_and_infer(request, log_steps(context.log.info))
+    return _call(context, catalog, compute, request)
+
+
+def _call(
+    context: dg.AssetExecutionContext, catalog: Catalog, compute: Compute, request: CropInferRequest
+) -> CropInferResult:
+    run_id = context.run.run_id
+    with live_progress(context.log.info, catalog, request.video_id, "boundaries", run_id) as progress:
+        return compute.crop_and_infer(request, progress)
 
 
 def _record(

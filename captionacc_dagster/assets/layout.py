@@ -22,7 +22,7 @@ from captionacc_dagster.resources.catalog import (
 )
 from captionacc_dagster.resources.catalog.rows.videos import Media
 from captionacc_dagster.resources.compute import Compute
-from captionacc_dagster.runs.progress import log_steps
+from captionacc_dagster.runs.live_progress import live_progress
 from modal_gpu.contracts import ExtractOutput, ExtractRequest, ExtractResult, crop_regions
 from modal_gpu.databases.layout import LayoutFile
 from modal_gpu.databases.raw_ocr import read_raw_ocr
@@ -166,7 +166,8 @@ def _extract(
         outputs=outputs,
         languages=languages_of(catalog, video),
     )
-    result = compute.extract(request, log_steps(context.log.info))
+    with live_progress(context.log.info, catalog, video.video_id, "layout", context.run.run_id) as progress:
+        result = compute.extract(request, progress)
     if result.damage:
         context.log.warning(f"video {video.video_id}: {result.damage}")
     record_processing(catalog, video, FUNCTION, result.processing_duration_seconds)

@@ -55,6 +55,9 @@ COMMANDS = {
         "Prepare a new or upgraded deployment: catalogue, Dagster's tables, pools. Safe to repeat.",
     ),
     "trim": Command("deployment", "Remove the step events of old runs, and old outcomes of stages."),
+    "serve": Command(
+        "serve", "Serve the HTTP API, live events, the webhook and the review page, until Ctrl-C."
+    ),
     "webhook": Command(
         "webhook",
         "Serve the webhook that Supabase calls for each new video. Needs a running Dagster daemon.",

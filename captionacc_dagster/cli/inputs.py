@@ -8,16 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from captionacc_dagster.constants import VIDEO_SUFFIXES
 from modal_gpu.errors import CaptionAccError
-
-#: Extensions of videos in a folder. A file that is named itself is tried whatever its name.
-VIDEO_SUFFIXES = frozenset(
-    f".{ending}"
-    for ending in (
-        *("3g2", "3gp", "asf", "avi", "divx", "dv", "f4v", "flv", "m2ts", "m2v", "m4v", "mkv", "mov", "mp4"),
-        *("mpeg", "mpg", "mts", "mxf", "ogm", "ogv", "rm", "rmvb", "ts", "vob", "webm", "wmv"),
-    )
-)
 
 
 class InputFileError(CaptionAccError):

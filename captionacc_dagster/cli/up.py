@@ -1,15 +1,15 @@
 """``up`` and ``stop``: start and stop the platform's services on this machine."""
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import psutil
 from rich.markup import escape
 from rich.panel import Panel
 
-from captionacc_dagster.cli.app import Use, parts
+from captionacc_dagster.cli.app import Parts, Use, parts
 from captionacc_dagster.cli.root import app, console, say
 from captionacc_dagster.platform.homes import require_home
 from captionacc_dagster.platform.role_lock import Holder, ServiceError
@@ -18,6 +18,7 @@ from captionacc_dagster.settings import Settings
 if TYPE_CHECKING:
     from captionacc_dagster.platform.daemon_keeper import Runner
     from captionacc_dagster.platform.services import Services
+    from captionacc_dagster.web.direct_start import DirectStart
 
 
 @app.command()
@@ -52,7 +53,8 @@ def up() -> None:
             with console.status("Starting…"):
                 services.start_webserver()
                 _wait_until_up(services, address, daemon.check)
-            _announce(services, address, daemon.other)
+            service = stack.enter_context(_service(here, direct))
+            _announce(services, address, service, daemon.other)
             while services.ended() is None:
                 daemon.check()
                 if daemon.own is not None:
@@ -100,10 +102,48 @@ def _wait_until_up(
     raise ServiceError(f"the web interface at {address} did not answer within {timeout:.0f} s")
 
 
-def _announce(services: "Services", address: str, other: "Runner | None") -> None:
+@contextmanager
+def _service(here: Parts, direct: "DirectStart") -> Iterator[str]:
+    """Run the HTTP service in a thread within the block; yield its address."""
+    from captionacc_dagster.web.service.serving import (
+        ServiceThread,
+        host_of_platform,
+        log_requests,
+        parts_of,
+    )
+
+    settings = here.settings
+    host = host_of_platform(settings)
+    port = _service_port(settings, host)
+    log_requests(settings.home / "logs" / "service.log")
+    service = ServiceThread(parts_of(settings, here.catalog, here.object_store, direct), host, port)
+    service.begin()
+    try:
+        yield f"http://{_in_url(host)}:{port}"
+    finally:
+        service.end()
+
+
+def _service_port(settings: Settings, host: str) -> int:
+    """Return the service's port: the setting, or the one after Dagster's UI, or any that is free."""
+    from captionacc_dagster.platform.ports import PortError, free_port, require_free_port
+
+    port = settings.effective_serve_port
+    try:
+        require_free_port(host, port, "CAPTIONACC_SERVE_PORT")
+    except PortError:
+        if settings.serve_port is not None:
+            raise
+        return free_port(host)
+    return port
+
+
+def _announce(services: "Services", address: str, service: str, other: "Runner | None") -> None:
     daemon = f"daemon       {escape(other.what)}; this command takes over when that ends\n" if other else ""
     console.print(
         Panel.fit(
+            f"review       {service}\n"
+            f"API          {service}/docs\n"
             f"Dagster UI   {address}/assets\n"
             f"state        {services.settings.home}\n"
             f"logs         {services.log_folder}\n"

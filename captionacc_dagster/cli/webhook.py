@@ -23,21 +23,17 @@ def webhook(
     """Serve the webhook that Supabase calls for each new video. Needs a running Dagster daemon."""
     from captionacc_dagster.platform.ports import require_free_port
     from captionacc_dagster.web.http_server import serve
-    from captionacc_dagster.web.webhook import create_app, usable_secret
+    from captionacc_dagster.web.webhook import app_of, require_secret, webhook_of
 
     here = parts()
     settings = here.settings
-    secret = usable_secret(settings.webhook_secret.get_secret_value() if settings.webhook_secret else None)
+    require_secret(settings)
     host, port = host or settings.host, port or settings.webhook_port
     require_free_port(host, port, "CAPTIONACC_WEBHOOK_PORT")
     with _starter(here, "webhook") as starter:
-        application = create_app(
-            starter,
-            secret=secret,
-            schema=settings.catalogue_schema,
-            requests_a_minute=settings.webhook_requests_a_minute,
-            trusted_proxies=[proxy for proxy in settings.webhook_trusted_proxies.split(",") if proxy],
-        )
+        served = webhook_of(settings, starter)
+        proxies = [proxy for proxy in settings.webhook_trusted_proxies.split(",") if proxy]
+        application = app_of(served, proxies)
         console.print(f"Webhook at http://{host}:{port}/webhooks/supabase/videos", highlight=False)
         serve(application, host, port)
 

@@ -36,6 +36,14 @@ def require_free_port(host: str, port: int, setting: str) -> None:
             raise PortError(_refusal(error, host, port, setting)) from None
 
 
+def free_port(host: str) -> int:
+    """Return a port on which nobody listens now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def listens(process: psutil.Process, port: int) -> bool:
     """Return whether this process listens on a TCP port; False if it has ended or may not be inspected."""
     try:

@@ -67,6 +67,8 @@ class Work:
     waiting_since: datetime
     age_boosting: bool = True
     override: int | None = None
+    #: A person asked for it and waits for it.
+    by_person: bool = False
 
 
 def age_boost() -> AgeBoost:
@@ -105,7 +107,8 @@ class RunTags:
         """Return all tags except ``dagster/priority``, which depends on the queue."""
         tenant = self.tenant(work.tenant_id)
         claim = Claim(
-            base=self._base_priorities.get(tenant.tier, min(self._base_priorities.values(), default=0)),
+            base=self._base_priorities.get(tenant.tier, min(self._base_priorities.values(), default=0))
+            + (get_settings().user_points if work.by_person else 0),
             size_bytes=work.size_bytes,
             waiting_since=work.waiting_since,
             age_boosting=work.age_boosting,

@@ -109,8 +109,10 @@ def _requests_work(video: VideoRow, requests: Sequence[CaptionOcrRequest]) -> Wo
         event="request",
         trigger="caption_ocr_requests",
         size_bytes=video.size_bytes,
-        waiting_since=requests[0].created_at,
+        waiting_since=video.created_at,
         age_boosting=not video.disable_age_boosting,
+        override=video.priority_override,
+        by_person=True,
     )
 
 
@@ -125,4 +127,6 @@ def _text_work(video: VideoRow) -> Work:
         size_bytes=video.size_bytes,
         waiting_since=video.boundaries.finished_at or video.updated_at,
         age_boosting=not video.disable_age_boosting,
+        override=video.priority_override,
+        by_person=video.text.attempts > 1,
     )

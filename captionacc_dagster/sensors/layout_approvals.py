@@ -19,6 +19,9 @@ from captionacc_dagster.sensors.claims import (
     tick_result,
 )
 
+#: ``approved_by`` of layouts that the tenant's policy approved.
+POLICY = "auto"
+
 
 @dg.sensor(
     job=captions_job,
@@ -67,6 +70,7 @@ def captions_run_requests(
 
 
 def _captions_work(approval: LayoutApproval, trigger: str) -> Work:
+    by_person = approval.approved_by != POLICY
     return Work(
         job=captions_job.name,
         tenant_id=approval.tenant_id,
@@ -75,6 +79,9 @@ def _captions_work(approval: LayoutApproval, trigger: str) -> Work:
         event="approval",
         trigger=trigger,
         size_bytes=approval.size_bytes,
-        waiting_since=approval.approved_at,
+        # A person has waited for the video since it came.
+        waiting_since=approval.created_at if by_person else approval.approved_at,
         age_boosting=not approval.disable_age_boosting,
+        override=approval.priority_override,
+        by_person=by_person,
     )

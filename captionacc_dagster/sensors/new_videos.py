@@ -130,4 +130,7 @@ def _layout_work(video: VideoRow, job: str, trigger: str) -> Work:
         size_bytes=video.size_bytes,
         waiting_since=video.uploaded_at or video.created_at,
         age_boosting=not video.disable_age_boosting,
+        override=video.priority_override,
+        # Only people ask for further attempts.
+        by_person=video.layout.attempts > 1,
     )

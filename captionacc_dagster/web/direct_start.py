@@ -15,7 +15,7 @@ from captionacc_dagster.resources.opening import database_dsn
 from captionacc_dagster.runs.tags import TRIGGER
 from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.web.listeners import Backoff, PostgresListener, handle
-from captionacc_dagster.web.starter import CLOSE_SECONDS, RunStarter
+from captionacc_dagster.web.starter import CLOSE_SECONDS, RunStarter, Started
 from modal_gpu.storage import ObjectStore
 
 _log = logging.getLogger(__name__)
@@ -63,6 +63,17 @@ class DirectStart:
         self._settings, self._catalog, self._object_store = settings, catalog, object_store
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._starter: RunStarter | None = None
+
+    def start_layout(self, video_id: str) -> Started:
+        """Start a new upload's layout with the thread's starter; before there is one, a sensor does."""
+        starter = self._starter
+        return starter.start_layout(video_id) if starter is not None else Started("waiting")
+
+    def start_captions(self, video_id: str) -> Started:
+        """Start the captions of an approved layout, as :meth:`start_layout` does."""
+        starter = self._starter
+        return starter.start_captions(video_id) if starter is not None else Started("waiting")
 
     def begin(self, waiting: Sequence[str] = ()) -> None:
         """Start the thread, once. ``waiting`` holds the ids of videos that were registered before."""
@@ -111,4 +122,8 @@ class DirectStart:
                 schema=self._settings.catalogue_schema,
                 on_listening=start_waiting,
             )
-            listener.run(self._stop)
+            self._starter = starter
+            try:
+                listener.run(self._stop)
+            finally:
+                self._starter = None

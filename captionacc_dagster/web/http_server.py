@@ -1,6 +1,9 @@
 """A server for small ASGI apps whose clients may be slow, broken or hostile."""
 
 import asyncio
+import contextlib
+from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -54,17 +57,48 @@ class PromptH11Protocol(H11Protocol):
             self.transport.close()
 
 
-def serve(app: ASGIApp, host: str, port: int) -> None:
-    """Serve until SIGTERM or Ctrl-C. Ignores ``X-Forwarded-For``; an app that trusts a proxy handles it."""
-    uvicorn.run(
+class Server(uvicorn.Server):
+    """uvicorn's server, with a call when it is asked to end: open streams would delay the end."""
+
+    def __init__(self, config: uvicorn.Config, on_end: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_end = on_end
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End on a signal."""
+        self._on_end()
+        super().handle_exit(sig, frame)
+
+    def end(self) -> None:
+        """End without a signal; the thread that serves returns within seconds."""
+        self._on_end()
+        self.should_exit = True
+
+
+def make_server(app: ASGIApp, host: str, port: int, on_end: Callable[[], None] = lambda: None) -> Server:
+    """Return a server that :meth:`uvicorn.Server.run` starts.
+
+    It ignores ``X-Forwarded-For``; an app that trusts a proxy handles it. ``on_end``: called first when the
+    server is asked to end.
+    """
+    config = uvicorn.Config(
         app,
         host=host,
         port=port,
         http=PromptH11Protocol,
         ws="none",
         log_level="warning",
+        access_log=False,
         server_header=False,
         proxy_headers=False,
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
+    return Server(config, on_end)
+
+
+def serve(app: ASGIApp, host: str, port: int, on_end: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGTERM or Ctrl-C: see :func:`make_server`."""
+    with contextlib.suppress(KeyboardInterrupt):
+        # uvicorn ends in order, and then raises the signal that ended it.
+        make_server(app, host, port, on_end).run()

@@ -1,17 +1,14 @@
-"""A small ASGI app for Supabase's database webhooks, so that a new video does not wait for a sensor's tick.
+"""Supabase's database webhook, so that a new video does not wait for a sensor's tick.
 
 :class:`~captionacc_dagster.web.starter.RunStarter` claims the video as the sensor does, so a call that is
 repeated, late or lost only changes when the work starts.
 """
 
 import hmac
-import ipaddress
 import json
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
 import anyio
@@ -23,7 +20,8 @@ from starlette.routing import Route
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from captionacc_dagster.resources.catalog import UnknownVideoError
-from captionacc_dagster.settings import SettingsError
+from captionacc_dagster.settings import Settings, SettingsError
+from captionacc_dagster.web.rate_limit import RateLimit, client_of
 from captionacc_dagster.web.starter import Started
 from modal_gpu.errors import CaptionAccError, InvalidIdError
 from modal_gpu.keys import canonical_uuid
@@ -36,7 +34,14 @@ MAX_BODY_BYTES = 64 * 1024
 BODY_SECONDS = 10.0
 #: Limit for the response, even if the catalogue, the bucket or Dagster hangs.
 ANSWER_SECONDS = 5.0
-_KNOWN_CLIENTS = 1024
+
+
+_MESSAGES = {
+    "started": "the run is queued",
+    "running": "the run exists already",
+    "waiting": "there is no run yet; a sensor starts it",
+    "nothing to do": "the video does not wait for its layout",
+}
 
 
 class Starter(Protocol):
@@ -47,27 +52,14 @@ class Starter(Protocol):
 
 class _Answer(Exception):
     def __init__(self, code: int, headers: dict[str, str] | None = None, /, **body: Any) -> None:
-        self.response = JSONResponse(body, code, headers)
+        self.response = _answer(code, headers, **body)
 
 
-@dataclass
-class RateLimit:
-    """A token bucket for each client, with a capacity and a refill of ``a_minute``."""
-
-    a_minute: int
-    clock: Callable[[], float] = time.monotonic
-    _buckets: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
-
-    def wait_seconds(self, client: str) -> float:
-        """Take a token. Return 0, or the seconds until there is one."""
-        now = self.clock()
-        tokens, since = self._buckets.pop(client, (float(self.a_minute), now))
-        tokens = min(self.a_minute, tokens + (now - since) * self.a_minute / 60)
-        allowed = tokens >= 1
-        self._buckets[client] = (tokens - 1 if allowed else tokens, now)
-        while len(self._buckets) > _KNOWN_CLIENTS:
-            self._buckets.popitem(last=False)
-        return 0.0 if allowed else (1 - tokens) * 60 / self.a_minute
+def _answer(code: int, headers: dict[str, str] | None = None, /, **body: Any) -> JSONResponse:
+    """Return an answer. ``reason`` is the name that ``message`` had in former versions."""
+    if code >= 400 or body["status"] == "ignored":
+        body["reason"] = body["message"]
+    return JSONResponse({"success": code < 400, **body}, code, headers)
 
 
 def usable_secret(secret: str | None) -> str:
@@ -83,66 +75,81 @@ def usable_secret(secret: str | None) -> str:
     return secret
 
 
-def client_of(request: Request) -> str:
-    """Return the key of the rate limit: the client's IPv4 address, or the /64 network of its IPv6 address.
+def require_secret(settings: Settings) -> str:
+    """Return the webhook's secret. Raises :class:`SettingsError` if it is unset or unusable."""
+    return usable_secret(settings.webhook_secret.get_secret_value() if settings.webhook_secret else None)
 
-    An IPv6 host can use all addresses of its /64.
+
+class Webhook:
+    """``POST /webhooks/supabase/videos``, which accepts Supabase's payload ``{type, table, schema, record}``.
+
+    The status is 202 with the run's id and priority, 200 ``ignored`` for anything but an insert into
+    ``videos``, 400 with the reason for an invalid payload, or 401, 408, 413, 429 or 503. Every answer has
+    ``success``, ``status`` and ``message``.
+
+    Requests with a wrong secret have their own rate limit, so that they do not use up that of valid requests
+    from the same address. Raises :class:`SettingsError` for an unusable secret.
     """
-    host = request.client.host if request.client else ""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host[:64]
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    return str(address.ipv4_mapped or ipaddress.IPv6Network((address, 64), strict=False))
 
+    def __init__(
+        self,
+        starter: Starter,
+        *,
+        secret: str,
+        schema: str = "captionacc",
+        requests_a_minute: int = 300,
+        body_seconds: float = BODY_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._starter, self._secret, self._schema = starter, usable_secret(secret), schema
+        self._body_seconds, self._answer_seconds = body_seconds, answer_seconds
+        self._right, self._wrong = RateLimit(requests_a_minute, clock), RateLimit(requests_a_minute, clock)
 
-def create_app(
-    starter: Starter,
-    *,
-    secret: str,
-    schema: str = "captionacc",
-    requests_a_minute: int = 300,
-    trusted_proxies: Sequence[str] = (),
-    body_seconds: float = BODY_SECONDS,
-    answer_seconds: float = ANSWER_SECONDS,
-    clock: Callable[[], float] = time.monotonic,
-) -> Starlette:
-    """Build the app. Raises :class:`SettingsError` for an unusable secret.
-
-    ``POST /webhooks/supabase/videos`` accepts Supabase's payload ``{type, table, schema, record}``. The
-    status is 202 with the run's id and priority, 200 ``ignored`` for anything but an insert into ``videos``,
-    400 with the reason for an invalid payload, or 401, 408, 413, 429 or 503. ``GET /healthz`` returns 200
-    while the process serves.
-
-    ``trusted_proxies`` are addresses and networks whose ``X-Forwarded-For`` is trusted, from the right up to
-    the first hop that is not one of them. Requests with a wrong secret have their own rate limit, so that
-    they do not use up that of valid requests from the same address.
-    """
-    secret = usable_secret(secret)
-    right, wrong = RateLimit(requests_a_minute, clock), RateLimit(requests_a_minute, clock)
-
-    def check(request: Request) -> None:
-        is_right = _has_secret(request, secret)
-        if wait := (right if is_right else wrong).wait_seconds(client_of(request)):
-            _refuse(429, "too many requests", {"retry-after": str(int(wait) + 1)})
-        if not is_right:
-            _refuse(401, "the bearer secret is missing or wrong", {"www-authenticate": "Bearer"})
-
-    async def videos(request: Request) -> JSONResponse:
+    async def videos(self, request: Request) -> JSONResponse:
+        """Answer one request."""
         try:
-            check(request)
-            video_id = _inserted_video(await _body(request, body_seconds), schema)
-            with anyio.move_on_after(answer_seconds):
+            self._check(request)
+            video_id = _inserted_video(await _body(request, self._body_seconds), self._schema)
+            with anyio.move_on_after(self._answer_seconds):
                 # A hanging thread is abandoned. If it continues, it creates the run or returns the claim.
-                return await anyio.to_thread.run_sync(_start, starter, video_id, abandon_on_cancel=True)
-            _log.warning("video %s: no answer within %g s", video_id, answer_seconds)
+                return await anyio.to_thread.run_sync(_start, self._starter, video_id, abandon_on_cancel=True)
+            _log.warning("video %s: no answer within %g s", video_id, self._answer_seconds)
             return _left_to_the_sensor("the catalogue, the bucket or Dagster does not answer")
         except _Answer as answer:
             return answer.response
         except ClientDisconnect:
-            return JSONResponse({"status": "refused", "reason": "the body is incomplete"}, 400)
+            return _answer(400, status="refused", message="the body is incomplete")
+
+    def _check(self, request: Request) -> None:
+        is_right = _has_secret(request, self._secret)
+        if wait := (self._right if is_right else self._wrong).wait_seconds(client_of(request)):
+            _refuse(429, "too many requests", {"retry-after": str(int(wait) + 1)})
+        if not is_right:
+            _refuse(401, "the bearer secret is missing or wrong", {"www-authenticate": "Bearer"})
+
+
+def webhook_of(settings: Settings, starter: Starter) -> Webhook:
+    """Return the webhook that the settings describe. Raises :class:`SettingsError`."""
+    return Webhook(
+        starter,
+        secret=require_secret(settings),
+        schema=settings.catalogue_schema,
+        requests_a_minute=settings.webhook_requests_a_minute,
+    )
+
+
+def create_app(starter: Starter, *, trusted_proxies: Sequence[str] = (), **options: Any) -> Starlette:
+    """Build the app of a webhook; ``options`` are those of :class:`Webhook`."""
+    return app_of(Webhook(starter, **options), trusted_proxies)
+
+
+def app_of(webhook: Webhook, trusted_proxies: Sequence[str] = ()) -> Starlette:
+    """Build the app of ``captionacc webhook``: the webhook alone, and ``GET /healthz``.
+
+    ``trusted_proxies`` are addresses and networks whose ``X-Forwarded-For`` is trusted, from the right up to
+    the first hop that is not one of them.
+    """
 
     async def healthz(request: Request) -> JSONResponse:
         return JSONResponse({"status": "ok"})
@@ -150,7 +157,7 @@ def create_app(
     proxies = [Middleware(ProxyHeadersMiddleware, trusted_hosts=list(trusted_proxies))]
     return Starlette(
         routes=[
-            Route("/webhooks/supabase/videos", videos, methods=["POST"]),
+            Route("/webhooks/supabase/videos", webhook.videos, methods=["POST"]),
             Route("/healthz", healthz, methods=["GET"]),
         ],
         middleware=proxies if trusted_proxies else [],
@@ -158,12 +165,12 @@ def create_app(
 
 
 def _refuse(code: int, reason: str, headers: dict[str, str] | None = None) -> NoReturn:
-    raise _Answer(code, headers, status="refused", reason=reason)
+    raise _Answer(code, headers, status="refused", message=reason)
 
 
 def _left_to_the_sensor(reason: str) -> JSONResponse:
-    body = {"status": "refused", "reason": f"{reason}; the sensor will start the video"}
-    return JSONResponse(body, 503, {"retry-after": "30"})
+    message = f"{reason}; the sensor will start the video"
+    return _answer(503, {"retry-after": "30"}, status="refused", message=message)
 
 
 def _has_secret(request: Request, secret: str) -> bool:
@@ -199,11 +206,11 @@ def _inserted_video(body: bytes, schema: str) -> str:
         _refuse(400, "the body is not a JSON object")
     kind, table = _text(payload, "type"), _text(payload, "table")
     if kind != "INSERT":
-        raise _Answer(200, status="ignored", reason=f"{kind[:40]} is not INSERT")
+        raise _Answer(200, status="ignored", message=f"{kind[:40]} is not INSERT")
     if table != "videos":
-        raise _Answer(200, status="ignored", reason=f"table {table[:80]} is not videos")
+        raise _Answer(200, status="ignored", message=f"table {table[:80]} is not videos")
     if "schema" in payload and _text(payload, "schema") != schema:
-        raise _Answer(200, status="ignored", reason=f"schema is not {schema}")
+        raise _Answer(200, status="ignored", message=f"schema is not {schema}")
     record = payload.get("record")
     if not isinstance(record, dict):
         _refuse(400, "record is missing")
@@ -237,13 +244,12 @@ def _start(starter: Starter, video_id: str) -> JSONResponse:
     except Exception:
         _log.exception("video %s is left to the sensor", video_id)
         _refuse(500, "see the log; the sensor will start the video")
-    return JSONResponse(
-        {
-            "status": "accepted",
-            "outcome": started.outcome,
-            "video_id": video_id,
-            "run_id": started.run_id,
-            "priority": started.priority,
-        },
+    return _answer(
         202,
+        status="accepted",
+        message=_MESSAGES[started.outcome],
+        outcome=started.outcome,
+        video_id=video_id,
+        run_id=started.run_id,
+        priority=started.priority,
     )

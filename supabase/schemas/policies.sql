@@ -131,3 +131,39 @@ create policy backfills_read on captionacc.backfills for select to authenticated
 
 create policy backfill_videos_read on captionacc.backfill_videos for select to authenticated
     using ((select captionacc.is_platform_admin()));
+
+create policy jobs_read
+    on captionacc.jobs for select to authenticated using (
+    (
+        tenant_id = (select captionacc.current_tenant_id())
+        and ((select captionacc.is_tenant_owner()) or exists (
+            select from captionacc.videos v
+            where v.id = video_id and v.uploaded_by_user_id = (select auth.uid())
+        ))
+    )
+    or (select captionacc.is_platform_admin())
+);
+
+create policy events_read
+    on captionacc.events for select to authenticated using (
+    (
+        tenant_id = (select captionacc.current_tenant_id())
+        and ((select captionacc.is_tenant_owner()) or exists (
+            select from captionacc.videos v
+            where v.id = video_id and v.uploaded_by_user_id = (select auth.uid())
+        ))
+    )
+    or (select captionacc.is_platform_admin())
+);
+
+create policy stage_progress_read
+    on captionacc.stage_progress for select to authenticated using (
+    (
+        tenant_id = (select captionacc.current_tenant_id())
+        and ((select captionacc.is_tenant_owner()) or exists (
+            select from captionacc.videos v
+            where v.id = video_id and v.uploaded_by_user_id = (select auth.uid())
+        ))
+    )
+    or (select captionacc.is_platform_admin())
+);

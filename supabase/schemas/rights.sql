@@ -10,9 +10,12 @@ grant select on
     captionacc.compute_calls,
     captionacc.cost_reservations,
     captionacc.cropped_frames_versions,
+    captionacc.events,
+    captionacc.jobs,
     captionacc.run_cancellations,
     captionacc.security_audit_log,
     captionacc.stage_outcomes,
+    captionacc.stage_progress,
     captionacc.tenants,
     captionacc.usage_metrics,
     captionacc.user_profiles,
@@ -41,5 +44,28 @@ grant execute on function
     captionacc.app_complete_review(uuid, text),
     captionacc.app_retry(uuid, text),
     captionacc.app_cancel(uuid, text),
-    captionacc.app_acknowledge_rejection(uuid)
+    captionacc.app_acknowledge_rejection(uuid),
+    captionacc.app_register_upload(uuid, text, bigint, text),
+    captionacc.app_confirm_upload(uuid, bigint),
+    captionacc.app_set_age_boosting(uuid, boolean),
+    captionacc.app_rename_video(uuid, text),
+    captionacc.app_delete_video(uuid),
+    captionacc.app_create_job(uuid, text, jsonb, integer),
+    captionacc.app_cancel_job(uuid),
+    captionacc.app_finish_export(uuid, jsonb, text),
+    captionacc.app_take_lock(uuid, text, text, double precision, text),
+    captionacc.app_renew_lock(uuid, double precision),
+    captionacc.app_release_lock(uuid),
+    captionacc.app_bump_database_version(uuid),
+    captionacc.app_record_caption_count(uuid, integer)
+to authenticated;
+-- These read with the caller's rights. They call two of the checks, which read nothing.
+grant execute on function
+    captionacc.events_cursor(),
+    captionacc.events_after(text, timestamptz, integer),
+    captionacc.held_locks(integer),
+    captionacc.search_videos(text, uuid, integer),
+    captionacc.clean_name(text),
+    captionacc._check_text(text, text),
+    captionacc._check_claim(integer, double precision, integer)
 to authenticated;

@@ -34,8 +34,8 @@ create trigger videos_notify_inserted after insert on captionacc.videos
 create trigger videos_notify_updated after update on captionacc.videos for each row
     when (
         (old.uploaded_at is null and new.uploaded_at is not null)
-        or (old.layout_status = 'error' and new.layout_status = 'wait')
-        or (old.boundaries_status = 'error' and new.boundaries_status = 'wait')
+        or (old.layout_status <> 'wait' and new.layout_status = 'wait')
+        or (old.boundaries_status <> 'wait' and new.boundaries_status = 'wait')
         or old.crop_region_version <> new.crop_region_version
     )
     execute function captionacc._notify_work();
@@ -61,3 +61,30 @@ create trigger videos_check_storage_key before insert or update of storage_key, 
 create trigger caption_frame_extents_inference_runs_check_storage_key
     before insert or update of storage_key, tenant_id on captionacc.caption_frame_extents_inference_runs
     for each row execute function captionacc._check_new_storage_key();
+
+create trigger videos_follow_inserted after insert on captionacc.videos
+    for each row execute function captionacc._follow_video();
+
+create trigger videos_follow_updated after update on captionacc.videos for each row
+    when (
+        old.layout_status <> new.layout_status or old.layout_run_id is distinct from new.layout_run_id
+        or old.boundaries_status <> new.boundaries_status
+        or old.boundaries_run_id is distinct from new.boundaries_run_id
+        or old.text_status <> new.text_status or old.text_run_id is distinct from new.text_run_id
+        or old.display_path <> new.display_path
+        or old.uploaded_at is distinct from new.uploaded_at or old.deleted_at is distinct from new.deleted_at
+    )
+    execute function captionacc._follow_video();
+
+create trigger video_database_state_follow after update on captionacc.video_database_state for each row
+    when (
+        old.lock_token is distinct from new.lock_token or old.server_version <> new.server_version
+    )
+    execute function captionacc._follow_database();
+
+create trigger jobs_follow_inserted after insert on captionacc.jobs
+    for each row execute function captionacc._follow_job();
+
+create trigger jobs_follow_updated after update on captionacc.jobs for each row
+    when (old.state <> new.state or old.run_id is distinct from new.run_id)
+    execute function captionacc._follow_job();

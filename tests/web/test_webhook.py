@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from captionacc_dagster.settings import SettingsError
+from captionacc_dagster.web.rate_limit import RateLimit
 from captionacc_dagster.web.starter import Started
-from captionacc_dagster.web.webhook import MAX_BODY_BYTES, RateLimit, create_app
+from captionacc_dagster.web.webhook import MAX_BODY_BYTES, create_app
 from tests.web.conftest import NOBODY, PATH, SECRET, USUAL, post
 
 
@@ -60,7 +61,8 @@ class TestDoor:
     )
     def test_a_request_without_a_new_video_is_ignored(self, client, changes, reason):
         answer = post(client, {**USUAL, **changes})
-        assert (answer.status_code, answer.json()) == (200, {"status": "ignored", "reason": reason})
+        ignored = {"success": True, "status": "ignored", "message": reason, "reason": reason}
+        assert (answer.status_code, answer.json()) == (200, ignored)
 
     @pytest.mark.parametrize(
         ("body", "reason"),

@@ -13,6 +13,9 @@ from captionacc_dagster.resources.catalog.errors import (
     InvalidArgumentError,
     LockHeldError,
     LockLostError,
+    NotPermittedError,
+    QuotaExceededError,
+    TooManyCallsError,
     UnknownRequestError,
     UnknownTenantError,
     UnknownVersionError,
@@ -21,6 +24,7 @@ from captionacc_dagster.resources.catalog.errors import (
     WrongStateError,
 )
 from captionacc_dagster.resources.catalog.leases import Lease
+from captionacc_dagster.resources.catalog.rows.live import EventRow, HeldLock, JobRow, JobState, JobType
 from captionacc_dagster.resources.catalog.rows.operations import (
     LockState,
     StageBacklog,
@@ -50,8 +54,10 @@ __all__ = [  # noqa: RUF022 (packed)
     "Catalog",
     "ERRORS_BY_SQLSTATE", "AlreadyRegisteredError", "CatalogAccessError", "CatalogError",
     "CatalogUnavailableError", "InvalidArgumentError", "LockHeldError", "LockLostError",
+    "NotPermittedError", "QuotaExceededError", "TooManyCallsError",
     "UnknownRequestError", "UnknownTenantError", "UnknownVersionError", "UnknownVideoError",
-    "VideoDeletedError", "WrongStateError", "Lease", "LockState", "StageBacklog", "StageFailures",
+    "VideoDeletedError", "WrongStateError", "Lease", "EventRow", "HeldLock", "JobRow", "JobState",
+    "JobType", "LockState", "StageBacklog", "StageFailures",
     "StageOutcome", "CostLine", "TenantRow", "TenantSpend", "STAGES", "LayoutApproval", "LayoutOutcome",
     "Stage", "VideoRow", "Backfill", "BackfillChoice", "BackfillClaim", "CaptionOcrRequest", "ClaimKind",
     "ComputeCallRow", "CroppedFramesVersion", "LockInfo",

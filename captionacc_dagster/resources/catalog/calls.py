@@ -28,6 +28,8 @@ _IDS = {
     "backfill_id": "backfill id",
     "request_id": "request id",
     "waiter": "waiter",
+    "job_id": "job id",
+    "uploaded_by_user_id": "user id",
     # In functions only; a table's own id is looked up with CatalogCalls._by_id.
     "id": "compute call id",
 }

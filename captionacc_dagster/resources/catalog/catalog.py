@@ -4,6 +4,8 @@ from captionacc_dagster.resources.catalog.backfills import BackfillCalls
 from captionacc_dagster.resources.catalog.claims import ClaimCalls
 from captionacc_dagster.resources.catalog.compute_calls import ComputeCalls
 from captionacc_dagster.resources.catalog.costs import CostCalls
+from captionacc_dagster.resources.catalog.events import EventCalls
+from captionacc_dagster.resources.catalog.jobs import JobCalls
 from captionacc_dagster.resources.catalog.locks import LockCalls
 from captionacc_dagster.resources.catalog.operations import OperationCalls
 from captionacc_dagster.resources.catalog.stages import StageCalls
@@ -25,6 +27,8 @@ class Catalog(
     CostCalls,
     BackfillCalls,
     OperationCalls,
+    JobCalls,
+    EventCalls,
 ):
     """The catalogue through one transport: ``Catalog(PostgresTransport(dsn))``.
 

@@ -68,8 +68,16 @@ class NotPermittedError(CatalogError):
     """The user of the request may not do this, or not with this video."""
 
 
+class TooManyCallsError(CatalogError):
+    """The user of the request has called too often, or has too much unfinished work; later it works."""
+
+
+class QuotaExceededError(CatalogError):
+    """The tenant's quota does not allow another video, or one of this size, now."""
+
+
 class UnknownRequestError(CatalogError):
-    """No rejection, caption OCR request, compute call, backfill or cancelled run has this id."""
+    """No job, rejection, caption OCR request, compute call, backfill or cancelled run has this id."""
 
 
 class EmbeddedPostgresError(CaptionAccError):
@@ -90,4 +98,6 @@ ERRORS_BY_SQLSTATE: Mapping[str, type[CaptionAccError]] = {
     "CA010": InvalidArgumentError,
     "CA011": NotPermittedError,
     "CA012": UnknownRequestError,
+    "CA013": TooManyCallsError,
+    "CA014": QuotaExceededError,
 }

@@ -1,6 +1,7 @@
 """The transport over PostgreSQL connections: to the embedded server, or any other."""
 
 import contextlib
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -118,6 +119,10 @@ class PostgresTransport:
         connection.execute(f"set lock_timeout = {int(self._statement_timeout * 1000)}")
         connection.execute("set timezone = 'UTC'")
 
+    def as_user(self, token: str, claims: Mapping[str, Any]) -> "PostgresTransport":
+        """Return a transport whose statements run as a user, as PostgREST runs them."""
+        return _UserTransport(self, claims)
+
     @contextlib.contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Record]]:
         """Lend a connection in autocommit mode; its errors are translated into the catalogue's."""
@@ -151,6 +156,28 @@ class PostgresTransport:
             )
             return [schema for (schema,) in rows]
         return []
+
+
+class _UserTransport(PostgresTransport):
+    """Each statement is a transaction with the role and the claims of the user's token."""
+
+    def __init__(self, platform: PostgresTransport, claims: Mapping[str, Any]) -> None:
+        self.__dict__.update(vars(platform))
+        self._claims = json.dumps(dict(claims))
+
+    def close(self) -> None:
+        """Do nothing: the connections are the platform's."""
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[Record]]:
+        """Lend a connection inside a transaction of the user."""
+        with super().connection() as connection, connection.transaction():
+            connection.execute(
+                "select set_config('request.jwt.claims', %s, true),"
+                " set_config('role', 'authenticated', true)",
+                [self._claims],
+            )
+            yield connection
 
 
 def _condition(condition: Condition, arguments: list[Any]) -> sql.Composable:

@@ -25,6 +25,8 @@ _SCHEMA = re.compile(
 # NAMEDATALEN is 64, and a longer channel is refused.
 _CHANNEL_SUFFIX = "_work"
 _CHANNEL_SCHEMA = 63 - len(_CHANNEL_SUFFIX)
+_EVENTS_SUFFIX = "_events"
+_EVENTS_SCHEMA = 63 - len(_EVENTS_SUFFIX)
 
 
 def rendered(text: str, schema: str) -> str:
@@ -55,6 +57,11 @@ def version_suffix(schema: str) -> str:
 def work_channel(schema: str) -> str:
     """Return the ``NOTIFY`` channel on which a schema's trigger announces work."""
     return schema[:_CHANNEL_SCHEMA] + _CHANNEL_SUFFIX
+
+
+def events_channel(schema: str) -> str:
+    """Return the ``NOTIFY`` channel on which a schema announces live events, with the tenant's id."""
+    return schema[:_EVENTS_SCHEMA] + _EVENTS_SUFFIX
 
 
 def not_migrated(schema: str, reason: str, others: Sequence[str] = ()) -> str:

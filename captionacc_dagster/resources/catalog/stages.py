@@ -1,5 +1,7 @@
 """The catalogue's calls for the stages of a video: layout, boundaries, text."""
 
+from typing import Literal
+
 from captionacc_dagster.resources.catalog.calls import CatalogCalls, sql_function
 from captionacc_dagster.resources.catalog.rows.videos import LayoutOutcome, Stage, VideoRow
 from captionacc_dagster.resources.catalog.rows.work import RunCancellation
@@ -90,6 +92,18 @@ class StageCalls(CatalogCalls):
         ``WrongStateError`` unless the layout is ``annotate`` or ``done``, and ``InvalidCropRegionError``.
         """
 
+    @sql_function(repeatable=True)
+    def approve_layout_by_person(
+        self,
+        video_id: str,
+        approved_by: str,
+        crop_region: CropRegion | None = None,
+        caption_zones: Zones | None = None,
+        *,
+        disable_age_boosting: bool = False,
+    ) -> VideoRow:
+        """Approve as :meth:`approve_layout` does, and set whether waiting gives the runs no priority."""
+
     @sql_function()
     def finish_boundaries(
         self, video_id: str, run_id: str, *, version: int, caption_count: int, note: str = ""
@@ -99,6 +113,17 @@ class StageCalls(CatalogCalls):
     @sql_function()
     def finish_text(self, video_id: str, run_id: str, *, caption_count: int, note: str = "") -> VideoRow:
         """End the text in ``annotate``."""
+
+    @sql_function(repeatable=True)
+    def complete_review(self, video_id: str, stage: Literal["boundaries", "text"]) -> VideoRow:
+        """End the review of a stage in ``annotate``. Raises ``WrongStateError`` while a run works on it."""
+
+    @sql_function(repeatable=True)
+    def cancel_stage(self, video_id: str, stage: Stage, cancelled_by: str) -> VideoRow:
+        """End a stage in error ``CancelledError``; its run is ended, and its later calls are refused.
+
+        Raises ``WrongStateError`` if nothing works on the stage or waits for it.
+        """
 
     @sql_function(repeatable=True)
     def pending_run_cancellations(self, limit: int = 50) -> list[RunCancellation]:

@@ -24,6 +24,7 @@ from captionacc_dagster.resources.catalog.errors import (
     CatalogAccessError,
     CatalogError,
     CatalogUnavailableError,
+    NotPermittedError,
 )
 from captionacc_dagster.resources.catalog.postgres_errors import MIGRATE, by_row
 from captionacc_dagster.resources.catalog.schema_names import not_migrated
@@ -31,7 +32,7 @@ from captionacc_dagster.resources.catalog.transport import AnyOf, Condition, Per
 from modal_gpu.error_table import Meaning, Row, look_up
 
 if TYPE_CHECKING:
-    from postgrest import APIError
+    from postgrest import APIError, SyncPostgrestClient
 
     from supabase import Client
 
@@ -83,6 +84,7 @@ class SupabaseTransport:
         self._client: PerProcess[Client] = PerProcess(
             self._open_client, lambda client: client.postgrest.session.close()
         )
+        self._user_token: str | None = None
 
     def __repr__(self) -> str:
         return f"SupabaseTransport({self._url!r}, schema={self._schema!r})"
@@ -91,13 +93,21 @@ class SupabaseTransport:
         raise TypeError("a transport that holds a key must not be pickled")
 
     def close(self) -> None:
-        """Close the connections; a later call opens new ones."""
-        self._client.close()
+        """Close the connections; a later call opens new ones. A user's are the platform's."""
+        if self._user_token is None:
+            self._client.close()
 
     @property
     def max_rows(self) -> int | None:
         """The API's limit of rows, beyond which it truncates an answer."""
         return _MAX_ROWS
+
+    def as_user(self, token: str, claims: Mapping[str, Any]) -> "SupabaseTransport":
+        """Return a transport whose requests carry a user's token beside the project's key."""
+        user = object.__new__(SupabaseTransport)
+        user.__dict__.update(vars(self))
+        user._user_token = token
+        return user
 
     def call(self, function: str, arguments: Mapping[str, Any], *, repeatable: bool = False) -> list[Record]:
         """Return the rows of a function."""
@@ -137,7 +147,16 @@ class SupabaseTransport:
         )
         return create_client(self._url, self._key, options=options)
 
-    def _send(self, request: Callable[["Client"], Any], repeatable: bool) -> Any:
+    def _api(self) -> "SyncPostgrestClient":
+        """Return the client of the REST API, with the platform's rights or the user's."""
+        platform = self._client.get().postgrest
+        if self._user_token is None:
+            return platform
+        user = platform.schema(self._schema)
+        user.headers["Authorization"] = f"Bearer {self._user_token}"
+        return user
+
+    def _send(self, request: Callable[["SyncPostgrestClient"], Any], repeatable: bool) -> Any:
         def may_be_repeated(error: BaseException) -> bool:
             return isinstance(error, _RetryableError) and (repeatable or not error.done)
 
@@ -153,11 +172,11 @@ class SupabaseTransport:
         except _RetryableError as error:
             raise error.error from None
 
-    def _send_once(self, request: Callable[["Client"], Any]) -> Any:
+    def _send_once(self, request: Callable[["SyncPostgrestClient"], Any]) -> Any:
         from postgrest import APIError
 
         try:
-            answer = request(self._client.get())
+            answer = request(self._api())
         except APIError as error:
             raise self._refusal(error) from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
@@ -205,6 +224,8 @@ class SupabaseTransport:
         """Return the error for a SQLSTATE, which came from the database behind the API."""
         if row.advice == MIGRATE:
             return CatalogAccessError(not_migrated(self._schema, reason))
+        if code == "42501" and self._user_token is not None:
+            return NotPermittedError(f"the token's user may not do this ({reason})")
         if code == "42501":
             return CatalogAccessError(
                 f"the key may not do this ({reason}): set SUPABASE_SERVICE_ROLE_KEY to the service-role key"
@@ -230,7 +251,8 @@ class SupabaseTransport:
         return self._without_key(" ".join(parts).rstrip("."))
 
     def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "***")[:1000]
+        shown = text.replace(self._key, "***")
+        return (shown.replace(self._user_token, "***") if self._user_token else shown)[:1000]
 
 
 def _check_key(key: str) -> None:
@@ -255,9 +277,14 @@ def _check_key(key: str) -> None:
 
 
 def _page(
-    table: str, where: Sequence[Condition], order: Sequence[str], offset: int, size: int, client: "Client"
+    table: str,
+    where: Sequence[Condition],
+    order: Sequence[str],
+    offset: int,
+    size: int,
+    client: "SyncPostgrestClient",
 ) -> Any:
-    query = client.table(table).select("*")
+    query = client.from_(table).select("*")
     for condition in where:
         if isinstance(condition, AnyOf):
             query = query.or_(",".join(_quoted_filter(part) for part in condition.comparisons))

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
-from captionacc_dagster.resources.catalog.calls import CatalogCalls, sql_function
+from captionacc_dagster.resources.catalog.calls import CatalogCalls, first, sql_function
 from captionacc_dagster.resources.catalog.errors import UnknownTenantError
-from captionacc_dagster.resources.catalog.rows.tenants import AccessTier, TenantRow
+from captionacc_dagster.resources.catalog.rows.tenants import AccessTier, TenantRow, UserProfile
+from captionacc_dagster.resources.catalog.transport import Where
+from modal_gpu.keys import canonical_uuid
 
 
 class TenantCalls(CatalogCalls):
@@ -41,6 +43,11 @@ class TenantCalls(CatalogCalls):
     def get_tenant(self, tenant_id: str) -> TenantRow:
         """Return a tenant. Raises ``UnknownTenantError``."""
         return self._by_id(TenantRow, "tenants", tenant_id, "tenant", UnknownTenantError)
+
+    def get_profile(self, user_id: str) -> UserProfile | None:
+        """Return a user's place in a tenant, if there is one."""
+        where = [Where("user_id", "eq", canonical_uuid(user_id, "user id"))]
+        return first(self._select(UserProfile, "user_profiles", where, ["user_id"]))
 
     def list_access_tiers(self) -> list[AccessTier]:
         """Return the tiers, those of lower priority first."""

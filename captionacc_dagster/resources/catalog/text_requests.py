@@ -1,5 +1,7 @@
 """The catalogue's requests to read the text of single captions again."""
 
+from collections.abc import Sequence
+
 from captionacc_dagster.resources.catalog.calls import CatalogCalls, is_id, sql_function
 from captionacc_dagster.resources.catalog.rows.work import CaptionOcrRequest
 
@@ -9,6 +11,16 @@ class TextRequestCalls(CatalogCalls):
 
     Raises ``UnknownRequestError``, and ``WrongStateError`` if the request has ended or is another run's.
     """
+
+    @sql_function(repeatable=True)
+    def request_caption_ocr(
+        self, video_id: str, caption_ids: Sequence[int] | None = None, *, requested_by: str = "service"
+    ) -> CaptionOcrRequest:
+        """Request to read captions again; ``None``: all of them.
+
+        Raises ``WrongStateError`` before there are captions, ``UnknownVideoError``, ``VideoDeletedError`` and
+        ``InvalidArgumentError``.
+        """
 
     @sql_function(repeatable=True)
     def begin_caption_ocr_request(self, request_id: str, run_id: str) -> CaptionOcrRequest:

@@ -57,6 +57,12 @@ class Transport(Protocol):
     ) -> list[Record]:
         """Return the rows for which all of ``where`` holds. ``-`` before a column's name: descending."""
 
+    def as_user(self, token: str, claims: Mapping[str, Any]) -> "Transport":
+        """Return a transport with a user's rights, over the same connections; closing it does nothing.
+
+        ``token`` is verified, and ``claims`` its content: the role ``authenticated`` and the user in ``sub``.
+        """
+
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
 

@@ -33,6 +33,30 @@ class VideoCalls(CatalogCalls):
         """
 
     @sql_function(repeatable=True)
+    def register_upload(
+        self,
+        tenant_id: str | None,
+        video_id: str,
+        storage_key: str,
+        size_bytes: int,
+        display_path: str,
+        *,
+        uploaded_by_user_id: str | None = None,
+    ) -> VideoRow:
+        """Register a video whose file is about to be uploaded.
+
+        Raises ``QuotaExceededError``, ``TooManyCallsError`` (a user with many incomplete uploads), and as
+        :meth:`register_video` does.
+        """
+
+    @sql_function(repeatable=True)
+    def confirm_upload(self, video_id: str, size_bytes: int) -> VideoRow:
+        """Record that the registered file is in the bucket: the video waits for its layout from now on.
+
+        ``size_bytes`` is the object's. Raises ``WrongStateError`` if another size was registered.
+        """
+
+    @sql_function(repeatable=True)
     def set_partition_keys(self, keys: Mapping[str, str]) -> list[VideoRow]:
         """Set the partition keys of videos, by id, that have none yet and that no run has begun.
 
@@ -47,6 +71,13 @@ class VideoCalls(CatalogCalls):
     @sql_function(repeatable=True)
     def find_videos(self, name: str, limit: int = 100) -> list[VideoRow]:
         """Return videos of this name, or whose id starts with it; newest first, without deleted ones."""
+
+    @sql_function(repeatable=True)
+    def search_videos(self, text: str, *, tenant_id: str | None = None, limit: int = 100) -> list[VideoRow]:
+        """Return videos whose name contains the text, in any case, or whose id starts with it.
+
+        Newest first.
+        """
 
     def get_video(self, video_id: str) -> VideoRow:
         """Return a video, even a deleted one. Raises ``UnknownVideoError``."""
@@ -86,6 +117,10 @@ class VideoCalls(CatalogCalls):
     @sql_function(repeatable=True)
     def rename_video(self, video_id: str, name: str) -> VideoRow:
         """Change the name that people see. Raises ``InvalidArgumentError`` for an unusable one."""
+
+    @sql_function(repeatable=True)
+    def set_age_boosting(self, video_id: str, disabled: bool) -> VideoRow:
+        """Set whether the video's runs gain no priority by waiting."""
 
     @sql_function(repeatable=True)
     def set_video_languages(self, video_id: str, languages: Sequence[str]) -> VideoRow:

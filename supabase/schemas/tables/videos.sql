@@ -82,6 +82,7 @@ create table captionacc.videos (
     proposed_caption_zones jsonb not null default '[]' check (captionacc.is_caption_zones(proposed_caption_zones)),
     caption_zones jsonb not null default '[]' check (captionacc.is_caption_zones(caption_zones)),
     ocr_languages text[] not null default '{}' check (cardinality(ocr_languages) <= 8),
+    priority_override integer check (priority_override between 0 and 100),
 
     constraint videos_partition_key check (
         length(partition_key) <= 97 and (partition_key = id::text or right(partition_key, 37) = '~' || id::text)
@@ -163,6 +164,8 @@ comment on column captionacc.videos.duration_seconds is
     'Length on the index axis, without the long stretches that have no frames.';
 comment on column captionacc.videos.proposed_caption_zones is
     'Places of captions beside proposed_crop_region, found by layout analysis.';
+comment on column captionacc.videos.priority_override is
+    'Priority of the video''s runs that an operator chose with a job; null: the tier''s.';
 comment on column captionacc.videos.caption_zones is
     'Approved places of captions beside crop_region, which is zone 0: zone_index, crop_region, language.';
 comment on column captionacc.videos.content_sha256 is

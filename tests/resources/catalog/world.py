@@ -88,6 +88,12 @@ class World:
         catalog.request_caption_ocr(video_id, [1])
         catalog.record_usage(tenant, "processing_minutes", 1, video_id=video_id)
         catalog.reserve_cost(video_id, "run", "f", 0.01)
+        catalog.create_job(video_id, "export", {})
+        # One event of each video is enough to see whose it is.
+        self.database.execute(
+            "delete from captionacc.events e where id <> (select max(id) from captionacc.events"
+            " where video_id = e.video_id)"
+        )
         arguments = [tenant, video_id]
         for statement in (
             "insert into captionacc.run_cancellations (run_id, tenant_id, video_id, stage, requested_by)"
@@ -95,6 +101,9 @@ class World:
             "insert into captionacc.compute_calls"
             " (tenant_id, video_id, run_id, function_name, backend, request_hash)"
             " values (%s, %s, 'run', 'f', 'local', 'h')",
+            "insert into captionacc.stage_progress"
+            " (tenant_id, video_id, stage, run_id, percent, message, done, total)"
+            " values (%s, %s, 'text', 'run', 0, 'm', 0, 0)",
             "insert into captionacc.security_audit_log (role, tenant_id, video_id, action, outcome)"
             " values ('authenticated', %s, %s, 'retry', 'allowed')",
         ):
@@ -172,6 +181,9 @@ class World:
             "video_database_state": {"database_name": "layout", "lock_token": new},
             "run_cancellations": {"run_id": new},
             "compute_calls": {"id": new, "request_hash": new},
+            "jobs": {"id": new, "type": "layout"},
+            "events": {"id": 10**9},
+            "stage_progress": {"stage": "layout"},
             "usage_metrics": {"id": 10**9},
             "cost_reservations": {"function_name": new},
             "stage_outcomes": {"id": 10**9},

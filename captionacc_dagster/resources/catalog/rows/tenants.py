@@ -1,5 +1,7 @@
 """Rows of tenants, tiers and money. All costs are in US dollars."""
 
+from typing import Literal
+
 from captionacc_dagster.resources.catalog.rows.record import Row, column
 
 
@@ -19,6 +21,17 @@ class TenantRow(Row):
     month_cost_limit_usd: float | None
     #: Languages of captions (BCP-47) of videos without their own; the installation's without any.
     ocr_languages: list[str]
+
+
+class UserProfile(Row):
+    """A user's place in a tenant. It has effect once it is ``approved``."""
+
+    user_id: str
+    tenant_id: str
+    role: Literal["member", "owner"]
+    approval_status: Literal["pending", "approved", "rejected"]
+    is_platform_admin: bool
+    display_name: str
 
 
 class AccessTier(Row):

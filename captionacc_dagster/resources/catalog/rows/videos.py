@@ -87,6 +87,8 @@ class VideoRow(Row):
     accepted_at: datetime | None
     #: Runs of this video do not gain priority by waiting.
     disable_age_boosting: bool
+    #: Priority of its runs that an operator chose; ``None``: the tier's.
+    priority_override: int | None
 
     duration_seconds: float | None
     frame_count: int | None
@@ -170,6 +172,8 @@ class LayoutApproval(Row):
     display_path: str
     named_partition: str | None = column("partition_key")
     disable_age_boosting: bool
+    created_at: datetime
+    priority_override: int | None
 
     @property
     def partition_key(self) -> str:
@@ -196,6 +200,8 @@ class LayoutApproval(Row):
             display_path=video.display_path,
             named_partition=video.named_partition,
             disable_age_boosting=video.disable_age_boosting,
+            created_at=video.created_at,
+            priority_override=video.priority_override,
         )
 
 

@@ -31,6 +31,26 @@ begin
                 video := retry_stage(p_video_id, p_arguments ->> 'stage');
             when 'cancel' then
                 video := cancel_stage(p_video_id, p_arguments ->> 'stage', caller);
+            when 'set_age_boosting' then
+                video := set_age_boosting(p_video_id, (p_arguments ->> 'disabled')::boolean);
+            when 'confirm_upload' then
+                video := confirm_upload(p_video_id, (p_arguments ->> 'size_bytes')::bigint);
+            when 'rename' then
+                video := rename_video(p_video_id, p_arguments ->> 'name');
+            when 'delete' then
+                video := soft_delete_video(p_video_id);
+            when 'create_job' then
+                if p_arguments ->> 'priority' is not null and not is_platform_admin() then
+                    raise exception 'only operators choose a priority' using errcode = 'CA011';
+                end if;
+                answer := jsonb_build_object('job', to_jsonb(create_job(p_video_id, p_arguments ->> 'type',
+                    p_arguments -> 'parameters', (p_arguments ->> 'priority')::integer, caller)));
+            when 'cancel_job' then
+                answer := jsonb_build_object('job',
+                    to_jsonb(cancel_job((p_arguments ->> 'job_id')::uuid, caller)));
+            when 'finish_export' then
+                answer := jsonb_build_object('job', to_jsonb(finish_export((p_arguments ->> 'job_id')::uuid,
+                    nullif(p_arguments -> 'result', 'null'), p_arguments ->> 'message')));
         end case;
     exception
         when others then
@@ -40,7 +60,9 @@ begin
             get stacked diagnostics reason = message_text, hint = pg_exception_hint;
             return _refused(p_action, p_video_id, sqlstate, reason, hint, 'refused_by_state');
     end;
-    perform _audit(p_action, 'allowed', '', p_video_id, p_arguments);
+    if p_action not in ('rename', 'delete') then  -- which record themselves
+        perform _audit(p_action, 'allowed', '', p_video_id, p_arguments);
+    end if;
     if video.id is null then
         select * into video from videos where id = p_video_id;
     end if;

@@ -1,0 +1,41 @@
+"""The catalogue's calls for live events, and for the progress of running stages."""
+
+from datetime import datetime
+
+from captionacc_dagster.resources.catalog.calls import CatalogCalls, sql_function
+from captionacc_dagster.resources.catalog.rows.live import EventRow, HeldLock
+from captionacc_dagster.resources.catalog.rows.videos import Stage
+
+
+class EventCalls(CatalogCalls):
+    """Events are ordered by ids that hide no event of a transaction that ends later."""
+
+    @sql_function(repeatable=True)
+    def events_cursor(self) -> str:
+        """Return the id after which the events from now on come."""
+
+    @sql_function(repeatable=True)
+    def events_after(
+        self, event_id: str, *, progress_since: datetime | None = None, limit: int = 500
+    ) -> list[EventRow]:
+        """Return the events after one, oldest first, and then progress that changed after a time.
+
+        Raises ``InvalidArgumentError`` for what is no event's id.
+        """
+
+    @sql_function(repeatable=True)
+    def held_locks(self, limit: int = 500) -> list[HeldLock]:
+        """Return the locks that are held now."""
+
+    @sql_function(repeatable=True)
+    def report_progress(
+        self, video_id: str, stage: Stage, run_id: str, percent: int, message: str, done: int, total: int
+    ) -> bool:
+        """Record the progress of a stage's worker, at most once a second.
+
+        Returns false if nothing was recorded: too soon, or another run works on the stage.
+        """
+
+    @sql_function(repeatable=True)
+    def purge_events(self, older_than_seconds: float) -> int:
+        """Delete older events. Returns how many there were."""

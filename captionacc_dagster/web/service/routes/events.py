@@ -1,0 +1,199 @@
+"""``GET /events``: changes as they happen, as server-sent events.
+
+Each stream reads the catalogue with its caller's rights, at most once a second: row-level security separates
+the tenants. PostgreSQL's ``NOTIFY`` says when there is something to read. Where that cannot be heard, which
+is so for a catalogue behind Supabase's API, every stream asks once a second.
+"""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Header, Query
+from starlette.responses import StreamingResponse
+
+from captionacc_dagster.resources.catalog import EventRow
+from captionacc_dagster.web.service.callers import CurrentSession, Session
+from captionacc_dagster.web.service.parts import Parts, ServiceParts
+from captionacc_dagster.web.service.problems import Problem
+from modal_gpu.errors import CaptionAccError
+
+T = TypeVar("T")
+router = APIRouter(tags=["events"])
+#: A stream reads at most once in this time, and at least once in the longer one.
+READ_SECONDS, QUIET_SECONDS = 1.0, 15.0
+#: How often a stream looks whether something was announced.
+_LOOK_SECONDS = 0.2
+#: Streams of one caller.
+MAX_STREAMS = 20
+_BATCH = 500
+#: Pause of a browser before it connects again, in milliseconds.
+_RETRY = 2000
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
+EventId = Annotated[str | None, Header(pattern=r"^\d{1,18}-\d{1,18}$", alias="Last-Event-ID")]
+
+_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": (
+            "Events `video`, `layout`, `captions`, `lock`, `job` and `progress`, each with JSON; "
+            "`ready` comes first."
+        ),
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
+
+@dataclass
+class Streams:
+    """The number of streams that each caller has open, and the threads that read for them."""
+
+    open: Counter[str] = field(default_factory=Counter)
+    _readers: CapacityLimiter | None = None
+
+    @property
+    def readers(self) -> CapacityLimiter:
+        """Threads of their own: streams must not take those of other requests."""
+        if self._readers is None:
+            self._readers = CapacityLimiter(8)
+        return self._readers
+
+    @contextmanager
+    def counted(self, caller: str) -> Iterator[None]:
+        """Count a stream while the block runs."""
+        self.open[caller] += 1
+        try:
+            yield
+        finally:
+            self.open[caller] -= 1
+            if not self.open[caller]:
+                del self.open[caller]
+
+
+_streams = Streams()
+
+
+@router.get("/events", responses=_ANSWER, response_class=StreamingResponse)
+async def events(
+    parts: Parts,
+    session: CurrentSession,
+    last_event_id: EventId = None,
+    after: Annotated[
+        str | None, Query(pattern=r"^\d{1,18}-\d{1,18}$", description="as Last-Event-ID, for the first time")
+    ] = None,
+) -> StreamingResponse:
+    """Stream what happens to the caller's videos. With ``Last-Event-ID`` nothing since then is left out.
+
+    Events are kept for a day: a client that was away for longer reads everything again.
+    """
+    if _streams.open[session.caller.name] >= MAX_STREAMS:
+        raise Problem(429, f"you have {MAX_STREAMS} streams open already", reason="too_many_streams")
+    stream = _stream(parts, session, last_event_id or after)
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+async def _stream(parts: ServiceParts, session: Session, event_id: str | None) -> AsyncIterator[str]:
+    with _streams.counted(session.caller.name):
+        reader = _Reader(parts, session, event_id)
+        yield f"retry: {_RETRY}\n\n"
+        async for piece in reader.pieces():
+            yield piece
+
+
+@dataclass
+class _Reader:
+    """The position of one stream."""
+
+    parts: ServiceParts
+    session: Session
+    event_id: str | None
+    progress_since: datetime = _EVER
+
+    async def pieces(self) -> AsyncIterator[str]:
+        """Yield the state now, and then what changes, until the service or the caller's token ends."""
+        try:
+            for piece in await self._run(self._begin):
+                yield piece
+        except CaptionAccError:
+            return  # The client connects again.
+        while not self.parts.is_ending and not self._has_expired():
+            announced, read_at = self._announced(), time.monotonic()
+            try:
+                rows: list[EventRow] = await self._run(self._read)
+            except CaptionAccError:
+                yield ": the catalogue does not answer\n\n"
+                await asyncio.sleep(5 * READ_SECONDS)
+                continue
+            for row in rows:
+                yield _piece(row.kind, row.payload, row.event_id)
+            if len(rows) < _BATCH:
+                if not rows:
+                    yield ": quiet\n\n"
+                await self._wait(announced, read_at)
+
+    def _begin(self) -> list[str]:
+        catalog = self.session.catalog
+        if self.event_id is None:
+            self.event_id = catalog.events_cursor()
+        locks = [
+            {
+                "video_id": lock.video_id,
+                "database": lock.database,
+                "owner": lock.owner,
+                "type": lock.type,
+                "expires_at": lock.expires_at.isoformat(),
+            }
+            for lock in catalog.held_locks()
+        ]
+        ready = _piece("ready", {"after": self.event_id}, self.event_id)
+        return [ready, *(_piece("lock", lock) for lock in locks)]
+
+    def _read(self) -> list[EventRow]:
+        if self.event_id is None:
+            raise ValueError("a stream reads after it has begun")
+        rows = self.session.catalog.events_after(
+            self.event_id, progress_since=self.progress_since, limit=_BATCH
+        )
+        for row in rows:
+            if row.event_id is not None:
+                self.event_id = row.event_id
+            else:
+                self.progress_since = max(self.progress_since, row.occurred_at)
+        return rows
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await run_sync(work, limiter=_streams.readers, abandon_on_cancel=True)
+
+    def _announced(self) -> int:
+        heard = self.parts.announcements
+        tenant = None if self.session.caller.is_operator else self.session.caller.tenant_id
+        return heard.count(tenant) if heard else 0
+
+    async def _wait(self, announced: int, read_at: float) -> None:
+        """Wait until there may be something to read."""
+        await asyncio.sleep(max(0.0, read_at + READ_SECONDS - time.monotonic()))
+        heard = self.parts.announcements
+        while (
+            heard is not None
+            and heard.is_listening
+            and self._announced() == announced
+            and time.monotonic() < read_at + QUIET_SECONDS
+            and not self.parts.is_ending
+        ):
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _has_expired(self) -> bool:
+        return self.session.expires_at is not None and time.time() >= self.session.expires_at
+
+
+def _piece(kind: str, payload: dict[str, Any], event_id: str | None = None) -> str:
+    first = f"id: {event_id}\n" if event_id else ""
+    return f"{first}event: {kind}\ndata: {json.dumps(payload, ensure_ascii=False)}\n\n"
