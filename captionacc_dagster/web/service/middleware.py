@@ -1,4 +1,4 @@
-"""Layers that every request passes: its id and log line, security headers, limits of origin, size and time."""
+"""Layers that every request passes: its id and log line, security headers, checks and time limits."""
 
 import asyncio
 import contextlib
