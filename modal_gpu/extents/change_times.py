@@ -42,6 +42,11 @@ _SURROUNDINGS = 11
 _LEAST_WEIGHT = 300.0
 #: Share of all strokes' weight from which those that go, or come, are fitted separately.
 _LEAST_PART = 0.1
+#: Share of the strokes' weight that comes or goes from one picture to the next if the caption does, and the
+#: least step of such a stroke, in shares of its whole change.
+_LEAST_AT_ONCE, _AT_ONCE_STEP = 0.2, 0.6
+#: Pictures from which on a transition is a fade.
+_FADE_PICTURES = 4
 
 
 #: What happens into a frame: a caption where none was, none where one was, or another caption.
@@ -217,6 +222,10 @@ def _change(pictures: list[SourcePicture], places: NDArray[np.float64], kind: _K
             fitted(part.share, seconds, places, scenes) if part.mass >= _LEAST_PART * mass else whole
             for part in (leaving, coming)
         )
+        leaves, comes = (
+            _at_once(change, looks, places, *stroke_sides)
+            for change, stroke_sides in ((leaves, sides), (comes, sides[::-1]))
+        )
         half = whole.start + int(np.argmax(both[whole.start : whole.end + 1] > 0.5))
         found = _Change(leaves, comes, half)
         main = {"appears": comes, "vanishes": leaves, "changes": whole}[kind]
@@ -266,6 +275,34 @@ def _shares(
 
     coming = by_strokes_of(after, before)
     return by_strokes_of(before, after), _Share(1 - coming.share, coming.mass)
+
+
+def _at_once(
+    change: Transition,
+    looks: NDArray[np.int16],
+    places: NDArray[np.float64],
+    stands: NDArray[np.intp],
+    moves: NDArray[np.intp],
+) -> Transition:
+    """Return a fade as a step where many strokes come or go at once, in the tenth of a second of the labels.
+
+    Something that moves out of the picture behind the caption uncovers pixels that then stand still, one
+    after the other: together they look like a slow fade. In a fade no stroke changes at once.
+    """
+    if change.end - change.start < _FADE_PICTURES:
+        return change
+    flat = looks.reshape(len(looks), -1)
+    look, pixels, strength = _strokes(flat[stands], flat[moves])
+    away = np.abs(flat[:, pixels] - look)
+    away /= np.maximum(away[moves].mean(axis=0), 1)
+    steps = np.abs(np.diff(away, axis=0, prepend=away[:1]))
+    for picture in np.flatnonzero(places == 0.5):
+        sides = away[:picture].mean(axis=0), away[picture:].mean(axis=0)
+        together = (steps[picture] > _AT_ONCE_STEP) & (np.abs(sides[0] - sides[1]) > _AT_ONCE_STEP)
+        if picture and strength[together].sum() > _LEAST_AT_ONCE * strength.sum():
+            at = int(picture)
+            return Transition(at - 1, at, at, at)
+    return change
 
 
 def _strokes(

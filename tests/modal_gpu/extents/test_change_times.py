@@ -196,6 +196,36 @@ def test_of_captions_that_dissolve_the_later_begins_where_there_is_more_of_it(di
     assert found.at("changes") == np.argmax(shares > 0.5)
 
 
+def leaving_shape(number: int) -> np.ndarray:
+    """A still picture out of which a dark shape moves to the right, column by column, until picture 10."""
+    rng = np.random.default_rng(4)
+    picture = cv2.GaussianBlur(rng.integers(60, 255, (SIZE[1], SIZE[0])).astype(np.uint8), (0, 0), 1)
+    covered = picture[:, 60 * max(0, number - 2) :][:, :200]
+    covered[:] = rng.integers(0, 25, covered.shape)
+    return picture
+
+
+def appearing(first: int, fade: int = 0) -> int:
+    """The picture at which "Hm" is found to begin: after a step over the shape, or a fade without it."""
+    pictures = []
+    for number in range(20):
+        alpha = float(np.clip((number - first + 1) / (fade + 1), 0, 1))
+        picture = leaving_shape(100 if fade else number)
+        pictures.append(SourceStrip(number / 25, with_text(picture, "Hm", alpha)))
+    index = np.ceil(np.array([strip.seconds * 10 for strip in pictures]) - 1e-6)
+    found = _change(pictures, index - np.ceil((first + fade / 2) / 2.5 - 1e-6) + 0.5, "appears")
+    return found.at("appears")
+
+
+@pytest.mark.parametrize("first", [9, 10, 11])
+def test_what_moves_away_behind_a_short_caption_is_no_fade_of_it(first: int):
+    assert appearing(first) == first
+
+
+def test_a_slow_fade_stays_one():
+    assert abs(appearing(7, fade=8) - 7) <= 1
+
+
 def test_the_stroke_predictors_captions_begin_and_end_on_their_source_frames(tmp_path: Path):
     made = film(tmp_path, RATES["25"])
     frames = strips(made.path)
