@@ -82,11 +82,11 @@ def crop_and_infer_caption_frame_extents(
         region = video.crop_region
         if region is None:
             raise WrongStateError(f"the layout of video {video.video_id} is not approved: approve it first")
+        makes_version = "cropped_chunks" in selected
+        zones = video.caption_zones if makes_version else current_version(catalog, video).caption_zones
         with spending(context, catalog, compute, video, function) as money:
-            money.expect(
-                VideoWork.of_upload(video.size_bytes, video.duration_seconds, video.width, video.height)
-            )
-            if "cropped_chunks" in selected:
+            money.expect(_work(video, zones))
+            if makes_version:
                 result = _new_version(context, catalog, compute, video, region, selected)
             else:
                 result = _current_version(context, catalog, compute, video, selected)
@@ -107,6 +107,13 @@ def crop_and_infer_caption_frame_extents(
         if not run_selects(context, "captions_db"):
             catalog.release_stage(video.video_id, "boundaries", context.run.run_id)
     yield from _materializations(selected, result, call_metadata(compute) | money.metadata)
+
+
+def _work(video: VideoRow, zones: Zones) -> VideoWork:
+    """Return the work on a video with ``zones`` beside the first one."""
+    return VideoWork.of_upload(
+        video.size_bytes, video.duration_seconds, video.width, video.height, zones=1 + len(zones)
+    )
 
 
 def _new_version(

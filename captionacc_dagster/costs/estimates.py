@@ -55,12 +55,16 @@ class CostLimitError(CaptionAccError):
 
 @dataclass(frozen=True)
 class VideoWork:
-    """A video for functions to work on. ``captions``: how many are to be read; ``None``: not known."""
+    """A video for functions to work on. ``captions``: how many are to be read; ``None``: not known.
+
+    ``zones`` are its caption zones, the first one included. All are cropped in one pass over the video.
+    """
 
     seconds: float
     width: int = ASSUMED_SIZE[0]
     height: int = ASSUMED_SIZE[1]
     captions: int | None = None
+    zones: int = 1
 
     @classmethod
     def of_upload(
@@ -69,15 +73,18 @@ class VideoWork:
         duration: float | None = None,
         width: int | None = None,
         height: int | None = None,
+        zones: int = 1,
     ) -> "VideoWork":
         """Describe the video as the catalogue knows it: before its first run only by its file size."""
         seconds = size_bytes / ASSUMED_BYTES_A_SECOND if duration is None else duration
-        return cls(seconds, width or ASSUMED_SIZE[0], height or ASSUMED_SIZE[1])
+        return cls(seconds, width or ASSUMED_SIZE[0], height or ASSUMED_SIZE[1], zones=zones)
 
     @property
     def caption_count(self) -> int:
-        """Captions to be read: the known number, or as many as in a video where people talk."""
-        return math.ceil(self.seconds / 60 * CAPTIONS_A_MINUTE) if self.captions is None else self.captions
+        """Captions to be read: the known number, or in each zone as many as in a video where people talk."""
+        if self.captions is not None:
+            return self.captions
+        return self.zones * math.ceil(self.seconds / 60 * CAPTIONS_A_MINUTE)
 
 
 @dataclass(frozen=True)
@@ -147,7 +154,9 @@ def _core_seconds(function: str, work: VideoWork) -> float:
         frames = len(full_frame_indices(frame_count(work.seconds)))
         return work.seconds * DECODE_CORE_SECONDS * scale + frames * FRAME_OCR_CORE_SECONDS
     if function == CROP_AND_INFER:
-        return work.seconds * CROP_CORE_SECONDS * scale
+        # Further zones share the first one's decoding.
+        of_further_zone = CROP_CORE_SECONDS - DECODE_CORE_SECONDS
+        return work.seconds * (CROP_CORE_SECONDS + (work.zones - 1) * of_further_zone) * scale
     return work.caption_count * CAPTION_CORE_SECONDS
 
 

@@ -1,6 +1,7 @@
 """Estimates and charges: they add up, grow with the work, and count what Modal bills."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -22,7 +23,7 @@ NOW = datetime(2026, 11, 21, tzinfo=UTC)
 functions = st.sampled_from(FUNCTIONS)
 seconds = st.floats(0.1, 5 * 3600)
 sides = st.integers(16, 4320)
-works = st.builds(VideoWork, seconds, sides, sides, st.none() | st.integers(0, 10_000))
+works = st.builds(VideoWork, seconds, sides, sides, st.none() | st.integers(0, 10_000), st.integers(1, 4))
 fan_outs = st.builds(
     FanOut,
     segment_frames=st.integers(1, 24).map(lambda n: 512 * n),
@@ -49,8 +50,8 @@ def test_an_estimate_is_its_seconds_and_images_at_their_prices(function, work, f
 @given(function=functions, work=works, more=st.floats(1, 3600), fan_out=fan_outs)
 def test_a_longer_video_never_costs_less(function, work, more, fan_out):
     # Under five minutes full frames are denser, in steps of a tenth of a second.
-    longer = VideoWork(max(work.seconds, 300) + more, work.width, work.height, work.captions)
-    shorter = VideoWork(max(work.seconds, 300), work.width, work.height, work.captions)
+    longer = replace(work, seconds=max(work.seconds, 300) + more)
+    shorter = replace(work, seconds=max(work.seconds, 300))
     assert (
         estimate(function, longer, APP, LIST, fan_out).usd
         >= estimate(function, shorter, APP, LIST, fan_out).usd
@@ -59,7 +60,7 @@ def test_a_longer_video_never_costs_less(function, work, more, fan_out):
 
 @given(function=functions, work=works, fan_out=fan_outs, factor=st.integers(2, 4))
 def test_a_larger_picture_never_costs_less(function, work, fan_out, factor):
-    larger = VideoWork(work.seconds, work.width * factor, work.height * factor, work.captions)
+    larger = replace(work, width=work.width * factor, height=work.height * factor)
     assert (
         estimate(function, larger, APP, LIST, fan_out).usd >= estimate(function, work, APP, LIST, fan_out).usd
     )
@@ -82,6 +83,21 @@ def test_calls_are_the_ones_that_the_compute_makes(work, fan_out):
     assert found.calls == (len(fan_out.segments(count)) if fan_out.divide_crops else 1)
     captions = estimate(CAPTION_OCR, VideoWork(1, captions=250), APP, LIST, FanOut(max_parallel=2))
     assert captions.calls == 3
+
+
+@given(work=works, fan_out=fan_outs, more=st.integers(1, 3))
+def test_a_further_zone_is_cropped_and_read_and_not_decoded_again(work, fan_out, more):
+    further = replace(work, zones=work.zones + more)
+    extract, crops, text = (
+        (estimate(function, work, APP, LIST, fan_out), estimate(function, further, APP, LIST, fan_out))
+        for function in (EXTRACT, CROP_AND_INFER, CAPTION_OCR)
+    )
+    assert extract[0] == extract[1]
+    of_one_zone = work.seconds * costs.CROP_CORE_SECONDS / APP.function(CROP_AND_INFER).workers
+    assert 0 < crops[1].seconds - crops[0].seconds
+    if work.width * work.height <= 1280 * 720:
+        assert crops[1].seconds - crops[0].seconds < more * of_one_zone * costs.MARGIN
+    assert (text[1].usd > text[0].usd) == (work.captions is None)
 
 
 def test_existing_captions_cost_nothing():

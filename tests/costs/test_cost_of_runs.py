@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -14,7 +15,14 @@ from captionacc_dagster.costs.ledger import charge_abandoned, cost_policy, reser
 from captionacc_dagster.resources.catalog import CatalogUnavailableError, VideoRow
 from captionacc_dagster.resources.compute import CallReport, FanOut
 from captionacc_dagster.settings import get_settings
-from modal_gpu.contracts import CropInferRequest, CropInferResult, Progress, no_progress
+from modal_gpu.contracts import (
+    CaptionZone,
+    CropInferRequest,
+    CropInferResult,
+    CropRegion,
+    Progress,
+    no_progress,
+)
 from modal_gpu.deployment.settings import CAPTION_OCR, CROP_AND_INFER, EXTRACT, ModalSettings
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.ocr.vision_settings import VisionSettings
@@ -99,6 +107,18 @@ def test_any_billed_compute_is_reserved_charged_and_reported(line: Line, laid_ou
     assert shown["cost_usd"] == pytest.approx(CHARGED[CROP_AND_INFER])
     assert spent(line) == pytest.approx(CHARGED[CROP_AND_INFER])
     assert (shown["remote_calls"], shown["gpu"]) == ("[call-1](https://compute.example/call-1)", "A10G")
+
+
+def test_the_reservation_counts_further_zones(line: Line, laid_out: VideoRow):
+    zone = CaptionZone(1, CropRegion(0.1, 0.02, 0.9, 0.2))
+    line.catalog.approve_layout(laid_out.video_id, "someone", caption_zones=(zone,))
+    line.compute = ComputeElsewhere(line)
+    result = line.run("captions", laid_out.video_id, "cropped_chunks")
+    assert result.success, failure(result)
+    work = VideoWork(8.0, 640, 360, zones=2)
+    expected = estimate(CROP_AND_INFER, work, APP, LIST, FanOut()).usd
+    assert metadata(result, "cropped_chunks")["estimated_cost_usd"] == expected
+    assert expected > estimate(CROP_AND_INFER, replace(work, zones=1), APP, LIST, FanOut()).usd
 
 
 def test_extraction_is_charged_although_its_length_is_unknown_at_first(
