@@ -134,7 +134,8 @@ def caption_ocr(
                     return compute.caption_ocr(request, progress)
 
             requests = begin_requests(catalog, video.video_id, context.run.run_id)
-            read = queued_again(read_captions(object_store.get(keys.captions_db)), requests)
+            outdated = _zones_of_other_languages(video, version)
+            read = queued_again(read_captions(object_store.get(keys.captions_db)), requests, outdated)
             readings = read_zones(
                 read,
                 version.regions,
@@ -144,7 +145,7 @@ def caption_ocr(
         record_processing(catalog, video, "generate_caption_ocr", time.monotonic() - started)
         with catalog.lease(video.video_id, "captions", owner=context.run.run_id) as lease:
             stored = read_captions(object_store.get(keys.captions_db))
-            captions = apply_zones(queued_again(stored, requests), readings)
+            captions = apply_zones(queued_again(stored, requests, outdated), readings)
             lease.check()
             object_store.put(keys.captions_db, write_captions(captions), GZIP)
             catalog.bump_database_version(lease.token)
@@ -225,6 +226,13 @@ def _expect_captions(money: Spending, video: VideoRow) -> Callable[[int], None]:
         money.expect(replace(work, captions=count))
 
     return expect
+
+
+def _zones_of_other_languages(video: VideoRow, version: ActiveVersion) -> list[int]:
+    """Return the zones whose texts were read before the video's languages were changed."""
+    if not video.has_other_languages:
+        return []
+    return [zone for zone in version.regions if not version.languages(zone)]
 
 
 def finish_text(

@@ -1,6 +1,6 @@
 """Requests to read captions again: a run that reads a video's text also serves the waiting requests."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from captionacc_dagster.resources.catalog import CaptionOcrRequest, Catalog, WrongStateError
 from modal_gpu.databases.captions import Caption, mark_ocr
@@ -19,13 +19,16 @@ def begin_requests(catalog: Catalog, video_id: str, run_id: str) -> list[Caption
     return begun
 
 
-def queued_again(captions: Sequence[Caption], requests: Sequence[CaptionOcrRequest]) -> list[Caption]:
-    """Return the captions, with the requested ones queued for OCR. Ids that no longer exist are ignored."""
-    if not requests:
-        return list(captions)
+def queued_again(
+    captions: Sequence[Caption], requests: Sequence[CaptionOcrRequest], zones: Collection[int] = ()
+) -> list[Caption]:
+    """Return the captions, with the requested ones and those of ``zones`` queued for OCR.
+
+    Ids that no longer exist are ignored.
+    """
     everything = any(request.caption_ids is None for request in requests)
     named = {number for request in requests for number in request.caption_ids or ()}
-    ids = [c.id for c in captions if c.state != "gap" and (everything or c.id in named)]
+    ids = [c.id for c in captions if c.state != "gap" and (everything or c.id in named or c.zone in zones)]
     return mark_ocr(captions, ids, "queued")
 
 

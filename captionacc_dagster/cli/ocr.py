@@ -91,14 +91,14 @@ def set_(
 ) -> None:
     """Set the languages of a video's captions; without any, its tenant's count again.
 
-    What could not be read before is then read again by a running platform.
+    What was read in other languages is then read again by a running platform.
     """
     here = parts(Use.WRITE)
     row = here.catalog.set_video_languages(
         here.find_video(video).video_id, normalized(languages or (), "LANGUAGE")
     )
     said = ", ".join(row.ocr_languages) or "those of its tenant"
-    say(f"{row.display_path}: languages {said}. A running platform reads again what could not be read.")
+    say(f"{row.display_path}: languages {said}. A running platform reads its captions again.")
 
 
 @ocr_app.command()

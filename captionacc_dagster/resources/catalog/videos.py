@@ -126,8 +126,8 @@ class VideoCalls(CatalogCalls):
     def set_video_languages(self, video_id: str, languages: Sequence[str]) -> VideoRow:
         """Set the languages of a video's captions (BCP-47; none: its tenant's).
 
-        A layout that waits for a person, and captions that could not be read, are read again. Raises
-        ``InvalidArgumentError``.
+        A layout that waits for a person, and captions that no person has reviewed, are read again, also those
+        that a run reads now. Raises ``InvalidArgumentError``.
         """
 
     @sql_function(repeatable=True)

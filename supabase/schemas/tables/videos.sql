@@ -83,6 +83,8 @@ create table captionacc.videos (
     caption_zones jsonb not null default '[]' check (captionacc.is_caption_zones(caption_zones)),
     ocr_languages text[] not null default '{}' check (cardinality(ocr_languages) <= 8),
     priority_override integer check (priority_override between 0 and 100),
+    ocr_languages_set_at timestamptz,
+    text_read_from timestamptz,
 
     constraint videos_partition_key check (
         length(partition_key) <= 97 and (partition_key = id::text or right(partition_key, 37) = '~' || id::text)
@@ -120,6 +122,10 @@ comment on column captionacc.videos.damage is
     'Which parts of the file could not be decoded; empty for an undamaged file.';
 comment on column captionacc.videos.ocr_languages is
     'Languages of the captions as BCP-47 tags; empty: the tenant''s.';
+comment on column captionacc.videos.ocr_languages_set_at is 'When the languages were last changed.';
+comment on column captionacc.videos.text_read_from is
+    'When the run began whose texts were published last. Texts that it read before the languages were changed '
+    'are read again.';
 comment on column captionacc.videos.layout_run_id is
     'The run that works on the stage now; null if none does.';
 comment on column captionacc.videos.layout_last_run_id is

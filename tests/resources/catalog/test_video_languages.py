@@ -52,6 +52,53 @@ def test_a_language_sends_the_layout_back_to_be_read(catalog: FullCatalog, unrea
     assert claimed.video_id == video.video_id and claimed.layout.attempts == unread.layout.attempts + 1
 
 
+def test_a_layout_read_in_former_languages_is_read_again(catalog: FullCatalog, tenant, videos, make_outcome):
+    catalog.set_auto_approve(tenant.tenant_id, 0.5)
+    video_id = videos.uploaded().video_id
+    catalog.claim_new_videos()
+    catalog.begin_stage(video_id, "layout", "run")
+    catalog.set_video_languages(video_id, ["ko"])
+    video = catalog.finish_layout(video_id, "run", make_outcome(), goes_on=True)
+    assert (video.layout.status, video.layout.run_id, video.crop_region) == ("wait", None, None)
+    assert video.boundaries.run_id is None
+    [claimed] = catalog.claim_new_videos()
+    assert claimed.video_id == video_id
+    catalog.begin_stage(video_id, "layout", "again")
+    assert catalog.finish_layout(video_id, "again", make_outcome()).layout.status == "done"
+
+
+def test_an_approved_layout_does_not_depend_on_the_languages(catalog: FullCatalog, videos, make_outcome):
+    video_id = videos.approved().video_id
+    catalog.begin_stage(video_id, "layout", "again")
+    catalog.set_video_languages(video_id, ["ko"])
+    assert catalog.finish_layout(video_id, "again", make_outcome()).layout.status == "done"
+
+
+def test_texts_read_in_former_languages_are_read_again(catalog: FullCatalog, videos):
+    video_id = videos.with_captions().video_id
+    catalog.begin_stage(video_id, "text", "run")
+    catalog.set_video_languages(video_id, ["pl"])
+    video = catalog.finish_text(video_id, "run", caption_count=4)
+    assert (video.text.status, video.text.run_id, video.text_caption_count) == ("wait", None, 4)
+    assert video.has_other_languages
+    [claimed] = catalog.pending_text()
+    assert claimed.video_id == video_id
+    video = catalog.begin_stage(video_id, "text", "again")
+    assert video.has_other_languages, "until its texts are published"
+    video = catalog.finish_text(video_id, "again", caption_count=4)
+    assert video.text.status == "annotate" and not video.has_other_languages
+
+
+def test_finished_texts_wait_for_a_run_in_the_new_languages_unless_reviewed(catalog: FullCatalog, videos):
+    for reviewed, status in ((False, "wait"), (True, "done")):
+        video = videos.read()
+        assert video.text.status == "annotate" and not video.has_other_languages
+        if reviewed:
+            catalog.complete_review(video.video_id, "text")
+        video = catalog.set_video_languages(video.video_id, ["pl"])
+        assert video.text.status == status and video.has_other_languages
+
+
 def test_texts_that_cannot_be_read_are_not_ready(unread: VideoRow, capsys):
     text = replace(unread.text, status="annotate", note=f"{UNREADABLE}.")
     video = replace(unread, layout=replace(unread.layout, status="done"), text=text)

@@ -103,6 +103,7 @@ class VideoRow(Row):
     timeline: Timeline = column("time_spans")
     #: Languages of the captions (BCP-47); the tenant's without any.
     ocr_languages: list[str]
+    ocr_languages_set_at: datetime | None
 
     layout: StageState = group("layout_")
     layout_found: bool | None
@@ -122,6 +123,8 @@ class VideoRow(Row):
 
     text: StageState = group("text_")
     text_caption_count: int | None
+    #: When the run began whose texts were published last.
+    text_read_from: datetime | None
 
     @property
     def partition_key(self) -> str:
@@ -134,6 +137,12 @@ class VideoRow(Row):
         if stage not in states:
             raise InvalidArgumentError(f"stage {stage!r} is not one of {', '.join(STAGES)}")
         return states[stage]
+
+    @property
+    def has_other_languages(self) -> bool:
+        """True if the published texts may have been read in other languages than the video's."""
+        read, changed = self.text_read_from, self.ocr_languages_set_at
+        return read is not None and changed is not None and changed > read
 
     @property
     def error(self) -> str | None:

@@ -26,6 +26,9 @@ declare
     video videos := _locked_video(p_video_id);
     result videos;
     zones jsonb := _checked_zones(p_caption_zones);
+    -- Read in languages that were changed meanwhile; an approved layout does not depend on them.
+    outdated boolean := video.crop_region is null
+        and coalesce(video.ocr_languages_set_at > video.layout_started_at, false);
 begin
     perform _check_owner(video, 'layout', p_run_id);
     if p_crop_region is not null then
@@ -41,7 +44,9 @@ begin
         full_frame_count = coalesce(p_full_frame_count, full_frame_count),
         ocr_box_count = coalesce(p_ocr_box_count, ocr_box_count),
         failed_ocr_count = coalesce(p_failed_ocr_count, failed_ocr_count), damage = coalesce(p_damage, ''),
-        layout_status = case when crop_region is null then 'annotate' else 'done' end,
+        layout_status =
+            case when outdated then 'wait' when crop_region is null then 'annotate' else 'done' end,
+        layout_requested_at = case when outdated then null else layout_requested_at end,
         layout_error_details = null, layout_run_id = null, layout_finished_at = clock_timestamp(),
         layout_note = coalesce(p_note, ''), layout_found = p_layout_found,
         layout_confidence = p_layout_confidence, proposed_crop_region = p_crop_region::crop_region,
@@ -50,7 +55,7 @@ begin
     returning * into result;
     -- Without a caption band the confidence is that of its absence. A policy that accepts it processes the
     -- fallback region, which gives an empty result without asking a person.
-    if result.crop_region is null and p_crop_region is not null and exists (
+    if not outdated and result.crop_region is null and p_crop_region is not null and exists (
         select from tenants
         where id = result.tenant_id and p_layout_confidence >= auto_approve_layout_confidence
     ) then
@@ -75,6 +80,7 @@ comment on function captionacc.finish_layout(
 ) is
     'Record a layout: ready for a person, or approved as ''auto'' by the tenant''s policy. If no caption '
     'band was found, the confidence is that of its absence and the crop region is a fallback. An earlier '
-    'approval and its crop region stay. With p_goes_on, the run is also made the worker of the boundaries if '
+    'approval and its crop region stay. If the languages were changed since the run began, an unapproved layout '
+    'waits for another one. With p_goes_on, the run is also made the worker of the boundaries if '
     'these wait and nobody has claimed them; p_former_run_id is the run that it retries. CA002 if the run is '
     'not the worker.';

@@ -12,9 +12,11 @@ begin
         return video;
     end if;
     -- What was read in other languages is read again: frames while the layout waits for a person, and else the
-    -- captions, whose layout and times do not depend on the language.
+    -- captions, whose layout and times do not depend on the language. A run that reads now has the former
+    -- languages: finish_layout and finish_text see by the time that its results are outdated.
     update videos set
-        ocr_languages = p_languages,
+        ocr_languages = p_languages, ocr_languages_set_at = clock_timestamp(),
+        text_read_from = coalesce(text_read_from, text_finished_at),
         layout_status = case when video.layout_status = 'annotate' then 'wait' else layout_status end,
         layout_requested_at =
             case when video.layout_status = 'annotate' then null else layout_requested_at end,
@@ -33,4 +35,5 @@ end
 $$;
 comment on function captionacc.set_video_languages(uuid, text[]) is
     'Set the languages of a video''s captions (none: its tenant''s). A layout that waits for a person, and '
-    'captions that could not be read, are read again. Audited. CA007, CA010.';
+    'captions that no person has reviewed, are read again, also those that a run reads now. Audited. CA007, '
+    'CA010.';
