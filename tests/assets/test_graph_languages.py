@@ -1,4 +1,4 @@
-"""A video's languages that are changed while a run reads it: what was read in the former ones is read again."""
+"""Languages that are changed while a run reads: what was read in the former ones is read again."""
 
 from dataclasses import replace
 
