@@ -136,12 +136,8 @@ def caption_ocr(
             requests = begin_requests(catalog, video.video_id, context.run.run_id)
             outdated = _zones_of_other_languages(video, version)
             read = queued_again(read_captions(object_store.get(keys.captions_db)), requests, outdated)
-            readings = read_zones(
-                read,
-                version.regions,
-                recognize,
-                lambda zone: has_language(version.languages(zone) or languages),
-            )
+            own = {zone: version.languages(zone) or languages for zone in version.regions}
+            readings = read_zones(read, version.regions, recognize, lambda zone: has_language(own[zone]))
         record_processing(catalog, video, "generate_caption_ocr", time.monotonic() - started)
         with catalog.lease(video.video_id, "captions", owner=context.run.run_id) as lease:
             stored = read_captions(object_store.get(keys.captions_db))
