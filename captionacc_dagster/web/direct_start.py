@@ -107,7 +107,9 @@ class DirectStart:
                 self._stop.wait(pause)
 
     def _listen(self, waiting: list[str]) -> None:
-        with open_starter(self._catalog, self._object_store, trigger="listener", own_daemon=True) as starter:
+        with open_starter(
+            self._catalog, self._object_store, trigger="direct_start", own_daemon=True
+        ) as starter:
 
             def start(stage: str, video_id: str) -> None:
                 (starter.start_layout if stage == "layout" else starter.start_captions)(video_id)

@@ -53,7 +53,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 def queued(instance: dg.DagsterInstance) -> set[str]:
     runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]))
     assert {run.job_name for run in runs} <= {"layout", "video"}
-    assert {run.tags["trigger"] for run in runs} <= {"listener"}
+    assert {run.tags["trigger"] for run in runs} <= {"direct_start"}
     assert all(run.tags["dagster/partition"] == f"a.mp4~{run.tags[VIDEO_ID]}" for run in runs)
     return {run.tags[VIDEO_ID] for run in runs}
 
