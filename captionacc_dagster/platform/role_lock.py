@@ -39,7 +39,7 @@ class Holder:
         if not self.pid:
             return self.command
         since = datetime.fromtimestamp(self.since)
-        day = "%H:%M" if since.date() == datetime.now().date() else "%Y-%m-%d %H:%M"
+        day = "%H:%M:%S" if since.date() == datetime.now().date() else "%Y-%m-%d %H:%M:%S"
         return f"`{self.command}` (process {self.pid}, since {since:{day}})"
 
     def process(self) -> psutil.Process | None:

@@ -82,5 +82,5 @@ def uncharged_calls(work: Workplace, charge: Callable[[ComputeCallRow], object] 
         return
     seconds = CHARGE_GRACE.total_seconds()
     for call in work.catalog.uncharged_compute_calls(older_than_seconds=seconds, limit=UPKEEP_BATCH):
-        detail = f"{call.function_name}, {call.status} {call.finished_at:%Y-%m-%d %H:%M}"
+        detail = f"{call.function_name}, {call.status} {call.finished_at:%Y-%m-%d %H:%M:%S} UTC"
         yield work.handle("uncharged call", call.video_id, detail, partial(charge, call))

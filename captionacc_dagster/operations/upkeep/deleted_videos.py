@@ -14,7 +14,9 @@ def deleted_videos(work: Workplace) -> Iterator[Finding]:
     """Remove the objects and the partition of videos deleted more than ``deleted_days`` ago."""
     seconds = work.policy.deleted_days * DAY_SECONDS
     for video in work.catalog.removable_videos(UPKEEP_BATCH, older_than_seconds=seconds):
-        detail = f"{video.display_path}: objects and partition, deleted {video.deleted_at:%Y-%m-%d %H:%M}"
+        detail = (
+            f"{video.display_path}: objects and partition, deleted {video.deleted_at:%Y-%m-%d %H:%M:%S} UTC"
+        )
         yield work.handle("deleted video", video.video_id, detail, partial(_remove, work, video))
 
 

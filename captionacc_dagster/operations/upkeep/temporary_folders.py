@@ -26,5 +26,5 @@ def temporary_folders(work: Workplace, parent: Path) -> Iterator[Finding]:
             # Another process uses or removes it at this moment.
             continue
         if newest < oldest:
-            detail = f"untouched since {datetime.fromtimestamp(newest, UTC):%Y-%m-%d %H:%M}"
+            detail = f"untouched since {datetime.fromtimestamp(newest, UTC):%Y-%m-%d %H:%M:%S} UTC"
             yield work.handle("temporary folder", str(folder), detail, partial(shutil.rmtree, folder))

@@ -14,7 +14,7 @@ def abandoned_versions(work: Workplace) -> Iterator[Finding]:
     """Mark versions as failed that no run works on any more."""
     seconds = work.policy.failed_days * DAY_SECONDS
     for version in work.catalog.abandoned_cropped_frames_versions(UPKEEP_BATCH, older_than_seconds=seconds):
-        detail = f"version {version.version}, unfinished since {version.created_at:%Y-%m-%d %H:%M}"
+        detail = f"version {version.version}, unfinished since {version.created_at:%Y-%m-%d %H:%M:%S} UTC"
         yield work.handle("abandoned version", version.video_id, detail, partial(_abandon, work, version))
 
 
