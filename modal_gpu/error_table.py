@@ -184,7 +184,7 @@ _TOKEN = "check MODAL_TOKEN_ID and MODAL_TOKEN_SECRET, or run `modal token new`"
 #: Signs are class names in ``modal.exception`` and ``grpclib``; a class without a row uses its nearest base.
 _MODAL: list[_Group] = [
     (SETTING, "AuthError PermissionDeniedError WorkspaceManagementError", _TOKEN),
-    (SETTING, "VersionError", "install the version of modal that constraints.txt names"),
+    (SETTING, "VersionError", "install the version of modal that captionacc-dagster requires"),
     (FULL, "spend-limit", "raise the workspace's spend limit in Modal's dashboard"),
     (TIME_OUT, "FunctionTimeoutError", "raise the function's time-out, or reduce the work of a call"),
     (LOST, "NotFoundError InternalFailure DataLossError OutputExpiredError", ""),
@@ -206,7 +206,7 @@ _MODAL: list[_Group] = [
 ]
 _MODAL_WORDS = {"spend-limit": ("spend(ing)? limit", "billing cycle", "budget")}
 #: While a call is being started, NotFoundError means the function.
-_MODAL_START: list[_Group] = [(SETTING, "NotFoundError", "deploy the app: modal deploy modal_gpu/app.py")]
+_MODAL_START: list[_Group] = [(SETTING, "NotFoundError", "deploy the app: modal deploy -m modal_gpu.app")]
 
 VISION_ADVICE = (
     "check that the key is valid, and that the Cloud Vision API and billing are enabled in its project"

@@ -1,7 +1,5 @@
 """The extents model in use, and whether a backfill has anything to do with a video."""
 
-from pathlib import Path
-
 import dagster as dg
 
 from captionacc_dagster.assets.stage import run_selects
@@ -14,7 +12,7 @@ from captionacc_dagster.runs.tags import AGAIN_TAG, BACKFILL_ID, BACKFILL_TAG
 from captionacc_dagster.settings import Settings, get_settings
 from modal_gpu.deployment.settings import modal_settings
 from modal_gpu.errors import CaptionAccError
-from modal_gpu.extents.checkpoint import shipped
+from modal_gpu.extents.checkpoint import chosen_version
 
 #: The asset whose model a backfill is about.
 EXTENTS = "caption_frame_extents_db"
@@ -27,12 +25,7 @@ def model_in_use(settings: Settings) -> str:
     :class:`~modal_gpu.extents.checkpoint.CheckpointError` without a shipped model.
     """
     chosen = modal_settings() if settings.modal_enabled else settings
-    if chosen.extents_predictor == "strokes":
-        from modal_gpu.extents.strokes import StrokePredictor
-
-        return StrokePredictor().model_version
-    file = Path(chosen.extents_model) if chosen.extents_model else shipped()
-    return file.stem.rpartition("_")[0]
+    return chosen_version(chosen.extents_predictor, chosen.extents_model)
 
 
 def unchanged(context: dg.AssetExecutionContext, catalog: Catalog) -> list[dg.MaterializeResult[None]] | None:

@@ -25,7 +25,7 @@ def modal_findings(client: Any, settings: ModalSettings) -> Iterator[Finding]:
     ``client`` is the module ``modal``. Without a usable token there is only one finding.
     """
     env = f" --env {settings.environment}" if settings.environment else ""
-    deploy = f"deploy it: `modal deploy{env} modal_gpu/app.py`"
+    deploy = f"deploy it: `modal deploy{env} -m modal_gpu.app`"
     storage = " ".join(f"{key}=…" for key in (*STORAGE_KEYS, "WASABI_ENDPOINT_URL", "WASABI_REGION"))
     place = settings.environment or "the profile's default"
 

@@ -84,7 +84,7 @@ def _database(
         raise ConfigurationError(f"events of the last {SHORTEST_DAYS} day are not removed")
     url = _url(instance)
     if url is None:
-        raise ConfigurationError("only events in PostgreSQL can be trimmed; see deploy/dagster.yaml")
+        raise ConfigurationError("only events in PostgreSQL can be trimmed: name one in dagster.yaml")
     before = (datetime.now(UTC) - timedelta(days=older_than_days)).replace(tzinfo=None)
     dsn = url.replace("postgresql+psycopg2://", "postgresql://", 1)
     try:

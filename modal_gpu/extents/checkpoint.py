@@ -49,8 +49,7 @@ def shipped() -> Path:
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise CheckpointError(
-            f"{MODELS} must hold one model file and holds {names}; "
-            "reinstall the package or run `python -m training.train`"
+            f"{MODELS} must hold one model file and holds {names}: reinstall captionacc-dagster"
         )
     return found[0]
 
@@ -62,6 +61,23 @@ def graphs_of(checkpoint_file: Path) -> list[Path]:
         for path in checkpoint_file.parent.glob("*.onnx")
         if path.name.startswith(f"{checkpoint_file.stem}.") and _GRAPH_NAME.fullmatch(path.name)
     )
+
+
+def version_of(name: str) -> str:
+    """Return the version in the name of a checkpoint's file, such as ``extents-2``."""
+    return Path(name).stem.rpartition("_")[0]
+
+
+def chosen_version(predictor: str, model: str) -> str:
+    """Return the version that results name: the strokes', a model file's, or for ``""`` the shipped one's.
+
+    Raises :class:`CheckpointError` without a shipped model.
+    """
+    if predictor == "strokes":
+        from modal_gpu.extents.strokes import StrokePredictor
+
+        return StrokePredictor().model_version
+    return version_of(model or shipped().name)
 
 
 def verify(path: Path) -> Checkpoint:

@@ -10,6 +10,8 @@ from modal_gpu.extents.checkpoint import CheckpointError, graphs_of, is_installe
 from modal_gpu.extents.network_predictor import NetworkPredictor
 from modal_gpu.extents.predictor import DevicePredictor
 
+_EXPORTED = "`captionacc model upload` stores a model with its graph"
+
 
 def load_predictor(
     path: Path | None = None, *, device: str | None = None, threads: int = 1, block: int = DEFAULT_BLOCK
@@ -40,8 +42,7 @@ def _onnx_predictor(checkpoint_file: Path, threads: int) -> NetworkPredictor[Any
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise CheckpointError(
-            f"{checkpoint_file.name} must have one ONNX graph beside it and has {names}; "
-            f"run `python -m training.export {checkpoint_file}`"
+            f"{checkpoint_file.name} must have one ONNX graph beside it and has {names}; {_EXPORTED}"
         )
     graph, data = read_graph(found[0])
     try:
@@ -53,10 +54,7 @@ def _onnx_predictor(checkpoint_file: Path, threads: int) -> NetworkPredictor[Any
             f"{graph.path.name} does not contain this version's network: {reason}"
         ) from None
     if made_from != checkpoint.sha256:
-        raise CheckpointError(
-            f"{graph.path.name} was not exported from {checkpoint_file.name}; "
-            f"run `python -m training.export {checkpoint_file}`"
-        )
+        raise CheckpointError(f"{graph.path.name} was not exported from {checkpoint_file.name}; {_EXPORTED}")
     return NetworkPredictor(backend, checkpoint.version, checkpoint.sha256)
 
 

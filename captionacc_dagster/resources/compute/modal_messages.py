@@ -42,6 +42,6 @@ def misconfigured(settings: ModalCallSettings, function: str, error: Exception, 
         option = f" --env {settings.environment}" if settings.environment else ""
         return (
             f"{function} of Modal app {settings.app_name} is not deployed{where} ({one_line(error)}): "
-            f"deploy it there: modal deploy{option} modal_gpu/app.py"
+            f"deploy it there: modal deploy{option} -m modal_gpu.app"
         )
     return f"Modal refuses this installation{where} ({one_line(error)}): {row.advice}"

@@ -118,8 +118,8 @@ def break_(name: str, value: Any):
 @pytest.mark.parametrize(
     ("damage", "what", "advice"),
     [
-        (break_("app", "another"), "app", "modal deploy --env prod modal_gpu/app.py"),
-        (lambda a: a.functions.remove(FUNCTIONS[2]), "function", "modal deploy --env prod modal_gpu/app.py"),
+        (break_("app", "another"), "app", "modal deploy --env prod -m modal_gpu.app"),
+        (lambda a: a.functions.remove(FUNCTIONS[2]), "function", "modal deploy --env prod -m modal_gpu.app"),
         (
             lambda a: a.secrets.pop("wasabi"),
             "secret",

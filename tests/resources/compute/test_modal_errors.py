@@ -86,7 +86,7 @@ class TestErrors:
         [
             (MODAL.AuthError("Token missing"), "modal token new"),
             (MODAL.PermissionDeniedError("no"), "modal token new"),
-            (None, "modal deploy --env staging modal_gpu/app.py"),
+            (None, "modal deploy --env staging -m modal_gpu.app"),
         ],
     )
     def test_what_a_person_has_to_set_up_says_how(self, waiting, service, fault, advice):
