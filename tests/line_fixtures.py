@@ -205,6 +205,14 @@ class Line:
         self.instance.add_dynamic_partitions("videos", [row.partition_key])
         return row
 
+    def subtitles_of(self, path: Path) -> bytes:
+        """Upload a video, run the graph's two jobs on it, and return its SubRip file."""
+        video_id = self.upload(path).video_id
+        for job in ("layout", "captions"):
+            result = self.run(job, video_id)
+            assert result.success, failure(result)
+        return self.store.get(self.keys(video_id).srt)
+
     def run(
         self, job: str, video_id: str, *assets: str, tags: Mapping[str, str] | None = None
     ) -> dg.ExecuteInProcessResult:

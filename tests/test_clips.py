@@ -1,27 +1,25 @@
-"""Real footage with exact truth through the full pipeline: the quality that the project promises."""
+"""Real footage with exact truth through the graph: the quality that the project promises."""
 
 from pathlib import Path
 
 import pytest
 
 from benchmarks.metrics import evaluate
-from benchmarks.pipeline import run, timed_captions
 from benchmarks.quality import read_captions
-from modal_gpu.captions.subtitles import to_srt
-from modal_gpu.extraction.extraction import extract_captions
-from modal_gpu.functions.settings import ComputeSettings
+from tests.extract_command import extracted
+from tests.line_fixtures import Line
 
 pytestmark = pytest.mark.data
 
 
 @pytest.mark.parametrize("name", ["en90", "zh80"])
 def test_captions_of_a_real_clip_are_found_and_read(
-    data_dir: Path, tmp_path: Path, name: str, record_property
+    data_dir: Path, line: Line, tmp_path: Path, name: str, record_property
 ):
-    folder = data_dir / "clips"
-    truth = read_captions(folder / f"{name}.srt")
-    graph = run(folder / f"{name}.mp4", tmp_path)
-    quality = evaluate(truth, timed_captions(graph))
+    video, truth = data_dir / "clips" / f"{name}.mp4", read_captions(data_dir / "clips" / f"{name}.srt")
+    graph = line.subtitles_of(video)
+    (tmp_path / "graph.srt").write_bytes(graph)
+    quality = evaluate(truth, read_captions(tmp_path / "graph.srt"))
     start, end = quality.start_error_ms.median, quality.end_error_ms.median
     record_property(
         "outcome",
@@ -32,6 +30,5 @@ def test_captions_of_a_real_clip_are_found_and_read(
     assert quality.both_ends >= quality.truth - 1
     assert start <= 40 and end <= 40
     assert quality.cer <= 0.01
-    # The same in one process, without chunks.
-    direct = extract_captions(folder / f"{name}.mp4", ComputeSettings())
-    assert to_srt(direct.captions, direct.timeline) == to_srt(graph.captions, graph.timeline)
+    # The same in one process, without Dagster and without chunks.
+    assert extracted(video, tmp_path / "out") == graph

@@ -10,11 +10,10 @@ import pysubs2
 import pytest
 
 from benchmarks.metrics import Caption, evaluate
-from benchmarks.pipeline import run, timed_captions
+from benchmarks.quality import read_captions
 from captionacc_dagster.demo.sample import CAPTIONS, DURATION, SampleCaption, make_sample
-from modal_gpu.captions.subtitles import to_srt
-from modal_gpu.extraction.extraction import extract_captions
-from modal_gpu.functions.settings import ComputeSettings
+from tests.extract_command import extracted
+from tests.line_fixtures import Line
 
 SIZE = (480, 270)
 
@@ -109,14 +108,14 @@ def test_impossible_samples_are_refused(tmp_path: Path, bad: dict) -> None:
     assert not (tmp_path / "a.mp4").exists()
 
 
-def test_the_pipeline_reads_the_demos_sample_without_errors(tmp_path: Path, monkeypatch):
+def test_the_graph_reads_the_demos_sample_without_errors(tmp_path: Path, line: Line, monkeypatch):
     """This is a newcomer's first impression; it needs no footage beyond the project's own, and no PyTorch."""
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    video = tmp_path / "sample.mp4"
+    video, subtitles = tmp_path / "sample.mp4", tmp_path / "graph.srt"
     truth = [Caption(c.start, c.end, c.text) for c in make_sample(video)]
-    graph = run(video, tmp_path / "work")
-    quality = evaluate(truth, timed_captions(graph))
+    subtitles.write_bytes(line.subtitles_of(video))
+    quality = evaluate(truth, read_captions(subtitles))
     assert (quality.found, quality.invented, quality.exact_text) == (len(truth), 0, len(truth))
-    direct = extract_captions(video, ComputeSettings())
-    assert to_srt(direct.captions, direct.timeline) == to_srt(graph.captions, graph.timeline)
+    # The same in one process, without Dagster and without chunks.
+    assert extracted(video, tmp_path / "out") == subtitles.read_bytes()
