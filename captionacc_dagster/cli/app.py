@@ -8,7 +8,8 @@ from uuid import UUID
 
 import typer
 
-from captionacc_dagster.cli.root import console, note, notes, printable
+from captionacc_dagster.cli.clocks import moment
+from captionacc_dagster.cli.root import note, notes, printable, waiting
 from captionacc_dagster.partition_keys import video_id_of
 from captionacc_dagster.platform.homes import make_home, require_home
 from captionacc_dagster.resources.catalog import Catalog, UnknownVideoError, VideoRow
@@ -18,6 +19,8 @@ from modal_gpu.storage import ObjectStore
 
 #: For every command that serves. 0 is refused: nothing would announce the port that the system chose.
 PortOption = Annotated[int | None, typer.Option(help="port to listen on", min=1, max=65535)]
+#: Characters of a short id, which every command accepts.
+SHORT = 8
 #: Videos with the same name that are considered.
 _MOST_MATCHES = 100
 
@@ -58,7 +61,10 @@ class Parts:
         from captionacc_dagster.resources.opening import open_catalog
 
         self.open_home("postgres" if self.settings.has_embedded_catalogue else "")
-        with console.status("Opening the catalogue…"):
+        # A new home's catalogue takes seconds to make.
+        server = self.settings.home / "postgres" / "data"
+        is_new = self.settings.has_embedded_catalogue and not server.exists()
+        with waiting("Making the catalogue" if is_new else "Opening the catalogue", in_a_line=is_new):
             return open_catalog(self.settings)
 
     @cached_property
@@ -113,13 +119,20 @@ def _count(rows: list[VideoRow]) -> str:
     return f"{len(rows)} or more" if len(rows) == _MOST_MATCHES else str(len(rows))
 
 
-def _label(row: VideoRow) -> str:
-    return f"{row.video_id} from {row.created_at.astimezone():%Y-%m-%d %H:%M}"
+def _label(row: VideoRow, length: int = SHORT) -> str:
+    return f"{row.video_id[:length]} from {moment(row.created_at)}"
 
 
 def _ambiguous(name: str, rows: list[VideoRow]) -> str:
-    listed = ", ".join(_label(row) for row in rows[:5]) + (", …" if len(rows) > 5 else "")
-    return f"{_count(rows)} videos match {printable(name)!r}, newest first: {listed}; give the full id"
+    length = _telling([row.video_id for row in rows])
+    listed = ", ".join(_label(row, length) for row in rows[:5]) + (", …" if len(rows) > 5 else "")
+    return f"{_count(rows)} videos match {printable(name)!r}, newest first: {listed}; give one of these ids"
+
+
+def _telling(ids: list[str]) -> int:
+    """Return how many characters tell these ids apart, at least those of a short id."""
+    longest = max(map(len, ids))
+    return next(n for n in range(SHORT, longest + 1) if len({one[:n] for one in ids}) == len(ids))
 
 
 def parts(use: Use = Use.READ) -> Parts:

@@ -11,8 +11,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from captionacc_dagster.cli.app import Parts, Use, parts
-from captionacc_dagster.cli.root import app, console
+from captionacc_dagster.cli import json_operation_models as models
+from captionacc_dagster.cli.app import SHORT, Parts, Use, parts
+from captionacc_dagster.cli.clocks import moment
+from captionacc_dagster.cli.json_output import AsJson, print_json
+from captionacc_dagster.cli.root import app, console, say
 from captionacc_dagster.resources.catalog import Backfill, BackfillChoice
 from modal_gpu.errors import CaptionAccError, ConfigurationError
 
@@ -36,6 +39,8 @@ _ADVICE = {
     "not processed yet": "their first run will use the current model",
     "beyond the limit": "request them when these are done",
 }
+#: Numbers of a backfill's videos.
+_COUNTED = ("waiting", "handed_out", "done", "skipped", "failed", "cancelled")
 #: Failed videos shown for each backfill.
 _SHOWN = 10
 
@@ -73,15 +78,15 @@ def backfill(
         str | None,
         typer.Option(metavar="BACKFILL", help="cancel a backfill's videos that have not started"),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     here = parts(Use.WRITE if apply or cancel is not None else Use.READ)
     if show:
-        _show(here, here.catalog.list_backfills())
+        found = _as_backfills(here)
+        print_json(found) if as_json else _show(found)
         return
     if cancel is not None:
-        chosen = _find(here, cancel)
-        count = here.catalog.cancel_backfill(chosen.backfill_id)
-        console.print(f"Backfill {chosen.backfill_id}: cancelled {count} videos that had not started.")
+        _cancel(here, cancel, as_json=as_json)
         return
     from captionacc_dagster.assets.versions import model_in_use
 
@@ -95,10 +100,13 @@ def backfill(
     choice = here.catalog.request_backfill(
         str(uuid.uuid4()), in_use, conditions, getpass.getuser(), limit=limit, dry_run=not apply
     )
+    if as_json:
+        print_json(_as_choice(choice, in_use))
+        return
     _report(choice, in_use)
     if choice.backfill_id:
         console.print(
-            f"Backfill {choice.backfill_id} requested. A running platform processes "
+            f"Backfill {choice.backfill_id[:SHORT]} requested. A running platform processes "
             f"{here.settings.backfill_queue} videos at a time, at the lowest priority; "
             "`captionacc backfill --list` shows its progress.",
             highlight=False,
@@ -109,6 +117,15 @@ def backfill(
             highlight=False,
             markup=False,
         )
+
+
+def _cancel(here: Parts, name: str, *, as_json: bool) -> None:
+    chosen = _find(here, name)
+    count = here.catalog.cancel_backfill(chosen.backfill_id)
+    if as_json:
+        print_json(models.Cancelled(backfill_id=chosen.backfill_id, cancelled=count))
+    else:
+        say(f"Backfill {chosen.backfill_id[:SHORT]}: cancelled {count} videos that had not started.")
 
 
 def read_conditions(here: Parts, given: Sequence[str]) -> dict[str, list[str]]:
@@ -164,7 +181,7 @@ def _report(choice: BackfillChoice, model: str) -> None:
             table.add_column(heading)
         for video in choice.sample:
             name, former = escape(video["display_path"]), video["model_version"] or "?"
-            table.add_row(video["video_id"], name, former, video["tenant_id"])
+            table.add_row(video["video_id"][:SHORT], name, former, video["tenant_id"])
         if choice.chosen > len(choice.sample):
             table.add_row("…", f"and {choice.chosen - len(choice.sample)} more", "", "")
         console.print(table, highlight=False)
@@ -200,31 +217,67 @@ def _find(here: Parts, name: str) -> Backfill:
     return rows[0]
 
 
-def _show(here: Parts, backfills: Sequence[Backfill]) -> None:
-    if not backfills:
+def _as_choice(choice: BackfillChoice, model: str) -> models.BackfillChoice:
+    return models.BackfillChoice(
+        backfill_id=choice.backfill_id,
+        model_version=model,
+        chosen=choice.chosen,
+        former_models=choice.former_models,
+        skipped=choice.skipped,
+        sample=[
+            models.BackfillVideo(
+                video_id=video["video_id"],
+                name=video["display_path"],
+                tenant_id=video["tenant_id"],
+                model_version=video["model_version"] or None,
+            )
+            for video in choice.sample
+        ],
+    )
+
+
+def _as_backfills(here: Parts) -> models.Backfills:
+    def failures(row: Backfill) -> list[models.BackfillFailure]:
+        videos = here.catalog.list_backfill_videos(row.backfill_id, status="failed", limit=_SHOWN)
+        return [models.BackfillFailure(video_id=video.video_id, detail=video.detail) for video in videos]
+
+    return models.Backfills(
+        backfills=[
+            models.Backfill(
+                backfill_id=row.backfill_id,
+                model_version=row.model_version,
+                conditions=row.conditions,
+                requested_by=row.requested_by,
+                requested_at=row.created_at,
+                cancelled_at=row.cancelled_at,
+                **{name: getattr(row, name) for name in _COUNTED},
+                failures=failures(row),
+            )
+            for row in here.catalog.list_backfills()
+        ]
+    )
+
+
+def _show(found: models.Backfills) -> None:
+    if not found.backfills:
         console.print("No backfills.")
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("backfill", "requested", "by", "model", "where"):
         table.add_column(heading)
-    counted = ("waiting", "handed_out", "done", "skipped", "failed", "cancelled")
-    for heading in counted:
+    for heading in _COUNTED:
         table.add_column(heading.replace("_", " "), justify="right")
-    for row in backfills:
+    for row in found.backfills:
         chosen_by = ", ".join(f"{k.replace('_', '-')}={v}" for k, vs in row.conditions.items() for v in vs)
         table.add_row(
-            row.backfill_id[:8],
-            f"{row.created_at:%Y-%m-%d %H:%M}",
+            row.backfill_id[:SHORT],
+            moment(row.requested_at),
             escape(row.requested_by),
             row.model_version,
             escape(chosen_by),
-            *(str(getattr(row, name)) for name in counted),
+            *(str(getattr(row, name)) for name in _COUNTED),
         )
     console.print(table, highlight=False)
-    for row in backfills:
-        for video in here.catalog.list_backfill_videos(row.backfill_id, status="failed", limit=_SHOWN):
-            console.print(
-                f"failed in {row.backfill_id[:8]}: {video.video_id}: {video.detail}",
-                highlight=False,
-                markup=False,
-            )
+    for row in found.backfills:
+        for failure in row.failures:
+            say(f"failed in {row.backfill_id[:SHORT]}: {failure.video_id[:SHORT]}: {failure.detail}")

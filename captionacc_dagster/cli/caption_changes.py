@@ -1,20 +1,19 @@
 """Edits of captions as commands make and print them."""
 
 import getpass
-import json
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from captionacc_dagster.cli.app import Use, parts
-from captionacc_dagster.cli.root import console, say
+from captionacc_dagster.cli.json_output import print_json
+from captionacc_dagster.cli.root import say
 from captionacc_dagster.operations.caption_edits import Edited, Plan, edit_captions
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.captions.edits import Change, clock
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="show what would change, and write nothing")]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 #: Changes that are listed; all are in the JSON.
 LISTED = 40
 
@@ -47,7 +46,7 @@ def report(row: VideoRow, edited: Edited, *, dry_run: bool, as_json: bool, **mor
             "changes": [_json(change) for change in edited.changes if change.kinds != ("kept",)],
             **more,
         }
-        console.print_json(json.dumps(result, ensure_ascii=False))
+        print_json(result)
         return
     lines = [line for change in edited.changes for line in _lines(change)]
     for line in lines[:LISTED]:

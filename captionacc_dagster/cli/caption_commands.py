@@ -1,6 +1,5 @@
 """``captions``: a video's captions on the screen, and edits of single captions."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
@@ -9,8 +8,9 @@ import typer
 from typer.core import TyperGroup
 
 from captionacc_dagster.cli.app import parts
-from captionacc_dagster.cli.caption_changes import AsJson, DryRun, changed, report
+from captionacc_dagster.cli.caption_changes import DryRun, changed, report
 from captionacc_dagster.cli.captions import captions_table, load_captions, load_cues
+from captionacc_dagster.cli.json_output import AsJson, print_json
 from captionacc_dagster.cli.numbers import FiniteRange
 from captionacc_dagster.cli.root import app, console
 from captionacc_dagster.cli.times import PlayerTime
@@ -55,7 +55,7 @@ def show(video: Video, as_json: AsJson = False) -> None:
     row = here.find_video(video)
     if as_json:
         rows = to_rows(load_captions(here, row), row.timeline, here.settings.growing_captions)
-        console.print_json(json.dumps(rows, ensure_ascii=False))
+        print_json(rows)
     elif cues := load_cues(here, row):
         console.print(captions_table(cues), highlight=False, markup=False)
     else:

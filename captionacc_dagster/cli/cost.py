@@ -1,19 +1,22 @@
 """``cost``: spending by month, estimates for a video, and limits."""
 
-import json
 import math
 import re
-import sys
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from captionacc_dagster.cli import json_operation_models as models
 from captionacc_dagster.cli.app import Parts, Use, parts
+from captionacc_dagster.cli.clocks import length
+from captionacc_dagster.cli.json_output import AsJson, print_json
 from captionacc_dagster.cli.numbers import FiniteRange
-from captionacc_dagster.cli.root import app, console
+from captionacc_dagster.cli.root import app, console, say
+from captionacc_dagster.cli.states import caption_count
 from captionacc_dagster.costs.comparison import compare
 from captionacc_dagster.costs.estimates import ASSUMED_SIZE, Estimate, VideoWork, estimates
 from captionacc_dagster.costs.ledger import charge_abandoned, cost_policy
@@ -30,7 +33,19 @@ MAX_DOLLARS = 1e9
 MAX_SIDE = 16_384
 
 TenantId = Annotated[str | None, typer.Option("--tenant", metavar="UUID", help="Only this tenant.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Minutes = Annotated[
+    float | None,
+    typer.Option(click_type=FiniteRange(0.01, 100_000), help="Length of a video that is not here."),
+]
+Resolution = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WIDTHxHEIGHT", help=f"Default: the video's, or {ASSUMED_SIZE[0]}x{ASSUMED_SIZE[1]}."
+    ),
+]
+Named = Annotated[
+    str | None, typer.Argument(metavar="[VIDEO]", help="A file, or a video of the platform by name or id.")
+]
 
 
 @cost_app.callback()
@@ -48,7 +63,7 @@ def cost(
     charge_abandoned(here.catalog, cost_policy(here.settings))
     lines = here.catalog.cost_report(_month_start(datetime.now(UTC), months - 1), tenant_id=tenant)
     if as_json:
-        _print_json([asdict(line) for line in lines])
+        print_json([models.CostLine(**asdict(line)) for line in lines])
         return
     if not lines:
         console.print("Nothing was processed in this period.")
@@ -58,10 +73,9 @@ def cost(
 
 @cost_app.command(name="estimate")
 def estimate_cost(
-    minutes: Annotated[
-        float, typer.Option(click_type=FiniteRange(0.01, 100_000), help="Length of the video.")
-    ],
-    resolution: Annotated[str, typer.Option(metavar="WIDTHxHEIGHT")] = f"{ASSUMED_SIZE[0]}x{ASSUMED_SIZE[1]}",
+    video: Named = None,
+    minutes: Minutes = None,
+    resolution: Resolution = None,
     containers: Annotated[
         int, typer.Option(min=1, max=1000, help="Maximum number of containers per function.")
     ] = 10,
@@ -73,40 +87,38 @@ def estimate_cost(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Estimate the cost of a video on Modal, as these settings deploy it. Makes no network call."""
-    settings = parts().settings
+    """Estimate the cost of a video on Modal, as these settings deploy it. Calls no remote function."""
+    here = parts()
+    settings = here.settings
     policy = cost_policy(settings)
-    width, height = _resolution(resolution)
-    work = VideoWork(minutes * 60, width, height, captions)
+    name, work = _work(here, video, minutes, resolution, captions)
     found = estimates(
         work, policy.app, policy.prices, _fan_out(settings, policy.app.extents_predictor, containers)
     )
     if as_json:
-        _print_json(
-            {"functions": [asdict(one) for one in found], "usd": round(sum(one.usd for one in found), 6)}
-        )
+        print_json(_as_estimate(name, work, found))
         return
-    _print_estimates(work, found)
+    _print_estimates(name, work, found)
 
 
 @cost_app.command(name="compare")
 def compare_configurations(
-    minutes: Annotated[
-        float, typer.Option(click_type=FiniteRange(0.01, 100_000), help="Length of the video.")
-    ],
-    resolution: Annotated[str, typer.Option(metavar="WIDTHxHEIGHT")] = f"{ASSUMED_SIZE[0]}x{ASSUMED_SIZE[1]}",
+    video: Named = None,
+    minutes: Minutes = None,
+    resolution: Resolution = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the time and price of a video on Modal by GPU and containers. Makes no network call."""
-    settings = parts().settings
+    """Compare the time and price of a video on Modal by GPU and containers. Calls no remote function."""
+    here = parts()
+    settings = here.settings
     policy = cost_policy(settings)
-    work = VideoWork(minutes * 60, *_resolution(resolution))
+    name, work = _work(here, video, minutes, resolution, None)
     fan_out = _fan_out(settings, policy.app.extents_predictor, 1)
     found = compare(work, policy.app, policy.prices, fan_out)
     if as_json:
-        _print_json([asdict(one) for one in found])
+        print_json([models.Configuration(**asdict(one)) for one in found])
         return
-    _print_work(work)
+    _print_work(name, work)
     table = Table(box=None, pad_edge=False)
     table.add_column("GPU")
     for heading in ("containers", "wall s", "cost", "per hour of video"):
@@ -159,7 +171,8 @@ def limit(
         month_limit_usd=here.settings.month_cost_limit,
     )
     if as_json:
-        _print_json({"tenant_id": row.tenant_id, "tenant": row.name, "tier": row.tier, **asdict(costs)})
+        owner = {"tenant_id": row.tenant_id, "tenant": row.name, "tier": row.tier}
+        print_json(models.TenantLimits(**owner, **asdict(costs)))
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("tenant", f"{row.name} ({row.tenant_id}), tier {row.tier}")
@@ -170,6 +183,31 @@ def limit(
     if row.quota_exempt:
         table.add_row("", "The tenant is exempt from quotas: no limit applies.")
     console.print(table, highlight=False, markup=False)
+
+
+def _work(
+    here: Parts, video: str | None, minutes: float | None, resolution: str | None, captions: int | None
+) -> tuple[str | None, VideoWork]:
+    """Return the name and the work of a video that is a file, is in the catalogue, or has so many minutes.
+
+    Raises :class:`InvalidArgumentError` unless exactly one is given, and what reading the video raises.
+    """
+    if (video is None) == (minutes is None):
+        raise InvalidArgumentError("name a video, or give `--minutes` for one that is not here")
+    size = None if resolution is None else _resolution(resolution)
+    if video is None:
+        return None, VideoWork((minutes or 0.0) * 60, *(size or ASSUMED_SIZE), captions)
+    if Path(video).is_file():
+        from modal_gpu.media.probe import probe
+
+        facts = probe(Path(video))
+        width, height = size or (facts.width, facts.height)
+        return Path(video).name, VideoWork(float(facts.duration), width, height, captions)
+    row = here.find_video(video)
+    known = VideoWork.of_upload(row.size_bytes, row.duration_seconds, row.width, row.height)
+    width, height = size or (known.width, known.height)
+    count = caption_count(row) if captions is None else captions
+    return row.display_path, VideoWork(known.seconds, width, height, count)
 
 
 def _limit_tier(here: Parts, tier: str, video_usd: str | None, month_usd: str | None, as_json: bool) -> None:
@@ -186,7 +224,8 @@ def _limit_tier(here: Parts, tier: str, video_usd: str | None, month_usd: str | 
         )
     amounts = {"video_limit_usd": row.video_cost_limit_usd, "month_limit_usd": row.month_cost_limit_usd}
     if as_json:
-        _print_json({"tier": tier, **{name: _finite(amount) for name, amount in amounts.items()}})
+        finite = {name: _finite(amount) for name, amount in amounts.items()}
+        print_json(models.TierLimits(tier=tier, **finite))
         return
     video, month = (
         "the installation's limit" if amount is None else _limit_words(_finite(amount))
@@ -259,15 +298,28 @@ def _print_report(lines: list[CostLine]) -> None:
     console.print(table, highlight=False, markup=False)
 
 
-def _print_work(work: VideoWork) -> None:
-    console.print(
-        f"{work.seconds / 60:g} minutes at {work.width} × {work.height}, {work.caption_count} captions",
-        highlight=False,
+def _print_work(name: str | None, work: VideoWork) -> None:
+    """Print what is estimated: minutes as they were given, or the length of a video that was named."""
+    long = f"{name}: {length(work.seconds)}" if name else f"{work.seconds / 60:g} minutes"
+    say(f"{long} at {work.width} × {work.height}, {work.caption_count} captions")
+
+
+def _as_estimate(name: str | None, work: VideoWork, found: list[Estimate]) -> models.CostEstimate:
+    return models.CostEstimate(
+        functions=[models.FunctionEstimate(**asdict(one)) for one in found],
+        usd=round(sum(one.usd for one in found), 6),
+        video=models.Work(
+            name=name,
+            seconds=work.seconds,
+            width=work.width,
+            height=work.height,
+            captions=work.caption_count,
+        ),
     )
 
 
-def _print_estimates(work: VideoWork, found: list[Estimate]) -> None:
-    _print_work(work)
+def _print_estimates(name: str | None, work: VideoWork, found: list[Estimate]) -> None:
+    _print_work(name, work)
     table = Table(box=None, pad_edge=False)
     table.add_column("function", overflow="fold")
     table.add_column("GPU")
@@ -302,7 +354,3 @@ def _finite(amount: float | None) -> float | None:
 
 def _dollars(amount: float) -> str:
     return f"${amount:.4f}" if amount < 1 else f"${amount:,.2f}"
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")

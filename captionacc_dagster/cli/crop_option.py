@@ -27,6 +27,8 @@ def parse_crop(text: str | None) -> tuple[float, float, float, float] | None:
         raise _bad(text, "has a side outside of the frame")
     if left >= right or top >= bottom:
         raise _bad(text, "is empty: left must be less than right, and top less than bottom")
+    if max(right, bottom) > 1 and any(side != int(side) for side in (left, top, right, bottom)):
+        raise _bad(text, "is neither fractions from 0 to 1 nor whole pixels")
     return left, top, right, bottom
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from captionacc_dagster.cli.app import Use, parts
+from captionacc_dagster.cli.clocks import moment
 from captionacc_dagster.cli.root import app, note, say
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.resources.catalog import STAGES, VideoRow
@@ -28,7 +29,7 @@ def delete(
     here = parts(Use.WRITE)
     row = here.find_video(video, only_one=True)
     if row.deleted_at is not None:
-        say(f"{_label(row)} was deleted on {row.deleted_at.astimezone():%Y-%m-%d %H:%M}.")
+        say(f"{_label(row)} was deleted on {moment(row.deleted_at)}.")
         return
     for line in _consequences(row, here.settings.deleted_days):
         note(line)

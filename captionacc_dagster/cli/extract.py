@@ -5,16 +5,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from captionacc_dagster.cli import json_models as models
 from captionacc_dagster.cli.crop_option import CropOption, parse_crop
+from captionacc_dagster.cli.exit_codes import ExitCode
 from captionacc_dagster.cli.extract_progress import shown_progress
 from captionacc_dagster.cli.files import Force, write_output
 from captionacc_dagster.cli.formats import FormatOption, formats_of
 from captionacc_dagster.cli.inputs import Input, check_video, find_videos
-from captionacc_dagster.cli.root import app, console, note, notes, printable, say
+from captionacc_dagster.cli.json_output import AsJson, print_json
+from captionacc_dagster.cli.root import StoppedError, app, note, notes, printable, say
 from modal_gpu.disk_full import disk_full
 from modal_gpu.errors import CaptionAccError
 
@@ -23,9 +26,6 @@ if TYPE_CHECKING:
     from modal_gpu.captions.subtitles import SubtitleFormat
     from modal_gpu.extraction.extraction import Extraction
     from modal_gpu.functions.settings import ComputeSettings
-
-#: Exit code if no video failed but some need a person to name the crop region.
-UNAPPROVED_CODE = 3
 
 
 @dataclass
@@ -36,20 +36,20 @@ class Report:
     """
 
     video: Path
-    status: str
+    status: Literal["done", "kept", "unapproved", "failed"]
     note: str = ""
     files: list[Path] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def row(self) -> dict[str, Any]:
-        """Return the result as JSON-able data."""
-        return {
-            "video": str(self.video),
-            "status": self.status,
-            "note": self.note,
-            "files": [str(file) for file in self.files],
+    def row(self) -> models.Extracted:
+        """Return the result for JSON."""
+        return models.Extracted(
+            video=str(self.video),
+            status=self.status,
+            note=self.note,
+            files=[str(file) for file in self.files],
             **{name: self.facts.get(name) for name in _FACTS},
-        }
+        )
 
 
 _FACTS = ("captions", "duration_seconds", "seconds", "zones", "layout")
@@ -67,7 +67,7 @@ def extract(
         str | None, typer.Option(metavar="TAGS", help="of the captions, such as ko,en; default: OCR_LANGUAGE")
     ] = None,
     force: Force = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print the results as JSON")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write the subtitles of videos, without a platform: nothing but these files is kept.
 
@@ -88,11 +88,12 @@ def extract(
             _show(report, quiet=as_json)
     except KeyboardInterrupt:
         left = len(found.videos) + len(found.refused) - len(reports)
-        note(f"Stopped: {left} of {len(found.videos)} videos are left; the same command goes on with them.")
-        raise
+        raise StoppedError(
+            f"Stopped: {left} of {len(found.videos)} videos are left; the same command goes on with them."
+        ) from None
     finally:
         if as_json:
-            console.print_json(data={"videos": [report.row() for report in reports]})
+            print_json(models.ExtractedVideos(videos=[report.row() for report in reports]))
     _finish(reports, quiet=as_json)
 
 
@@ -180,15 +181,13 @@ class _Run:
         """Return the crop region that was given, in fractions of this video."""
         if self.crop is None:
             return None
-        from modal_gpu.contracts import CropRegion
+        from captionacc_dagster.cli.regions import region_of
 
         if max(self.crop) <= 1:
-            return CropRegion(*self.crop)
+            return region_of(self.crop, None)
         from modal_gpu.media.probe import probe
 
-        width, height = probe(video).shown_size
-        left, top, right, bottom = self.crop
-        return CropRegion(left / width, top / height, right / width, bottom / height)
+        return region_of(self.crop, probe(video).shown_size)
 
 
 def _languages(tags: str | None) -> tuple[str, ...]:
@@ -212,24 +211,23 @@ def _note(result: "Extraction") -> str:
 
 
 def _facts(result: "Extraction", growing: "Growing", seconds: float) -> dict[str, Any]:
+    from captionacc_dagster.cli.regions import as_region
     from modal_gpu.captions.subtitles import shown
     from modal_gpu.contracts import crop_regions
 
     layout = result.layout
     regions = crop_regions(layout.crop_region, layout.caption_zones)
+    size = (result.facts.frame_width, result.facts.frame_height)
     return {
         "captions": len(shown(result.captions, result.timeline, growing)),
         "duration_seconds": round(result.facts.duration, 3),
         "seconds": round(seconds, 2),
-        "zones": [
-            {side: round(getattr(crop, f"crop_{side}"), 4) for side in ("left", "top", "right", "bottom")}
-            for crop in regions.values()
-        ],
-        "layout": {
-            "found": layout.caption_band_found,
-            "confidence": round(layout.confidence, 4),
-            "reason": layout.reason,
-        },
+        "zones": [as_region(crop, size) for crop in regions.values()],
+        "layout": models.Layout(
+            found=layout.caption_band_found,
+            confidence=round(layout.confidence, 4),
+            reason=layout.reason,
+        ),
     }
 
 
@@ -253,7 +251,7 @@ def _show(report: Report, *, quiet: bool = False) -> None:
 
 def _finish(reports: Sequence[Report], *, quiet: bool) -> None:
     """Print a summary of several videos, and exit with the code for their results."""
-    counts = Counter(report.status for report in reports)
+    counts: Counter[str] = Counter(report.status for report in reports)
     if len(reports) > 1 and not quiet:
         words = {
             "done": "done",
@@ -264,6 +262,6 @@ def _finish(reports: Sequence[Report], *, quiet: bool) -> None:
         parts = [f"{counts[status]} {word}" for status, word in words.items() if counts[status]]
         note(f"{len(reports)} videos: {', '.join(parts)}.")
     if counts["failed"]:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
     if counts["unapproved"]:
-        raise typer.Exit(UNAPPROVED_CODE)
+        raise typer.Exit(ExitCode.NEEDS_CROP_REGION)

@@ -1,12 +1,15 @@
 """The findings of ``captionacc doctor``, and their report."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+from captionacc_dagster.cli import json_operation_models as models
+from captionacc_dagster.cli.exit_codes import ExitCode
+from captionacc_dagster.cli.json_output import print_json
 from captionacc_dagster.cli.root import console
 
 
@@ -44,16 +47,23 @@ def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {words or 'no reason given'}"
 
 
-def report(findings: Iterable[Finding]) -> None:
+def report(findings: Iterable[Finding], *, as_json: bool = False) -> None:
     """Print findings, and exit with code 1 if one of them is not ok."""
+    found = list(findings)
+    if as_json:
+        rows = [models.Finding(**asdict(one) | {"advice": "" if one.ok else one.advice}) for one in found]
+        print_json(models.Findings(ok=all(one.ok for one in found), findings=rows))
+    else:
+        _print(found)
+    if not all(one.ok for one in found):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _print(findings: Iterable[Finding]) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
-    all_ok = True
     for finding in findings:
         mark = "[green]✓[/]" if finding.ok else "[red]✗[/]"
         table.add_row(mark, finding.what, escape(finding.detail))
         if not finding.ok and finding.advice:
             table.add_row("", "", f"[yellow]{escape(finding.advice)}[/]")
-        all_ok = all_ok and finding.ok
     console.print(table, highlight=False)
-    if not all_ok:
-        raise typer.Exit(1)

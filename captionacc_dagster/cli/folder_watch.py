@@ -12,14 +12,15 @@ import typer
 from captionacc_dagster.cli.app import Parts, Use, parts
 from captionacc_dagster.cli.captions import load_captions
 from captionacc_dagster.cli.dropped_files import DroppedFiles
+from captionacc_dagster.cli.exit_codes import ExitCode
 from captionacc_dagster.cli.files import write_output
 from captionacc_dagster.cli.formats import FormatOption, formats_of
 from captionacc_dagster.cli.inputs import Input
 from captionacc_dagster.cli.numbers import FiniteRange
-from captionacc_dagster.cli.root import app, note, say
+from captionacc_dagster.cli.root import StoppedError, app, note, say
+from captionacc_dagster.cli.running import RunningPlatform
+from captionacc_dagster.cli.states import report, state_of
 from captionacc_dagster.cli.uploads import upload
-from captionacc_dagster.cli.videos import RunningPlatform, report
-from captionacc_dagster.cli.watch import state_of
 from captionacc_dagster.operations.subtitle_files import encode_captions
 from captionacc_dagster.platform.disk import disk_places, refuse_full_disk
 from captionacc_dagster.resources.catalog import VideoRow
@@ -77,10 +78,10 @@ def watch_folder(
     except KeyboardInterrupt:
         left = sum(state_of(row) == "working" for row in watched.working.values())
         stay = "video stays" if left == 1 else "videos stay"
-        note(f"Stopped: {f'{left} unfinished {stay} registered; ' if left else ''}the same command goes on.")
-        raise
+        unfinished = f"{left} unfinished {stay} registered; " if left else ""
+        raise StoppedError(f"Stopped: {unfinished}the same command goes on.") from None
     if watched.has_failed:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _moments(folder: Path) -> Iterator[bool]:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from captionacc_dagster.cli.caption_changes import AsJson, DryRun, changed, report
+from captionacc_dagster.cli.caption_changes import DryRun, changed, report
+from captionacc_dagster.cli.json_output import AsJson
 from captionacc_dagster.cli.root import app, note
 from captionacc_dagster.cli.videos import Video
 from modal_gpu.captions.edits import Change, counts

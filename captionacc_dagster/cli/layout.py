@@ -10,10 +10,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from captionacc_dagster.cli import json_models as models
 from captionacc_dagster.cli.app import Use, parts
 from captionacc_dagster.cli.files import Force, OutputFileError, check_output, is_stream, write_output
+from captionacc_dagster.cli.json_output import AsJson, print_json
 from captionacc_dagster.cli.numbers import FiniteRange
+from captionacc_dagster.cli.regions import SIDES, Size, as_zones, check_sides, described, region_of
 from captionacc_dagster.cli.root import app, console, say
+from captionacc_dagster.cli.states import size_of
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.operations.layout_review import kept_zones, stored_layout
 from captionacc_dagster.resources.catalog import VideoRow
@@ -30,14 +34,17 @@ from modal_gpu.databases.layout import LayoutFile
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.keys import VideoKeys
 
-FRACTION = FiniteRange(0, 1)
+#: A fraction of the frame, or a pixel of the largest one.
+SIDE = FiniteRange(0, 65_536)
 #: Returns the zones that stored captions are in.
 Carried = Callable[[], set[int]]
 
-Left = Annotated[float, typer.Option(click_type=FRACTION, help="fraction of the width")]
-Top = Annotated[float, typer.Option(click_type=FRACTION, help="fraction of the height, from the top")]
-Right = Annotated[float, typer.Option(click_type=FRACTION, help="fraction of the width")]
-Bottom = Annotated[float, typer.Option(click_type=FRACTION, help="fraction of the height, from the top")]
+Left = Annotated[float, typer.Option(click_type=SIDE, help="fraction of the width; or pixels")]
+Top = Annotated[float, typer.Option(click_type=SIDE, help="fraction of the height, from the top; or pixels")]
+Right = Annotated[float, typer.Option(click_type=SIDE, help="fraction of the width; or pixels")]
+Bottom = Annotated[
+    float, typer.Option(click_type=SIDE, help="fraction of the height, from the top; or pixels")
+]
 Language = Annotated[
     str | None, typer.Option(help="language of the zone's captions, such as de; default: the video's")
 ]
@@ -58,6 +65,7 @@ def show(
     video: Video,
     picture: Annotated[Path | None, typer.Option(help="also write a JPEG of it on a frame")] = None,
     force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the position of the captions, and the confidence of the analysis."""
     if picture is not None:
@@ -66,10 +74,28 @@ def show(
     row = here.find_video(video)
     keys = VideoKeys(row.tenant_id, row.video_id)
     layout = stored_layout(here.object_store, row)
+    crop, zones = _zones_of(row, layout)
+    if as_json:
+        print_json(_as_layout(row, layout))
+    else:
+        _print_layout(row, layout)
+    if picture is not None:
+        from captionacc_dagster.assets.layout_picture import layout_picture
+
+        regions = list(crop_regions(crop, zones).values())
+        image = layout_picture(here.object_store, keys, layout, regions)
+        write_output(picture, image, force=force)
+        if not as_json:
+            say(f"Wrote {picture}")
+
+
+def _print_layout(row: VideoRow, layout: LayoutFile) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     crop, zones = _zones_of(row, layout)
-    for side in ("left", "top", "right", "bottom"):
-        table.add_row(side, f"{getattr(crop, f'crop_{side}'):.4f}")
+    size = (layout.frame_width, layout.frame_height)
+    table.add_row("frame", f"{size[0]} × {size[1]} pixels")
+    for side, pixels in zip(SIDES, crop.pixels(*size), strict=True):
+        table.add_row(side, f"{getattr(crop, f'crop_{side}'):.4f} (pixel {pixels})")
     table.add_row("anchor", f"{layout.anchor_type or '-'} at {_number(layout.anchor_position)}")
     table.add_row("confidence", _number(layout.confidence))
     for zone in zones:
@@ -78,13 +104,32 @@ def show(
     table.add_row("text lines", f"{caption_lines} in captions, {len(layout.boxes) - caption_lines} elsewhere")
     table.add_row("approved", _approval(row))
     console.print(table, highlight=False)
-    if picture is not None:
-        from captionacc_dagster.assets.layout_picture import layout_picture
 
-        regions = list(crop_regions(crop, zones).values())
-        image = layout_picture(here.object_store, keys, layout, regions)
-        write_output(picture, image, force=force)
-        say(f"Wrote {picture}")
+
+def _as_layout(row: VideoRow, layout: LayoutFile) -> models.VideoLayout:
+    crop, zones = _zones_of(row, layout)
+    confidences = {0: layout.confidence if crop == layout.crop_region else None}
+    confidences |= {one.zone.zone_index: one.confidence for one in layout.zones if one.zone in zones}
+    size = (layout.frame_width, layout.frame_height)
+    caption_lines = sum(box.is_caption for box in layout.boxes)
+    return models.VideoLayout(
+        video_id=row.video_id,
+        name=row.display_path,
+        width=size[0],
+        height=size[1],
+        zones=[
+            models.LayoutZone(**dict(zone), confidence=confidences.get(zone.zone))
+            for zone in as_zones(crop, zones, size)
+        ],
+        anchor_type=layout.anchor_type,
+        anchor_position=layout.anchor_position,
+        confidence=layout.confidence,
+        caption_lines=caption_lines,
+        other_lines=len(layout.boxes) - caption_lines,
+        approved_by=row.layout_approved_by,
+        approved_at=row.layout_approved_at,
+        version=row.crop_region_version,
+    )
 
 
 @layout_app.command("set")
@@ -95,17 +140,22 @@ def set_(
     right: Right,
     bottom: Bottom,
 ) -> None:
-    """Approve a crop region of your own. If it changes, the captions are made again."""
-    crop = CropRegion(left, top, right, bottom)
+    """Approve a crop region of your own. If it changes, the captions are made again.
+
+    A side above 1 means that all four are pixels of the frame, whose size `captionacc status VIDEO` shows.
+    """
+    sides = (left, top, right, bottom)
+    check_sides(sides)
     here = parts(Use.WRITE)
     row = here.find_video(video)
+    crop = region_of(sides, size_of(row))
     _say_approved(here.catalog.approve_layout(row.video_id, getpass.getuser(), crop))
 
 
 @layout_app.command()
 def approve(video: Video) -> None:
     """Approve the detected crop region and further zones."""
-    _change(video, lambda zones, _: zones)
+    _change(video, lambda zones, _, __: zones)
 
 
 @layout_app.command("add-zone")
@@ -114,7 +164,10 @@ def add_zone(
 ) -> None:
     """Add a further place of captions, and approve the layout. The captions are made again."""
 
-    def added(zones: Zones, carried: Carried) -> Zones:
+    sides = (left, top, right, bottom)
+    check_sides(sides)
+
+    def added(zones: Zones, carried: Carried, size: Size) -> Zones:
         taken = _numbers(zones) | carried()
         number = next((k for k in range(1, MAX_ZONES) if k not in taken), None)
         if number is None:
@@ -122,7 +175,7 @@ def add_zone(
                 f"{video} has {MAX_ZONES} caption zones, with those that captions are kept of; "
                 "more are not possible"
             )
-        return (*zones, _zone(number, CropRegion(left, top, right, bottom), language))
+        return (*zones, _zone(number, region_of(sides, size), language))
 
     _change(video, added)
 
@@ -139,9 +192,12 @@ def move_zone(
 ) -> None:
     """Move a further zone, and approve the layout. The captions are made again."""
 
-    def moved(zones: Zones, _: Carried) -> Zones:
+    sides = (left, top, right, bottom)
+    check_sides(sides)
+
+    def moved(zones: Zones, _: Carried, size: Size) -> Zones:
         before = _the_zone(zones, zone, video)
-        after = _zone(zone, CropRegion(left, top, right, bottom), language or before.language)
+        after = _zone(zone, region_of(sides, size), language or before.language)
         return tuple(after if one == before else one for one in zones)
 
     _change(video, moved)
@@ -151,20 +207,22 @@ def move_zone(
 def remove_zone(video: Video, zone: ZoneNumber) -> None:
     """Remove a further zone, and approve the layout. Captions in it that people edited are kept."""
 
-    def without(zones: Zones, _: Carried) -> Zones:
+    def without(zones: Zones, _: Carried, __: Size) -> Zones:
         gone = _the_zone(zones, zone, video)
         return tuple(one for one in zones if one != gone)
 
     _change(video, without)
 
 
-def _change(name: str, change: Callable[[Zones, Carried], Zones]) -> None:
+def _change(name: str, change: Callable[[Zones, Carried, Size], Zones]) -> None:
     """Approve a video's layout with changed zones."""
     here = parts(Use.WRITE)
     row = here.find_video(name)
-    crop, zones = _zones_of(row, stored_layout(here.object_store, row))
+    layout = stored_layout(here.object_store, row)
+    crop, zones = _zones_of(row, layout)
     who = getpass.getuser()
-    changed = change(zones, partial(kept_zones, here.object_store, row))
+    size = (layout.frame_width, layout.frame_height)
+    changed = change(zones, partial(kept_zones, here.object_store, row), size)
     _say_approved(here.catalog.approve_layout(row.video_id, who, crop, changed))
 
 
@@ -197,22 +255,18 @@ def _say_approved(row: VideoRow) -> None:
     crop = row.crop_region
     if crop is None:
         return
-    say(f"Approved {row.display_path}: {_sides(crop)}. A running platform now makes its captions.")
+    size = size_of(row)
+    say(f"Approved {row.display_path}: {described(crop, size)}. A running platform now makes its captions.")
     for zone in row.caption_zones:
-        say(f"Zone {zone.zone_index}: {_sides(zone.crop_region)}.")
-
-
-def _sides(crop: CropRegion) -> str:
-    return ", ".join(
-        f"{side} {getattr(crop, f'crop_{side}'):.4f}" for side in ("left", "top", "right", "bottom")
-    )
+        say(f"Zone {zone.zone_index}: {described(zone.crop_region, size)}.")
 
 
 def _described(zone: CaptionZone, layout: LayoutFile) -> str:
     """Return a zone's place, language, and what the analysis found there."""
-    described = _sides(zone.crop_region) + (f"; language {zone.language}" if zone.language else "")
+    place = described(zone.crop_region, (layout.frame_width, layout.frame_height))
+    place += f"; language {zone.language}" if zone.language else ""
     found = next((one for one in layout.zones if one.zone == zone), None)
-    return described if found is None else f"{described}; confidence {_number(found.confidence)}"
+    return place if found is None else f"{place}; confidence {_number(found.confidence)}"
 
 
 def _check_picture(picture: Path, *, force: bool) -> None:

@@ -2,8 +2,9 @@
 
 import importlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,13 +13,32 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from captionacc_dagster.cli import json_operation_models as models
 from captionacc_dagster.cli.app import parts
+from captionacc_dagster.cli.clocks import moment
+from captionacc_dagster.cli.exit_codes import ExitCode
+from captionacc_dagster.cli.json_output import AsJson, print_json
 from captionacc_dagster.cli.root import app, console, printable, say
 from captionacc_dagster.platform.homes import make_home
-from modal_gpu.deployment.models import FolderModels, ModelStore, VolumeModels, add_model, verify_models
+from captionacc_dagster.settings import Settings
+from modal_gpu.deployment.models import (
+    FolderModels,
+    ModelStore,
+    Verdict,
+    VolumeModels,
+    add_model,
+    verify_models,
+)
 from modal_gpu.deployment.settings import MODEL_VOLUME, modal_settings
 from modal_gpu.errors import CaptionAccError, ConfigurationError, RemoteUnavailableError
-from modal_gpu.extents.checkpoint import Checkpoint, CheckpointError, is_graph_name
+from modal_gpu.extents.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    chosen_version,
+    is_graph_name,
+    shipped,
+    version_of,
+)
 
 model_app = typer.Typer(help="Store, list and verify models of the extents network.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
@@ -52,19 +72,53 @@ def upload(
 
 
 @model_app.command(name="list")
-def list_models(modal: OnModal = None, folder: Folder = None) -> None:
-    """List the stored models."""
+def list_models(modal: OnModal = None, folder: Folder = None, as_json: AsJson = False) -> None:
+    """List the models that can be chosen: the shipped one and the stored ones."""
+    settings = parts().settings
+    chosen = modal_settings() if _is_on_modal(settings, modal, folder) else settings
+    is_network, in_use = chosen.extents_predictor == "network", chosen.extents_model
     with _store(modal, folder) as store:
-        models = [model for model in store.list() if not is_graph_name(model.name)]
-        table = Table(box=None, pad_edge=False)
-        for heading in ("model", "size", "stored (UTC)"):
-            table.add_column(heading)
-        for model in models:
-            stored = datetime.fromtimestamp(model.modified, UTC).strftime("%Y-%m-%d %H:%M")
-            table.add_row(model.name, f"{model.size / 1e6:.1f} MB", stored)
-        say(f"{store.place}: {len(models) or 'no'} models")
-        if models:
-            console.print(table, highlight=False, markup=False)
+        stored = [model for model in store.list() if not is_graph_name(model.name)]
+        place = store.place
+    own, version = shipped(), chosen_version(chosen.extents_predictor, chosen.extents_model)
+    models_ = [
+        models.Model(
+            name=own.name,
+            version=version_of(own.name),
+            shipped=True,
+            in_use=is_network and not in_use,
+            size_bytes=own.stat().st_size,
+            stored_at=None,
+        )
+    ]
+    models_ += [
+        models.Model(
+            name=model.name,
+            version=version_of(model.name),
+            shipped=False,
+            in_use=is_network and Path(in_use).name == model.name,
+            size_bytes=model.size,
+            stored_at=datetime.fromtimestamp(model.modified, UTC),
+        )
+        for model in stored
+    ]
+    found = models.Models(place=place, in_use=version, models=models_)
+    if as_json:
+        print_json(found)
+    else:
+        _print_models(found)
+
+
+def _print_models(found: models.Models) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("model", "size", "stored", "in use"):
+        table.add_column(heading, no_wrap=True)
+    for model in found.models:
+        stored = "shipped" if model.stored_at is None else moment(model.stored_at)
+        table.add_row(model.name, f"{model.size_bytes / 1e6:.1f} MB", stored, "yes" if model.in_use else "")
+    console.print(table, highlight=False, markup=False)
+    count = len(found.models) - 1
+    say(f"{found.place}: {count or 'no'} model{'' if count == 1 else 's'}. New results name {found.in_use}.")
 
 
 @model_app.command()
@@ -72,19 +126,28 @@ def verify(
     names: Annotated[list[str] | None, typer.Argument(help="Model files. Default: all.")] = None,
     modal: OnModal = None,
     folder: Folder = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Compare models with the hash in their name; exit with code 1 if one differs."""
+    """Compare stored models with the hash in their name; exit with code 1 if one differs."""
     with _store(modal, folder) as store:
-        verdicts = verify_models(store, names or ())
-        for verdict in verdicts:
-            mark = "[red]✗[/]" if verdict.problem else "[green]✓[/]"
-            detail = verdict.problem or f"sha256 {verdict.sha256}"
-            text = escape(printable(f"{verdict.name}: {detail}"))
-            console.print(f"{mark} {text}", highlight=False, soft_wrap=True)
-        if not verdicts:
-            say(f"{store.place}: no models")
+        verdicts, place = verify_models(store, names or ()), store.place
+    if as_json:
+        verified = [models.VerifiedModel(**asdict(verdict)) for verdict in verdicts]
+        print_json(models.VerifiedModels(place=place, models=verified))
+    else:
+        _print_verdicts(verdicts, place)
     if any(verdict.problem for verdict in verdicts):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _print_verdicts(verdicts: Sequence[Verdict], place: str) -> None:
+    for verdict in verdicts:
+        mark = "[red]✗[/]" if verdict.problem else "[green]✓[/]"
+        detail = verdict.problem or f"sha256 {verdict.sha256}"
+        text = escape(printable(f"{verdict.name}: {detail}"))
+        console.print(f"{mark} {text}", highlight=False, soft_wrap=True)
+    if not verdicts:
+        say(f"{place}: no models")
 
 
 @model_app.command(name="import-wandb")
@@ -136,15 +199,19 @@ def _report_added(store: ModelStore, checkpoint: Checkpoint, is_new: bool) -> No
 def _store(modal: bool | None, folder: Path | None, *, create: bool = False) -> Iterator[ModelStore]:
     """Open the store that the options name, and translate the errors of Modal's client."""
     settings = parts().settings
-    if folder is not None and modal:
-        raise ConfigurationError("give --modal or --folder, not both")
-    if folder is not None or not (settings.modal_enabled if modal is None else modal):
+    if not _is_on_modal(settings, modal, folder):
         if folder is None and create:
             make_home(settings.home)
         yield FolderModels(folder or settings.home / "models")
         return
     with model_volume(create=create) as volume:
         yield VolumeModels(volume, MODEL_VOLUME)
+
+
+def _is_on_modal(settings: Settings, modal: bool | None, folder: Path | None) -> bool:
+    if folder is not None and modal:
+        raise ConfigurationError("give --modal or --folder, not both")
+    return folder is None and (settings.modal_enabled if modal is None else modal)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +10,11 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
+from captionacc_dagster.cli import json_operation_models as models
 from captionacc_dagster.cli.app import Use, parts
+from captionacc_dagster.cli.json_output import AsJson, print_json
 from captionacc_dagster.cli.model import OnModal, model_volume
-from captionacc_dagster.cli.root import app, console, notes, say
+from captionacc_dagster.cli.root import app, console, note, notes, say
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.platform.homes import make_home
 from captionacc_dagster.resources.compute_settings import ocr_models
@@ -39,6 +41,8 @@ app.add_typer(ocr_app, name="ocr")
 Languages = Annotated[
     list[str] | None, typer.Argument(metavar="[LANGUAGE]…", help="BCP-47 tags, such as ko or zh-Hant")
 ]
+#: In the place of a model's name.
+IN_THE_WHEEL = "in the wheel"
 #: Languages that are listed without arguments: those with many speakers, one or more for each model.
 _LISTED = (
     "en es fr de pt it nl pl cs hu ro tr vi id zh ja ko ru uk bg sr ar fa ur he hi mr ne th el ta te ka bn"
@@ -46,17 +50,29 @@ _LISTED = (
 
 
 @ocr_app.command(name="list")
-def list_(languages: Languages = None) -> None:
+def list_(languages: Languages = None, as_json: AsJson = False) -> None:
     """Show which model reads a language, whether it is here, and how many of its letters it knows."""
     settings = parts().settings
     files = ocr_models(settings)
+    packs = installed_packs()
+    tags = normalized(languages or _LISTED.split(), "LANGUAGE", limit=None)
+    found = models.Languages(
+        engine=settings.ocr_engine,
+        chosen=list(settings.ocr_languages),
+        languages=[_language(tag, files, packs) for tag in tags],
+    )
+    if as_json:
+        print_json(found)
+        return
     table = Table(box=None, pad_edge=False)
     for heading in ("language", "script", "RapidOCR's model", "here", "letters", "Tesseract's pack", "here"):
         table.add_column(heading, overflow="fold")
-    packs = installed_packs()
-    for tag in normalized(languages or _LISTED.split(), "LANGUAGE", limit=None):
-        pack = pack_of(tag)
-        table.add_row(tag, script_of(tag), *_model_cells(tag, files), pack, "yes" if pack in packs else "no")
+    for one in found.languages:
+        here = ("yes" if one.installed else "no") if one.model else ""
+        pack = "yes" if one.tesseract_installed else "no"
+        table.add_row(
+            one.language, one.script, one.model or "none", here, _share(one), one.tesseract_pack, pack
+        )
     console.print(table, highlight=False, markup=False)
     say(f"OCR_ENGINE={settings.ocr_engine}, OCR_LANGUAGE={settings.ocr_language or '(none)'}")
 
@@ -74,13 +90,13 @@ def install(languages: Languages = None, modal: OnModal = None) -> None:
     for tag, model in needed.items():
         if model is None:
             say(f"{tag}: RapidOCR's wheel has its model; nothing to fetch")
-    models = list(dict.fromkeys(model for model in needed.values() if model is not None))
+    missing = list(dict.fromkeys(model for model in needed.values() if model is not None))
     if settings.modal_enabled if modal is None else modal:
-        _install_on_modal(settings, models)
+        _install_on_modal(settings, missing)
         return
     make_home(settings.home)
     files = ocr_models(settings)
-    for model in models:
+    for model in missing:
         say(f"{model.key}: {_fetched(files, model)}")
 
 
@@ -111,10 +127,10 @@ def default(languages: Languages = None) -> None:
     say(f"{row.name}: languages {said}, for videos that are read from now on.")
 
 
-def _install_on_modal(settings: Settings, models: Sequence[RegistryModel]) -> None:
+def _install_on_modal(settings: Settings, wanted: Sequence[RegistryModel]) -> None:
     with tempfile.TemporaryDirectory(prefix="captionacc-ocr-") as name, model_volume(create=True) as volume:
         files = ModelFiles(Path(name), settings.ocr_model_mirror, (ocr_models(settings).folder,))
-        paths = [_fetched(files, model) for model in models]
+        paths = [_fetched(files, model) for model in wanted]
         with volume.batch_upload(force=True) as batch:
             for path in paths:
                 batch.put_file(io.BytesIO(path.read_bytes()), f"/{OCR_MODELS}/{path.name}")
@@ -125,31 +141,51 @@ def _install_on_modal(settings: Settings, models: Sequence[RegistryModel]) -> No
 def _fetched(files: ModelFiles, model: RegistryModel) -> Path:
     if (here := files.find(model)) is not None:
         return here
-    with Progress(console=notes, transient=True) as progress:
+    if not notes.is_terminal:
+        note(f"{model.key}: fetching")
+    with Progress(console=notes, transient=True, disable=not notes.is_terminal) as progress:
         task = progress.add_task(model.key)
         return files.get(
             model, lambda done, total: progress.update(task, completed=done, total=total or None)
         )
 
 
-def _model_cells(tag: str, files: ModelFiles) -> tuple[str, str, str]:
-    """Return the cells of a language's model: its name, whether it is here, and its share of letters."""
+def _language(tag: str, files: ModelFiles, packs: Collection[str]) -> models.Language:
+    """Return a language with its model, whether that is here, and its share of the letters."""
+    model, installed, share = _model_of(tag, files)
+    # Without a list of the language's letters, nothing is known about them.
+    known, missing = (len(share.known), len(share.missing)) if share else (0, 0)
+    return models.Language(
+        language=tag,
+        script=script_of(tag),
+        model=model,
+        installed=installed,
+        letters_known=known if known + missing else None,
+        letters=known + missing or None,
+        tesseract_pack=pack_of(tag),
+        tesseract_installed=pack_of(tag) in packs,
+    )
+
+
+def _model_of(tag: str, files: ModelFiles) -> tuple[str | None, bool, Coverage | None]:
     try:
         model = installed_registry().model_for(tag)
     except ConfigurationError:
-        return "none", "", ""
+        return None, False, None
     if model is None:
-        known = wheel_coverage(tag) if script_of(tag) == "Latn" else None
-        return "in the wheel", "yes", _share(known) if known else ""
+        return IN_THE_WHEEL, True, wheel_coverage(tag) if script_of(tag) == "Latn" else None
     path = files.find(model)
     if path is None:
-        return model.key, "no", ""
+        return model.key, False, None
     from modal_gpu.ocr.rapid import model_dictionary
 
-    found = coverage(tag, model_dictionary(path))
-    return model.key, "yes", _share(found) if letters_of(tag) else "unknown"
+    return model.key, True, coverage(tag, model_dictionary(path)) if letters_of(tag) else None
 
 
-def _share(found: Coverage) -> str:
-    known, missing = len(found.known), len(found.missing)
-    return f"all {known}" if not missing else f"{known} of {known + missing}"
+def _share(language: models.Language) -> str:
+    if language.letters is None:
+        is_own = language.model not in (None, IN_THE_WHEEL)
+        return "unknown" if is_own and language.installed else ""
+    if language.letters_known == language.letters:
+        return f"all {language.letters}"
+    return f"{language.letters_known} of {language.letters}"

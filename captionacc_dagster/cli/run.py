@@ -1,6 +1,5 @@
 """``demo``: a sample video through the platform, on this machine."""
 
-import shutil
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,12 +9,13 @@ import typer
 
 from captionacc_dagster.cli.app import Parts, Use, parts
 from captionacc_dagster.cli.captions import captions_table, load_cues
+from captionacc_dagster.cli.exit_codes import ExitCode
 from captionacc_dagster.cli.files import Force, check_output, write_output
 from captionacc_dagster.cli.inputs import InputFileError
-from captionacc_dagster.cli.root import app, console, note, say
+from captionacc_dagster.cli.root import app, command_line, console, note, say, waiting
+from captionacc_dagster.cli.running import processed
+from captionacc_dagster.cli.states import report, state_of
 from captionacc_dagster.cli.uploads import upload
-from captionacc_dagster.cli.videos import processed, report
-from captionacc_dagster.cli.watch import state_of
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.keys import VideoKeys
 
@@ -42,7 +42,7 @@ def demo(
         seconds = f"in {time.monotonic() - started:.0f} s" if is_new else "from an earlier call"
         _show(here, row, folder, seconds, force=force)
     if state_of(row) != "ready":
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _show(here: Parts, row: VideoRow, folder: Path, seconds: str, *, force: bool) -> None:
@@ -56,9 +56,8 @@ def _show(here: Parts, row: VideoRow, folder: Path, seconds: str, *, force: bool
     cues = load_cues(here, row)
     console.print(captions_table(cues), markup=False)
     say(f"{len(cues)} captions {seconds}. Subtitles: {folder / 'sample.srt'} and {folder / 'sample.vtt'}")
-    command = "captionacc up" if shutil.which("captionacc") else "make dev"
     say(
-        f"To see the graph and its previews, run `{command}` and open "
+        f"To see the graph and its previews, run `{command_line()} up` and open "
         f"http://{here.settings.host}:{here.settings.port}/assets"
     )
 
@@ -72,7 +71,7 @@ def _sample(folder: Path, *, force: bool) -> Path:
     if not (video.exists() and truth.exists()):
         for path in (video, truth, folder / "sample.srt", folder / "sample.vtt"):
             check_output(path, force=force)
-        with console.status("Making a sample video…"):
+        with waiting("Making a sample video"):
             make_sample(video, truth)
     return video
 

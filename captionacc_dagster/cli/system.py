@@ -16,6 +16,7 @@ import typer
 from captionacc_dagster.cli.app import Use, parts
 from captionacc_dagster.cli.deployment import use_dagster_home
 from captionacc_dagster.cli.findings import check_safely, in_one_line, report
+from captionacc_dagster.cli.json_output import AsJson
 from captionacc_dagster.cli.root import app, console
 from captionacc_dagster.platform.disk import disk_places, little_space
 from captionacc_dagster.platform.homes import is_home, known_homes
@@ -52,16 +53,18 @@ def migrate_command(
 @app.command()
 def doctor(
     modal: Annotated[bool, typer.Option("--modal", help="Check the Modal side instead.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check the installation, and show what to do about problems."""
     if modal:
         from captionacc_dagster.cli.modal_checks import modal_findings
         from modal_gpu.deployment.settings import modal_settings
 
-        report(modal_findings(_modal_client(), modal_settings()))
+        report(modal_findings(_modal_client(), modal_settings()), as_json=as_json)
         return
     settings = parts().settings
-    report(check_safely(what, partial(check, settings), _explain) for what, check in _CHECKS)
+    findings = (check_safely(what, partial(check, settings), _explain) for what, check in _CHECKS)
+    report(findings, as_json=as_json)
 
 
 def _modal_client() -> ModuleType:
@@ -69,7 +72,7 @@ def _modal_client() -> ModuleType:
         return importlib.import_module("modal")
     except ImportError as error:
         raise ConfigurationError(
-            f"Modal's client cannot be loaded ({error}): pip install modal, as constraints.txt pins it"
+            f"Modal's client cannot be loaded ({error}): reinstall captionacc-dagster, which brings it"
         ) from None
 
 
@@ -79,7 +82,7 @@ def _explain(error: BaseException) -> tuple[str, str]:
     if isinstance(error, ImportError):
         return (
             f"a package cannot be loaded: {in_one_line(error)}",
-            "install the project again: pip install -e .",
+            "install captionacc-dagster again, into an environment of its own",
         )
     return (
         f"the check failed: {in_one_line(error)}",

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from captionacc_dagster.cli.app import Parts, Use, parts
-from captionacc_dagster.cli.root import app, console, say
+from captionacc_dagster.cli.root import app, console, note, say, waiting
 from captionacc_dagster.platform.homes import require_home
 from captionacc_dagster.platform.role_lock import Holder, ServiceError
 from captionacc_dagster.settings import Settings
@@ -47,10 +47,10 @@ def up() -> None:
         services = Services(settings)
         stack.callback(services.stop)
         try:
-            daemon = stack.enter_context(DaemonKeeper(settings, say))
+            daemon = stack.enter_context(DaemonKeeper(settings, note))
             # Ends first: whoever takes over the daemon's role queues the runs that an ended process created.
             direct = stack.enter_context(DirectStart(settings, here.catalog, here.object_store))
-            with console.status("Starting…"):
+            with waiting("Starting"):
                 services.start_webserver()
                 _wait_until_up(services, address, daemon.check)
             service = stack.enter_context(_service(here, direct))
@@ -61,7 +61,7 @@ def up() -> None:
                     direct.begin()
                 time.sleep(0.5)
         except KeyboardInterrupt:
-            say("Stopping…")
+            note("Stopping; no work is lost: the next `captionacc up` or `captionacc ingest` continues it.")
             return
         raise services.error(WEB_SERVER)
 

@@ -9,16 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from captionacc_dagster.cli.app import Parts
 from captionacc_dagster.cli.inputs import InputFileError, check_video
-from captionacc_dagster.cli.root import note, notes, printable
+from captionacc_dagster.cli.root import StoppedError, note, notes, printable
 from captionacc_dagster.resources.catalog import CatalogUnavailableError, UnknownVideoError, VideoRow
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.keys import VideoKeys
 
 _BLOCK = 4 * 1024 * 1024
+#: Size in bytes from which reading and uploading a file each print a line where there is no terminal.
+_LARGE = 100_000_000
 
 
 @dataclass
@@ -64,10 +66,11 @@ def upload(here: Parts, files: Sequence[Path], *, again: bool = False) -> Arriva
     """Upload files under new ids and register them.
 
     Files that the tenant already has are skipped unless ``again``. A file that cannot be read is refused, and
-    the others continue. If the catalogue or the bucket fails, the remaining files are refused too.
+    the others continue. If the catalogue or the bucket fails, the remaining files are refused too. Raises
+    :class:`StoppedError` for Ctrl-C.
     """
     arrivals = Arrivals()
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     # Without a terminal, the bar would print an empty line at the end.
     with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
         for number, file in enumerate(files):
@@ -83,6 +86,10 @@ def upload(here: Parts, files: Sequence[Path], *, again: bool = False) -> Arriva
                 arrivals.refused.append((file, str(error)))
                 arrivals.refused += [(rest, "not tried after this error") for rest in files[number + 1 :]]
                 break
+            except KeyboardInterrupt:
+                raise StoppedError(
+                    f"Stopped: {number} of {len(files)} files are uploaded; the same command goes on."
+                ) from None
     return arrivals
 
 
@@ -91,12 +98,17 @@ def _upload_one(here: Parts, file: Path, bar: Progress, *, again: bool) -> tuple
     facts = check_video(file)
     name = escape(printable(file.name))
     task = bar.add_task(f"reading {name}", total=facts.st_size)
+    says_steps = facts.st_size >= _LARGE and not notes.is_terminal
     try:
+        if says_steps:
+            note(f"{file.name}: reading")
         sha256 = _sha256(file, lambda done: bar.update(task, completed=done))
         tenant_id = str(here.settings.tenant_id)
         if not again and (known := here.catalog.find_content(tenant_id, sha256)) is not None:
             return known, False
         bar.reset(task, description=f"uploading {name}", total=None)
+        if says_steps:
+            note(f"{file.name}: uploading")
         keys = VideoKeys(tenant_id, str(uuid.uuid4()))
         here.object_store.upload(file, keys.video, content_type="video/mp4")
         row = _register(here, file, keys, facts, sha256, again=again)

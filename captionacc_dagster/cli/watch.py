@@ -1,4 +1,8 @@
-"""A live table that follows videos until each has its captions, needs a person, or has failed."""
+"""Follows videos until each has its captions, needs a person, or has failed.
+
+On a terminal a live table shows them, with a bar and the remaining time for the work of each; elsewhere a
+line is printed for each stage.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,37 +11,30 @@ from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from captionacc_dagster.cli.app import Parts
-from captionacc_dagster.cli.root import console
+from captionacc_dagster.cli.clocks import length
+from captionacc_dagster.cli.root import note, notes
+from captionacc_dagster.cli.states import state_of
 from captionacc_dagster.resources.catalog import STAGES, Stage, VideoRow
 from captionacc_dagster.runs import progress
 from modal_gpu.errors import CaptionAccError
-from modal_gpu.ocr.languages.finding import UNREADABLE
 
 if TYPE_CHECKING:
     import dagster as dg
 
+#: What the work on a stage is called.
+WORK: dict[Stage, str] = {
+    "layout": "finding the place of captions",
+    "boundaries": "finding captions",
+    "text": "reading captions",
+}
+#: Steps are reported as tenths of a stage, minutes apart in long videos; each counts for the remaining time.
+_SPEED_SECONDS = 3600.0
 _MARKS = {"wait": ("·", "dim"), "annotate": ("✓", "green"), "done": ("✓", "green"), "error": ("✗", "red")}
-
-
-def state_of(video: VideoRow) -> str:
-    """Return ``working``, ``ready`` (has text), ``approval``, ``language``, ``error`` or ``deleted``.
-
-    A person must act for ``approval`` (of the layout) and ``language`` (captions that OCR cannot read).
-    """
-    if video.deleted_at is not None:
-        return "deleted"
-    if any(video.stage(stage).status == "error" for stage in STAGES):
-        return "error"
-    if video.text.status in ("annotate", "done") and not video.text.run_id:
-        return "language" if video.text.note.startswith(UNREADABLE) else "ready"
-    if video.layout.status == "annotate" and not video.layout.run_id:
-        return "approval"
-    return "working"
 
 
 @dataclass
@@ -65,30 +62,116 @@ class RunLogs:
 def watch(
     parts: Parts, videos: Sequence[VideoRow], check: Callable[[], None] = lambda: None, interval: float = 0.2
 ) -> list[VideoRow]:
-    """Show a live table until no video is ``working``, and return the rows as they are then.
+    """Show the progress until no video is ``working``, and return the rows as they are then.
 
     ``check`` runs between updates, and raises if waiting makes no sense, such as when the daemon has died.
     """
-    logs, started = RunLogs(), time.monotonic()
+    view = _Table() if notes.is_terminal else _Lines()
     rows = list(videos)
-    with Live(console=console, refresh_per_second=4, transient=True) as live:
+    with view:
         while True:
             rows = [parts.catalog.get_video(row.video_id) for row in rows]
-            live.update(_table(rows, logs, time.monotonic() - started))
+            view.update(rows)
             if all(state_of(row) != "working" for row in rows):
                 return rows
             check()
             time.sleep(interval)
 
 
-def _table(rows: Sequence[VideoRow], logs: RunLogs, elapsed: float) -> Table:
-    table = Table(box=None, pad_edge=False, caption=f"{elapsed:.0f} s", caption_justify="left")
-    for header in ("video", "layout", "boundaries", "text", ""):
-        table.add_column(header)
-    for row in rows:
-        cells = [_mark(row, stage) for stage in STAGES]
-        table.add_row(Text(row.display_path or row.video_id), *cells, _activity(row, logs))
-    return table
+class _Lines:
+    """A line for each stage that a video begins, or has passed since the last look."""
+
+    def __init__(self) -> None:
+        self._known: set[tuple[str, Stage]] | None = None
+
+    def __enter__(self) -> "_Lines":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def update(self, rows: Sequence[VideoRow]) -> None:
+        """Print what is new. What was finished before the first look is not."""
+        begun = {
+            (row.video_id, stage): row
+            for row in rows
+            for stage in STAGES
+            if row.stage(stage).run_id or row.stage(stage).status in ("annotate", "done")
+        }
+        if self._known is None:
+            self._known = {key for key, row in begun.items() if not row.stage(key[1]).run_id}
+            for row in rows:
+                if state_of(row) == "working" and not any(row.stage(stage).run_id for stage in STAGES):
+                    note(f"{row.display_path or row.video_id}: waiting for its turn")
+        for (video_id, stage), row in begun.items():
+            if (video_id, stage) not in self._known:
+                note(f"{row.display_path or video_id}: {WORK[stage]}")
+        self._known.update(begun)
+
+
+class _Table:
+    """A live table with a bar for each video in work."""
+
+    def __init__(self) -> None:
+        self._live = Live(console=notes, refresh_per_second=4, transient=True)
+        self._logs, self._started = RunLogs(), time.monotonic()
+        self._bars: dict[str, _Bar] = {}
+
+    def __enter__(self) -> "_Table":
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.stop()
+
+    def update(self, rows: Sequence[VideoRow]) -> None:
+        """Show the rows as they are now."""
+        elapsed = length(time.monotonic() - self._started)
+        table = Table(box=None, pad_edge=False, caption=elapsed, caption_justify="left")
+        for header in ("video", *STAGES, ""):
+            table.add_column(header)
+        for row in rows:
+            cells = [_mark(row, stage) for stage in STAGES]
+            table.add_row(Text(row.display_path or row.video_id), *cells, self._activity(row))
+        self._live.update(table)
+
+    def _activity(self, row: VideoRow) -> RenderableType:
+        run_id = next((row.stage(stage).run_id for stage in STAGES if row.stage(stage).run_id), None)
+        if run_id is None:
+            return Text("queued" if state_of(row) == "working" else "", "dim")
+        try:
+            step = self._logs.step(run_id)
+        except CaptionAccError:
+            step = None
+        if step is None:
+            return Text("starting", "dim")
+        bar = self._bars.setdefault(row.video_id, _Bar())
+        bar.show(run_id, step)
+        return bar.progress.get_renderable()
+
+
+class _Bar:
+    """The bar of one video's work, with the time that the present stage still takes."""
+
+    def __init__(self, get_time: Callable[[], float] = time.monotonic) -> None:
+        columns = (
+            BarColumn(24),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.description}"),
+        )
+        self.progress = Progress(
+            *columns, speed_estimate_period=_SPEED_SECONDS, auto_refresh=False, get_time=get_time
+        )
+        self._task = self.progress.add_task("", total=None)
+        self._stage = ("", "")
+
+    def show(self, run_id: str, step: progress.Step) -> None:
+        """Set the bar to a step; another stage or run begins a new estimate."""
+        if self._stage != (run_id, step.stage):
+            self._stage = (run_id, step.stage)
+            self.progress.reset(self._task, total=max(1, step.total), description=step.stage)
+        self.progress.update(self._task, completed=step.done)
 
 
 def _mark(row: VideoRow, stage: Stage) -> Text:
@@ -96,20 +179,3 @@ def _mark(row: VideoRow, stage: Stage) -> Text:
         return Text("working", "cyan")
     mark, style = _MARKS.get(row.stage(stage).status, ("?", ""))
     return Text(mark, style)
-
-
-def _activity(row: VideoRow, logs: RunLogs) -> RenderableType:
-    run_id = next((row.stage(stage).run_id for stage in STAGES if row.stage(stage).run_id), None)
-    if run_id is None:
-        return Text("queued" if state_of(row) == "working" else "", "dim")
-    try:
-        step = logs.step(run_id)
-    except CaptionAccError:
-        step = None
-    if step is None:
-        return Text("starting", "dim")
-    line = Table.grid(padding=(0, 1))
-    line.add_row(
-        ProgressBar(total=max(1, step.total), completed=step.done, width=24), Text(step.stage, "dim")
-    )
-    return line

@@ -30,7 +30,7 @@ def test_by_default_it_only_shows_what_it_would_select(captionacc: Captionacc, l
     result = captionacc("backfill", "--model-version", MODEL, "--where", "model-version=extents-0")
     assert result.code == 0
     assert f"1 of 1 videos selected for {MODEL}: 1 on extents-0" in result.text
-    assert outdated.video_id in result.text and "harbour.mp4" in result.text
+    assert outdated.video_id[:8] in result.text and "harbour.mp4" in result.text
     again = f"captionacc backfill --model-version {MODEL} --where model-version=extents-0 --apply"
     assert f"Nothing was requested; run `{again}` to request it." in result.text
     assert line.catalog.list_backfills() == []
@@ -40,7 +40,7 @@ def test_with_apply_it_requests_once_and_the_list_shows_the_progress(captionacc,
     assert "No backfills." in captionacc("backfill", "--list").text
     result = captionacc("backfill", "--where", f"video={outdated.video_id[:8]}", "--apply")
     (row,) = line.catalog.list_backfills()
-    assert result.code == 0 and f"Backfill {row.backfill_id} requested" in result.text
+    assert result.code == 0 and f"Backfill {row.backfill_id[:8]} requested" in result.text
     assert (row.model_version, row.conditions) == (MODEL, {"video": [outdated.video_id]})
     assert line.catalog.list_backfill_videos(row.backfill_id)[0].video_id == outdated.video_id
 
@@ -53,7 +53,7 @@ def test_with_apply_it_requests_once_and_the_list_shows_the_progress(captionacc,
     line.catalog.end_backfill_video(row.backfill_id, outdated.video_id, "no luck [today]")
     listed = captionacc("backfill", "--list")
     assert f"video={outdated.video_id} 0 0 0 0 1 0" in listed.text
-    assert f"failed in {row.backfill_id[:8]}: {outdated.video_id}: no luck [today]" in listed.text
+    assert f"failed in {row.backfill_id[:8]}: {outdated.video_id[:8]}: no luck [today]" in listed.text
 
 
 def test_videos_on_the_model_are_not_selected(captionacc: Captionacc, finished: VideoRow):
@@ -84,7 +84,7 @@ def test_a_backfill_is_cancelled_by_the_start_of_its_id(captionacc: Captionacc, 
     result = captionacc("backfill", "--cancel", row.backfill_id[:8])
     assert (
         result.code == 0
-        and f"Backfill {row.backfill_id}: cancelled 1 videos that had not started" in result.text
+        and f"Backfill {row.backfill_id[:8]}: cancelled 1 videos that had not started" in result.text
     )
     assert line.catalog.claim_backfill_videos() == []
     wrong = captionacc("backfill", "--cancel", "zzz")

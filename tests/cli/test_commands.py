@@ -162,11 +162,24 @@ class TestLayout:
         assert (row.crop_region, row.crop_region_version) == (CropRegion(0.1, 0.7, 0.9, 1.0), 2)
         assert (row.boundaries.status, row.text.status) == ("wait", "wait")
 
+    def test_a_region_is_given_and_shown_in_pixels_too(self, captionacc, line: Line, finished: VideoRow):
+        video, sides = finished.video_id, ("--left=64", "--top=252", "--right=576", "--bottom=360")
+        result = captionacc("layout", "set", video, *sides)
+        assert result.code == 0 and "top 0.7000" in result.text and "(pixels 64,252,576,360)" in result.text
+        assert line.row(video).crop_region == CropRegion(0.1, 0.7, 0.9, 1.0)
+        zone = ("--left=64", "--top=0", "--right=576", "--bottom=36")
+        assert "Zone 1: left 0.1000, top 0.0000" in captionacc("layout", "add-zone", video, *zone).text
+        assert captionacc("layout", "move-zone", video, 1, "--left=0", *zone[1:]).code == 0
+        assert "zone 1 left 0.0000, top 0.0000, right 0.9000" in captionacc("status", video).text
+        shown = captionacc("layout", "show", video).text
+        assert "top 0.7000 (pixel 252)" in shown and "(pixels 0,0,576,36)" in shown
+
     @pytest.mark.parametrize(
         ("left", "top", "right", "bottom", "error"),
         [
-            (0.1, 0.7, 1.2, 1, "1.2 is not in the range 0<=x<=1"),
-            (-0.1, 0.7, 0.9, 1, "-0.1 is not in the range 0<=x<=1"),
+            (0.1, 0.7, 1.2, 1, "give fractions from 0 to 1, or whole pixels"),
+            (10, 200, 700, 300, "outside of the frame of 640 × 360 pixels"),
+            (-0.1, 0.7, 0.9, 1, "-0.1 is not in the range 0<=x<=65536"),
             (0.9, 0.7, 0.1, 1, "is not inside"),
             (0.1, 0.7, 0.9, 0.7, "is not inside"),
             ("nan", 0, 1, 1, "nan"),
@@ -179,11 +192,9 @@ class TestLayout:
         arguments = [part for side, value in sides.items() for part in (f"--{side}={value}",)]
         result = captionacc("layout", "set", finished.video_id, *arguments)
         assert error in result.text
+        assert result.code == (2 if "range" in error or error == "nan" else 1)
         if error == "is not inside":
-            assert result.code == 1
             assert all(f"{side}={float(value)}" in result.text for side, value in sides.items())
-        else:
-            assert result.code == 2
         assert line.row(finished.video_id).crop_region == finished.crop_region
 
     def test_zones_are_added_moved_removed_and_shown(

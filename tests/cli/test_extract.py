@@ -24,6 +24,7 @@ from modal_gpu.errors import ConfigurationError, NotAVideoError
 from modal_gpu.extraction import extraction
 from modal_gpu.timeline import Timeline
 from tests.cli.conftest import Captionacc, CommandResult
+from tests.cli.documented_json import as_documented
 from tests.line_fixtures import Clip, Line
 
 CROP = CropRegion(0.04, 0.7, 0.96, 1.0)
@@ -253,6 +254,7 @@ def test_the_languages_are_those_of_the_option_or_of_the_setting(run: Captionacc
         ("--crop-region", "0.9,0.7,0.1,1"),
         ("--crop-region=-1,0.7,1,1",),
         ("--crop-region", "nan,0.7,1,1"),
+        ("--crop-region", "0.1,0.7,1.2,1.5"),
         ("--format", "srt,doc"),
         ("--format", ""),
     ],
@@ -266,7 +268,7 @@ def test_the_results_as_json(run: Captionacc, work: Work):
     work.errors["b.mp4"] = NotAVideoError("bad")
     done = run("a.mp4", "b.mp4", "*.avi", "--json")
     assert done.code == 1
-    refused, good, bad = json.loads(done.output)["videos"]
+    refused, good, bad = as_documented("extract", done.output)["videos"]
     assert good.pop("seconds") >= 0
     assert good == {
         "video": "a.mp4",
@@ -275,7 +277,12 @@ def test_the_results_as_json(run: Captionacc, work: Work):
         "files": ["a.srt"],
         "captions": 1,
         "duration_seconds": 8.0,
-        "zones": [{"left": 0.04, "top": 0.7, "right": 0.96, "bottom": 1.0}],
+        "zones": [
+            {
+                **{"left": 0.04, "top": 0.7, "right": 0.96, "bottom": 1.0},
+                "pixels": {"left": 24, "top": 252, "right": 616, "bottom": 360},
+            }
+        ],
         "layout": {"found": True, "confidence": 0.9, "reason": "One line at the bottom."},
     }
     assert (bad["status"], bad["note"], bad["captions"]) == ("failed", "bad", None)

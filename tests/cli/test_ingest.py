@@ -25,7 +25,7 @@ class TestIngest:
         result = captionacc("ingest", "--no-wait", *files)
         assert result.code == 0 and result.notes == ""
         rows = line.catalog.list_videos()
-        assert result.output.splitlines() == [f"{row.video_id}  {row.display_path}" for row in rows[::-1]]
+        assert result.output.splitlines() == [f"{row.video_id[:8]}  {row.display_path}" for row in rows[::-1]]
         assert {row.display_path: line.store.get(row.storage_key) for row in rows} == {
             "a.mp4": b"a.mp4",
             "b.mkv": b"b.mkv",
@@ -105,7 +105,7 @@ class TestIngest:
         file = make_file(name)
         result = captionacc("ingest", "--no-wait", file)
         (row,) = line.catalog.list_videos()
-        assert result.code == 0 and result.output == f"{row.video_id}  {shown}\n"
+        assert result.code == 0 and result.output == f"{row.video_id[:8]}  {shown}\n"
         assert line.store.get(row.storage_key) == file.read_bytes()
         assert row.display_path == shown
         again = captionacc("ingest", "--no-wait", file)
@@ -266,7 +266,7 @@ class TestFilesThatAreHere:
         monkeypatch.setattr(ObjectStore, "upload", overtaken)
         result = captionacc("ingest", "--no-wait", clip.path)
         assert result.code == 0 and f"was already uploaded as {others[0].video_id[:8]}" in result.notes
-        assert result.output == f"{others[0].video_id}  harbour.mp4\n"
+        assert result.output == f"{others[0].video_id[:8]}  harbour.mp4\n"
         assert stored(line) == [others[0].storage_key]
 
     def test_deleting_a_followed_video_ends_the_wait(self, line: Line, clip: Clip):

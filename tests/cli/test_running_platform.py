@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from captionacc_dagster.cli.videos import RunningPlatform
+from captionacc_dagster.cli.running import RunningPlatform
 from captionacc_dagster.platform import dagster_home
 from captionacc_dagster.platform.daemon_keeper import DaemonKeeper
 from captionacc_dagster.settings import Settings

@@ -30,7 +30,7 @@ class TestNames:
         rest = ("new.mp4",) if command == ("rename",) else ()
         result = captionacc(*command, "harbour.mp4", *rest)
         assert result.code == 0
-        assert "2 videos are named harbour.mp4; using the newest, " + finished.video_id in result.notes
+        assert "2 videos are named harbour.mp4; using the newest, " + finished.video_id[:8] in result.notes
         assert len(result.notes.splitlines()) == 1
         for exact in (finished.video_id, finished.video_id[:8]):
             result = captionacc(*command, exact, *rest)
@@ -43,7 +43,7 @@ class TestNames:
             line.catalog.register_video(line.tenant_id, video_id, f"{line.tenant_id}/{video_id}", 1, "a.mp4")
         result = captionacc("status", "abcdef00")
         assert result.code == 1
-        assert "3 videos match 'abcdef00'" in result.notes and "give the full id" in result.notes
+        assert "3 videos match 'abcdef00'" in result.notes and "give one of these ids" in result.notes
         assert all(video_id in result.notes for video_id in ids)
 
     def test_a_name_that_several_tenants_use_is_refused(self, captionacc, line: Line, clip: Clip):
@@ -51,7 +51,11 @@ class TestNames:
         line.catalog.ensure_tenant(OTHER_TENANT, "other")
         line.catalog.register_video(OTHER_TENANT, UNKNOWN, f"{OTHER_TENANT}/a", 1, "harbour.mp4")
         result = captionacc("retry", "harbour.mp4")
-        assert result.code == 1 and "2 videos match 'harbour.mp4'" in result.notes and UNKNOWN in result.notes
+        assert (
+            result.code == 1
+            and "2 videos match 'harbour.mp4'" in result.notes
+            and UNKNOWN[:8] in result.notes
+        )
 
     def test_a_name_that_looks_like_an_id_is_found_as_a_name(self, captionacc, line: Line):
         video_id = "abcdef00-0000-4000-8000-000000000000"

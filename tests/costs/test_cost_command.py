@@ -11,6 +11,7 @@ import pytest
 from captionacc_dagster.constants import LOCAL_TENANT_ID
 from captionacc_dagster.resources.catalog import VideoRow
 from tests.cli.conftest import Captionacc
+from tests.cli.documented_json import as_documented
 from tests.line_fixtures import Line
 from tests.resources.compute.test_modal_graph import ModalLine
 
@@ -26,7 +27,7 @@ def test_spending_is_shown_by_month_tenant_and_function(
     result = captionacc("cost")
     assert result.code == 0
     assert re.search(rf"\d{{4}}-\d\d local {CROPS} 1 62 0.\d \$0.0\d+", result.text)
-    lines = json.loads(captionacc("cost", "--json", "--months", 1).output)
+    lines = as_documented("cost", captionacc("cost", "--json", "--months", 1).output)
     assert [line["function"] for line in lines] == [CROPS]
     spent = modal_line.line.catalog.tenant_costs(LOCAL_TENANT_ID).month_spent_usd
     assert sum(line["cost_usd"] for line in lines) == pytest.approx(spent, abs=1e-6)

@@ -19,7 +19,7 @@ from captionacc_dagster import cli as command_line
 from captionacc_dagster.cli.root import console
 from captionacc_dagster.settings import get_settings
 from modal_gpu.deployment.models import FolderModels, VolumeModels, add_model, resolve_model, verify_models
-from modal_gpu.extents.checkpoint import CheckpointError, is_graph_name
+from modal_gpu.extents.checkpoint import CheckpointError, is_graph_name, shipped
 from modal_gpu.extents.torch_checkpoint import load_checkpoint, save_checkpoint
 from modal_gpu.functions.settings import ComputeSettings
 from tests.modal_gpu.deployment.conftest import TINY, tiny_network
@@ -120,7 +120,9 @@ def stored_file(
 
 
 def test_a_model_is_stored_listed_and_verified(run: Run, place, volume: Volume, trained: Path):
-    assert run("model", "list", *place)[1].endswith("no models")
+    code, said = run("model", "list", *place)
+    assert code == 0 and "no models. New results name extents-" in said
+    assert f" {shipped().name} " in said and "shipped yes" in said
     code, said = run("model", "upload", "--checkpoint", trained, "--model-version", "extents-9", *place)
     digest = hashlib.sha256(trained.read_bytes()).hexdigest()
     name = f"extents-9_{digest[:8]}.safetensors"
@@ -131,7 +133,7 @@ def test_a_model_is_stored_listed_and_verified(run: Run, place, volume: Volume, 
     code, said = run("model", "upload", "--checkpoint", trained, "--model-version", "extents-9", *place)
     assert code == 0 and f"{name} is already stored" in said
     code, said = run("model", "list", *place)
-    assert code == 0 and "1 models" in said and name in said
+    assert code == 0 and "1 model." in said and name in said
     code, said = run("model", "verify", *place)
     assert code == 0 and f"✓ {name}: sha256 {digest}" in said and said.count("✓") == 2
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from captionacc_dagster.cli import videos as commands
-from captionacc_dagster.cli.watch import state_of
+from captionacc_dagster.cli.states import report, state_of
+from captionacc_dagster.cli.status import _stage_word
 from captionacc_dagster.resources.catalog import LayoutOutcome, VideoRow
 from modal_gpu.contracts import CropRegion
 from modal_gpu.ocr.languages.finding import UNREADABLE
@@ -37,7 +37,7 @@ def unread(catalog: FullCatalog, videos) -> VideoRow:
 def test_the_layout_waits_and_the_terminal_says_what_to_set(unread: VideoRow, capsys):
     assert unread.layout.status == "annotate" and unread.crop_region is None
     assert state_of(unread) == "approval"
-    commands.report(unread)
+    report(unread)
     said = " ".join(capsys.readouterr().out.split())
     assert said.startswith(
         "? clip.mp4: Captions are there, but the OCR model in use cannot read their script"
@@ -103,6 +103,6 @@ def test_texts_that_cannot_be_read_are_not_ready(unread: VideoRow, capsys):
     text = replace(unread.text, status="annotate", note=f"{UNREADABLE}.")
     video = replace(unread, layout=replace(unread.layout, status="done"), text=text)
     assert state_of(video) == "language"
-    commands.report(video)
+    report(video)
     assert "✓" not in capsys.readouterr().out
-    assert commands._stage_word(video, "text") == "[yellow]unread[/]"
+    assert _stage_word(video, "text") == "[yellow]unread[/]"
