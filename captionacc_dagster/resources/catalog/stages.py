@@ -40,6 +40,13 @@ class StageCalls(CatalogCalls):
     def retry_stage(self, video_id: str, stage: Stage) -> VideoRow:
         """Let a failed stage wait for a run again. Raises ``WrongStateError`` in other statuses."""
 
+    @sql_function(repeatable=True)
+    def restart_stage(self, video_id: str, stage: Literal["layout", "boundaries"]) -> VideoRow:
+        """Let a stage and those after it wait for runs again, in any status. An approval stays.
+
+        Raises ``WrongStateError`` if its inputs are missing, or a run works on one of these stages.
+        """
+
     @sql_function(repeatable=True, timeline="time_spans")
     def record_times(
         self,
@@ -106,9 +113,19 @@ class StageCalls(CatalogCalls):
 
     @sql_function()
     def finish_boundaries(
-        self, video_id: str, run_id: str, *, version: int, caption_count: int, note: str = ""
+        self,
+        video_id: str,
+        run_id: str,
+        *,
+        version: int,
+        caption_count: int,
+        note: str = "",
+        goes_on: bool = True,
     ) -> VideoRow:
-        """End the boundaries in ``annotate``; ``version`` must be active. The text waits for a run."""
+        """End the boundaries in ``annotate``; ``version`` must be active. The text waits for a run.
+
+        With ``goes_on`` that run is this one; otherwise the text is handed out at once.
+        """
 
     @sql_function()
     def finish_text(self, video_id: str, run_id: str, *, caption_count: int, note: str = "") -> VideoRow:

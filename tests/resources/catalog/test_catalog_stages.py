@@ -207,3 +207,52 @@ class TestFailureAndRetry:
         ):
             with pytest.raises(VideoDeletedError):
                 call()
+
+
+class TestRestarting:
+    def test_captions_are_made_again_with_the_same_approval(self, catalog, videos):
+        before = videos.read()
+        after = catalog.restart_stage(before.video_id, "boundaries")
+        assert (after.layout.status, after.boundaries.status, after.text.status) == ("done", "wait", "wait")
+        assert (after.crop_region, after.crop_region_version) == (
+            before.crop_region,
+            before.crop_region_version,
+        )
+        assert after.current_cropped_frames_version == before.current_cropped_frames_version
+        (approval,) = catalog.pending_layout_approvals()
+        assert approval.attempt == before.boundaries.attempts + 1
+        assert catalog.pending_text() == []
+
+    def test_a_layout_is_made_again_before_the_captions(self, catalog, videos):
+        video_id = videos.read().video_id
+        catalog.restart_stage(video_id, "layout")
+        assert catalog.pending_layout_approvals() == []
+        assert [row.video_id for row in catalog.claim_new_videos()] == [video_id]
+
+    def test_a_failed_stage_is_restarted_too(self, catalog, videos):
+        video_id = videos.approved().video_id
+        catalog.fail_stage(video_id, "boundaries", "run", "no luck")
+        assert catalog.restart_stage(video_id, "boundaries").boundaries.error_details is None
+
+    @pytest.mark.parametrize("stage", ["layout", "boundaries"])
+    def test_not_while_a_run_works_on_it_or_on_what_follows(self, catalog, videos, stage):
+        video_id = videos.read().video_id
+        catalog.begin_stage(video_id, "text", "reader")
+        with pytest.raises(WrongStateError, match=f"run reader works on video {video_id}"):
+            catalog.restart_stage(video_id, stage)
+
+    def test_not_before_its_inputs_exist(self, catalog, videos):
+        with pytest.raises(WrongStateError, match="not approved"):
+            catalog.restart_stage(videos.laid_out().video_id, "boundaries")
+        with pytest.raises(InvalidArgumentError, match="not layout or boundaries"):
+            catalog.restart_stage(videos.read().video_id, "text")
+
+
+def test_text_that_no_run_goes_on_with_is_handed_out_at_once(catalog, videos):
+    for goes_on in (True, False):
+        video_id = videos.with_captions().video_id
+        catalog.begin_stage(video_id, "boundaries", "again")
+        version = catalog.get_video(video_id).current_cropped_frames_version
+        catalog.finish_boundaries(video_id, "again", version=version, caption_count=4, goes_on=goes_on)
+        handed_out = [row.video_id for row in catalog.pending_text()]
+        assert handed_out == ([] if goes_on else [video_id])

@@ -1,5 +1,6 @@
 create or replace function captionacc.finish_boundaries(
-    p_video_id uuid, p_run_id text, p_version integer, p_caption_count integer, p_note text default ''
+    p_video_id uuid, p_run_id text, p_version integer, p_caption_count integer, p_note text default '',
+    p_goes_on boolean default true
 ) returns captionacc.videos
 language plpgsql
 set search_path = captionacc, pg_temp
@@ -20,13 +21,14 @@ begin
         boundaries_status = 'annotate', boundaries_error_details = null, boundaries_run_id = null,
         boundaries_finished_at = clock_timestamp(), boundaries_note = coalesce(p_note, ''),
         caption_count = p_caption_count,
-        -- The same run continues with the text; if it does not, pending_text hands the text out.
+        -- The same run continues with the text; if it does not after all, pending_text hands the text out later.
         text_status = 'wait', text_error_details = null, text_run_id = null,
-        text_requested_at = clock_timestamp(), text_unstarted_requests = 0, text_note = ''
+        text_requested_at = case when p_goes_on then clock_timestamp() end, text_unstarted_requests = 0, text_note = ''
     where id = p_video_id
     returning * into result;
     return result;
 end
 $$;
-comment on function captionacc.finish_boundaries(uuid, text, integer, integer, text) is
-    'Record that captions.db is published: the captions are ready for a person, and their text for OCR.';
+comment on function captionacc.finish_boundaries(uuid, text, integer, integer, text, boolean) is
+    'Record that captions.db is published: the captions are ready for a person, and their text for OCR. '
+    'Unless p_goes_on, the run does not continue with the text, which is handed out at once.';
