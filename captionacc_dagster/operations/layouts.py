@@ -1,0 +1,59 @@
+"""The caption layout of a video, as it is and as people approve it."""
+
+from collections.abc import Iterable
+
+from captionacc_dagster.operations.layout_review import stored_layout
+from captionacc_dagster.resources.catalog import Catalog, VideoRow
+from modal_gpu.contracts import MAX_ZONES, CropRegion, Zones
+from modal_gpu.databases.layout import LayoutFile
+from modal_gpu.errors import CaptionAccError, InvalidCropRegionError
+from modal_gpu.storage import ObjectStore
+
+
+class ZoneError(CaptionAccError):
+    """A caption zone cannot be added, moved or removed."""
+
+
+def zones_of(video: VideoRow, layout: LayoutFile) -> tuple[CropRegion, Zones]:
+    """Return the approved crop region and further zones, or those that were found."""
+    if video.crop_region is not None:
+        return video.crop_region, video.caption_zones
+    return layout.crop_region, layout.caption_zones
+
+
+def approve_as_it_is(catalog: Catalog, object_store: ObjectStore, video: VideoRow, who: str) -> VideoRow:
+    """Approve the zones that were found, or those approved before, which changes nothing.
+
+    Raises ``LayoutMissingError`` before there is a layout.
+    """
+    crop, zones = zones_of(video, stored_layout(object_store, video))
+    return catalog.approve_layout(video.video_id, who, crop, zones)
+
+
+def crop_region_of(video: VideoRow, left: float, top: float, right: float, bottom: float) -> CropRegion:
+    """Return a crop region given in fractions of the frame, or in pixels if a value is above 1.
+
+    Raises :class:`InvalidCropRegionError`, also for pixels of a video whose size is not known yet.
+    """
+    if max(left, top, right, bottom) <= 1:
+        return CropRegion(left, top, right, bottom)
+    if not video.width or not video.height:
+        raise InvalidCropRegionError(
+            f"the size of video {video.video_id} is not known yet: give the crop region in fractions"
+        )
+    return CropRegion(left / video.width, top / video.height, right / video.width, bottom / video.height)
+
+
+def free_zone(video: VideoRow, zones: Iterable[int], kept: Iterable[int]) -> int:
+    """Return the number of a new zone: in none of ``zones``, and no caption is kept of it.
+
+    Raises :class:`ZoneError` if there is none left.
+    """
+    taken = {*zones, *kept}
+    number = next((number for number in range(1, MAX_ZONES) if number not in taken), None)
+    if number is None:
+        raise ZoneError(
+            f"{video.display_path} has {MAX_ZONES} caption zones, with those that captions are kept of; "
+            "more are not possible"
+        )
+    return number
