@@ -310,6 +310,13 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     return data.user_failure_data.description if data.user_failure_data else data.error.to_string()
 
 
+def rejections(result: dg.ExecuteInProcessResult) -> set[str]:
+    """Return why work of a run was rejected, from what its assets observed."""
+    events = [event for event in result.all_events if event.is_asset_observation]
+    observed = [event.asset_observation_data.asset_observation for event in events]
+    return {str(one.metadata["rejected"].value) for one in observed if "rejected" in one.metadata}
+
+
 @pytest.fixture
 def line(catalog: FullCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
     """A line without videos, whose tenant approves good layouts automatically. Retries do not wait."""

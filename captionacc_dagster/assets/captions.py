@@ -1,7 +1,7 @@
 """Assets of the text stage, and the captions they start from: captions, their text, subtitle files."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import dagster as dg
@@ -10,7 +10,7 @@ from captionacc_dagster.assets import previews
 from captionacc_dagster.assets.costs import Spending, call_metadata, record_processing, spending
 from captionacc_dagster.assets.external import OWNERS
 from captionacc_dagster.assets.languages import has_language, languages_of
-from captionacc_dagster.assets.stage import run_selects, working_on
+from captionacc_dagster.assets.stage import run_selects, skips_rejected, working_on
 from captionacc_dagster.assets.text_requests import begin_requests, finish_requests, queued_again
 from captionacc_dagster.assets.versions import unchanged
 from captionacc_dagster.costs.estimates import VideoWork
@@ -75,7 +75,11 @@ def captions_db(
             object_store.put(keys.captions_db, write_captions(captions), GZIP)
             catalog.bump_database_version(lease.token)
         catalog.finish_boundaries(
-            video.video_id, context.run.run_id, version=version, caption_count=len(captions)
+            video.video_id,
+            context.run.run_id,
+            version=version,
+            caption_count=len(captions),
+            goes_on=run_selects(context, "caption_ocr"),
         )
     spans = [(c.start_seconds, c.end_seconds, c.confidence or 0.0) for c in captions if c.state != "gap"]
     strip = previews.timeline(spans, duration)
@@ -99,6 +103,8 @@ def captions_db(
     deps=["captions_db", "cropped_chunks"],
     partitions_def=videos,
     pool="caption_ocr",
+    # A cost limit may refuse the reading.
+    output_required=False,
     group_name="captions",
     code_version=CAPTION_OCR_VERSION,
     kinds={"sqlite", "s3"},
@@ -108,15 +114,18 @@ def captions_db(
         "captions.db. Pieces of one caption are joined, captions without text dropped."
     ),
 )
+@skips_rejected
 def caption_ocr(
     context: dg.AssetExecutionContext,
     catalog: dg.ResourceParam[Catalog],
     object_store: dg.ResourceParam[ObjectStore],
     compute: dg.ResourceParam[Compute],
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Read without the lock, then write under it into the captions as they are by then."""
     if (as_it_was := unchanged(context, catalog)) is not None:
-        return as_it_was[0]
+        yield from as_it_was
+        return
+    growing = get_settings().growing_captions
     with working_on("text", context, catalog) as video:
         keys = VideoKeys(video.tenant_id, video.video_id)
         version = current_version(catalog, video)
@@ -144,13 +153,16 @@ def caption_ocr(
             captions = apply_zones(queued_again(stored, requests, outdated), readings)
             lease.check()
             object_store.put(keys.captions_db, write_captions(captions), GZIP)
+            if not run_selects(context, "subtitles"):
+                # They are what people take for the text: as after an edit, they follow it at once.
+                SubtitleFiles.of(catalog, video, captions, growing).put(object_store, keys)
             catalog.bump_database_version(lease.token)
         finish_requests(catalog, requests, stored, context.run.run_id)
         if not run_selects(context, "subtitles"):
             finish_text(context, catalog, video, captions)
     confidences = [c.ocr_confidence for c in captions if c.ocr_confidence is not None]
     read_now = [reading for zone in readings.values() for reading in zone.values()]
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
             "dagster/uri": dg.MetadataValue.path(keys.captions_db),
             "dagster/partition_row_count": len(captions),
@@ -184,13 +196,13 @@ def subtitles(
     """Write each caption with a person's text if there is one, otherwise with the text that OCR read."""
     if (as_it_was := unchanged(context, catalog)) is not None:
         return as_it_was[0]
-    stage: Stage | None = "text" if run_selects(context, "caption_ocr") else None
     growing = get_settings().growing_captions
+    stage: Stage | None = "text" if run_selects(context, "caption_ocr") else None
     with working_on(stage, context, catalog) as video:
         keys = VideoKeys(video.tenant_id, video.video_id)
         captions = read_captions(object_store.get(keys.captions_db))
         SubtitleFiles.of(catalog, video, captions, growing).put(object_store, keys)
-        if stage is not None:
+        if stage is not None or _only_files_missed(catalog, context, video, captions):
             finish_text(context, catalog, video, captions)
     cues = shown(captions, video.timeline, growing)
     rows = [
@@ -240,6 +252,25 @@ def finish_text(
     if not note and not count:
         note = video.layout.note if video.layout.note.startswith(UNREADABLE) else "no captions found"
     catalog.finish_text(video.video_id, context.run.run_id, caption_count=count, note=note)
+
+
+def _only_files_missed(
+    catalog: Catalog, context: dg.AssetExecutionContext, video: VideoRow, captions: Sequence[Caption]
+) -> bool:
+    """Begin the text stage of a video whose captions are all read, if it failed; return whether it did.
+
+    The files that this run has written were what it lacked.
+    """
+    details = video.text.error_details
+    was_cancelled = details is not None and details["error_type"] == "CancelledError"
+    if (
+        details is None
+        or was_cancelled
+        or any(c.ocr_status != "completed" for c in captions if c.state != "gap")
+    ):
+        return False
+    catalog.begin_stage(video.video_id, "text", context.run.run_id, take_over=False)
+    return True
 
 
 def _stored_captions(object_store: ObjectStore, keys: VideoKeys) -> list[Caption]:

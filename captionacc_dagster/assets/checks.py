@@ -7,9 +7,10 @@ import dagster as dg
 import numpy as np
 import pysubs2
 
-from captionacc_dagster.partition_keys import video_id_of
+from captionacc_dagster.partition_keys import name_of, video_id_of
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, VideoRow, WrongStateError
+from captionacc_dagster.runs.failures import final_failure
 from captionacc_dagster.settings import get_settings
 from modal_gpu.captions.reading import unreadable_note
 from modal_gpu.captions.subtitles import shown
@@ -75,8 +76,12 @@ def _check(
             catalog: dg.ResourceParam[Catalog],
             object_store: dg.ResourceParam[ObjectStore],
         ) -> dg.AssetCheckResult:
-            video = catalog.get_video(video_id_of(context.partition_key))
-            problems = find_problems(inspect, video, object_store)
+            key = context.partition_key
+            try:
+                video = catalog.get_video(video_id_of(key))
+                problems = find_problems(inspect, video, object_store)
+            except CaptionAccError as error:
+                raise final_failure(error, name_of(key), video_id_of(key)) from None
             return dg.AssetCheckResult(
                 passed=not problems,
                 severity=severity,

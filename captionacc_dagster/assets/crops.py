@@ -8,7 +8,7 @@ import dagster as dg
 
 from captionacc_dagster.assets.costs import call_metadata, record_processing, spending
 from captionacc_dagster.assets.external import OWNERS, layout_approval, source_video
-from captionacc_dagster.assets.stage import run_selects, will_retry, working_on
+from captionacc_dagster.assets.stage import run_selects, skips_rejected, will_retry, working_on
 from captionacc_dagster.assets.versions import unchanged
 from captionacc_dagster.costs.estimates import VideoWork
 from captionacc_dagster.operations.subtitle_files import current_version
@@ -67,6 +67,7 @@ OUTPUTS: tuple[CropInferOutput, ...] = ("cropped_chunks", "caption_frame_extents
         ),
     ],
 )
+@skips_rejected
 def crop_and_infer_caption_frame_extents(
     context: dg.AssetExecutionContext,
     catalog: dg.ResourceParam[Catalog],

@@ -10,7 +10,7 @@ from captionacc_dagster.assets.costs import Spending, call_metadata, record_proc
 from captionacc_dagster.assets.external import OWNERS, approval_result, layout_approval, source_video
 from captionacc_dagster.assets.languages import has_language, languages_of
 from captionacc_dagster.assets.layout_picture import layout_picture
-from captionacc_dagster.assets.stage import run_selects, working_on
+from captionacc_dagster.assets.stage import run_selects, skips_rejected, working_on
 from captionacc_dagster.costs.estimates import VideoWork
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import (
@@ -92,6 +92,7 @@ LOCK_SECONDS = 300
         layout_approval,
     ],
 )
+@skips_rejected
 def extract_frames_and_ocr(
     context: dg.AssetExecutionContext,
     catalog: dg.ResourceParam[Catalog],
@@ -100,6 +101,11 @@ def extract_frames_and_ocr(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Make full frames and OCR in one compute call, then the layout here, under the lock of layout.db."""
     selected = frozenset(key.to_user_string() for key in context.selected_asset_keys)
+    if selected == {layout_approval.key.to_user_string()}:
+        with working_on(None, context, catalog) as video:
+            # It records a person's decision, and takes none.
+            yield approval_result(LayoutApproval.of(video))
+        return
     with working_on("layout", context, catalog) as video:
         keys = VideoKeys(video.tenant_id, video.video_id)
         if "layout_db" in selected and "raw_ocr_db" not in selected and not (video.width and video.height):
@@ -122,11 +128,18 @@ def extract_frames_and_ocr(
             approval = _finish(context, catalog, video, outcome)
         else:
             catalog.release_stage(video.video_id, "layout", context.run.run_id)
+            approval = _standing_approval(context, video)
     calls = call_metadata(compute) | money.metadata
     yield from _materializations(selected, object_store, keys, layout, result, calls)
     if approval is not None:
         # Without it, the steps that need an approval are skipped.
         yield approval_result(approval)
+
+
+def _standing_approval(context: dg.AssetExecutionContext, video: VideoRow) -> LayoutApproval | None:
+    """Return the approval that a run which makes no layout goes on with, if there is one."""
+    is_wanted = layout_approval.key in context.selected_asset_keys and video.crop_region is not None
+    return LayoutApproval.of(video) if is_wanted else None
 
 
 def _finish(

@@ -1,17 +1,56 @@
 """A stage of a video's row: begun, retried and failed in one place for all assets."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
 
 import dagster as dg
 
-from captionacc_dagster.dagster_internals.quiet_failures import FinalFailure
+from captionacc_dagster.costs.estimates import CostLimitError
+from captionacc_dagster.dagster_internals.quiet_failures import QuietInterruption, QuietRetry
 from captionacc_dagster.logs import about
-from captionacc_dagster.partition_keys import video_id_of
+from captionacc_dagster.partition_keys import name_of, video_id_of
 from captionacc_dagster.resources.catalog import Catalog, Stage, VideoRow
+from captionacc_dagster.runs.failures import CANCELLED, final_failure, sentence
 from captionacc_dagster.runs.retries import Retries, retries_of
+from captionacc_dagster.runs.tags import tag_run
 from modal_gpu.disk_full import disk_full
 from modal_gpu.errors import CaptionAccError
+
+P = ParamSpec("P")
+#: What the body of an asset yields.
+Results = Iterator[dg.MaterializeResult[None]]
+
+
+class RejectedWorkError(Exception):
+    """Work was refused by a limit that people set: the step ends without results, and has not failed."""
+
+
+def skips_rejected(
+    body: Callable[Concatenate[dg.AssetExecutionContext, P], Results],
+) -> Callable[..., Iterator[Any]]:
+    """Let an asset's body end without results when its work is rejected; what depends on it is skipped.
+
+    The reason is a warning in the run, and an observation on each of the assets. The outputs must not be
+    required.
+    """
+
+    @wraps(body)
+    def steps(context: dg.AssetExecutionContext, *args: P.args, **kwargs: P.kwargs) -> Iterator[Any]:
+        try:
+            yield from body(context, *args, **kwargs)
+        except RejectedWorkError as rejected:
+            context.log.warning(str(rejected))
+            for key in sorted(context.selected_asset_keys):
+                yield dg.AssetObservation(
+                    asset_key=key,
+                    partition=context.partition_key,
+                    description="rejected",
+                    metadata={"rejected": dg.MetadataValue.text(str(rejected))},
+                )
+
+    return steps
 
 
 @contextmanager
@@ -21,18 +60,20 @@ def working_on(
     """Work on a stage of the run's video, or on none when the output belongs to no stage.
 
     Yields the video's row. The run owns the stage from here on, until the block finishes or releases it.
-    An error is written to the row once no attempt is left, and the run fails with one line. Transient
-    errors are retried by raising :class:`dagster.RetryRequested` (not by a retry policy: with the
-    in-process executor a policy would also restart a run that a person has cancelled,
-    dagster-io/dagster#15026). Results of compute calls are kept for the next attempt until the block
-    succeeds.
+    An error is written to the row once no attempt is left, and the run fails with one line; beyond a cost
+    limit :class:`RejectedWorkError` is raised, for :func:`skips_rejected`. Transient errors are retried by
+    raising :class:`dagster.RetryRequested` (not by a retry policy: with the in-process executor a policy
+    would also restart a run that a person has cancelled, dagster-io/dagster#15026). Results of compute calls
+    are kept for the next attempt until the block succeeds.
     """
-    video_id = video_id_of(context.partition_key)
+    video_id, name = video_id_of(context.partition_key), name_of(context.partition_key)
     try:
         with about(video=video_id, run=context.run.run_id, stage=stage):
             if stage is not None:
                 catalog.begin_stage(video_id, stage, context.run.run_id, attempt=context.retry_number + 1)
             video = catalog.get_video(video_id)
+            name = video.display_path
+            tag_run(catalog, context.instance, context.run)
             with about(tenant=video.tenant_id):
                 yield video
     except CaptionAccError as error:
@@ -40,17 +81,22 @@ def working_on(
             tries = context.retry_number + 1
             policy = _retries(context)
             delay = policy.delay(tries)
-            context.log.warning(f"{error} (try {tries} of {policy.most + 1}; again in {delay:.0f} s)")
-            raise dg.RetryRequested(max_retries=policy.most, seconds_to_wait=delay) from error
+            again = f"{name}: {error} (try {tries} of {policy.most + 1}; again in {delay:.0f} s)"
+            context.log.warning(again)
+            raise QuietRetry(
+                again, type(error).__name__, max_retries=policy.most, seconds_to_wait=delay
+            ) from None
         _fail(context, catalog, stage, str(error), type(error).__name__)
-        raise FinalFailure(f"video {video_id}: {error}", type(error).__name__) from None
+        if isinstance(error, CostLimitError):
+            raise RejectedWorkError(sentence(error, name, video_id)) from None
+        raise final_failure(error, name, video_id) from None
     except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
-        _fail(context, catalog, stage, "The run was cancelled; retry it to go on.", "Cancelled")
-        raise
+        _fail(context, catalog, stage, CANCELLED, "Cancelled")
+        raise QuietInterruption(f"{name}: {CANCELLED}") from None
     except Exception as error:
         if full := disk_full(error):
             _fail(context, catalog, stage, str(full), type(full).__name__)
-            raise FinalFailure(f"video {video_id}: {full}", type(full).__name__) from None
+            raise final_failure(full, name, video_id) from None
         _fail(context, catalog, stage, f"Unexpected {type(error).__name__}: {error}", type(error).__name__)
         raise
     else:

@@ -6,7 +6,7 @@ video, all of that is noise around one sentence. What fails is still a failed st
 
 Private parts of Dagster that this uses, which has no setting for either:
 
-* ``DagsterUserCodeProcessError``, whose errors are shown without a stack of this process;
+* ``DagsterUserCodeProcessError``, whose errors are shown without a stack of this process, and their list;
 * ``ActiveExecution.plan_events_iterator``, which is wrapped, and the methods that abandon steps.
 
 After a release that changes them, the imports fail at once, or failed runs look as Dagster shows them;
@@ -39,6 +39,25 @@ class FinalFailure(DagsterUserCodeProcessError, dg.Failure):
         info = SerializableErrorInfo(sentence, [], kind)
         super().__init__(sentence, user_code_process_error_infos=[info])  # type: ignore[no-untyped-call]
         self.allow_retries = False
+
+
+class QuietRetry(DagsterUserCodeProcessError, dg.RetryRequested):
+    """A request to try a step again, which is shown as one sentence too."""
+
+    def __init__(self, sentence: str, kind: str, *, max_retries: int, seconds_to_wait: float) -> None:
+        """``kind``: the name of the error's class."""
+        dg.RetryRequested.__init__(self, max_retries, seconds_to_wait)
+        self.args = (sentence,)
+        self.user_code_process_error_infos = [SerializableErrorInfo(sentence, [], kind)]
+
+
+class QuietInterruption(DagsterUserCodeProcessError, dg.DagsterExecutionInterruptedError):
+    """The end of a step in a run that a person cancelled, which is shown as one sentence too."""
+
+    def __init__(self, sentence: str) -> None:
+        """Take the sentence that is shown."""
+        dg.DagsterExecutionInterruptedError.__init__(self, sentence)
+        self.user_code_process_error_infos = [SerializableErrorInfo(sentence, [], "Cancelled")]
 
 
 def quiet_failures() -> None:

@@ -18,6 +18,7 @@ from captionacc_dagster.resources.catalog import (
     UnknownVideoError,
     VideoRow,
 )
+from captionacc_dagster.runs.failures import CANCELLED
 from captionacc_dagster.runs.keys import BackfillKey, RequestsKey, RunKey, parse
 from captionacc_dagster.runs.tags import BACKFILL_TAG, PARTITION, RUN_KEY, VIDEO_ID
 from modal_gpu.errors import CaptionAccError
@@ -32,7 +33,6 @@ FIRST_STAGE: dict[str, Stage] = {
     "caption_text": "text",
 }
 
-CANCELLED = "The run was cancelled; retry it to go on."
 #: A row whose run ended is written by the run or at its event; after this time by comparison.
 SETTLED_BY_THEN = timedelta(minutes=1)
 #: How long a retry that Dagster announced may take to start.

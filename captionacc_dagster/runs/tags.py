@@ -1,6 +1,7 @@
 """Tags of every run of a video: the run queue sorts and limits by them, people filter by them."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -19,6 +20,7 @@ from captionacc_dagster.partition_keys import name_of, video_id_of
 from captionacc_dagster.resources.catalog import Catalog, TenantRow
 from captionacc_dagster.runs.priority import BACKFILL, AgeBoost, Claim, Waiting, turns
 from captionacc_dagster.settings import get_settings
+from modal_gpu.errors import CaptionAccError
 
 # Dagster's UI shows these on every run, for people: the tenant's name, and the name in the partition key.
 TENANT, VIDEO, TIER = "tenant", "video", "tier"
@@ -173,3 +175,19 @@ def found_work(run: dg.DagsterRun, catalog: Catalog, queued_at: datetime) -> Wor
         age_boosting=not backfill,
         override=override,
     )
+
+
+def tag_run(catalog: Catalog, instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Give a run that people launched the tags of other runs, unless it got them in the queue.
+
+    ``priority_aging`` tags queued runs; one that leaves the queue before its next tick is tagged here. A run
+    goes on without tags if the catalogue does not answer.
+    """
+    if TENANT_ID in run.tags or PARTITION not in run.tags:
+        return
+    now = instance.get_run_by_id(run.run_id)
+    if now is None or TENANT_ID in now.tags:
+        return
+    with suppress(CaptionAccError):
+        work = found_work(now, catalog, datetime.now(UTC))
+        instance.add_run_tags(run.run_id, RunTags(catalog, instance).whole(work))

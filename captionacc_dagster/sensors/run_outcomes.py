@@ -26,8 +26,8 @@ from captionacc_dagster.dagster_internals.auto_retries import (
 )
 from captionacc_dagster.dagster_internals.run_processes import runs_without_process
 from captionacc_dagster.resources.catalog import Catalog
+from captionacc_dagster.runs.failures import CANCELLED
 from captionacc_dagster.runs.outcomes import (
-    CANCELLED,
     cancel_calls,
     settle_lost_runs,
     settle_run,

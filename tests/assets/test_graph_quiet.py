@@ -8,7 +8,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from captionacc_dagster.costs.estimates import CostLimitError
 from captionacc_dagster.dagster_internals.quiet_failures import FinalFailure, quiet_failures
-from captionacc_dagster.resources.catalog import CatalogAccessError, VideoRow
+from captionacc_dagster.resources.catalog import CatalogAccessError, Stage, VideoRow
 from modal_gpu.errors import (
     CaptionAccError,
     DiskFullError,
@@ -17,15 +17,15 @@ from modal_gpu.errors import (
     NotAVideoError,
     RemoteTimeoutError,
     StorageAccessError,
+    StorageError,
 )
 from tests.assets.test_graph_failures import raising
-from tests.line_fixtures import Clip, Line
+from tests.line_fixtures import Clip, Line, materialized
 
 FINAL = [
     NotAVideoError("the file is not a video: its bytes are of no known video container"),
     NoFramesError("no frame of the video can be decoded; upload it again"),
     InvalidCropRegionError("the crop region is thinner than 16 pixels"),
-    CostLimitError("the month's limit of $100 is reached"),
     StorageAccessError("cannot read 'a' in bucket s3://b: access was refused (403)"),
     RemoteTimeoutError("ran longer than the function may"),
     CatalogAccessError("the catalogue's database refuses"),
@@ -50,11 +50,55 @@ def test_a_permanent_failure_is_reported_in_one_sentence(line: Line, clip: Clip,
     assert not result.success
     (step,) = [event for event in result.all_events if event.is_step_failure]
     shown = step.step_failure_data.error
-    assert shown.message == f"video {video_id}: {error}" and "\n" not in shown.message
+    assert shown.message.startswith(f"harbour.mp4: {error}. ") and "\n" not in shown.message
     assert (shown.stack, shown.cause, shown.context) == ([], None, None)
     assert shown.cls_name == type(error).__name__
     assert FinalFailure("x", "E").allow_retries is False
     assert alarms(line.instance, result.run_id) == []
+
+
+def test_each_try_of_a_transient_error_is_one_sentence_too(line: Line, clip: Clip):
+    video_id = line.upload(clip.path).video_id
+    line.compute.before["extract"] = raising(StorageError("the bucket answered 503"))
+    result = line.run("layout", video_id)
+    assert result.success
+    (retry,) = [event for event in result.all_events if event.is_step_up_for_retry]
+    shown = retry.step_retry_data.error
+    assert shown.message == "harbour.mp4: the bucket answered 503 (try 1 of 3; again in 0 s)"
+    assert (shown.stack, shown.cause, shown.cls_name) == ([], None, "StorageError")
+
+
+@pytest.mark.parametrize(
+    ("job", "function", "stage", "asset"),
+    [
+        ("layout", "extract", "layout", "full_frames"),
+        ("captions", "crop_and_infer", "boundaries", "cropped_chunks"),
+        ("captions", "caption_ocr", "text", "caption_ocr"),
+    ],
+)
+def test_rejected_work_is_a_warning_and_what_follows_is_skipped(
+    line: Line, laid_out: VideoRow, job: str, function: str, stage: Stage, asset: str
+):
+    """A limit that people set is no failure of a run; the row has the reason."""
+    line.compute.before[function] = raising(CostLimitError("the month's limit of $100 is reached"))
+    result = line.run(job, laid_out.video_id)
+    assert result.success
+    assert alarms(line.instance, result.run_id) == []
+    assert asset not in materialized(result) and "subtitles" not in materialized(result)
+    details = line.row(laid_out.video_id).stage(stage).error_details
+    assert (details["error_type"], details["message"]) == (
+        "CostLimitError",
+        "the month's limit of $100 is reached",
+    )
+    (observed,) = [
+        event.asset_observation_data.asset_observation
+        for event in result.all_events
+        if event.is_asset_observation and event.asset_key == dg.AssetKey(asset)
+    ]
+    assert observed.metadata["rejected"].value == "harbour.mp4: the month's limit of $100 is reached"
+    assert observed.partition == laid_out.partition_key
+    skipped = {event.step_key for event in result.all_events if event.is_step_skipped}
+    assert job == "layout" or "subtitles" in skipped
 
 
 def checks_of(line: Line, name: str, asset: str):

@@ -27,7 +27,7 @@ from modal_gpu.deployment.settings import CAPTION_OCR, CROP_AND_INFER, EXTRACT, 
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.ocr.vision_settings import VisionSettings
 from modal_gpu.prices import PriceTable
-from tests.line_fixtures import Clip, Line, WatchedCompute, failure
+from tests.line_fixtures import Clip, Line, WatchedCompute, failure, materialized, rejections
 from tests.modal_gpu.ocr.vision.stand_in import RapidReader, VisionStandIn
 from tests.resources.compute.test_modal_graph import USED, ModalLine, metadata
 
@@ -187,11 +187,12 @@ def test_beyond_the_videos_limit_nothing_is_called_and_the_refusal_is_recorded(
     catalog = modal_line.line.catalog
     catalog.set_tenant_cost_limits(LOCAL_TENANT_ID, video_usd=0.001)
     result = modal_line.run("captions", laid_out.video_id)
-    assert not result.success
+    assert materialized(result) == []
     assert modal_line.functions() == [] and catalog.list_compute_calls(video_id=laid_out.video_id) == []
     (rejection,) = catalog.list_rejections(LOCAL_TENANT_ID)
     assert rejection.rejection_type == "cost_exceeded" and rejection.video_id == laid_out.video_id
-    assert failure(result) == f"video {laid_out.video_id}: {rejection.message}"
+    said = rejection.message.replace(f"video {laid_out.video_id}", "the video")
+    assert rejections(result) == {f"harbour.mp4: {said}"}
     assert "captionacc cost limit --tenant" in rejection.message
     details = modal_line.line.row(laid_out.video_id).boundaries.error_details
     assert (details["error_type"], details["message"]) == ("CostLimitError", rejection.message)
@@ -202,7 +203,7 @@ def test_beyond_the_videos_limit_nothing_is_called_and_the_refusal_is_recorded(
 def test_following_the_refusals_advice_lets_the_video_continue(modal_line: ModalLine, laid_out: VideoRow):
     catalog = modal_line.line.catalog
     catalog.set_tenant_cost_limits(LOCAL_TENANT_ID, video_usd=0.001)
-    assert not modal_line.run("captions", laid_out.video_id).success
+    assert materialized(modal_line.run("captions", laid_out.video_id)) == []
     (rejection,) = catalog.list_rejections(LOCAL_TENANT_ID)
     amount = float(rejection.message.split("--video-usd ")[1].split("`")[0])
     catalog.set_tenant_cost_limits(LOCAL_TENANT_ID, video_usd=amount)
@@ -215,7 +216,8 @@ def test_the_installations_limits_hold_for_tenants_without_their_own(
 ):
     monkeypatch.setenv("CAPTIONACC_MONTH_COST_LIMIT", "0")
     result = modal_line.run("captions", laid_out.video_id)
-    assert "--month-usd" in failure(result)
+    (said,) = rejections(result)
+    assert "--month-usd" in said
     assert modal_line.functions() == []
 
 
@@ -226,7 +228,8 @@ def test_a_second_function_is_refused_when_the_first_used_the_limit_up(
     crops = estimate(CROP_AND_INFER, VideoWork(8.0, 640, 360), APP, LIST, FanOut()).usd
     modal_line.line.catalog.set_tenant_cost_limits(LOCAL_TENANT_ID, video_usd=crops)
     result = modal_line.run("captions", laid_out.video_id)
-    assert failure(result).startswith(f"video {laid_out.video_id}: {CAPTION_OCR} of video")
+    (said,) = rejections(result)
+    assert said.startswith(f"harbour.mp4: {CAPTION_OCR} of the video")
     assert modal_line.functions() == [CROP_AND_INFER]
     assert modal_line.line.row(laid_out.video_id).text.error_details["error_type"] == "CostLimitError"
 

@@ -194,7 +194,10 @@ class LayoutApproval(Row):
         """Return the approval in a video's row. Raises :class:`WrongStateError` if there is none."""
         region, who, when = video.crop_region, video.layout_approved_by, video.layout_approved_at
         if region is None or who is None or when is None:
-            raise WrongStateError(f"the layout of video {video.video_id} is not approved")
+            raise WrongStateError(
+                f"the layout of video {video.video_id} is not approved: approve it with the job "
+                "approve_layout"
+            )
         return cls(
             video_id=video.video_id,
             tenant_id=video.tenant_id,
