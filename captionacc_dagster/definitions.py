@@ -5,6 +5,11 @@ from captionacc_dagster.platform.loading import without_collections
 with without_collections():
     import dagster as dg
 
+    from captionacc_dagster.actions.backfill import backfill_extents_job
+    from captionacc_dagster.actions.deletion import delete_video_job
+    from captionacc_dagster.actions.layout import approve_layout_job
+    from captionacc_dagster.actions.processing import process_video_job
+    from captionacc_dagster.actions.text import redo_caption_ocr_job
     from captionacc_dagster.assets import checks
     from captionacc_dagster.assets.captions import caption_ocr, captions_db, subtitles
     from captionacc_dagster.assets.crops import crop_and_infer_caption_frame_extents
@@ -42,7 +47,11 @@ defs = dg.Definitions(
         reconciliation_report,
     ],
     asset_checks=checks.ALL,
-    jobs=[layout_job, captions_job, video_job, caption_text_job, reconciliation_job],
+    jobs=[
+        *(layout_job, captions_job, video_job, caption_text_job, reconciliation_job),
+        *(process_video_job, approve_layout_job, redo_caption_ocr_job),
+        *(backfill_extents_job, delete_video_job),
+    ],
     schedules=[upkeep],
     sensors=[
         new_videos,

@@ -22,7 +22,7 @@ FLOORS = (
     ("web", "demo"),
     ("definitions",),
     ("sensors",),
-    ("jobs",),
+    ("jobs", "actions"),
     ("assets",),
     ("operations", "costs"),
     ("runs",),
