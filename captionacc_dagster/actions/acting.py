@@ -1,4 +1,4 @@
-"""What the jobs for people share: the video of the partition, its form, and failures in one sentence."""
+"""The parts that jobs for people share: the video of the partition, its form, failures in one sentence."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping

@@ -13,7 +13,7 @@ WHAT_IS_LEFT = "what_is_left"
 
 
 class Processing(dg.Config):
-    """Where to begin."""
+    """The stage to begin with."""
 
     begin_with: Literal["what_is_left", "layout", "captions"] = Field(
         default="what_is_left",

@@ -125,7 +125,6 @@ def caption_ocr(
     if (as_it_was := unchanged(context, catalog)) is not None:
         yield from as_it_was
         return
-    growing = get_settings().growing_captions
     with working_on("text", context, catalog) as video:
         keys = VideoKeys(video.tenant_id, video.video_id)
         version = current_version(catalog, video)
@@ -154,13 +153,12 @@ def caption_ocr(
             lease.check()
             object_store.put(keys.captions_db, write_captions(captions), GZIP)
             if not run_selects(context, "subtitles"):
-                # They are what people take for the text: as after an edit, they follow it at once.
-                SubtitleFiles.of(catalog, video, captions, growing).put(object_store, keys)
+                # People take them for the text: as after an edit, they follow it at once.
+                _put_subtitles(catalog, object_store, video, captions)
             catalog.bump_database_version(lease.token)
         finish_requests(catalog, requests, stored, context.run.run_id)
         if not run_selects(context, "subtitles"):
             finish_text(context, catalog, video, captions)
-    confidences = [c.ocr_confidence for c in captions if c.ocr_confidence is not None]
     read_now = [reading for zone in readings.values() for reading in zone.values()]
     yield dg.MaterializeResult(
         metadata={
@@ -170,8 +168,7 @@ def caption_ocr(
             "read_now": len(read_now),
             "failed": sum(bool(reading.error) for reading in read_now),
             "joined_or_dropped": len(stored) - len(captions),
-            "mean_confidence": round(_mean(confidences), 4),
-            "lowest_confidence": round(min(confidences, default=0.0), 4),
+            **_confidences(captions),
             **_zone_counts(version, captions),
             **call_metadata(compute),
             **money.metadata,
@@ -201,7 +198,7 @@ def subtitles(
     with working_on(stage, context, catalog) as video:
         keys = VideoKeys(video.tenant_id, video.video_id)
         captions = read_captions(object_store.get(keys.captions_db))
-        SubtitleFiles.of(catalog, video, captions, growing).put(object_store, keys)
+        _put_subtitles(catalog, object_store, video, captions)
         if stage is not None or _only_files_missed(catalog, context, video, captions):
             finish_text(context, catalog, video, captions)
     cues = shown(captions, video.timeline, growing)
@@ -221,6 +218,13 @@ def subtitles(
             "characters": sum(len(caption.best_text) for _, _, caption in cues),
         }
     )
+
+
+def _put_subtitles(
+    catalog: Catalog, object_store: ObjectStore, video: VideoRow, captions: Sequence[Caption]
+) -> None:
+    files = SubtitleFiles.of(catalog, video, captions, get_settings().growing_captions)
+    files.put(object_store, VideoKeys(video.tenant_id, video.video_id))
 
 
 def _expect_captions(money: Spending, video: VideoRow) -> Callable[[int], None]:
@@ -285,6 +289,14 @@ def _zone_counts(version: ActiveVersion, captions: Sequence[Caption]) -> dict[st
     if not version.caption_zones:
         return {}
     return {f"zone_{zone}_captions": sum(c.zone == zone for c in captions) for zone in version.regions}
+
+
+def _confidences(captions: Sequence[Caption]) -> dict[str, float]:
+    found = [c.ocr_confidence for c in captions if c.ocr_confidence is not None]
+    return {
+        "mean_confidence": round(_mean(found), 4),
+        "lowest_confidence": round(min(found, default=0.0), 4),
+    }
 
 
 def _ocr_request(

@@ -11,7 +11,7 @@ from captionacc_dagster.costs.estimates import CostLimitError
 from captionacc_dagster.dagster_internals.quiet_failures import QuietInterruption, QuietRetry
 from captionacc_dagster.logs import about
 from captionacc_dagster.partition_keys import name_of, video_id_of
-from captionacc_dagster.resources.catalog import Catalog, Stage, VideoRow
+from captionacc_dagster.resources.catalog import Catalog, Stage, VideoDeletedError, VideoRow
 from captionacc_dagster.runs.failures import CANCELLED, final_failure, sentence
 from captionacc_dagster.runs.retries import Retries, retries_of
 from captionacc_dagster.runs.tags import tag_run
@@ -73,6 +73,9 @@ def working_on(
                 catalog.begin_stage(video_id, stage, context.run.run_id, attempt=context.retry_number + 1)
             video = catalog.get_video(video_id)
             name = video.display_path
+            if video.deleted_at is not None:
+                # Beginning a stage refuses it too.
+                raise VideoDeletedError(f"video {video_id} was deleted on {video.deleted_at}")
             tag_run(catalog, context.instance, context.run)
             with about(tenant=video.tenant_id):
                 yield video

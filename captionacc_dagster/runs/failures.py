@@ -1,4 +1,4 @@
-"""What a person reads about a failed run: the video's name, one sentence, and what to do next."""
+"""The sentence about a failed run that people read: the video's name, the error, and what to do next."""
 
 from captionacc_dagster.dagster_internals.quiet_failures import FinalFailure
 from captionacc_dagster.resources.catalog import LockHeldError, UnknownVideoError, VideoDeletedError
