@@ -4,14 +4,8 @@ import dagster as dg
 from pydantic import Field
 
 from captionacc_dagster.actions.acting import UI_USER, Form, acting_on, video_job
-from captionacc_dagster.operations.layouts import (
-    approve_as_it_is,
-    crop_region_of,
-    free_zone,
-    kept_zones,
-    stored_layout,
-    zones_of,
-)
+from captionacc_dagster.operations.layout_review import kept_zones, stored_layout
+from captionacc_dagster.operations.layouts import approve_as_it_is, crop_region_of, free_zone, zones_of
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
 from modal_gpu.contracts import CaptionZone, CropRegion, Zones, check_zones, from_wire, to_wire
 from modal_gpu.storage import ObjectStore
