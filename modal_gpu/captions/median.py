@@ -5,6 +5,7 @@ removes compression noise.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,15 +50,20 @@ def median_image(frames: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         return images[0].copy()
     flat = [np.ascontiguousarray(image).reshape(-1) for image in images]
     result = np.empty_like(flat[0])
-    network = _sorting_network(len(images))
+    network = _median_network(len(images))
     middle = len(images) // 2
     for begin in range(0, len(result), _BAND_BYTES):
         band = [image[begin : begin + _BAND_BYTES].copy() for image in flat]
-        low = np.empty_like(band[0])
-        for a, b in network:
-            np.minimum(band[a], band[b], out=low)
-            np.maximum(band[a], band[b], out=band[b])
-            band[a], low = low, band[a]
+        spare = np.empty_like(band[0])
+        for a, b, lower, higher in network:
+            if lower and higher:
+                np.minimum(band[a], band[b], out=spare)
+                np.maximum(band[a], band[b], out=band[b])
+                band[a], spare = spare, band[a]
+            elif lower:
+                np.minimum(band[a], band[b], out=band[a])
+            else:
+                np.maximum(band[a], band[b], out=band[b])
         if len(images) % 2:
             result[begin : begin + _BAND_BYTES] = band[middle]
         else:
@@ -66,11 +72,14 @@ def median_image(frames: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return result.reshape(shape)
 
 
-def _sorting_network(count: int) -> list[tuple[int, int]]:
-    """Return the comparators of Batcher's odd-even merge sort for ``count`` values.
+@lru_cache(maxsize=MAX_SAMPLES)
+def _median_network(count: int) -> list[tuple[int, int, bool, bool]]:
+    """Return the comparators that bring the median to the middle of ``count`` values (the middle two).
 
-    It sorts arrays element by element, many times faster than sorting each pixel's values separately
-    (Knuth, The Art of Computer Programming 3, 5.2.2, algorithm M).
+    Each orders two places; its last values are whether a later one, or the result, needs the lower and the
+    higher value. They are those of Batcher's odd-even merge sort that matter for the middle. It sorts arrays
+    element by element, many times faster than sorting each pixel's values separately (Knuth, The Art of
+    Computer Programming 3, 5.2.2, algorithm M).
     """
     comparators = []
     top = 1 << max(0, (count - 1).bit_length() - 1)
@@ -81,4 +90,10 @@ def _sorting_network(count: int) -> list[tuple[int, int]]:
             comparators += [(i, i + d) for i in range(count - d) if i & p == r]
             d, q, r = q - p, q >> 1, p
         p >>= 1
-    return comparators
+    needed = {(count - 1) // 2, count // 2}
+    useful = []
+    for a, b in reversed(comparators):
+        if a in needed or b in needed:
+            useful.append((a, b, a in needed, b in needed))
+            needed |= {a, b}
+    return useful[::-1]
