@@ -1,12 +1,13 @@
 """Conversion of decoded frames: upright RGB, and crops in limited-range 4:2:0."""
 
+import threading
 from typing import Any
 
 import av
 import cv2
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from modal_gpu.media.geometry import Orientation
 from modal_gpu.media.pyav import guarded
@@ -145,9 +146,24 @@ def _planar(frame: VideoFrame) -> VideoFrame:
 
 
 def _converted(frame: VideoFrame, **options: Any) -> VideoFrame:
-    """Call ``frame.reformat(**options)``. Raises :class:`BadVideoError` if it cannot convert the frame."""
+    """Return a frame as its ``reformat(**options)`` does.
+
+    Raises :class:`BadVideoError` if it cannot be converted.
+    """
     with guarded(f"a frame of {frame.width}×{frame.height} pixels ({frame.format.name}) cannot be converted"):
-        return frame.reformat(**options)
+        # Threads of swscale's own would take longer to start than a strip to convert.
+        return _reformatter().reformat(frame, **options, threads=1)
+
+
+_of_thread = threading.local()
+
+
+def _reformatter() -> VideoReformatter:
+    """Return this thread's converter: it keeps swscale's tables, which take longer to make than to use."""
+    if not hasattr(_of_thread, "reformatter"):
+        _of_thread.reformatter = VideoReformatter()
+    reformatter: VideoReformatter = _of_thread.reformatter
+    return reformatter
 
 
 def limited_luma(rgb: np.ndarray, matrix: int) -> np.ndarray:
@@ -174,4 +190,4 @@ def _plane(frame: VideoFrame, plane: int, kind: type[np.uint8 | np.uint16]) -> n
 def yuv420_to_rgb(yuv: np.ndarray, matrix: int) -> np.ndarray:
     """Return RGB uint8 (h, w, 3) of packed limited-range planes (h·3/2, w)."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(yuv), format="yuv420p")
-    return frame.reformat(format="rgb24", src_colorspace=_MATRICES[matrix]).to_ndarray()
+    return _converted(frame, format="rgb24", src_colorspace=_MATRICES[matrix]).to_ndarray()
