@@ -31,6 +31,7 @@ from tests.resources.catalog.conftest import (  # noqa: F401
 )
 from tests.resources.catalog.world import TENANT
 
+NOBODY = "11111111-1111-4111-8111-111111111111"
 #: A name of this machine, which the service asks for where nobody signs in.
 HOST = "http://localhost"
 
