@@ -372,24 +372,28 @@ def _snapshot(dsn: str, video_id: str, bucket: Path, to: Path) -> Snapshot:
     return Snapshot(video_id, rows, to)
 
 
-@pytest.fixture(scope="session")
-def snapshots(
-    clip: Clip, postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Snapshot]:
-    """The clip after each of its two runs, made once: ``laid_out`` and ``finished``."""
-    dsn = postgres_server.ensure_running("line_snapshots")
+def take_snapshots(server: EmbeddedPostgres, video: Path, folder: Path) -> dict[str, Snapshot]:
+    """Return a video after each of its two runs: ``laid_out`` and ``finished``."""
+    dsn = server.ensure_running(f"line_{video.stem}")
     migrate(dsn)
-    folder = tmp_path_factory.mktemp("snapshots")
     bucket, taken = folder / "bucket", {}
     with closing(connected(dsn)) as catalog, dg.DagsterInstance.ephemeral() as instance:
         catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME, auto_approve_layout_confidence=CONFIDENCE)
         line = Line(catalog, ObjectStore.from_url(bucket.as_uri()), instance)
-        video_id = line.upload(clip.path).video_id
+        video_id = line.upload(video).video_id
         for name, job in (("laid_out", "layout"), ("finished", "captions")):
             result = line.run(job, video_id)
             assert result.success, failure(result)
             taken[name] = _snapshot(dsn, video_id, bucket, folder / name)
     return taken
+
+
+@pytest.fixture(scope="session")
+def snapshots(
+    clip: Clip, postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Snapshot]:
+    """The clip after each of its two runs, made once: ``laid_out`` and ``finished``."""
+    return take_snapshots(postgres_server, clip.path, tmp_path_factory.mktemp("snapshots"))
 
 
 @pytest.fixture

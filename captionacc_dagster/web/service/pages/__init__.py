@@ -1,10 +1,5 @@
 """The pages for people, rendered here, with their static files beside them."""
 
-from pathlib import Path
+from captionacc_dagster.web.service.pages.views import STATIC, router
 
-from fastapi import APIRouter
-
-#: Files that are served under ``/static``.
-STATIC = Path(__file__).parent / "static"
-
-router = APIRouter(include_in_schema=False)
+__all__ = ["STATIC", "router"]

@@ -4,9 +4,12 @@ from fastapi import APIRouter
 
 from captionacc_dagster.web.service.routes import (
     actions,
+    captions,
     events,
     health,
     jobs,
+    layouts,
+    pictures,
     sessions,
     uploads,
     videos,
@@ -18,6 +21,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     videos.router,
     uploads.router,
     actions.router,
+    layouts.router,
+    captions.router,
+    pictures.router,
     jobs.router,
     events.router,
     sessions.router,

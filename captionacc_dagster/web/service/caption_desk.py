@@ -1,0 +1,188 @@
+"""The work of the captions' routes: read a video's captions, make edits, import and export subtitle files."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from captionacc_dagster.operations.caption_edits import CaptionsMissingError, edit_captions, stored_captions
+from captionacc_dagster.operations.caption_review import Edit, Reviewed, replace_captions, review_captions
+from captionacc_dagster.operations.strip_pictures import StripPictures, find_strips
+from captionacc_dagster.operations.subtitle_files import encode_captions
+from captionacc_dagster.resources.catalog import STAGES, VideoRow, WrongStateError
+from captionacc_dagster.web.service.caption_schemas import (
+    CaptionsOut,
+    ChangedOut,
+    EditOut,
+    EditsIn,
+    EditsOut,
+    FootageOut,
+    ImportedOut,
+    captions_of,
+    changed_of,
+    counts_of,
+    current_of,
+)
+from captionacc_dagster.web.service.parts import ServiceParts
+from captionacc_dagster.web.service.problems import Problem
+from modal_gpu.captions.edits import Change, counts
+from modal_gpu.captions.matching import match
+from modal_gpu.captions.reviewing import ReviewCue, most_doubtful_first, review_cues
+from modal_gpu.captions.subtitle_files import read_subtitles
+from modal_gpu.captions.subtitles import SubtitleFormat, TimedCue
+from modal_gpu.databases.captions import Caption
+from modal_gpu.errors import CaptionAccError, ObjectNotFoundError
+from modal_gpu.keys import VideoKeys
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CaptionDesk:
+    """One video's captions, for a caller who may see the video: who may see one may edit it.
+
+    ``editor`` names the caller, as the holder of the lock.
+    """
+
+    parts: ServiceParts
+    pictures: StripPictures
+    video: VideoRow
+    editor: str
+
+    def tag(self) -> str:
+        """Return the entity tag of the list: another one after every change of the captions or the stages."""
+        row = self.video
+        try:
+            stored = self.parts.object_store.head(VideoKeys(row.tenant_id, row.video_id).captions_db).etag
+        except ObjectNotFoundError:
+            stored = None
+        facts = [stored, row.current_cropped_frames_version, row.display_path, *self._working()]
+        return f'"{hashlib.blake2b(repr(facts).encode(), digest_size=12).hexdigest()}"'
+
+    def listed(self, *, doubtful_first: bool = False) -> CaptionsOut:
+        """Return the captions. Raises ``CaptionsMissingError`` if none are there, or in work."""
+        working = self._working()
+        try:
+            stored = stored_captions(self.parts.object_store, self.video)
+        except CaptionsMissingError:
+            if not working and self.video.error:
+                raise
+            stored = []
+        cues = self._cues(stored)
+        if doubtful_first:
+            cues = most_doubtful_first(cues)
+        unfinished = self.video.text.status == "wait" or bool({"boundaries", "text"} & set(working))
+        return captions_of(self.video, cues, self._footage(), working, partial=unfinished)
+
+    def edit(self, edit: Edit, yours: dict[str, Any]) -> ChangedOut:
+        """Make one edit. A conflict and a refusal are problems; a conflict has both texts."""
+        reviewed = self._review([edit])
+        (outcome,) = reviewed.outcomes
+        if outcome.status == "conflict":
+            current = current_of(outcome.current)
+            raise Problem(
+                409,
+                "the caption has changed since it was read: choose one of the two texts",
+                reason="caption_changed",
+                current={str(k): None if v is None else v.model_dump() for k, v in current.items()},
+                yours=yours,
+            )
+        if outcome.status == "refused":
+            raise Problem(422, outcome.message, reason="edit")
+        return ChangedOut.of(reviewed)
+
+    def edits(self, asked: EditsIn) -> EditsOut:
+        """Make edits under one lease, each by itself."""
+        reviewed = self._review(
+            [
+                Edit(
+                    tuple(named.target for named in one.captions),
+                    replace_captions([w.wanted for w in one.wanted]),
+                )
+                for one in asked.edits
+            ]
+        )
+        done = [
+            EditOut.of(one.key, outcome) for one, outcome in zip(asked.edits, reviewed.outcomes, strict=True)
+        ]
+        changed = ChangedOut.of(reviewed)
+        return EditsOut(edits=done, **changed.model_dump())
+
+    def imported(self, data: bytes, name: str, *, dry_run: bool) -> ImportedOut:
+        """Make a corrected subtitle file's captions this video's, as ``captionacc import`` does."""
+        wanted = read_subtitles(data, name)
+        matched: list[Change] = []
+
+        def plan(cues: Sequence[TimedCue]) -> list[Change]:
+            matched[:] = match(cues, wanted)
+            return [] if all(change.kinds == ("kept",) for change in matched) else matched
+
+        growing, store = self.parts.settings.growing_captions, self.parts.object_store
+        before = {cue.id: cue.version for cue in self._cues(stored_captions(store, self.video))}
+        edited = edit_captions(
+            self.parts.catalog,
+            store,
+            self.video,
+            plan,
+            owner=self.editor,
+            growing=growing,
+            dry_run=dry_run,
+        )
+        after = self._cues(edited.captions)
+        texts = {one.text for change in matched for one in change.after}
+        there = {cue.id for cue in after}
+        return ImportedOut(
+            changed=changed_of([cue for cue in after if before.get(cue.id) != cue.version], before),
+            gone=[number for number in before if number not in there],
+            counts={str(kind): count for kind, count in counts(matched).items()},
+            written=edited.is_written,
+            formatting_dropped=sum(one.has_formatting and one.raw not in texts for one in wanted),
+            **counts_of(after),
+        )
+
+    def exported(self, format: SubtitleFormat) -> bytes:
+        """Return a subtitle file of the captions as they are."""
+        store = self.parts.object_store
+        captions = stored_captions(store, self.video)
+        return encode_captions(store, self.video, captions, format, self.parts.settings.growing_captions)
+
+    def _cues(self, captions: Sequence[Caption]) -> list[ReviewCue]:
+        return review_cues(captions, self.video.timeline, self.parts.settings.growing_captions)
+
+    def _review(self, edits: Sequence[Edit]) -> Reviewed:
+        return review_captions(
+            self.parts.catalog,
+            self.parts.object_store,
+            self.video,
+            edits,
+            owner=self.editor,
+            growing=self.parts.settings.growing_captions,
+        )
+
+    def _working(self) -> list[str]:
+        return [stage for stage in STAGES if self.video.stage(stage).run_id]
+
+    def _footage(self) -> FootageOut:
+        row = self.video
+        version: int | None = None
+        zones = [0]
+        try:
+            strips = find_strips(self.parts.catalog, row)
+            version, zones = strips.version, list(strips.zones)
+        except WrongStateError:
+            pass
+        seconds: float | None = None
+        try:
+            seconds = self.pictures.frame_seconds(row)
+        except CaptionAccError as error:
+            # Captions can be reviewed after the upload was removed, or while the bucket hesitates.
+            _log.info("video %s: the source's frame rate is not known: %s", row.video_id, error)
+        return FootageOut(
+            cropped_frames_version=version,
+            frame_count=row.frame_count or 0,
+            duration_seconds=row.duration_seconds or 0.0,
+            source_frame_seconds=seconds,
+            zones=zones,
+            time_spans=row.timeline.rows(),
+        )

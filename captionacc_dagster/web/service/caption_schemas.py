@@ -1,0 +1,283 @@
+"""Requests and answers of the captions' routes. Times are a player's, in seconds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from captionacc_dagster.operations.caption_review import MOST_EDITS, Outcome, Reviewed, Target
+from captionacc_dagster.resources.catalog import VideoRow
+from modal_gpu.captions.edits import Wanted
+from modal_gpu.captions.reviewing import Doubt, ReviewCue, Standing
+from modal_gpu.contracts import MAX_ZONES
+
+#: Two days: longer than any video.
+_Seconds = Annotated[float, Field(ge=0, le=172_800, allow_inf_nan=False)]
+#: SQLite's ids.
+CaptionId = Annotated[int, Field(ge=1, le=2**63 - 1)]
+_Version = Annotated[
+    str, Field(pattern=r"^[0-9a-f]{16}$", description="the version that the caption had when it was read")
+]
+_Text = Annotated[str, Field(max_length=4000)]
+_Zone = Annotated[int, Field(ge=0, lt=MAX_ZONES)]
+
+
+class _In(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class CaptionOut(BaseModel):
+    """A caption as a reviewer sees it. Indices are half-open, at 10 a second."""
+
+    id: int
+    version: str
+    start_seconds: float
+    end_seconds: float
+    start_index: int
+    end_index: int
+    text: str
+    ocr_text: str | None
+    source: Literal["ocr", "person"]
+    ocr_confidence: float | None
+    extents_confidence: float | None
+    standing: Standing
+    reviewed: bool
+    doubts: list[Doubt]
+    certainty: float
+    zone: int
+    rolls: bool = Field(description="lines of one roll overlap")
+    notes: str | None
+
+    @classmethod
+    def of(cls, cue: ReviewCue) -> Self:
+        """Return a caption's answer."""
+        caption = cue.caption
+        return cls(
+            id=cue.id,
+            version=cue.version,
+            start_seconds=cue.timed.start / 1000,
+            end_seconds=cue.timed.end / 1000,
+            start_index=caption.start_index,
+            end_index=caption.end_index,
+            text=caption.best_text,
+            ocr_text=caption.ocr_text,
+            source="ocr" if caption.text is None else "person",
+            ocr_confidence=caption.ocr_confidence,
+            extents_confidence=caption.confidence,
+            standing=cue.standing,
+            reviewed=cue.is_reviewed,
+            doubts=list(cue.doubts),
+            certainty=round(cue.certainty, 4),
+            zone=caption.zone,
+            rolls=cue.timed.cue.roll > 0,
+            notes=caption.text_notes,
+        )
+
+
+class FootageOut(BaseModel):
+    """The pictures under the captions. ``cropped_frames_version`` is ``None`` before there are any."""
+
+    cropped_frames_version: int | None
+    frame_count: int
+    duration_seconds: float
+    source_frame_seconds: float | None
+    zones: list[int]
+    time_spans: list[tuple[int, float, bool]] = Field(
+        description="first index, seconds to add, and whether the picture before is held"
+    )
+
+
+class CaptionsOut(BaseModel):
+    """A video's captions. ``partial``: a run still works on them, and what is ready is shown."""
+
+    video_id: str
+    name: str
+    partial: bool
+    working: list[str] = Field(description="stages that a run works on")
+    footage: FootageOut
+    count: int
+    to_review: int
+    captions: list[CaptionOut]
+
+
+class Named(_In):
+    """A caption as it was read."""
+
+    id: CaptionId
+    version: _Version
+
+    @property
+    def target(self) -> Target:
+        """The name of the caption in an edit."""
+        return Target(self.id, self.version)
+
+
+class CaptionPut(_In):
+    """Text, times or zone of a caption; what is left out stays. ``reviewed`` false takes a review back."""
+
+    version: _Version
+    text: _Text | None = None
+    start_seconds: _Seconds | None = None
+    end_seconds: _Seconds | None = None
+    zone: _Zone | None = None
+    reviewed: bool = True
+
+
+class CaptionVersion(_In):
+    """The version that a caption had when it was read."""
+
+    version: _Version
+
+
+class CaptionSplit(CaptionVersion):
+    """The time at which a caption is divided. Without texts, its own is divided near that time."""
+
+    at_seconds: _Seconds
+    texts: tuple[_Text, _Text] | None = None
+
+
+class CaptionRestore(CaptionVersion):
+    """A removed caption's text; without one, what OCR read."""
+
+    text: _Text | None = None
+
+
+class CaptionMerge(_In):
+    """Captions that follow each other, and their common text; without one, a line each."""
+
+    captions: list[Named] = Field(min_length=2, max_length=20)
+    text: _Text | None = None
+
+
+class CaptionWanted(_In):
+    """A caption as a person wants it."""
+
+    start_seconds: _Seconds
+    end_seconds: _Seconds
+    text: _Text
+    zone: _Zone | None = None
+    reviewed: bool = True
+
+    @property
+    def wanted(self) -> Wanted:
+        """The same in milliseconds."""
+        return Wanted(
+            milliseconds(self.start_seconds),
+            milliseconds(self.end_seconds),
+            self.text,
+            self.zone,
+            self.reviewed,
+        )
+
+
+class ChangedCaption(CaptionOut):
+    """A caption after an edit. ``was``: its version before, by which others' changes are noticed."""
+
+    was: str | None
+
+
+class EditIn(_In):
+    """Captions as they were read, and what takes their place: nothing removes, nothing named adds."""
+
+    key: str = Field(
+        min_length=1, max_length=64, description="the caller's name of the edit, unique in a request"
+    )
+    captions: list[Named] = Field(max_length=20)
+    wanted: list[CaptionWanted] = Field(max_length=20)
+
+
+class EditsIn(_In):
+    """Edits that are made under one lease, in their order."""
+
+    edits: list[EditIn] = Field(min_length=1, max_length=MOST_EDITS)
+
+
+class EditOut(BaseModel):
+    """The result of an edit. ``current``: the named captions as they are, after a conflict."""
+
+    key: str
+    status: Literal["done", "conflict", "refused"]
+    made: list[int]
+    message: str
+    current: dict[int, CaptionOut | None]
+
+    @classmethod
+    def of(cls, key: str, outcome: Outcome) -> Self:
+        """Return an outcome's answer."""
+        return cls(
+            key=key,
+            status=outcome.status,
+            made=list(outcome.made),
+            message=outcome.message,
+            current=current_of(outcome.current),
+        )
+
+
+class ChangedOut(BaseModel):
+    """All captions that an edit changed, its neighbours included, and the ids of those that are gone."""
+
+    changed: list[ChangedCaption]
+    gone: list[int]
+    count: int
+    to_review: int
+
+    @classmethod
+    def of(cls, reviewed: Reviewed) -> Self:
+        """Return the answer to an edit."""
+        return cls(
+            changed=changed_of(reviewed.changed, reviewed.before),
+            gone=list(reviewed.gone),
+            **counts_of(reviewed.captions),
+        )
+
+
+class EditsOut(ChangedOut):
+    """The outcome of each edit, and what changed."""
+
+    edits: list[EditOut]
+
+
+class ImportedOut(ChangedOut):
+    """The changes of an import, by kind. ``written`` is false for a dry run, and if nothing changed."""
+
+    counts: dict[str, int]
+    written: bool
+    formatting_dropped: int
+
+
+def milliseconds(seconds: float) -> int:
+    """Return whole milliseconds."""
+    return round(seconds * 1000)
+
+
+def current_of(current: Mapping[int, ReviewCue | None]) -> dict[int, CaptionOut | None]:
+    """Return the answers of captions that an edit was not made on."""
+    return {number: None if cue is None else CaptionOut.of(cue) for number, cue in current.items()}
+
+
+def changed_of(cues: Sequence[ReviewCue], before: Mapping[int, str]) -> list[ChangedCaption]:
+    """Return the answers of changed captions, with the versions that they had ``before``, by id."""
+    return [ChangedCaption(**CaptionOut.of(cue).model_dump(), was=before.get(cue.id)) for cue in cues]
+
+
+def counts_of(cues: Sequence[ReviewCue]) -> dict[str, int]:
+    """Return how many captions are shown, and how many a person has not reviewed."""
+    return {
+        "count": sum(cue.standing == "shown" for cue in cues),
+        "to_review": sum(not cue.is_reviewed for cue in cues),
+    }
+
+
+def captions_of(
+    video: VideoRow, cues: Sequence[ReviewCue], footage: FootageOut, working: Sequence[str], *, partial: bool
+) -> CaptionsOut:
+    """Return the answer of a list of captions."""
+    return CaptionsOut(
+        video_id=video.video_id,
+        name=video.display_path,
+        partial=partial,
+        working=list(working),
+        footage=footage,
+        captions=[CaptionOut.of(cue) for cue in cues],
+        **counts_of(cues),
+    )

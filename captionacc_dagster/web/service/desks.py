@@ -1,0 +1,50 @@
+"""A caller's video, its captions and its pictures, as dependencies of routes."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Request
+
+from captionacc_dagster.operations.layout_review import LayoutMissingError, UnknownBoxError
+from captionacc_dagster.operations.strip_pictures import PictureRangeError, StripPictures
+from captionacc_dagster.resources.catalog import VideoDeletedError, VideoRow
+from captionacc_dagster.web.service.callers import CallerCatalog, CurrentCaller
+from captionacc_dagster.web.service.caption_desk import CaptionDesk
+from captionacc_dagster.web.service.parts import Parts
+from captionacc_dagster.web.service.problems import STATUSES
+from modal_gpu.captions.subtitle_files import SubtitleFileError
+
+STATUSES.update(
+    {LayoutMissingError: 404, PictureRangeError: 404, SubtitleFileError: 422, UnknownBoxError: 409}
+)
+
+
+def callers_video(video_id: UUID, catalog: CallerCatalog) -> VideoRow:
+    """Return a video that the caller may see. Raises ``UnknownVideoError`` and ``VideoDeletedError``."""
+    video = catalog.get_video(str(video_id))
+    if video.deleted_at is not None:
+        raise VideoDeletedError(f"video {video_id} was deleted")
+    return video
+
+
+CallersVideo = Annotated[VideoRow, Depends(callers_video)]
+
+
+def strip_pictures(request: Request, parts: Parts) -> StripPictures:
+    """Return the app's pictures, with what they keep in memory."""
+    state = request.app.state
+    if not hasattr(state, "strip_pictures"):
+        state.strip_pictures = StripPictures(parts.object_store)
+    pictures: StripPictures = state.strip_pictures
+    return pictures
+
+
+Pictures = Annotated[StripPictures, Depends(strip_pictures)]
+
+
+def caption_desk(parts: Parts, pictures: Pictures, video: CallersVideo, caller: CurrentCaller) -> CaptionDesk:
+    """Return the desk of the caller's video."""
+    return CaptionDesk(parts, pictures, video, f"review page, {caller.name}")
+
+
+Desk = Annotated[CaptionDesk, Depends(caption_desk)]

@@ -1,0 +1,88 @@
+// Find and replace in the captions' texts.
+
+/** Return a pattern for a text, or null if it is empty or no regular expression. */
+export function pattern(text, { isExpression, matchCase }) {
+  if (!text) return null;
+  const source = isExpression ? text : text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  try {
+    return new RegExp(source, matchCase ? "gu" : "giu");
+  } catch {
+    return null;
+  }
+}
+
+export class Find {
+  constructor(dialog, captions, { select, announce }) {
+    this.dialog = dialog;
+    this.captions = captions;
+    this.select = select;
+    this.announce = announce;
+    this.form = dialog.querySelector("form");
+    this.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const action = event.submitter?.value ?? "next";
+      if (action === "close") dialog.close();
+      else this[action]();
+    });
+    this.form.addEventListener("input", () => this.#count());
+  }
+
+  open() {
+    if (!this.dialog.open) this.dialog.show();
+    this.form.elements.find.select();
+    this.#count();
+  }
+
+  get #pattern() {
+    const { find, expression, matchcase } = this.form.elements;
+    return pattern(find.value, { isExpression: expression.checked, matchCase: matchcase.checked });
+  }
+
+  #found() {
+    const wanted = this.#pattern;
+    if (!wanted) return [];
+    return this.captions.visible.filter((uid) => {
+      wanted.lastIndex = 0;
+      return wanted.test(this.captions.get(uid).text);
+    });
+  }
+
+  #count() {
+    const output = this.form.querySelector("output");
+    const { find } = this.form.elements;
+    if (find.value && !this.#pattern) output.textContent = "This is no regular expression.";
+    else output.textContent = find.value ? `${this.#found().length} captions` : "";
+  }
+
+  next() {
+    const found = this.#found();
+    if (!found.length) return this.announce("Nothing was found.");
+    const here = this.captions.visible.indexOf(this.current());
+    const order = this.captions.visible;
+    const after = found.find((uid) => order.indexOf(uid) > here) ?? found[0];
+    this.select(after, this.#pattern);
+  }
+
+  replace() {
+    const uid = this.current();
+    if (uid && this.#found().includes(uid)) this.#change(uid);
+    this.next();
+  }
+
+  all() {
+    const found = this.#found();
+    found.forEach((uid) => this.#change(uid));
+    this.announce(`${found.length} captions were changed.`);
+    this.#count();
+  }
+
+  #change(uid) {
+    const { replacement, expression } = this.form.elements;
+    const text = this.captions.get(uid).text;
+    const wanted = this.#pattern;
+    const changed = expression.checked
+      ? text.replace(wanted, replacement.value)
+      : text.replace(wanted, () => replacement.value);
+    if (changed !== text) this.change(uid, changed);
+  }
+}

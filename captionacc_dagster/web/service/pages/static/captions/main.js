@@ -1,0 +1,368 @@
+// The page where a video's captions are corrected. Every action has a key; see the dialog `keys`.
+
+import { Editor } from "./editor.js";
+import { Find } from "./find.js";
+import { CaptionList } from "./list.js";
+import { Captions, snapshot } from "./model.js";
+import { openOutbox } from "./outbox.js";
+import { Player } from "./player.js";
+import { Sync, problem } from "./sync.js";
+import { Footage, clock } from "./times.js";
+
+const root = document.body;
+const videoId = root.dataset.video;
+const part = (name) => document.querySelector(`[data-part="${name}"]`);
+
+class Review {
+  constructor(list, outbox, sync) {
+    this.captions = new Captions(new Footage(list.footage), outbox);
+    this.sync = sync(this.captions);
+    const url = (path, zone) => {
+      const { version } = this.captions.footage;
+      return `/videos/${videoId}/${path}${path.includes("?") ? "&" : "?"}zone=${zone}&version=${version}`;
+    };
+    this.player = new Player(part("screen"), part("line"), this.captions, url);
+    this.list = new CaptionList(part("rows"), this.captions);
+    this.editor = new Editor(part("editor"), this.captions, this.player, url);
+    this.find = new Find(part("find"), this.captions, {
+      select: (uid, wanted) => this.#selectFound(uid, wanted),
+      announce: (message) => this.say(message),
+    });
+    this.find.current = () => this.editor.uid;
+    this.find.change = (uid, text) => {
+      if (uid === this.editor.uid) this.editor.commit();
+      const caption = this.captions.get(uid);
+      this.captions.edit([uid], text.trim() ? [{ ...snapshot(caption), text, reviewed: true }] : []);
+    };
+    this.#listen();
+    this.take(list);
+  }
+
+  // -- the server's news
+
+  take(list) {
+    const wasOpen = this.editor.uid;
+    this.working = list.working;
+    this.captions.footage = new Footage(list.footage);
+    this.captions.load(list.captions);
+    part("name").textContent = list.name;
+    document.title = `${list.name}: captions`;
+    const partial = part("partial");
+    partial.hidden = !list.partial;
+    if (list.partial) {
+      const what = list.working.length ? `A run works on this video (${list.working.join(", ")})` : "This video is not finished";
+      partial.textContent = `${what}: this is what is ready so far.`;
+    }
+    if (!this.captions.get(wasOpen)) this.select(this.#first());
+    else this.editor.refresh();
+  }
+
+  #first() {
+    const { draft } = this.captions.outbox;
+    const asked = decodeURIComponent(location.hash.slice(1));
+    const order = this.captions.visible;
+    if (draft && this.captions.get(draft.uid)) return draft.uid;
+    if (order.includes(asked)) return asked;
+    return order.find((uid) => !this.captions.get(uid).reviewed) ?? order[0] ?? null;
+  }
+
+  #listen() {
+    const { captions, sync, editor, list, player } = this;
+    captions.addEventListener("change", () => this.refresh());
+    sync.addEventListener("list", (event) => this.take(event.detail));
+    sync.addEventListener("state", (event) => this.#showState(event.detail));
+    sync.addEventListener("conflict", () => this.refresh());
+    sync.addEventListener("refused", ({ detail }) => {
+      this.say(`Not changed: ${detail.message}`, "bad");
+      this.refresh();
+    });
+    editor.addEventListener("say", (event) => this.say(event.detail));
+    list.addEventListener("choose", (event) => this.select(event.detail));
+    player.addEventListener("move", () => {
+      part("position").textContent = clock(player.position).slice(0, -1);
+    });
+    player.addEventListener("state", () => {
+      part("play").setAttribute("aria-pressed", String(player.isPlaying));
+    });
+    document.addEventListener("keydown", (event) => this.#key(event));
+    document.addEventListener("click", (event) => {
+      const button = event.target.closest("[data-do]");
+      if (button) this.do(button.dataset.do, event.shiftKey);
+    });
+    part("order").addEventListener("change", (event) => {
+      captions.arrange(event.target.value === "doubtful");
+      this.select(this.#first());
+    });
+    part("filter").addEventListener("change", (event) => {
+      captions.filter = event.target.value;
+      this.refresh();
+      const order = captions.visible;
+      if (!order.includes(editor.uid)) this.select(order[0] ?? null);
+    });
+    part("import").addEventListener("change", (event) => this.#import(event.target));
+  }
+
+  refresh() {
+    const { captions } = this;
+    this.list.refresh();
+    this.editor.refresh();
+    const all = captions.shown.length;
+    const left = captions.toReview;
+    part("progress").textContent = `${left} of ${all} to review`;
+    part("bar").value = all ? (all - left) / all : 1;
+    const removed = captions.byUid.size - all;
+    part("filter").querySelector("[value=removed]").textContent = `removed (${removed})`;
+    part("empty").hidden = captions.visible.length > 0;
+  }
+
+  say(message, kind = "") {
+    const box = part("message");
+    box.textContent = message;
+    box.className = `message ${kind}`;
+    clearTimeout(this.saying);
+    this.saying = setTimeout(() => (box.textContent = ""), kind ? 12000 : 4000);
+  }
+
+  #showState(state) {
+    const waiting = `${state.waiting} ${state.waiting === 1 ? "edit waits" : "edits wait"}`;
+    const words = {
+      saved: "All saved",
+      saving: "Saving…",
+      conflict: "Someone else changed a caption that you edited: choose a text",
+      locked: `${waiting} here and will be saved when the captions are free: ${state.message}`,
+      offline: `${waiting} in this browser: ${state.message}`,
+      "signed out": `${waiting} in this browser: ${state.message}`,
+    };
+    const box = part("save");
+    if (box.textContent !== words[state.kind]) box.textContent = words[state.kind] ?? "";
+    box.dataset.kind = state.kind;
+  }
+
+  // -- actions
+
+  select(uid, options) {
+    this.editor.open(uid, options);
+    this.list.select(uid);
+    if (!uid) return;
+    history.replaceState(null, "", `#${encodeURIComponent(uid)}`);
+    if (!part("find").contains(document.activeElement)) this.editor.text.focus();
+  }
+
+  /** Go to the caption before or after this one in the list's order. */
+  go(by) {
+    const order = this.captions.visible;
+    const here = order.indexOf(this.editor.uid);
+    const uid = order[Math.min(order.length - 1, Math.max(0, here + by))];
+    if (uid) this.select(uid);
+  }
+
+  /** Return the next caption in the list's order that nobody has reviewed; after the last one, the first. */
+  #nextToReview() {
+    const order = this.captions.visible;
+    const here = order.indexOf(this.editor.uid);
+    const round = [...order.slice(here + 1), ...order.slice(0, Math.max(0, here))];
+    return round.find((one) => !this.captions.get(one).reviewed);
+  }
+
+  #finished() {
+    this.say("All captions are reviewed.", "good");
+    if (this.captions.visible.includes(this.editor.uid)) this.editor.open(this.editor.uid);
+    this.refresh();
+  }
+
+  do(action, shift = false) {
+    const { editor, captions, player } = this;
+    const actions = {
+      confirm: () => {
+        const next = this.#nextToReview();
+        editor.confirm();
+        if (next) this.select(next);
+        else this.#finished();
+      },
+      previous: () => this.go(-1),
+      next: () => this.go(1),
+      "start-earlier": () => editor.step("start", -1, shift),
+      "start-later": () => editor.step("start", 1, shift),
+      "end-earlier": () => editor.step("end", -1, shift),
+      "end-later": () => editor.step("end", 1, shift),
+      "start-here": () => editor.set("start", player.position),
+      "end-here": () => editor.set("end", player.position),
+      split: () => editor.split(),
+      merge: () => editor.merge(),
+      remove: () => this.#remove(),
+      add: () => this.#add(),
+      undo: () => this.#turned(captions.undo(), "Nothing to undo."),
+      redo: () => this.#turned(captions.redo(), "Nothing to redo."),
+      play: () => player.toggle(),
+      back: () => player.seek(player.position - 100),
+      forward: () => player.seek(player.position + 100),
+      find: () => this.find.open(),
+      keys: () => part("keys").showModal(),
+      theirs: () => this.#resolve("accept"),
+      mine: () => this.#resolve("insist"),
+      "take-read": () => {
+        editor.text.value = editor.caption.ocr;
+        editor.text.dispatchEvent(new Event("input"));
+        editor.text.focus();
+      },
+    };
+    actions[action]?.();
+  }
+
+  #remove() {
+    const { editor, captions } = this;
+    if (!editor.caption || editor.caption.standing === "removed") return;
+    const order = captions.visible;
+    const at = order.indexOf(editor.uid);
+    const next = order[at + 1] ?? order[at - 1] ?? null;
+    captions.outbox.setDraft(null);
+    editor.text.value = editor.caption.text;
+    captions.edit([editor.uid], []);
+    this.say("Removed. Ctrl+Z brings it back.");
+    this.select(next);
+  }
+
+  #add() {
+    const { captions, player, editor } = this;
+    editor.commit();
+    const start = Math.round(player.position);
+    const later = captions.shown.filter((one) => one.start >= start).map((one) => one.start);
+    const end = Math.min(start + 2000, ...later, captions.footage.shown(captions.footage.frameCount));
+    const isFree = !captions.shown.some((one) => one.start <= start && one.end > start);
+    if (!isFree || end - start < 200) return this.say("There is no room for a caption where the player stands.");
+    const uid = `n${crypto.randomUUID()}`;
+    captions.edit([], [{ uid, start, end, text: "…", zone: 0, reviewed: false }]);
+    this.select(uid, { at: [0, 1] });
+  }
+
+  #turned(uid, nothing) {
+    if (uid === null) return this.say(nothing);
+    const { captions, editor } = this;
+    captions.outbox.setDraft(null);
+    editor.uid = null;
+    this.select(captions.get(uid)?.standing === "removed" ? (captions.visible[0] ?? null) : uid);
+  }
+
+  #resolve(how) {
+    const edit = this.captions.outbox.conflict(this.editor.uid);
+    if (!edit) return;
+    this.captions[how](edit);
+    const uid = this.editor.uid;
+    this.editor.uid = null;
+    if (how === "insist") this.sync.send();
+    else this.sync.look(true);
+    this.select(this.captions.get(uid) ? uid : this.#first());
+    this.refresh();
+    this.#showState({ kind: this.captions.outbox.conflicts.length ? "conflict" : "saved", waiting: 0 });
+  }
+
+  #selectFound(uid, wanted) {
+    this.select(uid);
+    wanted.lastIndex = 0;
+    const found = wanted.exec(this.editor.text.value);
+    if (found) this.editor.text.setSelectionRange(found.index, found.index + found[0].length);
+  }
+
+  async #import(field) {
+    const [file] = field.files;
+    field.value = "";
+    if (!file) return;
+    const ask = (dry) =>
+      fetch(`/videos/${videoId}/import?filename=${encodeURIComponent(file.name)}&dry_run=${dry}`, {
+        method: "POST",
+        headers: { "content-type": "application/octet-stream" },
+        body: file,
+      });
+    try {
+      const tried = await ask(true);
+      if (!tried.ok) throw await problem(tried);
+      const { counts } = await tried.json();
+      const changes = Object.entries(counts).filter(([kind, count]) => count && kind !== "kept");
+      if (!changes.length) return this.say(`${file.name} says what is here already.`);
+      const list = changes.map(([kind, count]) => `${count} ${kind}`).join(", ");
+      if (!confirm(`${file.name}: ${list}. Make these changes?`)) return;
+      const made = await ask(false);
+      if (!made.ok) throw await problem(made);
+      this.say(`Imported ${file.name}: ${list}.`, "good");
+      await this.sync.look(true);
+    } catch (error) {
+      this.say(error.message, "bad");
+    }
+  }
+
+  // -- keys
+
+  #key(event) {
+    // Enter ends the composition of a Chinese, Japanese or Korean word; it confirms nothing.
+    if (event.isComposing || document.querySelector("dialog:modal")) return;
+    const action = this.#actionOf(event);
+    if (!action) return;
+    event.preventDefault();
+    this.do(action, event.shiftKey);
+  }
+
+  #actionOf(event) {
+    const { code, key, target } = event;
+    const isText = target === this.editor.text;
+    const inList = target === part("rows");
+    const control = (event.ctrlKey || event.metaKey) && !event.altKey;
+    if (control && key.toLowerCase() === "z" && (isText || inList || target === root)) {
+      // The browser undoes what is being typed.
+      if (isText && this.editor.hasTyped) return null;
+      return event.shiftKey ? "redo" : "undo";
+    }
+    if (control && key.toLowerCase() === "y" && !(isText && this.editor.hasTyped)) return "redo";
+    if (control && key.toLowerCase() === "f") return "find";
+    if (control && code === "Space") return "play";
+    if (event.altKey && !control) return ALT[code] ?? null;
+    if (key === "Enter" && !event.shiftKey && !control && (isText || inList)) return "confirm";
+    if (inList) return { ArrowUp: "previous", ArrowDown: "next", Delete: "remove" }[key] ?? null;
+    if (isText) return { PageUp: "previous", PageDown: "next" }[key] ?? null;
+    if (key === "?" && !/INPUT|TEXTAREA|SELECT/.test(target.tagName)) return "keys";
+    return null;
+  }
+}
+
+// By the place of the key, so that they are the same on every keyboard.
+const ALT = {
+  ArrowUp: "previous",
+  ArrowDown: "next",
+  KeyQ: "start-earlier",
+  KeyW: "start-later",
+  KeyA: "end-earlier",
+  KeyS: "end-later",
+  BracketLeft: "start-here",
+  BracketRight: "end-here",
+  KeyX: "split",
+  KeyJ: "merge",
+  Delete: "remove",
+  Backspace: "remove",
+  KeyN: "add",
+  KeyP: "play",
+  KeyK: "back",
+  KeyL: "forward",
+  KeyT: "theirs",
+  KeyM: "mine",
+  KeyO: "take-read",
+  KeyH: "keys",
+};
+
+async function begin() {
+  const outbox = await openOutbox(videoId);
+  const answer = await fetch(`/videos/${videoId}/captions?order=time`, { cache: "no-store" });
+  if (!answer.ok) throw await problem(answer);
+  const list = await answer.json();
+  const review = new Review(list, outbox, (captions) => new Sync(videoId, captions));
+  review.sync.tag = answer.headers.get("etag");
+  part("desk").hidden = false;
+  review.refresh();
+  review.select(review.editor.uid);
+  review.sync.send();
+  performance.mark("ready");
+  root.dataset.ready = "true";
+}
+
+begin().catch((error) => {
+  part("failed").hidden = false;
+  part("failed").textContent = error.message;
+});

@@ -1,0 +1,158 @@
+// Sends waiting edits, and looks for other people's changes. Nothing here waits for a key press, or makes one wait.
+
+const RETRY_MS = [500, 1000, 2000, 4000];
+const LOOK_MS = 4000;
+
+export class Sync extends EventTarget {
+  constructor(videoId, captions) {
+    super();
+    this.base = `/videos/${videoId}`;
+    this.captions = captions;
+    this.tag = null;
+    this.failures = 0;
+    this.state = { kind: "saved" };
+    captions.addEventListener("edit", () => this.send());
+    addEventListener("online", () => this.send());
+    document.addEventListener("visibilitychange", () => this.look());
+    setInterval(() => this.look(), LOOK_MS);
+  }
+
+  /** Fetch the list; null if it has not changed. */
+  async fetch(force = false) {
+    const headers = this.tag && !force ? { "if-none-match": this.tag } : {};
+    const answer = await fetch(`${this.base}/captions?order=time`, { headers, cache: "no-store" });
+    if (answer.status === 304) return null;
+    if (!answer.ok) throw await problem(answer);
+    this.tag = answer.headers.get("etag");
+    return answer.json();
+  }
+
+  async look(force = false) {
+    if ((document.hidden || this.busy) && !force) return;
+    try {
+      const list = await this.fetch(force);
+      // An answer from before an edit was sent would show the caption as it was.
+      if (list && !this.busy) this.dispatchEvent(new CustomEvent("list", { detail: list }));
+      else if (list) this.tag = null;
+      if (this.state.kind === "offline" && !this.captions.outbox.count) this.#show({ kind: "saved" });
+    } catch (error) {
+      if (!this.captions.outbox.count) this.#show(stateOf(error));
+    }
+  }
+
+  /** Send what waits, until nothing does. */
+  async send() {
+    if (this.busy) return;
+    const ready = this.captions.outbox.ready();
+    if (!ready.length) return this.#rest();
+    this.busy = true;
+    clearTimeout(this.timer);
+    if (this.state.kind === "saved") this.#show({ kind: "saving" });
+    ready.forEach((edit) => (edit.state = "sent"));
+    try {
+      const answer = await fetch(`${this.base}/captions/edits`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ edits: ready.map((edit) => this.#asked(edit)) }),
+      });
+      if (!answer.ok) throw await problem(answer);
+      this.failures = 0;
+      this.#take(ready, await answer.json());
+      this.busy = false;
+      this.send();
+    } catch (error) {
+      ready.forEach((edit) => (edit.state = "waiting"));
+      this.busy = false;
+      this.#failed(error, ready);
+    }
+  }
+
+  #asked(edit) {
+    const { known } = this.captions.outbox;
+    return {
+      key: edit.key,
+      captions: edit.targets.map((uid) => known[uid]),
+      wanted: edit.wanted.map((one) => ({
+        start_seconds: one.start / 1000,
+        end_seconds: one.end / 1000,
+        text: one.text,
+        zone: one.zone ?? null,
+        reviewed: one.reviewed,
+      })),
+    };
+  }
+
+  #take(sent, answer) {
+    const { outbox } = this.captions;
+    const refused = [];
+    for (const result of answer.edits) {
+      const edit = sent.find((one) => one.key === result.key);
+      if (result.status === "done") {
+        outbox.remove(edit);
+        this.captions.settle(edit, result.made, answer.changed, answer.gone);
+      } else if (result.status === "conflict") {
+        Object.assign(edit, { state: "conflict", current: result.current });
+      } else {
+        refused.push({ edit, message: result.message });
+      }
+    }
+    this.captions.refresh(answer.changed);
+    outbox.store();
+    for (const { edit, message } of refused) {
+      this.captions.forget(edit);
+      this.dispatchEvent(new CustomEvent("refused", { detail: { edit, message } }));
+    }
+    if (refused.length) this.look(true);
+    if (outbox.conflicts.length) this.dispatchEvent(new Event("conflict"));
+    this.tag = null;
+  }
+
+  #failed(error, ready) {
+    const state = stateOf(error);
+    if (state.kind === "refused") {
+      // The server does not accept the request as it is; sending it again would not help.
+      ready.forEach((edit) => this.captions.forget(edit));
+      this.dispatchEvent(new CustomEvent("refused", { detail: { edit: ready[0], message: state.message } }));
+      this.look(true);
+      return this.#rest();
+    }
+    this.#show(state);
+    const pause = RETRY_MS[Math.min(this.failures, RETRY_MS.length - 1)];
+    this.failures += 1;
+    this.timer = setTimeout(() => this.send(), pause);
+  }
+
+  #rest() {
+    const { outbox } = this.captions;
+    this.#show({ kind: outbox.conflicts.length ? "conflict" : outbox.count ? "saving" : "saved" });
+  }
+
+  #show(state) {
+    this.state = { ...state, waiting: this.captions.outbox.count };
+    this.dispatchEvent(new CustomEvent("state", { detail: this.state }));
+  }
+}
+
+/** An answer that is an error, with what the server says. */
+export class ProblemError extends Error {
+  constructor(status, body) {
+    super(body.detail ?? `the server answered ${status}`);
+    this.status = status;
+    this.reason = body.reason ?? "";
+    this.body = body;
+  }
+}
+
+export async function problem(answer) {
+  return new ProblemError(answer.status, await answer.json().catch(() => ({})));
+}
+
+function stateOf(error) {
+  if (!(error instanceof ProblemError)) return { kind: "offline", message: "the server does not answer" };
+  if (error.reason === "lock_held" || error.reason === "lock_lost") return { kind: "locked", message: error.message };
+  if (error.status === 401 || error.status === 403) return { kind: "signed out", message: error.message };
+  if (error.status >= 500 || error.status === 408 || error.status === 429) {
+    return { kind: "offline", message: error.message };
+  }
+  return { kind: "refused", message: error.message };
+}

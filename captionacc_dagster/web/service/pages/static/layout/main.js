@@ -1,0 +1,437 @@
+// The page where a video's caption zones are set and approved.
+
+import { problem } from "/static/captions/sync.js";
+import { clock } from "/static/captions/times.js";
+import { SIDES, around, fromApi, isIn, moved, resized, toApi } from "./geometry.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+const MOST_ZONES = 8;
+const STEP = 0.002;
+const root = document.body;
+const base = `/videos/${root.dataset.video}`;
+const part = (name) => document.querySelector(`[data-part="${name}"]`);
+
+class LayoutPage {
+  constructor(layout) {
+    this.#listen();
+    this.take(layout, { zonesToo: true });
+    const most = (frame) => frame.boxes.filter((box) => isIn(box, this.zones)).length;
+    this.at = this.frames.reduce((best, frame, at) => (most(frame) > most(this.frames[best]) ? at : best), 0);
+    this.draw();
+  }
+
+  take(layout, { zonesToo = false } = {}) {
+    this.layout = layout;
+    this.frames = layout.frames;
+    if (zonesToo) this.reset();
+    this.dirty = new Map();
+    part("name").textContent = layout.name;
+    document.title = `${layout.name}: layout`;
+    part("partial").hidden = !layout.partial;
+    part("partial").textContent = "A run still works on this layout: these are the frames so far.";
+    part("reason").textContent = [
+      layout.confidence === null ? "" : `Confidence of the analysis: ${Math.round(layout.confidence * 100)} %.`,
+      layout.reason,
+    ].join(" ");
+    part("status").textContent = layout.approved ? `Approved by ${layout.approved_by}` : "Not approved yet";
+    if (layout.width) {
+      part("frame").style.aspectRatio = `${layout.width} / ${layout.height}`;
+      part("frame").style.maxWidth = `calc(68vh * ${layout.width / layout.height})`;
+    }
+    this.#tiles();
+  }
+
+  reset() {
+    const { crop_region, zones } = this.layout;
+    this.zones = crop_region ? [{ number: 0, language: "", ...fromApi(crop_region) }] : [];
+    for (const zone of zones) {
+      this.zones.push({ number: zone.zone_index, language: zone.language ?? "", ...fromApi(zone.crop_region) });
+    }
+  }
+
+  // -- drawing
+
+  draw() {
+    const frame = this.frames[this.at];
+    if (!frame) return;
+    const picture = part("picture");
+    const url = `${base}/full-frames/${frame.index}.jpg`;
+    if (!picture.src.endsWith(url)) picture.src = url;
+    picture.alt = `Frame at ${clock(frame.seconds * 1000)}`;
+    part("place").textContent = `Frame ${this.at + 1} of ${this.frames.length}, ${clock(frame.seconds * 1000)}`;
+    this.#overlay(frame);
+    this.#effects();
+    this.#fields();
+  }
+
+  #overlay(frame) {
+    const overlay = part("overlay");
+    const focus = overlay.contains(document.activeElement) ? document.activeElement.id : null;
+    overlay.replaceChildren();
+    // Text lines are above zones, so that they can be clicked inside of one.
+    this.zones.forEach((zone) => overlay.append(this.#zone(zone)));
+    for (const box of frame.boxes) overlay.append(this.#box(box));
+    if (focus) document.getElementById(focus)?.focus();
+  }
+
+  #box(box) {
+    const element = rectangle(box);
+    const state = isIn(box, this.zones) ? "in" : "out";
+    element.id = `box-${box.box_index}`;
+    element.setAttribute("class", `box ${state} ${box.label ? "labelled" : ""}`);
+    element.setAttribute("tabindex", "0");
+    element.setAttribute("role", "button");
+    element.dataset.box = box.box_index;
+    const label = box.label ? `labelled ${box.label}` : "no label";
+    element.setAttribute("aria-label", `Text line "${box.text}": ${state} the zones, ${label}`);
+    const title = document.createElementNS(SVG, "title");
+    title.textContent = box.text;
+    element.append(title);
+    return element;
+  }
+
+  #zone(zone) {
+    const group = document.createElementNS(SVG, "g");
+    const area = rectangle(zone);
+    group.id = `zone-${zone.number}`;
+    group.dataset.zone = zone.number;
+    group.setAttribute("class", "zone");
+    group.setAttribute("tabindex", "0");
+    group.setAttribute("role", "group");
+    const sides = SIDES.map((side) => `${side} ${(zone[side] * 100).toFixed(1)} %`).join(", ");
+    group.setAttribute("aria-label", `Zone ${zone.number}: ${sides}`);
+    area.setAttribute("class", "area");
+    group.append(area);
+    for (const [x, y] of [["left", "top"], ["right", "top"], ["left", "bottom"], ["right", "bottom"]]) {
+      const size = { x: 0.008, y: 0.014 };
+      const handle = rectangle({
+        left: zone[x] - size.x,
+        right: zone[x] + size.x,
+        top: zone[y] - size.y,
+        bottom: zone[y] + size.y,
+      });
+      handle.setAttribute("class", `handle ${x}-${y}`);
+      handle.dataset.sides = `${x} ${y}`;
+      group.append(handle);
+    }
+    return group;
+  }
+
+  /** Build the contact sheet; `#effects` colours it. */
+  #tiles() {
+    const tiles = part("tiles");
+    tiles.replaceChildren();
+    this.frames.forEach((frame, at) => {
+      const tile = document.createElement("button");
+      tile.type = "button";
+      tile.className = "tile";
+      tile.dataset.at = at;
+      const image = new Image();
+      image.loading = "lazy";
+      image.alt = "";
+      image.src = `${base}/full-frames/${frame.index}.jpg?thumbnail=true`;
+      const overlay = document.createElementNS(SVG, "svg");
+      overlay.setAttribute("viewBox", "0 0 1 1");
+      overlay.setAttribute("preserveAspectRatio", "none");
+      overlay.setAttribute("aria-hidden", "true");
+      const label = document.createElement("span");
+      tile.append(image, overlay, label);
+      tiles.append(tile);
+    });
+  }
+
+  #effects() {
+    let linesIn = 0;
+    let framesIn = 0;
+    [...part("tiles").children].forEach((tile, at) => {
+      const frame = this.frames[at];
+      const overlay = tile.querySelector("svg");
+      overlay.replaceChildren();
+      const inside = frame.boxes.filter((box) => isIn(box, this.zones));
+      for (const box of frame.boxes) {
+        const element = rectangle(box);
+        element.setAttribute("class", `box ${inside.includes(box) ? "in" : "out"}`);
+        overlay.append(element);
+      }
+      for (const zone of this.zones) {
+        const element = rectangle(zone);
+        element.setAttribute("class", "area");
+        overlay.append(element);
+      }
+      tile.querySelector("span").textContent = `${clock(frame.seconds * 1000).slice(0, -4)} · ${inside.length} in`;
+      tile.setAttribute("aria-current", String(at === this.at));
+      linesIn += inside.length;
+      framesIn += inside.length > 0;
+    });
+    const all = this.frames.reduce((sum, frame) => sum + frame.boxes.length, 0);
+    part("effect").textContent =
+      `${linesIn} of ${all} text lines are in, on ${framesIn} of ${this.frames.length} frames.`;
+  }
+
+  #fields() {
+    const box = part("zones");
+    if (box.contains(document.activeElement) && document.activeElement.tagName === "INPUT") return;
+    box.replaceChildren();
+    for (const zone of this.zones) {
+      const field = document.createElement("fieldset");
+      const legend = document.createElement("legend");
+      legend.textContent = zone.number ? `Zone ${zone.number}` : "Zone 0 (main)";
+      field.append(legend);
+      for (const side of SIDES) field.append(labelled(side, this.#sideInput(zone, side)));
+      if (zone.number) {
+        const language = document.createElement("input");
+        language.value = zone.language;
+        language.placeholder = "the video's";
+        language.addEventListener("change", () => (zone.language = language.value.trim()));
+        field.append(labelled("language", language));
+        const remove = document.createElement("button");
+        remove.type = "button";
+        remove.textContent = `Remove zone ${zone.number}`;
+        remove.addEventListener("click", () => {
+          this.zones = this.zones.filter((one) => one !== zone);
+          this.draw();
+        });
+        field.append(remove);
+      }
+      box.append(field);
+    }
+  }
+
+  #sideInput(zone, side) {
+    const input = document.createElement("input");
+    Object.assign(input, { type: "number", min: 0, max: 100, step: 0.1, value: (zone[side] * 100).toFixed(1) });
+    input.addEventListener("change", () => {
+      this.change(zone, resized(zone, { [side]: Number(input.value) / 100 - zone[side] }));
+      input.value = (this.#find(zone.number)[side] * 100).toFixed(1);
+    });
+    return input;
+  }
+
+  #find(number) {
+    return this.zones.find((zone) => zone.number === number);
+  }
+
+  change(zone, sides) {
+    Object.assign(this.#find(zone.number), sides);
+    this.draw();
+  }
+
+  // -- events
+
+  #listen() {
+    const overlay = part("overlay");
+    overlay.addEventListener("pointerdown", (event) => this.#press(event));
+    overlay.addEventListener("keydown", (event) => this.#overlayKey(event));
+    part("tiles").addEventListener("click", (event) => {
+      const tile = event.target.closest("[data-at]");
+      if (tile) this.go(Number(tile.dataset.at));
+    });
+    document.addEventListener("click", (event) => {
+      const button = event.target.closest("[data-do]");
+      if (button) this.do(button.dataset.do);
+    });
+    document.addEventListener("keydown", (event) => {
+      if (event.key === "PageUp" || event.key === "PageDown") {
+        event.preventDefault();
+        this.go(this.at + (event.key === "PageUp" ? -1 : 1));
+      } else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+        event.preventDefault();
+        this.do("approve");
+      }
+    });
+  }
+
+  #press(event) {
+    const boxElement = event.target.closest("[data-box]");
+    if (boxElement) return this.label(Number(boxElement.dataset.box));
+    const group = event.target.closest("[data-zone]");
+    if (!group) return;
+    event.preventDefault();
+    const overlay = part("overlay");
+    const frame = overlay.getBoundingClientRect();
+    const zone = { ...this.#find(Number(group.dataset.zone)) };
+    const sides = event.target.dataset.sides?.split(" ");
+    const from = { x: event.clientX, y: event.clientY };
+    group.focus();
+    const drag = (move) => {
+      const x = (move.clientX - from.x) / frame.width;
+      const y = (move.clientY - from.y) / frame.height;
+      this.change(zone, sides ? resized(zone, { [sides[0]]: x, [sides[1]]: y }) : moved(zone, x, y));
+    };
+    const end = () => {
+      removeEventListener("pointermove", drag);
+      removeEventListener("pointerup", end);
+      removeEventListener("pointercancel", end);
+    };
+    addEventListener("pointermove", drag);
+    addEventListener("pointerup", end);
+    addEventListener("pointercancel", end);
+  }
+
+  #overlayKey(event) {
+    const box = event.target.closest("[data-box]");
+    if (box && (event.key === "Enter" || event.key === " ") && !event.ctrlKey) {
+      event.preventDefault();
+      return this.label(Number(box.dataset.box));
+    }
+    const group = event.target.closest("[data-zone]");
+    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (!group || !way) return;
+    event.preventDefault();
+    const zone = this.#find(Number(group.dataset.zone));
+    const [x, y] = way.map((one) => one * STEP * (event.shiftKey ? 10 : 1));
+    if (event.altKey) this.change(zone, resized(zone, x ? { right: x } : { bottom: y }));
+    else if (event.ctrlKey) this.change(zone, resized(zone, x ? { left: x } : { top: y }));
+    else this.change(zone, moved(zone, x, y));
+  }
+
+  go(at) {
+    this.at = Math.min(this.frames.length - 1, Math.max(0, at));
+    this.draw();
+    part("tiles").children[this.at]?.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Label a text line: in, out, none, and so on. The server gets the labels of a moment together. */
+  label(number) {
+    const frame = this.frames[this.at];
+    const box = frame.boxes.find((one) => one.box_index === number);
+    const next = { in: "out", out: null }[box.label];
+    box.label = next === undefined ? "in" : next;
+    this.dirty.set(`${frame.index}.${number}`, {
+      frame_index: frame.index,
+      box_index: number,
+      label: box.label ?? "clear",
+    });
+    this.draw();
+    clearTimeout(this.waiting);
+    this.waiting = setTimeout(() => this.save().catch((error) => this.say(error.message, "bad")), 600);
+  }
+
+  async save({ analyse = false } = {}) {
+    clearTimeout(this.waiting);
+    const labels = [...this.dirty.values()];
+    if (!labels.length && !analyse) return null;
+    const sent = new Map(this.dirty);
+    const layout = await this.#post("/layout/labels", { labels, analyse });
+    for (const [key, value] of sent) if (this.dirty.get(key) === value) this.dirty.delete(key);
+    this.say(analyse ? "The analysis was made again with your labels." : "Labels saved.");
+    return layout;
+  }
+
+  async #post(path, body) {
+    const answer = await fetch(base + path, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+    });
+    if (!answer.ok) throw await problem(answer);
+    return answer.json();
+  }
+
+  async do(action) {
+    const actions = {
+      previous: () => this.go(this.at - 1),
+      next: () => this.go(this.at + 1),
+      add: () => this.#add(),
+      fit: () => this.#fit(),
+      reset: () => {
+        this.reset();
+        this.draw();
+      },
+      propose: async () => {
+        const layout = await this.save({ analyse: true });
+        this.take(layout);
+        this.zones = [{ number: 0, language: "", ...fromApi(layout.proposed_crop_region) }];
+        for (const zone of layout.proposed_zones) {
+          this.zones.push({ number: zone.zone_index, language: zone.language ?? "", ...fromApi(zone.crop_region) });
+        }
+        this.draw();
+      },
+      approve: () => this.#approve(),
+    };
+    try {
+      await actions[action]?.();
+    } catch (error) {
+      this.say(error.message, "bad");
+    }
+  }
+
+  #add() {
+    const taken = new Set([...this.zones.map((zone) => zone.number), ...this.layout.kept_zones]);
+    let number = this.zones.length ? 1 : 0;
+    while (taken.has(number) && number) number += 1;
+    if (number >= MOST_ZONES) return this.say("There are eight zones, with those that captions are kept of.", "bad");
+    const free = this.zones.some((zone) => zone.top < 0.2) ? { top: 0.45, bottom: 0.57 } : { top: 0.05, bottom: 0.17 };
+    this.zones.push({ number, language: "", left: 0.1, right: 0.9, ...free });
+    this.draw();
+    document.getElementById(`zone-${number}`).focus();
+  }
+
+  #fit() {
+    const boxes = this.frames.flatMap((frame) => frame.boxes).filter((box) => box.label === "in");
+    const region = around(boxes);
+    if (!region) return this.say("Mark some text lines as in first.");
+    if (this.zones.length) this.change(this.zones[0], region);
+    else this.zones.push({ number: 0, language: "", ...region });
+    this.draw();
+  }
+
+  async #approve() {
+    if (!this.zones.length) return this.say("Add a zone first.", "bad");
+    await this.save();
+    const [main, ...further] = this.zones;
+    const queued = await this.#post("/actions/approve-layout", {
+      crop_region: toApi(main),
+      zones: further.map((zone) => ({
+        zone_index: zone.number,
+        crop_region: toApi(zone),
+        language: zone.language || null,
+      })),
+    });
+    const run = queued.run_id ? `Run ${queued.run_id.slice(0, 8)} makes the captions.` : "The captions will be made.";
+    this.say(`Approved. ${run}`, "good");
+    part("status").textContent = "Approved by you";
+  }
+
+  say(message, kind = "") {
+    const box = part("message");
+    box.textContent = message;
+    box.className = `message ${kind}`;
+  }
+}
+
+function rectangle({ left, top, right, bottom }) {
+  const element = document.createElementNS(SVG, "rect");
+  element.setAttribute("x", left);
+  element.setAttribute("y", top);
+  element.setAttribute("width", Math.max(0, right - left));
+  element.setAttribute("height", Math.max(0, bottom - top));
+  element.setAttribute("vector-effect", "non-scaling-stroke");
+  return element;
+}
+
+function labelled(words, input) {
+  const label = document.createElement("label");
+  label.append(words, input);
+  return label;
+}
+
+async function begin() {
+  const answer = await fetch(`${base}/layout`, { cache: "no-store" });
+  if (!answer.ok) throw await problem(answer);
+  part("bench").hidden = false;
+  const page = new LayoutPage(await answer.json());
+  root.dataset.ready = "true";
+  setInterval(async () => {
+    if (!page.layout.partial || document.hidden) return;
+    const again = await fetch(`${base}/layout`, { cache: "no-store" });
+    if (!again.ok) return;
+    page.take(await again.json(), { zonesToo: true });
+    page.draw();
+  }, 4000);
+}
+
+begin().catch((error) => {
+  part("failed").hidden = false;
+  part("failed").textContent = error.message;
+});

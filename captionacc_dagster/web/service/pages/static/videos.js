@@ -1,0 +1,121 @@
+// The page of all videos: uploads of dropped files, and progress as it happens. The list itself is htmx's.
+
+import { problem } from "/static/captions/sync.js";
+
+const part = (name) => document.querySelector(`[data-part="${name}"]`);
+const list = document.getElementById("videos");
+
+// -- uploads
+
+/** Register a file, send it, and confirm it. */
+async function upload(file) {
+  const row = document.createElement("li");
+  const name = document.createElement("span");
+  const bar = document.createElement("progress");
+  const words = document.createElement("span");
+  name.textContent = file.name;
+  name.dir = "auto";
+  bar.max = 1;
+  bar.value = 0;
+  bar.setAttribute("aria-label", `Upload of ${file.name}`);
+  row.append(name, bar, words);
+  part("uploads").append(row);
+  try {
+    const registered = await json("POST", "/videos", { name: file.name, size: file.size, type: file.type || undefined });
+    await send(file, registered.upload, (share) => {
+      bar.value = share;
+      words.textContent = `${Math.round(share * 100)} %`;
+    });
+    await json("POST", `/videos/${registered.video_id}/confirm`);
+    words.textContent = "uploaded";
+    list.dispatchEvent(new Event("changed"));
+    setTimeout(() => row.remove(), 6000);
+  } catch (error) {
+    bar.remove();
+    row.className = "bad";
+    words.textContent = error.message;
+  }
+}
+
+async function json(method, url, body) {
+  const answer = await fetch(url, {
+    method,
+    headers: body ? { "content-type": "application/json" } : {},
+    body: body && JSON.stringify(body),
+  });
+  if (!answer.ok) throw await problem(answer);
+  return answer.json();
+}
+
+/** Send a file; `fetch` does not say how much has been sent. */
+function send(file, target, report) {
+  return new Promise((done, fail) => {
+    const request = new XMLHttpRequest();
+    request.open(target.method, target.url);
+    for (const [header, value] of Object.entries(target.headers)) request.setRequestHeader(header, value);
+    request.upload.addEventListener("progress", (event) => report(event.loaded / (event.total || file.size)));
+    request.addEventListener("error", () => fail(new Error("the upload broke off: drop the file again")));
+    request.addEventListener("load", () => {
+      if (request.status >= 200 && request.status < 300) return done();
+      let detail = `the upload was refused (${request.status})`;
+      try {
+        detail = JSON.parse(request.responseText).detail ?? detail;
+      } catch {
+        // A bucket answers in XML, which is not for people.
+      }
+      fail(new Error(detail));
+    });
+    request.send(file);
+  });
+}
+
+async function uploadAll(files) {
+  // One after the other: two would share the line.
+  for (const file of files) await upload(file);
+}
+
+part("files").addEventListener("change", (event) => {
+  uploadAll([...event.target.files]);
+  event.target.value = "";
+});
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  part("drop").classList.add("over");
+});
+addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) part("drop").classList.remove("over");
+});
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  part("drop").classList.remove("over");
+  uploadAll([...event.dataTransfer.files]);
+});
+
+// -- progress
+
+const known = new Map();
+
+function show() {
+  for (const bar of document.querySelectorAll("[data-progress]")) {
+    const progress = known.get(bar.dataset.progress);
+    if (progress) {
+      bar.value = progress.percent;
+      bar.title = progress.message;
+    }
+  }
+}
+
+const events = new EventSource("/events");
+events.addEventListener("progress", (event) => {
+  const progress = JSON.parse(event.data);
+  known.set(`${progress.video_id}.${progress.stage}`, progress);
+  show();
+});
+let refreshing;
+for (const kind of ["video", "layout", "captions", "job"]) {
+  events.addEventListener(kind, () => {
+    clearTimeout(refreshing);
+    refreshing = setTimeout(() => list.dispatchEvent(new Event("changed")), 300);
+  });
+}
+new MutationObserver(show).observe(list, { childList: true, subtree: true });

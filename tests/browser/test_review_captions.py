@@ -1,0 +1,279 @@
+"""A person corrects captions in the browser: by keyboard, in two windows, and while a run writes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchmarks.quality import read_captions as read_subtitles
+from captionacc_dagster.demo.sample import make_sample
+from captionacc_dagster.operations.caption_edits import stored_captions
+from modal_gpu.databases.captions import Caption, write_captions
+from tests.browser.review_pages import ReviewService, fetch_axe, review_service
+from tests.line_fixtures import Line, Snapshot, take_snapshots
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="session")
+def sample(
+    postgres_server, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Snapshot], list[str]]:
+    """The sample with its 13 captions, and what is burned into it."""
+    folder = tmp_path_factory.mktemp("sample")
+    make_sample(folder / "sample.mp4", folder / "sample.srt")
+    truth = [one.text for one in read_subtitles(folder / "sample.srt")]
+    return take_snapshots(postgres_server, folder / "sample.mp4", folder), truth
+
+
+@pytest.fixture
+def service(
+    line: Line,
+    sample: tuple[dict[str, Snapshot], list[str]],
+    postgres_dsn: str,
+    browser: Browser,
+    tmp_path: Path,
+) -> Iterator[ReviewService]:
+    video = sample[0]["finished"].restore(line, postgres_dsn, tmp_path / "bucket")
+    with review_service(line, video, browser, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return fetch_axe(tmp_path_factory.mktemp("axe"))
+
+
+def damage(service: ReviewService, number: int, text: str) -> str:
+    """Let OCR have read a caption wrongly; return what is burned in."""
+    captions = stored_captions(service.line.store, service.video)
+    right = captions[number].ocr_text
+    captions[number] = replace(captions[number], ocr_text=text, ocr_confidence=0.6)
+    key = service.line.keys(service.video.video_id).captions_db
+    service.line.store.put(key, write_captions(captions))
+    return right
+
+
+class TestByKeyboard:
+    def test_the_samples_captions_take_one_press_where_they_are_right(
+        self, service: ReviewService, sample, record_property
+    ):
+        truth = sample[1]
+        wrong = {"Are you corning?": damage(service, 8, "Are you corning?")}
+        reviewer = service.reviewer().open()
+        reviewer.part("order").select_option("time")
+        reviewer.part("text").focus()
+        began, reviewer.presses = time.monotonic(), 0
+        typed = 0
+        for number in range(13):
+            if (read := reviewer.text) in wrong:
+                before = reviewer.presses
+                reviewer.press("ControlOrMeta+a")
+                reviewer.type(wrong[read])
+                typed += reviewer.presses - before
+            reviewer.press("Enter")
+            left = f"{12 - number} of 13 to review"
+            reviewer.screen.expect(reviewer.part("progress")).to_have_text(left)
+        assert reviewer.presses - typed == 13
+        reviewer.is_saved()
+        assert time.monotonic() - began < 120
+        assert [" ".join(text.split()) for text in service.texts()] == [" ".join(t.split()) for t in truth]
+        assert all(cue.is_reviewed for cue in service.cues())
+        record_property("outcome", f"13 captions: {reviewer.presses} presses, {typed} of them to type")
+        reviewer.screen.shot("captions", docs="review-captions")
+
+    def test_times_splits_merges_and_undo(self, service: ReviewService):
+        reviewer = service.reviewer().open()
+        reviewer.part("order").select_option("time")
+        before = service.texts()
+        first = service.cues()[0]
+        reviewer.choose("Every evening")
+        reviewer.press("Alt+Shift+KeyS", "Alt+KeyA", "Alt+KeyQ")
+        reviewer.is_saved()
+        moved = service.cues()[0].timed
+        # The next caption begins where this one ends, so its end moves back only: a frame of 25 a second.
+        assert (moved.start, moved.end) == (first.timed.start - 40, first.timed.end - 40)
+        reviewer.press("ControlOrMeta+z", "ControlOrMeta+z")
+        reviewer.is_saved()
+        back = service.cues()[0]
+        assert (back.timed.start, back.timed.end) == (first.timed.start, first.timed.end)
+        reviewer.press("Home", *["ArrowRight"] * len("Every evening"), "Alt+KeyX")
+        reviewer.is_saved()
+        assert service.texts()[:3] == ["Every evening", "the harbour falls silent.", before[1]]
+        reviewer.press("Alt+KeyJ")
+        reviewer.is_saved()
+        assert service.texts()[0] == "Every evening\nthe harbour falls silent."
+        reviewer.press("Alt+Delete")
+        reviewer.is_saved()
+        assert service.texts() == before[1:]
+        reviewer.press(*["ControlOrMeta+z"] * 3)
+        reviewer.is_saved()
+        assert service.texts() == before
+        reviewer.press("ControlOrMeta+y")
+        reviewer.is_saved()
+        assert service.texts()[:2] == ["Every evening", "the harbour falls silent."]
+
+    def test_enter_that_ends_a_composition_confirms_nothing(self, service: ReviewService):
+        reviewer = service.reviewer().open()
+        reviewer.part("text").evaluate(
+            "field => field.dispatchEvent(new KeyboardEvent('keydown',"
+            " {key: 'Enter', bubbles: true, cancelable: true, isComposing: true}))"
+        )
+        reviewer.screen.expect(reviewer.part("progress")).to_have_text("13 of 13 to review")
+
+    def test_find_and_replace(self, service: ReviewService):
+        reviewer = service.reviewer().open()
+        reviewer.press("ControlOrMeta+f")
+        find = reviewer.part("find")
+        find.get_by_label("Find", exact=True).fill("tide")
+        find.get_by_label("Replace by").fill("flood")
+        reviewer.screen.expect(find.locator("output")).to_have_text("2 captions")
+        find.get_by_role("button", name="Replace all").click()
+        reviewer.is_saved()
+        assert sum("wait for the flood." in text for text in service.texts()) == 2
+
+
+class TestTwoWindows:
+    def test_a_conflict_shows_both_texts_and_loses_none(self, service: ReviewService):
+        anna, ben = service.reviewer().open(), service.reviewer().open()
+        for reviewer in (anna, ben):
+            reviewer.choose("Only the gulls")
+        # Ben has seen nothing of Anna's edit when he makes his: he has begun to type.
+        ben.press("End", "!")
+        anna.part("text").fill("Only the gulls were awake.")
+        anna.press("Enter")
+        anna.is_saved()
+        ben.press("Enter")
+        ben.choose("Only the gulls")
+        conflict = ben.screen.sees(ben.part("conflict"))
+        ben.screen.expect(conflict).to_contain_text("Only the gulls were awake.")
+        ben.screen.expect(conflict).to_contain_text("Only the gulls are still awake.!")
+        assert "Only the gulls were awake." in service.texts()
+        ben.screen.shot("conflict")
+        ben.press("Alt+KeyM")
+        ben.is_saved()
+        assert "Only the gulls are still awake.!" in service.texts()
+        anna.screen.expect(anna.part("rows")).to_contain_text("Only the gulls are still awake.!")
+
+    def test_theirs_can_be_taken(self, service: ReviewService):
+        anna, ben = service.reviewer().open(), service.reviewer().open()
+        for reviewer in (anna, ben):
+            reviewer.choose("Yes.")
+        ben.press("?")
+        anna.part("text").fill("Yes, of course.")
+        anna.press("Enter")
+        anna.is_saved()
+        ben.press("Enter")
+        ben.choose("Yes.")
+        ben.screen.sees(ben.part("conflict"))
+        ben.press("Alt+KeyT")
+        ben.screen.expect(ben.part("text")).to_have_value("Yes, of course.")
+        ben.is_saved()
+        assert "Yes, of course." in service.texts()
+
+
+class TestWaitingEdits:
+    def test_while_a_run_writes_edits_wait_survive_a_reload_and_are_saved(self, service: ReviewService):
+        reviewer = service.reviewer().open()
+        reviewer.choose("Yes.")
+        with service.line.catalog.lease(service.video.video_id, "captions", "run 4711"):
+            reviewer.part("text").fill("Yes, it waits.")
+            reviewer.press("Enter")
+            reviewer.screen.expect(reviewer.part("save")).to_contain_text("locked by run 4711")
+            reviewer.screen.expect(reviewer.part("save")).to_contain_text("1 edit waits")
+            # Typing goes on.
+            reviewer.choose("Are you coming?")
+            reviewer.part("text").fill("Are you coming, or not?")
+            reviewer.screen.page.reload()
+            reviewer.screen.page.wait_for_selector("body[data-ready=true]")
+            reviewer.screen.expect(reviewer.part("text")).to_have_value("Are you coming, or not?")
+            reviewer.screen.expect(reviewer.part("rows")).to_contain_text("Yes, it waits.")
+            assert "Yes, it waits." not in service.texts()
+            reviewer.press("Enter")
+        reviewer.is_saved()
+        assert {"Yes, it waits.", "Are you coming, or not?"} <= set(service.texts())
+
+    def test_without_the_server_edits_wait_in_the_browser(self, service: ReviewService):
+        reviewer = service.reviewer().open()
+        reviewer.choose("Yes.")
+        reviewer.screen.page.context.set_offline(True)
+        reviewer.part("text").fill("Yes, offline.")
+        reviewer.press("Enter")
+        reviewer.screen.expect(reviewer.part("save")).to_contain_text("waits in this browser")
+        reviewer.screen.page.context.set_offline(False)
+        reviewer.is_saved()
+        assert "Yes, offline." in service.texts()
+
+
+class TestScripts:
+    def test_right_to_left_and_wide_characters(self, service: ReviewService):
+        reviewer = service.reviewer().open()
+        field = reviewer.part("text")
+        field.fill("أهلاً بالعالم")
+        assert field.evaluate("field => getComputedStyle(field).direction") == "rtl"
+        field.fill("汉" * 22)
+        reviewer.screen.expect(reviewer.part("lines")).to_have_text("44 of 42 a line")
+        reviewer.screen.expect(reviewer.part("lines")).to_have_class("over")
+        assert field.evaluate("field => getComputedStyle(field).direction") == "ltr"
+
+
+class TestManyCaptions:
+    def test_two_thousand_open_in_a_second(self, service: ReviewService, record_property):
+        captions = [
+            Caption(
+                36 * number,
+                36 * number + 30,
+                3.6 * number,
+                3.6 * number + 3,
+                id=number + 1,
+                ocr_text=f"Line {number} of a film of two hours.",
+                ocr_confidence=0.9,
+                ocr_status="completed",
+            )
+            for number in range(2000)
+        ]
+        key = service.line.keys(service.video.video_id).captions_db
+        service.line.store.put(key, write_captions(captions))
+        reviewer = service.reviewer().open()
+        reviewer.open()
+        seconds = reviewer.screen.page.evaluate("performance.getEntriesByName('ready')[0].startTime") / 1000
+        record_property("outcome", f"2,000 captions open in {seconds:.2f} s")
+        assert reviewer.part("rows").locator(".row").count() < 60
+        reviewer.screen.expect(reviewer.part("progress")).to_have_text("2000 of 2000 to review")
+        assert seconds < 1
+
+
+@pytest.mark.parametrize("page", ["captions", "layout"])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_serious(service: ReviewService, axe: str, page: str, dark: bool):
+    reviewer = service.reviewer(dark=dark).open(page)
+    assert reviewer.problems(axe) == []
+    if page == "captions":
+        reviewer.screen.page.get_by_role("button", name="Keys").click()
+        assert reviewer.problems(axe) == []
+
+
+def test_subtitles_are_exported_and_imported(service: ReviewService):
+    reviewer = service.reviewer().open()
+    page = reviewer.screen.page
+    page.get_by_text("Export").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="SubRip").click()
+    text = Path(download.value.path()).read_text()
+    assert text.count(" --> ") == 13 and "Only the gulls are still awake." in text
+    page.on("dialog", lambda dialog: dialog.accept())
+    changed = text.replace("Only the gulls are still awake.", "Only gulls.").encode()
+    reviewer.part("import").set_input_files(
+        {"name": "corrected.srt", "mimeType": "application/x-subrip", "buffer": changed}
+    )
+    reviewer.screen.expect(reviewer.part("message")).to_contain_text("1 text changed")
+    assert "Only gulls." in service.texts()
+    reviewer.screen.expect(reviewer.part("rows")).to_contain_text("Only gulls.")

@@ -1,0 +1,108 @@
+"""A person sets zones and approves a layout, and finds and uploads videos, in the browser."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from modal_gpu.databases.layout import read_layout
+from tests.browser.review_pages import Reviewer, ReviewService
+from tests.browser.test_review_captions import axe, sample, service  # noqa: F401
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator
+
+pytestmark = pytest.mark.browser
+
+
+def zone(reviewer: Reviewer, number: int = 0) -> Locator:
+    return reviewer.screen.page.locator(f"#zone-{number}")
+
+
+def drag(reviewer: Reviewer, place: Locator, x: float, y: float) -> None:
+    """Drag the middle of an element by pixels."""
+    box = place.bounding_box()
+    assert box is not None
+    mouse = reviewer.screen.page.mouse
+    at = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    mouse.move(*at)
+    mouse.down()
+    mouse.move(at[0] + x / 2, at[1] + y / 2)
+    mouse.move(at[0] + x, at[1] + y)
+    mouse.up()
+
+
+class TestLayout:
+    def test_a_zone_is_dragged_resized_and_approved(self, service: ReviewService):  # noqa: F811
+        before = service.line.row(service.video.video_id).crop_region
+        reviewer = service.reviewer().open("layout")
+        frame = reviewer.part("frame").bounding_box()
+        assert frame is not None
+        reviewer.screen.shot("layout", docs="review-layout")
+        drag(reviewer, zone(reviewer).locator(".handle.left-top"), 0, -0.1 * frame["height"])
+        zone(reviewer).focus()
+        reviewer.press("Shift+ArrowDown", "Alt+ArrowLeft")
+        reviewer.press("ControlOrMeta+Enter")
+        reviewer.screen.expect(reviewer.part("message")).to_contain_text("Approved.")
+        after = service.line.row(service.video.video_id)
+        assert after.crop_region_version == service.video.crop_region_version + 1
+        assert after.crop_region.crop_top == pytest.approx(before.crop_top - 0.1 + 0.02, abs=0.01)
+        assert after.crop_region.crop_right == pytest.approx(before.crop_right - 0.002, abs=0.001)
+
+    def test_what_is_in_and_out_follows_the_zone_on_every_frame(self, service: ReviewService):  # noqa: F811
+        reviewer = service.reviewer().open("layout")
+        effect = reviewer.part("effect")
+        found = effect.inner_text()
+        zone(reviewer).focus()
+        reviewer.press(*["Shift+ArrowUp"] * 30)
+        reviewer.screen.expect(effect).not_to_have_text(found)
+        assert reviewer.part("tiles").locator(".box.in").count() < 13
+        reviewer.screen.page.get_by_role("button", name="Reset").click()
+        reviewer.screen.expect(effect).to_have_text(found)
+
+    def test_a_text_line_is_labelled_by_keyboard(self, service: ReviewService):  # noqa: F811
+        reviewer = service.reviewer().open("layout")
+        logo = reviewer.part("overlay").get_by_role("button", name="Harbour TV").first
+        logo.focus()
+        reviewer.press("Enter", "Enter")
+        reviewer.screen.expect(reviewer.part("message")).to_have_text("Labels saved.")
+        key = service.line.keys(service.video.video_id).layout_db
+        labels = read_layout(service.line.store.get(key)).labels
+        assert list(labels.values()) == ["out"]
+
+
+class TestVideos:
+    def test_a_video_is_found_by_its_name_and_opened(self, service: ReviewService, axe: str):  # noqa: F811
+        reviewer = service.reviewer()
+        reviewer.screen.open()
+        rows = reviewer.screen.page.locator("tbody tr")
+        reviewer.screen.expect(rows).to_have_count(1)
+        assert reviewer.problems(axe) == []
+        reviewer.screen.shot("videos", docs="review-videos")
+        reviewer.screen.page.get_by_label("Search by name").fill("nothing")
+        reviewer.screen.expect(rows).to_have_count(0)
+        reviewer.screen.page.get_by_label("Search by name").fill("SAMP")
+        reviewer.screen.expect(rows).to_have_count(1)
+        reviewer.screen.expect(rows.first).to_contain_text("13 of 13")
+        rows.first.get_by_role("link", name="sample.mp4", exact=True).click()
+        reviewer.screen.page.wait_for_selector("body[data-ready=true]")
+        assert reviewer.text
+
+    def test_a_dropped_file_is_uploaded(self, service: ReviewService):  # noqa: F811
+        reviewer = service.reviewer()
+        reviewer.screen.open()
+        content = b"not really a video" * 1000
+        data = reviewer.screen.page.evaluate_handle(
+            """text => {
+                const data = new DataTransfer();
+                data.items.add(new File([text], "dropped.mp4", {type: "video/mp4"}));
+                return data;
+            }""",
+            content.decode(),
+        )
+        reviewer.screen.page.dispatch_event("#main", "drop", {"dataTransfer": data})
+        reviewer.screen.expect(reviewer.part("uploads")).to_contain_text("uploaded")
+        reviewer.screen.expect(reviewer.screen.page.locator("tbody")).to_contain_text("dropped.mp4")
+        (row,) = service.line.catalog.find_videos("dropped.mp4")
+        assert service.line.store.get(row.storage_key) == content
