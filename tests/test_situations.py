@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from benchmarks.metrics import Caption, figures
 from benchmarks.situations.__main__ import extracted, matched, zones
 from benchmarks.situations.choice import chosen, names
-from benchmarks.situations.drawing import Layer
+from benchmarks.situations.drawing import Layer, MissingGlyphError, check_glyphs
 from benchmarks.situations.model import Drawn, Expected, Look, Place, beginning
 
 BELOW = [Expected(1.0, 2.0, "one"), Expected(3.0, 4.0, "two")]
@@ -71,6 +71,18 @@ def test_every_situation_is_consistent(name: str):
         for zone in zones(situation.expected):
             ordered = sorted(zone, key=lambda caption: caption.start_s)
             assert all(a.end_s <= b.start_s + 1e-9 for a, b in itertools.pairwise(ordered))
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_text_is_drawn_in_a_font_that_has_its_glyphs(name: str):
+    (situation,) = chosen([name])
+    for one in situation.drawn:
+        check_glyphs(one.text, one.look.font)
+
+
+def test_a_text_is_never_drawn_without_its_glyphs():
+    with pytest.raises(MissingGlyphError, match="the font aileron has no Ł, ź of 'Łódź'"):
+        Layer(Drawn(0.0, 1.0, "Łódź", look=Look(font="aileron")), 320, 180)
 
 
 def test_text_is_drawn_from_its_first_frame_to_the_one_before_its_end():

@@ -1,6 +1,7 @@
 """The drawing of a situation: footage, text and codec. The same situation gives the same frames."""
 
 import importlib.util
+import io
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ import av
 import cv2
 import numpy as np
 import numpy.typing as npt
+from fontTools.ttLib import TTFont
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.situations.model import Drawn, Look, Shot, Situation
@@ -18,10 +20,11 @@ from captionacc_dagster.demo.video import write_video
 
 Frame = npt.NDArray[np.uint8]
 
-#: Pinned packages of the ``dev`` extra that bring a font, by its name here. ``cjk`` also has Latin, Cyrillic,
-#: Greek and Hangul.
+#: Pinned packages of the ``dev`` extra that bring a font, by its name here. ``cjk`` also has Cyrillic, Hangul
+#: and music notes, but of Latin letters those of western Europe and Vietnam only.
 _FONT_PACKAGES = {
     "cjk": "noto_cjk_sans_jp_regular",
+    "latin": "fontpkg_arimo",
     "arabic": "fontpkg_noto_sans_arabic",
     "devanagari": "fontpkg_noto_sans_devanagari",
     "thai": "fontpkg_noto_sans_thai",
@@ -33,6 +36,10 @@ _PANNED = 1.6
 _MOST_FRAMES = 240
 
 
+class MissingGlyphError(ValueError):
+    """A text has characters that its font lacks: they would be drawn as boxes."""
+
+
 @cache
 def font(name: str, size: int) -> ImageFont.FreeTypeFont:
     """Return a font at ``size`` pixels. Raises ``FileNotFoundError`` where its package is not installed."""
@@ -40,12 +47,32 @@ def font(name: str, size: int) -> ImageFont.FreeTypeFont:
         loaded = ImageFont.load_default(size)
         assert isinstance(loaded, ImageFont.FreeTypeFont)
         return loaded
+    return ImageFont.truetype(str(_font_file(name)), size)
+
+
+def _font_file(name: str) -> Path:
     package = importlib.util.find_spec(_FONT_PACKAGES[name])
     if package is None or not package.submodule_search_locations:
         raise FileNotFoundError(f"the font package {_FONT_PACKAGES[name]} is missing: install the extra dev")
     folder = Path(next(iter(package.submodule_search_locations)))
-    file = next(path for path in sorted(folder.rglob("*")) if path.suffix in (".otf", ".ttf"))
-    return ImageFont.truetype(str(file), size)
+    files = [path for path in sorted(folder.rglob("*")) if path.suffix in (".otf", ".ttf")]
+    return next(path for path in files if "Italic" not in path.name)
+
+
+@cache
+def glyphs(name: str) -> frozenset[str]:
+    """Return the characters that a font can draw."""
+    source = io.BytesIO(font(name, 10).font_bytes) if name == "aileron" else _font_file(name)
+    with TTFont(source, lazy=True) as file:
+        return frozenset(map(chr, file.getBestCmap()))
+
+
+def check_glyphs(text: str, name: str) -> None:
+    """Raise :class:`MissingGlyphError` if a font lacks a character of a text."""
+    if missing := {character for character in text if not character.isspace()} - glyphs(name):
+        raise MissingGlyphError(
+            f"the font {name} has no {', '.join(sorted(missing))} of {text!r}: choose another font"
+        )
 
 
 class Layer:
@@ -92,6 +119,7 @@ def _premultiplied(picture: Image.Image) -> npt.NDArray[np.float32]:
 
 
 def _text(drawn: Drawn, look: Look, width: int, height: int) -> Image.Image:
+    check_glyphs(drawn.text, look.font)
     size = max(8, round(look.size * height))
     face, stroke = font(look.font, size), round(look.outline * size)
     wide = width if not drawn.speed else width + round(face.getlength(drawn.text)) + size

@@ -27,7 +27,7 @@ def short_gaps() -> Situation:
     drawn, at = [], 1.0
     for number, line in enumerate((*texts.ENGLISH, *texts.GERMAN)):
         end = at + (1.12, 1.6, 1.36)[number % 3]
-        drawn.append(Drawn(at, end, line))
+        drawn.append(Drawn(at, end, line, look=Look(font="latin")))
         at = round(end + (0.2, 0.24, 0.28, 0.32)[number % 4], 2)
     seconds = ending(drawn)
     shots = [Shot(6.0 * k, (BIKES, STREET, BUNNY)[k % 3], 0.7 * k) for k in range(int(seconds / 6) + 1)]

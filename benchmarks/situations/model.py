@@ -18,7 +18,7 @@ class Look:
     outline: float = 0.1
     #: Opacity of a dark box behind the text.
     box: float = 0.0
-    #: Name of the font: a script's package, or ``aileron``, which Pillow carries (Latin only).
+    #: Name of the font: ``aileron``, which Pillow carries (English only), or one of a package.
     font: str = "aileron"
 
 

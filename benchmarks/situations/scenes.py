@@ -29,7 +29,14 @@ from benchmarks.situations.model import (
 def two_places() -> Situation:
     """Captions at the bottom; beside them, and sometimes at the same time, others at the top."""
     below = series(texts.ENGLISH, seconds=2.2, gap=0.6)
-    above = series(texts.GERMAN, start=2.4, seconds=2.6, gap=2.2, place=TOP, look=Look(fill=(255, 232, 120)))
+    above = series(
+        texts.GERMAN,
+        start=2.4,
+        seconds=2.6,
+        gap=2.2,
+        place=TOP,
+        look=Look(fill=(255, 232, 120), font="latin"),
+    )
     drawn = [*below, *above]
     expected = [*as_captions(below), *as_captions(above, zone=1)]
     return Situation("two_places", drawn, expected, ending(drawn), every(6.7, ending(drawn)))
@@ -185,9 +192,9 @@ def cjk_punctuation() -> Situation:
 @scene
 def polish_and_spanish() -> Situation:
     """Letters and marks of two Latin alphabets."""
-    look = Look(0.06, font="cjk")
+    look = Look(0.06, font="latin")
     drawn = series((*texts.POLISH, *texts.SPANISH), look=look)
-    return plain("polish_and_spanish", drawn, first=5, languages=("pl", "es"))
+    return plain("polish_and_spanish", drawn, first=5)
 
 
 @scene
@@ -201,9 +208,9 @@ def credits_at_the_end() -> Situation:
         "Music\nThe Trio",
         "Thanks to\nthe village",
     )
+    look = Look(0.05, outline=0.0, font="latin")
     credits = [
-        Drawn(start + 1.4 * k, start + 1.4 * (k + 1), name, Place(0.55), Look(0.05, outline=0.0))
-        for k, name in enumerate(names)
+        Drawn(start + 1.4 * k, start + 1.4 * (k + 1), name, Place(0.55), look) for k, name in enumerate(names)
     ]
     seconds = ending(credits)
     shots = [*every(7.3, start), Shot(start - 0.4, CHAPLIN)]
@@ -222,7 +229,7 @@ def rolling_credits() -> Situation:
         "Sound  Ilse Brandt",
         "Editor  Max Orlow",
     )
-    place, look = Place(1.06), Look(0.05, outline=0.0)
+    place, look = Place(1.06), Look(0.05, outline=0.0, font="latin")
     credits = [
         Drawn(start + 1.2 * k, start + 1.2 * k + 9.0, name, place, look, rise=70.0)
         for k, name in enumerate(names * 2)
@@ -289,7 +296,7 @@ def ticker_below() -> Situation:
     items = ("Harbour closed until Monday", "Bridge repairs go on", "Rain from the west", "")
     news = "  •  ".join(items)
     seconds = ending(drawn)
-    look = Look(0.04, (255, 255, 255), (0, 0, 0), 0.0, 0.9)
+    look = Look(0.04, (255, 255, 255), (0, 0, 0), 0.0, 0.9, "latin")
     ticker = Drawn(0.0, seconds, news * 6, Place(0.975, "left", 0.3), look, speed=110.0)
     return Situation("ticker_below", [ticker, *drawn], as_captions(drawn), seconds, every(7.3, seconds, 3))
 
