@@ -9,9 +9,10 @@ is 50 times slower and less accurate, so this module always sets ``max``.
 """
 
 import copy
+import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +27,7 @@ import rapidocr
 from modal_gpu.errors import OcrError
 from modal_gpu.ocr.engine import Box, OcrLine
 from modal_gpu.ocr.languages.reading import is_wide, logical_order, read_share
+from modal_gpu.ocr.music_notes import Notes, find_notes
 from modal_gpu.ocr.rapid_parts import (
     CTCLabelDecode,
     DetPreProcess,
@@ -45,6 +47,8 @@ _CLASSIFIER = _WHEEL_MODELS / "ch_ppocr_mobile_v2.0_cls_mobile.onnx"
 #: :data:`_MAX_ENLARGEMENT`. Of nine caption lines in 320 × 180 frames, four were read exactly without and
 #: six with enlargement.
 _SMALL_SIDE, _ENLARGED_SIDE, _MAX_ENLARGEMENT = 640, 960, 4.0
+#: Confidence of a line of notes alone.
+_SURE_NOTE = 0.9
 #: Images of at least this width in heights are strips, which one text line may fill.
 _STRIP_ASPECT = 3.0
 
@@ -69,6 +73,8 @@ class RapidOcrSettings:
     dictionary: Path | None = None
     #: Return wide lines that no model could read, too, with what was read and its low confidence.
     keep_unread: bool = False
+    #: Find music notes at the ends of lines.
+    find_notes: bool = False
     #: Turn upside-down lines; captions have none.
     classify_orientation: bool = False
     #: Requires onnxruntime-gpu.
@@ -80,7 +86,7 @@ class RapidOcrSettings:
 FULL_FRAME = RapidOcrSettings(detection_side=736)
 #: Caption strips: 60 to 95 ms of CPU time for 1180 × 84 and 1180 × 130. The 58 captions of the test clips,
 #: each read from one raw frame, are all exact.
-STRIP = RapidOcrSettings(detection_side=960)
+STRIP = RapidOcrSettings(detection_side=960, find_notes=True)
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class RapidOcrEngine:
     def beside(self, settings: RapidOcrSettings) -> "RapidOcrEngine":
         """Return an engine for another thread or another use, on the same loaded models.
 
-        ``settings`` differ from this engine's at most in the detection's side and in which lines are kept.
+        ``settings`` differ from this engine's at most in the detection's side and in what is done with lines.
         """
         other = copy.copy(self)
         other.settings, other._engine = settings, copy.copy(self._engine)
@@ -130,7 +136,7 @@ class RapidOcrEngine:
             return []
         aspect = image.shape[1] / image.shape[0]
         lines, unread = [], []
-        for line in map(OcrLine, *self._read(found), [one.box for one in found]):
+        for line in self._lines(image, found):
             if line.text and line.confidence >= self.settings.min_confidence:
                 lines.append(line)
             elif self.settings.keep_unread and is_wide(line.box, aspect):
@@ -165,6 +171,25 @@ class RapidOcrEngine:
                 found.append(FoundLine(box, crop))
         return found
 
+    def _lines(self, image: np.ndarray, found: Sequence[FoundLine]) -> Iterator[OcrLine]:
+        """Yield each line with its text, and with the notes beside it."""
+        if not self.settings.find_notes:
+            yield from map(OcrLine, *self._read(found), [one.box for one in found])
+            return
+        large = _enlarged_if_small(image)
+        notes = [find_notes(large, one.box) for one in found]
+        texts = [
+            one if beside is None else _cut_to(large, one, beside)
+            for one, beside in zip(found, notes, strict=True)
+        ]
+        for one, beside, text, confidence in zip(found, notes, *self._read(texts), strict=True):
+            if beside is None:
+                yield OcrLine(text, confidence, one.box)
+            elif beside.text is None:
+                yield OcrLine(f"{beside.before} {beside.after}".strip(), _SURE_NOTE, one.box)
+            else:
+                yield OcrLine(f"{beside.before} {text} {beside.after}".strip(), confidence, one.box)
+
     def _read(self, found: Sequence[FoundLine]) -> tuple[list[str], list[float]]:
         """Return the text and the confidence of each line, the best of the models' readings."""
         readings = [_recognized(engine, found) for engine in self._recognizers]
@@ -173,6 +198,19 @@ class RapidOcrEngine:
             for line, of_one in zip(found, zip(*readings, strict=True), strict=True)
         ]
         return [text for text, _ in best], [confidence for _, confidence in best]
+
+
+def _cut_to(image: np.ndarray, line: FoundLine, notes: Notes) -> FoundLine:
+    """Return a line without its notes; one of notes alone as it is."""
+    if notes.text is None:
+        return line
+    height, width = image.shape[:2]
+    box = notes.text
+    part = image[
+        int(box.top * height) : math.ceil(box.bottom * height),
+        int(box.left * width) : math.ceil(box.right * width),
+    ]
+    return FoundLine(line.box, np.asarray(cv2.cvtColor(part, cv2.COLOR_RGB2BGR), np.uint8))
 
 
 def _recognized(engine: Any, found: Sequence[FoundLine]) -> list[tuple[str, float]]:
@@ -198,7 +236,7 @@ def _loaded(settings: RapidOcrSettings, recognition: Path | None, detects: bool 
         if detects:
             engine(blank, use_det=True, use_cls=False, use_rec=False)
         recognizer: Any = engine.text_rec  # inferred as None, which it is before the first use
-        recognizer.postprocess_op = _SpaceKeeper(recognizer.postprocess_op)
+        recognizer.postprocess_op = _MarkKeeper(recognizer.postprocess_op)
     except Exception as error:
         raise OcrError(f"RapidOCR cannot load its models: {_last_line(error)}") from error
     return engine
@@ -260,12 +298,14 @@ class _Preparation(DetPreProcess):
         return img * scale - np.asarray(self.mean / self.std, np.float32)
 
 
-class _SpaceKeeper:
-    """RapidOCR's CTC decoder, changed to keep narrow spaces that its model nearly predicts.
+class _MarkKeeper:
+    """RapidOCR's CTC decoder, changed to keep narrow spaces and first hyphens that its model nearly predicts.
 
     A narrow space often loses to the CTC blank although no other character is likely. A time step where
     the blank wins and the space has at least ``MIN_PROBABILITY`` counts as a space. Of 90 strips of an
     English clip 1 more is read exactly at 720p, 2 more at 360p, 3 more at 240p, and none fewer.
+
+    So does a hyphen before a line's first character, which begins a dialogue: lost ones have 0.35 or more.
     """
 
     MIN_PROBABILITY = 0.25
@@ -277,6 +317,7 @@ class _SpaceKeeper:
         self._space = len(decoder.character) - 1
         if decoder.character[self._space] != " ":
             raise OcrError("this RapidOCR release orders its characters in an unknown way")
+        self._hyphen = self.character.index("-") if "-" in self.character else None
 
     def __call__(self, predictions: np.ndarray, *args: Any, **options: Any) -> object:
         """Decode probabilities (lines × time steps × characters; the blank is character 0)."""
@@ -284,6 +325,11 @@ class _SpaceKeeper:
         if likely.any():
             likely[likely] = predictions[likely].argmax(axis=1) == 0
             predictions[..., 0][likely] = 0
+        if self._hyphen is not None:
+            for line in predictions:
+                first = int((line.argmax(axis=1) > 0).argmax())
+                # Zero where the blank wins everywhere, and then there is no line to begin.
+                line[:first, 0][line[:first, self._hyphen] >= self.MIN_PROBABILITY] = 0
         return self._decoder(predictions, *args, **options)
 
 

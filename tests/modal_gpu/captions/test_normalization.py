@@ -36,6 +36,26 @@ def test_dots_after_chinese_and_japanese_are_an_ellipsis(dots):
     assert uniform(f"まだ動く{dots}") == ["まだ動く……"]
 
 
+def test_an_exclamation_in_spanish_begins_with_its_mark():
+    read = ["iQué lejos queda el faro!", "Señor, iÁnimo!", "¿Quién dejó el iPad?", "iPhone"]
+    assert uniform(*read) == ["¡Qué lejos queda el faro!", "Señor, ¡Ánimo!", "¿Quién dejó el iPad?", "iPhone"]
+    assert uniform("iPhone sales are up!", "It is here.") == ["iPhone sales are up!", "It is here."]
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        ("We went there, my brother and l.", "We went there, my brother and I."),
+        ("l think so", "I think so"),
+        ("5 l milk", "5 l milk"),
+        ("C'est l'heure, l’ami", "C'est l'heure, l’ami"),
+        ("i.e. l.c.", "i.e. l.c."),
+    ],
+)
+def test_a_lone_lower_case_l_is_the_word_i(read, text):
+    assert uniform(read) == [text]
+
+
 @given(st.lists(st.text(max_size=30), max_size=5))
 def test_doing_it_twice_changes_nothing_more(texts):
     once = uniform(*texts)
