@@ -12,7 +12,6 @@ import av
 import cv2
 import numpy as np
 import numpy.typing as npt
-from fontTools.ttLib import TTFont
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.situations.model import Drawn, Look, Shot, Situation
@@ -62,6 +61,8 @@ def _font_file(name: str) -> Path:
 @cache
 def glyphs(name: str) -> frozenset[str]:
     """Return the characters that a font can draw."""
+    from fontTools.ttLib import TTFont
+
     source = io.BytesIO(font(name, 10).font_bytes) if name == "aileron" else _font_file(name)
     with TTFont(source, lazy=True) as file:
         return frozenset(map(chr, file.getBestCmap()))
