@@ -17,6 +17,8 @@ import av
 import psutil
 
 from benchmarks.pipeline import Steps
+from modal_gpu.extraction.extraction import extract_captions
+from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.media.probe import probe
 from modal_gpu.media.pyav import time_base
 
@@ -81,9 +83,12 @@ def repeat(video: Path, target: Path, seconds: float) -> None:
 
 
 def _run(run: str, video: Path, work: Path) -> list[StageMemory]:
-    """Run the stages of one of the graph's two runs in this process, and sample its memory."""
+    """Run the stages of one of the graph's two runs, or ``extract``, in this process; sample its memory."""
     sampler, steps = Sampler(), Steps(video, work)
-    if run == "layout":
+    if run == "extract":
+        with sampler.stage("captionacc extract"):
+            extract_captions(video, ComputeSettings())
+    elif run == "layout":
         with sampler.stage("frames, OCR, layout"):
             steps.read_frames()
     else:
@@ -97,6 +102,7 @@ def _run(run: str, video: Path, work: Path) -> list[StageMemory]:
 def measure(video: Path, minutes: float) -> list[StageMemory]:
     """Return the memory of each stage for a video repeated to ``minutes``, in two processes as in the graph.
 
+    The last row is of ``captionacc extract``, which does everything in one process.
     Raises ``CalledProcessError`` if a run fails.
     """
     with tempfile.TemporaryDirectory(prefix="captionacc-memory-") as folder:
@@ -104,7 +110,7 @@ def measure(video: Path, minutes: float) -> list[StageMemory]:
         repeat(video, clip, minutes * 60)
         work.mkdir()
         stages = []
-        for run in ("layout", "captions"):
+        for run in ("layout", "captions", "extract"):
             command = [sys.executable, "-m", "benchmarks.stage_memory", run, str(clip), str(work)]
             said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             stages += [StageMemory(*row) for row in json.loads(said.splitlines()[-1])]
