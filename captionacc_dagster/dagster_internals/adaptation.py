@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from captionacc_dagster.dagster_internals.forked_runs import fork_runs
+from captionacc_dagster.dagster_internals.lean_events import lean_events
 from captionacc_dagster.dagster_internals.quiet_failures import quiet_failures
 
 
@@ -14,3 +15,4 @@ def adapt_dagster(at_run_start: Callable[[], object], preload: Sequence[str] = (
     """
     fork_runs(at_run_start, preload)
     quiet_failures()
+    lean_events()
