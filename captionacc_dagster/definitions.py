@@ -26,7 +26,7 @@ with without_collections():
         video_job,
     )
     from captionacc_dagster.platform.orphans import begin_run, end_code_server_without_daemon
-    from captionacc_dagster.resources.factories import CatalogResource, ComputeResource, ObjectStoreResource
+    from captionacc_dagster.resources.factories import resources
     from captionacc_dagster.sensors.alerts import alerts
     from captionacc_dagster.sensors.backfills import backfills
     from captionacc_dagster.sensors.caption_ocr_requests import caption_ocr_requests
@@ -63,11 +63,7 @@ defs = dg.Definitions(
         priority_aging,
         alerts,
     ],
-    resources={
-        "catalog": CatalogResource(),
-        "object_store": ObjectStoreResource(),
-        "compute": ComputeResource(),
-    },
+    resources=resources(),
     # A run works in one process: starting another for each step takes longer than most steps.
     executor=dg.in_process_executor,
 )

@@ -351,6 +351,11 @@ class Settings(OcrSettings, WebSettings):
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """Return the process's settings, read once. Raises :class:`SettingsError` with each invalid variable."""
+    return load_settings()
+
+
+def load_settings() -> Settings:
+    """Read the settings. Raises :class:`SettingsError` with each invalid variable."""
     try:
         return Settings()
     except ValidationError as error:

@@ -1,26 +1,30 @@
 """Dagster resources of the platform: the catalogue, the object store and the compute.
 
-Each is opened from the process's settings when a run or a tick needs it, so that no address
-and no secret is in a run's config. Assets and sensors receive the plain objects.
+Each is opened from the process's settings when a run or a tick needs it, so that no secret is in a run's
+config. Assets and sensors receive the plain objects. The fields of a resource are for the UI: they show the
+settings that were in force when the code was loaded.
 """
 
 import ipaddress
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
 import dagster as dg
+from pydantic import Field
 
 from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.resources.compute import Compute, FannedOutCompute, FanOut, local_compute
 from captionacc_dagster.resources.compute.modal_backend import ModalBackend
 from captionacc_dagster.resources.compute.modal_client import ModalCallSettings
 from captionacc_dagster.resources.compute_settings import compute_settings
+from captionacc_dagster.resources.in_force import catalogue_in_force, compute_in_force, store_in_force
 from captionacc_dagster.resources.opening import open_catalog, open_object_store
-from captionacc_dagster.settings import Settings, get_settings
+from captionacc_dagster.settings import Settings, get_settings, load_settings
 from modal_gpu.deployment.settings import PROGRESS_QUEUE, modal_settings
-from modal_gpu.errors import ConfigurationError
+from modal_gpu.errors import CaptionAccError, ConfigurationError
 from modal_gpu.storage import ObjectStore
 
 _log = logging.getLogger(__name__)
@@ -29,6 +33,10 @@ _log = logging.getLogger(__name__)
 class CatalogResource(dg.ConfigurableResource[Catalog]):
     """The catalogue: embedded, at ``CAPTIONACC_DATABASE_URL``, or behind ``SUPABASE_URL``."""
 
+    kind: str = Field(default="", description="How the catalogue is reached")
+    place: str = Field(default="", description="The home of the embedded one, or host and database")
+    schema_name: str = Field(default="", description="CAPTIONACC_SCHEMA")
+
     def create_resource(self, context: dg.InitResourceContext) -> Catalog:
         return open_catalog(get_settings())
 
@@ -36,12 +44,34 @@ class CatalogResource(dg.ConfigurableResource[Catalog]):
 class ObjectStoreResource(dg.ConfigurableResource[ObjectStore]):
     """The object store: a folder, or the bucket at ``CAPTIONACC_STORAGE_URL`` or ``WASABI_BUCKET``."""
 
+    place: str = Field(default="", description="The folder, or the bucket and its prefix")
+    endpoint: str = Field(default="", description="Host of the S3 service")
+    region: str = Field(default="", description="Region of the S3 service")
+
     def create_resource(self, context: dg.InitResourceContext) -> ObjectStore:
         return open_object_store(get_settings())
 
 
 class ComputeResource(dg.ConfigurableResource[Compute]):
     """The compute: the run's own process, or Modal (``MODAL_ENABLED``)."""
+
+    backend: str = Field(default="", description="MODAL_ENABLED, MODAL_APP_NAME, MODAL_ENVIRONMENT")
+    ocr_engine: str = Field(default="", description="OCR_ENGINE; on Modal its deployment may have another")
+    ocr_languages: str = Field(
+        default="", description="OCR_LANGUAGE, unless a video or its tenant has its own"
+    )
+    extents_model: str = Field(default="", description="EXTENTS_MODEL, EXTENTS_PREDICTOR")
+    workers: int = Field(default=0, description="CAPTIONACC_WORKERS: CPU workers of a run")
+    calls_at_once: int = Field(default=0, description="CAPTIONACC_MAX_PARALLEL: calls for one video")
+    segment_minutes: float = Field(
+        default=0.0, description="CAPTIONACC_SEGMENT_FRAMES: longest part of a video a call"
+    )
+    video_cost_limit_usd: str = Field(
+        default="", description="CAPTIONACC_VIDEO_COST_LIMIT, unless a tenant has its own"
+    )
+    month_cost_limit_usd: str = Field(
+        default="", description="CAPTIONACC_MONTH_COST_LIMIT, unless a tenant has its own"
+    )
 
     def create_resource(self, context: dg.InitResourceContext) -> Compute:
         settings = get_settings()
@@ -54,6 +84,23 @@ class ComputeResource(dg.ConfigurableResource[Compute]):
             backend = modal_backend(settings, run_id, log)
             return FannedOutCompute(backend, open_object_store(settings), divided)
         return local_compute(open_object_store(settings), compute_settings(settings), fan_out(settings))
+
+
+def resources() -> dict[str, dg.ConfigurableResource[Any]]:
+    """Return the resources with the settings in force; invalid settings are reported where they are used."""
+    try:
+        settings = load_settings()
+        return {
+            "catalog": CatalogResource(**catalogue_in_force(settings)),
+            "object_store": ObjectStoreResource(**store_in_force(settings)),
+            "compute": ComputeResource(**compute_in_force(settings)),
+        }
+    except CaptionAccError:
+        return {
+            "catalog": CatalogResource(),
+            "object_store": ObjectStoreResource(),
+            "compute": ComputeResource(),
+        }
 
 
 def fan_out(settings: Settings) -> FanOut:
