@@ -13,6 +13,8 @@ from modal_gpu.frame_index import ChunkRef
 
 #: Largest size of a key in UTF-8. S3's limit is 1,024, including the store's own prefix.
 MAX_KEY_BYTES = 900
+#: A picture's name and the beginning of its content's SHA-256.
+_PICTURE = re.compile(r"[a-z0-9_]{1,40}-[0-9a-f]{12}\.(jpg|png)")
 #: Backslashes, control characters, line separators, bidirectional overrides, lone surrogates.
 _NOT_IN_A_KEY = re.compile(r"[\\\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -143,6 +145,19 @@ class VideoKeys:
 
     def raw_ocr_part(self, start: int) -> str:
         return f"{self.raw_ocr_parts}{_non_negative(start):010d}.db.gz"
+
+    @property
+    def pictures_prefix(self) -> str:
+        return self._server("pictures/")
+
+    def picture(self, name: str) -> str:
+        """Return the key of a picture for the Dagster UI, such as ``crop_region-0123456789ab.jpg``.
+
+        Raises :class:`InvalidKeyError` for another name.
+        """
+        if not _PICTURE.fullmatch(name):
+            raise InvalidKeyError(f"{name[:80]!r} is not a picture's name such as 'poster-0123456789ab.jpg'")
+        return f"{self.pictures_prefix}{name}"
 
     @property
     def srt(self) -> str:

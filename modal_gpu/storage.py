@@ -188,6 +188,10 @@ class ObjectStore:
             raise
         return _info(found.meta)
 
+    def address(self, key: str) -> str:
+        """Return where a key is, for people: its path, or ``s3://bucket/prefix/key``."""
+        return f"{self._root if self._root is not None else self.settings.url.rstrip('/')}/{key}"
+
     def local_path(self, key: str) -> Path | None:
         """Return the path of an object; ``None`` if it is missing or the store is not a local folder."""
         check_key(key)

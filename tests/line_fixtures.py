@@ -282,13 +282,13 @@ class Line:
         return VideoKeys(self.tenant_id, video_id)
 
     def stored(self, video_id: str) -> dict[str, str]:
-        """Return every object of the video but the upload: its key after the video's folder, and its tag."""
+        """Return every object of the video but the upload and the UI's pictures: its name, and its tag."""
         keys = self.keys(video_id)
         return {
             info.key.removeprefix(prefix): info.etag
             for prefix in (keys.client_prefix, keys.server_prefix)
             for info in self.store.list(prefix)
-            if info.key != keys.video
+            if info.key != keys.video and not info.key.startswith(keys.pictures_prefix)
         }
 
 

@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from captionacc_dagster.actions.acting import UI_USER, acting, platform_job
-from captionacc_dagster.assets import previews
+from captionacc_dagster.assets.pictures.links import table
 from captionacc_dagster.assets.versions import model_in_use
 from captionacc_dagster.operations.backfill_requests import (
     CONDITIONS,
@@ -84,7 +84,7 @@ def _report(context: dg.OpExecutionContext, choice: BackfillChoice, model: str) 
             "model": model,
             "chosen": choice.chosen,
             **{f"not chosen: {reason}": count for reason, count in sorted(choice.skipped.items())},
-            "videos": dg.MetadataValue.md(previews.markdown_table(("video", "model"), rows) if rows else "–"),
+            "videos": table((("video", "string"), ("model", "string")), rows),
         }
     )
 

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import dagster as dg
 
-from captionacc_dagster.assets import previews
+from captionacc_dagster.assets.captions_metadata import CaptionsShown
 from captionacc_dagster.assets.costs import Spending, call_metadata, record_processing, spending
-from captionacc_dagster.assets.external import OWNERS
+from captionacc_dagster.assets.labels import GROUPS, OWNERS, columns, storage_kind, tags
 from captionacc_dagster.assets.languages import has_language, languages_of
 from captionacc_dagster.assets.stage import run_selects, skips_rejected, working_on
 from captionacc_dagster.assets.text_requests import begin_requests, finish_requests, queued_again
@@ -23,8 +24,9 @@ from captionacc_dagster.settings import get_settings
 from modal_gpu.captions.decoded import DecodedExtents
 from modal_gpu.captions.reading import unreadable_note
 from modal_gpu.captions.subtitles import shown
-from modal_gpu.captions.zones import apply_zones, by_zone, merge_zones, read_zones
+from modal_gpu.captions.zones import apply_zones, merge_zones, read_zones
 from modal_gpu.contracts import CaptionOcrRequest, CaptionOcrResult, CaptionRange
+from modal_gpu.databases import captions as captions_file
 from modal_gpu.databases.captions import Caption, read_captions, write_captions
 from modal_gpu.errors import ObjectNotFoundError
 from modal_gpu.keys import VideoKeys
@@ -36,18 +38,18 @@ DECODER_VERSION = "viterbi-2"
 CAPTION_OCR_VERSION = "median-rapidocr-3-2"
 SUBTITLES_VERSION = "2"
 
-#: Captions whose image the UI shows.
-PREVIEW_CAPTIONS = 8
 GZIP = "application/gzip"
 
 
 @dg.asset(
     deps=["caption_frame_extents_db"],
     partitions_def=videos,
-    group_name="captions",
+    group_name=GROUPS["boundaries"],
+    tags=tags("boundaries"),
     code_version=DECODER_VERSION,
-    kinds={"sqlite", "s3"},
+    kinds={"sqlite", storage_kind()},
     owners=OWNERS,
+    metadata=columns(captions_file.KIND),
     description=(
         "The captions of a video with their frames and times, decoded from the pair probabilities. Captions "
         "that a person confirmed or edited survive every re-run."
@@ -81,21 +83,9 @@ def captions_db(
             caption_count=len(captions),
             goes_on=run_selects(context, "caption_ocr"),
         )
-    spans = [(c.start_seconds, c.end_seconds, c.confidence or 0.0) for c in captions if c.state != "gap"]
-    strip = previews.timeline(spans, duration)
+    seen = CaptionsShown(object_store, video, context.log.warning)
     return dg.MaterializeResult(
-        metadata={
-            "dagster/uri": dg.MetadataValue.path(keys.captions_db),
-            "dagster/partition_row_count": len(captions),
-            "timeline": dg.MetadataValue.md(previews.markdown_image(strip, "captions over time")),
-            "captions": len(captions),
-            "captions_of_people": sum(c.belongs_to_person for c in captions),
-            "captioned_seconds": round(sum(end - start for start, end, _ in spans), 2),
-            "mean_confidence": round(_mean([certainty for _, _, certainty in spans]), 4),
-            "cropped_frames_version": version,
-            "model_version": decoded[0].run.model_version,
-            **_zone_counts(active, captions),
-        }
+        metadata=seen.captions(captions, duration, active, decoded[0].run.model_version)
     )
 
 
@@ -105,9 +95,10 @@ def captions_db(
     pool="caption_ocr",
     # A cost limit may refuse the reading.
     output_required=False,
-    group_name="captions",
+    group_name=GROUPS["text"],
+    tags=tags("text"),
     code_version=CAPTION_OCR_VERSION,
-    kinds={"sqlite", "s3"},
+    kinds={"sqlite", storage_kind()},
     owners=OWNERS,
     description=(
         "Each caption's text and confidence, read on the per-pixel median of its frames, written into "
@@ -160,16 +151,15 @@ def caption_ocr(
         if not run_selects(context, "subtitles"):
             finish_text(context, catalog, video, captions)
     read_now = [reading for zone in readings.values() for reading in zone.values()]
+    counts = {
+        "read_now": len(read_now),
+        "failed": sum(bool(reading.error) for reading in read_now),
+        "joined_or_dropped": len(stored) - len(captions),
+    }
+    seen = CaptionsShown(object_store, video, context.log.warning)
     yield dg.MaterializeResult(
         metadata={
-            "dagster/uri": dg.MetadataValue.path(keys.captions_db),
-            "dagster/partition_row_count": len(captions),
-            "images": dg.MetadataValue.md(_image_table(object_store, video, version, captions)),
-            "read_now": len(read_now),
-            "failed": sum(bool(reading.error) for reading in read_now),
-            "joined_or_dropped": len(stored) - len(captions),
-            **_confidences(captions),
-            **_zone_counts(version, captions),
+            **seen.text(captions, version, partial(_ocr_request, video, version), counts),
             **call_metadata(compute),
             **money.metadata,
         }
@@ -179,9 +169,10 @@ def caption_ocr(
 @dg.asset(
     deps=["caption_ocr"],
     partitions_def=videos,
-    group_name="captions",
+    group_name=GROUPS["text"],
+    tags=tags("text"),
     code_version=SUBTITLES_VERSION,
-    kinds={"srt", "vtt", "s3"},
+    kinds={"srt", "vtt", storage_kind()},
     owners=OWNERS,
     description="The captions as SubRip and WebVTT: `client/…/captions.srt` and `captions.vtt`.",
 )
@@ -201,23 +192,8 @@ def subtitles(
         _put_subtitles(catalog, object_store, video, captions)
         if stage is not None or _only_files_missed(catalog, context, video, captions):
             finish_text(context, catalog, video, captions)
-    cues = shown(captions, video.timeline, growing)
-    rows = [
-        (f"{previews.clock(start / 1000)} - {previews.clock(end / 1000)}", caption.best_text)
-        for start, end, caption in cues[:100]
-    ]
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/uri": dg.MetadataValue.path(keys.srt),
-            "dagster/partition_row_count": len(cues),
-            "cues": len(cues),
-            "states": sum(caption.is_shown for caption in captions),
-            "text": dg.MetadataValue.md(
-                previews.markdown_table(("time", "text"), rows) if rows else "This video has no captions."
-            ),
-            "characters": sum(len(caption.best_text) for _, _, caption in cues),
-        }
-    )
+    seen = CaptionsShown(object_store, video, context.log.warning)
+    return dg.MaterializeResult(metadata=seen.subtitles(captions, growing))
 
 
 def _put_subtitles(
@@ -284,21 +260,6 @@ def _stored_captions(object_store: ObjectStore, keys: VideoKeys) -> list[Caption
         return []
 
 
-def _zone_counts(version: ActiveVersion, captions: Sequence[Caption]) -> dict[str, int]:
-    """Return the number of captions of each zone; nothing for a video of one zone."""
-    if not version.caption_zones:
-        return {}
-    return {f"zone_{zone}_captions": sum(c.zone == zone for c in captions) for zone in version.regions}
-
-
-def _confidences(captions: Sequence[Caption]) -> dict[str, float]:
-    found = [c.ocr_confidence for c in captions if c.ocr_confidence is not None]
-    return {
-        "mean_confidence": round(_mean(found), 4),
-        "lowest_confidence": round(min(found, default=0.0), 4),
-    }
-
-
 def _ocr_request(
     video: VideoRow,
     version: ActiveVersion,
@@ -316,43 +277,3 @@ def _ocr_request(
         zone=zone,
         languages=version.languages(zone) or list(languages),
     )
-
-
-def _image_table(
-    object_store: ObjectStore, video: VideoRow, version: ActiveVersion, captions: Sequence[Caption]
-) -> str:
-    """Return a table of some captions' median images beside their text."""
-    from modal_gpu.functions.caption_ocr import caption_images
-
-    there = [c for c in captions if c.state != "gap" and c.zone in version.regions]
-    chosen = previews.evenly(there, PREVIEW_CAPTIONS)
-    if not chosen:
-        return "This video has no captions."
-    images = {
-        caption.id: image
-        for zone, part in by_zone(chosen).items()
-        for caption, image in zip(
-            part,
-            caption_images(
-                _ocr_request(
-                    video, version, zone, [CaptionRange(c.id, c.start_index, c.end_index) for c in part]
-                ),
-                object_store,
-            ),
-            strict=True,
-        )
-    }
-    rows = [
-        (
-            previews.markdown_image(previews.strip_jpeg(images[caption.id]), f"caption {caption.id}"),
-            caption.ocr_text or "",
-            "" if caption.ocr_confidence is None else f"{caption.ocr_confidence:.2f}",
-            previews.clock(video.timeline.start(caption.start_seconds, caption.start_index)),
-        )
-        for caption in chosen
-    ]
-    return previews.markdown_table(("image", "text", "confidence", "time"), rows)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0

@@ -1,11 +1,12 @@
 """Time and money that a tenant's videos cost, for its quota and its bill."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 
+from captionacc_dagster.assets.pictures.links import INLINE_LENGTH, js_length
 from captionacc_dagster.costs.estimates import VideoWork, actual, estimate
 from captionacc_dagster.costs.ledger import CostPolicy, charge, cost_policy, reserve
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
@@ -133,11 +134,18 @@ def call_metadata(compute: Compute) -> dict[str, Any]:
     if not reports:
         return {}
     links = [f"[{report.call_id}]({report.url})" for report in reports if report.call_id]
-    more = f" and {len(links) - SHOWN_CALLS} more" if len(links) > SHOWN_CALLS else ""
+    shown = SHOWN_CALLS
+    while js_length(text := _some(links, shown)) >= INLINE_LENGTH:
+        shown -= 1
     return {
-        "remote_calls": dg.MetadataValue.md(", ".join(links[:SHOWN_CALLS]) + more),
+        "remote_calls": dg.MetadataValue.md(text),
         "remote_call_count": len(reports),
         "gpu": ", ".join(sorted({report.gpu for report in reports if report.gpu})) or "none",
-        "container_seconds": round(sum(report.seconds or 0.0 for report in reports), 3),
-        "cold_start_seconds": round(sum(report.cold_start_seconds or 0.0 for report in reports), 3),
+        "container_seconds": round(sum(report.seconds or 0.0 for report in reports), 2),
+        "cold_start_seconds": round(sum(report.cold_start_seconds or 0.0 for report in reports), 2),
     }
+
+
+def _some(links: Sequence[str], shown: int) -> str:
+    more = f" and {len(links) - shown} more" if len(links) > shown else ""
+    return ", ".join(links[:shown]) + more

@@ -7,7 +7,9 @@ from typing import Any
 import dagster as dg
 
 from captionacc_dagster.assets.costs import call_metadata, record_processing, spending
-from captionacc_dagster.assets.external import OWNERS, layout_approval, source_video
+from captionacc_dagster.assets.crops_metadata import CropsShown
+from captionacc_dagster.assets.external import layout_approval, source_video
+from captionacc_dagster.assets.labels import GROUPS, OWNERS, columns, storage_kind, tags
 from captionacc_dagster.assets.stage import run_selects, skips_rejected, will_retry, working_on
 from captionacc_dagster.assets.versions import unchanged
 from captionacc_dagster.costs.estimates import VideoWork
@@ -21,8 +23,10 @@ from captionacc_dagster.resources.catalog import (
 from captionacc_dagster.resources.compute import Compute
 from captionacc_dagster.runs.live_progress import live_progress
 from modal_gpu.contracts import CropInferOutput, CropInferRequest, CropInferResult, CropRegion, Zones
+from modal_gpu.databases import extents as extents_file
 from modal_gpu.errors import CaptionAccError, RemoteTimeoutError
 from modal_gpu.extents.checkpoint import shipped
+from modal_gpu.storage import ObjectStore
 from modal_gpu.timeline import Timeline
 
 #: Changed when the outputs for the same video would differ; the UI then shows what is stale.
@@ -42,9 +46,10 @@ OUTPUTS: tuple[CropInferOutput, ...] = ("cropped_chunks", "caption_frame_extents
             "cropped_chunks",
             deps=[source_video, layout_approval],
             skippable=True,
-            group_name="extents",
+            group_name=GROUPS["boundaries"],
+            tags=tags("boundaries"),
             code_version=CROPS_VERSION,
-            kinds={"webm", "s3"},
+            kinds={"webm", storage_kind()},
             owners=OWNERS,
             description=(
                 "The approved crop region at 10 frames a second, as VP9 chunks of 32 frames on three "
@@ -56,10 +61,12 @@ OUTPUTS: tuple[CropInferOutput, ...] = ("cropped_chunks", "caption_frame_extents
             "caption_frame_extents_db",
             deps=["cropped_chunks"],
             skippable=True,
-            group_name="extents",
+            group_name=GROUPS["boundaries"],
+            tags=tags("boundaries"),
             code_version=EXTENTS_VERSION,
-            kinds={"sqlite", "s3"},
+            kinds={"sqlite", storage_kind()},
             owners=OWNERS,
+            metadata=columns(extents_file.KIND),
             description=(
                 "For each pair of neighbouring frames, forward and backward, the probabilities of same, "
                 "different, empty_empty, empty_valid and valid_empty."
@@ -71,6 +78,7 @@ OUTPUTS: tuple[CropInferOutput, ...] = ("cropped_chunks", "caption_frame_extents
 def crop_and_infer_caption_frame_extents(
     context: dg.AssetExecutionContext,
     catalog: dg.ResourceParam[Catalog],
+    object_store: dg.ResourceParam[ObjectStore],
     compute: dg.ResourceParam[Compute],
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Make the selected outputs in one compute call; new chunks go under a new version, activated last."""
@@ -107,7 +115,10 @@ def crop_and_infer_caption_frame_extents(
             _record(context, catalog, video, result)
         if not run_selects(context, "captions_db"):
             catalog.release_stage(video.video_id, "boundaries", context.run.run_id)
-    yield from _materializations(selected, result, call_metadata(compute) | money.metadata)
+    shown = CropsShown(object_store, catalog.get_video(video.video_id), context.log.warning)
+    if "cropped_chunks" in selected:
+        context.log_event(shown.approval())
+    yield from _materializations(selected, result, shown, call_metadata(compute) | money.metadata)
 
 
 def _work(video: VideoRow, zones: Zones) -> VideoWork:
@@ -223,14 +234,15 @@ def _request(
 
 
 def _materializations(
-    selected: frozenset[str], result: CropInferResult, calls: Mapping[str, Any]
+    selected: frozenset[str], result: CropInferResult, shown: CropsShown, calls: Mapping[str, Any]
 ) -> Iterator[dg.MaterializeResult[None]]:
     shared = {
         **calls,
         "version": result.version,
-        "seconds": dg.MetadataValue.float(round(result.processing_duration_seconds, 3)),
-        **{f"seconds_{name}": round(value, 3) for name, value in result.stage_seconds.items()},
+        "seconds": round(result.processing_duration_seconds, 2),
     }
+    # One call makes both; the first one shows where its time went.
+    steps = {f"seconds_{name}": round(value, 2) for name, value in result.stage_seconds.items()}
     if result.damage:
         shared["damage"] = result.damage
     if result.zones:
@@ -238,28 +250,10 @@ def _materializations(
     if "cropped_chunks" in selected:
         yield dg.MaterializeResult(
             asset_key="cropped_chunks",
-            metadata={
-                "dagster/uri": dg.MetadataValue.path(result.cropped_frames_prefix),
-                "frames": result.frame_count,
-                "chunks": result.chunk_count,
-                "size_bytes": _total_bytes(result),
-                **{f"zone_{zone.zone_index}_chunks": zone.chunk_count for zone in result.zones},
-                **shared,
-            },
+            metadata={**shown.chunks(result, _total_bytes(result)), **shared, **steps},
         )
+        steps = {}
     if "caption_frame_extents_db" in selected:
         yield dg.MaterializeResult(
-            asset_key="caption_frame_extents_db",
-            metadata={
-                "dagster/uri": dg.MetadataValue.path(result.caption_frame_extents_db_key),
-                "dagster/partition_row_count": max(0, result.frame_count - 1),
-                "model_version": result.model_version,
-                **{f"pairs_{label}": count for label, count in result.label_counts.items()},
-                **{
-                    f"zone_{zone.zone_index}_pairs_{label}": count
-                    for zone in result.zones
-                    for label, count in zone.label_counts.items()
-                },
-                **shared,
-            },
+            asset_key="caption_frame_extents_db", metadata={**shown.extents(result), **shared, **steps}
         )

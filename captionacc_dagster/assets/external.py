@@ -4,22 +4,24 @@ from typing import Any
 
 import dagster as dg
 
+from captionacc_dagster.assets.labels import GROUPS, OWNERS, catalogue_kind, storage_kind, tags
+from captionacc_dagster.assets.pictures.drawing import clock
+from captionacc_dagster.assets.pictures.links import address, table
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import LayoutApproval, VideoRow
 from modal_gpu.contracts import Zones
 from modal_gpu.storage import ObjectStore
 
-OWNERS = ["team:captions"]
-
 source_video = dg.AssetSpec(
     "source_video",
     partitions_def=videos,
-    group_name="upload",
-    kinds={"mp4", "s3"},
+    group_name=GROUPS["upload"],
+    kinds={"mp4", storage_kind()},
+    tags=tags("upload"),
     owners=OWNERS,
     description=(
         "The uploaded video, `client/…/video.mp4` in the bucket. Recorded when the `new_videos` sensor sees "
-        "that its object is there."
+        "that its object is there; the run that decodes it adds a frame, its length and its resolution."
     ),
 )
 
@@ -27,8 +29,9 @@ layout_approval = dg.AssetSpec(
     "layout_approval",
     deps=["layout_db"],
     skippable=True,
-    group_name="layout",
-    kinds={"postgres"},
+    group_name=GROUPS["layout"],
+    kinds={catalogue_kind()},
+    tags=tags("layout"),
     owners=OWNERS,
     description=(
         "A person's approval of the caption layout and its crop region, or that of the tenant's auto-approve "
@@ -51,7 +54,9 @@ def upload_event(video: VideoRow, object_store: ObjectStore) -> dg.AssetMaterial
         description=video.display_path,
         metadata={
             "file": dg.MetadataValue.text(video.display_path),
-            "dagster/uri": dg.MetadataValue.path(video.storage_key),
+            **_media_facts(video),
+            "dagster/uri": address(object_store, video.storage_key),
+            "megabytes": round(info.size / 1e6, 2),
             "size_bytes": info.size,
             "uploaded_at": dg.MetadataValue.timestamp(info.last_modified),
         },
@@ -59,13 +64,20 @@ def upload_event(video: VideoRow, object_store: ObjectStore) -> dg.AssetMaterial
     )
 
 
+def _media_facts(video: VideoRow) -> dict[str, Any]:
+    """Return length and resolution, where an earlier run has read the video."""
+    if video.duration_seconds is None or video.width is None or video.height is None:
+        return {}
+    return {"length": clock(video.duration_seconds), "resolution": f"{video.width} × {video.height}"}
+
+
 def approval_event(approval: LayoutApproval) -> dg.AssetMaterialization:
     """Return the materialization of ``layout_approval``."""
     return dg.AssetMaterialization(
         asset_key=layout_approval.key,
         partition=approval.partition_key,
-        description=f"approved by {approval.approved_by}",
-        metadata=_approval_metadata(approval),
+        description=f"{approval.display_path}: approved by {approval.approved_by}",
+        metadata=approval_facts(approval),
         tags={"dagster/data_version": _approval_version(approval)},
     )
 
@@ -74,7 +86,7 @@ def approval_result(approval: LayoutApproval) -> dg.MaterializeResult[None]:
     """Return the same, from the run that made the layout."""
     return dg.MaterializeResult(
         asset_key=layout_approval.key,
-        metadata=_approval_metadata(approval),
+        metadata=approval_facts(approval),
         data_version=dg.DataVersion(_approval_version(approval)),
     )
 
@@ -83,16 +95,17 @@ def _approval_version(approval: LayoutApproval) -> str:
     return f"crop-{approval.crop_region_version}"
 
 
-def _approval_metadata(approval: LayoutApproval) -> dict[str, Any]:
+def approval_facts(approval: LayoutApproval) -> dict[str, Any]:
+    """Return an approval's metadata: who, when, and the region."""
     crop = approval.crop_region
     return {
         "approved_by": approval.approved_by,
         "approved_at": dg.MetadataValue.timestamp(approval.approved_at),
         "crop_region_version": approval.crop_region_version,
-        "crop_left": crop.crop_left,
-        "crop_top": crop.crop_top,
-        "crop_right": crop.crop_right,
-        "crop_bottom": crop.crop_bottom,
+        "crop_left": round(crop.crop_left, 4),
+        "crop_top": round(crop.crop_top, 4),
+        "crop_right": round(crop.crop_right, 4),
+        "crop_bottom": round(crop.crop_bottom, 4),
         **_zones_metadata(approval.caption_zones),
     }
 
@@ -102,16 +115,9 @@ def _zones_metadata(zones: Zones) -> dict[str, Any]:
     if not zones:
         return {}
     sides = ("crop_left", "crop_top", "crop_right", "crop_bottom")
-    records = [
-        dg.TableRecord(
-            {
-                "zone": zone.zone_index,
-                **{side: getattr(zone.crop_region, side) for side in sides},
-                "language": zone.language or "",
-            }
-        )
+    rows = [
+        (zone.zone_index, *(getattr(zone.crop_region, side) for side in sides), zone.language or "")
         for zone in zones
     ]
-    columns = [dg.TableColumn("zone", "int"), *(dg.TableColumn(side, "float") for side in sides)]
-    schema = dg.TableSchema([*columns, dg.TableColumn("language", "string")])
-    return {"caption_zones": dg.MetadataValue.table(records, schema)}
+    columns = [("zone", "int"), *((side, "float") for side in sides), ("language", "string")]
+    return {"caption_zones": table(columns, rows)}

@@ -1,15 +1,15 @@
 """Assets of the layout stage: full frames, their OCR, and the position of the captions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 
-from captionacc_dagster.assets import previews
 from captionacc_dagster.assets.costs import Spending, call_metadata, record_processing, spending
-from captionacc_dagster.assets.external import OWNERS, approval_result, layout_approval, source_video
+from captionacc_dagster.assets.external import approval_result, layout_approval, source_video
+from captionacc_dagster.assets.labels import GROUPS, OWNERS, columns, storage_kind, tags
 from captionacc_dagster.assets.languages import has_language, languages_of
-from captionacc_dagster.assets.layout_picture import layout_picture
+from captionacc_dagster.assets.layout_metadata import LayoutShown
 from captionacc_dagster.assets.stage import run_selects, skips_rejected, working_on
 from captionacc_dagster.costs.estimates import VideoWork
 from captionacc_dagster.partitions import videos
@@ -23,13 +23,13 @@ from captionacc_dagster.resources.catalog import (
 from captionacc_dagster.resources.catalog.rows.videos import Media
 from captionacc_dagster.resources.compute import Compute
 from captionacc_dagster.runs.live_progress import live_progress
-from modal_gpu.contracts import ExtractOutput, ExtractRequest, ExtractResult, crop_regions
+from modal_gpu.contracts import ExtractOutput, ExtractRequest, ExtractResult
+from modal_gpu.databases import layout as layout_file
+from modal_gpu.databases import raw_ocr
 from modal_gpu.databases.layout import LayoutFile
 from modal_gpu.databases.raw_ocr import read_raw_ocr
-from modal_gpu.frame_index import full_frame_indices
 from modal_gpu.functions.layout import rebuild_layout
 from modal_gpu.keys import VideoKeys
-from modal_gpu.ocr.engine import FrameOcr
 from modal_gpu.storage import ObjectStore
 from modal_gpu.timeline import Timeline
 
@@ -56,9 +56,10 @@ LOCK_SECONDS = 300
             "full_frames",
             deps=[source_video],
             skippable=True,
-            group_name="layout",
+            group_name=GROUPS["layout"],
+            tags=tags("layout"),
             code_version=FRAMES_VERSION,
-            kinds={"jpeg", "s3"},
+            kinds={"jpeg", storage_kind()},
             owners=OWNERS,
             description=(
                 "About 30 frames of the video (one every 10 s in long ones) as JPEG, with thumbnails: "
@@ -69,20 +70,24 @@ LOCK_SECONDS = 300
             "raw_ocr_db",
             deps=["full_frames"],
             skippable=True,
-            group_name="layout",
+            group_name=GROUPS["layout"],
+            tags=tags("layout"),
             code_version=OCR_VERSION,
-            kinds={"sqlite", "s3"},
+            kinds={"sqlite", storage_kind()},
             owners=OWNERS,
+            metadata=columns(raw_ocr.KIND),
             description="All text read on the full frames, one row a line, and a status for each frame.",
         ),
         dg.AssetSpec(
             "layout_db",
             deps=["raw_ocr_db"],
             skippable=True,
-            group_name="layout",
+            group_name=GROUPS["layout"],
+            tags=tags("layout"),
             code_version=LAYOUT_VERSION,
-            kinds={"sqlite", "s3"},
+            kinds={"sqlite", storage_kind()},
             owners=OWNERS,
+            metadata=columns(layout_file.KIND),
             description=(
                 "The position of the captions: crop region, anchor, text height, and for each box whether it "
                 "is a caption. Labels that a person set survive every re-run. It is computed from "
@@ -129,8 +134,11 @@ def extract_frames_and_ocr(
         else:
             catalog.release_stage(video.video_id, "layout", context.run.run_id)
             approval = _standing_approval(context, video)
+    shown = LayoutShown(object_store, keys, context.log.warning)
     calls = call_metadata(compute) | money.metadata
-    yield from _materializations(selected, object_store, keys, layout, result, calls)
+    if result is not None and "full_frames" in selected:
+        context.log_event(shown.upload(catalog.get_video(video.video_id), result))
+    yield from _materializations(selected, object_store, keys, shown, layout, result, calls)
     if approval is not None:
         # Without it, the steps that need an approval are skipped.
         yield approval_result(approval)
@@ -247,6 +255,7 @@ def _materializations(
     selected: frozenset[str],
     object_store: ObjectStore,
     keys: VideoKeys,
+    shown: LayoutShown,
     layout: LayoutFile | None,
     result: ExtractResult | None,
     calls: Mapping[str, Any],
@@ -254,84 +263,10 @@ def _materializations(
     frames = read_raw_ocr(object_store.get(keys.raw_ocr_db)) if selected & {"raw_ocr_db", "layout_db"} else []
     shared = dict(calls) | ({"damage": result.damage} if result is not None and result.damage else {})
     if result is not None and "full_frames" in selected:
-        sheet = _contact_sheet(object_store, keys, result, frames)
         yield dg.MaterializeResult(
-            asset_key="full_frames", metadata={**_frames_metadata(result), "contact_sheet": sheet, **shared}
+            asset_key="full_frames", metadata={**shown.frames(result, frames), **shared}
         )
     if "raw_ocr_db" in selected:
-        yield dg.MaterializeResult(asset_key="raw_ocr_db", metadata={**_ocr_metadata(keys, frames), **shared})
+        yield dg.MaterializeResult(asset_key="raw_ocr_db", metadata={**shown.ocr(frames), **shared})
     if layout is not None:
-        yield dg.MaterializeResult(
-            asset_key="layout_db", metadata=_layout_metadata(object_store, keys, layout)
-        )
-
-
-def _frames_metadata(result: ExtractResult) -> dict[str, Any]:
-    return {
-        "dagster/uri": dg.MetadataValue.path(result.full_frames_key),
-        "frames": result.full_frame_count,
-        "duration_seconds": round(result.duration, 3),
-        "start_offset_seconds": Timeline.from_rows(result.time_spans).start_offset_seconds,
-        "width": result.frame_width,
-        "height": result.frame_height,
-        "codec": result.video_codec,
-        "bitrate": result.bitrate,
-        "seconds": round(result.processing_duration_seconds, 3),
-        **{f"seconds_{name}": round(value, 3) for name, value in result.stage_seconds.items()},
-    }
-
-
-def _ocr_metadata(keys: VideoKeys, frames: Sequence[FrameOcr]) -> dict[str, Any]:
-    lines = [line for frame in frames for line in frame.lines]
-    return {
-        "dagster/uri": dg.MetadataValue.path(keys.raw_ocr_db),
-        "dagster/partition_row_count": len(lines),
-        "text_lines": len(lines),
-        "frames_with_text": sum(frame.status == "ok" for frame in frames),
-        "frames_without_text": sum(frame.status == "empty" for frame in frames),
-        "frames_failed": sum(frame.status == "failed" for frame in frames),
-        "mean_confidence": round(sum(line.confidence for line in lines) / len(lines), 4) if lines else 0.0,
-    }
-
-
-def _contact_sheet(
-    object_store: ObjectStore, keys: VideoKeys, result: ExtractResult, frames: Sequence[FrameOcr]
-) -> dg.MetadataValue:
-    lines = {frame.frame_index: frame.lines for frame in frames}
-    indices = previews.evenly(list(full_frame_indices(result.frame_count)), 30)
-    pictures = dict(object_store.get_many([keys.thumbnail(index) for index in indices]))
-    sheet = previews.contact_sheet(
-        [
-            previews.PreviewFrame(
-                index,
-                pictures[keys.thumbnail(index)],
-                [previews.PreviewBox.of(line.box) for line in lines.get(index, ())],
-            )
-            for index in indices
-        ]
-    )
-    return dg.MetadataValue.md(previews.markdown_image(sheet, "full frames with the text that was read"))
-
-
-def _layout_metadata(object_store: ObjectStore, keys: VideoKeys, layout: LayoutFile) -> dict[str, Any]:
-    crop = layout.crop_region
-    captions = sum(box.is_caption for box in layout.boxes)
-    regions = crop_regions(crop, layout.caption_zones)
-    picture = layout_picture(object_store, keys, layout, list(regions.values()))
-    return {
-        "dagster/uri": dg.MetadataValue.path(keys.layout_db),
-        "dagster/partition_row_count": len(layout.boxes),
-        "crop_region": dg.MetadataValue.md(previews.markdown_image(picture, "crop region and text boxes")),
-        "finding": layout.reason,
-        "caption_band_found": layout.caption_band_found,
-        "confidence": layout.confidence,
-        "caption_lines": captions,
-        "other_lines": len(layout.boxes) - captions,
-        "labels_of_people": len(layout.labels),
-        "crop_left": crop.crop_left,
-        "crop_top": crop.crop_top,
-        "crop_right": crop.crop_right,
-        "crop_bottom": crop.crop_bottom,
-        "anchor": layout.anchor_type or "none",
-        "zones": 1 + len(layout.zones),
-    }
+        yield dg.MaterializeResult(asset_key="layout_db", metadata=shown.layout(layout))

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from captionacc_dagster.assets.external import approval_event, layout_approval, source_video, upload_event
+from captionacc_dagster.assets.pictures.links import address
 from captionacc_dagster.partitions import VIDEO_PARTITIONS
 from captionacc_dagster.resources.catalog import LayoutApproval, Stage, VideoRow
 from modal_gpu.errors import StorageError
@@ -111,7 +112,10 @@ class Restorer:
             elif asset == APPROVAL:
                 yield _restored(approval_event(LayoutApproval.of(video)))
             else:
-                yield _restored(self._as_reported(video, asset) or materialization_from_row(video, asset))
+                yield _restored(
+                    self._as_reported(video, asset)
+                    or materialization_from_row(video, asset, self.object_store)
+                )
 
     def _as_reported(self, video: VideoRow, asset: str) -> dg.AssetMaterialization | None:
         stage = next(stage for stage, assets in MADE_BY.items() if asset in assets)
@@ -135,7 +139,9 @@ def _reported_by(
             yield event.asset_key.to_user_string(), event
 
 
-def materialization_from_row(video: VideoRow, asset: str) -> dg.AssetMaterialization:
+def materialization_from_row(
+    video: VideoRow, asset: str, object_store: ObjectStore
+) -> dg.AssetMaterialization:
     """Return a materialization with the row's facts. Without a code version Dagster may show it as stale."""
     keys, version = VideoKeys(video.tenant_id, video.video_id), video.current_cropped_frames_version
     facts: dict[str, Any] = {}
@@ -159,7 +165,7 @@ def materialization_from_row(video: VideoRow, asset: str) -> dg.AssetMaterializa
         asset_key=asset,
         partition=video.partition_key,
         metadata={
-            "dagster/uri": dg.MetadataValue.path(uri),
+            "dagster/uri": address(object_store, uri),
             **{name: value for name, value in facts.items() if value is not None},
         },
     )

@@ -1,11 +1,14 @@
 """Asset of an upkeep pass: its report."""
 
+from datetime import timedelta
+from typing import get_args
+
 import dagster as dg
 
-from captionacc_dagster.assets import previews
-from captionacc_dagster.assets.external import OWNERS
+from captionacc_dagster.assets.labels import GROUPS, OWNERS, catalogue_kind, storage_kind, tags
+from captionacc_dagster.assets.pictures.links import table
 from captionacc_dagster.costs.ledger import charge, cost_policy
-from captionacc_dagster.operations.upkeep import Upkeep, UpkeepPolicy, UpkeepReport
+from captionacc_dagster.operations.upkeep import Finding, Kind, Upkeep, UpkeepPolicy, UpkeepReport
 from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.resources.factories import modal_backend
 from captionacc_dagster.settings import get_settings
@@ -13,6 +16,8 @@ from modal_gpu.storage import ObjectStore
 
 #: Most cases that the report lists.
 SHOWN = 200
+#: The schedule makes a report each night; two more hours are for a long one.
+FRESHNESS = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=timedelta(hours=50))
 
 
 class ReconciliationConfig(dg.Config):
@@ -25,9 +30,11 @@ class ReconciliationConfig(dg.Config):
 
 
 @dg.asset(
-    group_name="platform",
-    kinds={"postgres", "s3"},
+    group_name=GROUPS["upkeep"],
+    kinds={catalogue_kind(), storage_kind()},
+    tags=tags("upkeep"),
     owners=OWNERS,
+    freshness_policy=FRESHNESS,
     description=(
         "Removes what is no longer needed, and compares the catalogue, the bucket and the partitions: "
         "expired leases, objects of failed and archived versions and of deleted videos, orphaned calls, "
@@ -53,6 +60,22 @@ def reconciliation_report(
     for finding in report.errors:
         context.log.warning(f"{finding.kind} {finding.subject}: {finding.error}")
     return dg.MaterializeResult(metadata=report_metadata(report))
+
+
+def first_report(
+    catalog: Catalog, object_store: ObjectStore, instance: dg.DagsterInstance
+) -> dg.AssetMaterialization | None:
+    """Return the report of a dry run for an installation that has no report yet; None for others."""
+    if instance.get_latest_materialization_event(reconciliation_report.key) is not None:
+        return None
+    report = make_upkeep(
+        catalog, object_store, instance, apply=False, remove_unknown_objects=False, run_id=""
+    ).run()
+    return dg.AssetMaterialization(
+        asset_key=reconciliation_report.key,
+        description="The first report, of a dry run; the schedule `upkeep` makes one each night.",
+        metadata=report_metadata(report),
+    )
 
 
 def make_upkeep(
@@ -86,24 +109,43 @@ def make_upkeep(
 
 
 def report_metadata(report: UpkeepReport) -> dict[str, dg.MetadataValue]:
-    """Return the counts by kind and a table of the cases."""
-    rows = [
-        (
-            finding.kind,
-            # In one column: the table has little room in the UI.
-            f"{finding.subject}: {finding.detail}",
-            finding.error or ("done" if finding.done else "left" if report.applied else "would be done"),
-        )
-        for finding in report.findings[:SHOWN]
+    """Return the number of cases of every kind, those of none included, and a table of the cases."""
+    counts = report.counts()
+    done = [finding.kind for finding in report.findings if finding.done]
+    failed = [finding.kind for finding in report.errors]
+    kinds = [(kind, counts.get(kind, 0), done.count(kind), failed.count(kind)) for kind in get_args(Kind)]
+    cases = [
+        (finding.kind, finding.subject, finding.detail, _outcome(report, finding))
+        for finding in report.findings
     ]
-    table = previews.markdown_table(("finding", "case", "outcome"), rows) if rows else "All in order."
-    left = len(report.findings) - SHOWN
-    return {
-        "report": dg.MetadataValue.md(table + (f"\n\n… and {left} more" if left > 0 else "")),
+    left = len(cases) - SHOWN
+    found = {
+        "result": dg.MetadataValue.text(_result(report)),
         "mode": dg.MetadataValue.text("applied" if report.applied else "dry run"),
-        "cases": dg.MetadataValue.int(len(report.findings)),
-        "done": dg.MetadataValue.int(sum(finding.done for finding in report.findings)),
-        "errors": dg.MetadataValue.int(len(report.errors)),
-        "seconds": dg.MetadataValue.float(round(report.seconds, 3)),
-        **{kind.replace(" ", "_"): dg.MetadataValue.int(n) for kind, n in report.counts().items()},
+        "checked": table((("kind", "string"), ("cases", "int"), ("done", "int"), ("errors", "int")), kinds),
     }
+    if cases:
+        columns = [(name, "string") for name in ("kind", "subject", "case", "outcome")]
+        found["report"] = table(columns, cases[:SHOWN])
+    if left > 0:
+        found["more"] = dg.MetadataValue.text(f"{left} cases more")
+    return {
+        **found,
+        "cases": dg.MetadataValue.int(len(report.findings)),
+        "done": dg.MetadataValue.int(len(done)),
+        "errors": dg.MetadataValue.int(len(report.errors)),
+        "seconds": dg.MetadataValue.float(round(report.seconds, 2)),
+        **{kind.replace(" ", "_"): dg.MetadataValue.int(n) for kind, n in counts.items()},
+    }
+
+
+def _result(report: UpkeepReport) -> str:
+    if not report.findings:
+        return "All in order."
+    if report.errors:
+        return f"{len(report.errors)} of {len(report.findings)} cases failed."
+    return f"{len(report.findings)} cases {'handled' if report.applied else 'would be handled'}."
+
+
+def _outcome(report: UpkeepReport, finding: Finding) -> str:
+    return finding.error or ("done" if finding.done else "left" if report.applied else "would be done")

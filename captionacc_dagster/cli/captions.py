@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from captionacc_dagster.assets.previews import clock
+from captionacc_dagster.assets.pictures.drawing import clock
 from captionacc_dagster.cli.app import Parts, parts
 from captionacc_dagster.cli.files import Force, OutputFileError, check_output, is_stream, write_output
 from captionacc_dagster.cli.root import app, say

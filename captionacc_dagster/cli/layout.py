@@ -80,7 +80,7 @@ def show(
     else:
         _print_layout(row, layout)
     if picture is not None:
-        from captionacc_dagster.assets.layout_picture import layout_picture
+        from captionacc_dagster.assets.pictures.layout import layout_picture
 
         regions = list(crop_regions(crop, zones).values())
         image = layout_picture(here.object_store, keys, layout, regions)

@@ -31,7 +31,6 @@ _PRELOADED = [
     "dagster._grpc.impl",
     "dagster._cli.api",
     DEFINITIONS_MODULE,
-    "captionacc_dagster.assets.previews",
     "dagster._core.storage.sqlite_storage",
     "dagster._daemon.auto_run_reexecution.event_log_consumer",
     "dagster._utils.test.definitions",

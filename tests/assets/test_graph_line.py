@@ -1,17 +1,24 @@
 """A video through both runs of the graph: real media, OCR, PostgreSQL and bucket."""
 
-import json
+import io
+from collections import Counter
 from pathlib import Path
 
+import dagster as dg
 import psycopg
 import pytest
+from PIL import Image
 
+from benchmarks.event_log import BUDGET, rows_of
 from benchmarks.metrics import evaluate
 from benchmarks.quality import read_captions as read_subtitles
+from captionacc_dagster.assets.pictures.drawing import WIDTH
+from captionacc_dagster.assets.pictures.links import INLINE_LENGTH, js_length
 from modal_gpu.contracts import CropRegion
 from modal_gpu.databases.captions import read_captions
 from modal_gpu.extents.checkpoint import shipped, verify
 from modal_gpu.frame_index import chunks, full_frame_indices
+from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
 from tests.line_fixtures import FRAME_COUNT, Clip, Line, checks, failure, materialized
 
@@ -115,28 +122,60 @@ def test_assets_show_pictures_and_numbers(line: Line, laid_out):
         for event in result.get_asset_materialization_events()
     }
     assert events["cropped_chunks"]["frames"].value == FRAME_COUNT
-    assert events["cropped_chunks"]["size_bytes"].value > 1000
+    assert events["cropped_chunks"]["megabytes"].value > 0.001
     assert events["cropped_chunks"]["seconds"].value > 0
     pairs = [value.value for name, value in events["caption_frame_extents_db"].items() if "pairs_" in name]
     assert sum(pairs) == FRAME_COUNT - 1
     assert events["captions_db"]["captions"].value == 3
-    assert events["captions_db"]["timeline"].md_str.startswith("![captions over time](data:image/png;base64,")
-    images = events["caption_ocr"]["images"].md_str
-    assert images.count("data:image/jpeg;base64,") == 3
+    images = events["caption_ocr"]["least_certain"].md_str
+    assert images.count("![caption ") == 3
     assert "Only the gulls are still awake." in images
-    assert "Only the gulls are still awake." in events["subtitles"]["text"].md_str
+    texts = [record.data["text"] for record in events["subtitles"]["text"].records]
+    assert "Only the gulls are still awake." in texts
+    shown = {
+        "cropped_chunks": "film_strip",
+        "caption_frame_extents_db": "probabilities",
+        "captions_db": "timeline",
+        "layout_approval": "approved_region",
+    }
+    events |= observed(result)
+    for asset, name in shown.items():
+        assert picture_of(line, events[asset][name]).width <= WIDTH
 
     result = line.run("layout", laid_out.video_id)
     events = {
         event.asset_key.to_user_string(): event.materialization.metadata
         for event in result.get_asset_materialization_events()
     }
-    assert "data:image/jpeg;base64," in events["full_frames"]["contact_sheet"].md_str
-    assert "data:image/jpeg;base64," in events["layout_db"]["crop_region"].md_str
+    events |= observed(result)
+    shown = [("source_video", "poster"), ("full_frames", "contact_sheet"), ("raw_ocr_db", "sample")]
+    for asset, name in [*shown, ("layout_db", "crop_region"), ("layout_db", "text_in_all_frames")]:
+        assert picture_of(line, events[asset][name]).width <= WIDTH
+    assert events["source_video"]["resolution"].value == "640 × 360"
+    assert any(record.data["confidence"] > 0.5 for record in events["raw_ocr_db"]["texts"].records)
     assert events["layout_db"]["crop_top"].value > 0.7
     assert events["raw_ocr_db"]["frames_failed"].value == 0
-    for asset in events.values():
-        assert all(len(json.dumps(str(value.value))) < 150_000 for value in asset.values())
+
+    sizes: Counter[str] = Counter()
+    for origin, size in rows_of(line.instance, line.row(laid_out.video_id).partition_key):
+        sizes[origin] += size
+    assert sizes.keys() > {"source_video", "full_frames", "layout_approval", "subtitles", "checks"}
+    assert sizes.total() <= BUDGET, sizes
+
+
+def observed(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, dg.MetadataValue]]:
+    """Return the metadata of what the run observed, by asset."""
+    found = [
+        event.asset_observation_data.asset_observation for event in result.get_asset_observation_events()
+    ]
+    return {one.asset_key.to_user_string(): dict(one.metadata) for one in found}
+
+
+def picture_of(line: Line, value: dg.MetadataValue) -> Image.Image:
+    """Open the picture that a metadata value links; the UI shows it without a click."""
+    assert isinstance(value, dg.MarkdownMetadataValue) and js_length(value.md_str) < INLINE_LENGTH
+    tenant, video, name = value.md_str.partition("(/captionacc/pictures/")[2].removesuffix(")").split("/")
+    return Image.open(io.BytesIO(line.store.get(VideoKeys(tenant, video).picture(name))))
 
 
 def test_without_a_policy_the_layout_waits_for_a_person(line: Line, laid_out, clip: Clip):

@@ -380,12 +380,17 @@ def test_the_report_asset_shows_a_table_and_by_default_changes_nothing(line: Lin
             run_config={"ops": {"reconciliation_report": {"config": config}}},
         )
         (event,) = result.get_asset_materialization_events()
-        return {name: value.value for name, value in event.materialization.metadata.items()}
+        return dict(event.materialization.metadata)
 
     dry = materialize()
-    assert (dry["mode"], dry["cases"], dry["done"]) == ("dry run", 1, 0)
-    assert "would be done" in dry["report"] and video.video_id in dry["report"]
+    assert [dry[name].value for name in ("mode", "cases", "done")] == ["dry run", 1, 0]
+    (case,) = dry["report"].records
+    assert case.data["outcome"] == "would be done" and video.video_id in case.data["subject"]
     assert line.store.exists(video.storage_key)
     real = materialize(dry_run=False)
-    assert (real["mode"], real["deleted_video"], real["done"]) == ("applied", 1, 1)
-    assert materialize()["report"] == "All in order."
+    assert [real[name].value for name in ("mode", "deleted_video", "done")] == ["applied", 1, 1]
+    clean = materialize()
+    assert clean["result"].value == "All in order."
+    # Every kind that was looked for, with no case.
+    assert {record.data["cases"] for record in clean["checked"].records} == {0}
+    assert "deleted video" in {record.data["kind"] for record in clean["checked"].records}

@@ -210,7 +210,7 @@ class TestLayoutApprovals:
         (event,) = result.asset_events
         assert (event.asset_key, event.partition) == (dg.AssetKey("layout_approval"), laid_out.partition_key)
         assert event.metadata["approved_by"].value == "auto"
-        assert event.metadata["crop_top"].value == laid_out.crop_region.crop_top
+        assert event.metadata["crop_top"].value == pytest.approx(laid_out.crop_region.crop_top, abs=1e-4)
         assert event.tags["dagster/data_version"] == "crop-1"
 
     def test_a_second_tick_requests_nothing_and_a_later_one_the_same(self, laid_out, tick, age):

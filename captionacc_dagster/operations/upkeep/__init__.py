@@ -1,6 +1,6 @@
 """Upkeep: removes what is no longer needed, and compares the catalogue, the bucket and the partitions."""
 
-from captionacc_dagster.operations.upkeep.findings import Finding, UpkeepPolicy, UpkeepReport
+from captionacc_dagster.operations.upkeep.findings import Finding, Kind, UpkeepPolicy, UpkeepReport
 from captionacc_dagster.operations.upkeep.run import Upkeep
 
-__all__ = ["Finding", "Upkeep", "UpkeepPolicy", "UpkeepReport"]
+__all__ = ["Finding", "Kind", "Upkeep", "UpkeepPolicy", "UpkeepReport"]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from captionacc_dagster.assets.previews import clock
+from captionacc_dagster.assets.pictures.drawing import clock
 from captionacc_dagster.operations.caption_edits import stored_captions
 from captionacc_dagster.resources.catalog import STAGES, VideoRow
 from captionacc_dagster.resources.catalog.rows.videos import StageState
