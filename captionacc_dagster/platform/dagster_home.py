@@ -19,6 +19,10 @@ POOL_LIMITS = {"extract": 5, "crop_and_infer": 2, "caption_ocr": 10}
 
 _DAGSTER_YAML = """\
 # Written by `captionacc`; delete this line to keep your own changes.
+# Dagster's own, whose web server also serves pictures.
+instance_class:
+  module: captionacc_dagster.web.instance
+  class: PlatformInstance
 telemetry:
   enabled: false
 nux:

@@ -1,14 +1,22 @@
-"""``restorations``: restores partitions and materializations that Dagster lost and the catalogue has."""
+"""``restorations``: restores partitions and materializations that Dagster lost and the catalogue has.
 
+A new installation gets its first report of upkeep here, which has something to show before the first night.
+"""
+
+import logging
 import time
 from datetime import UTC, datetime
 
 import dagster as dg
 
 from captionacc_dagster.assets.restoration import Restorer, find_lost, known_partitions
+from captionacc_dagster.assets.upkeep import first_report
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, UnknownVideoError, VideoRow
+from modal_gpu.errors import CaptionAccError
 from modal_gpu.storage import ObjectStore
+
+_log = logging.getLogger(__name__)
 
 #: Rows compared at once.
 PAGE = 1000
@@ -25,7 +33,8 @@ RESTORE_SECONDS = 15.0
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Compares the catalogue's videos with Dagster's partitions and materializations, the newest first, a "
-        "few thousand a tick, and restores what was deleted or wiped in the UI."
+        "few thousand a tick, and restores what was deleted or wiped in the UI. Makes the first report of "
+        "upkeep."
     ),
 )
 def restorations(
@@ -58,13 +67,27 @@ def restorations(
     if is_complete:
         # The next page, or the newest again.
         last = rows[-1] if len(rows) == PAGE else None
-    seen = f"{compared} videos compared, {len(lost.partitions)} partitions and {len(events)} materializations"
+    restored = len(events)
+    # With more videos there is a report, or a first one takes longer than a tick may.
+    if len(rows) < PAGE and (report := _first_report(context, catalog, object_store)):
+        events.append(report)
+    seen = f"{compared} videos compared, {len(lost.partitions)} partitions and {restored} materializations"
     return dg.SensorResult(
         skip_reason=f"{seen} restored",
         dynamic_partitions_requests=[videos.build_add_request(lost.partitions)] if lost.partitions else [],
         asset_events=events,
         cursor=last.video_id if last else "",
     )
+
+
+def _first_report(
+    context: dg.SensorEvaluationContext, catalog: Catalog, object_store: ObjectStore
+) -> dg.AssetMaterialization | None:
+    try:
+        return first_report(catalog, object_store, context.instance)
+    except CaptionAccError as error:
+        _log.warning("the first report of upkeep is made later: %s", error)
+        return None
 
 
 def _resume(cursor: str | None, catalog: Catalog) -> VideoRow | None:

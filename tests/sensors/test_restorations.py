@@ -22,6 +22,7 @@ from captionacc_dagster.sensors.restorations import restorations
 from modal_gpu.errors import StorageError
 from tests.line_fixtures import Clip, Line, failure
 
+REPORT = "reconciliation_report"
 NOW = datetime.now(UTC) + timedelta(hours=1)
 
 
@@ -42,7 +43,8 @@ def tick(line: Line, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dg.SensorR
 def brought_back(result: dg.SensorResult) -> tuple[list[str], list[str]]:
     """Partitions and names of assets."""
     partitions = [key for request in result.dynamic_partitions_requests for key in request.partition_keys]
-    return partitions, sorted(event.asset_key.to_user_string() for event in result.asset_events)
+    assets = {event.asset_key.to_user_string() for event in result.asset_events}
+    return partitions, sorted(assets - {REPORT})
 
 
 def latest(line: Line, asset: str, video: VideoRow) -> dg.AssetMaterialization | None:
@@ -92,7 +94,9 @@ class TestFinishedVideo:
         assert latest(line, "captions_db", finished) == restored
         line.instance.wipe_assets([dg.AssetKey("captions_db")])
         tick()
-        by_row = materialization_from_row(line.row(finished.video_id), "captions_db").metadata["dagster/uri"]
+        by_row = materialization_from_row(line.row(finished.video_id), "captions_db", line.store).metadata[
+            "dagster/uri"
+        ]
         assert latest(line, "captions_db", finished).metadata["dagster/uri"] == by_row
 
     def test_a_bucket_that_does_not_answer_costs_only_the_upload(self, line, finished, tick, monkeypatch):
@@ -104,6 +108,22 @@ class TestFinishedVideo:
         monkeypatch.undo()
         monkeypatch.setattr(restoration, "SETTLED", timedelta(0))
         assert brought_back(tick()) == ([], [SOURCE])
+
+
+def test_a_new_installation_gets_its_first_report_of_upkeep_once(line: Line, tick):
+    (event,) = tick().asset_events
+    assert event.asset_key == dg.AssetKey(REPORT)
+    assert event.metadata["mode"].value == "dry run"
+    assert event.metadata["checked"].records
+    assert tick().asset_events == []
+
+
+def test_the_first_report_waits_for_the_catalogue(line: Line, tick, monkeypatch):
+    def down(*_: object, **__: object):
+        raise StorageError("the bucket does not answer")
+
+    monkeypatch.setattr(sensor_module, "first_report", down)
+    assert tick().asset_events == []
 
 
 def test_pages_continue_from_each_other_and_start_again(line: Line, clip: Clip, tick, monkeypatch):
