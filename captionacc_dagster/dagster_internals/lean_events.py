@@ -23,9 +23,15 @@ _original = events.log_step_event
 @wraps(_original)
 def _log_step_event(step_context: Any, event: dg.DagsterEvent, *rest: Any) -> None:
     data = event.event_specific_data
-    if isinstance(data, StepOutputData):
+    # The metadata of an op that makes no asset are in this row only.
+    if isinstance(data, StepOutputData) and _makes_assets(step_context):
         event = event._replace(event_specific_data=data._replace(metadata={}))
     _original(step_context, event._replace(logging_tags={}), *rest)
+
+
+def _makes_assets(step_context: Any) -> bool:
+    assets = step_context.job_def.asset_layer.get_assets_def_for_node(step_context.node_handle)
+    return assets is not None
 
 
 def lean_events() -> None:

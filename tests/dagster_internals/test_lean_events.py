@@ -35,6 +35,23 @@ def test_metadata_is_stored_once_and_tags_of_log_lines_never(instance: dg.Dagste
     assert output.event_specific_data.metadata["count"].value == 3
 
 
+@dg.op
+def acts(context: dg.OpExecutionContext) -> None:
+    context.add_output_metadata({"chosen": 3})
+
+
+@dg.job
+def acting():
+    acts()
+
+
+def test_an_op_that_makes_no_asset_keeps_its_metadata(instance: dg.DagsterInstance):
+    result = acting.execute_in_process(instance=instance)
+    records = instance.get_records_for_run(result.run_id, of_type=dg.DagsterEventType.STEP_OUTPUT).records
+    (output,) = [record.event_log_entry.dagster_event for record in records]
+    assert output.event_specific_data.metadata["chosen"].value == 3
+
+
 def test_adapting_twice_is_the_same(instance: dg.DagsterInstance):
     lean_events()
     assert dg.materialize([measured], instance=instance).success
