@@ -3,7 +3,7 @@
 The web server has no setting for that. But it tells the instance when it starts
 (``DagsterInstance.optimize_for_webserver``), and ``dagster.yaml`` may name a class for the instance, as
 Dagster+ does. The class then wraps ``DagsterWebserver.build_routes``, in the web server's process only. After
-a release that renames it the web server does not start; ``tests/web/test_pictures.py`` sees that.
+a release that renames it the web server does not start; ``tests/web/test_ui_pictures.py`` sees that.
 """
 
 import sys
