@@ -163,6 +163,18 @@ class TestTwoWindows:
         assert "Only the gulls are still awake.!" in service.texts()
         anna.screen.expect(anna.part("rows")).to_contain_text("Only the gulls are still awake.!")
 
+    def test_a_field_in_which_nobody_typed_shows_the_others_text(self, service: ReviewService):
+        """Otherwise the old text would be confirmed over the new one."""
+        anna, ben = service.reviewer().open(), service.reviewer().open()
+        for reviewer in (anna, ben):
+            reviewer.choose("Yes.")
+        anna.part("text").fill("Yes, of course.")
+        anna.press("Enter")
+        ben.screen.expect(ben.part("text")).to_have_value("Yes, of course.")
+        ben.press("Enter")
+        ben.is_saved()
+        assert "Yes, of course." in service.texts()
+
     def test_theirs_can_be_taken(self, service: ReviewService):
         anna, ben = service.reviewer().open(), service.reviewer().open()
         for reviewer in (anna, ben):

@@ -17,6 +17,8 @@ export class Editor extends EventTarget {
     this.player = player;
     this.url = url;
     this.uid = null;
+    /** The text that was put into the field; another one was typed. */
+    this.shown = "";
     this.part = (name) => root.querySelector(`[data-part="${name}"]`);
     this.text = this.part("text");
     this.fields = { start: this.part("start"), end: this.part("end") };
@@ -33,7 +35,7 @@ export class Editor extends EventTarget {
   }
 
   get hasTyped() {
-    return Boolean(this.caption) && this.text.value !== this.caption.text;
+    return Boolean(this.caption) && this.text.value !== this.shown;
   }
 
   /** Show a caption; what was typed into the one before is kept as an edit. */
@@ -43,7 +45,8 @@ export class Editor extends EventTarget {
     const { caption } = this;
     if (!caption) return;
     const { draft } = this.captions.outbox;
-    this.text.value = draft?.uid === uid ? draft.text : caption.text;
+    this.#put(caption.text);
+    if (draft?.uid === uid) this.text.value = draft.text;
     this.text.disabled = false;
     const caret = at ?? this.text.value.length;
     this.text.setSelectionRange(...(Array.isArray(caret) ? caret : [caret, caret]));
@@ -56,7 +59,8 @@ export class Editor extends EventTarget {
   refresh() {
     const { caption } = this;
     if (!caption) return;
-    if (!this.captions.outbox.draft && document.activeElement !== this.text) this.text.value = caption.text;
+    // Another person's text must be seen before it is confirmed.
+    if (!this.hasTyped && caption.text !== this.shown) this.#put(caption.text);
     for (const [edge, field] of Object.entries(this.fields)) {
       if (document.activeElement !== field) field.value = clock(caption[edge]);
     }
@@ -69,6 +73,13 @@ export class Editor extends EventTarget {
 
   // -- text
 
+  #put(text) {
+    const { selectionStart, selectionEnd } = this.text;
+    this.shown = text;
+    this.text.value = text;
+    this.text.setSelectionRange(selectionStart, selectionEnd);
+  }
+
   #typed() {
     const { outbox } = this.captions;
     outbox.setDraft(this.hasTyped ? { uid: this.uid, text: this.text.value } : null);
@@ -77,6 +88,12 @@ export class Editor extends EventTarget {
 
   keepDraft() {
     if (this.hasTyped) this.captions.outbox.setDraft({ uid: this.uid, text: this.text.value });
+  }
+
+  /** Forget what was typed. */
+  discard() {
+    this.captions.outbox.setDraft(null);
+    this.shown = this.text.value;
   }
 
   /** Make an edit of what was typed. */
@@ -101,6 +118,7 @@ export class Editor extends EventTarget {
   change(fields) {
     const { caption } = this;
     const wanted = { ...snapshot(caption), ...fields };
+    this.shown = this.text.value;
     if (wanted.text.trim()) this.captions.edit([caption.uid], [wanted]);
     else if (caption.standing !== "removed") this.captions.edit([caption.uid], []);
   }
@@ -159,6 +177,7 @@ export class Editor extends EventTarget {
     const guess = caption.start + Math.round(((caption.end - caption.start) * share) / 10) * 10;
     const at = Math.round(isInside ? position : guess);
     this.captions.outbox.setDraft(null);
+    this.shown = value;
     const first = { ...snapshot(caption), end: at, text: texts[0], reviewed: true };
     const second = { ...first, uid: `n${crypto.randomUUID()}`, start: at, end: caption.end, text: texts[1] };
     this.captions.edit([caption.uid], [first, second]);
@@ -170,6 +189,7 @@ export class Editor extends EventTarget {
     const next = caption && this.captions.neighbours(caption.uid).next;
     if (!next) return this.dispatchEvent(new CustomEvent("say", { detail: "No caption follows." }));
     this.captions.outbox.setDraft(null);
+    this.shown = this.text.value;
     const text = [this.text.value.trim(), next.text.trim()].filter(Boolean).join("\n");
     const wanted = { ...snapshot(caption), end: Math.max(caption.end, next.end), text, reviewed: true };
     this.captions.edit([caption.uid, next.uid], [wanted]);

@@ -216,7 +216,7 @@ class Review {
     const at = order.indexOf(editor.uid);
     const next = order[at + 1] ?? order[at - 1] ?? null;
     captions.outbox.setDraft(null);
-    editor.text.value = editor.caption.text;
+    editor.discard();
     captions.edit([editor.uid], []);
     this.say("Removed. Ctrl+Z brings it back.");
     this.select(next);
@@ -238,7 +238,7 @@ class Review {
   #turned(uid, nothing) {
     if (uid === null) return this.say(nothing);
     const { captions, editor } = this;
-    captions.outbox.setDraft(null);
+    editor.discard();
     editor.uid = null;
     this.select(captions.get(uid)?.standing === "removed" ? (captions.visible[0] ?? null) : uid);
   }
@@ -248,12 +248,13 @@ class Review {
     if (!edit) return;
     this.captions[how](edit);
     const uid = this.editor.uid;
+    this.editor.discard();
     this.editor.uid = null;
-    if (how === "insist") this.sync.send();
-    else this.sync.look(true);
+    // Shows the state too, if nothing is left to send.
+    this.sync.send();
+    if (how === "accept") this.sync.look(true);
     this.select(this.captions.get(uid) ? uid : this.#first());
     this.refresh();
-    this.#showState({ kind: this.captions.outbox.conflicts.length ? "conflict" : "saved", waiting: 0 });
   }
 
   #selectFound(uid, wanted) {

@@ -47,7 +47,7 @@ export class Sync extends EventTarget {
     if (!ready.length) return this.#rest();
     this.busy = true;
     clearTimeout(this.timer);
-    if (this.state.kind === "saved") this.#show({ kind: "saving" });
+    if (this.state.kind === "saved" || this.state.kind === "conflict") this.#show({ kind: "saving" });
     ready.forEach((edit) => (edit.state = "sent"));
     try {
       const answer = await fetch(`${this.base}/captions/edits`, {
