@@ -8,7 +8,11 @@ from typing import Any, Concatenate, ParamSpec
 import dagster as dg
 
 from captionacc_dagster.costs.estimates import CostLimitError
-from captionacc_dagster.dagster_internals.quiet_failures import QuietInterruption, QuietRetry
+from captionacc_dagster.dagster_internals.quiet_failures import (
+    FinalFailure,
+    QuietInterruption,
+    QuietRetry,
+)
 from captionacc_dagster.logs import about
 from captionacc_dagster.partition_keys import name_of, video_id_of
 from captionacc_dagster.resources.catalog import Catalog, Stage, VideoDeletedError, VideoRow
@@ -92,18 +96,40 @@ def working_on(
         _fail(context, catalog, stage, str(error), type(error).__name__)
         if isinstance(error, CostLimitError):
             raise RejectedWorkError(sentence(error, name, video_id)) from None
-        raise final_failure(error, name, video_id) from None
+        raise _shown(context, final_failure(error, name, video_id)) from None
     except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
         _fail(context, catalog, stage, CANCELLED, "Cancelled")
         raise QuietInterruption(f"{name}: {CANCELLED}") from None
     except Exception as error:
         if full := disk_full(error):
             _fail(context, catalog, stage, str(full), type(full).__name__)
-            raise final_failure(full, name, video_id) from None
+            raise _shown(context, final_failure(full, name, video_id)) from None
         _fail(context, catalog, stage, f"Unexpected {type(error).__name__}: {error}", type(error).__name__)
         raise
     else:
         _settle(context, catalog)
+
+
+def _shown(context: dg.AssetExecutionContext, failure: FinalFailure) -> FinalFailure:
+    """Show a failure on the pages of the assets too, as observations: Dagster only links the run there."""
+    facts = {
+        "failed": dg.MetadataValue.text(str(failure)),
+        "run": dg.MetadataValue.dagster_run(context.run.run_id),
+    }
+    try:
+        for key in sorted(context.selected_asset_keys):
+            context.instance.report_runless_asset_event(
+                dg.AssetObservation(
+                    asset_key=key,
+                    partition=context.partition_key,
+                    description=f"failed: {failure}",
+                    metadata=facts,
+                )
+            )
+    except Exception as error:
+        # The failure itself is the important one.
+        context.log.warning(f"the failure is not shown on the assets' pages: {type(error).__name__}")
+    return failure
 
 
 def will_retry(context: dg.AssetExecutionContext, error: BaseException) -> bool:

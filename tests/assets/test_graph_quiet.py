@@ -54,6 +54,10 @@ def test_a_permanent_failure_is_reported_in_one_sentence(line: Line, clip: Clip,
     assert (shown.stack, shown.cause, shown.context) == ([], None, None)
     assert shown.cls_name == type(error).__name__
     assert FinalFailure("x", "E").allow_retries is False
+    # The assets' pages, which only link the run, have the sentence too.
+    (observed,) = line.instance.fetch_observations(dg.AssetKey("layout_db"), limit=9).records
+    assert observed.partition_key == line.row(video_id).partition_key
+    assert observed.asset_observation.metadata["failed"].value == shown.message
     assert alarms(line.instance, result.run_id) == []
 
 
