@@ -5,7 +5,8 @@ from pydantic import Field
 
 from captionacc_dagster.actions.acting import UI_USER, Form, acting_on, video_job
 from captionacc_dagster.operations.layout_review import kept_zones, stored_layout
-from captionacc_dagster.operations.layouts import approve_as_it_is, crop_region_of, free_zone, zones_of
+from captionacc_dagster.operations.layouts import approve_as_it_is, free_zone, zones_of
+from captionacc_dagster.operations.regions import SIDES, region_of
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
 from modal_gpu.contracts import CaptionZone, CropRegion, Zones, check_zones, from_wire, to_wire
 from modal_gpu.storage import ObjectStore
@@ -88,11 +89,12 @@ def _report(context: dg.OpExecutionContext, before: VideoRow, after: VideoRow) -
 
 def _crop(video: VideoRow, region: Region, former: CropRegion | None) -> CropRegion:
     """Return a region of a form; sides that the form showed rounded, and nobody changed, are exact."""
-    sides = {side: getattr(region, side) for side in ("left", "top", "right", "bottom")}
+    sides = {side: getattr(region, side) for side in SIDES}
     if former is not None:
         exact, shown = _sides(former), _rounded(former)
         sides = {side: exact[side] if value == shown[side] else value for side, value in sides.items()}
-    return crop_region_of(video, **sides)
+    size = (video.width, video.height) if video.width and video.height else None
+    return region_of([sides[side] for side in SIDES], size)
 
 
 def _zones(object_store: ObjectStore, video: VideoRow, given: list[Zone]) -> Zones:
@@ -118,7 +120,7 @@ def _zones(object_store: ObjectStore, video: VideoRow, given: list[Zone]) -> Zon
 
 
 def _sides(crop: CropRegion) -> dict[str, float]:
-    return {side: getattr(crop, f"crop_{side}") for side in ("left", "top", "right", "bottom")}
+    return {side: getattr(crop, f"crop_{side}") for side in SIDES}
 
 
 def _rounded(crop: CropRegion) -> dict[str, float]:

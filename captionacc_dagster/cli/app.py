@@ -4,25 +4,18 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cached_property
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
-from captionacc_dagster.cli.clocks import moment
 from captionacc_dagster.cli.root import note, notes, printable, waiting
-from captionacc_dagster.partition_keys import video_id_of
+from captionacc_dagster.operations.video_names import find_video
 from captionacc_dagster.platform.homes import make_home, require_home
-from captionacc_dagster.resources.catalog import Catalog, UnknownVideoError, VideoRow
+from captionacc_dagster.resources.catalog import Catalog, VideoRow
 from captionacc_dagster.settings import Settings, get_settings
-from modal_gpu.errors import InvalidIdError
 from modal_gpu.storage import ObjectStore
 
 #: For every command that serves. 0 is refused: nothing would announce the port that the system chose.
 PortOption = Annotated[int | None, typer.Option(help="port to listen on", min=1, max=65535)]
-#: Characters of a short id, which every command accepts.
-SHORT = 8
-#: Videos with the same name that are considered.
-_MOST_MATCHES = 100
 
 
 class Use(Enum):
@@ -77,62 +70,10 @@ class Parts:
     def find_video(self, name: str, *, only_one: bool = False) -> VideoRow:
         """Return a video by its id, the start of its id, its partition key, or its name.
 
-        Of several videos with the same name it returns the newest, and prints a note. Raises
-        :class:`UnknownVideoError` for an unknown id, and :class:`InvalidIdError`, which lists the videos, for
-        an ambiguous name: the start of several ids, a name in several tenants, and with ``only_one`` a name
-        that several videos have.
+        Of several videos with the same name it returns the newest, and prints a note. Raises what
+        :func:`captionacc_dagster.operations.video_names.find_video` raises.
         """
-        video_id = _full_id(name)
-        if video_id is not None and (row := self._get_video(video_id)) is not None:
-            return row
-        rows = self.catalog.find_videos(name, _MOST_MATCHES)
-        if len(rows) == 1:
-            return rows[0]
-        if not rows and video_id is not None:
-            raise UnknownVideoError(f"video {video_id} is not in the catalogue")
-        if not rows:
-            raise InvalidIdError(
-                f"no video matches {printable(name)!r}; `captionacc status` lists all videos"
-            )
-        newest = rows[0]
-        by_id = any(row.video_id.startswith(name.lower()) for row in rows)
-        if only_one or by_id or any(row.tenant_id != newest.tenant_id for row in rows):
-            raise InvalidIdError(_ambiguous(name, rows))
-        note(f"{_count(rows)} videos are named {newest.display_path}; using the newest, {_label(newest)}.")
-        return newest
-
-    def _get_video(self, video_id: str) -> VideoRow | None:
-        try:
-            return self.catalog.get_video(video_id)
-        except UnknownVideoError:
-            return None
-
-
-def _full_id(name: str) -> str | None:
-    try:
-        return str(UUID(video_id_of(name)))
-    except ValueError:
-        return None
-
-
-def _count(rows: list[VideoRow]) -> str:
-    return f"{len(rows)} or more" if len(rows) == _MOST_MATCHES else str(len(rows))
-
-
-def _label(row: VideoRow, length: int = SHORT) -> str:
-    return f"{row.video_id[:length]} from {moment(row.created_at)}"
-
-
-def _ambiguous(name: str, rows: list[VideoRow]) -> str:
-    length = _telling([row.video_id for row in rows])
-    listed = ", ".join(_label(row, length) for row in rows[:5]) + (", …" if len(rows) > 5 else "")
-    return f"{_count(rows)} videos match {printable(name)!r}, newest first: {listed}; give one of these ids"
-
-
-def _telling(ids: list[str]) -> int:
-    """Return how many characters tell these ids apart, at least those of a short id."""
-    longest = max(map(len, ids))
-    return next(n for n in range(SHORT, longest + 1) if len({one[:n] for one in ids}) == len(ids))
+        return find_video(self.catalog, printable(name), only_one=only_one, note=note)
 
 
 def parts(use: Use = Use.READ) -> Parts:

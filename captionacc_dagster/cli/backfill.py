@@ -2,9 +2,7 @@
 
 import getpass
 import shlex
-import uuid
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time
 from typing import Annotated
 
 import typer
@@ -12,23 +10,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from captionacc_dagster.cli import json_operation_models as models
-from captionacc_dagster.cli.app import SHORT, Parts, Use, parts
+from captionacc_dagster.cli.app import Parts, Use, parts
 from captionacc_dagster.cli.clocks import moment
 from captionacc_dagster.cli.json_output import AsJson, print_json
 from captionacc_dagster.cli.root import app, console, say
+from captionacc_dagster.operations import backfill_requests
+from captionacc_dagster.operations.backfill_requests import CONDITIONS, ConditionError, check_model
+from captionacc_dagster.operations.video_names import SHORT
 from captionacc_dagster.resources.catalog import Backfill, BackfillChoice
-from modal_gpu.errors import CaptionAccError, ConfigurationError
 
-#: Names that ``--where`` accepts, with their help texts.
-CONDITIONS = {
-    "tenant": "a tenant's id",
-    "video": "id, start of an id, or file name",
-    "model-version": "the model of its current captions, such as extents-1",
-    "status": "ready (the default) or reviewed",
-    "uploaded-before": "a date or a time (UTC), such as 2026-11-01T12:00",
-    "uploaded-after": "likewise",
-}
-_STATUSES = ("ready", "reviewed")
 #: Reasons why the catalogue does not choose a video, each with what to do about it.
 _ADVICE = {
     "on this model": "nothing to do",
@@ -43,10 +33,6 @@ _ADVICE = {
 _COUNTED = ("waiting", "handed_out", "done", "skipped", "failed", "cancelled")
 #: Failed videos shown for each backfill.
 _SHOWN = 10
-
-
-class ConditionError(CaptionAccError):
-    """A ``--where`` condition is not valid."""
 
 
 _HELP = """Process finished videos again with a newer extents model; people's edits are kept.
@@ -91,14 +77,14 @@ def backfill(
     from captionacc_dagster.assets.versions import model_in_use
 
     in_use = model_in_use(here.settings)
-    if model_version not in (None, in_use):
-        raise ConfigurationError(
-            f"the functions use the model {in_use}, so a backfill cannot produce {model_version}: set "
-            "EXTENTS_MODEL to its file for this command and for the platform (on Modal, deploy again)"
-        )
-    conditions = read_conditions(here, where or [])
-    choice = here.catalog.request_backfill(
-        str(uuid.uuid4()), in_use, conditions, getpass.getuser(), limit=limit, dry_run=not apply
+    check_model(model_version, in_use)
+    choice = backfill_requests.request_backfill(
+        here.catalog,
+        in_use,
+        read_conditions(here, where or []),
+        asked_by=getpass.getuser(),
+        limit=limit,
+        apply=apply,
     )
     if as_json:
         print_json(_as_choice(choice, in_use))
@@ -130,42 +116,18 @@ def _cancel(here: Parts, name: str, *, as_json: bool) -> None:
 
 def read_conditions(here: Parts, given: Sequence[str]) -> dict[str, list[str]]:
     """Parse ``NAME=VALUE`` conditions for the catalogue. Raises :class:`ConditionError`."""
-    conditions: dict[str, list[str]] = {}
+    pairs = []
     for text in given:
         name, sign, value = text.partition("=")
         name, value = name.strip(), value.strip()
         if name not in CONDITIONS or not sign or not value:
             known = ", ".join(f"{known}=…" for known in CONDITIONS)
             raise ConditionError(f"--where {text!r} is not one of {known}")
-        conditions.setdefault(name.replace("-", "_"), []).append(_value(here, name, value))
-    return conditions
-
-
-def _value(here: Parts, name: str, value: str) -> str:
-    if name == "status" and value not in _STATUSES:
-        raise ConditionError(f"--where status={value}: the status must be one of {', '.join(_STATUSES)}")
-    if name == "tenant":
-        try:
-            return here.catalog.get_tenant(str(uuid.UUID(value))).tenant_id
-        except ValueError:
-            raise ConditionError(f"--where tenant={value}: give the tenant's id, a UUID") from None
-    if name == "video":
-        return here.find_video(value).video_id
-    if name.startswith("uploaded-"):
-        return _moment(name, value)
-    return value
-
-
-def _moment(name: str, value: str) -> str:
+        pairs.append((name, value))
     try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise ConditionError(
-            f"--where {name}={value}: give a date or a time such as 2026-11-01 or 2026-11-01T12:00"
-        ) from None
-    if moment.time() == time(0) and len(value) == len(date.min.isoformat()):
-        moment = datetime.combine(moment.date(), time(0), UTC)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
+        return backfill_requests.read_conditions(here.catalog, pairs, here.find_video)
+    except ConditionError as error:
+        raise ConditionError(f"--where {error}") from None
 
 
 def _report(choice: BackfillChoice, model: str) -> None:

@@ -9,12 +9,8 @@ from captionacc_dagster.cli.app import Use, parts
 from captionacc_dagster.cli.clocks import moment
 from captionacc_dagster.cli.root import app, note, say
 from captionacc_dagster.cli.videos import Video
-from captionacc_dagster.resources.catalog import STAGES, VideoRow
-from modal_gpu.errors import CaptionAccError
-
-
-class NotConfirmedError(CaptionAccError):
-    """A destructive command was not confirmed."""
+from captionacc_dagster.operations.deletion import NotConfirmedError, consequences, label
+from captionacc_dagster.resources.catalog import VideoRow
 
 
 @app.command()
@@ -29,14 +25,14 @@ def delete(
     here = parts(Use.WRITE)
     row = here.find_video(video, only_one=True)
     if row.deleted_at is not None:
-        say(f"{_label(row)} was deleted on {moment(row.deleted_at)}.")
+        say(f"{label(row)} was deleted on {moment(row.deleted_at)}.")
         return
-    for line in _consequences(row, here.settings.deleted_days):
+    for line in consequences(row, here.settings.deleted_days):
         note(line)
     if not yes:
         _confirm(row)
     here.catalog.soft_delete_video(row.video_id)
-    say(f"Deleted {_label(row)}.")
+    say(f"Deleted {label(row)}.")
 
 
 @app.command()
@@ -48,27 +44,13 @@ def rename(
     here = parts(Use.WRITE)
     row = here.find_video(video)
     renamed = here.catalog.rename_video(row.video_id, name)
-    say(f"{_label(row)} is now named {renamed.display_path}.")
-
-
-def _label(row: VideoRow) -> str:
-    return f"{row.display_path} ({row.video_id[:8]})"
-
-
-def _consequences(row: VideoRow, days: float) -> list[str]:
-    working = [stage for stage in STAGES if row.stage(stage).run_id]
-    found = "" if row.text_caption_count is None else f" and its {row.text_caption_count} captions"
-    lines = [f"{_label(row)}{found} will disappear from all lists, and will not be processed further."]
-    if working:
-        lines.append(f"Its current run ({', '.join(working)}) will be ended.")
-    lines.append(f"Upkeep removes the upload and all results after {days:g} days (CAPTIONACC_DELETED_DAYS).")
-    return lines
+    say(f"{label(row)} is now named {renamed.display_path}.")
 
 
 def _confirm(row: VideoRow) -> None:
     if not sys.stdin.isatty():
         raise NotConfirmedError(
-            f"{_label(row)} was not deleted: there is no terminal to confirm it on, so give `--yes`"
+            f"{label(row)} was not deleted: there is no terminal to confirm it on, so give `--yes`"
         )
     if not typer.confirm("Delete it?", err=True):
-        raise NotConfirmedError(f"{_label(row)} was not deleted")
+        raise NotConfirmedError(f"{label(row)} was not deleted")

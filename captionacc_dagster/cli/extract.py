@@ -181,7 +181,7 @@ class _Run:
         """Return the crop region that was given, in fractions of this video."""
         if self.crop is None:
             return None
-        from captionacc_dagster.cli.regions import region_of
+        from captionacc_dagster.operations.regions import region_of
 
         if max(self.crop) <= 1:
             return region_of(self.crop, None)

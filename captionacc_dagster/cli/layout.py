@@ -15,11 +15,13 @@ from captionacc_dagster.cli.app import Use, parts
 from captionacc_dagster.cli.files import Force, OutputFileError, check_output, is_stream, write_output
 from captionacc_dagster.cli.json_output import AsJson, print_json
 from captionacc_dagster.cli.numbers import FiniteRange
-from captionacc_dagster.cli.regions import SIDES, Size, as_zones, check_sides, described, region_of
+from captionacc_dagster.cli.regions import as_zones, described
 from captionacc_dagster.cli.root import app, console, say
 from captionacc_dagster.cli.states import size_of
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.operations.layout_review import kept_zones, stored_layout
+from captionacc_dagster.operations.layouts import ZoneError, approve_as_it_is, free_zone, zones_of
+from captionacc_dagster.operations.regions import SIDES, Size, check_sides, region_of
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.contracts import (
     MAX_ZONES,
@@ -31,13 +33,12 @@ from modal_gpu.contracts import (
     to_wire,
 )
 from modal_gpu.databases.layout import LayoutFile
-from modal_gpu.errors import CaptionAccError
 from modal_gpu.keys import VideoKeys
 
 #: A fraction of the frame, or a pixel of the largest one.
 SIDE = FiniteRange(0, 65_536)
 #: Returns the zones that stored captions are in.
-Carried = Callable[[], set[int]]
+Kept = Callable[[], set[int]]
 
 Left = Annotated[float, typer.Option(click_type=SIDE, help="fraction of the width; or pixels")]
 Top = Annotated[float, typer.Option(click_type=SIDE, help="fraction of the height, from the top; or pixels")]
@@ -56,10 +57,6 @@ layout_app = typer.Typer(no_args_is_help=True, help="Show, change and approve a 
 app.add_typer(layout_app, name="layout")
 
 
-class ZoneError(CaptionAccError):
-    """A caption zone cannot be added, moved or removed."""
-
-
 @layout_app.command()
 def show(
     video: Video,
@@ -74,7 +71,7 @@ def show(
     row = here.find_video(video)
     keys = VideoKeys(row.tenant_id, row.video_id)
     layout = stored_layout(here.object_store, row)
-    crop, zones = _zones_of(row, layout)
+    crop, zones = zones_of(row, layout)
     if as_json:
         print_json(_as_layout(row, layout))
     else:
@@ -91,7 +88,7 @@ def show(
 
 def _print_layout(row: VideoRow, layout: LayoutFile) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
-    crop, zones = _zones_of(row, layout)
+    crop, zones = zones_of(row, layout)
     size = (layout.frame_width, layout.frame_height)
     table.add_row("frame", f"{size[0]} × {size[1]} pixels")
     for side, pixels in zip(SIDES, crop.pixels(*size), strict=True):
@@ -107,7 +104,7 @@ def _print_layout(row: VideoRow, layout: LayoutFile) -> None:
 
 
 def _as_layout(row: VideoRow, layout: LayoutFile) -> models.VideoLayout:
-    crop, zones = _zones_of(row, layout)
+    crop, zones = zones_of(row, layout)
     confidences = {0: layout.confidence if crop == layout.crop_region else None}
     confidences |= {one.zone.zone_index: one.confidence for one in layout.zones if one.zone in zones}
     size = (layout.frame_width, layout.frame_height)
@@ -155,7 +152,9 @@ def set_(
 @layout_app.command()
 def approve(video: Video) -> None:
     """Approve the detected crop region and further zones."""
-    _change(video, lambda zones, _, __: zones)
+    here = parts(Use.WRITE)
+    row = here.find_video(video)
+    _say_approved(approve_as_it_is(here.catalog, here.object_store, row, getpass.getuser()))
 
 
 @layout_app.command("add-zone")
@@ -167,14 +166,8 @@ def add_zone(
     sides = (left, top, right, bottom)
     check_sides(sides)
 
-    def added(zones: Zones, carried: Carried, size: Size) -> Zones:
-        taken = _numbers(zones) | carried()
-        number = next((k for k in range(1, MAX_ZONES) if k not in taken), None)
-        if number is None:
-            raise ZoneError(
-                f"{video} has {MAX_ZONES} caption zones, with those that captions are kept of; "
-                "more are not possible"
-            )
+    def added(row: VideoRow, zones: Zones, kept: Kept, size: Size) -> Zones:
+        number = free_zone(row, _numbers(zones), kept())
         return (*zones, _zone(number, region_of(sides, size), language))
 
     _change(video, added)
@@ -195,8 +188,8 @@ def move_zone(
     sides = (left, top, right, bottom)
     check_sides(sides)
 
-    def moved(zones: Zones, _: Carried, size: Size) -> Zones:
-        before = _the_zone(zones, zone, video)
+    def moved(row: VideoRow, zones: Zones, _: Kept, size: Size) -> Zones:
+        before = _the_zone(zones, zone, row.display_path)
         after = _zone(zone, region_of(sides, size), language or before.language)
         return tuple(after if one == before else one for one in zones)
 
@@ -207,30 +200,23 @@ def move_zone(
 def remove_zone(video: Video, zone: ZoneNumber) -> None:
     """Remove a further zone, and approve the layout. Captions in it that people edited are kept."""
 
-    def without(zones: Zones, _: Carried, __: Size) -> Zones:
-        gone = _the_zone(zones, zone, video)
+    def without(row: VideoRow, zones: Zones, _: Kept, __: Size) -> Zones:
+        gone = _the_zone(zones, zone, row.display_path)
         return tuple(one for one in zones if one != gone)
 
     _change(video, without)
 
 
-def _change(name: str, change: Callable[[Zones, Carried, Size], Zones]) -> None:
+def _change(name: str, change: Callable[[VideoRow, Zones, Kept, Size], Zones]) -> None:
     """Approve a video's layout with changed zones."""
     here = parts(Use.WRITE)
     row = here.find_video(name)
     layout = stored_layout(here.object_store, row)
-    crop, zones = _zones_of(row, layout)
+    crop, zones = zones_of(row, layout)
     who = getpass.getuser()
     size = (layout.frame_width, layout.frame_height)
-    changed = change(zones, partial(kept_zones, here.object_store, row), size)
+    changed = change(row, zones, partial(kept_zones, here.object_store, row), size)
     _say_approved(here.catalog.approve_layout(row.video_id, who, crop, changed))
-
-
-def _zones_of(row: VideoRow, layout: LayoutFile) -> tuple[CropRegion, Zones]:
-    """Return the approved crop region and further zones, or those that were found."""
-    if row.crop_region is not None:
-        return row.crop_region, row.caption_zones
-    return layout.crop_region, layout.caption_zones
 
 
 def _zone(number: int, crop: CropRegion, language: str | None) -> CaptionZone:

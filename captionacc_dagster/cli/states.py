@@ -6,8 +6,9 @@ from datetime import datetime
 from rich.markup import escape
 
 from captionacc_dagster.cli import json_models as models
-from captionacc_dagster.cli.regions import Size, as_zones
+from captionacc_dagster.cli.regions import as_zones
 from captionacc_dagster.cli.root import console
+from captionacc_dagster.operations.regions import Size
 from captionacc_dagster.resources.catalog import STAGES, Stage, VideoRow
 from modal_gpu.ocr.languages.finding import UNREADABLE
 

@@ -17,8 +17,9 @@ from captionacc_dagster.cli.root import app, notes, say
 from captionacc_dagster.cli.running import processed
 from captionacc_dagster.cli.states import as_video, report_all, state_of
 from captionacc_dagster.cli.uploads import Arrivals, upload
+from captionacc_dagster.operations.processing import retry_failed
 from captionacc_dagster.platform.disk import disk_places, little_space, refuse_full_disk
-from captionacc_dagster.resources.catalog import STAGES, VideoRow
+from captionacc_dagster.resources.catalog import VideoRow
 
 Video = Annotated[
     str,
@@ -84,9 +85,7 @@ def retry(video: Video, as_json: AsJson = False) -> None:
     """Retry a video's failed stages."""
     here = parts(Use.WRITE)
     row = here.find_video(video)
-    failed = [stage for stage in STAGES if row.stage(stage).status == "error"]
-    for stage in failed:
-        here.catalog.retry_stage(row.video_id, stage)
+    failed = retry_failed(here.catalog, row)
     if as_json:
         print_json(models.Retried(video_id=row.video_id, name=row.display_path, stages=failed))
     elif failed:

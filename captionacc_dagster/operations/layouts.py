@@ -6,7 +6,7 @@ from captionacc_dagster.operations.layout_review import stored_layout
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
 from modal_gpu.contracts import MAX_ZONES, CropRegion, Zones
 from modal_gpu.databases.layout import LayoutFile
-from modal_gpu.errors import CaptionAccError, InvalidCropRegionError
+from modal_gpu.errors import CaptionAccError
 from modal_gpu.storage import ObjectStore
 
 
@@ -28,20 +28,6 @@ def approve_as_it_is(catalog: Catalog, object_store: ObjectStore, video: VideoRo
     """
     crop, zones = zones_of(video, stored_layout(object_store, video))
     return catalog.approve_layout(video.video_id, who, crop, zones)
-
-
-def crop_region_of(video: VideoRow, left: float, top: float, right: float, bottom: float) -> CropRegion:
-    """Return a crop region given in fractions of the frame, or in pixels if a value is above 1.
-
-    Raises :class:`InvalidCropRegionError`, also for pixels of a video whose size is not known yet.
-    """
-    if max(left, top, right, bottom) <= 1:
-        return CropRegion(left, top, right, bottom)
-    if not video.width or not video.height:
-        raise InvalidCropRegionError(
-            f"the size of video {video.video_id} is not known yet: give the crop region in fractions"
-        )
-    return CropRegion(left / video.width, top / video.height, right / video.width, bottom / video.height)
 
 
 def free_zone(video: VideoRow, zones: Iterable[int], kept: Iterable[int]) -> int:

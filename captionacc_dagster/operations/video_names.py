@@ -7,6 +7,8 @@ from captionacc_dagster.partition_keys import video_id_of
 from captionacc_dagster.resources.catalog import Catalog, UnknownVideoError, VideoRow
 from modal_gpu.errors import InvalidIdError
 
+#: Characters of a short id, which every command accepts.
+SHORT = 8
 #: Videos with the same name that are considered.
 _MOST_MATCHES = 100
 
@@ -57,10 +59,17 @@ def _count(rows: Sequence[VideoRow]) -> str:
     return f"{len(rows)} or more" if len(rows) == _MOST_MATCHES else str(len(rows))
 
 
-def _label(row: VideoRow) -> str:
-    return f"{row.video_id} from {row.created_at.astimezone():%Y-%m-%d %H:%M}"
+def _label(row: VideoRow, length: int = SHORT) -> str:
+    return f"{row.video_id[:length]} from {row.created_at.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _ambiguous(name: str, rows: Sequence[VideoRow]) -> str:
-    listed = ", ".join(_label(row) for row in rows[:5]) + (", …" if len(rows) > 5 else "")
-    return f"{_count(rows)} videos match {name!r}, newest first: {listed}; give the full id"
+    length = _telling([row.video_id for row in rows])
+    listed = ", ".join(_label(row, length) for row in rows[:5]) + (", …" if len(rows) > 5 else "")
+    return f"{_count(rows)} videos match {name!r}, newest first: {listed}; give one of these ids"
+
+
+def _telling(ids: Sequence[str]) -> int:
+    """Return how many characters tell these ids apart, at least those of a short id."""
+    longest = max(map(len, ids))
+    return next(n for n in range(SHORT, longest + 1) if len({one[:n] for one in ids}) == len(ids))

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from captionacc_dagster.assets.versions import model_in_use
-from captionacc_dagster.cli.backfill import CONDITIONS, ConditionError, _moment
+from captionacc_dagster.operations.backfill_requests import CONDITIONS, ConditionError, moment
 from captionacc_dagster.resources.catalog import VideoRow
 from captionacc_dagster.settings import Settings
 from modal_gpu.extents.checkpoint import shipped
@@ -125,12 +125,12 @@ def test_the_help_names_every_condition(captionacc: Captionacc):
     ],
 )
 def test_times_are_in_utc_unless_they_have_a_time_zone(given: str, meant: datetime):
-    assert datetime.fromisoformat(_moment("uploaded-before", given)) == meant
+    assert datetime.fromisoformat(moment("uploaded-before", given)) == meant
 
 
 def test_an_invalid_date_is_refused():
     with pytest.raises(ConditionError):
-        _moment("uploaded-before", "2026-13-01")
+        moment("uploaded-before", "2026-13-01")
 
 
 @pytest.mark.parametrize(

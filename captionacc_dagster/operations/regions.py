@@ -1,0 +1,50 @@
+"""Crop regions as people give them: in fractions of the frame, or in its pixels."""
+
+from collections.abc import Sequence
+
+from modal_gpu.contracts import CropRegion
+from modal_gpu.errors import CaptionAccError
+
+SIDES = ("left", "top", "right", "bottom")
+#: Width and height in pixels.
+Size = tuple[int, int]
+
+
+class RegionError(CaptionAccError):
+    """A crop region is neither fractions of the frame nor pixels inside it."""
+
+
+def check_sides(sides: Sequence[float]) -> None:
+    """Refuse what is wrong in a frame of any size.
+
+    Raises :class:`RegionError` for parts of pixels, and
+    :class:`~modal_gpu.contracts.InvalidCropRegionError` as ``CropRegion`` does.
+    """
+    if max(sides) <= 1:
+        CropRegion(*sides)
+    elif any(value != int(value) for value in sides):
+        raise RegionError(f"{_given(sides)}: give fractions from 0 to 1, or whole pixels")
+
+
+def region_of(sides: Sequence[float], size: Size | None) -> CropRegion:
+    """Return the crop region of ``left, top, right, bottom``: pixels if one is above 1, else fractions.
+
+    Raises as :func:`check_sides` does, and :class:`RegionError` for pixels outside of a frame of ``size``,
+    and for pixels while the size is not known.
+    """
+    check_sides(sides)
+    if max(sides) <= 1:
+        return CropRegion(*sides)
+    if size is None:
+        raise RegionError(
+            f"{_given(sides)}: the size of this video is not known before its layout is found; give fractions"
+        )
+    left, top, right, bottom = sides
+    width, height = size
+    if right > width or bottom > height:
+        raise RegionError(f"{_given(sides)}: outside of the frame of {width} × {height} pixels")
+    return CropRegion(left / width, top / height, right / width, bottom / height)
+
+
+def _given(sides: Sequence[float]) -> str:
+    return ", ".join(f"{side} {value:g}" for side, value in zip(SIDES, sides, strict=True))
