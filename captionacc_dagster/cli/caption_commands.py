@@ -5,11 +5,13 @@ from typing import Annotated
 
 import click
 import typer
+from click.shell_completion import CompletionItem
 from typer.core import TyperGroup
 
 from captionacc_dagster.cli.app import parts
 from captionacc_dagster.cli.caption_changes import DryRun, changed, report
 from captionacc_dagster.cli.captions import captions_table, load_captions, load_cues
+from captionacc_dagster.cli.completion import video_names
 from captionacc_dagster.cli.json_output import AsJson, print_json
 from captionacc_dagster.cli.numbers import FiniteRange
 from captionacc_dagster.cli.root import app, console
@@ -40,6 +42,11 @@ class ShowsByDefault(TyperGroup):
         if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
             args = ["show", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the commands, and the videos that ``show`` takes."""
+        videos = [CompletionItem(name) for name in video_names(incomplete)]
+        return [*super().shell_complete(ctx, incomplete), *videos]
 
 
 captions_app = typer.Typer(
