@@ -42,6 +42,7 @@ MAKE_NONE = {
     "ocr set": ["a.mp4", "ko"],
     "rename": ["a.mp4", "b.mp4"],
     "retry": ["a.mp4"],
+    "serve": [],
     "status": [],
     "status VIDEO": ["a.mp4"],
     "stop": [],
