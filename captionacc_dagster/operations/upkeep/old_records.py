@@ -6,6 +6,9 @@ from functools import partial
 from captionacc_dagster.dagster_internals.retention import can_trim, count_events, trim_events
 from captionacc_dagster.operations.upkeep.findings import DAY_SECONDS, Finding, Workplace
 
+#: Clients that were away for longer read everything again.
+LIVE_EVENT_DAYS = 1.0
+
 
 def old_records(work: Workplace) -> Iterator[Finding]:
     """Delete records that are older than the policy's retention times."""
@@ -25,6 +28,13 @@ def old_records(work: Workplace) -> Iterator[Finding]:
     ):
         if count := purge(kept_days * DAY_SECONDS, dry_run=True):
             action = partial(purge, kept_days * DAY_SECONDS)
+            yield work.handle("old records", subject, _detail(count, kept_days), action)
+    for subject, old, forget, kept_days in (
+        ("live events", catalog.old_events, catalog.purge_events, LIVE_EVENT_DAYS),
+        ("jobs", catalog.old_jobs, catalog.purge_jobs, policy.outcome_days),
+    ):
+        if count := old(kept_days * DAY_SECONDS):
+            action = partial(forget, kept_days * DAY_SECONDS)
             yield work.handle("old records", subject, _detail(count, kept_days), action)
     days = policy.event_days
     if can_trim(work.instance) and (count := count_events(work.instance, days)):

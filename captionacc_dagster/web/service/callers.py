@@ -110,8 +110,13 @@ def verified_token(request: Request, parts: ServiceParts) -> VerifiedToken:
             raise TokenError("sign in: a token is required")
         return parts.tokens.verify(token)
     except TokenError:
-        _limit(parts.limits.wait_seconds_of_refused(client_of(request)))
+        count_refusal(request, parts)
         raise
+
+
+def count_refusal(request: Request, parts: ServiceParts) -> None:
+    """Count a request with a missing or wrong token. Raises :class:`Problem` after too many."""
+    _limit(parts.limits.wait_seconds_of_refused(client_of(request)))
 
 
 def session_of(request: Request, parts: Parts) -> Session:

@@ -6,10 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, StringConstraints
 
-from captionacc_dagster.web.service.callers import COOKIE, CurrentCaller
+from captionacc_dagster.web.service.callers import COOKIE, CurrentCaller, count_refusal
 from captionacc_dagster.web.service.models import Request as Body
 from captionacc_dagster.web.service.parts import Parts
 from captionacc_dagster.web.service.problems import Problem
+from captionacc_dagster.web.service.tokens import TokenError
 
 router = APIRouter(prefix="/session", tags=["session"])
 
@@ -35,11 +36,15 @@ def who(caller: CurrentCaller) -> Who:
 
 
 @router.post("", status_code=204)
-def sign_in(body: SignIn, parts: Parts, response: Response) -> None:
+def sign_in(request: Request, body: SignIn, parts: Parts, response: Response) -> None:
     """Keep a token in a cookie that scripts cannot read and other sites do not send."""
     if parts.tokens is None:
         raise Problem(409, "nobody signs in here: no login is configured", reason="no_login")
-    token = parts.tokens.verify(body.token)
+    try:
+        token = parts.tokens.verify(body.token)
+    except TokenError:
+        count_refusal(request, parts)
+        raise
     left = max(0, int(token.claims["exp"] - time.time()))
     # Browsers take localhost for secure, so the cookie works there too.
     response.set_cookie(
