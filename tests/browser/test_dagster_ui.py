@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-# Parts of class names, which come from the names of style sheets: Dagster's build has no identifiers for tests.
+# Parts of class names, which come from the names of style sheets: Dagster's build has no ids for tests.
 RUN_ROW, RUN_TAGS = "[class*='RunsFeedRow_rowGrid']", "[class*='RunRowTags_runTagsWrapper']"
 NODE_NAME = "[class*='AssetNode_minimalName'], [class*='AssetNode_assetName']"
 #: What the lineage shows: closed groups, and assets.
@@ -39,9 +39,7 @@ _LABELS = """
 def assets(platform: RunningPlatform) -> dict[str, str]:
     """Return the group of each asset of which every video has one."""
     nodes = platform.query(_ASSETS)["assetNodes"]
-    return {
-        node["assetKey"]["path"][-1]: node["groupName"] for node in nodes if node["partitionDefinition"]
-    }
+    return {node["assetKey"]["path"][-1]: node["groupName"] for node in nodes if node["partitionDefinition"]}
 
 
 def listed(screen: Screen, start: str) -> Locator:
