@@ -137,7 +137,7 @@ class TestBackfillExtents:
         (form,) = ui.described("backfill_extents")["presets"]
         page = ui.launch("backfill_extents", form)
         assert page.status == "SUCCESS", page.errors
-        assert page.output["chosen"] == 1 and "harbour.mp4" in page.output["videos"]
+        assert page.output["chosen"] == 1 and "harbour.mp4" in str(page.output["videos"])
         assert line.catalog.list_backfills() == []
 
     def test_with_apply_it_is_requested_by_name(self, ui, line: Line, outdated: VideoRow):
