@@ -48,6 +48,7 @@ query($run: ID!) {
       ... on ExecutionStepOutputEvent { metadataEntries {
         label ... on TextMetadataEntry { text } ... on IntMetadataEntry { intValue }
         ... on FloatMetadataEntry { floatValue } ... on MarkdownMetadataEntry { mdStr }
+        ... on TableMetadataEntry { table { records } }
       } }
     } }
   } }
@@ -113,7 +114,7 @@ class RunPage:
     def output(self) -> dict[str, Any]:
         """The metadata of the first output of the run."""
         entries = next(event["metadataEntries"] for event in self.events if "metadataEntries" in event)
-        values = ("text", "intValue", "floatValue", "mdStr")
+        values = ("text", "intValue", "floatValue", "mdStr", "table")
         return {
             entry["label"]: next((entry[value] for value in values if value in entry), None)
             for entry in entries
