@@ -32,8 +32,9 @@ from modal_gpu.storage import ObjectStore
 Request = Callable[[httpx.Client, str], httpx.Response]
 _FILL = """
 insert into captionacc.videos (id, tenant_id, display_path, storage_key, size_bytes, uploaded_at, created_at)
-select id, %(tenant)s::uuid, 'video ' || n || '.mp4', %(tenant)s::text || '/client/videos/' || id || '/video.mp4',
-    1000, now(), now() - n * interval '1 second'
+select id, %(tenant)s::uuid, 'video ' || n || '.mp4',
+    %(tenant)s::text || '/client/videos/' || id || '/video.mp4', 1000,
+    now(), now() - n * interval '1 second'
 from (select gen_random_uuid() as id, n from generate_series(1, %(videos)s) n) made
 """
 ROUTES: dict[str, Request] = {
