@@ -1,7 +1,6 @@
 """A webhook on the catalogue and on Dagster's own storage, and calls of it."""
 
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 
 import dagster as dg
 import pytest
@@ -11,8 +10,6 @@ from captionacc_dagster.web.starter import RunStarter
 from captionacc_dagster.web.webhook import create_app
 from tests.line_fixtures import Line
 
-# An environment from before the HTTP service lacks its package; `make dev` installs it.
-collect_ignore = [] if find_spec("fastapi") else ["service"]
 SECRET = "a secret of the tests"
 PATH = "/webhooks/supabase/videos"
 

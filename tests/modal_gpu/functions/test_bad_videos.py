@@ -83,7 +83,7 @@ def test_a_bad_file_is_an_error_in_the_row_and_publishes_nothing(
     row = line.row(video_id)
     assert (row.layout.status, row.layout.run_id) == ("error", None)
     assert message in row.error and "\n" not in row.error and "Traceback" not in row.error
-    assert failure(result) == f"video {video_id}: {row.error}"
+    assert failure(result).startswith(f"bad.mp4: {row.error}")
     assert row.layout.error_details["run_id"] == result.run_id
     assert materialized(result) == [] and line.stored(video_id) == {}
     # It will not pass: no second attempt.
