@@ -225,6 +225,20 @@ class TestWaitingEdits:
         assert "Yes, offline." in service.texts()
 
 
+def test_the_picture_of_a_caption_is_never_above_anothers_text(service: ReviewService):
+    reviewer = service.reviewer().open()
+    strip = reviewer.part("strip")
+    reviewer.choose("Are you coming?")
+    reviewer.screen.expect(strip).to_be_visible()
+    held = []
+    reviewer.screen.page.route("**/strips?*", lambda route: held.append(route))
+    reviewer.choose("Every evening the harbour falls silent.")
+    reviewer.screen.expect(strip).to_be_hidden()
+    for route in held:
+        route.continue_()
+    reviewer.screen.expect(strip).to_be_visible()
+
+
 class TestScripts:
     def test_right_to_left_and_wide_characters(self, service: ReviewService):
         reviewer = service.reviewer().open()

@@ -27,6 +27,8 @@ export class Editor extends EventTarget {
       field.addEventListener("change", () => this.#entered(edge, field));
     }
     this.part("strip").addEventListener("error", () => this.part("strip").classList.add("missing"));
+    // Events of pictures do not bubble.
+    root.addEventListener("load", ({ target }) => target.classList?.remove("pending"), true);
     addEventListener("pagehide", () => this.keepDraft());
   }
 
@@ -209,8 +211,10 @@ export class Editor extends EventTarget {
     if (image.dataset.url === url) return;
     image.dataset.url = url;
     image.classList.remove("missing");
-    if (this.captions.footage.version) image.src = url;
-    else image.removeAttribute("src");
+    if (!this.captions.footage.version) return image.removeAttribute("src");
+    image.src = url;
+    // A browser shows the former picture until the next one has come: never above another caption's text.
+    image.classList.toggle("pending", !image.complete);
   }
 
   #borders(caption) {
