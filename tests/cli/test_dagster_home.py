@@ -19,7 +19,7 @@ def served(monkeypatch) -> list[str]:
     for name in ("CAPTIONACC_WEBHOOK_PORT", "CAPTIONACC_METRICS_PORT"):
         with closing(socket.create_server(("127.0.0.1", 0))) as free:
             monkeypatch.setenv(name, str(free.getsockname()[1]))
-    monkeypatch.setattr("uvicorn.run", lambda *_, **__: reached.append("serve"))
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: reached.append("serve"))
     monkeypatch.setattr(
         "captionacc_dagster.web.listeners.PostgresListener.run", lambda *_: reached.append("listen")
     )
