@@ -11,7 +11,7 @@ from typing import Literal
 from captionacc_dagster.operations.caption_edits import Rewritten, rewrite_captions
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
 from modal_gpu.captions import single_edits
-from modal_gpu.captions.edits import Change, EditError, Footage, Wanted, apply
+from modal_gpu.captions.edits import Change, EditError, Footage, Wanted, apply, same_text, same_times
 from modal_gpu.captions.growth import Growing
 from modal_gpu.captions.reviewing import ReviewCue, review_cues
 from modal_gpu.captions.subtitles import TimedCue
@@ -84,11 +84,14 @@ def set_caption(
 ) -> Make:
     """Return the change of text, times (a player's milliseconds) or zone; ``None`` keeps each.
 
-    An empty text removes the caption. Without any of them, the caption is confirmed as it is.
+    An empty text removes the caption. Without any of them, the caption is confirmed as it is. The change
+    raises :class:`EditError` for a caption that was never read, without ``text``.
     """
 
     def make(_: Sequence[TimedCue], named: Sequence[TimedCue]) -> Change:
         (cue,) = named
+        if text is None and cue.caption.text is None and not cue.caption.best_text.strip():
+            raise _never_read(cue)
         best = cue.caption.best_text if text is None else text
         if not best.strip():
             return Change((cue,), ())
@@ -122,10 +125,14 @@ def restore_caption(text: str | None) -> Make:
         (cue,) = named
         back = text if text is not None else cue.caption.best_text or cue.caption.ocr_text or ""
         if not back.strip():
-            raise EditError(f"caption {cue.caption.id} was never read: give its text")
+            raise _never_read(cue)
         return Change((cue,), (Wanted(cue.start, cue.end, back),))
 
     return make
+
+
+def _never_read(cue: TimedCue) -> EditError:
+    return EditError(f"caption {cue.caption.id} was never read: give its text")
 
 
 def replace_captions(wanted: Sequence[Wanted]) -> Make:
@@ -211,42 +218,44 @@ def _made(
 def _all_at_once(
     before: Sequence[Caption], edits: Sequence[Edit], footage: Footage
 ) -> tuple[list[Outcome], Sequence[Caption]] | None:
-    """Return what :func:`_made` does if no edit depends on another and none fails; many are much faster."""
-    named = [target.id for edit in edits for target in edit.targets]
-    if len(edits) < 2 or len(set(named)) < len(named):
+    """Return what :func:`_made` does if no edit depends on another; many are much faster.
+
+    Return ``None`` if one adds, splits, merges or is refused.
+    """
+    ids = [target.id for edit in edits for target in edit.targets]
+    if len(edits) < 2 or len(set(ids)) < len(ids) or any(len(edit.targets) != 1 for edit in edits):
         return None
     cues = review_cues(before, footage.timeline, footage.growing)
-    found = [_named(cues, edit) for edit in edits]
-    if any(isinstance(one, Outcome) for one in found):
-        return None
     timed = [cue.timed for cue in cues]
+    outcomes, changes = [], []
     try:
-        changes = [
-            edit.make(timed, [cue.timed for cue in one])
-            for edit, one in zip(edits, found, strict=True)
-            if not isinstance(one, Outcome)
-        ]
-        if any(len(change.before) != 1 or len(change.after) > 1 for change in changes):
-            # What splits, merges and adds makes ids: one at a time.
-            return None
-        after = apply(before, changes, footage)
+        for edit in edits:
+            named = _named(cues, edit)
+            if isinstance(named, Outcome):
+                outcomes.append(_sent_again(before, cues, edit, footage) or named)
+                continue
+            change = edit.make(timed, [cue.timed for cue in named])
+            if len(change.after) > 1:
+                # What makes ids is made one at a time.
+                return None
+            changes.append(change)
+            outcomes.append(Outcome("done", (change.before[0].caption.id,)))
+        return outcomes, apply(before, changes, footage)
     except EditError:
         return None
-    return [Outcome("done", (change.before[0].caption.id,)) for change in changes], after
 
 
 def _one(captions: Sequence[Caption], edit: Edit, footage: Footage) -> tuple[Outcome, Sequence[Caption]]:
     cues = review_cues(captions, footage.timeline, footage.growing)
     named = _named(cues, edit)
     if isinstance(named, Outcome):
-        if _is_there(captions, edit, named, footage):
-            return Outcome("done", tuple(named.current)), captions
-        return named, captions
+        return _sent_again(captions, cues, edit, footage) or named, captions
     try:
         change = edit.make([cue.timed for cue in cues if cue.standing == "shown"], [c.timed for c in named])
         after = apply(captions, [change], footage)
     except EditError as error:
-        return Outcome("refused", message=str(error)), captions
+        refused = Outcome("refused", message=str(error))
+        return _sent_again(captions, cues, edit, footage) or refused, captions
     kept = change.before[0].caption.id if change.before else None
     earlier = {caption.id for caption in captions}
     # Ids are given in the order of what is wanted, before those of captions that lose lines.
@@ -255,15 +264,36 @@ def _one(captions: Sequence[Caption], edit: Edit, footage: Footage) -> tuple[Out
     return Outcome("done", tuple(ids[: max(len(change.before[:1]), len(change.after))])), after
 
 
-def _is_there(captions: Sequence[Caption], edit: Edit, conflict: Outcome, footage: Footage) -> bool:
-    """Return whether the edit changes nothing: it was made, and its answer was lost, or another made it."""
-    current = [cue.timed for cue in conflict.current.values() if cue is not None]
-    if len(current) != 1 or len(edit.targets) != 1:
-        return False
+def _sent_again(
+    captions: Sequence[Caption], cues: Sequence[ReviewCue], edit: Edit, footage: Footage
+) -> Outcome | None:
+    """Return the outcome of an edit that changes nothing: its answer was lost, or another made the same."""
+    by_id = {cue.id: cue for cue in cues}
+    named = [by_id[target.id] for target in edit.targets if target.id in by_id]
+    if edit.targets and (len(named) != 1 or named[0].id != edit.targets[0].id):
+        # The first one stays in every edit, and a merge leaves no other.
+        return None
+    shown = [cue for cue in cues if cue.standing == "shown"]
     try:
-        return apply(captions, [edit.make(current, current)], footage) == list(captions)
+        change = edit.make([cue.timed for cue in shown], [cue.timed for cue in named])
+        if named and len(change.after) < 2:
+            is_made = apply(captions, [change], footage) == list(captions)
+            return Outcome("done", (named[0].id,)) if is_made else None
     except EditError:
-        return False
+        return None
+    found = [next((cue for cue in shown if _is_as(cue, one)), None) for one in change.after]
+    made = tuple(cue.id for cue in found if cue is not None)
+    return Outcome("done", made) if len(made) == len(found) else None
+
+
+def _is_as(cue: ReviewCue, wanted: Wanted) -> bool:
+    """Return whether a caption is as a person wants a new one."""
+    return (
+        same_times(cue.timed, wanted)
+        and same_text(cue.caption.best_text, wanted.text)
+        and wanted.zone in (None, cue.caption.zone)
+        and cue.is_reviewed == wanted.reviewed
+    )
 
 
 def _named(cues: Sequence[ReviewCue], edit: Edit) -> list[ReviewCue] | Outcome:

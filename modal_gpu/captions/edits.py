@@ -229,14 +229,16 @@ def _confirmed(caption: Caption, text: str) -> Caption:
 
 def _reopened(caption: Caption, text: str) -> Caption:
     """Return a caption that is to be reviewed; runs may change it, unless a person wrote its text."""
-    as_read = text == (caption.ocr_text or "")
+    written = None if text == (caption.ocr_text or "") else text
+    if caption.state == "predicted" and caption.pending and caption.text == written:
+        return caption
     now = utc_now()
     return replace(
         caption,
         state="predicted",
         pending=True,
         updated_at=now,
-        text=None if as_read else text,
+        text=written,
         text_pending=True,
         text_updated_at=now,
     )
