@@ -11,7 +11,7 @@ from tests.browser.review_pages import Reviewer, ReviewService
 from tests.browser.test_review_captions import axe, sample, service  # noqa: F401
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator
+    from playwright.sync_api import Locator, Route
 
 pytestmark = pytest.mark.browser
 
@@ -60,6 +60,24 @@ class TestLayout:
         assert reviewer.part("tiles").locator(".box.in").count() < 13
         reviewer.screen.page.get_by_role("button", name="Reset").click()
         reviewer.screen.expect(effect).to_have_text(found)
+
+    def test_drawn_zones_stay_while_a_run_works_on_the_layout(self, service: ReviewService):  # noqa: F811
+        def partial(route: Route) -> None:
+            answer = route.fetch()
+            route.fulfill(response=answer, json={**answer.json(), "partial": True})
+
+        reviewer = service.reviewer()
+        page = reviewer.screen.page
+        page.route("**/videos/*/layout", partial)
+        reviewer.open("layout")
+        zone(reviewer).focus()
+        reviewer.press(*["Shift+ArrowUp"] * 5)
+        drawn = zone(reviewer).get_attribute("aria-label")
+        # The second answer comes after the first one was drawn.
+        for _ in range(2):
+            with page.expect_response("**/videos/*/layout"):
+                pass
+        assert zone(reviewer).get_attribute("aria-label") == drawn
 
     def test_a_text_line_is_labelled_by_keyboard(self, service: ReviewService):  # noqa: F811
         reviewer = service.reviewer().open("layout")

@@ -13,6 +13,8 @@ const part = (name) => document.querySelector(`[data-part="${name}"]`);
 
 class LayoutPage {
   constructor(layout) {
+    /** Labels that the server does not have yet. */
+    this.dirty = new Map();
     this.#listen();
     this.take(layout, { zonesToo: true });
     const most = (frame) => frame.boxes.filter((box) => isIn(box, this.zones)).length;
@@ -24,7 +26,17 @@ class LayoutPage {
     this.layout = layout;
     this.frames = layout.frames;
     if (zonesToo) this.reset();
+    const waiting = this.dirty;
     this.dirty = new Map();
+    for (const frame of this.frames) {
+      for (const box of frame.boxes) {
+        const key = `${frame.index}.${box.box_index}`;
+        const asked = waiting.get(key);
+        if (!asked) continue;
+        box.label = asked.label === "clear" ? null : asked.label;
+        this.dirty.set(key, asked);
+      }
+    }
     part("name").textContent = layout.name;
     document.title = `${layout.name}: layout`;
     part("partial").hidden = !layout.partial;
@@ -43,6 +55,8 @@ class LayoutPage {
 
   reset() {
     const { crop_region, zones } = this.layout;
+    /** Whether a person has changed the zones. */
+    this.isDrawn = false;
     this.zones = crop_region ? [{ number: 0, language: "", ...fromApi(crop_region) }] : [];
     for (const zone of zones) {
       this.zones.push({ number: zone.zone_index, language: zone.language ?? "", ...fromApi(zone.crop_region) });
@@ -182,13 +196,17 @@ class LayoutPage {
         const language = document.createElement("input");
         language.value = zone.language;
         language.placeholder = "the video's";
-        language.addEventListener("change", () => (zone.language = language.value.trim()));
+        language.addEventListener("change", () => {
+          zone.language = language.value.trim();
+          this.isDrawn = true;
+        });
         field.append(labelled("language", language));
         const remove = document.createElement("button");
         remove.type = "button";
         remove.textContent = `Remove zone ${zone.number}`;
         remove.addEventListener("click", () => {
           this.zones = this.zones.filter((one) => one !== zone);
+          this.isDrawn = true;
           this.draw();
         });
         field.append(remove);
@@ -213,6 +231,7 @@ class LayoutPage {
 
   change(zone, sides) {
     Object.assign(this.#find(zone.number), sides);
+    this.isDrawn = true;
     this.draw();
   }
 
@@ -345,6 +364,7 @@ class LayoutPage {
         for (const zone of layout.proposed_zones) {
           this.zones.push({ number: zone.zone_index, language: zone.language ?? "", ...fromApi(zone.crop_region) });
         }
+        this.isDrawn = true;
         this.draw();
       },
       approve: () => this.#approve(),
@@ -363,6 +383,7 @@ class LayoutPage {
     if (number >= MOST_ZONES) return this.say("There are eight zones, with those that captions are kept of.", "bad");
     const free = this.zones.some((zone) => zone.top < 0.2) ? { top: 0.45, bottom: 0.57 } : { top: 0.05, bottom: 0.17 };
     this.zones.push({ number, language: "", left: 0.1, right: 0.9, ...free });
+    this.isDrawn = true;
     this.draw();
     document.getElementById(`zone-${number}`).focus();
   }
@@ -373,6 +394,7 @@ class LayoutPage {
     if (!region) return this.say("Mark some text lines as in first.");
     if (this.zones.length) this.change(this.zones[0], region);
     else this.zones.push({ number: 0, language: "", ...region });
+    this.isDrawn = true;
     this.draw();
   }
 
@@ -426,7 +448,8 @@ async function begin() {
     if (!page.layout.partial || document.hidden) return;
     const again = await fetch(`${base}/layout`, { cache: "no-store" });
     if (!again.ok) return;
-    page.take(await again.json(), { zonesToo: true });
+    // What a person has drawn meanwhile stays.
+    page.take(await again.json(), { zonesToo: !page.isDrawn });
     page.draw();
   }, 4000);
 }
