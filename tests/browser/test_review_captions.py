@@ -121,6 +121,36 @@ class TestByKeyboard:
         reviewer.is_saved()
         assert service.texts()[:2] == ["Every evening", "the harbour falls silent."]
 
+    def test_enter_restores_a_removed_caption(self, service: ReviewService):
+        reviewer = service.reviewer().open()
+        reviewer.choose("Yes.")
+        reviewer.press("Alt+Delete")
+        reviewer.is_saved()
+        assert "Yes." not in service.texts()
+        reviewer.open()
+        reviewer.part("filter").select_option("removed")
+        reviewer.screen.expect(reviewer.part("text")).to_have_value("Yes.")
+        reviewer.part("text").focus()
+        reviewer.press("Enter")
+        reviewer.is_saved()
+        assert "Yes." in service.texts()
+
+    def test_a_border_of_a_caption_without_text_removes_nothing(self, service: ReviewService):
+        damage(service, 0, "")
+        reviewer = service.reviewer().open()
+        reviewer.part("rows").get_by_text("not read yet").click()
+        reviewer.press("Alt+KeyA")
+        reviewer.screen.expect(reviewer.part("message")).to_have_text("Write its text first.")
+        assert service.cues()[0].standing == "unread"
+
+    def test_altgr_types_letters(self, service: ReviewService):
+        """On Windows it is Ctrl and Alt."""
+        reviewer = service.reviewer().open()
+        reviewer.part("text").focus()
+        reviewer.press("Control+Alt+KeyQ", "Control+Alt+Delete")
+        reviewer.is_saved()
+        reviewer.screen.expect(reviewer.part("progress")).to_have_text("13 of 13 to review")
+
     def test_enter_that_ends_a_composition_confirms_nothing(self, service: ReviewService):
         reviewer = service.reviewer().open()
         reviewer.part("text").evaluate(
@@ -140,6 +170,18 @@ class TestByKeyboard:
         reviewer.is_saved()
         assert sum("wait for the flood." in text for text in service.texts()) == 2
 
+    def test_what_is_being_typed_is_replaced_in_too(self, service: ReviewService):
+        reviewer = service.reviewer().open()
+        reviewer.choose("Yes.")
+        reviewer.part("text").fill("Yes, Yes.")
+        reviewer.press("ControlOrMeta+f")
+        find = reviewer.part("find")
+        find.get_by_label("Find", exact=True).fill("Yes")
+        find.get_by_label("Replace by").fill("No")
+        find.get_by_role("button", name="Replace all").click()
+        reviewer.is_saved()
+        assert "No, No." in service.texts()
+
 
 class TestTwoWindows:
     def test_a_conflict_shows_both_texts_and_loses_none(self, service: ReviewService):
@@ -158,10 +200,12 @@ class TestTwoWindows:
         ben.screen.expect(conflict).to_contain_text("Only the gulls are still awake.!")
         assert "Only the gulls were awake." in service.texts()
         ben.screen.shot("conflict")
-        ben.press("Alt+KeyM")
+        ben.part("text").focus()
+        ben.press("End", "!", "Alt+KeyM")
         ben.is_saved()
-        assert "Only the gulls are still awake.!" in service.texts()
-        anna.screen.expect(anna.part("rows")).to_contain_text("Only the gulls are still awake.!")
+        # What was typed while the conflict was shown is kept too.
+        assert "Only the gulls are still awake.!!" in service.texts()
+        anna.screen.expect(anna.part("rows")).to_contain_text("Only the gulls are still awake.!!")
 
     def test_a_field_in_which_nobody_typed_shows_the_others_text(self, service: ReviewService):
         """Otherwise the old text would be confirmed over the new one."""

@@ -45,11 +45,11 @@ export class Editor extends EventTarget {
     if (uid !== this.uid) this.commit();
     this.uid = uid;
     const { caption } = this;
-    if (!caption) return;
+    this.text.disabled = !caption;
+    if (!caption) return this.#put("");
     const { draft } = this.captions.outbox;
-    this.#put(caption.text);
+    this.#put(textOf(caption));
     if (draft?.uid === uid) this.text.value = draft.text;
-    this.text.disabled = false;
     const caret = at ?? this.text.value.length;
     this.text.setSelectionRange(...(Array.isArray(caret) ? caret : [caret, caret]));
     this.player.open(uid);
@@ -62,7 +62,7 @@ export class Editor extends EventTarget {
     const { caption } = this;
     if (!caption) return;
     // Another person's text must be seen before it is confirmed.
-    if (!this.hasTyped && caption.text !== this.shown) this.#put(caption.text);
+    if (!this.hasTyped && textOf(caption) !== this.shown) this.#put(textOf(caption));
     for (const [edge, field] of Object.entries(this.fields)) {
       if (document.activeElement !== field) field.value = clock(caption[edge]);
     }
@@ -146,6 +146,8 @@ export class Editor extends EventTarget {
     const [least, most] = edge === "start" ? [floor, caption.end - LEAST_MS] : [caption.start + LEAST_MS, ceiling];
     const at = Math.round(Math.min(most, Math.max(least, ms)));
     if (at === caption[edge]) return this.dispatchEvent(new CustomEvent("say", { detail: "It cannot move further." }));
+    // Without a text the edit would remove the caption.
+    if (!this.text.value.trim()) return this.dispatchEvent(new CustomEvent("say", { detail: "Write its text first." }));
     captions.outbox.setDraft(null);
     this.change({ text: this.text.value, [edge]: at, reviewed: true });
     this.dispatchEvent(new CustomEvent("say", { detail: `${edge} ${clock(at)}` }));
@@ -279,6 +281,12 @@ export class Editor extends EventTarget {
   #ahead() {
     const order = this.captions.visible;
     const at = order.indexOf(this.uid);
+    if (!this.captions.footage.version) return;
     for (const uid of order.slice(at + 1, at + 1 + AHEAD)) new Image().src = this.#stripUrl(this.captions.get(uid));
   }
+}
+
+/** The text to start from: what OCR read in a removed caption, so that Enter restores it. */
+function textOf(caption) {
+  return caption.text || (caption.standing === "removed" ? caption.ocr : "");
 }

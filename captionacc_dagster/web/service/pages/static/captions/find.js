@@ -12,11 +12,12 @@ export function pattern(text, { isExpression, matchCase }) {
 }
 
 export class Find {
-  constructor(dialog, captions, { select, announce }) {
+  constructor(dialog, captions, { select, announce, commit }) {
     this.dialog = dialog;
     this.captions = captions;
     this.select = select;
     this.announce = announce;
+    this.commit = commit;
     this.form = dialog.querySelector("form");
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -64,12 +65,15 @@ export class Find {
   }
 
   replace() {
+    // What is being typed is part of the text.
+    this.commit();
     const uid = this.current();
     if (uid && this.#found().includes(uid)) this.#change(uid);
     this.next();
   }
 
   all() {
+    this.commit();
     const found = this.#found();
     found.forEach((uid) => this.#change(uid));
     this.announce(`${found.length} captions were changed.`);

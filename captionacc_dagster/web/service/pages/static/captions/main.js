@@ -27,10 +27,10 @@ class Review {
     this.find = new Find(part("find"), this.captions, {
       select: (uid, wanted) => this.#selectFound(uid, wanted),
       announce: (message) => this.say(message),
+      commit: () => this.editor.commit(),
     });
     this.find.current = () => this.editor.uid;
     this.find.change = (uid, text) => {
-      if (uid === this.editor.uid) this.editor.commit();
       const caption = this.captions.get(uid);
       this.captions.edit([uid], text.trim() ? [{ ...snapshot(caption), text, reviewed: true }] : []);
     };
@@ -59,7 +59,7 @@ class Review {
 
   #first() {
     const { draft } = this.captions.outbox;
-    const asked = decodeURIComponent(location.hash.slice(1));
+    const asked = location.hash.slice(1);
     const order = this.captions.visible;
     if (draft && this.captions.get(draft.uid)) return draft.uid;
     if (order.includes(asked)) return asked;
@@ -144,7 +144,7 @@ class Review {
     this.editor.open(uid, options);
     this.list.select(uid);
     if (!uid) return;
-    history.replaceState(null, "", `#${encodeURIComponent(uid)}`);
+    history.replaceState(null, "", `#${uid}`);
     if (!part("find").contains(document.activeElement)) this.editor.text.focus();
   }
 
@@ -246,6 +246,8 @@ class Review {
   #resolve(how) {
     const edit = this.captions.outbox.conflict(this.editor.uid);
     if (!edit) return;
+    // What was typed after the edit is part of "yours".
+    if (how === "insist") this.editor.commit();
     this.captions[how](edit);
     const uid = this.editor.uid;
     this.editor.discard();
@@ -315,7 +317,9 @@ class Review {
     if (control && key.toLowerCase() === "y" && !(isText && this.editor.hasTyped)) return "redo";
     if (control && key.toLowerCase() === "f") return "find";
     if (control && code === "Space") return "play";
-    if (event.altKey && !control) return ALT[code] ?? null;
+    // AltGr, which is Ctrl and Alt on Windows, types letters: @ in German, ą in Polish.
+    const isAltGr = event.ctrlKey || event.getModifierState("AltGraph");
+    if (event.altKey && !event.metaKey && !isAltGr) return ALT[code] ?? null;
     if (key === "Enter" && !event.shiftKey && !control && (isText || inList)) return "confirm";
     if (inList) return { ArrowUp: "previous", ArrowDown: "next", Delete: "remove" }[key] ?? null;
     if (isText) return { PageUp: "previous", PageDown: "next" }[key] ?? null;

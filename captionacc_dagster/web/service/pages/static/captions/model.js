@@ -4,11 +4,25 @@
 // outbox, and is sent with the versions that this window has seen. A caption has a name of its own here
 // (`uid`), because the server gives new captions their ids later.
 
+const SAME_MS = 20;
 const FIELDS = ["start", "end", "text", "zone", "reviewed"];
 
 /** Return a copy of what an edit can change. */
 export function snapshot(caption) {
   return Object.fromEntries(["uid", ...FIELDS].map((name) => [name, caption[name]]));
+}
+
+const words = (text) => text.split(/\s+/).filter(Boolean).join(" ");
+
+/** Whether a caption is as an edit left it; the server rounds times, and trims lines. */
+function isAs(caption, one) {
+  return (
+    caption?.standing === "shown" &&
+    (one.zone ?? caption.zone) === caption.zone &&
+    Math.abs(caption.start - one.start) <= SAME_MS &&
+    Math.abs(caption.end - one.end) <= SAME_MS &&
+    words(caption.text) === words(one.text)
+  );
 }
 
 export class Captions extends EventTarget {
@@ -23,6 +37,8 @@ export class Captions extends EventTarget {
     this.filter = "all";
     this.undoable = [];
     this.redoable = [];
+    /** What was typed into captions whose times were refused, with the version that it was typed on. */
+    this.refused = new Map();
     for (const [uid, known] of Object.entries(outbox.known)) if (known) this.uidOf.set(known.id, uid);
   }
 
@@ -52,8 +68,10 @@ export class Captions extends EventTarget {
     for (const uid of this.byUid.keys()) {
       if (!there.has(uid) && !this.outbox.touches(uid)) this.byUid.delete(uid);
     }
-    if (!this.order.length) for (const edit of this.outbox.edits) this.#apply(edit);
+    // A caption that an edit here merges with another is not shown again.
+    for (const edit of this.outbox.edits) this.#apply(edit);
     this.sort();
+    this.#keepTexts();
   }
 
   /** Take what edits of this window changed; `made` has the ids that the server gave to wanted captions. */
@@ -164,7 +182,11 @@ export class Captions extends EventTarget {
     if (!made) return null;
     // What was removed is still there, and what was added stays as removed.
     const targets = (made.after.length ? made.after : made.before.slice(0, 1)).map((one) => one.uid);
-    if (!targets.every((uid) => this.byUid.has(uid)) || targets.some((uid) => this.outbox.conflict(uid))) {
+    const isAsLeft = made.after.length
+      ? made.after.every((one) => isAs(this.get(one.uid), one))
+      : this.get(targets[0])?.standing === "removed";
+    // To undo what someone else has changed since would undo their edit.
+    if (!isAsLeft || targets.some((uid) => this.outbox.conflict(uid))) {
       return this.#turn(stack, undoing);
     }
     const wanted = made.before.filter((one) => one.standing !== "removed");
@@ -185,6 +207,26 @@ export class Captions extends EventTarget {
     this.undoable = [];
     this.redoable = [];
     return dropped;
+  }
+
+  /** Forget an edit that the server refuses. A text that was typed is kept where only the times were wrong. */
+  refuse(edit) {
+    for (const { targets, wanted } of this.forget(edit)) {
+      const [one] = wanted;
+      if (targets.length !== 1 || wanted.length !== 1 || targets[0] !== one.uid) continue;
+      this.refused.set(one.uid, { ...one, version: this.outbox.known[one.uid]?.version });
+    }
+  }
+
+  #keepTexts() {
+    const refused = [...this.refused.values()];
+    this.refused.clear();
+    for (const { uid, start, end, text, version } of refused) {
+      const caption = this.get(uid);
+      const isUnchanged = caption && version && this.outbox.known[uid]?.version === version;
+      const isMoved = isUnchanged && (caption.start !== start || caption.end !== end);
+      if (isMoved && caption.text !== text) this.edit([uid], [{ ...snapshot(caption), text, reviewed: true }]);
+    }
   }
 
   /** Show again what a conflict is about: the server's captions, or nothing where they are gone. */
@@ -213,8 +255,11 @@ export class Captions extends EventTarget {
     });
     delete edit.current;
     edit.state = "waiting";
-    // What was to be removed is gone already.
-    if (!edit.targets.length && !edit.wanted.length) this.outbox.remove(edit);
+    if (!edit.targets.length && edit.wanted.length !== 1) {
+      // What was to be removed is gone already; what was to be split is added, each by itself.
+      const adds = edit.wanted.map((one) => ({ ...edit, key: crypto.randomUUID(), wanted: [one] }));
+      this.outbox.edits.splice(this.outbox.edits.indexOf(edit), 1, ...adds);
+    }
     this.outbox.store();
   }
 

@@ -51,19 +51,27 @@ export class Outbox {
   }
 
   #read(key) {
-    let stored = null;
-    try {
-      stored = JSON.parse(localStorage.getItem(key) ?? "null");
-    } catch {
-      // Another program wrote it; there is nothing to take over.
-    }
+    const stored = this.#stored(key);
     if (!stored) return;
     this.edits.push(...stored.edits.map((one) => (one.state === "sent" ? { ...one, state: "waiting" } : one)));
     this.known = { ...stored.known, ...this.known };
     this.draft ??= stored.draft;
   }
 
+  #stored(key) {
+    try {
+      return JSON.parse(localStorage.getItem(key) ?? "null");
+    } catch {
+      // Another program wrote it; there is nothing to take over.
+      return null;
+    }
+  }
+
+  /** Take over what another window left; not yet if this window has edits of the same captions, or a draft too. */
   adopt(key) {
+    const stored = this.#stored(key);
+    if (stored?.draft && this.draft) return;
+    if (uidsOf(stored?.edits ?? [], stored?.draft).some((uid) => this.touches(uid))) return;
     this.#read(key);
     this.store();
     localStorage.removeItem(key);
@@ -102,16 +110,16 @@ export class Outbox {
     this.store();
   }
 
-  /** The edits that can be sent now: none that follows another one of the same caption. */
-  ready() {
+  /** The edits that can be sent now, at most `most`: none that follows another one of the same caption. */
+  ready(most) {
     const taken = new Set();
     const found = [];
     for (const edit of this.edits) {
-      const about = [...edit.targets, ...edit.wanted.map((one) => one.uid)];
+      const about = uidsOf([edit]);
       if (edit.state === "waiting" && !about.some((uid) => taken.has(uid))) found.push(edit);
       about.forEach((uid) => taken.add(uid));
     }
-    return found.slice(0, 200);
+    return found.slice(0, most);
   }
 
   remove(edit) {
@@ -120,9 +128,14 @@ export class Outbox {
   }
 
   dropWithDependents(edit) {
-    const about = new Set([...edit.targets, ...edit.wanted.map((one) => one.uid)]);
-    const from = this.edits.indexOf(edit);
-    const dropped = this.edits.filter((one, at) => at >= from && [...about].some((uid) => isAbout(one, uid)));
+    const about = new Set(uidsOf([edit]));
+    const dropped = this.edits.slice(this.edits.indexOf(edit)).filter((one) => {
+      const uids = uidsOf([one]);
+      const depends = uids.some((uid) => about.has(uid));
+      // Captions that only a dropped edit makes will not be there.
+      if (depends) uids.filter((uid) => !this.known[uid]).forEach((uid) => about.add(uid));
+      return depends;
+    });
     this.edits = this.edits.filter((one) => !dropped.includes(one));
     this.store();
     return dropped;
@@ -134,9 +147,16 @@ export class Outbox {
       localStorage.removeItem(this.key);
       return;
     }
-    const known = Object.fromEntries(Object.entries(this.known).filter(([uid]) => this.touches(uid)));
+    const uids = uidsOf(this.edits, this.draft).filter((uid) => this.known[uid]);
+    const known = Object.fromEntries(uids.map((uid) => [uid, this.known[uid]]));
     localStorage.setItem(this.key, JSON.stringify({ edits: this.edits, known, draft: this.draft }));
   }
+}
+
+/** The captions that edits and an unfinished text are about. */
+function uidsOf(edits, draft = null) {
+  const uids = edits.flatMap((edit) => [...edit.targets, ...edit.wanted.map((one) => one.uid)]);
+  return draft ? [...uids, draft.uid] : uids;
 }
 
 const isAbout = (edit, uid) => edit.targets.includes(uid) || edit.wanted.some((one) => one.uid === uid);

@@ -2,6 +2,8 @@
 
 const RETRY_MS = [500, 1000, 2000, 4000];
 const LOOK_MS = 4000;
+/** Most edits of one request. */
+const MOST = 200;
 
 export class Sync extends EventTarget {
   constructor(videoId, captions) {
@@ -10,6 +12,8 @@ export class Sync extends EventTarget {
     this.captions = captions;
     this.tag = null;
     this.failures = 0;
+    this.requests = 0;
+    this.most = MOST;
     this.state = { kind: "saved" };
     captions.addEventListener("edit", () => this.send());
     addEventListener("online", () => this.send());
@@ -29,10 +33,11 @@ export class Sync extends EventTarget {
 
   async look(force = false) {
     if ((document.hidden || this.busy) && !force) return;
+    const { requests } = this;
     try {
       const list = await this.fetch(force);
       // An answer from before an edit was sent would show the caption as it was.
-      if (list && !this.busy) this.dispatchEvent(new CustomEvent("list", { detail: list }));
+      if (list && !this.busy && requests === this.requests) this.dispatchEvent(new CustomEvent("list", { detail: list }));
       else if (list) this.tag = null;
       if (this.state.kind === "offline" && !this.captions.outbox.count) this.#show({ kind: "saved" });
     } catch (error) {
@@ -43,9 +48,10 @@ export class Sync extends EventTarget {
   /** Send what waits, until nothing does. */
   async send() {
     if (this.busy) return;
-    const ready = this.captions.outbox.ready();
+    const ready = this.captions.outbox.ready(this.most);
     if (!ready.length) return this.#rest();
     this.busy = true;
+    this.requests += 1;
     clearTimeout(this.timer);
     if (this.state.kind === "saved" || this.state.kind === "conflict") this.#show({ kind: "saving" });
     ready.forEach((edit) => (edit.state = "sent"));
@@ -98,11 +104,7 @@ export class Sync extends EventTarget {
     }
     this.captions.refresh(answer.changed);
     outbox.store();
-    for (const { edit, message } of refused) {
-      this.captions.forget(edit);
-      this.dispatchEvent(new CustomEvent("refused", { detail: { edit, message } }));
-    }
-    if (refused.length) this.look(true);
+    refused.forEach(({ edit, message }) => this.#refuse(edit, message));
     if (outbox.conflicts.length) this.dispatchEvent(new Event("conflict"));
     this.tag = null;
   }
@@ -110,11 +112,10 @@ export class Sync extends EventTarget {
   #failed(error, ready) {
     const state = stateOf(error);
     if (state.kind === "refused") {
-      // The server does not accept the request as it is; sending it again would not help.
-      ready.forEach((edit) => this.captions.forget(edit));
-      this.dispatchEvent(new CustomEvent("refused", { detail: { edit: ready[0], message: state.message } }));
-      this.look(true);
-      return this.#rest();
+      // One edit that the server does not accept must not take the others with it.
+      if (ready.length > 1) this.most = 1;
+      else this.#refuse(ready[0], state.message);
+      return this.send();
     }
     this.#show(state);
     const pause = RETRY_MS[Math.min(this.failures, RETRY_MS.length - 1)];
@@ -122,8 +123,16 @@ export class Sync extends EventTarget {
     this.timer = setTimeout(() => this.send(), pause);
   }
 
+  /** Give an edit up: sending it again would not help. */
+  #refuse(edit, message) {
+    this.captions.refuse(edit);
+    this.dispatchEvent(new CustomEvent("refused", { detail: { edit, message } }));
+    this.look(true);
+  }
+
   #rest() {
     const { outbox } = this.captions;
+    this.most = MOST;
     this.#show({ kind: outbox.conflicts.length ? "conflict" : outbox.count ? "saving" : "saved" });
   }
 
