@@ -9,7 +9,7 @@ import pytest
 
 from tests.browser.conftest import DAMAGED, SAMPLE, TALK
 from tests.browser.running_platform import RunningPlatform
-from tests.browser.screen import Screen
+from tests.browser.screen import WINDOW, Screen
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
@@ -26,6 +26,14 @@ READABLE = 9
 
 _ASSETS = "{ assetNodes { assetKey { path } groupName partitionDefinition { name } } }"
 
+#: What the values of an event's metadata show without a click: pictures that are loaded, and tables.
+_SHOWN_INLINE = """
+() => [...document.querySelectorAll('td img, td table')]
+  .filter(each => each.tagName !== 'IMG' || each.naturalWidth > 0)
+  .map(each => each.getBoundingClientRect())
+  .map(({left, right, width}) => ({left, right, width}))
+  .filter(each => each.width >= 200)
+"""
 #: Each label with its place, and the size of its letters on the screen, in pixels.
 _LABELS = """
 (selector) => [...document.querySelectorAll(selector)].map(each => {
@@ -66,7 +74,7 @@ def test_a_run_shows_its_video_and_seven_tags_at_most(screen: Screen, platform: 
     screen.open("runs")
     rows = screen.page.locator(RUN_ROW).filter(has_text=SAMPLE)
     screen.sees(rows.first)
-    screen.shot("runs", docs="runs")
+    screen.shot("runs")
     count = rows.count()
     assert count == len(platform.runs(platform.partition_key(SAMPLE)))
     for number in range(count):
@@ -75,6 +83,19 @@ def test_a_run_shows_its_video_and_seven_tags_at_most(screen: Screen, platform: 
         own = [tag for tag in tags if not tag.startswith("partition: ")]
         assert f"video: {SAMPLE}" in own
         assert 1 < len(own) <= 7, own
+
+
+def test_every_asset_of_a_video_shows_a_picture_without_a_click(screen: Screen, platform: RunningPlatform):
+    key, wrong = platform.partition_key(SAMPLE), {}
+    for asset in assets(platform):
+        screen.open("assets", asset, view="partitions", partition=key)
+        screen.sees(screen.page.get_by_text("Materialized", exact=True).first)
+        screen.page.wait_for_load_state("networkidle")
+        screen.shot(f"asset-{asset}", docs="layout" if asset == "layout_db" else "")
+        shown = screen.page.evaluate(_SHOWN_INLINE)
+        if not shown or any(each["right"] > WINDOW[0] for each in shown):
+            wrong[asset] = shown
+    assert wrong == {}
 
 
 def test_the_lineage_is_readable_as_it_opens(screen: Screen, platform: RunningPlatform):
@@ -118,8 +139,11 @@ def test_a_failed_video_has_one_sentence_and_no_stack_trace(screen: Screen, plat
     screen.open("assets", "full_frames", view="partitions", partition=key)
     screen.sees(screen.page.get_by_text(re.compile("failed, and did not materialize this asset")))
     screen.shot("failed-partition")
-    screen.open("runs", run["runId"])
     sentence = ".mp4: the MP4 file is cut off before its index (moov); upload the complete file again"
+    screen.open("assets", "full_frames", view="events")
+    screen.sees(screen.text(sentence))
+    screen.shot("failed-event")
+    screen.open("runs", run["runId"])
     screen.sees(screen.text(sentence))
     screen.shot("failed-run", docs="failed-run")
     page = screen.page.locator("body").inner_text()

@@ -20,10 +20,14 @@ def test_an_approval_from_its_form_starts_the_next_stage(screen: Screen, platfor
     assert platform.runs(key, "captions") == []
     screen.open("locations", DEFINITIONS_MODULE, "jobs", "approve_layout")
     screen.page.get_by_role("tab", name="Launchpad").click()
+    # Once the form is there: when it comes, what was typed before is lost.
+    form = screen.page.locator(".CodeMirror-code").first
+    screen.expect(form).to_contain_text("approved_by:")
     screen.page.get_by_placeholder("Partition").fill("talk")
     screen.page.get_by_role("menuitem", name=key).click()
     # The form shows the region that was found.
-    screen.expect(screen.page.locator(".CodeMirror-code").first).to_contain_text("region:")
+    screen.expect(form).to_contain_text("bottom:")
+    screen.expect(screen.text("Generating configuration")).to_be_hidden()
     screen.shot("approve-form", docs="approve-form")
     screen.page.get_by_role("button", name="Launch run").click()
     screen.sees(screen.page.get_by_text("Success", exact=True).first)
