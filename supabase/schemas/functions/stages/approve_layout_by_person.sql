@@ -8,7 +8,7 @@ as $$
 declare
     result videos;
 begin
-    -- First, so that whoever is notified of the approval sees it.
+    -- First, so that the returned row has it.
     update videos set disable_age_boosting = coalesce(p_disable_age_boosting, false)
     where id = p_video_id and disable_age_boosting is distinct from coalesce(p_disable_age_boosting, false);
     result := approve_layout(p_video_id, p_approved_by, p_crop_region, p_caption_zones);

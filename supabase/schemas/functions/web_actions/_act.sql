@@ -15,11 +15,9 @@ begin
     begin
         case p_action
             when 'approve_layout' then
-                video := approve_layout(p_video_id, caller, nullif(p_arguments -> 'crop_region', 'null'),
+                video := approve_layout_by_person(p_video_id, caller, nullif(p_arguments -> 'crop_region', 'null'),
+                    (p_arguments ->> 'disable_age_boosting')::boolean,
                     nullif(p_arguments -> 'caption_zones', 'null'));
-                update videos
-                set disable_age_boosting = coalesce((p_arguments ->> 'disable_age_boosting')::boolean, false)
-                where id = p_video_id returning * into video;
             when 'request_caption_ocr' then
                 answer := jsonb_build_object('request', to_jsonb(request_caption_ocr(p_video_id,
                     case when jsonb_typeof(p_arguments -> 'caption_ids') = 'array' then

@@ -29,8 +29,16 @@ begin
         return _too_many('100 of your uploads of this day are not complete', 'Complete or delete some of them.');
     end if;
     begin
+        -- Any other key may be that of a result, or of another member's file.
+        if p_storage_key is distinct from format('%s/client/videos/%s/video.mp4', caller.tenant_id, p_video_id) then
+            raise exception 'the storage key is not that of video %', p_video_id using errcode = 'CA010',
+                hint = 'Give TENANT/client/videos/ID/video.mp4.';
+        end if;
         video := register_upload(caller.tenant_id, p_video_id, p_storage_key, p_size_bytes, p_display_path,
             caller.user_id);
+        if video.uploaded_by_user_id is distinct from caller.user_id then
+            raise exception 'video % is already registered with other values', p_video_id using errcode = 'CA008';
+        end if;
     exception
         when others then
             if sqlstate not like 'CA%' then
@@ -44,4 +52,5 @@ begin
 end
 $$;
 comment on function captionacc.app_register_upload(uuid, text, bigint, text) is
-    'Register a file that the user is about to upload into their tenant, as register_upload does.';
+    'Register a file that the user is about to upload into their tenant, as register_upload does. The key is '
+    'that of the video: TENANT/client/videos/ID/video.mp4.';
