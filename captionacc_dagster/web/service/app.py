@@ -62,8 +62,8 @@ def _middleware(parts: ServiceParts) -> list[Middleware]:
     origins = [origin for origin in settings.serve_origins.split(",") if origin]
     proxies = [proxy for proxy in settings.webhook_trusted_proxies.split(",") if proxy]
     passed = [
-        Middleware(RequestIds),
         Middleware(SecurityHeaders, connect=_upload_origin(parts)),
+        Middleware(RequestIds),
         Middleware(OriginCheck, origins=origins, only_loopback=not parts.needs_login),
         Middleware(AnswerTime),
         Middleware(BodyLimits),

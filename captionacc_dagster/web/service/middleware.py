@@ -9,6 +9,7 @@ from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from captionacc_dagster.web.service.callers import COOKIE
@@ -19,8 +20,8 @@ _log = logging.getLogger("captionacc_dagster.web.requests")
 _SAFE = ("GET", "HEAD", "OPTIONS")
 #: Requests outside of an upload are small.
 MAX_BODY_BYTES = 4 * 1024 * 1024
-#: Limits for receiving the body, and for the beginning of the answer.
-BODY_SECONDS = 30.0
+#: Limits for receiving the body, and for the beginning of the answer: a slow body has its own answer.
+BODY_SECONDS = 20.0
 ANSWER_SECONDS = 30.0
 
 
@@ -31,7 +32,11 @@ def is_upload(scope: Scope) -> bool:
 
 
 class RequestIds:
-    """Gives each request an id, names it in the answer, and writes one line for it to the log."""
+    """Gives each request an id, names it in the answer, and writes one line for it to the log.
+
+    It also answers 500 for what no other layer expected: Starlette's own layer for that is outside of all
+    others, where the id and the security headers are missing.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -42,17 +47,23 @@ class RequestIds:
             return
         known = new_request_id(Headers(scope=scope).get("x-request-id"))
         token = request_id.set(known)
-        began, status = time.monotonic(), 500
+        began, status, is_answered = time.monotonic(), 500, False
 
         async def named(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, is_answered = message["status"], True
                 MutableHeaders(scope=message)["x-request-id"] = known
             await send(message)
 
         try:
             await self.app(scope, receive, named)
+        except Exception as error:
+            if is_answered:
+                raise
+            _log.error("request %s failed", known, exc_info=error)
+            detail = "this should not happen: the log has the request's id and the reason"
+            await problem_response(500, detail)(scope, receive, named)
         finally:
             seconds = time.monotonic() - began
             # The path without its query, which may hold names of files.
@@ -148,14 +159,6 @@ def is_loopback(host: str) -> bool:
     return False
 
 
-class _TooLarge(Exception):
-    pass
-
-
-class _TooSlow(Exception):
-    pass
-
-
 class BodyLimits:
     """Limits a request's body in size and time, except for uploads, whose route does so itself."""
 
@@ -168,8 +171,12 @@ class BodyLimits:
         if scope["type"] != "http" or is_upload(scope):
             await self.app(scope, receive, send)
             return
-        received, is_complete, began = 0, False, False
+        received, is_complete = 0, False
         deadline = time.monotonic() + self._seconds
+
+        # FastAPI lets HTTPException pass, and answers 400 for any other error in the middle of a body.
+        def refusal(status: int, detail: str) -> HTTPException:
+            return HTTPException(status, detail, {"connection": "close"})
 
         async def limited() -> Message:
             nonlocal received, is_complete
@@ -179,29 +186,14 @@ class BodyLimits:
             try:
                 message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
             except TimeoutError:
-                raise _TooSlow from None
+                raise refusal(408, f"the body was not sent within {self._seconds:g} s") from None
             received += len(message.get("body", b""))
             is_complete = not message.get("more_body", False)
             if received > self._max_bytes:
-                raise _TooLarge
+                raise refusal(413, f"the body is larger than {self._max_bytes} bytes")
             return message
 
-        async def noted(message: Message) -> None:
-            nonlocal began
-            began = True
-            await send(message)
-
-        closing = {"connection": "close"}
-        try:
-            await self.app(scope, limited, noted)
-        except _TooLarge:
-            if not began:
-                detail = f"the body is larger than {self._max_bytes} bytes"
-                await problem_response(413, detail, headers=closing)(scope, receive, send)
-        except _TooSlow:
-            if not began:
-                detail = f"the body was not sent within {self._seconds:g} s"
-                await problem_response(408, detail, headers=closing)(scope, receive, send)
+        await self.app(scope, limited, send)
 
 
 class AnswerTime:

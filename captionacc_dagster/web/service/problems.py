@@ -167,7 +167,7 @@ def problem_of(error: CaptionAccError) -> JSONResponse:
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Let the app answer every error as a problem."""
+    """Let the app answer every error that is expected as a problem."""
 
     @app.exception_handler(Problem)
     async def _problem(request: Request, error: Problem) -> Response:
@@ -178,11 +178,6 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(CaptionAccError)
     async def _typed(request: Request, error: CaptionAccError) -> Response:
         return problem_of(error)
-
-    @app.exception_handler(Exception)
-    async def _unexpected(request: Request, error: Exception) -> Response:
-        _log.error("request %s failed", request_id.get(), exc_info=error)
-        return problem_response(500, "this should not happen: the log has the request's id and the reason")
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:

@@ -1,5 +1,6 @@
 """What protects the service: hosts, origins, headers, cookies, limits of size, time and number."""
 
+import asyncio
 import time
 from dataclasses import replace
 
@@ -17,16 +18,21 @@ from captionacc_dagster.web.service.app import create_app
 from captionacc_dagster.web.service.callers import COOKIE
 from captionacc_dagster.web.service.limits import RateLimits
 from captionacc_dagster.web.service.middleware import (
+    ANSWER_SECONDS,
+    BODY_SECONDS,
+    MAX_BODY_BYTES,
     AnswerTime,
     BodyLimits,
     OriginCheck,
     RequestIds,
     is_loopback,
 )
+from captionacc_dagster.web.service.problems import MEDIA_TYPE
 from captionacc_dagster.web.service.serving import check_exposure, host_of_platform
 from captionacc_dagster.web.service.tokens import TokenError, Tokens
 from tests.postgrest.server import SECRET, make_key
 from tests.resources.catalog.world import OWNER
+from tests.web.service.conftest import HOST
 
 
 async def hello(request: Request) -> Response:
@@ -88,9 +94,25 @@ class TestLimits:
         assert client.post("/", content=b"x" * 11).status_code == 413
         assert client.post("/", content=iter([b"x" * 6] * 2)).status_code == 413
 
-    def test_a_route_that_hangs_is_answered_for(self):
-        import asyncio
+    def test_a_body_that_a_route_reads_as_json_is_limited_too(self, local_parts):
+        client = TestClient(create_app(local_parts), base_url=HOST)
+        answer = client.post("/session", content=b" " * (MAX_BODY_BYTES + 1))
+        assert (answer.status_code, answer.headers["connection"]) == (413, "close")
+        assert answer.headers["content-type"] == MEDIA_TYPE
 
+    def test_a_slow_body_is_named_as_the_reason(self, local_parts):
+        async def endless(scope, receive, send):
+            async def never():
+                await asyncio.sleep(30)
+
+            await app(scope, never, send)
+
+        app = BodyLimits(create_app(local_parts), seconds=0.05)
+        answer = TestClient(endless, base_url=HOST).post("/session", content=b"{}")
+        assert answer.status_code == 408
+        assert BODY_SECONDS < ANSWER_SECONDS
+
+    def test_a_route_that_hangs_is_answered_for(self):
         async def hang(request: Request) -> Response:
             await asyncio.sleep(3)
             return Response("late")
@@ -126,6 +148,17 @@ class TestAnswers:
                 and "unsafe" not in policy
                 and "frame-ancestors 'none'" in policy
             )
+
+    def test_what_nobody_expected_has_them_too(self, local_parts, monkeypatch, caplog):
+        def broken():
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(local_parts.catalog, "list_access_tiers", broken)
+        client = TestClient(create_app(local_parts), base_url=HOST)
+        answer = client.get("/healthz", headers={"x-request-id": "proxy-12345"})
+        assert (answer.status_code, answer.json()["request_id"]) == (500, "proxy-12345")
+        assert answer.headers["x-request-id"] == "proxy-12345" and "ZeroDivisionError" in caplog.text
+        assert answer.headers["content-security-policy"]
 
     @pytest.mark.parametrize("given", ["x", "a b c d e f g", "x" * 65, "<script>alert"])
     def test_an_id_that_would_garble_a_log_is_replaced(self, given):
