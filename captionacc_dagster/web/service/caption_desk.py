@@ -10,7 +10,7 @@ from captionacc_dagster.operations.caption_edits import CaptionsMissingError, ed
 from captionacc_dagster.operations.caption_review import Edit, Reviewed, replace_captions, review_captions
 from captionacc_dagster.operations.strip_pictures import StripPictures, find_strips
 from captionacc_dagster.operations.subtitle_files import encode_captions
-from captionacc_dagster.resources.catalog import STAGES, VideoRow, WrongStateError
+from captionacc_dagster.resources.catalog import STAGES, Catalog, VideoRow, WrongStateError
 from captionacc_dagster.web.service.caption_schemas import (
     CaptionsOut,
     ChangedOut,
@@ -42,10 +42,11 @@ _log = logging.getLogger(__name__)
 class CaptionDesk:
     """One video's captions, for a caller who may see the video: who may see one may edit it.
 
-    ``editor`` names the caller, as the holder of the lock.
+    ``catalog`` has the caller's rights; ``editor`` names the caller, as the holder of the lock.
     """
 
     parts: ServiceParts
+    catalog: Catalog
     pictures: StripPictures
     video: VideoRow
     editor: str
@@ -121,7 +122,7 @@ class CaptionDesk:
         growing, store = self.parts.settings.growing_captions, self.parts.object_store
         before = {cue.id: cue.version for cue in self._cues(stored_captions(store, self.video))}
         edited = edit_captions(
-            self.parts.catalog,
+            self.catalog,
             store,
             self.video,
             plan,
@@ -152,7 +153,7 @@ class CaptionDesk:
 
     def _review(self, edits: Sequence[Edit]) -> Reviewed:
         return review_captions(
-            self.parts.catalog,
+            self.catalog,
             self.parts.object_store,
             self.video,
             edits,
@@ -168,7 +169,7 @@ class CaptionDesk:
         version: int | None = None
         zones = [0]
         try:
-            strips = find_strips(self.parts.catalog, row)
+            strips = find_strips(self.catalog, row)
             version, zones = strips.version, list(strips.zones)
         except WrongStateError:
             pass

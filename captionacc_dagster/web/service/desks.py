@@ -19,7 +19,7 @@ STATUSES.update(
 )
 
 
-def callers_video(video_id: UUID, catalog: CallerCatalog) -> VideoRow:
+def visible_video(video_id: UUID, catalog: CallerCatalog) -> VideoRow:
     """Return a video that the caller may see. Raises ``UnknownVideoError`` and ``VideoDeletedError``."""
     video = catalog.get_video(str(video_id))
     if video.deleted_at is not None:
@@ -27,7 +27,7 @@ def callers_video(video_id: UUID, catalog: CallerCatalog) -> VideoRow:
     return video
 
 
-CallersVideo = Annotated[VideoRow, Depends(callers_video)]
+CallersVideo = Annotated[VideoRow, Depends(visible_video)]
 
 
 def strip_pictures(request: Request, parts: Parts) -> StripPictures:
@@ -42,9 +42,11 @@ def strip_pictures(request: Request, parts: Parts) -> StripPictures:
 Pictures = Annotated[StripPictures, Depends(strip_pictures)]
 
 
-def caption_desk(parts: Parts, pictures: Pictures, video: CallersVideo, caller: CurrentCaller) -> CaptionDesk:
+def caption_desk(
+    parts: Parts, catalog: CallerCatalog, pictures: Pictures, video: CallersVideo, caller: CurrentCaller
+) -> CaptionDesk:
     """Return the desk of the caller's video."""
-    return CaptionDesk(parts, pictures, video, f"review page, {caller.name}")
+    return CaptionDesk(parts, catalog, pictures, video, f"review page, {caller.name}")
 
 
 Desk = Annotated[CaptionDesk, Depends(caption_desk)]

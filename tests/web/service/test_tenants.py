@@ -1,7 +1,13 @@
 """The cross-tenant matrix over HTTP: who may do what with whose video, over both transports."""
 
+import uuid
+
 import pytest
 
+from captionacc_dagster.resources.catalog import AlreadyRegisteredError, InvalidArgumentError
+from captionacc_dagster.resources.catalog.users import catalog_of_user
+from modal_gpu.keys import VideoKeys
+from tests.postgrest.server import make_key
 from tests.resources.catalog.world import ADMIN, MEMBER, OTHER_MEMBER, OWNER, PENDING, STRANGER
 
 REGION = {"crop_left": 0.1, "crop_top": 0.7, "crop_right": 0.9, "crop_bottom": 0.95}
@@ -85,6 +91,32 @@ def test_uploads_go_to_ones_own_tenant(world, as_user):
         other = as_user(STRANGER if user == MEMBER else MEMBER)
         assert other.put(registered["upload"]["url"], content=b"abc").status_code == 404
     assert as_user(PENDING).post("/videos", json=sent).status_code == 403
+
+
+def test_an_upload_has_the_key_of_its_own_new_video(world):
+    claims = {"role": "authenticated", "sub": MEMBER}
+    member = catalog_of_user(world.catalog, make_key("authenticated", MEMBER), claims)
+    colleagues = world.videos["C"]
+    keys = VideoKeys(colleagues.tenant_id, str(uuid.uuid4()))
+    for key in (keys.captions_db, VideoKeys(keys.tenant_id, colleagues.video_id).captions_db):
+        with pytest.raises(InvalidArgumentError, match="storage key"):
+            member.register_upload(None, keys.video_id, key, 1, "a.mp4")
+    taken = VideoKeys(keys.tenant_id, colleagues.video_id).video
+    with pytest.raises(AlreadyRegisteredError):
+        member.register_upload(None, colleagues.video_id, taken, 1, "a.mp4")
+    registered = member.register_upload(None, keys.video_id, keys.video, 1, "a.mp4")
+    assert member.register_upload(None, keys.video_id, keys.video, 1, "a.mp4") == registered
+
+
+def test_captions_are_edited_with_the_users_rights(people, as_user):
+    video = people.own(people.with_captions())
+    client, url = as_user(people.owner), f"/videos/{video.video_id}/captions"
+    start = people.catalog.events_cursor()
+    version = client.get(url).json()["captions"][0]["version"]
+    assert client.put(f"{url}/1", json={"version": version, "text": "x"}).status_code == 200
+    locks = [row.payload for row in people.catalog.events_after(start) if row.kind == "lock"]
+    # A lock of the platform has the type "server", and the name that the service gives it.
+    assert [(lock["type"], lock["owner"]) for lock in locks] == [("client", people.owner), (None, None)]
 
 
 def test_a_quota_refuses_the_registration(world, as_user):

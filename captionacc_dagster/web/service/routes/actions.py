@@ -8,10 +8,10 @@ from fastapi import APIRouter, Path, Query
 from captionacc_dagster.operations.caption_edits import stored_captions
 from captionacc_dagster.resources.catalog import Catalog, Stage
 from captionacc_dagster.web.service.callers import CallerCatalog, CurrentCaller
+from captionacc_dagster.web.service.desks import visible_video
 from captionacc_dagster.web.service.models import QueuedAnswer, Region, Request, VideoAnswer, Zone
 from captionacc_dagster.web.service.parts import Parts, ServiceParts
 from captionacc_dagster.web.service.problems import Problem
-from captionacc_dagster.web.service.routes.videos import visible_video
 from captionacc_dagster.web.service.starting import start_soon
 from modal_gpu.contracts import MAX_ZONES, check_zones
 
@@ -40,7 +40,7 @@ def approve_layout(
     disable_age_boosting: NoAgeBoosting = False,
 ) -> QueuedAnswer:
     """Approve a layout, and start the captions. A changed region or zone makes a new version."""
-    visible_video(catalog, video_id)
+    visible_video(video_id, catalog)
     wanted = body or Approval()
     zones = wanted.zones
     if zones is not None and len({zone.zone_index for zone in zones}) != len(zones):
@@ -75,7 +75,7 @@ def request_ocr(
 @router.post("/{video_id}/actions/retry/{stage}", status_code=202)
 def retry(video_id: UUID, stage: Stage, parts: Parts, catalog: CallerCatalog) -> QueuedAnswer:
     """Let a failed stage wait for a run again."""
-    visible_video(catalog, video_id)
+    visible_video(video_id, catalog)
     catalog.retry_stage(str(video_id), stage)
     if stage == "text":
         return QueuedAnswer(run_id=None, priority=0)
@@ -85,7 +85,7 @@ def retry(video_id: UUID, stage: Stage, parts: Parts, catalog: CallerCatalog) ->
 @router.post("/{video_id}/actions/cancel/{stage}")
 def cancel(video_id: UUID, stage: Stage, caller: CurrentCaller, catalog: CallerCatalog) -> VideoAnswer:
     """Cancel a stage that a run works on or that waits for one. The run and its remote call are ended."""
-    visible_video(catalog, video_id)
+    visible_video(video_id, catalog)
     return VideoAnswer.of(catalog.cancel_stage(str(video_id), stage, caller.name))
 
 
@@ -94,13 +94,13 @@ def complete_review(
     video_id: UUID, stage: Literal["boundaries", "text"], catalog: CallerCatalog
 ) -> VideoAnswer:
     """Record that a person has reviewed the captions, or their text."""
-    visible_video(catalog, video_id)
+    visible_video(video_id, catalog)
     return VideoAnswer.of(catalog.complete_review(str(video_id), stage))
 
 
 def _require_caption(parts: ServiceParts, catalog: Catalog, video_id: UUID, caption_id: int) -> None:
     """Raise ``CaptionsMissingError``, or :class:`Problem` for an id that no caption has."""
-    video = visible_video(catalog, video_id)
+    video = visible_video(video_id, catalog)
     if video.boundaries.status not in ("annotate", "done"):
         return  # The catalogue refuses with the reason.
     if all(caption.id != caption_id for caption in stored_captions(parts.object_store, video)):

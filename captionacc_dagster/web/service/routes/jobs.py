@@ -9,10 +9,10 @@ from pydantic import BaseModel, Field
 from captionacc_dagster.operations.caption_edits import stored_captions
 from captionacc_dagster.resources.catalog import Catalog, JobRow, JobType
 from captionacc_dagster.web.service.callers import CallerCatalog, CurrentCaller
+from captionacc_dagster.web.service.desks import visible_video
 from captionacc_dagster.web.service.models import JobAnswer, Language, Request
 from captionacc_dagster.web.service.parts import Parts, ServiceParts
 from captionacc_dagster.web.service.problems import Problem
-from captionacc_dagster.web.service.routes.videos import visible_video
 from captionacc_dagster.web.service.starting import start_soon
 from modal_gpu.errors import CaptionAccError
 
@@ -48,7 +48,7 @@ def create_job(body: NewJob, parts: Parts, caller: CurrentCaller, catalog: Calle
     """Request work on a video. While a job of this type is open for the video, it is the answer."""
     if body.priority is not None and not caller.is_operator:
         raise Problem(403, "only operators choose a priority", reason="operators_only")
-    video = visible_video(catalog, body.video_id)
+    video = visible_video(body.video_id, catalog)
     parameters = body.parameters.model_dump(exclude_none=True)
     if body.type != "export":
         del parameters["format"]

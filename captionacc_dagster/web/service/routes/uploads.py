@@ -16,11 +16,11 @@ from starlette.requests import ClientDisconnect
 from captionacc_dagster.constants import VIDEO_SUFFIXES
 from captionacc_dagster.resources.catalog import Catalog, VideoRow, WrongStateError
 from captionacc_dagster.web.service.callers import CallerCatalog, CurrentCaller
+from captionacc_dagster.web.service.desks import visible_video
 from captionacc_dagster.web.service.models import Name, VideoAnswer
 from captionacc_dagster.web.service.models import Request as Body
 from captionacc_dagster.web.service.parts import Parts, ServiceParts
 from captionacc_dagster.web.service.problems import Problem
-from captionacc_dagster.web.service.routes.videos import visible_video
 from captionacc_dagster.web.service.starting import start_soon
 from modal_gpu.errors import ObjectNotFoundError
 from modal_gpu.keys import VideoKeys
@@ -107,7 +107,7 @@ async def put_content(video_id: UUID, request: Request, parts: Parts, catalog: C
 @router.post("/{video_id}/confirm")
 def confirm(video_id: UUID, parts: Parts, catalog: CallerCatalog) -> VideoAnswer:
     """Look that the file is there, and let the video wait for its layout. May be repeated."""
-    video = visible_video(catalog, video_id)
+    video = visible_video(video_id, catalog)
     if video.uploaded_at is None:
         video = catalog.confirm_upload(video.video_id, _stored_size(parts, video))
         start_soon(parts, "layout", video.video_id)
@@ -115,7 +115,7 @@ def confirm(video_id: UUID, parts: Parts, catalog: CallerCatalog) -> VideoAnswer
 
 
 def _uploading(catalog: Catalog, video_id: UUID) -> VideoRow:
-    video = visible_video(catalog, video_id)
+    video = visible_video(video_id, catalog)
     if video.uploaded_at is not None:
         raise WrongStateError(f"video {video_id} is uploaded already: register another one")
     return video

@@ -6,9 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from captionacc_dagster.resources.catalog import VideoDeletedError, VideoRow
-from captionacc_dagster.resources.catalog.catalog import Catalog
 from captionacc_dagster.web.service.callers import CallerCatalog, CurrentCaller
+from captionacc_dagster.web.service.desks import visible_video
 from captionacc_dagster.web.service.models import Name, Request, Text, VideoAnswer
 
 router = APIRouter(prefix="/videos", tags=["videos"])
@@ -25,14 +24,6 @@ class Rename(Request):
     """A new name."""
 
     name: Name
-
-
-def visible_video(catalog: Catalog, video_id: UUID) -> VideoRow:
-    """Return a video that the caller may see. Raises ``UnknownVideoError`` and ``VideoDeletedError``."""
-    video = catalog.get_video(str(video_id))
-    if video.deleted_at is not None:
-        raise VideoDeletedError(f"video {video_id} was deleted")
-    return video
 
 
 @router.get("")
@@ -59,13 +50,13 @@ def list_videos(
 @router.get("/{video_id}")
 def get_video(video_id: UUID, catalog: CallerCatalog) -> VideoAnswer:
     """Return a video."""
-    return VideoAnswer.of(visible_video(catalog, video_id))
+    return VideoAnswer.of(visible_video(video_id, catalog))
 
 
 @router.patch("/{video_id}")
 def rename_video(video_id: UUID, body: Rename, catalog: CallerCatalog) -> VideoAnswer:
     """Change the name that people see. Files and results keep theirs."""
-    visible_video(catalog, video_id)
+    visible_video(video_id, catalog)
     return VideoAnswer.of(catalog.rename_video(str(video_id), body.name))
 
 
