@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 
+from captionacc_dagster.web.service.routes import uploads
 from modal_gpu.keys import VideoKeys
 from tests.web.service.conftest import Starts
 
@@ -90,6 +91,23 @@ class TestUploads:
         # A repetition changes nothing, and the file is closed.
         assert client.post(confirm).json() == confirmed.json()
         assert is_problem(client.put(url, content=b"54321"), 409, "wrong_state")
+
+    def test_an_upload_that_ends_late_does_not_replace_a_confirmed_file(
+        self, client, people, store, monkeypatch
+    ):
+        registered = self.register(client).json()
+        row = people.catalog.get_video(registered["video_id"])
+        exactly = uploads._exactly
+
+        async def slow(request, size):
+            async for piece in exactly(request, size):
+                yield piece
+            store.put(row.storage_key, b"first", "video/mp4")
+            people.catalog.confirm_upload(row.video_id, 5)
+
+        monkeypatch.setattr(uploads, "_exactly", slow)
+        assert is_problem(client.put(registered["upload"]["url"], content=b"later"), 409, "wrong_state")
+        assert store.get(row.storage_key) == b"first"
 
     @pytest.mark.parametrize(("content", "status"), [(b"1234", 400), (b"123456", 413), (b"", 400)])
     def test_a_file_of_another_size_leaves_nothing(self, client, people, store, content, status):

@@ -94,12 +94,17 @@ async def put_content(video_id: UUID, request: Request, parts: Parts, catalog: C
     upload is confirmed.
     """
     video = await run_sync(_uploading, catalog, video_id)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        async for piece in _exactly(request, video.size_bytes):
+            yield piece
+        # Another upload may have been confirmed meanwhile, and a run may read its file.
+        await run_sync(_uploading, catalog, video_id)
+
     if await run_sync(parts.object_store.presigned_put, video.storage_key, 60) is not None:
         raise Problem(409, "the file goes to the URL that the registration answered", reason="wrong_place")
     try:
-        await parts.object_store.put_stream(
-            video.storage_key, _exactly(request, video.size_bytes), "video/mp4"
-        )
+        await parts.object_store.put_stream(video.storage_key, pieces(), "video/mp4")
     except ClientDisconnect:
         raise Problem(400, "the upload broke off: send the file again", reason="incomplete") from None
 
