@@ -64,7 +64,7 @@ class Announcements:
             except (CatalogError, psycopg.Error) as error:
                 self._listening.clear()
                 pause = backoff.next()
-                _log.warning("live events are polled for %.0f s: %s", pause, str(error).splitlines()[0])
+                _log.warning("live events are polled for %.0f s: %s", pause, str(error).partition("\n")[0])
                 self._stop.wait(pause)
         self._listening.clear()
 
