@@ -119,6 +119,8 @@ def test_progress_and_locks_are_known_from_the_beginning(parts, people):
     ("user", "letters"), [(MEMBER, "M"), (OWNER, "MC"), (STRANGER, "SD"), (None, "MCSD")]
 )
 def test_a_tenant_hears_only_its_own(parts, world, user, letters):
+    for video in world.videos.values():
+        world.catalog.begin_stage(video.video_id, "text", "run")
     start, session = world.catalog.events_cursor(), session_of(parts, user)
     running = session.catalog.events_after(start, progress_since=world.videos["M"].created_at)
     for letter, video in world.videos.items():
@@ -147,6 +149,16 @@ def test_an_event_of_a_transaction_that_ends_late_is_not_passed(parts, people, d
         assert people.catalog.events_after(start) == []
     names = [row.payload["name"] for row in people.catalog.events_after(start)]
     assert names == ["late", "early"]
+
+
+def test_a_report_that_was_written_after_its_run_is_not_heard(people, database):
+    catalog, video = people.catalog, people.videos.uploaded()
+    catalog.begin_stage(video.video_id, "layout", "run-1")
+    assert catalog.report_progress(video.video_id, "layout", "run-1", 50, "m", 1, 2)
+    start = catalog.events_cursor()
+    assert [row.kind for row in catalog.events_after(start, progress_since=video.created_at)] == ["progress"]
+    database.execute("update captionacc.stage_progress set run_id = 'run-0'")
+    assert catalog.events_after(start, progress_since=video.created_at) == []
 
 
 def test_what_is_no_event_is_refused(operator, as_user, people):

@@ -20,7 +20,12 @@ begin
     if p_progress_since is not null then
         return query
             select null, 'progress', p.video_id, to_jsonb(p) - 'tenant_id', p.updated_at
-            from stage_progress p where p.updated_at > p_progress_since
+            from stage_progress p
+            where p.updated_at > p_progress_since
+                -- The last report of a run may be written while its stage ends: its row stays until the next change.
+                and exists (select from videos v where v.id = p.video_id and p.run_id = case p.stage
+                    when 'layout' then v.layout_run_id when 'boundaries' then v.boundaries_run_id
+                    else v.text_run_id end)
             order by p.updated_at limit p_limit;
     end if;
 end
