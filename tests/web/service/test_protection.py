@@ -1,11 +1,18 @@
 """What protects the service: hosts, origins, headers, cookies, limits of size, time and number."""
 
 import asyncio
+import json
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -29,7 +36,7 @@ from captionacc_dagster.web.service.middleware import (
 )
 from captionacc_dagster.web.service.problems import MEDIA_TYPE
 from captionacc_dagster.web.service.serving import check_exposure, host_of_platform
-from captionacc_dagster.web.service.tokens import TokenError, Tokens
+from captionacc_dagster.web.service.tokens import KeysUnavailableError, TokenError, Tokens
 from tests.postgrest.server import SECRET, make_key
 from tests.resources.catalog.world import OWNER
 from tests.web.service.conftest import HOST
@@ -44,6 +51,25 @@ def guarded(*layers: Middleware) -> TestClient:
     """A client of a small app behind some of the service's layers."""
     routes = [Route("/", hello, methods=["GET", "POST"])]
     return TestClient(Starlette(routes=routes, middleware=[*layers]), base_url="http://localhost")
+
+
+@contextmanager
+def served(document: str) -> Iterator[str]:
+    """Serve a JSON document on this machine within the block; yield its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(document.encode())
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/jwks.json"
+        server.shutdown()
 
 
 class TestOrigins:
@@ -207,6 +233,27 @@ class TestTokens:
     def test_a_short_secret_is_refused(self):
         with pytest.raises(SettingsError, match="SUPABASE_JWT_SECRET"):
             Tokens(secret="short")
+
+    def test_a_token_that_is_signed_with_a_public_key(self):
+        private = ec.generate_private_key(ec.SECP256R1())
+        public = private.public_key()
+        entry = {**json.loads(ECAlgorithm.to_jwk(public)), "kid": "1", "alg": "ES256", "use": "sig"}
+        claims = {"role": "authenticated", "sub": OWNER, "exp": 4102444800}
+        token = jwt.encode(claims, private, "ES256", {"kid": "1"})
+        with served(json.dumps({"keys": [entry]})) as url:
+            tokens = Tokens(secret=SECRET, jwks_url=url)
+            assert tokens.verify(token).user_id == tokens.verify(self.token()).user_id == OWNER
+            other = ec.generate_private_key(ec.SECP256R1())
+            for forged in (
+                jwt.encode(claims, other, "ES256", {"kid": "1"}),
+                jwt.encode(claims, other, "ES256", {"kid": "2"}),
+            ):
+                with pytest.raises(TokenError):
+                    tokens.verify(forged)
+            with pytest.raises(TokenError, match="a way that"):
+                Tokens(jwks_url=url).verify(self.token())
+        with pytest.raises(KeysUnavailableError):
+            Tokens(jwks_url=url).verify(token)
 
     def test_the_cookie_of_a_session(self, parts, people):
         client = TestClient(create_app(parts), base_url="https://api.test")
