@@ -4,7 +4,7 @@ import io
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
@@ -158,6 +158,15 @@ class TestInterrupts:
         monkeypatch.setattr(running, "RunningPlatform", lambda _: platform)
         monkeypatch.setattr(services, "wait_for_runs", lambda *_: True)
         return platform
+
+    @pytest.fixture(autouse=True)
+    def signals(self) -> Iterator[None]:
+        """Handle signals as in a terminal: a shell lets its background ignore SIGINT, and nohup SIGHUP."""
+        usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+        former = {n: signal.signal(n, usual.get(n, signal.SIG_DFL)) for n in (*usual, signal.SIGHUP)}
+        yield
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
     def run(self, *rows: VideoRow) -> Ends:
         """Follow a video and report it as ``ingest`` does."""
