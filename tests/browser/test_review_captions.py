@@ -87,6 +87,11 @@ class TestByKeyboard:
         assert time.monotonic() - began < 120
         assert [" ".join(text.split()) for text in service.texts()] == [" ".join(t.split()) for t in truth]
         assert all(cue.is_reviewed for cue in service.cues())
+        finish = reviewer.part("finish")
+        finish.click()
+        reviewer.screen.expect(finish).to_have_text("Review finished")
+        row = service.line.row(service.video.video_id)
+        assert (row.boundaries.status, row.text.status) == ("done", "done")
         record_property("outcome", f"13 captions: {reviewer.presses} presses, {typed} of them to type")
         reviewer.screen.shot("captions", docs="review-captions")
 
@@ -241,6 +246,7 @@ class TestWaitingEdits:
         reviewer = service.reviewer().open()
         reviewer.choose("Yes.")
         with service.line.catalog.lease(service.video.video_id, "captions", "run 4711"):
+            reviewer.screen.expect(reviewer.part("partial")).to_contain_text("run 4711 writes these captions")
             reviewer.part("text").fill("Yes, it waits.")
             reviewer.press("Enter")
             reviewer.screen.expect(reviewer.part("save")).to_contain_text("locked by run 4711")

@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from captionacc_dagster.operations.caption_edits import CaptionsMissingError, edit_captions, stored_captions
@@ -52,13 +53,14 @@ class CaptionDesk:
     editor: str
 
     def tag(self) -> str:
-        """Return the entity tag of the list: another one after every change of the captions or the stages."""
+        """Return the entity tag of the list: another after every change of captions, stages or the lock."""
         row = self.video
         try:
             stored = self.parts.object_store.head(VideoKeys(row.tenant_id, row.video_id).captions_db).etag
         except ObjectNotFoundError:
             stored = None
-        facts = [stored, row.current_cropped_frames_version, row.display_path, *self._working()]
+        stages = [(row.stage(stage).status, row.stage(stage).run_id) for stage in STAGES]
+        facts = [stored, row.current_cropped_frames_version, row.display_path, stages, self._locked_by]
         return f'"{hashlib.blake2b(repr(facts).encode(), digest_size=12).hexdigest()}"'
 
     def listed(self, *, doubtful_first: bool = False) -> CaptionsOut:
@@ -74,7 +76,7 @@ class CaptionDesk:
         if doubtful_first:
             cues = most_doubtful_first(cues)
         unfinished = self.video.text.status == "wait" or bool({"boundaries", "text"} & set(working))
-        return captions_of(self.video, cues, self._footage(), working, partial=unfinished)
+        return captions_of(self.video, cues, self._footage(), working, self._locked_by, partial=unfinished)
 
     def edit(self, edit: Edit, yours: dict[str, Any]) -> ChangedOut:
         """Make one edit. A conflict and a refusal are problems; a conflict has both texts."""
@@ -160,6 +162,16 @@ class CaptionDesk:
             owner=self.editor,
             growing=self.parts.settings.growing_captions,
         )
+
+    @cached_property
+    def _locked_by(self) -> str | None:
+        """The holder of the captions' lock, unless it is this caller."""
+        held = (
+            lock.owner
+            for lock in self.parts.catalog.held_locks()
+            if lock.video_id == self.video.video_id and lock.database == "captions"
+        )
+        return next((owner for owner in held if owner != self.editor), None)
 
     def _working(self) -> list[str]:
         return [stage for stage in STAGES if self.video.stage(stage).run_id]

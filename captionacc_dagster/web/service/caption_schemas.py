@@ -88,12 +88,17 @@ class FootageOut(BaseModel):
 
 
 class CaptionsOut(BaseModel):
-    """A video's captions. ``partial``: a run still works on them, and what is ready is shown."""
+    """A video's captions. ``partial``: a run still works on them, and what is ready is shown.
+
+    ``finished``: a person has completed the review of times and texts.
+    """
 
     video_id: str
     name: str
     partial: bool
+    finished: bool
     working: list[str] = Field(description="stages that a run works on")
+    locked_by: str | None = Field(description="another who writes the captions now: edits wait")
     footage: FootageOut
     count: int
     to_review: int
@@ -269,14 +274,22 @@ def counts_of(cues: Sequence[ReviewCue]) -> dict[str, int]:
 
 
 def captions_of(
-    video: VideoRow, cues: Sequence[ReviewCue], footage: FootageOut, working: Sequence[str], *, partial: bool
+    video: VideoRow,
+    cues: Sequence[ReviewCue],
+    footage: FootageOut,
+    working: Sequence[str],
+    locked_by: str | None,
+    *,
+    partial: bool,
 ) -> CaptionsOut:
     """Return the answer of a list of captions."""
     return CaptionsOut(
         video_id=video.video_id,
         name=video.display_path,
         partial=partial,
+        finished=video.boundaries.status == video.text.status == "done",
         working=list(working),
+        locked_by=locked_by,
         footage=footage,
         captions=[CaptionOut.of(cue) for cue in cues],
         **counts_of(cues),

@@ -87,6 +87,17 @@ class TestList:
         assert found["partial"]
         assert [row["standing"] for row in found["captions"]] == ["shown", "unread"]
 
+    def test_who_writes_the_captions_is_said_before_anybody_saves(
+        self, client: TestClient, people: People, video: VideoRow
+    ):
+        url = f"/videos/{video.video_id}/captions"
+        free = client.get(url)
+        with people.catalog.lease(video.video_id, "captions", "run 4711"):
+            held = client.get(url, headers={"if-none-match": free.headers["etag"]})
+            assert (held.status_code, held.json()["locked_by"]) == (200, "run 4711")
+        assert free.json()["locked_by"] is None
+        assert client.get(url, headers={"if-none-match": free.headers["etag"]}).status_code == 304
+
     def test_doubtful_captions_come_first(self, client: TestClient, people: People, video: VideoRow):
         captions = three()
         captions[2] = replace(captions[2], ocr_confidence=0.2)

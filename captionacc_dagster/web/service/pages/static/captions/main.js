@@ -42,17 +42,21 @@ class Review {
 
   take(list) {
     const wasOpen = this.editor.uid;
-    this.working = list.working;
+    this.isPartial = list.partial;
+    this.isFinished = list.finished;
     this.captions.footage = new Footage(list.footage);
     this.captions.load(list.captions);
     part("name").textContent = list.name;
     document.title = `${list.name}: captions`;
     const partial = part("partial");
-    partial.hidden = !list.partial;
+    const notices = [];
     if (list.partial) {
       const what = list.working.length ? `A run works on this video (${list.working.join(", ")})` : "This video is not finished";
-      partial.textContent = `${what}: this is what is ready so far.`;
+      notices.push(`${what}: this is what is ready so far.`);
     }
+    if (list.locked_by) notices.push(`${holder(list.locked_by)} writes these captions: edits wait here until then.`);
+    partial.hidden = !notices.length;
+    if (partial.textContent !== notices.join(" ")) partial.textContent = notices.join(" ");
     if (!this.captions.get(wasOpen)) this.select(this.#first());
     else this.editor.refresh();
   }
@@ -110,6 +114,10 @@ class Review {
     const left = captions.toReview;
     part("progress").textContent = `${left} of ${all} to review`;
     part("bar").value = all ? (all - left) / all : 1;
+    const finish = part("finish");
+    finish.hidden = !all || left > 0 || this.isPartial;
+    finish.disabled = this.isFinished;
+    finish.textContent = this.isFinished ? "Review finished" : "Finish the review";
     const removed = captions.byUid.size - all;
     part("filter").querySelector("[value=removed]").textContent = `removed (${removed})`;
     part("empty").hidden = captions.visible.length > 0;
@@ -164,10 +172,26 @@ class Review {
     return round.find((one) => !this.captions.get(one).reviewed);
   }
 
-  #finished() {
-    this.say("All captions are reviewed.", "good");
+  #allReviewed() {
+    this.say("All captions are reviewed: finish the review at the top, when nothing is left to change.", "good");
     if (this.captions.visible.includes(this.editor.uid)) this.editor.open(this.editor.uid);
     this.refresh();
+  }
+
+  /** Record that a person has reviewed times and texts. */
+  async #finish() {
+    this.editor.commit();
+    if (this.captions.outbox.count) return this.say("Some edits are not saved yet: try again when they are.", "bad");
+    try {
+      for (const stage of ["boundaries", "text"]) {
+        const answer = await fetch(`/videos/${videoId}/actions/complete-review/${stage}`, { method: "POST" });
+        if (!answer.ok) throw await problem(answer);
+      }
+      this.say("The review is finished.", "good");
+      await this.sync.look(true);
+    } catch (error) {
+      this.say(error.message, "bad");
+    }
   }
 
   do(action, shift = false) {
@@ -177,7 +201,7 @@ class Review {
         const next = this.#nextToReview();
         editor.confirm();
         if (next) this.select(next);
-        else this.#finished();
+        else this.#allReviewed();
       },
       previous: () => this.go(-1),
       next: () => this.go(1),
@@ -191,6 +215,7 @@ class Review {
       merge: () => editor.merge(),
       remove: () => this.#remove(),
       add: () => this.#add(),
+      finish: () => this.#finish(),
       undo: () => this.#turned(captions.undo(), "Nothing to undo."),
       redo: () => this.#turned(captions.redo(), "Nothing to redo."),
       play: () => player.toggle(),
@@ -328,6 +353,9 @@ class Review {
   }
 }
 
+/** Runs hold the lock under their id. */
+const holder = (owner) => (/^[0-9a-f-]{36}$/.test(owner) ? `Run ${owner.slice(0, 8)}` : owner);
+
 // By the place of the key, so that they are the same on every keyboard.
 const ALT = {
   ArrowUp: "previous",
@@ -353,8 +381,10 @@ const ALT = {
 };
 
 async function begin() {
-  const outbox = await openOutbox(videoId);
-  const answer = await fetch(`/videos/${videoId}/captions?order=time`, { cache: "no-store" });
+  const [outbox, answer] = await Promise.all([
+    openOutbox(videoId),
+    fetch(`/videos/${videoId}/captions?order=time`, { cache: "no-store" }),
+  ]);
   if (!answer.ok) throw await problem(answer);
   const list = await answer.json();
   const review = new Review(list, outbox, (captions) => new Sync(videoId, captions));
