@@ -62,6 +62,7 @@ export class Player extends EventTarget {
       for (let at = first; at < last; at += SHEET * step) {
         const end = Math.min(last, at + SHEET * step);
         if (Math.ceil(at / step) * step >= end) continue;
+        // A sheet that does not come leaves the coarser ones, or the picture of the text.
         await this.#sheet(key, zone, at, end, step).catch(() => {});
         if (key !== this.key) return;
         this.#show();
