@@ -5,10 +5,10 @@ from pydantic import Field
 
 from captionacc_dagster.actions.acting import UI_USER, Form, acting_on, video_job
 from captionacc_dagster.operations.layout_review import kept_zones, stored_layout
-from captionacc_dagster.operations.layouts import approve_as_it_is, free_zone, zones_of
+from captionacc_dagster.operations.layouts import approve_as_it_is, free_zone, make_zone, zones_of
 from captionacc_dagster.operations.regions import SIDES, region_of
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
-from modal_gpu.contracts import CaptionZone, CropRegion, Zones, check_zones, from_wire, to_wire
+from modal_gpu.contracts import CropRegion, Zones, check_zones
 from modal_gpu.storage import ObjectStore
 
 _SIDE = "fraction of the frame, or pixels if a value of the region is above 1"
@@ -90,7 +90,8 @@ def _report(context: dg.OpExecutionContext, before: VideoRow, after: VideoRow) -
 def _crop(video: VideoRow, region: Region, former: CropRegion | None) -> CropRegion:
     """Return a region of a form; sides that the form showed rounded, and nobody changed, are exact."""
     sides = {side: getattr(region, side) for side in SIDES}
-    if former is not None:
+    # In pixels, a side of 0 is not the rounded fraction that the form showed.
+    if former is not None and max(sides.values()) <= 1:
         exact, shown = _sides(former), _rounded(former)
         sides = {side: exact[side] if value == shown[side] else value for side, value in sides.items()}
     size = (video.width, video.height) if video.width and video.height else None
@@ -106,16 +107,7 @@ def _zones(object_store: ObjectStore, video: VideoRow, given: list[Zone]) -> Zon
     for zone in given:
         number = free_zone(video, numbers, kept) if zone.zone is None else zone.zone
         numbers.add(number)
-        zones.append(
-            from_wire(
-                CaptionZone,
-                {
-                    "zone_index": number,
-                    "crop_region": to_wire(_crop(video, zone, former.get(number))),
-                    "language": zone.language or None,
-                },
-            )
-        )
+        zones.append(make_zone(number, _crop(video, zone, former.get(number)), zone.language))
     return check_zones(tuple(zones))
 
 

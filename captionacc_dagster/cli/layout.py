@@ -20,17 +20,14 @@ from captionacc_dagster.cli.root import app, console, say
 from captionacc_dagster.cli.states import size_of
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.operations.layout_review import kept_zones, stored_layout
-from captionacc_dagster.operations.layouts import ZoneError, approve_as_it_is, free_zone, zones_of
+from captionacc_dagster.operations.layouts import ZoneError, approve_as_it_is, free_zone, make_zone, zones_of
 from captionacc_dagster.operations.regions import SIDES, Size, check_sides, region_of
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.contracts import (
     MAX_ZONES,
     CaptionZone,
-    CropRegion,
     Zones,
     crop_regions,
-    from_wire,
-    to_wire,
 )
 from modal_gpu.databases.layout import LayoutFile
 from modal_gpu.keys import VideoKeys
@@ -168,7 +165,7 @@ def add_zone(
 
     def added(row: VideoRow, zones: Zones, kept: Kept, size: Size) -> Zones:
         number = free_zone(row, _numbers(zones), kept())
-        return (*zones, _zone(number, region_of(sides, size), language))
+        return (*zones, make_zone(number, region_of(sides, size), language))
 
     _change(video, added)
 
@@ -190,7 +187,7 @@ def move_zone(
 
     def moved(row: VideoRow, zones: Zones, _: Kept, size: Size) -> Zones:
         before = _the_zone(zones, zone, row.display_path)
-        after = _zone(zone, region_of(sides, size), language or before.language)
+        after = make_zone(zone, region_of(sides, size), language or before.language)
         return tuple(after if one == before else one for one in zones)
 
     _change(video, moved)
@@ -217,12 +214,6 @@ def _change(name: str, change: Callable[[VideoRow, Zones, Kept, Size], Zones]) -
     size = (layout.frame_width, layout.frame_height)
     changed = change(row, zones, partial(kept_zones, here.object_store, row), size)
     _say_approved(here.catalog.approve_layout(row.video_id, who, crop, changed))
-
-
-def _zone(number: int, crop: CropRegion, language: str | None) -> CaptionZone:
-    return from_wire(
-        CaptionZone, {"zone_index": number, "crop_region": to_wire(crop), "language": language or None}
-    )
 
 
 def _numbers(zones: Zones) -> set[int]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from captionacc_dagster.operations.layout_review import stored_layout
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
-from modal_gpu.contracts import MAX_ZONES, CropRegion, Zones
+from modal_gpu.contracts import MAX_ZONES, CaptionZone, CropRegion, Zones, from_wire, to_wire
 from modal_gpu.databases.layout import LayoutFile
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.storage import ObjectStore
@@ -43,3 +43,10 @@ def free_zone(video: VideoRow, zones: Iterable[int], kept: Iterable[int]) -> int
             "more are not possible"
         )
     return number
+
+
+def make_zone(number: int, crop: CropRegion, language: str | None) -> CaptionZone:
+    """Return a zone as people give it. Raises ``ContractError`` for a number or a language that is none."""
+    return from_wire(
+        CaptionZone, {"zone_index": number, "crop_region": to_wire(crop), "language": language or None}
+    )

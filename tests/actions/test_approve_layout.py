@@ -79,6 +79,14 @@ def test_one_corrected_side_leaves_the_others_exact(ui, line: Line, waiting: Vid
     assert line.row(waiting.video_id).crop_region == expected
 
 
+def test_a_side_of_zero_pixels_is_not_the_fraction_that_the_form_rounds_to_zero(ui, line: Line, waiting):
+    line.catalog.approve_layout(waiting.video_id, "ann", CropRegion(0.00002, 0.5, 1, 1))
+    region = {"left": 0, "top": waiting.height * 0.75, "right": waiting.width, "bottom": waiting.height}
+    page = ui.act(JOB, waiting.partition_key, region=region)
+    assert page.status == "SUCCESS", page.errors
+    assert line.row(waiting.video_id).crop_region == CropRegion(0, 0.75, 1, 1)
+
+
 def test_the_same_approval_again_changes_nothing(ui, line: Line, laid_out: VideoRow):
     page = ui.launch(JOB, ui.form(JOB, laid_out.partition_key), laid_out.partition_key)
     assert page.status == "SUCCESS"
