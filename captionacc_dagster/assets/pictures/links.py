@@ -36,23 +36,20 @@ class Gallery:
         self._object_store, self._keys, self._warn = object_store, keys, warn
 
     def show(self, name: str, alt: str, draw: Callable[[], bytes]) -> Metadata:
-        """Draw and store a picture; return it as the metadata ``name``.
-
-        The result is published by now, so a picture that cannot be made fails nothing: it is left out, with a
-        warning.
-        """
-        try:
-            return {name: dg.MetadataValue.md(self.image(name, draw(), alt))}
-        except CaptionAccError as error:
-            self._warn(f"the picture {name} of video {self._keys.video_id} is left out: {error}")
-            return {}
+        """Draw and store a picture; return it as the metadata ``name``, or nothing if it cannot be made."""
+        return self.tell(name, lambda: self.image(name, draw(), alt))
 
     def tell(self, name: str, write: Callable[[], str]) -> Metadata:
-        """Return a Markdown text with pictures as the metadata ``name``; nothing if they cannot be made."""
+        """Return a Markdown text with pictures as the metadata ``name``.
+
+        The result is published by now, so a picture that cannot be made, such as one of a damaged frame,
+        fails nothing: it is left out, with a warning.
+        """
         try:
             text = write()
-        except CaptionAccError as error:
-            self._warn(f"{name} of video {self._keys.video_id} is left out: {error}")
+        except Exception as error:
+            reason = str(error) if isinstance(error, CaptionAccError) else f"{type(error).__name__}: {error}"
+            self._warn(f"the picture {name} of video {self._keys.video_id} is left out: {reason}")
             return {}
         return {name: dg.MetadataValue.md(text)} if text else {}
 
@@ -105,20 +102,24 @@ def js_length(text: str) -> int:
 
 def one_line(text: str, most: int) -> str:
     """Return a caption's text on one line, with at most ``most`` characters."""
-    line = " / ".join(text.strip().splitlines())
+    line = _joined(text)
     return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def _joined(value: object) -> str:
+    return " / ".join(str(value).strip().splitlines())
 
 
 def _value(value: object) -> str | float | bool | None:
     if isinstance(value, float):
         return round(value, 3)
-    return value if isinstance(value, bool | int | None) else " / ".join(str(value).strip().splitlines())
+    return value if isinstance(value, bool | int | None) else _joined(value)
 
 
 def _cell(value: object) -> str:
     if isinstance(value, Markdown):
         return value
-    text = " / ".join(str(value).strip().splitlines())
+    text = _joined(value)
     for special in "\\`*_|<>[]":
         text = text.replace(special, "\\" + special)
     return text

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from captionacc_dagster.assets.pictures.frames import PreviewFrame, poster
 from captionacc_dagster.assets.pictures.links import (
     INLINE_LENGTH,
     Gallery,
@@ -61,6 +62,13 @@ def test_a_picture_that_cannot_be_made_is_left_out_with_a_warning(store: ObjectS
     assert gallery.tell("images", lambda: fail().decode()) == {}
     assert len(warnings) == 2
     assert all(KEYS.video_id in warning and "does not answer" in warning for warning in warnings)
+
+
+def test_a_picture_of_a_damaged_frame_is_left_out_too(store: ObjectStore):
+    warnings: list[str] = []
+    frame = PreviewFrame(0, b"\xff\xd8 not a JPEG")
+    assert Gallery(store, KEYS, warnings.append).show("poster", "a frame", lambda: poster(frame)) == {}
+    assert "UnidentifiedImageError" in warnings[0]
 
 
 @pytest.mark.parametrize(
