@@ -207,7 +207,8 @@ def _work(
     known = VideoWork.of_upload(row.size_bytes, row.duration_seconds, row.width, row.height)
     width, height = size or (known.width, known.height)
     count = caption_count(row) if captions is None else captions
-    return row.display_path, VideoWork(known.seconds, width, height, count)
+    zones = 1 + len(row.caption_zones)
+    return row.display_path, VideoWork(known.seconds, width, height, count, zones)
 
 
 def _limit_tier(here: Parts, tier: str, video_usd: str | None, month_usd: str | None, as_json: bool) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from captionacc_dagster.constants import LOCAL_TENANT_ID
 from captionacc_dagster.resources.catalog import VideoRow
+from modal_gpu.contracts import CaptionZone, CropRegion
 from tests.cli.conftest import Captionacc
 from tests.cli.documented_json import as_documented
 from tests.line_fixtures import Line
@@ -141,6 +142,20 @@ def test_the_calculator_needs_neither_modal_nor_a_catalogue(tmp_path: Path):
     assert "generate_caption_ocr" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_further_zones_of_a_video_are_in_its_estimate(
+    captionacc: Captionacc, line: Line, laid_out: VideoRow
+):
+    def crops_usd() -> float:
+        found = json.loads(captionacc("cost", "estimate", laid_out.video_id, "--json").output)
+        return next(one["usd"] for one in found["functions"] if one["function"] == CROPS)
+
+    line.catalog.approve_layout(laid_out.video_id, "ann", CropRegion(0, 0.7, 1, 1), ())
+    one_zone = crops_usd()
+    further = (CaptionZone(1, CropRegion(0, 0, 1, 0.2)),)
+    line.catalog.approve_layout(laid_out.video_id, "ann", CropRegion(0, 0.7, 1, 1), further)
+    assert crops_usd() > one_zone
 
 
 def test_configurations_are_compared_by_gpu_and_containers(captionacc: Captionacc):
