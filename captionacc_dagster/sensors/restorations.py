@@ -69,7 +69,8 @@ def restorations(
         last = rows[-1] if len(rows) == PAGE else None
     restored = len(events)
     # With more videos there is a report, or a first one takes longer than a tick may.
-    if len(rows) < PAGE and (report := _first_report(context, catalog, object_store)):
+    is_small = not context.cursor and compared < PAGE
+    if is_small and (report := _first_report(context, catalog, object_store)):
         events.append(report)
     seen = f"{compared} videos compared, {len(lost.partitions)} partitions and {restored} materializations"
     return dg.SensorResult(

@@ -126,6 +126,19 @@ def test_the_first_report_waits_for_the_catalogue(line: Line, tick, monkeypatch)
     assert tick().asset_events == []
 
 
+def test_a_large_installation_gets_its_first_report_from_the_schedule(
+    line: Line, clip: Clip, tick, monkeypatch
+):
+    monkeypatch.setattr(sensor_module, "PAGE", 2)
+    for _ in range(3):
+        line.catalog.begin_stage(line.upload(clip.path).video_id, "layout", "run-1")
+    for looking in (0.0, 60.0):
+        monkeypatch.setattr(sensor_module, "LOOK_SECONDS", looking)
+        events = [event for _ in range(4) for event in tick().asset_events]
+        assert events or looking
+        assert dg.AssetKey(REPORT) not in {event.asset_key for event in events}
+
+
 def test_pages_continue_from_each_other_and_start_again(line: Line, clip: Clip, tick, monkeypatch):
     monkeypatch.setattr(sensor_module, "PAGE", 2)
     monkeypatch.setattr(sensor_module, "LOOK_SECONDS", 0.0)
