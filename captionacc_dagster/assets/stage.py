@@ -128,7 +128,7 @@ def _shown(context: dg.AssetExecutionContext, failure: FinalFailure) -> FinalFai
             )
     except Exception as error:
         # The failure itself is the important one.
-        context.log.warning(f"the failure is not shown on the assets' pages: {type(error).__name__}")
+        context.log.warning(f"the failure is not shown on the assets' pages: {type(error).__name__}: {error}")
     return failure
 
 
