@@ -8,7 +8,7 @@ import dagster as dg
 from captionacc_dagster.assets.labels import GROUPS, OWNERS, catalogue_kind, storage_kind, tags
 from captionacc_dagster.assets.pictures.links import table
 from captionacc_dagster.costs.ledger import charge, cost_policy
-from captionacc_dagster.operations.upkeep import Finding, Kind, Upkeep, UpkeepPolicy, UpkeepReport
+from captionacc_dagster.operations.upkeep import Kind, Upkeep, UpkeepPolicy, UpkeepReport
 from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.resources.factories import modal_backend
 from captionacc_dagster.settings import get_settings
@@ -115,7 +115,7 @@ def report_metadata(report: UpkeepReport) -> dict[str, dg.MetadataValue]:
     failed = [finding.kind for finding in report.errors]
     kinds = [(kind, counts.get(kind, 0), done.count(kind), failed.count(kind)) for kind in get_args(Kind)]
     cases = [
-        (finding.kind, finding.subject, finding.detail, _outcome(report, finding))
+        (finding.kind, finding.subject, finding.detail, report.outcome(finding))
         for finding in report.findings
     ]
     left = len(cases) - SHOWN
@@ -145,7 +145,3 @@ def _result(report: UpkeepReport) -> str:
     if report.errors:
         return f"{len(report.errors)} of {len(report.findings)} cases failed."
     return f"{len(report.findings)} cases {'handled' if report.applied else 'would be handled'}."
-
-
-def _outcome(report: UpkeepReport, finding: Finding) -> str:
-    return finding.error or ("done" if finding.done else "left" if report.applied else "would be done")

@@ -56,10 +56,7 @@ def _print(report: "UpkeepReport") -> None:
         return
     table = Table("kind", "subject", "detail", "outcome")
     for finding in report.findings:
-        kept = "kept" if report.applied else "would be done"
-        table.add_row(
-            finding.kind, finding.subject, finding.detail, finding.error or ("done" if finding.done else kept)
-        )
+        table.add_row(finding.kind, finding.subject, finding.detail, report.outcome(finding))
     # The details may contain names of videos.
     console.print(table, markup=False)
     if not report.applied:

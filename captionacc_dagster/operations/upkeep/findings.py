@@ -76,6 +76,10 @@ class UpkeepReport:
         """Findings whose action failed."""
         return [finding for finding in self.findings if finding.error]
 
+    def outcome(self, finding: Finding) -> str:
+        """Return a finding's outcome for people: its error, or whether it was, or would be, handled."""
+        return finding.error or ("done" if finding.done else "kept" if self.applied else "would be done")
+
 
 @dataclass(frozen=True)
 class Workplace:
