@@ -23,6 +23,8 @@ _Mask = npt.NDArray[np.bool_]
 
 #: Height of a line here, pixels.
 _HEIGHT = 48
+#: Lines that are lower (pixels), or narrower (in line heights), such as vertical text, have no notes.
+_LEAST_LINE, _NARROWEST = 4, 0.25
 #: Looked at beyond a line's ends, above it and below it, in line heights.
 _BESIDE, _ABOVE = 1.5, 0.15
 #: Columns without ink between a note and the text.
@@ -54,6 +56,8 @@ def find_notes(image: Picture, box: Box) -> Notes | None:
     """Return the notes beside or in a line at ``box`` of an image (uint8 RGB, H × W × 3), if it has some."""
     height, width = image.shape[:2]
     line = box.height * height
+    if line < _LEAST_LINE or box.width * width < _NARROWEST * line:
+        return None
     left, right = (
         round(at) for at in (box.left * width - _BESIDE * line, box.right * width + _BESIDE * line)
     )

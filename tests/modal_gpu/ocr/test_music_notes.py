@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from benchmarks.situations import texts
@@ -52,6 +54,20 @@ def test_a_note_outside_of_the_found_box_is_found():
 def test_notes_alone_have_no_text():
     notes = find_notes(*drawn("♪", "cjk"))
     assert notes and notes.before == "♪" and notes.text is None
+
+
+_SIDES = st.lists(st.floats(0, 1), min_size=2, max_size=2, unique=True).map(sorted)
+
+
+@given(st.integers(16, 400), st.integers(16, 400), _SIDES, _SIDES)
+@example(16, 2000, (0.0, 1.0), (0.0, 1.0))
+@example(40, 1080, (0.4, 0.42), (0.1, 0.9))
+@example(400, 40, (0.5, 0.6), (0.4, 0.41))
+def test_vertical_text_and_slivers_have_no_notes(width: int, height: int, across, down):
+    box = Box(across[0], down[0], across[1], down[1])
+    notes = find_notes(busy_background(width, height), box)
+    if 4 * box.width * width < box.height * height or box.height * height < 4:
+        assert notes is None
 
 
 LINES = [
