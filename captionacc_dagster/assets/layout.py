@@ -137,7 +137,7 @@ def extract_frames_and_ocr(
     shown = LayoutShown(object_store, keys, context.log.warning)
     calls = call_metadata(compute) | money.metadata
     if result is not None and "full_frames" in selected:
-        context.log_event(shown.upload(catalog.get_video(video.video_id), result))
+        context.log_event(shown.upload(video, result))
     yield from _materializations(selected, object_store, keys, shown, layout, result, calls)
     if approval is not None:
         # Without it, the steps that need an approval are skipped.

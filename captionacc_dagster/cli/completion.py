@@ -14,6 +14,8 @@ from click.parser import split_arg_string
 COMPLETE_VARIABLE = "_CAPTIONACC_COMPLETE"
 #: Videos that are offered, newest first.
 _MOST = 50
+#: Longest wait for the catalogue to connect, and to answer.
+_SECONDS = 2.0
 #: Names that every shell takes as they are; other videos are offered by their short id.
 _PLAIN = re.compile(r"[\w.,+@%-]+")
 
@@ -61,7 +63,13 @@ def video_names(incomplete: str) -> list[str]:
             if not settings.has_embedded_catalogue or not server.status().running:
                 return []
             dsn = server.dsn()
-        rows = Catalog(PostgresTransport(dsn, schema=settings.catalogue_schema)).list_videos(limit=_MOST)
+        transport = PostgresTransport(
+            dsn,
+            schema=settings.catalogue_schema,
+            statement_timeout_seconds=_SECONDS,
+            connect_timeout_seconds=_SECONDS,
+        )
+        rows = Catalog(transport).list_videos(limit=_MOST)
         names = [row.display_path if _PLAIN.fullmatch(row.display_path) else row.video_id[:8] for row in rows]
         return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
     return []
