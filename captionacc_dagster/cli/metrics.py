@@ -28,7 +28,7 @@ def metrics(
 
     from captionacc_dagster.definitions import defs
     from captionacc_dagster.operations.metrics import PlatformCollector, create_app, health
-    from captionacc_dagster.platform.ports import require_free_port
+    from captionacc_dagster.platform.ports import require_free_port, url_of
     from captionacc_dagster.web.http_server import serve
 
     here = parts()
@@ -49,7 +49,7 @@ def metrics(
             daemon=True,
         )
         watch.start()
-        console.print(f"Metrics at http://{host}:{port}/metrics, health on /healthz", highlight=False)
+        console.print(f"Metrics at {url_of(host, port)}/metrics, health on /healthz", highlight=False)
         try:
             serve(application, host, port)
         finally:

@@ -47,6 +47,8 @@ def demo(
 
 def _show(here: Parts, row: VideoRow, folder: Path, seconds: str, *, force: bool) -> None:
     """Write the sample's subtitles and print its captions, or print why it has none."""
+    from captionacc_dagster.platform.ports import url_of
+
     if state_of(row) != "ready":
         report(row)
         return
@@ -58,7 +60,7 @@ def _show(here: Parts, row: VideoRow, folder: Path, seconds: str, *, force: bool
     say(f"{len(cues)} captions {seconds}. Subtitles: {folder / 'sample.srt'} and {folder / 'sample.vtt'}")
     say(
         f"To see the graph and its previews, run `{command_line()} up` and open "
-        f"http://{here.settings.host}:{here.settings.port}/assets"
+        f"{url_of(here.settings.host, here.settings.port)}/assets"
     )
 
 

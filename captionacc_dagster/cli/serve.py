@@ -15,7 +15,7 @@ def serve(
     port: PortOption = None,
 ) -> None:
     """Serve the HTTP API, live events, the webhook and the review page, until Ctrl-C."""
-    from captionacc_dagster.platform.ports import require_free_port
+    from captionacc_dagster.platform.ports import require_free_port, url_of
     from captionacc_dagster.web.direct_start import open_starter
     from captionacc_dagster.web.http_server import serve as serve_app
     from captionacc_dagster.web.service.app import create_app
@@ -30,7 +30,7 @@ def serve(
     with open_starter(here.catalog, here.object_store, trigger="api") as starter:
         service = parts_of(settings, here.catalog, here.object_store, starter)
         application = create_app(service)
-        console.print(f"API and review page at http://{host}:{port}, documentation on /docs", highlight=False)
+        console.print(f"API and review page at {url_of(host, port)}, documentation on /docs", highlight=False)
         log_requests()
         service.begin()
         try:

@@ -26,14 +26,14 @@ def up() -> None:
     """Run the platform: catalogue, sensors, queue and Dagster's web interface, until Ctrl-C."""
     from captionacc_dagster.platform.daemon_keeper import DaemonKeeper
     from captionacc_dagster.platform.dagster_home import prepare_dagster_home
-    from captionacc_dagster.platform.ports import require_free_port
+    from captionacc_dagster.platform.ports import require_free_port, url_of
     from captionacc_dagster.platform.services import WEB_SERVER, Services, web_lock
     from captionacc_dagster.web.direct_start import DirectStart
 
     here = parts(Use.MAKE)
     here.is_home_named = True  # the panel names it once the platform is up
     settings = here.settings
-    address = f"http://{_in_url(settings.host)}:{settings.port}"
+    address = url_of(settings.host, settings.port)
     with ExitStack() as stack:
         _refuse_second_platform(web_lock(settings).holder(), settings)
         require_free_port(settings.host, settings.port, "CAPTIONACC_PORT")
@@ -105,6 +105,7 @@ def _wait_until_up(
 @contextmanager
 def _service(here: Parts, direct: "DirectStart") -> Iterator[str]:
     """Run the HTTP service in a thread within the block; yield its address."""
+    from captionacc_dagster.platform.ports import url_of
     from captionacc_dagster.web.service.serving import (
         ServiceThread,
         host_of_platform,
@@ -119,7 +120,7 @@ def _service(here: Parts, direct: "DirectStart") -> Iterator[str]:
     service = ServiceThread(parts_of(settings, here.catalog, here.object_store, direct), host, port)
     service.begin()
     try:
-        yield f"http://{_in_url(host)}:{port}"
+        yield url_of(host, port)
     finally:
         service.end()
 
@@ -154,10 +155,6 @@ def _announce(services: "Services", address: str, service: str, other: "Runner |
         ),
         highlight=False,
     )
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _reachable(address: str) -> str:

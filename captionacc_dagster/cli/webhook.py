@@ -21,7 +21,7 @@ def webhook(
     port: PortOption = None,
 ) -> None:
     """Serve the webhook that Supabase calls for each new video. Needs a running Dagster daemon."""
-    from captionacc_dagster.platform.ports import require_free_port
+    from captionacc_dagster.platform.ports import require_free_port, url_of
     from captionacc_dagster.web.http_server import serve
     from captionacc_dagster.web.webhook import app_of, require_secret, webhook_of
 
@@ -34,7 +34,7 @@ def webhook(
         served = webhook_of(settings, starter)
         proxies = [proxy for proxy in settings.webhook_trusted_proxies.split(",") if proxy]
         application = app_of(served, proxies)
-        console.print(f"Webhook at http://{host}:{port}/webhooks/supabase/videos", highlight=False)
+        console.print(f"Webhook at {url_of(host, port)}/webhooks/supabase/videos", highlight=False)
         serve(application, host, port)
 
 

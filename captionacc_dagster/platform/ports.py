@@ -36,6 +36,11 @@ def require_free_port(host: str, port: int, setting: str) -> None:
             raise PortError(_refusal(error, host, port, setting)) from None
 
 
+def url_of(host: str, port: int) -> str:
+    """Return the address of a web server, without a path."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def free_port(host: str) -> int:
     """Return a port on which nobody listens now."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:

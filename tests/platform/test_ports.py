@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 import psutil
 import pytest
 
-from captionacc_dagster.platform.ports import PortError, described, listens, require_free_port
+from captionacc_dagster.platform.ports import PortError, described, listens, require_free_port, url_of
 
 
 @contextmanager
@@ -100,3 +100,11 @@ def test_a_process_listens_on_its_own_ports_only():
         assert listens(here, port) and not listens(parent, port)
         assert "python" in described(here) or "pytest" in described(here)
     assert not listens(here, port)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("127.0.0.1", "http://127.0.0.1:3000"), ("::1", "http://[::1]:3000"), ("box", "http://box:3000")],
+)
+def test_an_address_has_brackets_around_ipv6(host: str, url: str):
+    assert url_of(host, 3000) == url
