@@ -29,6 +29,7 @@ class Edited:
     """The result of an edit. ``is_written`` is false if nothing had to be written, or nothing was to be."""
 
     changes: Sequence[Change]
+    before: Sequence[Caption]
     captions: Sequence[Caption]
     is_written: bool
 
@@ -81,7 +82,7 @@ def edit_captions(
     written = rewrite_captions(
         catalog, object_store, video, rewrite, owner=owner, growing=growing, dry_run=dry_run
     )
-    return Edited(changes, written.after, written.is_written)
+    return Edited(changes, written.before, written.after, written.is_written)
 
 
 @dataclass(frozen=True)

@@ -121,17 +121,16 @@ class CaptionDesk:
             matched[:] = match(cues, wanted)
             return [] if all(change.kinds == ("kept",) for change in matched) else matched
 
-        growing, store = self.parts.settings.growing_captions, self.parts.object_store
-        before = {cue.id: cue.version for cue in self._cues(stored_captions(store, self.video))}
         edited = edit_captions(
             self.catalog,
-            store,
+            self.parts.object_store,
             self.video,
             plan,
             owner=self.editor,
-            growing=growing,
+            growing=self.parts.settings.growing_captions,
             dry_run=dry_run,
         )
+        before = {cue.id: cue.version for cue in self._cues(edited.before)}
         after = self._cues(edited.captions)
         texts = {one.text for change in matched for one in change.after}
         there = {cue.id for cue in after}
@@ -168,7 +167,7 @@ class CaptionDesk:
         """The holder of the captions' lock, unless it is this caller."""
         held = (
             lock.owner
-            for lock in self.parts.catalog.held_locks()
+            for lock in self.catalog.held_locks()
             if lock.video_id == self.video.video_id and lock.database == "captions"
         )
         return next((owner for owner in held if owner != self.editor), None)
