@@ -18,6 +18,8 @@ POOR_CONFIDENCE = 0.75
 _POOR_SHARE = 0.5
 #: Share of texts in which a letter must be read to tell the language, and fewest texts.
 _TELLING_SHARE, _TELLING_TEXTS = 0.15, 2
+#: A possible language has at least this share of the letters that the one with the most of them has.
+_EXPLAINED_SHARE = 0.8
 #: Fewest captions to judge a video by, and the share of them with poor readings.
 _FEWEST_READINGS, _MOSTLY = 3, 0.6
 #: A line is wide from this width in heights on: shorter ones may be a few characters of any script.
@@ -61,7 +63,9 @@ def partly_read_language(texts: Iterable[str]) -> "Coverage | None":
     """Return a language that the wheel's model reads only in part, if the texts' letters tell it.
 
     Letters that several texts have name the languages that they may be in. If the wheel's model reads none
-    of these completely, letters are missing from the texts. Only for texts that this model read.
+    of these completely, letters are missing from the texts. A language that lacks many of the letters that
+    only some texts have is none of them: Croatian has the Vietnamese đ, but none of its vowels. Only for
+    texts that this model read.
     """
     from modal_gpu.ocr.languages.letters import letters_of
     from modal_gpu.ocr.languages.registry import latin_languages, wheel_coverage
@@ -73,6 +77,9 @@ def partly_read_language(texts: Iterable[str]) -> "Coverage | None":
     if not telling:
         return None
     possible = [wheel_coverage(tag) for tag in latin_languages() if telling <= letters_of(tag)]
+    explained = [sum(counts[letter] for letter in letters_of(found.language)) for found in possible]
+    least_explained = _EXPLAINED_SHARE * max(explained, default=0)
+    possible = [found for found, share in zip(possible, explained, strict=True) if share >= least_explained]
     if not possible or any(found.is_full for found in possible):
         return None
     return min(possible, key=lambda found: len(letters_of(found.language)))
