@@ -34,6 +34,8 @@ from modal_gpu.keys import VideoKeys
 
 #: A fraction of the frame, or a pixel of the largest one.
 SIDE = FiniteRange(0, 65_536)
+#: Width in pixels of the picture that a person sets a region by.
+_PICTURE_WIDTH = 960
 #: Returns the zones that stored captions are in.
 Kept = Callable[[], set[int]]
 
@@ -77,7 +79,7 @@ def show(
         from captionacc_dagster.assets.pictures.layout import layout_picture
 
         regions = list(crop_regions(crop, zones).values())
-        image = layout_picture(here.object_store, keys, layout, regions)
+        image = layout_picture(here.object_store, keys, layout, regions, _PICTURE_WIDTH)
         write_output(picture, image, force=force)
         if not as_json:
             say(f"Wrote {picture}")

@@ -129,7 +129,7 @@ class TestLayout:
         assert result.code == 0
         assert f"{finished.crop_region.crop_top:.4f}" in result.text
         assert "by auto, version 1" in result.text
-        assert Image.open(picture).size[0] == 720
+        assert Image.open(picture).size[0] == 960
 
     def test_an_unwritable_picture_is_explained_in_one_sentence(self, captionacc, finished: VideoRow):
         result = captionacc("layout", "show", finished.video_id, "--picture", "/nowhere/layout.jpg")

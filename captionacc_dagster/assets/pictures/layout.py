@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from captionacc_dagster.assets.pictures.drawing import WIDTH
 from captionacc_dagster.assets.pictures.frames import PreviewBox, PreviewFrame, heat_map, layout_preview
 from modal_gpu.contracts import CropRegion
 from modal_gpu.databases.layout import LayoutBox, LayoutFile
@@ -10,10 +11,17 @@ from modal_gpu.storage import ObjectStore
 
 
 def layout_picture(
-    object_store: ObjectStore, keys: VideoKeys, layout: LayoutFile, crops: Sequence[CropRegion]
+    object_store: ObjectStore,
+    keys: VideoKeys,
+    layout: LayoutFile,
+    crops: Sequence[CropRegion],
+    width: int = WIDTH,
 ) -> bytes:
-    """Return a JPEG of the frame with the most caption lines, with the zones' crop regions and every box."""
-    return layout_preview(_telling_frame(object_store, keys, layout), crops)
+    """Return a JPEG of the frame with the most caption lines, with the zones' crop regions and every box.
+
+    ``width`` is in pixels.
+    """
+    return layout_preview(_telling_frame(object_store, keys, layout), crops, width)
 
 
 def text_map(
