@@ -13,6 +13,8 @@ from modal_gpu.extents.predictor import StripHints
 #: 10 Hz frames of a clip, and of a long one, whose own median separates captions from what stays, such as a
 #: logo.
 FRAMES, LONG_FRAMES = 64, 192
+#: Hints that come from a video's other frames, which a clip does not have.
+_NOT_STORED = ("observations", "samples")
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,11 @@ class Clip:
     shown: "SourceFrames | None" = None
 
     def save(self, path: Path) -> None:
+        hints = asdict(self.hints)
+        for name in _NOT_STORED:
+            del hints[name]
         meta = {
-            "hints": asdict(self.hints),
+            "hints": hints,
             "case": self.case,
             "script": self.script,
             "split": self.split,
@@ -72,7 +77,9 @@ class Clip:
             meta = json.loads(data["meta"].tobytes())
             hints = meta.pop("hints")
             hints["ignore_boxes"] = tuple(tuple(box) for box in hints["ignore_boxes"])
-            hints["observations"] = hints["samples"] = ()
+            # Clips from before have them, empty.
+            for name in _NOT_STORED:
+                hints.pop(name, None)
             meta["texts"] = tuple(meta["texts"])
             names = ("luma", "reference", "owner", "opacity", "glyphs", "source")
             arrays = {name: data[name] for name in names if name in data}
