@@ -205,6 +205,9 @@ def test_an_unreachable_bucket_is_tried_once_a_tick_and_delays_no_video(line: Li
                 raise StorageError("the bucket does not answer")
             return healthy.head(key)
 
+        def address(self, key: str) -> str:
+            return healthy.address(key)
+
     line.store = Bucket()
     asked = [request.partition_key for request in line.tick(new_videos).run_requests]
     assert (asked, len(looks)) == ([row.partition_key for row in rows[:2]], 3)
