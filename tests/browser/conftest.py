@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.quality import read_captions as read_subtitles
 from captionacc_dagster.demo.sample import make_sample
+from tests.browser.review_pages import ReviewService, fetch_axe, review_service
 from tests.browser.running_platform import RunningPlatform, running_platform
 from tests.browser.screen import PATIENCE, Screen, browsing, new_context
-from tests.line_fixtures import CAPTIONS
+from tests.line_fixtures import CAPTIONS, Line, Snapshot, take_snapshots
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext
@@ -76,3 +78,34 @@ def screen(
         shown.shot(f"failed-{request.node.name}")
     shown.page.close()
     assert shown.outside == []
+
+
+@pytest.fixture(scope="session")
+def sample(
+    postgres_server, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Snapshot], list[str]]:
+    """The sample with its 13 captions, and what is burned into it."""
+    folder = tmp_path_factory.mktemp("sample")
+    make_sample(folder / "sample.mp4", folder / "sample.srt")
+    truth = [one.text for one in read_subtitles(folder / "sample.srt")]
+    return take_snapshots(postgres_server, folder / "sample.mp4", folder), truth
+
+
+@pytest.fixture
+def service(
+    line: Line,
+    sample: tuple[dict[str, Snapshot], list[str]],
+    postgres_dsn: str,
+    browser: Browser,
+    tmp_path: Path,
+) -> Iterator[ReviewService]:
+    """The HTTP service on the finished sample, in this process."""
+    video = sample[0]["finished"].restore(line, postgres_dsn, tmp_path / "bucket")
+    with review_service(line, video, browser, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of axe-core, which finds what keeps people out of a page."""
+    return fetch_axe(tmp_path_factory.mktemp("axe"))

@@ -3,53 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.quality import read_captions as read_subtitles
-from captionacc_dagster.demo.sample import make_sample
 from captionacc_dagster.operations.caption_edits import stored_captions
 from modal_gpu.databases.captions import Caption, write_captions
-from tests.browser.review_pages import Reviewer, ReviewService, fetch_axe, review_service
-from tests.line_fixtures import Line, Snapshot, take_snapshots
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+from tests.browser.review_pages import Reviewer, ReviewService
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="session")
-def sample(
-    postgres_server, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[dict[str, Snapshot], list[str]]:
-    """The sample with its 13 captions, and what is burned into it."""
-    folder = tmp_path_factory.mktemp("sample")
-    make_sample(folder / "sample.mp4", folder / "sample.srt")
-    truth = [one.text for one in read_subtitles(folder / "sample.srt")]
-    return take_snapshots(postgres_server, folder / "sample.mp4", folder), truth
-
-
-@pytest.fixture
-def service(
-    line: Line,
-    sample: tuple[dict[str, Snapshot], list[str]],
-    postgres_dsn: str,
-    browser: Browser,
-    tmp_path: Path,
-) -> Iterator[ReviewService]:
-    video = sample[0]["finished"].restore(line, postgres_dsn, tmp_path / "bucket")
-    with review_service(line, video, browser, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return fetch_axe(tmp_path_factory.mktemp("axe"))
 
 
 def damage(service: ReviewService, number: int, text: str) -> str:

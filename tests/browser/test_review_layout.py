@@ -8,7 +8,6 @@ import pytest
 
 from modal_gpu.databases.layout import read_layout
 from tests.browser.review_pages import Reviewer, ReviewService
-from tests.browser.test_review_captions import axe, sample, service  # noqa: F401
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Route
@@ -34,7 +33,7 @@ def drag(reviewer: Reviewer, place: Locator, x: float, y: float) -> None:
 
 
 class TestLayout:
-    def test_a_zone_is_dragged_resized_and_approved(self, service: ReviewService):  # noqa: F811
+    def test_a_zone_is_dragged_resized_and_approved(self, service: ReviewService):
         before = service.line.row(service.video.video_id).crop_region
         reviewer = service.reviewer().open("layout")
         frame = reviewer.part("frame").bounding_box()
@@ -50,7 +49,7 @@ class TestLayout:
         assert after.crop_region.crop_top == pytest.approx(before.crop_top - 0.1 + 0.02, abs=0.01)
         assert after.crop_region.crop_right == pytest.approx(before.crop_right - 0.002, abs=0.001)
 
-    def test_what_is_in_and_out_follows_the_zone_on_every_frame(self, service: ReviewService):  # noqa: F811
+    def test_what_is_in_and_out_follows_the_zone_on_every_frame(self, service: ReviewService):
         reviewer = service.reviewer().open("layout")
         effect = reviewer.part("effect")
         found = effect.inner_text()
@@ -61,7 +60,7 @@ class TestLayout:
         reviewer.screen.page.get_by_role("button", name="Reset").click()
         reviewer.screen.expect(effect).to_have_text(found)
 
-    def test_drawn_zones_stay_while_a_run_works_on_the_layout(self, service: ReviewService):  # noqa: F811
+    def test_drawn_zones_stay_while_a_run_works_on_the_layout(self, service: ReviewService):
         def partial(route: Route) -> None:
             answer = route.fetch()
             route.fulfill(response=answer, json={**answer.json(), "partial": True})
@@ -79,7 +78,7 @@ class TestLayout:
                 pass
         assert zone(reviewer).get_attribute("aria-label") == drawn
 
-    def test_a_text_line_is_labelled_by_keyboard(self, service: ReviewService):  # noqa: F811
+    def test_a_text_line_is_labelled_by_keyboard(self, service: ReviewService):
         reviewer = service.reviewer().open("layout")
         logo = reviewer.part("overlay").get_by_role("button", name="Harbour TV").first
         logo.focus()
@@ -91,7 +90,7 @@ class TestLayout:
 
 
 class TestVideos:
-    def test_a_video_is_found_by_its_name_and_opened(self, service: ReviewService, axe: str):  # noqa: F811
+    def test_a_video_is_found_by_its_name_and_opened(self, service: ReviewService, axe: str):
         reviewer = service.reviewer()
         reviewer.screen.open()
         rows = reviewer.screen.page.locator("tbody tr")
@@ -107,7 +106,7 @@ class TestVideos:
         reviewer.screen.page.wait_for_selector("body[data-ready=true]")
         assert reviewer.text
 
-    def test_a_dropped_file_is_uploaded(self, service: ReviewService):  # noqa: F811
+    def test_a_dropped_file_is_uploaded(self, service: ReviewService):
         reviewer = service.reviewer()
         reviewer.screen.open()
         content = b"not really a video" * 1000
