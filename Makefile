@@ -22,7 +22,7 @@ SUPABASE_CLI := tests/supabase_cli/node_modules/.bin/supabase
 # With bytecode, each of Dagster's processes starts in half the time.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo migration test coverage test-system test-browser docs-images fuzz faults dev lint format lock clean
+.PHONY: demo migration test test-slow coverage test-system test-browser docs-images fuzz faults dev lint format lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/captionacc demo
@@ -31,8 +31,12 @@ dev: $(INSTALLED)
 	$(BIN)/captionacc up
 
 test: $(DEVELOPMENT) lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not faults and not browser" $(PYTEST_ARGS)
-	@echo "Left out: the fault injection (make faults) and the tests in a browser (make test-browser)"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not faults and not browser and not slow" $(PYTEST_ARGS)
+	@echo "Left out: slow tests (make test-slow), those in a browser (make test-browser), the fault injection (make faults)"
+
+# With it, make test stays under ten minutes on two cores.
+test-slow: $(DEVELOPMENT)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow and not faults and not browser" $(PYTEST_ARGS)
 
 test-system: $(DEVELOPMENT) $(SUPABASE_CLI)
 	$(BIN)/python -m pytest -m system --every-system-part $(PYTEST_ARGS)
@@ -49,7 +53,7 @@ docs-images: test-browser
 COVERED ?= captionacc_dagster/runs captionacc_dagster/sensors captionacc_dagster/costs modal_gpu/captions \
     modal_gpu/databases modal_gpu/layout modal_gpu/ocr
 coverage: $(DEVELOPMENT)
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not faults and not e2e" $(COVERED:%=--cov=%) \
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not faults and not e2e and not slow" $(COVERED:%=--cov=%) \
 	    --cov-report=term:skip-covered $(patsubst captionacc_dagster/%,tests/%,$(COVERED:modal_gpu/%=tests/modal_gpu/%))
 
 # Pinned with its checksum. Its install scripts are not needed.

@@ -9,7 +9,7 @@ from benchmarks.quality import read_captions
 from tests.extract_command import extracted
 from tests.line_fixtures import Line
 
-pytestmark = pytest.mark.data
+pytestmark = [pytest.mark.data, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("name", ["en90", "zh80"])

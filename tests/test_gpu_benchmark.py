@@ -19,6 +19,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_the_predictor_is_measured_and_compared_on_any_device(monkeypatch):
     monkeypatch.setattr(gpu, "SECONDS", 0.0)
     lines = list(gpu.pairs_by_block("cpu", (32,), drawn=40, turns=1))

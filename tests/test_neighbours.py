@@ -5,6 +5,8 @@ import pytest
 from benchmarks.neighbours import make_clip, separated, with_logo
 from benchmarks.pipeline import run_pipeline
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def neighbours(tmp_path_factory):

@@ -131,7 +131,12 @@ def test_an_unknown_name_is_said_so():
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "captions"),
-    [("whole_picture_is_the_strip", 5), ("tall", 4), ("similar_after_gaps", 5), ("many_cuts", 5)],
+    [
+        ("whole_picture_is_the_strip", 5),
+        ("tall", 4),
+        ("similar_after_gaps", 5),
+        pytest.param("many_cuts", 5, marks=pytest.mark.slow),
+    ],
 )
 def test_the_beginning_of_a_clip_comes_out_exactly(tmp_path, name: str, captions: int):
     (situation,) = chosen([name])

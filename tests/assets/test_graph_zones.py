@@ -18,7 +18,7 @@ from tests.line_fixtures import ABOVE, BELOW, Line, checks, failure
 from tests.postgrest.server import PostgrestServer, make_key
 
 
-@pytest.fixture(params=["postgres", "supabase"])
+@pytest.fixture(params=["postgres", pytest.param("supabase", marks=pytest.mark.slow)])
 def catalog(
     request: pytest.FixtureRequest, postgres_server: EmbeddedPostgres, postgres_dsn: str
 ) -> Iterator[FullCatalog]:

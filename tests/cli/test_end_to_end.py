@@ -67,6 +67,7 @@ def captionacc(home: Path, tmp_path: Path) -> Iterator[Command]:
     assert processes_of(home) == {}
 
 
+@pytest.mark.slow
 def test_a_video_and_then_a_text_file_go_through_the_platform(
     captionacc: Command, clip: Clip, home: Path, tmp_path: Path
 ):

@@ -108,6 +108,7 @@ def test_impossible_samples_are_refused(tmp_path: Path, bad: dict) -> None:
     assert not (tmp_path / "a.mp4").exists()
 
 
+@pytest.mark.slow
 def test_the_graph_reads_the_demos_sample_without_errors(tmp_path: Path, line: Line, monkeypatch):
     """This is a newcomer's first impression; it needs no footage beyond the project's own, and no PyTorch."""
     monkeypatch.setitem(sys.modules, "torch", None)

@@ -219,7 +219,9 @@ def test_several_are_not_replaced_by_several():
         replace_captions([Wanted(1000, 2000, "a"), Wanted(2000, 4000, "b")])([], two)
 
 
-@pytest.mark.parametrize("rounds", [40, pytest.param(1000, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(
+    "rounds", [10, pytest.param(40, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.thorough)]
+)
 def test_edits_while_a_run_writes_are_never_lost(desk: Desk, rounds: int):
     """A run rewrites what belongs to no person, again and again, while two windows edit."""
     catalog, store, video = desk.line.catalog, desk.line.store, desk.video

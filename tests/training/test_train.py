@@ -66,6 +66,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(paths, settings, tmp_path
     assert [line["step"] for line in lines if line["kind"] == "validation"] == [8, 16, 20]
 
 
+@pytest.mark.slow
 def test_processes_share_the_windows_of_a_step_and_average_their_gradients(paths, settings, tmp_path):
     clips, device = Clips(paths, paths[:2], paths[2:]), torch.device("cpu")
     train_in_processes(2, settings, tmp_path / "two", clips, until=1)

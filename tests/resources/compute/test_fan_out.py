@@ -152,6 +152,7 @@ def processed(
     return found, backend, wires
 
 
+@pytest.mark.slow
 def test_ten_minutes_in_four_segments_have_the_result_of_one(ten_minutes: Path, store: ObjectStore):
     whole, backend, results = processed(ten_minutes, store, 1)
     assert len(backend.calls) == 2
