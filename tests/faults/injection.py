@@ -31,6 +31,7 @@ FOLDER = "CAPTIONACC_TEST_FAULTS"
 _HELD_SECONDS = 120
 
 _OBJECTS = {
+    r"pictures/[a-z_]+-[0-9a-f]{12}\.(jpg|png)": "picture",
     r"full_frames/frame_\d+\.jpg": "full frame",
     r"full_frames_thumbnails/frame_\d+\.jpg": "thumbnail",
     r"raw-ocr\.db\.gz": "raw-ocr.db",
@@ -41,8 +42,8 @@ _OBJECTS = {
     r"captions\.srt": "captions.srt",
     r"captions\.vtt": "captions.vtt",
 }
-#: Calls without lasting effects, and periodic ones.
-_UNSEEN = {"ensure_tenant", "renew_lock", "tenant_limits", "tenant_costs"}
+#: Calls without lasting effects, and those whose number depends on the time.
+_UNSEEN = {"ensure_tenant", "renew_lock", "report_progress", "tenant_limits", "tenant_costs"}
 
 
 @dataclass(frozen=True)
