@@ -56,7 +56,7 @@ COMMANDS = {
     ),
     "up": Command(
         "up",
-        "Run the platform: catalogue, sensors, queue and Dagster's web interface, until Ctrl-C.",
+        "Run the platform: catalogue, sensors, queue, Dagster's UI and the review page, until Ctrl-C.",
         "Ended.",
     ),
     "stop": Command(

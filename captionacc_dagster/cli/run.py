@@ -47,8 +47,6 @@ def demo(
 
 def _show(here: Parts, row: VideoRow, folder: Path, seconds: str, *, force: bool) -> None:
     """Write the sample's subtitles and print its captions, or print why it has none."""
-    from captionacc_dagster.platform.ports import url_of
-
     if state_of(row) != "ready":
         report(row)
         return
@@ -59,8 +57,8 @@ def _show(here: Parts, row: VideoRow, folder: Path, seconds: str, *, force: bool
     console.print(captions_table(cues), markup=False)
     say(f"{len(cues)} captions {seconds}. Subtitles: {folder / 'sample.srt'} and {folder / 'sample.vtt'}")
     say(
-        f"To see the graph and its previews, run `{command_line()} up` and open "
-        f"{url_of(here.settings.host, here.settings.port)}/assets"
+        "To correct captions in the browser, and to see the graph with its pictures, "
+        f"run `{command_line()} up` and open the addresses that it prints."
     )
 
 

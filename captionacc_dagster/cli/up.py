@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def up() -> None:
-    """Run the platform: catalogue, sensors, queue and Dagster's web interface, until Ctrl-C."""
+    """Run the platform: catalogue, sensors, queue, Dagster's UI and the review page, until Ctrl-C."""
     from captionacc_dagster.platform.daemon_keeper import DaemonKeeper
     from captionacc_dagster.platform.dagster_home import prepare_dagster_home
     from captionacc_dagster.platform.ports import require_free_port, url_of
@@ -99,7 +99,7 @@ def _wait_until_up(
             if is_ours and httpx.get(f"{_reachable(address)}/server_info", timeout=5).is_success:
                 return
         time.sleep(0.2)
-    raise ServiceError(f"the web interface at {address} did not answer within {timeout:.0f} s")
+    raise ServiceError(f"the Dagster UI at {address} did not answer within {timeout:.0f} s")
 
 
 @contextmanager
