@@ -2,12 +2,13 @@
 #   make demo    set up, then turn the sample video into captions
 #   make test    set up, then lint and run the tests
 # CI also runs:
+#   make test-slow    whole clips, and other tests of more than four seconds
 #   make coverage     the tests of some packages, with line coverage
 #   make test-system  the tests that need something besides Python; fails if it is missing
-#   make test-browser the Dagster UI in Chromium; screenshots in build/screenshots
+#   make test-browser the Dagster UI and the review page in Chromium; screenshots in build/screenshots
 #   make fuzz         damage 1,000 media files and 5,000 databases, and read them
 #   make faults       kill, cut off and restart the platform's processes, and watch it recover
-# After a change of what the Dagster UI shows:
+# After a change of what the web pages show:
 #   make docs-images  the pictures of the documentation, by the same tests
 # After a change in supabase/schemas:
 #   make migration NAME=add_zones  write the next migration
@@ -34,7 +35,7 @@ test: $(DEVELOPMENT) lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not faults and not browser and not slow" $(PYTEST_ARGS)
 	@echo "Left out: slow tests (make test-slow), those in a browser (make test-browser), the fault injection (make faults)"
 
-# With it, make test stays under ten minutes on two cores.
+# Apart, so that make test stays under ten minutes on two cores.
 test-slow: $(DEVELOPMENT)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow and not faults and not browser" $(PYTEST_ARGS)
 

@@ -16,6 +16,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 GITHUB = REPOSITORY / ".github"
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+TARGETS_OF_CI = {name for name in TARGETS if name.startswith("test")} | {"coverage", "fuzz", "faults"}
 #: apache.org/licenses/LICENSE-2.0.txt
 APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 
@@ -75,8 +76,15 @@ def test_commands_of_the_contributing_page_are_targets_of_the_makefile():
     page = (REPOSITORY / "CONTRIBUTING.md").read_text()
     commands = re.findall(r"(?:`|^)make ([a-z -]+)", page, re.MULTILINE)
     named = {target for command in commands for target in command.split()}
-    assert named >= {"demo", "test", "lint", "coverage", "faults"}
+    assert named >= {"demo", "lint", "docs-images"} | TARGETS_OF_CI
     assert named <= TARGETS
+
+
+def test_ci_runs_every_target_that_tests_and_the_makefile_lists_them():
+    script = (REPOSITORY / ".ci" / "run").read_text()
+    runs = set(re.findall(r"^(?:.*[ _])?make ([a-z-]+)$", script, re.MULTILINE))
+    listed = set(re.findall(r"^# +make ([a-z-]+)", MAKEFILE, re.MULTILINE))
+    assert runs >= TARGETS_OF_CI and listed >= TARGETS_OF_CI
 
 
 def test_packages_of_the_coverage_command_have_tests_of_their_own():
