@@ -99,6 +99,7 @@ def test_the_cpu_builds_are_of_the_same_torch():
 @pytest.mark.parametrize("file", [BASE, CONTAINER], ids=["base", "container"])
 def test_the_platform_brings_nothing_that_only_training_tests_or_a_gpu_need(file):
     heavy = "torch|nvidia-|cuda-|triton|scipy|scikit-|moto|onnx$|mypy|pytest|networkx|sympy"
+    heavy += "|playwright|schemathesis|hypothesis|fonttools|fontpkg-|noto-"
     found = [name for name in read_pins(file) if re.match(heavy, name)]
     assert not found
     assert file == CONTAINER or "kubernetes" not in read_pins(file)
