@@ -61,7 +61,7 @@ grant execute on function
 to authenticated;
 -- These read with the caller's rights. They call two of the checks, which read nothing.
 grant execute on function
-    captionacc.events_cursor(),
+    captionacc.events_cursor(text),
     captionacc.events_after(text, timestamptz, integer),
     captionacc.held_locks(integer),
     captionacc.search_videos(text, uuid, integer),

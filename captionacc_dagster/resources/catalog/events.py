@@ -12,8 +12,11 @@ class EventCalls(CatalogCalls):
     """Events are ordered by ids that hide no event of a transaction that ends later."""
 
     @sql_function(repeatable=True)
-    def events_cursor(self) -> str:
-        """Return the id after which the events from now on come."""
+    def events_cursor(self, event_id: str | None = None) -> str:
+        """Return ``event_id`` if no event after it is lost, else the id after which those from now on come.
+
+        Events are lost by their age, and all of them for an id of another database.
+        """
 
     @sql_function(repeatable=True)
     def events_after(

@@ -25,7 +25,7 @@ comment on table captionacc.jobs is
 comment on column captionacc.jobs.priority is
     'Priority that an operator chose, which replaces that of the tenant''s tier; null: none.';
 comment on column captionacc.jobs.run_id is 'Dagster''s run that works on the job, or worked on it last.';
-comment on column captionacc.jobs.result is 'Result of an export: the format and the key of its file.';
+comment on column captionacc.jobs.result is 'Result of an export: the format, the route of the file and its number of captions.';
 -- A video has one open job of a type: asking again returns it.
 create unique index jobs_open on captionacc.jobs (video_id, type) where finished_at is null;
 create index jobs_active on captionacc.jobs (tenant_id, created_at desc, id) where finished_at is null;

@@ -99,6 +99,69 @@ def test_a_client_that_was_away_hears_what_it_missed_once(parts, people):
     asyncio.run(listen())
 
 
+@pytest.mark.parametrize("lost", ["purged", "of another database", "of the future"])
+def test_a_client_whose_events_are_lost_reads_everything_again(parts, people, database, lost):
+    video = people.own(people.videos.uploaded())
+    catalog, start = people.catalog, people.catalog.events_cursor()
+    catalog.rename_video(video.video_id, "a")
+    (last,) = (row.event_id for row in catalog.events_after(start))
+    if lost == "purged":
+        database.execute("update captionacc.events set occurred_at = now() - interval '2 days'")
+        assert catalog.purge_events(86400) > 0
+    elif lost == "of another database":
+        last = f"{last}0"
+    else:
+        last = "999999999999-1"
+
+    async def listen() -> None:
+        stream = _stream(parts, session_of(parts, people.owner), last)
+        heard = await next_events(stream, 2)
+        assert [kind for _, kind, _ in heard] == ["ready", "reset"]
+        # It goes on from an id of now.
+        assert {event_id for event_id, _, _ in heard} == {heard[1][2]["after"]} != {last}
+        catalog.rename_video(video.video_id, "b")
+        ((_, kind, payload),) = await next_events(stream, 1)
+        assert (kind, payload["name"]) == ("video", "b")
+        await stream.aclose()
+
+    asyncio.run(listen())
+
+
+def test_an_id_is_good_while_no_later_event_is_lost(people, database):
+    video, catalog = people.videos.uploaded(), people.catalog
+    before = catalog.events_cursor()
+    for name in ("a", "b"):
+        catalog.rename_video(video.video_id, name)
+    purged, kept = (row.event_id for row in catalog.events_after(before))
+    assert [catalog.events_cursor(known) for known in (before, purged, kept)] == [before, purged, kept]
+    database.execute(
+        "update captionacc.events set occurred_at = now() - interval '2 days'"
+        " where transaction_id <= %s::text::xid8",
+        [purged.partition("-")[0]],
+    )
+    catalog.purge_events(86400)
+    assert catalog.events_cursor(kept) == kept
+    assert all(catalog.events_cursor(known) not in (known, kept) for known in (before, purged))
+
+
+def test_a_caller_has_a_limited_number_of_streams(operator, monkeypatch):
+    class Ended:
+        def __init__(self, *_):
+            pass
+
+        async def pieces(self):
+            yield f": {events._streams.open['operator']} open\n\n"
+
+    monkeypatch.setattr(events, "_Reader", Ended)
+    monkeypatch.setattr(events, "MAX_STREAMS", 1)
+    # A stream counts from the request to the end of its answer.
+    assert ": 1 open" in operator.get("/events").text
+    monkeypatch.setitem(events._streams.open, "operator", 1)
+    assert operator.get("/events").json()["reason"] == "too_many_streams"
+    monkeypatch.setitem(events._streams.open, "operator", 0)
+    assert operator.get("/events").status_code == 200
+
+
 def test_progress_and_locks_are_known_from_the_beginning(parts, people):
     video = people.own(people.videos.uploaded())
     people.catalog.begin_stage(video.video_id, "layout", "run-1")

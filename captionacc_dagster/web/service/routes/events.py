@@ -9,15 +9,14 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
 from starlette.responses import StreamingResponse
 
 from captionacc_dagster.resources.catalog import EventRow
@@ -44,7 +43,7 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
         "description": (
             "Events `video`, `layout`, `captions`, `lock`, `job` and `progress`, each with JSON; "
-            "`ready` comes first."
+            "`ready` comes first, and then `reset` if events after `Last-Event-ID` may be lost."
         ),
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
@@ -65,9 +64,11 @@ class Streams:
             self._readers = CapacityLimiter(8)
         return self._readers
 
-    @contextmanager
-    def counted(self, caller: str) -> Iterator[None]:
-        """Count a stream while the block runs."""
+    async def counted(self, session: CurrentSession) -> AsyncIterator[None]:
+        """Count a stream until its answer has ended. Raises :class:`Problem` for one too many."""
+        caller = session.caller.name
+        if self.open[caller] >= MAX_STREAMS:
+            raise Problem(429, f"you have {MAX_STREAMS} streams open already", reason="too_many_streams")
         self.open[caller] += 1
         try:
             yield
@@ -80,7 +81,12 @@ class Streams:
 _streams = Streams()
 
 
-@router.get("/events", responses=_ANSWER, response_class=StreamingResponse)
+@router.get(
+    "/events",
+    responses=_ANSWER,
+    response_class=StreamingResponse,
+    dependencies=[Depends(_streams.counted, scope="request")],
+)
 async def events(
     parts: Parts,
     session: CurrentSession,
@@ -91,21 +97,17 @@ async def events(
 ) -> StreamingResponse:
     """Stream what happens to the caller's videos. With ``Last-Event-ID`` nothing since then is left out.
 
-    Events are kept for a day: a client that was away for longer reads everything again.
+    Events are kept for a day: a client that was away for longer hears `reset`, and reads everything again.
     """
-    if _streams.open[session.caller.name] >= MAX_STREAMS:
-        raise Problem(429, f"you have {MAX_STREAMS} streams open already", reason="too_many_streams")
     stream = _stream(parts, session, last_event_id or after)
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
 async def _stream(parts: ServiceParts, session: Session, event_id: str | None) -> AsyncIterator[str]:
-    with _streams.counted(session.caller.name):
-        reader = _Reader(parts, session, event_id)
-        yield f"retry: {_RETRY}\n\n"
-        async for piece in reader.pieces():
-            yield piece
+    yield f"retry: {_RETRY}\n\n"
+    async for piece in _Reader(parts, session, event_id).pieces():
+        yield piece
 
 
 @dataclass
@@ -141,8 +143,7 @@ class _Reader:
 
     def _begin(self) -> list[str]:
         catalog = self.session.catalog
-        if self.event_id is None:
-            self.event_id = catalog.events_cursor()
+        asked, self.event_id = self.event_id, catalog.events_cursor(self.event_id)
         locks = [
             {
                 "video_id": lock.video_id,
@@ -153,8 +154,9 @@ class _Reader:
             }
             for lock in catalog.held_locks()
         ]
-        ready = _piece("ready", {"after": self.event_id}, self.event_id)
-        return [ready, *(_piece("lock", lock) for lock in locks)]
+        kinds = ["ready"] if asked in (None, self.event_id) else ["ready", "reset"]
+        first = [_piece(kind, {"after": self.event_id}, self.event_id) for kind in kinds]
+        return [*first, *(_piece("lock", lock) for lock in locks)]
 
     def _read(self) -> list[EventRow]:
         if self.event_id is None:

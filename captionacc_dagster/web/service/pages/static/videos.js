@@ -112,7 +112,7 @@ events.addEventListener("progress", (event) => {
   show();
 });
 let refreshing;
-for (const kind of ["video", "layout", "captions", "job"]) {
+for (const kind of ["reset", "video", "layout", "captions", "job"]) {
   events.addEventListener(kind, () => {
     clearTimeout(refreshing);
     refreshing = setTimeout(() => list.dispatchEvent(new Event("changed")), 300);
