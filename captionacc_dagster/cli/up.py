@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from captionacc_dagster.platform.daemon_keeper import Runner
     from captionacc_dagster.platform.services import Services
     from captionacc_dagster.web.direct_start import DirectStart
+    from captionacc_dagster.web.service.serving import ServiceThread
 
 
 @app.command()
@@ -54,9 +55,10 @@ def up() -> None:
                 services.start_webserver()
                 _wait_until_up(services, address, daemon.check)
             service = stack.enter_context(_service(here, direct))
-            _announce(services, address, service, daemon.other)
+            _announce(services, address, service.address, daemon.other)
             while services.ended() is None:
                 daemon.check()
+                service.check()
                 if daemon.own is not None:
                     direct.begin()
                 time.sleep(0.5)
@@ -103,9 +105,8 @@ def _wait_until_up(
 
 
 @contextmanager
-def _service(here: Parts, direct: "DirectStart") -> Iterator[str]:
-    """Run the HTTP service in a thread within the block; yield its address."""
-    from captionacc_dagster.platform.ports import url_of
+def _service(here: Parts, direct: "DirectStart") -> Iterator["ServiceThread"]:
+    """Run the HTTP service in a thread within the block."""
     from captionacc_dagster.web.service.serving import (
         ServiceThread,
         host_of_platform,
@@ -120,7 +121,7 @@ def _service(here: Parts, direct: "DirectStart") -> Iterator[str]:
     service = ServiceThread(parts_of(settings, here.catalog, here.object_store, direct), host, port)
     service.begin()
     try:
-        yield url_of(host, port)
+        yield service
     finally:
         service.end()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from captionacc_dagster.logs import make_formatter
 from captionacc_dagster.platform.homes import make_private
+from captionacc_dagster.platform.ports import url_of
 from captionacc_dagster.platform.role_lock import ServiceError
 from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.resources.opening import database_dsn
@@ -22,6 +23,7 @@ from captionacc_dagster.web.service.tokens import tokens_of
 from captionacc_dagster.web.webhook import webhook_of
 from modal_gpu.storage import ObjectStore
 
+_log = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
 _START_SECONDS = 30.0
 
@@ -83,8 +85,9 @@ class ServiceThread:
 
     def __init__(self, parts: ServiceParts, host: str, port: int) -> None:
         self._parts = parts
+        self.address = url_of(host, port)
         self._server: Server = make_server(create_app(parts), host, port, parts.end)
-        self._thread = threading.Thread(target=self._server.run, name="http service", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="http service", daemon=True)
 
     def begin(self) -> None:
         """Start the thread, and wait until it serves. Raises :class:`ServiceError` if it cannot."""
@@ -96,8 +99,20 @@ class ServiceThread:
                 raise ServiceError("the HTTP service did not start: its port may have been taken")
             time.sleep(0.02)
 
+    def check(self) -> None:
+        """Raise :class:`ServiceError` if the service has ended by itself."""
+        if not self._thread.is_alive():
+            raise ServiceError("the HTTP service ended by itself: its log has the reason")
+
     def end(self) -> None:
         """End the service; open requests have some seconds."""
         self._server.end()
         self._thread.join(15)
         self._parts.close()
+
+    def _serve(self) -> None:
+        try:
+            self._server.run()
+        except BaseException:
+            # Nobody joins a thread for its error, and uvicorn ends with SystemExit.
+            _log.exception("the HTTP service failed")
