@@ -6,7 +6,7 @@ import ipaddress
 import logging
 import time
 from collections.abc import Collection
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -133,13 +133,13 @@ class OriginCheck:
     def _refusal(self, scope: Scope) -> str | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if self._only_loopback and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+        if self._only_loopback and not is_loopback(_split(f"//{host}").hostname or ""):
             return "without a login this service answers to names of this machine only, such as localhost"
         if scope["method"] in _SAFE:
             return None
         origin = headers.get("origin")
         if origin is not None:
-            same = urlsplit(origin).netloc == host and bool(host)
+            same = _split(origin).netloc == host and bool(host)
             return None if same or origin in self._origins else "a page of another site may not ask for this"
         site = headers.get("sec-fetch-site")
         if site is not None:
@@ -147,6 +147,14 @@ class OriginCheck:
         # Programs send neither. A browser that sends neither is too old to be trusted with a cookie.
         by_cookie = COOKIE in headers.get("cookie", "") and "authorization" not in headers
         return "a change with a session's cookie needs the header Origin" if by_cookie else None
+
+
+def _split(url: str) -> SplitResult:
+    """Split a URL; one that cannot be split has no host."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 def is_loopback(host: str) -> bool:

@@ -82,6 +82,7 @@ class TestOrigins:
             ({"origin": "https://evil.example.com"}, 403),
             ({"origin": "http://localhost:8000"}, 403),
             ({"origin": "null"}, 403),
+            ({"origin": "http://["}, 403),
             ({"sec-fetch-site": "same-origin"}, 200),
             ({"sec-fetch-site": "cross-site"}, 403),
             ({"sec-fetch-site": "same-site"}, 403),
@@ -104,6 +105,7 @@ class TestOrigins:
             ("LOCALHOST.", 200),
             ("evil.example.com", 403),
             ("127.0.0.1.evil.example.com", 403),
+            ("[", 403),
             ("", 403),
         ],
     )
