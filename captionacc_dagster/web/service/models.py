@@ -13,7 +13,7 @@ from captionacc_dagster.resources.catalog import (
     VideoRow,
 )
 from captionacc_dagster.resources.catalog.rows.videos import StageState
-from modal_gpu.contracts import MAX_ZONES, CaptionZone, CropRegion
+from modal_gpu.contracts import MAX_ZONES, CaptionZone, CropRegion, LanguageTag
 
 
 def _without_nul(text: str) -> str:
@@ -26,9 +26,6 @@ def _without_nul(text: str) -> str:
 Text = Annotated[str, AfterValidator(_without_nul)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_without_nul)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Language = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}$", max_length=35)
-]
 
 
 class Request(BaseModel):
@@ -82,7 +79,7 @@ class Zone(Request):
 
     zone_index: Annotated[int, Field(ge=1, lt=MAX_ZONES)]
     crop_region: Region
-    language: Language | None = None
+    language: LanguageTag | None = None
 
     def caption_zone(self) -> CaptionZone:
         """Return the contract's type. Raises ``InvalidCropRegionError``."""

@@ -23,6 +23,7 @@ from captionacc_dagster.resources.catalog import (
     LockHeldError,
     LockLostError,
     NotPermittedError,
+    TooManyCallsError,
     UnknownRequestError,
     UnknownTenantError,
     UnknownVersionError,
@@ -30,7 +31,6 @@ from captionacc_dagster.resources.catalog import (
     VideoDeletedError,
     WrongStateError,
 )
-from captionacc_dagster.resources.catalog.errors import TooManyCallsError
 from captionacc_dagster.web.service.request_ids import request_id
 from captionacc_dagster.web.service.tokens import TokenError
 from modal_gpu.captions.edits import EditError

@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 
+from captionacc_dagster.resources.catalog import CatalogUnavailableError
 from captionacc_dagster.web.service.routes import uploads
 from modal_gpu.keys import VideoKeys
 from tests.web.service.conftest import Starts
@@ -283,6 +284,13 @@ class TestJobs:
         assert job["state"] == "succeeded"
         assert job["result"] == {"format": "vtt", "href": f"/videos/{video.video_id}/export.vtt", "rows": 2}
 
+    def test_an_export_changes_no_languages(self, client, people):
+        video = people.with_captions()
+        answer = self.create(client, video, "export", parameters={"languages": ["ko"]})
+        assert is_problem(answer, 422, "invalid_request")
+        row = people.catalog.get_video(video.video_id)
+        assert (row.ocr_languages, row.text.status) == ([], video.text.status)
+
     @pytest.mark.parametrize(
         ("stage", "kind", "detail"),
         [
@@ -322,6 +330,15 @@ class TestHealth:
     def test_it_lives_and_is_healthy(self, client):
         assert client.get("/livez").json() == {"status": "ok"}
         assert client.get("/healthz").json() == {"status": "ok", "catalogue": "ok"}
+
+    def test_the_log_says_why_it_is_not_healthy(self, operator, local_parts, monkeypatch, caplog):
+        def away():
+            raise CatalogUnavailableError("no answer within 5 s")
+
+        monkeypatch.setattr(local_parts.catalog, "list_access_tiers", away)
+        answer = operator.get("/healthz")
+        assert (answer.status_code, answer.json()["catalogue"]) == (503, "failing")
+        assert "no answer within 5 s" in caplog.text
 
     def test_the_documentation_lists_every_route(self, operator):
         document = operator.get("/openapi.json").json()

@@ -1,5 +1,6 @@
 """``/livez`` and ``/healthz``: whether the process serves, and whether it can do its work."""
 
+import logging
 from typing import Literal
 
 from fastapi import APIRouter, Response
@@ -8,6 +9,7 @@ from pydantic import BaseModel
 from captionacc_dagster.web.service.parts import Parts
 from modal_gpu.errors import CaptionAccError
 
+_log = logging.getLogger(__name__)
 router = APIRouter(tags=["health"])
 
 
@@ -35,7 +37,8 @@ def healthz(parts: Parts, response: Response) -> Health:
     """Answer 200 if the catalogue answers, else 503. The log has the reason."""
     try:
         parts.catalog.list_access_tiers()
-    except CaptionAccError:
+    except CaptionAccError as error:
+        _log.warning("the catalogue does not answer: %s", error)
         response.status_code = 503
         return Health(status="failing", catalogue="failing")
     return Health(status="ok", catalogue="ok")

@@ -10,10 +10,11 @@ from captionacc_dagster.operations.caption_edits import stored_captions
 from captionacc_dagster.resources.catalog import Catalog, JobRow, JobType
 from captionacc_dagster.web.service.callers import CallerCatalog, CurrentCaller
 from captionacc_dagster.web.service.desks import visible_video
-from captionacc_dagster.web.service.models import JobAnswer, Language, Request
+from captionacc_dagster.web.service.models import JobAnswer, Request
 from captionacc_dagster.web.service.parts import Parts, ServiceParts
 from captionacc_dagster.web.service.problems import Problem
 from captionacc_dagster.web.service.starting import start_soon
+from modal_gpu.contracts import LanguageTag
 from modal_gpu.errors import CaptionAccError
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -22,9 +23,9 @@ _RECENT = 50
 
 
 class Parameters(Request):
-    """Parameters of a job. ``languages`` are for reading, ``format`` is an export's."""
+    """Parameters of a job. ``format`` is an export's; ``languages`` are for jobs that read."""
 
-    languages: Annotated[list[Language], Field(max_length=8)] | None = None
+    languages: Annotated[list[LanguageTag], Field(max_length=8)] | None = None
     format: Literal["srt", "vtt", "ass", "json"] = "srt"
 
 
@@ -48,6 +49,8 @@ def create_job(body: NewJob, parts: Parts, caller: CurrentCaller, catalog: Calle
     """Request work on a video. While a job of this type is open for the video, it is the answer."""
     if body.priority is not None and not caller.is_operator:
         raise Problem(403, "only operators choose a priority", reason="operators_only")
+    if body.type == "export" and body.parameters.languages is not None:
+        raise Problem(422, "an export reads nothing: it has no languages", reason="invalid_request")
     video = visible_video(body.video_id, catalog)
     parameters = body.parameters.model_dump(exclude_none=True)
     if body.type != "export":
