@@ -62,8 +62,48 @@ def handle(on_work: OnWork, stage: object, video_id: object) -> None:
 
 
 @dataclass
+class ChannelListener:
+    """``LISTEN`` on its own connection, which must not go through a transaction pooler."""
+
+    dsn: str
+    channel: str
+    #: Called with the payload of each notification.
+    on_payload: Callable[[str], None]
+    backoff: Backoff = field(default_factory=Backoff)
+    #: Set while the connection listens.
+    listening: threading.Event = field(default_factory=threading.Event)
+    #: Called each time that a connection begins to listen.
+    on_listening: Callable[[], None] = lambda: None
+
+    def run(self, stop: threading.Event) -> None:
+        """Listen until ``stop`` is set, which is checked once a second."""
+        while not stop.is_set():
+            try:
+                with connect(self.dsn) as connection:
+                    connection.execute(sql.SQL("listen {}").format(sql.Identifier(self.channel)))
+                    self.backoff.reset()
+                    self.listening.set()
+                    self.on_listening()
+                    self._listen(connection, stop)
+            except (CatalogError, psycopg.Error) as error:
+                self.listening.clear()
+                pause = self.backoff.next()
+                reason = str(error).partition("\n")[0]
+                _log.warning("not listening to %s, reconnecting in %.0f s: %s", self.channel, pause, reason)
+                stop.wait(pause)
+        self.listening.clear()
+
+    def _listen(self, connection: psycopg.Connection, stop: threading.Event) -> None:
+        while not stop.is_set():
+            for notification in connection.notifies(timeout=1):
+                self.on_payload(notification.payload)
+                if stop.is_set():
+                    return
+
+
+@dataclass
 class PostgresListener:
-    """``LISTEN {schema}_work`` on its own connection, which must not go through a transaction pooler."""
+    """The hints on the channel ``{schema}_work``: see :class:`ChannelListener`."""
 
     dsn: str
     on_work: OnWork
@@ -75,30 +115,16 @@ class PostgresListener:
     on_listening: Callable[[], None] = lambda: None
 
     def run(self, stop: threading.Event) -> None:
-        """Listen until ``stop`` is set, which is checked once a second."""
-        while not stop.is_set():
-            try:
-                with connect(self.dsn) as connection:
-                    connection.execute(sql.SQL("listen {}").format(sql.Identifier(work_channel(self.schema))))
-                    self.backoff.reset()
-                    self.listening.set()
-                    self.on_listening()
-                    self._listen(connection, stop)
-            except (CatalogError, psycopg.Error) as error:
-                self.listening.clear()
-                pause = self.backoff.next()
-                _log.warning("not listening, reconnecting in %.0f s: %s", pause, str(error).splitlines()[0])
-                stop.wait(pause)
-        self.listening.clear()
+        """Listen until ``stop`` is set."""
+        channel = work_channel(self.schema)
+        ChannelListener(self.dsn, channel, self._hint, self.backoff, self.listening, self.on_listening).run(
+            stop
+        )
 
-    def _listen(self, connection: psycopg.Connection, stop: threading.Event) -> None:
-        while not stop.is_set():
-            for notification in connection.notifies(timeout=1):
-                with contextlib.suppress(ValueError, AttributeError):
-                    hint = json.loads(notification.payload)
-                    handle(self.on_work, hint.get("stage"), hint.get("video_id"))
-                if stop.is_set():
-                    return
+    def _hint(self, payload: str) -> None:
+        with contextlib.suppress(ValueError, AttributeError):
+            hint = json.loads(payload)
+            handle(self.on_work, hint.get("stage"), hint.get("video_id"))
 
 
 def waiting_stage(record: Mapping[str, Any]) -> Literal["layout", "boundaries"] | None:

@@ -158,10 +158,3 @@ def caller_catalog(session: CurrentSession) -> Catalog:
 
 CurrentCaller = Annotated[Caller, Depends(current_caller)]
 CallerCatalog = Annotated[Catalog, Depends(caller_catalog)]
-
-
-def require_operator(caller: CurrentCaller) -> Caller:
-    """Return the caller. Raises :class:`Problem` unless they are an operator."""
-    if not caller.is_operator:
-        raise Problem(403, "this is for operators", reason="operators_only")
-    return caller

@@ -12,14 +12,13 @@ from captionacc_dagster.web.announcements import Announcements
 from captionacc_dagster.web.service.limits import RateLimits
 from captionacc_dagster.web.service.tokens import Tokens
 from captionacc_dagster.web.starter import Started
+from captionacc_dagster.web.webhook import Starter as LayoutStarter
 from captionacc_dagster.web.webhook import Webhook
 from modal_gpu.storage import ObjectStore
 
 
-class Starter(Protocol):
+class Starter(LayoutStarter, Protocol):
     """The part of :class:`~captionacc_dagster.web.starter.RunStarter` that the service uses."""
-
-    def start_layout(self, video_id: str) -> Started: ...
 
     def start_captions(self, video_id: str) -> Started: ...
 

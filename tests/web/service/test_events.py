@@ -244,7 +244,7 @@ def test_announcements_name_the_tenant(people, postgres_dsn):
     heard = Announcements(postgres_dsn, "captionacc")
     heard.begin()
     try:
-        assert heard.wait_until_listening()
+        assert heard._listener.listening.wait(10)
         before = heard.count(TENANT), heard.count("other")
         people.videos.uploaded()
 
