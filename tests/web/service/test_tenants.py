@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from captionacc_dagster.resources.catalog import AlreadyRegisteredError, InvalidArgumentError
+from captionacc_dagster.resources.catalog import AlreadyRegisteredError, InvalidArgumentError, WrongStateError
 from captionacc_dagster.resources.catalog.users import catalog_of_user
 from modal_gpu.keys import VideoKeys
 from tests.postgrest.server import make_key
@@ -106,6 +106,17 @@ def test_an_upload_has_the_key_of_its_own_new_video(world):
         member.register_upload(None, colleagues.video_id, taken, 1, "a.mp4")
     registered = member.register_upload(None, keys.video_id, keys.video, 1, "a.mp4")
     assert member.register_upload(None, keys.video_id, keys.video, 1, "a.mp4") == registered
+
+
+def test_a_user_confirms_no_other_size_than_the_registered_one(world):
+    claims = {"role": "authenticated", "sub": MEMBER}
+    member = catalog_of_user(world.catalog, make_key("authenticated", MEMBER), claims)
+    keys = VideoKeys(world.videos["M"].tenant_id, str(uuid.uuid4()))
+    member.register_upload(None, keys.video_id, keys.video, 10, "a.mp4")
+    for size in (0, 9, 11):
+        with pytest.raises(WrongStateError, match="10 were registered"):
+            member.confirm_upload(keys.video_id, size)
+    assert member.confirm_upload(keys.video_id, 10).uploaded_at is not None
 
 
 def test_captions_are_edited_with_the_users_rights(people, as_user):
