@@ -35,13 +35,16 @@ def real_clip(video: Path, cache: Path) -> RealClip:
     stored = cache / f"{video.stem}.npz"
     if not stored.exists():
         luma, hints = _strips_and_hints(video)
+        fields = asdict(hints)
+        del fields["samples"]  # a clip is complete: its reference pictures come from its own strips
         stored.parent.mkdir(parents=True, exist_ok=True)
         partial = stored.with_suffix(".part")
         with partial.open("wb") as file:
-            np.savez(file, luma=luma, hints=np.frombuffer(json.dumps(asdict(hints)).encode(), np.uint8))
+            np.savez(file, luma=luma, hints=np.frombuffer(json.dumps(fields).encode(), np.uint8))
         partial.replace(stored)
     with np.load(stored) as data:
         luma, fields = data["luma"], json.loads(data["hints"].tobytes())
+    fields.pop("samples", None)  # clips from before have them, empty
     fields["ignore_boxes"] = tuple(map(tuple, fields["ignore_boxes"]))
     fields["observations"] = tuple(
         Observation(o["index"], tuple(map(tuple, o["caption_boxes"]))) for o in fields["observations"]
