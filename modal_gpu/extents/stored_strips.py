@@ -38,5 +38,5 @@ class StoredStrips:
             self._kept |= {index: luma for index, luma in loaded.items() if luma is not None}
             if all(index in self._kept for index in chosen):
                 self._kept = {index: self._kept[index] for index in chosen}
-                return self._kept
+                return self._kept.copy()
             self._indices = [index for index in self._indices if loaded.get(index, True) is not None]

@@ -26,8 +26,9 @@ def test_only_strips_that_are_new_in_a_request_are_loaded():
     assert list(strips.nearest(505, 5)) == [490, 500, 510, 520, 530]
     assert list(strips.nearest(515, 5)) == [500, 510, 520, 530, 540]
     assert shelf.loaded == [490, 500, 510, 520, 530, 540]
-    strips.nearest(0, 5)
+    first = strips.nearest(0, 5)
     strips.nearest(515, 5)
+    assert list(first) == [0, 10, 20, 30, 40], "a later request does not change what an earlier one returned"
     assert len(shelf.loaded) == 6 + 5 + 5, "strips of earlier requests are not kept"
 
 
