@@ -223,6 +223,8 @@ class ObjectStore:
             try:
                 async for chunk in chunks:
                     yield chunk
+            except GeneratorExit:
+                raise  # the store has stopped reading: its own error counts
             except BaseException as error:
                 failure.append(error)
                 raise

@@ -1,9 +1,10 @@
 """One contract for both kinds of store: a local folder, and S3 over HTTP (with and without a prefix)."""
 
+import asyncio
 import os
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -88,6 +89,22 @@ def test_files_stream_up_and_down_in_parts(store: ObjectStore, tmp_path: Path) -
     assert target.read_bytes() == content
     assert info.size == LARGE
     assert [path.name for path in target.parent.iterdir()] == ["target.bin"]
+
+
+def test_a_stream_is_written_completely_or_not_at_all(store: ObjectStore) -> None:
+    async def pieces(last: int) -> AsyncIterator[bytes]:
+        for number in range(10):
+            if number == last:
+                raise KeyError("the sender is gone")
+            yield bytes([number]) * 2**20
+
+    asyncio.run(store.put_stream("streamed.bin", pieces(10)))
+    expected = b"".join(bytes([number]) * 2**20 for number in range(10))
+    assert store.get("streamed.bin") == expected
+    for key in ("streamed.bin", "new.bin"):
+        with pytest.raises(KeyError, match="the sender is gone"):
+            asyncio.run(store.put_stream(key, pieces(7)))
+    assert store.get("streamed.bin") == expected and not store.exists("new.bin")
 
 
 def test_a_failed_download_leaves_no_file_and_keeps_the_old_one(store: ObjectStore, tmp_path: Path) -> None:

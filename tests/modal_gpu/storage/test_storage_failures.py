@@ -1,10 +1,11 @@
 """Messages when storage does not work: one clear line, quickly, and never a secret."""
 
+import asyncio
 import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -177,3 +178,18 @@ def test_a_local_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path
     store.put("a", b"x")
     with pytest.raises(StorageError, match="cannot write 'a/b'"):
         store.put("a/b", b"x")
+
+
+def test_a_refused_stream_has_the_stores_error_although_its_pieces_are_not_read_to_the_end(
+    refusing_endpoint: str,
+) -> None:
+    store = ObjectStore(S3Server(refusing_endpoint).settings("s3://bucket"))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield bytes(2**20)
+
+    for _ in range(5):
+        assert "access was refused" in str(
+            failure(lambda store: asyncio.run(store.put_stream("a/b", pieces())), store)
+        )
