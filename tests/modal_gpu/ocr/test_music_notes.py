@@ -1,5 +1,7 @@
 """Music notes at the ends of a line are found, and nothing else is taken for one."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -7,7 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from benchmarks.situations import texts
-from benchmarks.situations.drawing import check_glyphs, font
+from benchmarks.situations.drawing import check_glyphs, font, glyphs
+from modal_gpu.ocr import music_notes
 from modal_gpu.ocr.engine import Box
 from modal_gpu.ocr.music_notes import find_notes
 from modal_gpu.ocr.rapid import RapidOcrEngine
@@ -86,6 +89,29 @@ LINES = [
 @pytest.mark.parametrize(("line", "name"), LINES)
 def test_nothing_else_is_a_note(line: str, name: str):
     assert ends(line, name) == ("", "")
+
+
+def is_common(character: str) -> bool:
+    """Letters, digits and punctuation in Latin, Greek and Cyrillic writing, and kana."""
+    code, kind = ord(character), unicodedata.category(character)[0]
+    return kind in "LNP" and (code < 0x530 or 0x2010 <= code < 0x2060 or 0x3000 <= code < 0x3100)
+
+
+@pytest.mark.parametrize("name", ["latin", "cjk", "aileron"])
+@pytest.mark.parametrize(("size", "stroke"), [(40, 0), (52, 1)])
+def test_no_other_character_is_close_to_a_note(
+    name: str, size: int, stroke: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(music_notes, "_SIMILAR", 0.65)  # less than what is required; Л has 0.62
+    close, face = set(), font(name, size)
+    for character in filter(is_common, glyphs(name)):
+        picture = Image.new("L", (160, 160))
+        ImageDraw.Draw(picture).text((40, 40), character, fill=255, font=face, stroke_width=stroke)
+        ink = np.asarray(picture) > 127
+        columns = np.flatnonzero(ink.any(axis=0))
+        if len(columns) and music_notes._note(ink[:, columns[0] : columns[-1] + 1]):
+            close.add(character)
+    assert close == set()
 
 
 def test_the_engine_reads_notes_with_the_line(strip_engine: RapidOcrEngine):
