@@ -4,7 +4,7 @@ import itertools
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +127,7 @@ def clip_hints(clip: Clip, every: int = 8) -> StripHints:
                     ),
                 )
         observations.append(Observation(index, boxes))
-    return StripHints(**{**asdict(clip.hints), "observations": tuple(observations)})
+    return replace(clip.hints, observations=tuple(observations))
 
 
 def strips_of(luma: np.ndarray) -> Iterator[Strip]:
