@@ -22,7 +22,8 @@ begin
     if video.id is null then
         raise exception 'video % is not in the catalogue', p_video_id using errcode = 'CA001';
     elsif video.deleted_at is not null then
-        raise exception 'video % was deleted on %', p_video_id, video.deleted_at using errcode = 'CA007';
+        raise exception 'video % was deleted on %', p_video_id, date_trunc('second', video.deleted_at)
+            using errcode = 'CA007';
     end if;
     insert into video_database_state (video_id, database_name, tenant_id)
     values (p_video_id, p_database_name, video.tenant_id)

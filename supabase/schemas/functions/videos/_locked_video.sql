@@ -10,7 +10,8 @@ begin
         raise exception 'video % is not in the catalogue', p_video_id using errcode = 'CA001';
     end if;
     if found.deleted_at is not null then
-        raise exception 'video % was deleted on %', p_video_id, found.deleted_at using errcode = 'CA007';
+        raise exception 'video % was deleted on %', p_video_id, date_trunc('second', found.deleted_at)
+            using errcode = 'CA007';
     end if;
     return found;
 end
