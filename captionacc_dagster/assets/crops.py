@@ -113,9 +113,11 @@ def crop_and_infer_caption_frame_extents(
             context.log.warning(f"video {video.video_id}: {result.damage}")
         if "caption_frame_extents_db" in selected:
             _record(context, catalog, video, result)
+        # Read here, where a catalogue that does not answer fails a try and not a finished stage.
+        done = catalog.get_video(video.video_id)
         if not run_selects(context, "captions_db"):
             catalog.release_stage(video.video_id, "boundaries", context.run.run_id)
-    shown = CropsShown(object_store, catalog.get_video(video.video_id), context.log.warning)
+    shown = CropsShown(object_store, done, context.log.warning)
     if "cropped_chunks" in selected:
         context.log_event(shown.approval())
     yield from _materializations(selected, result, shown, call_metadata(compute) | money.metadata)

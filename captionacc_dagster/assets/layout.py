@@ -1,6 +1,6 @@
 """Assets of the layout stage: full frames, their OCR, and the position of the captions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -30,6 +30,7 @@ from modal_gpu.databases.layout import LayoutFile
 from modal_gpu.databases.raw_ocr import read_raw_ocr
 from modal_gpu.functions.layout import rebuild_layout
 from modal_gpu.keys import VideoKeys
+from modal_gpu.ocr.engine import FrameOcr
 from modal_gpu.storage import ObjectStore
 from modal_gpu.timeline import Timeline
 
@@ -117,6 +118,8 @@ def extract_frames_and_ocr(
             raise WrongStateError(f"video {video.video_id} was never read: materialize raw_ocr_db as well")
         with spending(context, catalog, compute, video, FUNCTION) as money:
             result = _extract(context, catalog, compute, money, video, selected)
+        # Read here, where a bucket that does not answer fails a try and not a finished stage.
+        frames = _read_frames(object_store, keys, selected)
         layout, approval = None, None
         if "layout_db" in selected:
             media = _media_of(result) if result else video.media()
@@ -138,7 +141,7 @@ def extract_frames_and_ocr(
     calls = call_metadata(compute) | money.metadata
     if result is not None and "full_frames" in selected:
         context.log_event(shown.upload(video, result))
-    yield from _materializations(selected, object_store, keys, shown, layout, result, calls)
+    yield from _materializations(selected, frames, shown, layout, result, calls)
     if approval is not None:
         # Without it, the steps that need an approval are skipped.
         yield approval_result(approval)
@@ -251,16 +254,21 @@ def _outcome(media: Media, damage: str, layout: LayoutFile, result: ExtractResul
     )
 
 
+def _read_frames(object_store: ObjectStore, keys: VideoKeys, selected: frozenset[str]) -> list[FrameOcr]:
+    """Return what OCR read on the frames, if the selected assets show it."""
+    if not selected & {"raw_ocr_db", "layout_db"}:
+        return []
+    return read_raw_ocr(object_store.get(keys.raw_ocr_db))
+
+
 def _materializations(
     selected: frozenset[str],
-    object_store: ObjectStore,
-    keys: VideoKeys,
+    frames: Sequence[FrameOcr],
     shown: LayoutShown,
     layout: LayoutFile | None,
     result: ExtractResult | None,
     calls: Mapping[str, Any],
 ) -> Iterator[dg.MaterializeResult[None]]:
-    frames = read_raw_ocr(object_store.get(keys.raw_ocr_db)) if selected & {"raw_ocr_db", "layout_db"} else []
     shared = dict(calls) | ({"damage": result.damage} if result is not None and result.damage else {})
     if result is not None and "full_frames" in selected:
         yield dg.MaterializeResult(

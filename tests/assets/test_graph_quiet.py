@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from captionacc_dagster.assets import layout as layout_assets
 from captionacc_dagster.costs.estimates import CostLimitError
 from captionacc_dagster.dagster_internals.quiet_failures import FinalFailure, quiet_failures
 from captionacc_dagster.resources.catalog import CatalogAccessError, Stage, VideoRow
@@ -70,6 +71,23 @@ def test_each_try_of_a_transient_error_is_one_sentence_too(line: Line, clip: Cli
     shown = retry.step_retry_data.error
     assert shown.message == "harbour.mp4: the bucket answered 503 (try 1 of 3; again in 0 s)"
     assert (shown.stack, shown.cause, shown.cls_name) == ([], None, "StorageError")
+
+
+def test_a_bucket_that_fails_while_the_result_is_read_for_the_page_is_a_try(
+    line: Line, clip: Clip, monkeypatch: pytest.MonkeyPatch
+):
+    """The row says that the layout is made only when nothing of the step can fail any more."""
+    video_id, statuses, read = line.upload(clip.path).video_id, [], layout_assets.read_raw_ocr
+
+    def failing_once(data: bytes):
+        statuses.append(line.row(video_id).layout.status)
+        if len(statuses) == 1:
+            raise StorageError("the bucket answered 503")
+        return read(data)
+
+    monkeypatch.setattr(layout_assets, "read_raw_ocr", failing_once)
+    assert line.run("layout", video_id).success
+    assert statuses == ["wait", "wait"]
 
 
 @pytest.mark.parametrize(
