@@ -7,13 +7,13 @@ from typing import Any
 
 import dagster as dg
 
-from captionacc_dagster.dagster_internals.quiet_failures import FinalFailure, QuietRetry
+from captionacc_dagster.dagster_internals.quiet_failures import FinalFailure
 from captionacc_dagster.logs import about
 from captionacc_dagster.partition_keys import name_of, video_id_of
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
 from captionacc_dagster.resources.opening import open_catalog
-from captionacc_dagster.runs.failures import final_failure, sentence
+from captionacc_dagster.runs.failures import final_failure, retry
 from captionacc_dagster.runs.retries import DEFAULT
 from captionacc_dagster.runs.tags import EVENT, QUEUE_PRIORITY, TRIGGER, tag_run
 from captionacc_dagster.settings import get_settings
@@ -59,13 +59,10 @@ def _one_sentence(context: dg.OpExecutionContext, name: str, video_id: str) -> I
     except CaptionAccError as error:
         tries = context.retry_number + 1
         if DEFAULT.tries_again(error, tries):
-            delay = DEFAULT.delay(tries)
-            said = f"{sentence(error, name, video_id)} Again in {delay:.0f} s."
-            context.log.warning(said)
-            raise QuietRetry(
-                said, type(error).__name__, max_retries=DEFAULT.most, seconds_to_wait=delay
-            ) from None
-        raise final_failure(error, name, video_id) from None
+            again = retry(error, name, video_id, DEFAULT, tries)
+            context.log.warning(str(again))
+            raise again from None
+        raise final_failure(error, name, video_id, again="launch this job again") from None
 
 
 def video_job(

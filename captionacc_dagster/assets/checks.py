@@ -1,12 +1,13 @@
 """Asset checks: published objects are complete and consistent. They read the stored objects themselves."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import dagster as dg
 import numpy as np
 import pysubs2
 
+from captionacc_dagster.dagster_internals.quiet_failures import FinalFailure
 from captionacc_dagster.partition_keys import name_of, video_id_of
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import Catalog, VideoRow, WrongStateError
@@ -36,6 +37,8 @@ from modal_gpu.storage import ObjectStore
 Problems = Iterable[str]
 Inspect = Callable[[VideoRow, VideoKeys, ObjectStore], Problems]
 
+#: What repeats a check that could not be made. Jobs do not check what exists already.
+CHECK_AGAIN = "execute the check on the asset's page"
 #: Share of frames that OCR may fail on before the check fails.
 MAX_FAILED_FRAMES = 0.1
 #: Problems named in a result.
@@ -64,7 +67,7 @@ def _check(
     def wrap(inspect: Inspect) -> dg.AssetChecksDefinition:
         INSPECTIONS[inspect.__name__] = inspect
 
-        @dg.asset_check(
+        @dg.asset_check(  # type: ignore[arg-type]  # generators run too, as in multi_asset_check
             asset=asset,
             name=inspect.__name__,
             description=inspect.__doc__,
@@ -75,19 +78,24 @@ def _check(
             context: dg.AssetCheckExecutionContext,
             catalog: dg.ResourceParam[Catalog],
             object_store: dg.ResourceParam[ObjectStore],
-        ) -> dg.AssetCheckResult:
+        ) -> Iterator[dg.AssetCheckResult]:
             key = context.partition_key
             try:
                 video = catalog.get_video(video_id_of(key))
                 problems = find_problems(inspect, video, object_store)
             except CaptionAccError as error:
-                raise final_failure(error, name_of(key), video_id_of(key)) from None
-            return dg.AssetCheckResult(
+                raise final_failure(error, name_of(key), video_id_of(key), again=CHECK_AGAIN) from None
+            found = "; ".join(problems[:SHOWN_PROBLEMS])
+            yield dg.AssetCheckResult(
                 passed=not problems,
                 severity=severity,
-                description="; ".join(problems[:SHOWN_PROBLEMS]) or None,
+                description=found or None,
                 metadata={"problems": len(problems)},
             )
+            if blocking and problems:
+                # Dagster would end the step with an error of its own and its stack.
+                advice = f"Materialize {asset} and what follows it."
+                raise FinalFailure(f"{video.display_path}: {found}. {advice}", "AssetCheckFailed")
 
         return check
 

@@ -8,15 +8,11 @@ from typing import Any, Concatenate, ParamSpec
 import dagster as dg
 
 from captionacc_dagster.costs.estimates import CostLimitError
-from captionacc_dagster.dagster_internals.quiet_failures import (
-    FinalFailure,
-    QuietInterruption,
-    QuietRetry,
-)
+from captionacc_dagster.dagster_internals.quiet_failures import FinalFailure, QuietInterruption
 from captionacc_dagster.logs import about
 from captionacc_dagster.partition_keys import name_of, video_id_of
 from captionacc_dagster.resources.catalog import Catalog, Stage, VideoDeletedError, VideoRow
-from captionacc_dagster.runs.failures import CANCELLED, final_failure, sentence
+from captionacc_dagster.runs.failures import CANCELLED, final_failure, retry, sentence
 from captionacc_dagster.runs.retries import Retries, retries_of
 from captionacc_dagster.runs.tags import tag_run
 from modal_gpu.disk_full import disk_full
@@ -79,20 +75,16 @@ def working_on(
             name = video.display_path
             if video.deleted_at is not None:
                 # Beginning a stage refuses it too.
-                raise VideoDeletedError(f"video {video_id} was deleted on {video.deleted_at}")
+                when = f"{video.deleted_at:%Y-%m-%d %H:%M} UTC"
+                raise VideoDeletedError(f"video {video_id} was deleted on {when}")
             tag_run(catalog, context.instance, context.run)
             with about(tenant=video.tenant_id):
                 yield video
     except CaptionAccError as error:
         if will_retry(context, error):
-            tries = context.retry_number + 1
-            policy = _retries(context)
-            delay = policy.delay(tries)
-            again = f"{name}: {error} (try {tries} of {policy.most + 1}; again in {delay:.0f} s)"
-            context.log.warning(again)
-            raise QuietRetry(
-                again, type(error).__name__, max_retries=policy.most, seconds_to_wait=delay
-            ) from None
+            again = retry(error, name, video_id, _retries(context), context.retry_number + 1)
+            context.log.warning(str(again))
+            raise again from None
         _fail(context, catalog, stage, str(error), type(error).__name__)
         if isinstance(error, CostLimitError):
             raise RejectedWorkError(sentence(error, name, video_id)) from None

@@ -16,7 +16,7 @@ from modal_gpu.frame_index import ChunkRef, chunks
 from modal_gpu.keys import VideoKeys
 from modal_gpu.ocr.languages.finding import UNREADABLE as NO_SCRIPT
 from modal_gpu.storage import ObjectStore
-from tests.line_fixtures import FRAME_COUNT, Line
+from tests.line_fixtures import FRAME_COUNT, Line, failure
 from tests.line_fixtures import checks as results_of
 
 Damage = Callable[[ObjectStore, VideoKeys], None]
@@ -236,3 +236,18 @@ def test_broken_chunks_block_downstream_assets(line: Line, laid_out: VideoRow):
     assert not result.success
     assert results_of(result)["every_frame_in_one_chunk"] is False
     assert "captions.srt" not in line.stored(laid_out.video_id)
+    (step,) = [event for event in result.all_events if event.is_step_failure]
+    shown = step.step_failure_data.error
+    assert shown.message.startswith("harbour.mp4: 1 chunks are missing, such as ")
+    assert shown.message.endswith(". Materialize cropped_chunks and what follows it.")
+    assert (shown.stack, shown.cause, shown.context) == ([], None, None)
+
+
+def test_a_check_that_could_not_be_made_says_how_to_repeat_it(line: Line, finished: VideoRow, monkeypatch):
+    def busy(*_: object) -> bytes:
+        raise StorageError("the bucket answered 503")
+
+    monkeypatch.setattr(checks, "read_captions", busy)
+    result = line.run("captions", finished.video_id, "subtitles")
+    advice = "It may pass: execute the check on the asset's page to try once more."
+    assert failure(result) == f"harbour.mp4: the bucket answered 503. {advice}"

@@ -4,7 +4,8 @@ import pytest
 
 from captionacc_dagster.costs.estimates import CostLimitError
 from captionacc_dagster.resources.catalog import CatalogUnavailableError, WrongStateError
-from captionacc_dagster.runs.failures import final_failure, sentence
+from captionacc_dagster.runs.failures import final_failure, retry, sentence
+from captionacc_dagster.runs.retries import Retries
 from modal_gpu.errors import CaptionAccError, DiskFullError, InvalidCropRegionError, NotAVideoError
 
 VIDEO_ID = "edc31d52-0bd1-4c05-8113-97c434447e12"
@@ -23,7 +24,7 @@ VIDEO_ID = "edc31d52-0bd1-4c05-8113-97c434447e12"
         ),
         (
             CatalogUnavailableError("no answer"),
-            "no answer. It may pass: launch the job process_video to try again.",
+            "no answer. It may pass: launch the job process_video to try once more.",
         ),
         (DiskFullError("the disk is full"), "the disk is full. Then launch the job process_video."),
         # These say themselves what to do.
@@ -37,6 +38,19 @@ def test_an_error_becomes_one_line_with_the_next_step(error: CaptionAccError, sa
     failure = final_failure(error, "talk.mp4", VIDEO_ID)
     (shown,) = failure.user_code_process_error_infos
     assert (shown.message, shown.stack, shown.cls_name) == (f"talk.mp4: {said}", [], type(error).__name__)
+
+
+@pytest.mark.parametrize("error", [CatalogUnavailableError("no answer"), DiskFullError("the disk is full")])
+def test_the_next_step_repeats_what_failed(error: CaptionAccError):
+    said = sentence(error, again="launch this job again")
+    assert "launch this job again" in said and "process_video" not in said
+
+
+def test_a_try_that_is_repeated_says_when_and_names_no_id():
+    error = CatalogUnavailableError(f"video {VIDEO_ID} is locked\nby ann")
+    again = retry(error, "talk.mp4", VIDEO_ID, Retries(jitter=0), 2)
+    assert str(again) == "talk.mp4: the video is locked by ann (try 2 of 3; again in 10 s)"
+    assert (again.max_retries, again.seconds_to_wait) == (2, 10)
 
 
 def test_a_job_of_no_single_video_names_none():
