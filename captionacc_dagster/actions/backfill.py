@@ -7,7 +7,6 @@ from pydantic import Field
 
 from captionacc_dagster.actions.acting import UI_USER, acting, platform_job
 from captionacc_dagster.assets.pictures.links import table
-from captionacc_dagster.assets.versions import model_in_use
 from captionacc_dagster.operations.backfill_requests import (
     CONDITIONS,
     check_model,
@@ -16,6 +15,7 @@ from captionacc_dagster.operations.backfill_requests import (
 )
 from captionacc_dagster.operations.video_names import find_video
 from captionacc_dagster.resources.catalog import BackfillChoice, Catalog
+from captionacc_dagster.resources.compute_settings import model_in_use
 from captionacc_dagster.settings import get_settings
 
 

@@ -1,31 +1,17 @@
-"""The extents model in use, and whether a backfill has anything to do with a video."""
+"""Whether a backfill has anything to do with a video."""
 
 import dagster as dg
 
 from captionacc_dagster.assets.stage import run_selects
 from captionacc_dagster.partition_keys import video_id_of
-from captionacc_dagster.resources.catalog import (
-    STAGES,
-    Catalog,
-)
+from captionacc_dagster.resources.catalog import STAGES, Catalog
+from captionacc_dagster.resources.compute_settings import model_in_use
 from captionacc_dagster.runs.tags import AGAIN_TAG, BACKFILL_ID, BACKFILL_TAG
-from captionacc_dagster.settings import Settings, get_settings
-from modal_gpu.deployment.settings import modal_settings
+from captionacc_dagster.settings import get_settings
 from modal_gpu.errors import CaptionAccError
-from modal_gpu.extents.checkpoint import chosen_version
 
 #: The asset whose model a backfill is about.
 EXTENTS = "caption_frame_extents_db"
-
-
-def model_in_use(settings: Settings) -> str:
-    """Return the version of the extents model that new results name, such as ``extents-2``.
-
-    On Modal it is the deployment's, as set in this process's environment. Raises
-    :class:`~modal_gpu.extents.checkpoint.CheckpointError` without a shipped model.
-    """
-    chosen = modal_settings() if settings.modal_enabled else settings
-    return chosen_version(chosen.extents_predictor, chosen.extents_model)
 
 
 def unchanged(context: dg.AssetExecutionContext, catalog: Catalog) -> list[dg.MaterializeResult[None]] | None:

@@ -74,7 +74,7 @@ def backfill(
     if cancel is not None:
         _cancel(here, cancel, as_json=as_json)
         return
-    from captionacc_dagster.assets.versions import model_in_use
+    from captionacc_dagster.resources.compute_settings import model_in_use
 
     in_use = model_in_use(here.settings)
     check_model(model_version, in_use)

@@ -1,6 +1,8 @@
 """The settings of the compute functions on this machine, from the installation's. Imports no Dagster."""
 
 from captionacc_dagster.settings import Settings
+from modal_gpu.deployment.settings import modal_settings
+from modal_gpu.extents.checkpoint import chosen_version
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.ocr.languages.model_files import ModelFiles
 
@@ -29,6 +31,16 @@ def compute_settings(settings: Settings) -> ComputeSettings:
         extents_predictor=settings.extents_predictor,
         extents_model=extents_model,
     )
+
+
+def model_in_use(settings: Settings) -> str:
+    """Return the version of the extents model that new results name, such as ``extents-2``.
+
+    On Modal it is the deployment's, as set in this process's environment. Raises
+    :class:`~modal_gpu.extents.checkpoint.CheckpointError` without a shipped model.
+    """
+    chosen = modal_settings() if settings.modal_enabled else settings
+    return chosen_version(chosen.extents_predictor, chosen.extents_model)
 
 
 def ocr_models(settings: Settings) -> ModelFiles:

@@ -3,9 +3,10 @@
 from typing import TypedDict
 from urllib.parse import urlsplit
 
+from captionacc_dagster.resources.compute_settings import model_in_use
 from captionacc_dagster.settings import Settings
 from modal_gpu.deployment.settings import modal_settings
-from modal_gpu.extents.checkpoint import shipped
+from modal_gpu.frame_index import INDEX_RATE
 
 
 class CatalogueInForce(TypedDict):
@@ -68,15 +69,14 @@ def compute_in_force(settings: Settings) -> ComputeInForce:
     if settings.modal_enabled:
         app = modal_settings()
         backend = f"Modal, app {app.app_name}{f' in {app.environment}' if app.environment else ''}"
-    model = settings.extents_model or shipped().stem
     return {
         "backend": backend,
         "ocr_engine": settings.ocr_engine,
         "ocr_languages": ", ".join(settings.ocr_languages) or "those of the engine",
-        "extents_model": model if settings.extents_predictor == "network" else "none: strokes",
+        "extents_model": model_in_use(settings),
         "workers": settings.worker_count,
         "calls_at_once": settings.parallel_calls,
-        "segment_minutes": round(settings.segment_frames / 600, 1),
+        "segment_minutes": round(settings.segment_frames / INDEX_RATE / 60, 1),
         "video_cost_limit_usd": _limit(settings.video_cost_limit),
         "month_cost_limit_usd": _limit(settings.month_cost_limit),
     }

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from captionacc_dagster.assets.versions import model_in_use
 from captionacc_dagster.operations.backfill_requests import CONDITIONS, ConditionError, moment
 from captionacc_dagster.resources.catalog import VideoRow
+from captionacc_dagster.resources.compute_settings import model_in_use
 from captionacc_dagster.settings import Settings
 from modal_gpu.extents.checkpoint import shipped
 from tests.cli.conftest import Captionacc

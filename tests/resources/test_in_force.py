@@ -10,6 +10,7 @@ from captionacc_dagster.resources import factories
 from captionacc_dagster.resources.factories import CatalogResource, resources
 from captionacc_dagster.resources.in_force import catalogue_in_force, compute_in_force, store_in_force
 from captionacc_dagster.settings import Settings, SettingsError
+from modal_gpu.extents.checkpoint import shipped, version_of
 
 SECRET = "hunter2"
 
@@ -23,6 +24,15 @@ def test_the_embedded_platform_is_its_home(tmp_path: Path):
     assert catalogue_in_force(here)["place"] == str(tmp_path)
     assert store_in_force(here)["place"] == str(tmp_path / "bucket")
     assert compute_in_force(here)["backend"] == "this machine"
+
+
+@pytest.mark.parametrize(
+    ("predictor", "model", "shown"),
+    [("network", "", version_of(shipped().name)), ("network", "/models/mine-3_0a1b.onnx", "mine-3")],
+)
+def test_the_model_is_named_as_results_name_it(predictor: str, model: str, shown: str):
+    here = settings(EXTENTS_PREDICTOR=predictor, EXTENTS_MODEL=model)
+    assert compute_in_force(here)["extents_model"] == shown
 
 
 def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch):
