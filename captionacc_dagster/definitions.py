@@ -25,7 +25,8 @@ with without_collections():
         upkeep,
         video_job,
     )
-    from captionacc_dagster.platform.orphans import begin_run, end_code_server_without_daemon
+    from captionacc_dagster.platform.orphans import end_code_server_without_daemon
+    from captionacc_dagster.platform.run_start import begin_run
     from captionacc_dagster.resources.factories import resources
     from captionacc_dagster.sensors.alerts import alerts
     from captionacc_dagster.sensors.backfills import backfills

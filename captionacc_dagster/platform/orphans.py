@@ -20,8 +20,6 @@ DAEMON_LOCK = "CAPTIONACC_DAEMON_LOCK"
 RUN_SECONDS = 6.0
 #: Longer than a run's, so that a code server can report the ends of its runs.
 CODE_SERVER_SECONDS = 10.0
-#: Added to the niceness of a run's process (``man 2 nice``): it has minutes, a tick or a page has seconds.
-RUN_NICENESS = 5
 _LOOK_SECONDS = 0.5
 _WATCH = "end-without-daemon"
 
@@ -41,13 +39,6 @@ def end_without_daemon(seconds: float) -> threading.Thread | None:
     watch = threading.Thread(target=_watch, args=(RoleLock(Path(path)), seconds), name=_WATCH, daemon=True)
     watch.start()
     return watch
-
-
-def begin_run() -> None:
-    """Prepare a run's process: it yields to the platform's own processes, and watches the daemon's role."""
-    # Without it, a daemon that shares two cores with four runs needs several times as long for a tick.
-    os.nice(RUN_NICENESS)
-    end_without_daemon(RUN_SECONDS)
 
 
 def end_code_server_without_daemon() -> None:

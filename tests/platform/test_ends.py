@@ -106,11 +106,3 @@ def test_only_code_servers_are_watched_when_the_definitions_load(lock: RoleLock,
         monkeypatch.setattr(sys, "argv", arguments)
         orphans.end_code_server_without_daemon()
     assert watched == [orphans.CODE_SERVER_SECONDS]
-
-
-def test_a_run_yields_to_the_processes_of_the_platform():
-    script = (
-        "import os; from captionacc_dagster.platform import orphans; orphans.begin_run(); print(os.nice(0))"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert int(done.stdout) == min(19, os.nice(0) + orphans.RUN_NICENESS)
