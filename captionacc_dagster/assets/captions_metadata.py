@@ -12,6 +12,7 @@ from captionacc_dagster.assets.pictures.links import (
     Markdown,
     Metadata,
     address,
+    mean,
     one_line,
     short_table,
     table,
@@ -162,11 +163,6 @@ def zone_counts(version: ActiveVersion, captions: Sequence[Caption]) -> dict[str
     if not version.caption_zones:
         return {}
     return {f"zone_{zone}_captions": sum(c.zone == zone for c in captions) for zone in version.regions}
-
-
-def mean(values: Sequence[float]) -> float:
-    """Return the mean; 0 of nothing."""
-    return sum(values) / len(values) if values else 0.0
 
 
 def _certainty(caption: Caption) -> float:

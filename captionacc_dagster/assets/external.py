@@ -9,8 +9,10 @@ from captionacc_dagster.assets.pictures.drawing import clock
 from captionacc_dagster.assets.pictures.links import address, table
 from captionacc_dagster.partitions import videos
 from captionacc_dagster.resources.catalog import LayoutApproval, VideoRow
-from modal_gpu.contracts import Zones
+from modal_gpu.contracts import CropRegion, Zones
 from modal_gpu.storage import ObjectStore
+
+_SIDES = ("crop_left", "crop_top", "crop_right", "crop_bottom")
 
 source_video = dg.AssetSpec(
     "source_video",
@@ -97,27 +99,27 @@ def _approval_version(approval: LayoutApproval) -> str:
 
 def approval_facts(approval: LayoutApproval) -> dict[str, Any]:
     """Return an approval's metadata: who, when, and the region."""
-    crop = approval.crop_region
     return {
         "approved_by": approval.approved_by,
         "approved_at": dg.MetadataValue.timestamp(approval.approved_at),
         "crop_region_version": approval.crop_region_version,
-        "crop_left": round(crop.crop_left, 4),
-        "crop_top": round(crop.crop_top, 4),
-        "crop_right": round(crop.crop_right, 4),
-        "crop_bottom": round(crop.crop_bottom, 4),
+        **region_facts(approval.crop_region),
         **_zones_metadata(approval.caption_zones),
     }
+
+
+def region_facts(crop: CropRegion) -> dict[str, float]:
+    """Return a crop region's sides as metadata, rounded for reading."""
+    return {side: round(getattr(crop, side), 4) for side in _SIDES}
 
 
 def _zones_metadata(zones: Zones) -> dict[str, Any]:
     """Return the crop regions of further zones, as a table; nothing for a video of one zone."""
     if not zones:
         return {}
-    sides = ("crop_left", "crop_top", "crop_right", "crop_bottom")
     rows = [
-        (zone.zone_index, *(getattr(zone.crop_region, side) for side in sides), zone.language or "")
+        (zone.zone_index, *(getattr(zone.crop_region, side) for side in _SIDES), zone.language or "")
         for zone in zones
     ]
-    columns = [("zone", "int"), *((side, "float") for side in sides), ("language", "string")]
+    columns = [("zone", "int"), *((side, "float") for side in _SIDES), ("language", "string")]
     return {"caption_zones": table(columns, rows)}

@@ -5,11 +5,11 @@ from typing import Any
 
 import dagster as dg
 
-from captionacc_dagster.assets.external import source_video
+from captionacc_dagster.assets.external import region_facts, source_video
 from captionacc_dagster.assets.pictures import frames as pictures
 from captionacc_dagster.assets.pictures.drawing import clock, evenly
 from captionacc_dagster.assets.pictures.layout import layout_picture, text_map
-from captionacc_dagster.assets.pictures.links import Gallery, address, table
+from captionacc_dagster.assets.pictures.links import Gallery, address, mean, table
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.contracts import ExtractResult, crop_regions
 from modal_gpu.databases.layout import LayoutFile
@@ -79,9 +79,7 @@ class LayoutShown:
             "frames_with_text": sum(frame.status == "ok" for frame in frames),
             "frames_without_text": sum(frame.status == "empty" for frame in frames),
             "frames_failed": sum(frame.status == "failed" for frame in frames),
-            "mean_confidence": round(sum(line.confidence for line in lines) / len(lines), 3)
-            if lines
-            else 0.0,
+            "mean_confidence": round(mean([line.confidence for line in lines]), 3),
             "dagster/uri": address(self._store, self._keys.raw_ocr_db),
             "dagster/partition_row_count": len(lines),
         }
@@ -110,10 +108,7 @@ class LayoutShown:
             "labels_of_people": len(layout.labels),
             "zones": 1 + len(layout.zones),
             "anchor": layout.anchor_type or "none",
-            "crop_left": round(crop.crop_left, 4),
-            "crop_top": round(crop.crop_top, 4),
-            "crop_right": round(crop.crop_right, 4),
-            "crop_bottom": round(crop.crop_bottom, 4),
+            **region_facts(crop),
             "dagster/uri": address(self._store, self._keys.layout_db),
             "dagster/partition_row_count": len(layout.boxes),
         }

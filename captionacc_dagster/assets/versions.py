@@ -1,4 +1,4 @@
-"""Whether a backfill has anything to do with a video."""
+"""The check of a backfill whether it has anything to do with a video."""
 
 import dagster as dg
 

@@ -94,14 +94,7 @@ def contact_sheet(
     tile_width = (width - _GAP) // columns - _GAP
     tiles = [_tile(frame, tile_width) for frame in shown]
     columns = min(columns, len(tiles))
-    tile_height = max(tile.height for tile in tiles)
-    rows = -(-len(tiles) // columns)
-    size = columns * (tile_width + _GAP) + _GAP, rows * (tile_height + _GAP) + _GAP
-    sheet = Image.new("RGB", size, BACKGROUND)
-    for place, tile in enumerate(tiles):
-        row, column = divmod(place, columns)
-        sheet.paste(tile, (_GAP + column * (tile_width + _GAP), _GAP + row * (tile_height + _GAP)))
-    return encode_jpeg(sheet)
+    return encode_jpeg(_sheet(tiles, columns, tile_width, columns * (tile_width + _GAP) + _GAP))
 
 
 def layout_preview(frame: PreviewFrame, crops: Sequence[CropRegion], width: int = WIDTH) -> bytes:
@@ -153,18 +146,13 @@ def film_strip(strips: Sequence[tuple[float, npt.NDArray[np.uint8]]], width: int
         raise ValueError("a film strip needs at least one frame")
     shape = strips[0][1].shape
     columns = max(1, min(8, round(4.5 * shape[0] / shape[1] * len(strips) ** 0.5), len(strips)))
+    tile_width = (width - _GAP) // columns - _GAP
     tiles = []
     for seconds, pixels in strips:
-        tile = fitted_strip(pixels, (width - _GAP) // columns - _GAP)
+        tile = fitted_strip(pixels, tile_width)
         label(ImageDraw.Draw(tile), (3, 3), clock(seconds), size=11)
         tiles.append(tile)
-    height = max(tile.height for tile in tiles)
-    rows = -(-len(tiles) // columns)
-    sheet = Image.new("RGB", (width, rows * (height + _GAP) + _GAP), BACKGROUND)
-    for place, tile in enumerate(tiles):
-        row, column = divmod(place, columns)
-        sheet.paste(tile, (_GAP + column * ((width - _GAP) // columns), _GAP + row * (height + _GAP)))
-    return encode_jpeg(sheet)
+    return encode_jpeg(_sheet(tiles, columns, tile_width, width))
 
 
 def strip_jpeg(image: npt.NDArray[np.uint8], max_width: int = 240) -> bytes:
@@ -188,6 +176,17 @@ def _density(boxes: Sequence[PreviewBox], columns: int, rows: int) -> npt.NDArra
         top, bottom = span(box.top, box.bottom, rows)
         count[top:bottom, left:right] += 1
     return np.sqrt(count / max(1.0, count.max()))
+
+
+def _sheet(tiles: Sequence[Image.Image], columns: int, tile_width: int, width: int) -> Image.Image:
+    """Return tiles of at most ``tile_width`` in rows, in a picture of ``width``; all sizes in pixels."""
+    height = max(tile.height for tile in tiles)
+    rows = -(-len(tiles) // columns)
+    sheet = Image.new("RGB", (width, rows * (height + _GAP) + _GAP), BACKGROUND)
+    for place, tile in enumerate(tiles):
+        row, column = divmod(place, columns)
+        sheet.paste(tile, (_GAP + column * (tile_width + _GAP), _GAP + row * (height + _GAP)))
+    return sheet
 
 
 def _tile(frame: PreviewFrame, width: int) -> Image.Image:

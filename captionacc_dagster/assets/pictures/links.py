@@ -60,8 +60,8 @@ class Gallery:
         file = f"{name}-{hashlib.sha256(data).hexdigest()[:12]}.{kind}"
         media_type = "image/png" if kind == "png" else "image/jpeg"
         self._object_store.put(self._keys.picture(file), data, media_type)
-        address = f"{PICTURES_PATH}/{self._keys.tenant_id}/{self._keys.video_id}/{file}"
-        return Markdown(f"![{alt}]({address})")
+        path = f"{PICTURES_PATH}/{self._keys.tenant_id}/{self._keys.video_id}/{file}"
+        return Markdown(f"![{alt}]({path})")
 
 
 class Markdown(str):
@@ -104,6 +104,11 @@ def one_line(text: str, most: int) -> str:
     """Return a caption's text on one line, with at most ``most`` characters."""
     line = _joined(text)
     return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean; 0 of nothing."""
+    return sum(values) / len(values) if values else 0.0
 
 
 def _joined(value: object) -> str:
