@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +31,11 @@ def drag(reviewer: Reviewer, place: Locator, x: float, y: float) -> None:
     mouse.move(at[0] + x / 2, at[1] + y / 2)
     mouse.move(at[0] + x, at[1] + y)
     mouse.up()
+
+
+def labels(service: ReviewService) -> list[str]:
+    key = service.line.keys(service.video.video_id).layout_db
+    return list(read_layout(service.line.store.get(key)).labels.values())
 
 
 class TestLayout:
@@ -84,9 +90,24 @@ class TestLayout:
         logo.focus()
         reviewer.press("Enter", "Enter")
         reviewer.screen.expect(reviewer.part("message")).to_have_text("Labels saved.")
-        key = service.line.keys(service.video.video_id).layout_db
-        labels = read_layout(service.line.store.get(key)).labels
-        assert list(labels.values()) == ["out"]
+        assert labels(service) == ["out"]
+
+    def test_a_label_is_saved_when_the_page_is_left_or_the_lock_is_free(self, service: ReviewService):
+        reviewer = service.reviewer().open("layout")
+        logo = reviewer.part("overlay").get_by_role("button", name="Harbour TV").first
+        with service.line.catalog.lease(service.video.video_id, "layout", "run 4711"):
+            logo.focus()
+            reviewer.press("Enter")
+            reviewer.screen.expect(reviewer.part("message")).to_contain_text("run 4711")
+            assert labels(service) == []
+        reviewer.screen.expect(reviewer.part("message")).to_have_text("Labels saved.")
+        logo.focus()
+        reviewer.press("Enter")
+        reviewer.open("captions")
+        deadline = time.monotonic() + 20
+        while labels(service) != ["out"] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert labels(service) == ["out"]
 
 
 class TestVideos:

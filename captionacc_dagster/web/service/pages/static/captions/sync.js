@@ -156,7 +156,8 @@ export async function problem(answer) {
   return new ProblemError(answer.status, await answer.json().catch(() => ({})));
 }
 
-function stateOf(error) {
+/** Return what a failed request means: `locked` and `offline` end by themselves. */
+export function stateOf(error) {
   if (!(error instanceof ProblemError)) return { kind: "offline", message: "the server does not answer" };
   if (error.reason === "lock_held" || error.reason === "lock_lost") return { kind: "locked", message: error.message };
   if (error.status === 401 || error.status === 403) return { kind: "signed out", message: error.message };

@@ -3,9 +3,14 @@
 export const LEAST = 0.01;
 export const SIDES = ["left", "top", "right", "bottom"];
 
-/** Return a zone of the API as one with plain sides. */
-export function fromApi(region) {
-  return Object.fromEntries(SIDES.map((side) => [side, region[`crop_${side}`]]));
+/** Return the zones of the API, zone 0 first, with plain sides. */
+export function zonesFromApi(region, further) {
+  const all = region ? [{ zone_index: 0, crop_region: region }, ...further] : further;
+  return all.map((zone) => ({
+    number: zone.zone_index,
+    language: zone.language ?? "",
+    ...Object.fromEntries(SIDES.map((side) => [side, zone.crop_region[`crop_${side}`]])),
+  }));
 }
 
 export function toApi(zone) {

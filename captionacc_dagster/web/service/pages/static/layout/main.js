@@ -1,12 +1,15 @@
 // The page where a video's caption zones are set and approved.
 
-import { problem } from "/static/captions/sync.js";
+import { problem, stateOf } from "/static/captions/sync.js";
 import { clock } from "/static/captions/times.js";
-import { SIDES, around, fromApi, isIn, moved, resized, toApi } from "./geometry.js";
+import { SIDES, around, isIn, moved, resized, toApi, zonesFromApi } from "./geometry.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const MOST_ZONES = 8;
 const STEP = 0.002;
+/** Labels that a person sets within this time are sent together. */
+const SAVE_MS = 600;
+const RETRY_MS = 4000;
 const root = document.body;
 const base = `/videos/${root.dataset.video}`;
 const part = (name) => document.querySelector(`[data-part="${name}"]`);
@@ -15,6 +18,7 @@ class LayoutPage {
   constructor(layout) {
     /** Labels that the server does not have yet. */
     this.dirty = new Map();
+    this.saving = Promise.resolve();
     this.#listen();
     this.take(layout, { zonesToo: true });
     const most = (frame) => frame.boxes.filter((box) => isIn(box, this.zones)).length;
@@ -54,13 +58,9 @@ class LayoutPage {
   }
 
   reset() {
-    const { crop_region, zones } = this.layout;
     /** Whether a person has changed the zones. */
     this.isDrawn = false;
-    this.zones = crop_region ? [{ number: 0, language: "", ...fromApi(crop_region) }] : [];
-    for (const zone of zones) {
-      this.zones.push({ number: zone.zone_index, language: zone.language ?? "", ...fromApi(zone.crop_region) });
-    }
+    this.zones = zonesFromApi(this.layout.crop_region, this.layout.zones);
   }
 
   // -- drawing
@@ -245,6 +245,8 @@ class LayoutPage {
       const tile = event.target.closest("[data-at]");
       if (tile) this.go(Number(tile.dataset.at));
     });
+    // The request outlives the page, and nobody sees its answer.
+    addEventListener("pagehide", () => this.#send({ keepalive: true }).catch(() => {}));
     document.addEventListener("click", (event) => {
       const button = event.target.closest("[data-do]");
       if (button) this.do(button.dataset.do);
@@ -322,26 +324,42 @@ class LayoutPage {
       label: box.label ?? "clear",
     });
     this.draw();
-    clearTimeout(this.waiting);
-    this.waiting = setTimeout(() => this.save().catch((error) => this.say(error.message, "bad")), 600);
+    this.#saveSoon(SAVE_MS);
   }
 
-  async save({ analyse = false } = {}) {
+  #saveSoon(pause) {
     clearTimeout(this.waiting);
+    this.waiting = setTimeout(() => this.save().catch((error) => this.say(error.message, "bad")), pause);
+  }
+
+  /** Send the labels that wait, after the request before: a later label must not be overtaken. */
+  save({ analyse = false } = {}) {
+    clearTimeout(this.waiting);
+    this.saving = this.saving.catch(() => {}).then(() => this.#send({ analyse }));
+    return this.saving;
+  }
+
+  async #send({ analyse = false, keepalive = false } = {}) {
     const labels = [...this.dirty.values()];
     if (!labels.length && !analyse) return null;
     const sent = new Map(this.dirty);
-    const layout = await this.#post("/layout/labels", { labels, analyse });
-    for (const [key, value] of sent) if (this.dirty.get(key) === value) this.dirty.delete(key);
-    this.say(analyse ? "The analysis was made again with your labels." : "Labels saved.");
-    return layout;
+    try {
+      const layout = await this.#post("/layout/labels", { labels, analyse }, { keepalive });
+      for (const [key, value] of sent) if (this.dirty.get(key) === value) this.dirty.delete(key);
+      this.say(analyse ? "The analysis was made again with your labels." : "Labels saved.");
+      return layout;
+    } catch (error) {
+      if (["locked", "offline"].includes(stateOf(error).kind)) this.#saveSoon(RETRY_MS);
+      throw error;
+    }
   }
 
-  async #post(path, body) {
+  async #post(path, body, { keepalive = false } = {}) {
     const answer = await fetch(base + path, {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify(body),
+      keepalive,
     });
     if (!answer.ok) throw await problem(answer);
     return answer.json();
@@ -360,10 +378,7 @@ class LayoutPage {
       propose: async () => {
         const layout = await this.save({ analyse: true });
         this.take(layout);
-        this.zones = [{ number: 0, language: "", ...fromApi(layout.proposed_crop_region) }];
-        for (const zone of layout.proposed_zones) {
-          this.zones.push({ number: zone.zone_index, language: zone.language ?? "", ...fromApi(zone.crop_region) });
-        }
+        this.zones = zonesFromApi(layout.proposed_crop_region, layout.proposed_zones);
         this.isDrawn = true;
         this.draw();
       },
