@@ -8,6 +8,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from captionacc_dagster.web.service.pages import STATIC
+from modal_gpu.databases.captions import Caption, write_captions
+from modal_gpu.keys import VideoKeys
 from tests.web.service.conftest import People
 
 #: Attributes and tags that the policy of no inline scripts and styles would block.
@@ -51,6 +53,15 @@ def test_names_are_escaped(client: TestClient, people: People):
     for url in ("/", f"/review/{video.video_id}/captions"):
         text = client.get(url).text
         assert "&lt;img src=x&gt;.mp4" in text and "<img src=x>" not in text
+
+
+def test_captions_that_could_not_be_read_are_counted_at_the_next_view(client: TestClient, people: People):
+    video = people.own(people.videos.with_captions())
+    count = "<strong>1</strong> of 1"
+    assert count not in client.get("/").text
+    captions = write_captions([Caption(0, 10, 0.0, 1.0, ocr_text="One.")])
+    people.store.put(VideoKeys(video.tenant_id, video.video_id).captions_db, captions)
+    assert count in client.get("/").text
 
 
 def test_the_list_finds_by_name(client: TestClient, people: People):

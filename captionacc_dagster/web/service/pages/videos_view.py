@@ -1,5 +1,6 @@
 """Videos as the page of all of them shows each: its stages in words, and what is left to review."""
 
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from captionacc_dagster.resources.catalog.rows.videos import StageState
 from captionacc_dagster.web.service.parts import ServiceParts
 from modal_gpu.captions.reviewing import review_cues
 from modal_gpu.errors import CaptionAccError
+
+_log = logging.getLogger(__name__)
 
 #: Videos on the page.
 MOST_VIDEOS = 50
@@ -46,15 +49,14 @@ class ReviewCounts:
     """The numbers of captions to review and of all shown, kept until the video's row changes."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, tuple[datetime, tuple[int, int] | None]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[datetime, tuple[int, int]]] = OrderedDict()
 
     def of(self, parts: ServiceParts, video: VideoRow) -> tuple[int, int] | None:
-        """Return ``(to review, all)``; ``None`` without captions."""
+        """Return ``(to review, all)``; ``None`` without captions, or if they cannot be read now."""
         if video.caption_count is None:
             return None
         if video.video_id in self._known and self._known[video.video_id][0] == video.updated_at:
             return self._known[video.video_id][1]
-        counted: tuple[int, int] | None
         try:
             cues = review_cues(
                 stored_captions(parts.object_store, video),
@@ -63,9 +65,10 @@ class ReviewCounts:
             )
             shown = [cue for cue in cues if cue.standing != "removed"]
             counted = (sum(not cue.is_reviewed for cue in shown), len(shown))
-        except CaptionAccError:
-            # The page shows the other videos; the video's own page says what is wrong.
-            counted = None
+        except CaptionAccError as error:
+            # The page shows the other videos, and the next view tries again.
+            _log.warning("video %s: its captions cannot be counted: %s", video.video_id, error)
+            return None
         self._known[video.video_id] = (video.updated_at, counted)
         while len(self._known) > _KEPT:
             self._known.popitem(last=False)
