@@ -6,7 +6,7 @@ from typing import Literal
 from captionacc_dagster.resources.catalog import STAGES, Catalog, Stage, VideoDeletedError, VideoRow
 
 #: Stages from which a video can be made again, by what they make.
-MADE_FROM: dict[str, Literal["layout", "boundaries"]] = {"layout": "layout", "captions": "boundaries"}
+_MADE_FROM: dict[str, Literal["layout", "boundaries"]] = {"layout": "layout", "captions": "boundaries"}
 
 
 def retry_failed(catalog: Catalog, video: VideoRow) -> list[Stage]:
@@ -23,7 +23,7 @@ def make_again(catalog: Catalog, video: VideoRow, begin_with: str) -> VideoRow:
     An approved layout stays approved, and captions of people are kept. Raises ``WrongStateError`` while a
     run works on it, or before captions can be made.
     """
-    return catalog.restart_stage(video.video_id, MADE_FROM[begin_with])
+    return catalog.restart_stage(video.video_id, _MADE_FROM[begin_with])
 
 
 def process_further(catalog: Catalog, video: VideoRow) -> str:

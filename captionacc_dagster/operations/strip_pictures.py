@@ -31,13 +31,12 @@ class PictureRangeError(CaptionAccError):
 
 @dataclass(frozen=True)
 class Strips:
-    """The cropped frames that a reviewer sees. ``is_complete``: no run still writes them."""
+    """The cropped frames that a reviewer sees."""
 
     version: int
     frame_count: int
     crop_region: CropRegion
     caption_zones: Zones
-    is_complete: bool
 
     @property
     def zones(self) -> tuple[int, ...]:
@@ -58,9 +57,7 @@ def find_strips(catalog: Catalog, video: VideoRow) -> Strips:
     if chosen is None:
         raise WrongStateError(f"video {video.video_id} has no cropped frames yet: its layout is not approved")
     count = chosen.total_frames or video.media().frame_count
-    return Strips(
-        chosen.version, count, chosen.crop_region, chosen.caption_zones, chosen.status != "processing"
-    )
+    return Strips(chosen.version, count, chosen.crop_region, chosen.caption_zones)
 
 
 class _Kept:

@@ -10,9 +10,9 @@ from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.captions.edits import Wanted
 from modal_gpu.captions.reviewing import Doubt, ReviewCue, Standing
 from modal_gpu.contracts import MAX_ZONES
+from modal_gpu.media.probe import MAX_DURATION_SECONDS
 
-#: Two days: longer than any video.
-_Seconds = Annotated[float, Field(ge=0, le=172_800, allow_inf_nan=False)]
+_Seconds = Annotated[float, Field(ge=0, le=MAX_DURATION_SECONDS, allow_inf_nan=False)]
 #: SQLite's ids.
 CaptionId = Annotated[int, Field(ge=1, le=2**63 - 1)]
 _Version = Annotated[

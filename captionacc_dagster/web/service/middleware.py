@@ -106,7 +106,7 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
-                # Answers are a caller's own; static files set a time themselves.
+                # Answers are a caller's own; scripts of two versions do not fit together.
                 headers.setdefault("cache-control", "no-store")
             await send(message)
 

@@ -10,12 +10,12 @@ from captionacc_dagster.web.service.desks import CallersVideo, Pictures
 from captionacc_dagster.web.service.parts import Parts
 from captionacc_dagster.web.service.problems import Problem
 from modal_gpu.contracts import MAX_ZONES
+from modal_gpu.databases.checked import MAX_FRAMES
 from modal_gpu.keys import VideoKeys
 
 router = APIRouter(prefix="/videos/{video_id}", tags=["pictures"])
 
-#: Four days at 10 Hz, as in the databases.
-Index = Annotated[int, Path(ge=0, lt=4_000_000, description="frame index, 10 a second")]
+Index = Annotated[int, Path(ge=0, lt=MAX_FRAMES, description="frame index, 10 a second")]
 Zone = Annotated[int, Query(ge=0, lt=MAX_ZONES)]
 #: Pictures are addressed with a version that never changes.
 Version = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="version of the frames: cached")]
@@ -42,8 +42,8 @@ def strip(
     video: CallersVideo,
     catalog: CallerCatalog,
     pictures: Pictures,
-    start: Annotated[int, Query(alias="from", ge=0, lt=4_000_000)],
-    end: Annotated[int, Query(alias="to", ge=1, le=4_000_000, description="not included")],
+    start: Annotated[int, Query(alias="from", ge=0, lt=MAX_FRAMES)],
+    end: Annotated[int, Query(alias="to", ge=1, le=MAX_FRAMES, description="not included")],
     step: Annotated[int | None, Query(description="16, 4 or 1: the frames at these indices")] = None,
     zone: Zone = 0,
     version: Version = None,

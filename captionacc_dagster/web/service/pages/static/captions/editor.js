@@ -127,16 +127,13 @@ export class Editor extends EventTarget {
 
   // -- times
 
-  /** Move a border by milliseconds, as far as the neighbours and the video let it. */
-  move(edge, by) {
-    const { caption } = this;
-    if (caption) this.set(edge, caption[edge] + by);
-  }
-
+  /** Move a border by a source frame, or by a tenth of a second. */
   step(edge, direction, coarse) {
-    this.move(edge, direction * (coarse ? STEP_MS : this.captions.footage.frameMs));
+    const by = direction * (coarse ? STEP_MS : this.captions.footage.frameMs);
+    this.set(edge, this.caption?.[edge] + by);
   }
 
+  /** Set a border, as far as the neighbours and the video let it. */
   set(edge, ms) {
     const { caption, captions } = this;
     if (!caption) return;

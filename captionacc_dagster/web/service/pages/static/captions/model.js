@@ -159,7 +159,7 @@ export class Captions extends EventTarget {
     const order = this.order.slice();
     this.#apply(edit);
     this.outbox.add(edit);
-    const made = { before, after: edit.wanted.length ? edit.wanted : [] };
+    const made = { before, after: edit.wanted };
     if (undoing === "undo") this.redoable.push(made);
     else this.undoable.push(made);
     if (undoing === null) this.redoable = [];
