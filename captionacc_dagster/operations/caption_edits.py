@@ -127,8 +127,9 @@ def rewrite_captions(
         if lease is not None and is_written:
             lease.check()
             files = SubtitleFiles.of(catalog, video, after, growing)
-            object_store.put(keys.captions_db, write_captions(after), "application/gzip")
+            # captions.db is last: after a failure before it, the repeated edit writes all of them.
             files.put(object_store, keys)
+            object_store.put(keys.captions_db, write_captions(after), "application/gzip")
             catalog.bump_database_version(lease.token)
             catalog.record_caption_count(lease.token, len(timed_cues(after, video.timeline, growing)))
     return Rewritten(video, before, after, is_written)

@@ -24,6 +24,7 @@ from captionacc_dagster.resources.catalog import LockHeldError, VideoRow
 from modal_gpu.captions.edits import EditError, Wanted
 from modal_gpu.captions.reviewing import review_cues
 from modal_gpu.databases.captions import read_captions, write_captions
+from modal_gpu.errors import StorageError
 from tests.line_fixtures import Line
 from tests.modal_gpu.captions.test_edits import FOOTAGE, THREE, caption
 
@@ -81,6 +82,27 @@ class TestOneEdit:
         )
         keys = desk.line.keys(desk.video.video_id)
         assert "Mine!" in desk.line.store.get(keys.srt).decode()
+
+    def test_one_that_could_not_be_stored_is_published_when_it_is_sent_again(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ):
+        keys = desk.line.keys(desk.video.video_id)
+        put = desk.line.store.put
+        for failing in (keys.srt, keys.vtt, keys.captions_db):
+            read, text = desk.target(0), f"Without {failing[-3:]}."
+
+            def put_others(key: str, *more: str, failing: str = failing) -> None:
+                if key == failing:
+                    raise StorageError("the bucket does not answer")
+                put(key, *more)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(desk.line.store, "put", put_others)
+                with pytest.raises(StorageError):
+                    desk.set(read, text)
+            desk.set(read, text)
+            assert desk.cues()[0].caption.best_text == text
+            assert all(text in desk.line.store.get(key).decode() for key in (keys.srt, keys.vtt))
 
     def test_of_two_windows_the_second_gets_both_texts(self, desk: Desk):
         read = desk.target(0)
