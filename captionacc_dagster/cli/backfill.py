@@ -16,8 +16,8 @@ from captionacc_dagster.cli.json_output import AsJson, print_json
 from captionacc_dagster.cli.root import app, console, say
 from captionacc_dagster.operations import backfill_requests
 from captionacc_dagster.operations.backfill_requests import CONDITIONS, ConditionError, check_model
-from captionacc_dagster.operations.video_names import SHORT
 from captionacc_dagster.resources.catalog import Backfill, BackfillChoice
+from captionacc_dagster.resources.catalog.rows.videos import SHORT_ID
 
 #: Reasons why the catalogue does not choose a video, each with what to do about it.
 _ADVICE = {
@@ -92,7 +92,7 @@ def backfill(
     _report(choice, in_use)
     if choice.backfill_id:
         console.print(
-            f"Backfill {choice.backfill_id[:SHORT]} requested. A running platform processes "
+            f"Backfill {choice.backfill_id[:SHORT_ID]} requested. A running platform processes "
             f"{here.settings.backfill_queue} videos at a time, at the lowest priority; "
             "`captionacc backfill --list` shows its progress.",
             highlight=False,
@@ -111,7 +111,7 @@ def _cancel(here: Parts, name: str, *, as_json: bool) -> None:
     if as_json:
         print_json(models.Cancelled(backfill_id=chosen.backfill_id, cancelled=count))
     else:
-        say(f"Backfill {chosen.backfill_id[:SHORT]}: cancelled {count} videos that had not started.")
+        say(f"Backfill {chosen.backfill_id[:SHORT_ID]}: cancelled {count} videos that had not started.")
 
 
 def read_conditions(here: Parts, given: Sequence[str]) -> dict[str, list[str]]:
@@ -143,7 +143,7 @@ def _report(choice: BackfillChoice, model: str) -> None:
             table.add_column(heading)
         for video in choice.sample:
             name, former = escape(video["display_path"]), video["model_version"] or "?"
-            table.add_row(video["video_id"][:SHORT], name, former, video["tenant_id"])
+            table.add_row(video["video_id"][:SHORT_ID], name, former, video["tenant_id"])
         if choice.chosen > len(choice.sample):
             table.add_row("…", f"and {choice.chosen - len(choice.sample)} more", "", "")
         console.print(table, highlight=False)
@@ -232,7 +232,7 @@ def _show(found: models.Backfills) -> None:
     for row in found.backfills:
         chosen_by = ", ".join(f"{k.replace('_', '-')}={v}" for k, vs in row.conditions.items() for v in vs)
         table.add_row(
-            row.backfill_id[:SHORT],
+            row.backfill_id[:SHORT_ID],
             moment(row.requested_at),
             escape(row.requested_by),
             row.model_version,
@@ -242,4 +242,4 @@ def _show(found: models.Backfills) -> None:
     console.print(table, highlight=False)
     for row in found.backfills:
         for failure in row.failures:
-            say(f"failed in {row.backfill_id[:SHORT]}: {failure.video_id[:SHORT]}: {failure.detail}")
+            say(f"failed in {row.backfill_id[:SHORT_ID]}: {failure.video_id[:SHORT_ID]}: {failure.detail}")

@@ -70,6 +70,6 @@ def video_names(incomplete: str) -> list[str]:
             connect_timeout_seconds=_SECONDS,
         )
         rows = Catalog(transport).list_videos(limit=_MOST)
-        names = [row.display_path if _PLAIN.fullmatch(row.display_path) else row.video_id[:8] for row in rows]
+        names = [row.display_path if _PLAIN.fullmatch(row.display_path) else row.short_id for row in rows]
         return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
     return []

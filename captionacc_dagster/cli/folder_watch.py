@@ -141,7 +141,7 @@ class WatchedFolder:
             self._reported.pop(path, None)
             self.working[path] = row
             if not arrivals.known:
-                say(f"{path} was ingested as {row.video_id[:8]}")
+                say(f"{path} was ingested as {row.short_id}")
 
     def _follow(self, path: Path, row: VideoRow) -> None:
         state = state_of(row)

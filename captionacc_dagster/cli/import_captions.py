@@ -44,7 +44,7 @@ def import_(
     if not edited.changes and not as_json:
         note(
             f"All {len(matched)} captions are as {file} has them. "
-            f"`captionacc captions confirm {row.video_id[:8]} --all` confirms them."
+            f"`captionacc captions confirm {row.short_id} --all` confirms them."
         )
     report(
         row,

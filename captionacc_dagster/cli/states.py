@@ -58,7 +58,7 @@ def report_all(rows: Iterable[VideoRow]) -> None:
 
 def report(row: VideoRow) -> None:
     """Print the result of a video on one line."""
-    name, state, short = escape(row.display_path or row.video_id), state_of(row), row.video_id[:8]
+    name, state, short = escape(row.display_path or row.video_id), state_of(row), row.short_id
     if state == "error":
         line = f"[red]✗[/] {name}: {escape(remark(row))}"
     elif state == "deleted":

@@ -59,7 +59,7 @@ def _table(rows: list[VideoRow]) -> Table:
         table.add_column(header)
     for row in rows:
         table.add_row(
-            row.video_id[:8],
+            row.short_id,
             escape(row.display_path),
             length(row.duration_seconds) if row.duration_seconds else "",
             *(_stage_word(row, stage) for stage in STAGES),

@@ -54,7 +54,7 @@ class Arrivals:
 
 def already_here(file: Path, row: VideoRow) -> str:
     """Describe a file whose content the catalogue knows, with what to do."""
-    short = row.video_id[:8]
+    short = row.short_id
     also = "" if row.display_path == printable(file.name) else f" ({row.display_path})"
     known = f"{file} was already uploaded as {short}{also}"
     if any(row.stage(stage).status == "error" for stage in ("layout", "boundaries", "text")):

@@ -77,7 +77,7 @@ def _report(arrivals: Arrivals, rows: list[VideoRow], *, is_final: bool, as_json
         report_all(rows)
     else:
         for row in rows:
-            say(f"{row.video_id[:8]}  {row.display_path}")
+            say(f"{row.short_id}  {row.display_path}")
 
 
 @app.command()

@@ -51,7 +51,7 @@ def stored_captions(object_store: ObjectStore, video: VideoRow) -> list[Caption]
         return read_captions(object_store.get(VideoKeys(video.tenant_id, video.video_id).captions_db))
     except ObjectNotFoundError:
         raise CaptionsMissingError(
-            f"video {video.video_id} has no captions yet; `captionacc status {video.video_id[:8]}` shows why"
+            f"video {video.video_id} has no captions yet; `captionacc status {video.short_id}` shows why"
         ) from None
 
 

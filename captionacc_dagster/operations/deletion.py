@@ -10,7 +10,7 @@ class NotConfirmedError(CaptionAccError):
 
 def label(video: VideoRow) -> str:
     """Return a video's name and the start of its id."""
-    return f"{video.display_path} ({video.video_id[:8]})"
+    return f"{video.display_path} ({video.short_id})"
 
 
 def consequences(video: VideoRow, days: float) -> list[str]:

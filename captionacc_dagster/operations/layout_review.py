@@ -39,7 +39,7 @@ def stored_layout(object_store: ObjectStore, video: VideoRow) -> LayoutFile:
         return read_layout(object_store.get(VideoKeys(video.tenant_id, video.video_id).layout_db))
     except ObjectNotFoundError:
         raise LayoutMissingError(
-            f"video {video.video_id} has no layout yet; `captionacc status {video.video_id[:8]}` shows why"
+            f"video {video.video_id} has no layout yet; `captionacc status {video.short_id}` shows why"
         ) from None
 
 

@@ -5,10 +5,9 @@ from uuid import UUID
 
 from captionacc_dagster.partition_keys import video_id_of
 from captionacc_dagster.resources.catalog import Catalog, UnknownVideoError, VideoRow
+from captionacc_dagster.resources.catalog.rows.videos import SHORT_ID
 from modal_gpu.errors import InvalidIdError
 
-#: Characters of a short id, which every command accepts.
-SHORT = 8
 #: Videos with the same name that are considered.
 _MOST_MATCHES = 100
 
@@ -59,7 +58,7 @@ def _count(rows: Sequence[VideoRow]) -> str:
     return f"{len(rows)} or more" if len(rows) == _MOST_MATCHES else str(len(rows))
 
 
-def _label(row: VideoRow, length: int = SHORT) -> str:
+def _label(row: VideoRow, length: int = SHORT_ID) -> str:
     return f"{row.video_id[:length]} from {row.created_at.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
@@ -72,4 +71,4 @@ def _ambiguous(name: str, rows: Sequence[VideoRow]) -> str:
 def _telling(ids: Sequence[str]) -> int:
     """Return how many characters tell these ids apart, at least those of a short id."""
     longest = max(map(len, ids))
-    return next(n for n in range(SHORT, longest + 1) if len({one[:n] for one in ids}) == len(ids))
+    return next(n for n in range(SHORT_ID, longest + 1) if len({one[:n] for one in ids}) == len(ids))

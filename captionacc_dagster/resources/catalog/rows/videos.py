@@ -13,6 +13,8 @@ from modal_gpu.timeline import Timeline
 Stage = Literal["layout", "boundaries", "text"]
 StageStatus = Literal["wait", "annotate", "done", "error"]
 STAGES: tuple[Stage, ...] = typing.get_args(Stage)
+#: Characters of a short id, which every command accepts.
+SHORT_ID = 8
 
 
 class ErrorDetails(TypedDict):
@@ -130,6 +132,11 @@ class VideoRow(Row):
     def partition_key(self) -> str:
         """The video's partition key in Dagster."""
         return self.named_partition or self.video_id
+
+    @property
+    def short_id(self) -> str:
+        """The start of the video's id, for people."""
+        return self.video_id[:SHORT_ID]
 
     def stage(self, stage: Stage) -> StageState:
         """Return the state of one stage. Raises :class:`InvalidArgumentError` for an unknown one."""
