@@ -6,9 +6,10 @@ has the caption as it is now, so that a person can choose.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
-from captionacc_dagster.operations.caption_edits import Rewritten, rewrite_captions
+from captionacc_dagster.operations.caption_edits import rewrite_captions
 from captionacc_dagster.resources.catalog import Catalog, VideoRow
 from modal_gpu.captions import single_edits
 from modal_gpu.captions.edits import Change, EditError, Footage, Wanted, apply, same_text, same_times
@@ -60,17 +61,34 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Reviewed:
-    """The outcomes of edits in their order, and all captions that they changed.
+class Comparison:
+    """The captions before and after edits, as a reviewer sees them."""
 
-    ``before`` has the version that each caption had, by its id.
-    """
+    before: Sequence[ReviewCue]
+    after: Sequence[ReviewCue]
+
+    @cached_property
+    def versions(self) -> Mapping[int, str]:
+        """The version that each caption had before, by its id."""
+        return {cue.id: cue.version for cue in self.before}
+
+    @property
+    def changed(self) -> list[ReviewCue]:
+        """The captions that are new or not as they were."""
+        return [cue for cue in self.after if self.versions.get(cue.id) != cue.version]
+
+    @property
+    def gone(self) -> list[int]:
+        """The ids of captions that are there no more."""
+        there = {cue.id for cue in self.after}
+        return [number for number in self.versions if number not in there]
+
+
+@dataclass(frozen=True)
+class Reviewed(Comparison):
+    """The outcomes of edits in their order, and all captions that they changed."""
 
     outcomes: Sequence[Outcome]
-    before: Mapping[int, str]
-    changed: Sequence[ReviewCue]
-    gone: Sequence[int]
-    captions: Sequence[ReviewCue]
     is_written: bool
 
 
@@ -183,22 +201,10 @@ def review_captions(
         growing=growing,
         wait_seconds=wait_seconds,
     )
-    return _reviewed(outcomes, written, growing)
-
-
-def _reviewed(outcomes: Sequence[Outcome], written: Rewritten, growing: Growing) -> Reviewed:
-    timeline = written.video.timeline
-    before = {cue.id: cue.version for cue in review_cues(written.before, timeline, growing)}
-    after = review_cues(written.after, timeline, growing)
-    there = {cue.id for cue in after}
-    return Reviewed(
-        outcomes=outcomes,
-        before=before,
-        changed=[cue for cue in after if before.get(cue.id) != cue.version],
-        gone=[number for number in before if number not in there],
-        captions=after,
-        is_written=written.is_written,
+    before, after = (
+        review_cues(captions, written.video.timeline, growing) for captions in (written.before, written.after)
     )
+    return Reviewed(before, after, outcomes, written.is_written)
 
 
 def _made(

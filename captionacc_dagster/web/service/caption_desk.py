@@ -8,7 +8,13 @@ from functools import cached_property
 from typing import Any
 
 from captionacc_dagster.operations.caption_edits import CaptionsMissingError, edit_captions, stored_captions
-from captionacc_dagster.operations.caption_review import Edit, Reviewed, replace_captions, review_captions
+from captionacc_dagster.operations.caption_review import (
+    Comparison,
+    Edit,
+    Reviewed,
+    replace_captions,
+    review_captions,
+)
 from captionacc_dagster.operations.strip_pictures import StripPictures, find_strips
 from captionacc_dagster.operations.subtitle_files import encode_captions
 from captionacc_dagster.resources.catalog import STAGES, Catalog, VideoRow, WrongStateError
@@ -21,8 +27,6 @@ from captionacc_dagster.web.service.caption_schemas import (
     FootageOut,
     ImportedOut,
     captions_of,
-    changed_of,
-    counts_of,
     current_of,
 )
 from captionacc_dagster.web.service.parts import ServiceParts
@@ -109,8 +113,7 @@ class CaptionDesk:
         done = [
             EditOut.of(one.key, outcome) for one, outcome in zip(asked.edits, reviewed.outcomes, strict=True)
         ]
-        changed = ChangedOut.of(reviewed)
-        return EditsOut(edits=done, **changed.model_dump())
+        return EditsOut.of(reviewed, edits=done)
 
     def imported(self, data: bytes, name: str, *, dry_run: bool) -> ImportedOut:
         """Make a corrected subtitle file's captions this video's, as ``captionacc import`` does."""
@@ -130,17 +133,12 @@ class CaptionDesk:
             growing=self.parts.settings.growing_captions,
             dry_run=dry_run,
         )
-        before = {cue.id: cue.version for cue in self._cues(edited.before)}
-        after = self._cues(edited.captions)
         texts = {one.text for change in matched for one in change.after}
-        there = {cue.id for cue in after}
-        return ImportedOut(
-            changed=changed_of([cue for cue in after if before.get(cue.id) != cue.version], before),
-            gone=[number for number in before if number not in there],
+        return ImportedOut.of(
+            Comparison(self._cues(edited.before), self._cues(edited.captions)),
             counts={str(kind): count for kind, count in counts(matched).items()},
             written=edited.is_written,
             formatting_dropped=sum(one.has_formatting and one.raw not in texts for one in wanted),
-            **counts_of(after),
         )
 
     def exported(self, format: SubtitleFormat) -> bytes:

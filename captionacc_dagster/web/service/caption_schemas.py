@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from captionacc_dagster.operations.caption_review import MOST_EDITS, Outcome, Reviewed, Target
+from captionacc_dagster.operations.caption_review import MOST_EDITS, Comparison, Outcome, Target
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.captions.edits import Wanted
 from modal_gpu.captions.reviewing import Doubt, ReviewCue, Standing
@@ -227,12 +227,14 @@ class ChangedOut(BaseModel):
     to_review: int
 
     @classmethod
-    def of(cls, reviewed: Reviewed) -> Self:
-        """Return the answer to an edit."""
-        return cls(
-            changed=changed_of(reviewed.changed, reviewed.before),
-            gone=list(reviewed.gone),
-            **counts_of(reviewed.captions),
+    def of(cls, compared: Comparison, **more: object) -> Self:
+        """Return the answer to an edit; ``more``: the fields of a subclass."""
+        changed = [
+            ChangedCaption(**CaptionOut.of(cue).model_dump(), was=compared.versions.get(cue.id))
+            for cue in compared.changed
+        ]
+        return cls.model_validate(
+            {"changed": changed, "gone": compared.gone, **counts_of(compared.after), **more}
         )
 
 
@@ -258,11 +260,6 @@ def milliseconds(seconds: float) -> int:
 def current_of(current: Mapping[int, ReviewCue | None]) -> dict[int, CaptionOut | None]:
     """Return the answers of captions that an edit was not made on."""
     return {number: None if cue is None else CaptionOut.of(cue) for number, cue in current.items()}
-
-
-def changed_of(cues: Sequence[ReviewCue], before: Mapping[int, str]) -> list[ChangedCaption]:
-    """Return the answers of changed captions, with the versions that they had ``before``, by id."""
-    return [ChangedCaption(**CaptionOut.of(cue).model_dump(), was=before.get(cue.id)) for cue in cues]
 
 
 def counts_of(cues: Sequence[ReviewCue]) -> dict[str, int]:
