@@ -42,11 +42,19 @@ def strip_pictures(request: Request, parts: Parts) -> StripPictures:
 Pictures = Annotated[StripPictures, Depends(strip_pictures)]
 
 
+def editor(caller: CurrentCaller) -> str:
+    """Return the caller's name as the holder of locks."""
+    return f"review page, {caller.name}"
+
+
+Editor = Annotated[str, Depends(editor)]
+
+
 def caption_desk(
-    parts: Parts, catalog: CallerCatalog, pictures: Pictures, video: CallersVideo, caller: CurrentCaller
+    parts: Parts, catalog: CallerCatalog, pictures: Pictures, video: CallersVideo, editor: Editor
 ) -> CaptionDesk:
     """Return the desk of the caller's video."""
-    return CaptionDesk(parts, catalog, pictures, video, f"review page, {caller.name}")
+    return CaptionDesk(parts, catalog, pictures, video, editor)
 
 
 Desk = Annotated[CaptionDesk, Depends(caption_desk)]

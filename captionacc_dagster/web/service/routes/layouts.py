@@ -4,8 +4,8 @@ from fastapi import APIRouter
 
 from captionacc_dagster.operations.layout_review import full_frames, kept_zones, label_boxes
 from captionacc_dagster.resources.catalog import VideoRow
-from captionacc_dagster.web.service.callers import CallerCatalog, CurrentCaller
-from captionacc_dagster.web.service.desks import CallersVideo
+from captionacc_dagster.web.service.callers import CallerCatalog
+from captionacc_dagster.web.service.desks import CallersVideo, Editor
 from captionacc_dagster.web.service.layout_schemas import LabelsIn, LayoutOut
 from captionacc_dagster.web.service.parts import Parts, ServiceParts
 
@@ -20,12 +20,11 @@ def get_layout(video: CallersVideo, parts: Parts) -> LayoutOut:
 
 @router.post("/layout/labels")
 def set_labels(
-    video: CallersVideo, parts: Parts, catalog: CallerCatalog, caller: CurrentCaller, asked: LabelsIn
+    video: CallersVideo, parts: Parts, catalog: CallerCatalog, editor: Editor, asked: LabelsIn
 ) -> LayoutOut:
     """Label text lines as in or out of the captions; a new analysis keeps the labels."""
     labels = {(one.frame_index, one.box_index): one.label for one in asked.labels}
-    owner = f"review page, {caller.name}"
-    label_boxes(catalog, parts.object_store, video, labels, owner=owner, analyse=asked.analyse)
+    label_boxes(catalog, parts.object_store, video, labels, owner=editor, analyse=asked.analyse)
     return _layout(video, parts)
 
 
