@@ -14,8 +14,7 @@ from modal_gpu.extents.network_predictor import Neighbours
 from modal_gpu.extents.predictor import FloatArray
 from modal_gpu.extents.working_scale import Image
 
-#: Strips that go through the network at once: of a batch of 32, a quarter of the memory for its layers, which
-#: the processor's cache holds, and 5 % less time.
+#: Strips that go through the network at once: of a batch of 32, a quarter of the memory for its layers.
 _RUN = 8
 #: ONNX Runtime's levels begin at 0, verbose; at 3 it logs errors only.
 _ERRORS = 3

@@ -106,10 +106,10 @@ def _inks(picture: Picture, first: int, last: int) -> Iterator[_Mask]:
         core = inside >= max(1.0, float(np.percentile(inside, 95)))
         if not core.any():
             continue
-        distance = np.linalg.norm(lab - np.median(lab[:, first:last][core], axis=0), axis=2)
-        strong = strength > _CONTRAST * float(np.median(inside[core]))
-        mask = (strong & (distance < _COLOUR)).astype(np.uint8)
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        ink = strength > _CONTRAST * float(np.median(inside[core]))
+        distance = np.linalg.norm(lab[ink] - np.median(lab[:, first:last][core], axis=0), axis=1)
+        ink[ink] = distance < _COLOUR
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(ink.astype(np.uint8), connectivity=8)
         kept = stats[:, cv2.CC_STAT_AREA] >= _SPECK
         kept[0] = False
         yield np.asarray(kept[labels], bool)

@@ -305,7 +305,7 @@ class _MarkKeeper:
     the blank wins and the space has at least ``MIN_PROBABILITY`` counts as a space. Of 90 strips of an
     English clip 1 more is read exactly at 720p, 2 more at 360p, 3 more at 240p, and none fewer.
 
-    So does a hyphen before a line's first character, which begins a dialogue: lost ones have 0.35 or more.
+    So does a hyphen before a line's first character, which begins a dialogue.
     """
 
     MIN_PROBABILITY = 0.25
