@@ -28,7 +28,9 @@ atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 pytest_plugins = [
     "tests.catalog_fixtures",
     "tests.schema_fixtures",
+    "tests.clip_fixtures",
     "tests.line_fixtures",
+    "tests.snapshot_fixtures",
     "tests.storage_fixtures",
     "tests.faults.table",
     "tests.left_out",

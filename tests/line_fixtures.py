@@ -1,31 +1,20 @@
-"""The complete line for tests: a real catalogue, a real bucket and the real graph around a small clip."""
+"""The complete line for tests: a real catalogue, a real bucket and the real graph."""
 
 import hashlib
-import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import numpy as np
-import psycopg
 import pytest
-from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks.metrics import Caption as TimedCaption
-from benchmarks.quality import read_captions as read_subtitles
 from captionacc_dagster.constants import LOCAL_TENANT_ID, LOCAL_TENANT_NAME
 from captionacc_dagster.definitions import code_location
-from captionacc_dagster.demo.sample import SampleCaption, make_sample
-from captionacc_dagster.demo.scenes import background
-from captionacc_dagster.demo.video import write_video
 from captionacc_dagster.partition_keys import video_id_of
 from captionacc_dagster.resources.catalog import UnknownVideoError, VideoRow
-from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
-from captionacc_dagster.resources.catalog.migrations import migrate
 from captionacc_dagster.resources.compute import CallReport, Compute, FanOut, local_compute
 from captionacc_dagster.runs.retries import Retries
 from captionacc_dagster.sensors.new_videos import with_partition_keys
@@ -42,86 +31,11 @@ from modal_gpu.contracts import (
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
-from tests.full_catalog import FullCatalog, connected
+from tests.full_catalog import FullCatalog
+from tests.run_results import failure
 
-CAPTIONS = (
-    SampleCaption(0.84, 2.6, "Every evening the harbour falls silent."),
-    SampleCaption(2.6, 4.44, "Only the gulls are still awake."),
-    SampleCaption(5.08, 7.36, "Far out, the last boat turns for home\nand follows the light to the shore."),
-)
-FRAME_COUNT = 80
 #: Confidence of automatic approval, which the clip's layouts reach.
 CONFIDENCE = 0.5
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A video file and what is burned into it."""
-
-    path: Path
-    truth: list[TimedCaption]
-
-
-@pytest.fixture(scope="session")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
-    """Eight seconds with three captions, the first two back to back."""
-    folder = tmp_path_factory.mktemp("clip")
-    path, truth = folder / "harbour.mp4", folder / "harbour.srt"
-    make_sample(path, truth, captions=CAPTIONS, duration=8, size=(640, 360))
-    return Clip(path, read_subtitles(truth))
-
-
-@pytest.fixture(scope="session")
-def plain_clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
-    """Three seconds with a corner logo and no caption."""
-    path = tmp_path_factory.mktemp("clip") / "plain.mp4"
-    make_sample(path, captions=(), duration=3, size=(640, 360))
-    return Clip(path, [])
-
-
-#: Captions at the bottom, and others at the top that overlap some of them.
-BELOW = (
-    (0.6, 2.2, "Every evening the harbour falls silent."),
-    (3.0, 4.6, "Only the gulls are still awake."),
-    (5.4, 7.0, "Far out, a boat turns for home."),
-    (7.8, 9.4, "It follows the light to the shore."),
-    (10.2, 11.6, "And so the day begins."),
-)
-ABOVE = (
-    (1.4, 3.4, "Meanwhile, on the pier"),
-    (4.2, 5.8, "Gulls above the water"),
-    (6.6, 8.4, "Somebody lights a lamp"),
-    (9.0, 11.0, "Good morning, everyone"),
-)
-
-
-@pytest.fixture(scope="session")
-def two_zone_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve seconds with captions at the bottom and at the top."""
-    width, height, fps = 640, 360, 25
-    font = ImageFont.load_default(24)
-    path = tmp_path_factory.mktemp("clip") / "two-zones.mp4"
-
-    def pictures() -> Iterator[np.ndarray]:
-        for index, frame in enumerate(background(width, height, 12 * fps, fps, 1)):
-            image = Image.fromarray(np.asarray(frame, np.uint8))
-            draw = ImageDraw.Draw(image)
-            for captions, middle in ((BELOW, 330), (ABOVE, 40)):
-                for start, end, text in captions:
-                    if round(start * fps) <= index < round(end * fps):
-                        draw.text(
-                            (width / 2, middle),
-                            text,
-                            "white",
-                            font,
-                            "mm",
-                            stroke_width=2,
-                            stroke_fill="black",
-                        )
-            yield np.asarray(image).astype(frame.dtype)
-
-    write_video(path, pictures(), (width, height), fps)
-    return path
 
 
 class WatchedCompute:
@@ -292,31 +206,6 @@ class Line:
         }
 
 
-def materialized(result: dg.ExecuteInProcessResult) -> list[str]:
-    """Return the sorted names of what a run materialized."""
-    return sorted(event.asset_key.to_user_string() for event in result.get_asset_materialization_events())
-
-
-def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
-    """Return whether each check of a run passed."""
-    return {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
-
-
-def failure(result: dg.ExecuteInProcessResult) -> str:
-    """Return what the run reports about the failed step."""
-    events = [event for event in result.all_events if event.is_step_failure]
-    assert len(events) == 1, [event.message for event in events]
-    data = events[0].step_failure_data
-    return data.user_failure_data.description if data.user_failure_data else data.error.to_string()
-
-
-def rejections(result: dg.ExecuteInProcessResult) -> set[str]:
-    """Return why work of a run was rejected, from what its assets observed."""
-    events = [event for event in result.all_events if event.is_asset_observation]
-    observed = [event.asset_observation_data.asset_observation for event in events]
-    return {str(one.metadata["rejected"].value) for one in observed if "rejected" in one.metadata}
-
-
 @pytest.fixture
 def line(catalog: FullCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
     """A line without videos, whose tenant approves good layouts automatically. Retries do not wait."""
@@ -325,89 +214,3 @@ def line(catalog: FullCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     store = ObjectStore.from_url((tmp_path / "bucket").as_uri())
     with dg.DagsterInstance.ephemeral() as instance:
         yield Line(catalog, store, instance)
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A catalogue's rows and a bucket's folder at one moment."""
-
-    video_id: str
-    rows: dict[str, str]
-    bucket: Path
-
-    def restore(self, line: Line, dsn: str, bucket: Path) -> VideoRow:
-        shutil.copytree(self.bucket, bucket, dirs_exist_ok=True)
-        with psycopg.connect(dsn) as connection:
-            connection.execute("set session_replication_role = replica")
-            for table, rows in self.rows.items():
-                connection.execute(f"delete from captionacc.{table}")
-                connection.execute(
-                    f"insert into captionacc.{table} "
-                    f"select * from jsonb_populate_recordset(null::captionacc.{table}, %s::jsonb)",
-                    [rows],
-                )
-        row = line.row(self.video_id)
-        line.instance.add_dynamic_partitions("videos", [row.partition_key])
-        return row
-
-
-_TABLES = (
-    "tenants",
-    "videos",
-    "video_database_state",
-    "cropped_frames_versions",
-    "caption_frame_extents_inference_runs",
-)
-
-
-def _snapshot(dsn: str, video_id: str, bucket: Path, to: Path) -> Snapshot:
-    shutil.copytree(bucket, to)
-    with psycopg.connect(dsn) as connection:
-        rows = {
-            table: connection.execute(
-                f"select coalesce(jsonb_agg(to_jsonb(t)), '[]')::text from captionacc.{table} t"
-            ).fetchone()[0]
-            for table in _TABLES
-        }
-    return Snapshot(video_id, rows, to)
-
-
-def take_snapshots(server: EmbeddedPostgres, video: Path, folder: Path) -> dict[str, Snapshot]:
-    """Return a video after each of its two runs: ``laid_out`` and ``finished``."""
-    dsn = server.ensure_running(f"line_{video.stem}")
-    migrate(dsn)
-    bucket, taken = folder / "bucket", {}
-    with closing(connected(dsn)) as catalog, dg.DagsterInstance.ephemeral() as instance:
-        catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME, auto_approve_layout_confidence=CONFIDENCE)
-        line = Line(catalog, ObjectStore.from_url(bucket.as_uri()), instance)
-        video_id = line.upload(video).video_id
-        for name, job in (("laid_out", "layout"), ("finished", "captions")):
-            result = line.run(job, video_id)
-            assert result.success, failure(result)
-            taken[name] = _snapshot(dsn, video_id, bucket, folder / name)
-    return taken
-
-
-@pytest.fixture(scope="session")
-def snapshots(
-    clip: Clip, postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Snapshot]:
-    """The clip after each of its two runs, made once: ``laid_out`` and ``finished``."""
-    return take_snapshots(postgres_server, clip.path, tmp_path_factory.mktemp("snapshots"))
-
-
-@pytest.fixture
-def laid_out(line: Line, snapshots: dict[str, Snapshot], postgres_dsn: str, tmp_path: Path) -> VideoRow:
-    """The clip with its layout found and approved automatically, in ``line``."""
-    return snapshots["laid_out"].restore(line, postgres_dsn, tmp_path / "bucket")
-
-
-@pytest.fixture
-def finished(line: Line, snapshots: dict[str, Snapshot], postgres_dsn: str, tmp_path: Path) -> VideoRow:
-    """The clip with everything made, in ``line``."""
-    return snapshots["finished"].restore(line, postgres_dsn, tmp_path / "bucket")
-
-
-def without_keys(stored: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
-    """Return the objects except those named."""
-    return {key: tag for key, tag in stored.items() if key not in set(names)}

@@ -14,7 +14,8 @@ from benchmarks.quality import read_captions
 from modal_gpu.captions.subtitles import shown
 from modal_gpu.errors import CaptionAccError, NotAVideoError, NoVideoStreamError
 from modal_gpu.functions.settings import ComputeSettings
-from tests.line_fixtures import Line, failure
+from tests.line_fixtures import Line
+from tests.run_results import failure
 
 pytestmark = pytest.mark.data
 

@@ -16,8 +16,10 @@ from modal_gpu.frame_index import ChunkRef, chunks
 from modal_gpu.keys import VideoKeys
 from modal_gpu.ocr.languages.finding import UNREADABLE as NO_SCRIPT
 from modal_gpu.storage import ObjectStore
-from tests.line_fixtures import FRAME_COUNT, Line, failure
-from tests.line_fixtures import checks as results_of
+from tests.clip_fixtures import FRAME_COUNT
+from tests.line_fixtures import Line
+from tests.run_results import checks as results_of
+from tests.run_results import failure
 
 Damage = Callable[[ObjectStore, VideoKeys], None]
 

@@ -18,7 +18,9 @@ from modal_gpu.databases.layout import LayoutFile, read_layout, write_layout
 from modal_gpu.errors import BadVideoError, OcrError, StorageError
 from modal_gpu.functions import layout as layout_function
 from modal_gpu.layout.reanalysis import layout_with_people
-from tests.line_fixtures import Clip, Line, failure, materialized
+from tests.clip_fixtures import Clip
+from tests.line_fixtures import Line
+from tests.run_results import failure, materialized
 
 
 def raising(*errors: BaseException) -> Callable[[object], None]:

@@ -6,7 +6,8 @@ from captionacc_dagster.resources.catalog import VideoRow
 from captionacc_dagster.sensors.caption_ocr_requests import caption_ocr_requests
 from modal_gpu.contracts import CaptionOcrRequest
 from modal_gpu.databases.captions import read_captions, write_captions
-from tests.line_fixtures import Line, failure
+from tests.line_fixtures import Line
+from tests.run_results import failure
 
 
 def reading_requests(line: Line) -> list[CaptionOcrRequest]:

@@ -20,7 +20,9 @@ from modal_gpu.extents.checkpoint import shipped, verify
 from modal_gpu.frame_index import chunks, full_frame_indices
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
-from tests.line_fixtures import FRAME_COUNT, Clip, Line, checks, failure, materialized
+from tests.clip_fixtures import FRAME_COUNT, Clip
+from tests.line_fixtures import Line
+from tests.run_results import checks, failure, materialized
 
 
 @pytest.fixture(params=["folder", "s3"])

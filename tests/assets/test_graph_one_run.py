@@ -7,7 +7,10 @@ import dagster as dg
 import pytest
 
 from captionacc_dagster.assets.layout import _finish
-from tests.line_fixtures import CONFIDENCE, LOCAL_TENANT_ID, Clip, Line, checks, failure, materialized
+from captionacc_dagster.constants import LOCAL_TENANT_ID
+from tests.clip_fixtures import Clip
+from tests.line_fixtures import CONFIDENCE, Line
+from tests.run_results import checks, failure, materialized
 
 
 def context() -> SimpleNamespace:

@@ -21,7 +21,9 @@ from modal_gpu.errors import (
     StorageError,
 )
 from tests.assets.test_graph_failures import raising
-from tests.line_fixtures import Clip, Line, materialized
+from tests.clip_fixtures import Clip
+from tests.line_fixtures import Line
+from tests.run_results import materialized
 
 FINAL = [
     NotAVideoError("the file is not a video: its bytes are of no known video container"),

@@ -1,5 +1,6 @@
 """Runs of parts of the graph: what is made again, what is left alone, and whose work is kept."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,13 @@ from modal_gpu.contracts import CropRegion
 from modal_gpu.databases.captions import read_captions, write_captions
 from modal_gpu.databases.extents import read_extents
 from modal_gpu.databases.layout import read_layout, write_layout
-from tests.line_fixtures import Line, checks, failure, materialized, without_keys
+from tests.line_fixtures import Line
+from tests.run_results import checks, failure, materialized
+
+
+def without_keys(stored: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """Return the objects except those named."""
+    return {key: tag for key, tag in stored.items() if key not in set(names)}
 
 
 def no_call(request) -> None:

@@ -7,8 +7,10 @@ import pytest
 
 from benchmarks.quality import read_captions as read_subtitles
 from modal_gpu.databases.captions import read_captions
-from tests.line_fixtures import Clip, Line, failure
+from tests.clip_fixtures import Clip
+from tests.line_fixtures import Line
 from tests.modal_gpu.media.odd_clocks import audio_first
+from tests.run_results import failure
 
 
 def test_subtitles_count_from_the_containers_start_and_indices_from_the_first_frame(

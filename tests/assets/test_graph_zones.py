@@ -13,9 +13,11 @@ from captionacc_dagster.resources.catalog.supabase import SupabaseTransport
 from modal_gpu.databases.captions import SCHEMA_VERSION, Caption, read_captions, write_captions
 from modal_gpu.databases.sqlite_file import read_database
 from tests.catalog_fixtures import MIGRATED
+from tests.clip_fixtures import ABOVE, BELOW
 from tests.full_catalog import FullCatalog, connected
-from tests.line_fixtures import ABOVE, BELOW, Line, checks, failure
+from tests.line_fixtures import Line
 from tests.postgrest.server import PostgrestServer, make_key
+from tests.run_results import checks, failure
 
 
 @pytest.fixture(params=["postgres", pytest.param("supabase", marks=pytest.mark.slow)])

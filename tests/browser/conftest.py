@@ -17,7 +17,9 @@ from captionacc_dagster.demo.sample import make_sample
 from tests.browser.review_pages import ReviewService, fetch_axe, review_service
 from tests.browser.running_platform import RunningPlatform, running_platform
 from tests.browser.screen import PATIENCE, Screen, browsing, new_context
-from tests.line_fixtures import CAPTIONS, Line, Snapshot, take_snapshots
+from tests.clip_fixtures import CAPTIONS
+from tests.line_fixtures import Line
+from tests.snapshot_fixtures import Snapshot, take_snapshots
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext

@@ -8,7 +8,7 @@ from captionacc_dagster.constants import DEFINITIONS_MODULE
 from tests.browser.conftest import SAMPLE, TALK
 from tests.browser.running_platform import RunningPlatform
 from tests.browser.screen import PATIENCE, Screen
-from tests.line_fixtures import CAPTIONS
+from tests.clip_fixtures import CAPTIONS
 
 pytestmark = pytest.mark.browser
 

@@ -22,8 +22,9 @@ from modal_gpu.databases.extents import read_extents
 from modal_gpu.extents.decoder import decode, settings_for
 from modal_gpu.timeline import Timeline, TimeSpan
 from tests.cli.conftest import Captionacc
-from tests.line_fixtures import Line, checks
+from tests.line_fixtures import Line
 from tests.modal_gpu.captions.test_growth import states, words
+from tests.run_results import checks
 
 
 def stored(line: Line, video: VideoRow):

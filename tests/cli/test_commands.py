@@ -14,7 +14,8 @@ from modal_gpu.contracts import CaptionZone, CropRegion
 from modal_gpu.databases.captions import read_captions, write_captions
 from modal_gpu.timeline import Timeline
 from tests.cli.conftest import Captionacc
-from tests.line_fixtures import Clip, Line
+from tests.clip_fixtures import Clip
+from tests.line_fixtures import Line
 
 UNKNOWN = "11111111-1111-4111-8111-111111111111"
 COMMANDS = (

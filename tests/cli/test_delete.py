@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from captionacc_dagster.resources.catalog import VideoRow
-from tests.line_fixtures import Clip, Line
+from tests.clip_fixtures import Clip
+from tests.line_fixtures import Line
 
 
 class TestDelete:

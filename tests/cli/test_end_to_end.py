@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.metrics import evaluate
 from benchmarks.quality import read_captions
-from tests.line_fixtures import Clip
+from tests.clip_fixtures import Clip
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.e2e

@@ -25,7 +25,8 @@ from modal_gpu.extraction import extraction
 from modal_gpu.timeline import Timeline
 from tests.cli.conftest import Captionacc, CommandResult
 from tests.cli.documented_json import as_documented
-from tests.line_fixtures import Clip, Line
+from tests.clip_fixtures import Clip
+from tests.line_fixtures import Line
 
 CROP = CropRegion(0.04, 0.7, 0.96, 1.0)
 #: Packages of the platform and of training, which this command does without.

@@ -12,7 +12,8 @@ from captionacc_dagster.cli import folder_watch
 from captionacc_dagster.cli.dropped_files import DroppedFiles, is_being_written
 from captionacc_dagster.resources.catalog import CatalogUnavailableError, VideoRow
 from tests.cli.conftest import Captionacc
-from tests.line_fixtures import Clip, Line
+from tests.clip_fixtures import Clip
+from tests.line_fixtures import Line
 
 
 class Clock:

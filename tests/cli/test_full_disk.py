@@ -20,7 +20,8 @@ from modal_gpu.disk_full import disk_full
 from modal_gpu.errors import DiskFullError, StorageError
 from modal_gpu.storage import ObjectStore
 from tests.cli.conftest import Captionacc
-from tests.line_fixtures import Clip, Line
+from tests.clip_fixtures import Clip
+from tests.line_fixtures import Line
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from captionacc_dagster import cli as command_line
 from captionacc_dagster.cli.commands import load_all
 from captionacc_dagster.platform.homes import known_homes, make_home, require_home
 from tests.cli.conftest import Captionacc
-from tests.line_fixtures import Clip
+from tests.clip_fixtures import Clip
 
 #: Every command, with arguments that refer to earlier results; none of them may create a home.
 MAKE_NONE = {

@@ -10,7 +10,8 @@ from captionacc_dagster.cli.root import printable
 from captionacc_dagster.resources.catalog import Catalog, CatalogError, CatalogUnavailableError, VideoRow
 from modal_gpu.storage import ObjectStore
 from tests.cli.conftest import Captionacc
-from tests.line_fixtures import Clip, Line
+from tests.clip_fixtures import Clip
+from tests.line_fixtures import Line
 
 UNKNOWN = "11111111-1111-4111-8111-111111111111"
 

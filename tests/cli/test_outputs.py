@@ -13,7 +13,8 @@ from captionacc_dagster.cli.files import OutputFileError, check_output, write_ou
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.databases.captions import read_captions, write_captions
 from tests.cli.conftest import Captionacc
-from tests.line_fixtures import Clip, Line
+from tests.clip_fixtures import Clip
+from tests.line_fixtures import Line
 
 
 def is_of(format: str, data: bytes) -> bool:

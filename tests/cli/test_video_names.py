@@ -4,7 +4,8 @@ import pytest
 
 from captionacc_dagster.resources.catalog import VideoRow
 from tests.cli.conftest import Captionacc
-from tests.line_fixtures import Clip, Line
+from tests.clip_fixtures import Clip
+from tests.line_fixtures import Line
 
 UNKNOWN = "11111111-1111-4111-8111-111111111111"
 OTHER_TENANT = "22222222-2222-4222-8222-222222222222"

@@ -27,9 +27,11 @@ from modal_gpu.deployment.settings import CAPTION_OCR, CROP_AND_INFER, EXTRACT, 
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.ocr.vision_settings import VisionSettings
 from modal_gpu.prices import PriceTable
-from tests.line_fixtures import Clip, Line, WatchedCompute, failure, materialized, rejections
+from tests.clip_fixtures import Clip
+from tests.line_fixtures import Line, WatchedCompute
 from tests.modal_gpu.ocr.vision.stand_in import RapidReader, VisionStandIn
 from tests.resources.compute.test_modal_graph import USED, ModalLine, metadata
+from tests.run_results import failure, materialized, rejections
 
 WAITER = str(uuid.UUID(int=1))
 APP, LIST = ModalSettings(_env_file=None), PriceTable()

@@ -8,7 +8,8 @@ from captionacc_dagster.operations.strip_pictures import PictureRangeError, Stri
 from captionacc_dagster.resources.catalog import VideoRow, WrongStateError
 from modal_gpu.errors import ObjectNotFoundError
 from modal_gpu.storage_files import open_object
-from tests.line_fixtures import FRAME_COUNT, Line
+from tests.clip_fixtures import FRAME_COUNT
+from tests.line_fixtures import Line
 
 
 def decoded(webp: bytes) -> np.ndarray:

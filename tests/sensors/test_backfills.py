@@ -15,7 +15,9 @@ from captionacc_dagster.sensors.new_videos import new_videos
 from captionacc_dagster.settings import get_settings
 from modal_gpu.databases.captions import read_captions, write_captions
 from modal_gpu.extents.checkpoint import shipped
-from tests.line_fixtures import Clip, Line, checks, failure, materialized
+from tests.clip_fixtures import Clip
+from tests.line_fixtures import Line
+from tests.run_results import checks, failure, materialized
 
 MODEL = shipped().stem.rpartition("_")[0]
 UI_BACKFILL = {"dagster/backfill": "abcdefgh"}

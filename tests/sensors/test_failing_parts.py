@@ -24,7 +24,8 @@ from captionacc_dagster.web.starter import RunStarter
 from captionacc_dagster.web.webhook import create_app
 from modal_gpu.errors import InvalidKeyError, StorageError
 from modal_gpu.extents.checkpoint import shipped
-from tests.line_fixtures import Clip, Line
+from tests.clip_fixtures import Clip
+from tests.line_fixtures import Line
 
 MODEL = shipped().stem.rpartition("_")[0]
 

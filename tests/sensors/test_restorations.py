@@ -20,7 +20,9 @@ from captionacc_dagster.resources.catalog import STAGES, VideoRow
 from captionacc_dagster.sensors import restorations as sensor_module
 from captionacc_dagster.sensors.restorations import restorations
 from modal_gpu.errors import StorageError
-from tests.line_fixtures import Clip, Line, failure
+from tests.clip_fixtures import Clip
+from tests.line_fixtures import Line
+from tests.run_results import failure
 
 REPORT = "reconciliation_report"
 NOW = datetime.now(UTC) + timedelta(hours=1)

@@ -18,7 +18,8 @@ from captionacc_dagster.sensors.new_videos import new_videos
 from captionacc_dagster.settings import get_settings
 from modal_gpu.contracts import CropRegion
 from modal_gpu.databases.captions import read_captions
-from tests.line_fixtures import Clip, Line
+from tests.clip_fixtures import Clip
+from tests.line_fixtures import Line
 
 OTHER_REGION = CropRegion(0.1, 0.7, 0.9, 0.99)
 

@@ -16,8 +16,9 @@ from captionacc_dagster.sensors.new_videos import new_videos
 from captionacc_dagster.web.starter import LaunchError, Started
 from captionacc_dagster.web.webhook import create_app
 from modal_gpu.errors import InvalidKeyError, StorageError
+from tests.clip_fixtures import Clip
 from tests.full_catalog import Limits
-from tests.line_fixtures import Clip, Line
+from tests.line_fixtures import Line
 from tests.web.conftest import SECRET, USUAL, payload, post
 
 

@@ -16,7 +16,7 @@ from modal_gpu.functions import settings as function_settings
 from modal_gpu.keys import VideoKeys
 from modal_gpu.ocr.kept import forget_rapid_ocr
 from modal_gpu.storage import ObjectStore
-from tests.line_fixtures import Clip
+from tests.clip_fixtures import Clip
 from tests.storage_fixtures import S3Server
 
 TENANT = "00000000-0000-4000-8000-000000000001"

@@ -33,7 +33,7 @@ from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.keys import VideoKeys
 from modal_gpu.ocr import kept
 from modal_gpu.storage import ObjectStore
-from tests.line_fixtures import FRAME_COUNT, Clip
+from tests.clip_fixtures import FRAME_COUNT, Clip
 from tests.storage_fixtures import S3Server
 
 pytestmark = pytest.mark.filterwarnings("ignore:The .* function is executing locally")

@@ -13,7 +13,8 @@ from modal_gpu.errors import NotAVideoError
 from modal_gpu.extraction import texts
 from modal_gpu.extraction.extraction import Approval, LayoutNotApprovedError, extract_captions
 from modal_gpu.functions.settings import ComputeSettings
-from tests.line_fixtures import ABOVE, BELOW, CONFIDENCE, Clip, Line
+from tests.clip_fixtures import ABOVE, BELOW, Clip
+from tests.line_fixtures import CONFIDENCE, Line
 
 ONE = ComputeSettings(workers=1)
 

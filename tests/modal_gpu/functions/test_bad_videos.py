@@ -12,7 +12,9 @@ from modal_gpu.contracts import ExtractRequest
 from modal_gpu.errors import BadVideoError, NoFramesError, NotAVideoError, NoVideoStreamError
 from modal_gpu.functions.extract import extract_frames_and_ocr
 from modal_gpu.functions.settings import ComputeSettings
-from tests.line_fixtures import Clip, Line, checks, failure, materialized
+from tests.clip_fixtures import Clip
+from tests.line_fixtures import Line
+from tests.run_results import checks, failure, materialized
 
 
 def text(path: Path, clip: Clip) -> None:

@@ -35,7 +35,8 @@ from modal_gpu.functions.merge import merge_crops
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.keys import VideoKeys
 from modal_gpu.media import frames
-from tests.line_fixtures import FRAME_COUNT, Clip, Line
+from tests.clip_fixtures import FRAME_COUNT, Clip
+from tests.line_fixtures import Line
 
 ONE = ComputeSettings(workers=1)
 

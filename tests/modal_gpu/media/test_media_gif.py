@@ -11,7 +11,7 @@ from benchmarks.pipeline import run
 from benchmarks.quality import Caption
 from modal_gpu.captions.subtitles import shown
 from modal_gpu.functions.settings import ComputeSettings
-from tests.line_fixtures import Clip
+from tests.clip_fixtures import Clip
 
 FRAMES_A_SECOND = 10
 

@@ -28,8 +28,9 @@ from modal_gpu.functions.extract import extract_frames_and_ocr
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
-from tests.line_fixtures import Line, failure, materialized
+from tests.line_fixtures import Line
 from tests.modal_stand_in.service import Service
+from tests.run_results import failure, materialized
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CROPS = "crop_and_infer_caption_frame_extents"

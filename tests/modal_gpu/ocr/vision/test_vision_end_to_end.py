@@ -17,7 +17,7 @@ from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.keys import VideoKeys
 from modal_gpu.ocr.vision_settings import VisionSettings
 from modal_gpu.storage import ObjectStore
-from tests.line_fixtures import CAPTIONS, Clip
+from tests.clip_fixtures import CAPTIONS, Clip
 from tests.modal_gpu.ocr.vision.stand_in import QUOTA, Fault, RapidReader, VisionStandIn
 
 TENANT, VIDEO = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
