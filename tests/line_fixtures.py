@@ -102,7 +102,7 @@ class Line:
     def resources(self) -> Mapping[str, Any]:
         return {"catalog": self.catalog, "object_store": self.store, "compute": self.compute}
 
-    def upload(self, path: Path, *, register: bool = True) -> VideoRow:
+    def upload(self, path: Path) -> VideoRow:
         """Upload a new video as an uploader does, with its partition."""
         keys = VideoKeys(self.tenant_id, str(uuid.uuid4()))
         self.store.upload(path, keys.video, "video/mp4")
