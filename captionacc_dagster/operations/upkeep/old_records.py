@@ -25,16 +25,11 @@ def old_records(work: Workplace) -> Iterator[Finding]:
         ("backfills", catalog.purge_backfills, policy.outcome_days),
         ("requests", catalog.purge_requests, policy.outcome_days),
         ("audit log", catalog.purge_audit_log, policy.audit_days),
+        ("live events", catalog.purge_events, LIVE_EVENT_DAYS),
+        ("jobs", catalog.purge_jobs, policy.outcome_days),
     ):
         if count := purge(kept_days * DAY_SECONDS, dry_run=True):
             action = partial(purge, kept_days * DAY_SECONDS)
-            yield work.handle("old records", subject, _detail(count, kept_days), action)
-    for subject, old, forget, kept_days in (
-        ("live events", catalog.old_events, catalog.purge_events, LIVE_EVENT_DAYS),
-        ("jobs", catalog.old_jobs, catalog.purge_jobs, policy.outcome_days),
-    ):
-        if count := old(kept_days * DAY_SECONDS):
-            action = partial(forget, kept_days * DAY_SECONDS)
             yield work.handle("old records", subject, _detail(count, kept_days), action)
     days = policy.event_days
     if can_trim(work.instance) and (count := count_events(work.instance, days)):

@@ -1,11 +1,10 @@
 """The catalogue's calls for live events, and for the progress of running stages."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from captionacc_dagster.resources.catalog.calls import CatalogCalls, sql_function
 from captionacc_dagster.resources.catalog.rows.live import EventRow, HeldLock
 from captionacc_dagster.resources.catalog.rows.videos import Stage
-from captionacc_dagster.resources.catalog.transport import Where
 
 
 class EventCalls(CatalogCalls):
@@ -40,13 +39,6 @@ class EventCalls(CatalogCalls):
         Returns false if nothing was recorded: too soon, or another run works on the stage.
         """
 
-    def old_events(self, older_than_seconds: float, most: int = 1000) -> int:
-        """Return how many are older, counted up to ``most``."""
-        limit = datetime.now(UTC) - timedelta(seconds=older_than_seconds)
-        return len(
-            self.transport.select("events", [Where("occurred_at", "lt", limit)], ["occurred_at"], most)
-        )
-
     @sql_function(repeatable=True)
-    def purge_events(self, older_than_seconds: float) -> int:
+    def purge_events(self, older_than_seconds: float, *, dry_run: bool = False) -> int:
         """Delete older events. Returns how many there were."""

@@ -1,7 +1,6 @@
 """The catalogue's calls for jobs: work on videos that people ask for through the API."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from captionacc_dagster.resources.catalog.calls import CatalogCalls, is_id, sql_function
@@ -38,13 +37,8 @@ class JobCalls(CatalogCalls):
     def finish_export(self, job_id: str, result: Mapping[str, Any] | None, message: str = "") -> JobRow:
         """End an export: as succeeded with its result, as failed with ``None``."""
 
-    def old_jobs(self, older_than_seconds: float, most: int = 1000) -> int:
-        """Return how many finished so long ago, counted up to ``most``."""
-        limit = datetime.now(UTC) - timedelta(seconds=older_than_seconds)
-        return len(self.transport.select("jobs", [Where("finished_at", "lt", limit)], ["finished_at"], most))
-
     @sql_function(repeatable=True)
-    def purge_jobs(self, older_than_seconds: float) -> int:
+    def purge_jobs(self, older_than_seconds: float, *, dry_run: bool = False) -> int:
         """Delete jobs that finished so long ago. Returns how many there were."""
 
     def get_job(self, job_id: str) -> JobRow:

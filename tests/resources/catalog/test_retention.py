@@ -66,10 +66,14 @@ def test_ended_requests_are_removed_and_others_stay(catalog, videos, database):
 def test_live_events_are_kept_for_hours_and_jobs_for_longer(catalog, videos, database):
     job = catalog.create_job(videos.with_captions().video_id, "export", {})
     catalog.finish_export(job.job_id, {"rows": 1})
-    assert (catalog.old_events(3600), catalog.old_jobs(3600)) == (0, 0)
+    assert (catalog.purge_events(3600, dry_run=True), catalog.purge_jobs(3600, dry_run=True)) == (0, 0)
     database.execute("update captionacc.events set occurred_at = now() - interval '2 days'")
     database.execute("update captionacc.jobs set finished_at = now() - interval '2 days'")
-    many = catalog.old_events(86_400)
-    assert many > 3 and catalog.old_jobs(86_400) == 1
+    many = catalog.purge_events(86_400, dry_run=True)
+    assert many > 3 and catalog.purge_jobs(86_400, dry_run=True) == 1
     assert (catalog.purge_events(86_400), catalog.purge_jobs(86_400)) == (many, 1)
     assert (catalog.purge_events(86_400), catalog.list_jobs()) == (0, [])
+    for purge in (catalog.purge_events, catalog.purge_jobs):
+        for much in (0, 3599, float("nan"), float("inf")):
+            with pytest.raises(InvalidArgumentError):
+                purge(much)

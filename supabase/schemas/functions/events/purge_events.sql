@@ -1,18 +1,24 @@
-create or replace function captionacc.purge_events(p_older_than_seconds double precision default 86400)
-returns integer
+create or replace function captionacc.purge_events(p_older_than_seconds double precision, p_dry_run boolean default false)
+returns bigint
 language plpgsql
 set search_path = captionacc, pg_temp
 as $$
 declare
-    removed integer;
+    before timestamptz;
+    removed bigint;
 begin
-    if p_older_than_seconds is null or not p_older_than_seconds >= 3600 then
+    if not coalesce(p_older_than_seconds between 3600 and 3e9, false) then
         raise exception 'events of the last hour are kept' using errcode = 'CA010';
     end if;
-    delete from events where occurred_at < clock_timestamp() - make_interval(secs => p_older_than_seconds);
+    before := clock_timestamp() - make_interval(secs => p_older_than_seconds);
+    if p_dry_run then
+        return (select count(*) from events where occurred_at < before);
+    end if;
+    delete from events where occurred_at < before;
     get diagnostics removed = row_count;
     return removed;
 end
 $$;
-comment on function captionacc.purge_events(double precision) is
-    'Delete events that are older; return their number. A client that was away for longer reads everything again.';
+comment on function captionacc.purge_events(double precision, boolean) is
+    'Delete events that are older; return their number. A dry run only counts them. A client that was away for '
+    'longer reads everything again.';

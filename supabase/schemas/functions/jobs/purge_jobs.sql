@@ -1,18 +1,23 @@
-create or replace function captionacc.purge_jobs(p_older_than_seconds double precision default 7776000)
-returns integer
+create or replace function captionacc.purge_jobs(p_older_than_seconds double precision, p_dry_run boolean default false)
+returns bigint
 language plpgsql
 set search_path = captionacc, pg_temp
 as $$
 declare
-    removed integer;
+    before timestamptz;
+    removed bigint;
 begin
-    if p_older_than_seconds is null or not p_older_than_seconds >= 3600 then
+    if not coalesce(p_older_than_seconds between 3600 and 3e9, false) then
         raise exception 'jobs of the last hour are kept' using errcode = 'CA010';
     end if;
-    delete from jobs where finished_at < clock_timestamp() - make_interval(secs => p_older_than_seconds);
+    before := clock_timestamp() - make_interval(secs => p_older_than_seconds);
+    if p_dry_run then
+        return (select count(*) from jobs where finished_at < before);
+    end if;
+    delete from jobs where finished_at < before;
     get diagnostics removed = row_count;
     return removed;
 end
 $$;
-comment on function captionacc.purge_jobs(double precision) is
-    'Delete jobs that finished so long ago; return their number.';
+comment on function captionacc.purge_jobs(double precision, boolean) is
+    'Delete jobs that finished so long ago; return their number. A dry run only counts them.';
