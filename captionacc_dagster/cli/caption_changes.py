@@ -2,10 +2,11 @@
 
 import getpass
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from captionacc_dagster.cli import json_models as models
 from captionacc_dagster.cli.app import Use, parts
 from captionacc_dagster.cli.json_output import print_json
 from captionacc_dagster.cli.root import say
@@ -34,18 +35,19 @@ def changed(video: str, plan: Plan, *, dry_run: bool) -> tuple[VideoRow, Edited]
     return row, edited
 
 
-def report(row: VideoRow, edited: Edited, *, dry_run: bool, as_json: bool, **more: Any) -> None:
-    """Print what an edit changed: a line a change and a summary, or one JSON object."""
+def report(row: VideoRow, edited: Edited, *, dry_run: bool, as_json: bool, **more: int) -> None:
+    """Print what an edit changed: a line a change and a summary, or JSON; ``more`` are an import's fields."""
     if as_json:
-        result = {
-            "video_id": row.video_id,
-            "name": row.display_path,
-            "dry_run": dry_run,
-            "written": edited.is_written,
-            "counts": dict(edited.counts),
-            "changes": [_json(change) for change in edited.changes if change.kinds != ("kept",)],
+        shape = models.Import if more else models.Edit
+        result = shape(
+            video_id=row.video_id,
+            name=row.display_path,
+            dry_run=dry_run,
+            written=edited.is_written,
+            counts=dict(edited.counts),
+            changes=[_as_change(change) for change in edited.changes if change.kinds != ("kept",)],
             **more,
-        }
+        )
         print_json(result)
         return
     lines = [line for change in edited.changes for line in _lines(change)]
@@ -58,14 +60,15 @@ def report(row: VideoRow, edited: Edited, *, dry_run: bool, as_json: bool, **mor
     say(f"{row.display_path}: {found or 'nothing to change'}. {ending}")
 
 
-def _json(change: Change) -> dict[str, Any]:
-    return {
-        "kinds": list(change.kinds),
-        "before": [
-            {"id": c.caption.id, **_span(c.start, c.end), "text": c.caption.best_text} for c in change.before
+def _as_change(change: Change) -> models.Change:
+    return models.Change(
+        kinds=list(change.kinds),
+        before=[
+            models.CaptionBefore(id=c.caption.id, **_span(c.start, c.end), text=c.caption.best_text)
+            for c in change.before
         ],
-        "after": [{**_span(w.start, w.end), "text": w.text} for w in change.after],
-    }
+        after=[models.CaptionAfter(**_span(w.start, w.end), text=w.text) for w in change.after],
+    )
 
 
 def _span(start: int, end: int) -> dict[str, float]:

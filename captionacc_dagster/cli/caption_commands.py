@@ -8,6 +8,7 @@ import typer
 from click.shell_completion import CompletionItem
 from typer.core import TyperGroup
 
+from captionacc_dagster.cli import json_models as models
 from captionacc_dagster.cli.app import parts
 from captionacc_dagster.cli.caption_changes import DryRun, changed, report
 from captionacc_dagster.cli.captions import captions_table, load_captions, load_cues
@@ -62,7 +63,7 @@ def show(video: Video, as_json: AsJson = False) -> None:
     row = here.find_video(video)
     if as_json:
         rows = to_rows(load_captions(here, row), row.timeline, here.settings.growing_captions)
-        print_json(rows)
+        print_json([models.Caption(**row) for row in rows])
     elif cues := load_cues(here, row):
         console.print(captions_table(cues), highlight=False, markup=False)
     else:

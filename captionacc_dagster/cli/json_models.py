@@ -214,21 +214,18 @@ class Caption(Output):
     state_ids: list[int] = field("the rows of `captions.db` behind it: several if it grew")
 
 
-class CaptionBefore(Output):
-    """A caption before an edit."""
-
-    id: int = field("its id")
-    start_seconds: float = field("as players count")
-    end_seconds: float = field("as players count")
-    text: str = field("its text")
-
-
 class CaptionAfter(Output):
     """A caption after an edit."""
 
     start_seconds: float = field("as players count")
     end_seconds: float = field("as players count")
     text: str = field("its text")
+
+
+class CaptionBefore(CaptionAfter):
+    """A caption before an edit."""
+
+    id: int = field("its id")
 
 
 class Change(Output):

@@ -208,21 +208,18 @@ class Configuration(Output):
     usd_per_hour: float = field("cost of an hour of video")
 
 
-class TenantLimits(Output):
-    """The cost limits of a tenant; `null` is no limit."""
-
-    tenant_id: str = field("the tenant")
-    tenant: str = field("its name")
-    tier: str = field("its tier")
-    video_limit_usd: float | None = field("for a video over its lifetime")
-    month_limit_usd: float | None = field("for a calendar month, UTC")
-    month_spent_usd: float = field("this month so far")
-    reserved_usd: float = field("for work in progress")
-
-
 class TierLimits(Output):
     """The cost limits of a tier's tenants; `null` is no limit, or the installation's."""
 
     tier: str = field("the tier")
     video_limit_usd: float | None = field("for a video over its lifetime")
     month_limit_usd: float | None = field("for a tenant's calendar month, UTC")
+
+
+class TenantLimits(TierLimits):
+    """The cost limits of a tenant; `null` is no limit."""
+
+    tenant_id: str = field("the tenant")
+    tenant: str = field("its name")
+    month_spent_usd: float = field("this month so far")
+    reserved_usd: float = field("for work in progress")

@@ -13,13 +13,13 @@ from captionacc_dagster.cli.json_models import Output
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON; its fields are in docs/commands.md")]
 
 
-def print_json(value: Output | Sequence[Output] | Sequence[dict[str, Any]] | dict[str, Any]) -> None:
-    """Print JSON on standard output, and nothing else: a model, a list of them, or data that fits one."""
-    data: Any = value
-    if isinstance(value, Output):
-        data = value.model_dump(mode="json")
-    elif not isinstance(value, dict):
-        data = [one.model_dump(mode="json") if isinstance(one, Output) else one for one in value]
+def print_json(value: Output | Sequence[Output]) -> None:
+    """Print a model or a list of them on standard output, and nothing else there."""
+    data: Any = (
+        value.model_dump(mode="json")
+        if isinstance(value, Output)
+        else [one.model_dump(mode="json") for one in value]
+    )
     # Escapes of characters that an encoding lacks would otherwise be Python's, which JSON does not know.
     is_unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     text = json.dumps(data, indent=2, ensure_ascii=not is_unicode)
