@@ -157,7 +157,7 @@ BY_COMMAND = {
     ),
     "load('status')": ("psycopg", "numpy", "PIL", "dagster", "httpx", "starlette", "yaml"),
     "load('ingest')": ("numpy", "PIL", "dagster", "httpx", "starlette"),
-    "load_all()": ("dagster",),
+    "list(map(load, COMMANDS))": ("dagster",),
 }
 
 

@@ -125,13 +125,6 @@ def load(command: str) -> typer.Typer:
     return app
 
 
-def load_all() -> typer.Typer:
-    """Return the app with all commands."""
-    for command in COMMANDS:
-        load(command)
-    return app
-
-
 def outline() -> typer.Typer:
     """Return an app whose commands have their help and do nothing, for the help and for a wrong command."""
     listed = new_app()

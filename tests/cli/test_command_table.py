@@ -3,7 +3,8 @@
 import typer
 from typer.testing import CliRunner
 
-from captionacc_dagster.cli.commands import COMMANDS, load_all, outline
+from captionacc_dagster.cli.commands import COMMANDS, outline
+from tests.all_commands import load_all
 
 
 def test_the_table_names_all_commands_with_their_help():

@@ -9,8 +9,8 @@ import pytest
 import typer
 
 from captionacc_dagster import cli as command_line
-from captionacc_dagster.cli.commands import load_all
 from captionacc_dagster.platform.homes import known_homes, make_home, require_home
+from tests.all_commands import load_all
 from tests.cli.conftest import Captionacc
 from tests.clip_fixtures import Clip
 

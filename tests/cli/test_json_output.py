@@ -9,11 +9,11 @@ import psycopg
 import pytest
 import typer.main
 
-from captionacc_dagster.cli.commands import load_all
 from captionacc_dagster.cli.json_tables import SHAPES, replaced, schema, tables
 from captionacc_dagster.platform.dagster_home import prepare_dagster_home
 from captionacc_dagster.resources.catalog import VideoRow
 from captionacc_dagster.settings import get_settings
+from tests.all_commands import load_all
 from tests.cli.conftest import Captionacc
 from tests.cli.documented_json import as_documented
 from tests.line_fixtures import Line

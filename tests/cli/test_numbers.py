@@ -6,7 +6,7 @@ import click
 import pytest
 from typer.main import get_command
 
-from captionacc_dagster.cli.commands import load_all
+from tests.all_commands import load_all
 from tests.cli.conftest import Captionacc
 
 NUMBERS = (click.types.IntParamType, click.types.FloatParamType)
@@ -60,12 +60,12 @@ def test_a_text_that_holds_numbers_is_checked_too(captionacc: Captionacc):
     estimate = ("cost", "estimate", "--minutes", "5")
     for text in RESOLUTIONS:
         result = captionacc(*estimate, "--resolution", text)
-        assert result.code == 1 and "is not a resolution" in result.text and HUGE not in result.text
+        assert result.code == 2 and "is not a resolution" in result.text and HUGE not in result.text
     for option in ("--video-usd", "--month-usd"):
         for text in AMOUNTS:
             result = captionacc("cost", "limit", option, text)
             assert (
-                result.code == 1
+                result.code == 2
                 and "is not an amount in US dollars" in result.text
                 and HUGE not in result.text
             )
@@ -84,4 +84,4 @@ def test_a_region_thinner_than_a_pixel_is_refused_before_any_request(captionacc:
     result = captionacc(
         "layout", "set", "any", "--left", 0, "--top", 0.5, "--right", 1, "--bottom", "0.500000000001"
     )
-    assert result.code == 1 and "is too thin: at least 0.01 of the frame a side" in result.text
+    assert result.code == 2 and "is too thin: at least 0.01 of the frame a side" in result.text

@@ -10,8 +10,8 @@ import typer.main
 from dagster._cli import create_dagster_cli
 from dagster._daemon.cli import create_dagster_daemon_cli
 
-from captionacc_dagster.cli.commands import load_all
 from tests import documented_commands
+from tests.all_commands import load_all
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "operations.md").read_text()

@@ -3,8 +3,8 @@
 import pytest
 from typer.testing import CliRunner
 
-from captionacc_dagster.cli.commands import load_all
 from captionacc_dagster.settings import SettingsError, get_settings
+from tests.all_commands import load_all
 
 
 def test_without_a_secret_the_command_explains_what_to_set(monkeypatch, tmp_path):

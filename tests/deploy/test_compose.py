@@ -10,8 +10,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from captionacc_dagster.cli.commands import load_all
 from captionacc_dagster.settings import Settings
+from tests.all_commands import load_all
 from tests.deploy.conftest import DEPLOY, REPOSITORY
 
 ENVIRONMENT = re.compile(r"^#?([A-Z][A-Z0-9_]*)=(.*)$", re.MULTILINE)

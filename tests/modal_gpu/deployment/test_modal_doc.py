@@ -8,10 +8,10 @@ import pytest
 import typer.main
 from modal.cli.entry_point import entrypoint_cli
 
-from captionacc_dagster.cli.commands import load_all
 from captionacc_dagster.cli.modal_checks import modal_findings
 from modal_gpu.deployment.settings import FUNCTIONS, STORAGE_KEYS, ModalSettings
 from tests import documented_commands
+from tests.all_commands import load_all
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "modal.md").read_text()
 TOOLS = {"modal": entrypoint_cli, "captionacc": typer.main.get_command(load_all())}
