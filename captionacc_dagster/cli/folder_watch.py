@@ -19,7 +19,7 @@ from captionacc_dagster.cli.inputs import Input
 from captionacc_dagster.cli.numbers import FiniteRange
 from captionacc_dagster.cli.root import StoppedError, app, note, say
 from captionacc_dagster.cli.running import RunningPlatform
-from captionacc_dagster.cli.states import report, state_of
+from captionacc_dagster.cli.states import report, result_of, state_of
 from captionacc_dagster.cli.uploads import upload
 from captionacc_dagster.operations.subtitle_files import encode_captions
 from captionacc_dagster.platform.disk import disk_places, refuse_full_disk
@@ -165,8 +165,7 @@ class WatchedFolder:
                 )
                 write_output(output, data, force=False)
                 written.append(str(output))
-        found = row.text.note or f"{row.text_caption_count} captions"
-        say(f"✓ {path}: {found}, {', '.join(written) or 'subtitles exist'}")
+        say(f"✓ {path}: {result_of(row)}, {', '.join(written) or 'subtitles exist'}")
 
     def _outputs(self, path: Path) -> dict[SubtitleFormat, Path]:
         stem = Input(path).stem

@@ -39,6 +39,12 @@ def caption_count(row: VideoRow) -> int | None:
     return row.caption_count if row.text_caption_count is None else row.text_caption_count
 
 
+def result_of(row: VideoRow) -> str:
+    """Return what was found in a video that is ready, such as ``3 captions``."""
+    count = row.text_caption_count
+    return row.text.note or f"{count} caption{'' if count == 1 else 's'}"
+
+
 def remark(row: VideoRow) -> str:
     """Return what a person should know or do: an error, damage, a pending approval."""
     for stage in STAGES:
@@ -75,8 +81,7 @@ def report(row: VideoRow) -> None:
             f"`captionacc layout show {short}`, then `… approve` or `… set`"
         )
     else:
-        found = row.text.note or f"{row.text_caption_count} captions"
-        line = f"[green]✓[/] {name}: {found}; `captionacc captions {short}` shows them"
+        line = f"[green]✓[/] {name}: {escape(result_of(row))}; `captionacc captions {short}` shows them"
     console.print(line, highlight=False, soft_wrap=True)
 
 

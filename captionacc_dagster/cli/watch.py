@@ -21,7 +21,6 @@ from captionacc_dagster.cli.root import note, notes
 from captionacc_dagster.cli.states import state_of
 from captionacc_dagster.resources.catalog import STAGES, Stage, VideoRow
 from captionacc_dagster.runs import progress
-from modal_gpu.errors import CaptionAccError
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -139,10 +138,7 @@ class _Table:
         run_id = next((row.stage(stage).run_id for stage in STAGES if row.stage(stage).run_id), None)
         if run_id is None:
             return Text("queued" if state_of(row) == "working" else "", "dim")
-        try:
-            step = self._logs.step(run_id)
-        except CaptionAccError:
-            step = None
+        step = self._logs.step(run_id)
         if step is None:
             return Text("starting", "dim")
         bar = self._bars.setdefault(row.video_id, _Bar())

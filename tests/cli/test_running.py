@@ -14,6 +14,7 @@ from rich.console import Console
 
 from captionacc_dagster.cli import running, watch
 from captionacc_dagster.cli.root import StoppedError
+from captionacc_dagster.cli.states import report
 from captionacc_dagster.platform import services
 from captionacc_dagster.platform.role_lock import ServiceError
 from captionacc_dagster.resources.catalog import VideoRow
@@ -269,3 +270,9 @@ def test_a_large_file_is_a_line_for_each_of_its_steps(
     assert captionacc("ingest", "--no-wait", make_file("a.mp4")).notes == (
         "a.mp4: reading\na.mp4: uploading\n"
     )
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "0 captions"), (1, "1 caption;"), (3, "3 captions")])
+def test_a_result_counts_captions(harbour: VideoRow, capsys, count: int, words: str):
+    report(replace(harbour, text_caption_count=count))
+    assert words in capsys.readouterr().out
