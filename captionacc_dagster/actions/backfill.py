@@ -26,7 +26,7 @@ class Backfill(dg.Config):
     videos: list[str] = Field(
         default=[], description="names, ids, starts of ids, or partition keys; without any, all videos"
     )
-    tenants: list[str] = Field(default=[], description="ids of tenants")
+    tenants: list[str] = Field(default=[], description="names, ids, or starts of ids of tenants")
     model_versions: list[str] = Field(default=[], description=CONDITIONS["model-version"])
     statuses: list[str] = Field(default=[], description=f"{CONDITIONS['status']}, or both")
     uploaded_before: str | None = Field(default=None, description=CONDITIONS["uploaded-before"])

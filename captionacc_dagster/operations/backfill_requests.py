@@ -4,12 +4,13 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 
+from captionacc_dagster.operations.tenant_names import find_tenant
 from captionacc_dagster.resources.catalog import BackfillChoice, Catalog, VideoRow
 from modal_gpu.errors import CaptionAccError, ConfigurationError
 
 #: Conditions by name, with their help texts.
 CONDITIONS = {
-    "tenant": "a tenant's id",
+    "tenant": "a tenant's name, id, or start of an id",
     "video": "id, start of an id, or file name",
     "model-version": "the model of its current captions, such as extents-1",
     "status": "ready (the default) or reviewed",
@@ -37,7 +38,8 @@ def read_conditions(
 ) -> dict[str, list[str]]:
     """Return names and values as the catalogue takes them; ``find`` returns a video by its name.
 
-    Raises :class:`ConditionError` that begins with the condition, and what ``find`` raises.
+    Raises :class:`ConditionError` that begins with the condition, and what ``find`` and
+    :func:`~captionacc_dagster.operations.tenant_names.find_tenant` raise.
     """
     conditions: dict[str, list[str]] = {}
     for name, value in given:
@@ -49,10 +51,7 @@ def _value(catalog: Catalog, name: str, value: str, find: Callable[[str], VideoR
     if name == "status" and value not in STATUSES:
         raise ConditionError(f"status={value}: the status must be one of {', '.join(STATUSES)}")
     if name == "tenant":
-        try:
-            return catalog.get_tenant(str(uuid.UUID(value))).tenant_id
-        except ValueError:
-            raise ConditionError(f"tenant={value}: give the tenant's id, a UUID") from None
+        return find_tenant(catalog, value).tenant_id
     if name == "video":
         return find(value).video_id
     if name.startswith("uploaded-"):

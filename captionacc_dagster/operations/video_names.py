@@ -63,12 +63,12 @@ def _label(row: VideoRow, length: int = SHORT_ID) -> str:
 
 
 def _ambiguous(name: str, rows: Sequence[VideoRow]) -> str:
-    length = _telling([row.video_id for row in rows])
+    length = telling([row.video_id for row in rows])
     listed = ", ".join(_label(row, length) for row in rows[:5]) + (", …" if len(rows) > 5 else "")
     return f"{_count(rows)} videos match {name!r}, newest first: {listed}; give one of these ids"
 
 
-def _telling(ids: Sequence[str]) -> int:
+def telling(ids: Sequence[str]) -> int:
     """Return how many characters tell these ids apart, at least those of a short id."""
     longest = max(map(len, ids))
     return next(n for n in range(SHORT_ID, longest + 1) if len({one[:n] for one in ids}) == len(ids))

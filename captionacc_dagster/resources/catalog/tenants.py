@@ -1,11 +1,13 @@
 """The catalogue's calls for tenants and tiers."""
 
+import re
 from collections.abc import Sequence
+from uuid import UUID
 
 from captionacc_dagster.resources.catalog.calls import CatalogCalls, first, sql_function
 from captionacc_dagster.resources.catalog.errors import UnknownTenantError
 from captionacc_dagster.resources.catalog.rows.tenants import AccessTier, TenantRow, UserProfile
-from captionacc_dagster.resources.catalog.transport import Where
+from captionacc_dagster.resources.catalog.transport import AnyOf, Where
 from modal_gpu.keys import canonical_uuid
 
 
@@ -43,6 +45,17 @@ class TenantCalls(CatalogCalls):
     def get_tenant(self, tenant_id: str) -> TenantRow:
         """Return a tenant. Raises ``UnknownTenantError``."""
         return self._by_id(TenantRow, "tenants", tenant_id, "tenant", UnknownTenantError)
+
+    def find_tenants(self, name: str) -> list[TenantRow]:
+        """Return the tenants of this name, or whose id starts with it; hyphens in an id may be left out."""
+        found = self._select(TenantRow, "tenants", [Where("name", "eq", name)], ["id"])
+        digits = name.lower().replace("-", "")
+        if re.fullmatch(r"[0-9a-f]{1,32}", digits):
+            low, high = (UUID(digits.ljust(32, filler)) for filler in "0f")
+            # Greater or equal, which a select does not have.
+            above = AnyOf((Where("id", "eq", str(low)), Where("id", "gt", str(low))))
+            found += self._select(TenantRow, "tenants", [above, Where("id", "lte", str(high))], ["id"])
+        return list({row.tenant_id: row for row in found}.values())
 
     def get_profile(self, user_id: str) -> UserProfile | None:
         """Return a user's place in a tenant, if there is one."""

@@ -34,6 +34,18 @@ class TestTenants:
         with pytest.raises(UnknownTenantError):
             catalog.record_usage(NOBODY, "processing_minutes", 1)
 
+    def test_a_tenant_is_found_by_its_name_and_by_the_start_of_its_id(self, catalog, tenant):
+        other, third = f"feedbeef{uuid.uuid4().hex[8:]}", f"feedbeee{uuid.uuid4().hex[8:]}"
+        for one, name in ((other, "Beef & co"), (third, "feedbeef")):
+            catalog.ensure_tenant(str(uuid.UUID(one)), name)
+
+        def found(name: str) -> list[str]:
+            return [row.tenant_id.replace("-", "") for row in catalog.find_tenants(name)]
+
+        assert found("Beef & co") == found(other) == found(str(uuid.UUID(other)).upper()) == [other]
+        assert sorted(found("feedbee")) == sorted(found("feedbeef")) == [third, other]
+        assert found("nobody") == found("") == found("0" * 33) == []
+
     @pytest.mark.parametrize("confidence", [-0.1, 1.01])
     def test_a_confidence_outside_0_to_1_is_refused(self, catalog, tenant, confidence):
         with pytest.raises(InvalidArgumentError, match="not in"):
