@@ -14,6 +14,7 @@ from captionacc_dagster.cli.app import Parts, Use, parts
 from captionacc_dagster.cli.clocks import moment
 from captionacc_dagster.cli.json_output import AsJson, print_json
 from captionacc_dagster.cli.root import app, console, say
+from captionacc_dagster.cli.usage import usage_error
 from captionacc_dagster.operations import backfill_requests
 from captionacc_dagster.operations.backfill_requests import CONDITIONS, ConditionError, check_model
 from captionacc_dagster.resources.catalog import Backfill, BackfillChoice
@@ -115,19 +116,19 @@ def _cancel(here: Parts, name: str, *, as_json: bool) -> None:
 
 
 def read_conditions(here: Parts, given: Sequence[str]) -> dict[str, list[str]]:
-    """Parse ``NAME=VALUE`` conditions for the catalogue. Raises :class:`ConditionError`."""
+    """Parse ``NAME=VALUE`` conditions for the catalogue. Raises a usage error for a bad one."""
     pairs = []
     for text in given:
         name, sign, value = text.partition("=")
         name, value = name.strip(), value.strip()
         if name not in CONDITIONS or not sign or not value:
             known = ", ".join(f"{known}=…" for known in CONDITIONS)
-            raise ConditionError(f"--where {text!r} is not one of {known}")
+            raise usage_error(f"--where {text!r} is not one of {known}")
         pairs.append((name, value))
     try:
         return backfill_requests.read_conditions(here.catalog, pairs, here.find_video)
     except ConditionError as error:
-        raise ConditionError(f"--where {error}") from None
+        raise usage_error(f"--where {error}") from None
 
 
 def _report(choice: BackfillChoice, model: str) -> None:

@@ -17,10 +17,11 @@ from captionacc_dagster.cli.json_output import AsJson, print_json
 from captionacc_dagster.cli.numbers import FiniteRange
 from captionacc_dagster.cli.root import app, console
 from captionacc_dagster.cli.times import PlayerTime
+from captionacc_dagster.cli.usage import usage_error
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.operations.caption_edits import Plan
 from modal_gpu.captions import single_edits
-from modal_gpu.captions.edits import Change, EditError
+from modal_gpu.captions.edits import Change
 from modal_gpu.captions.subtitles import TimedCue, to_rows
 
 TIME = PlayerTime()
@@ -85,7 +86,7 @@ def set_(
 ) -> None:
     """Set a caption's text, start or end. Times are those that a player shows."""
     if text is None and start is None and end is None:
-        raise EditError("nothing to set: give `--text`, `--start` or `--end`")
+        raise usage_error("nothing to set: give `--text`, `--start` or `--end`")
     _edit(
         video,
         lambda cues: [single_edits.set_caption(single_edits.find(cues, caption), text, start, end)],
@@ -110,7 +111,7 @@ def split(
     Without texts, its own is divided at the line break or space that is nearest to the time.
     """
     if texts and len(texts) != 2:
-        raise EditError("give `--text` twice: one text for each part")
+        raise usage_error("give `--text` twice: one text for each part")
     parts_texts = (texts[0], texts[1]) if texts else None
     _edit(
         video,
@@ -156,7 +157,7 @@ def shift(
     """Move captions in time, all of them or some."""
     milliseconds = round(by * 1000)
     if not milliseconds:
-        raise EditError("give `--by` with the seconds to move them, such as `--by -0.2`")
+        raise usage_error("give `--by` with the seconds to move them, such as `--by -0.2`")
     _edit(video, _each(captions, every, lambda cue: single_edits.shift(cue, milliseconds)), dry_run, as_json)
 
 
@@ -169,9 +170,9 @@ def confirm(
 
 
 def _each(captions: list[int] | None, every: bool, change: Callable[[TimedCue], Change]) -> Plan:
-    """Return a plan that changes each chosen caption. Raises :class:`EditError` for none, or both choices."""
+    """Return a plan that changes each chosen caption. Raises a usage error for none, or both choices."""
     if every == bool(captions):
-        raise EditError("name the captions by their ids, or give `--all`")
+        raise usage_error("name the captions by their ids, or give `--all`")
 
     def plan(cues: Sequence[TimedCue]) -> list[Change]:
         if every:

@@ -9,8 +9,9 @@ from rich.table import Table
 
 from captionacc_dagster.assets.pictures.drawing import clock
 from captionacc_dagster.cli.app import Parts, parts
-from captionacc_dagster.cli.files import Force, OutputFileError, check_output, is_stream, write_output
+from captionacc_dagster.cli.files import Force, check_output, is_stream, write_output
 from captionacc_dagster.cli.root import app, say
+from captionacc_dagster.cli.usage import usage_error
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.operations.caption_edits import stored_captions
 from captionacc_dagster.operations.subtitle_files import encode_captions
@@ -83,16 +84,16 @@ def export(
 
 
 def _format(given: SubtitleFormat | None, output: Path | None) -> SubtitleFormat:
-    """Return the format to write. Raises :class:`OutputFileError` if it is unclear or contradictory."""
+    """Return the format to write. Raises a usage error if it is unclear or contradictory."""
     if output is None or is_stream(output):
         return given or SubtitleFormat.srt
     ending = output.suffix.lower()
     meant = next((one for one in SubtitleFormat if ending == f".{one}"), given)
     if meant is None:
-        raise OutputFileError(
+        raise usage_error(
             f"{output}: no format follows from its name: end it in .srt, .vtt, .ass or .json, "
             "or give `--format`"
         )
     if given not in (None, meant):
-        raise OutputFileError(f"{output} contradicts `--format {given}`: end it in .{given}")
+        raise usage_error(f"{output} contradicts `--format {given}`: end it in .{given}")
     return meant

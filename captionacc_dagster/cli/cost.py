@@ -17,9 +17,11 @@ from captionacc_dagster.cli.json_output import AsJson, print_json
 from captionacc_dagster.cli.numbers import FiniteRange
 from captionacc_dagster.cli.root import app, console, say
 from captionacc_dagster.cli.states import caption_count
+from captionacc_dagster.cli.usage import usage_error
 from captionacc_dagster.costs.comparison import compare
 from captionacc_dagster.costs.estimates import ASSUMED_SIZE, Estimate, VideoWork, estimates
 from captionacc_dagster.costs.ledger import charge_abandoned, cost_policy
+from captionacc_dagster.operations.tenant_names import find_tenant
 from captionacc_dagster.resources.catalog import CostLine, InvalidArgumentError
 from captionacc_dagster.resources.compute import FanOut
 from captionacc_dagster.settings import Settings
@@ -32,7 +34,9 @@ MAX_DOLLARS = 1e9
 #: Largest accepted side of a frame, in pixels.
 MAX_SIDE = 16_384
 
-TenantId = Annotated[str | None, typer.Option("--tenant", metavar="UUID", help="Only this tenant.")]
+TenantName = Annotated[
+    str | None, typer.Option("--tenant", metavar="TENANT", help="Only this one: name, id, or start of an id.")
+]
 Minutes = Annotated[
     float | None,
     typer.Option(click_type=FiniteRange(0.01, 100_000), help="Length of a video that is not here."),
@@ -51,7 +55,7 @@ Named = Annotated[
 @cost_app.callback()
 def cost(
     context: typer.Context,
-    tenant: TenantId = None,
+    tenant: TenantName = None,
     months: Annotated[int, typer.Option(min=1, max=120, help="Number of months, including this one.")] = 3,
     as_json: AsJson = False,
 ) -> None:
@@ -61,7 +65,8 @@ def cost(
     here = parts()
     # Calls that ended after their run had died are not charged yet.
     charge_abandoned(here.catalog, cost_policy(here.settings))
-    lines = here.catalog.cost_report(_month_start(datetime.now(UTC), months - 1), tenant_id=tenant)
+    tenant_id = None if tenant is None else find_tenant(here.catalog, tenant).tenant_id
+    lines = here.catalog.cost_report(_month_start(datetime.now(UTC), months - 1), tenant_id=tenant_id)
     if as_json:
         print_json([models.CostLine(**asdict(line)) for line in lines])
         return
@@ -136,7 +141,7 @@ def compare_configurations(
 
 @cost_app.command()
 def limit(
-    tenant: TenantId = None,
+    tenant: TenantName = None,
     tier: Annotated[str | None, typer.Option(help="All tenants of a tier, such as free.")] = None,
     video_usd: Annotated[
         str | None, typer.Option(metavar="AMOUNT", help="Limit for a video: a number, off or default.")
@@ -153,20 +158,23 @@ def limit(
     changes = video_usd is not None or month_usd is not None
     here = parts(Use.WRITE if changes else Use.READ)
     if tenant is not None and tier is not None:
-        raise InvalidArgumentError("give --tenant or --tier, not both")
+        raise usage_error("give --tenant or --tier, not both")
     if tier is not None:
         _limit_tier(here, tier, video_usd, month_usd, as_json)
         return
-    tenant = tenant or str(here.settings.tenant_id)
-    row = here.catalog.get_tenant(tenant)
+    row = (
+        here.catalog.get_tenant(str(here.settings.tenant_id))
+        if tenant is None
+        else find_tenant(here.catalog, tenant)
+    )
     if video_usd is not None or month_usd is not None:
         row = here.catalog.set_tenant_cost_limits(
-            tenant,
+            row.tenant_id,
             video_usd=_chosen(video_usd, row.video_cost_limit_usd),
             month_usd=_chosen(month_usd, row.month_cost_limit_usd),
         )
     costs = here.catalog.tenant_costs(
-        tenant,
+        row.tenant_id,
         video_limit_usd=here.settings.video_cost_limit,
         month_limit_usd=here.settings.month_cost_limit,
     )
@@ -190,10 +198,10 @@ def _work(
 ) -> tuple[str | None, VideoWork]:
     """Return the name and the work of a video that is a file, is in the catalogue, or has so many minutes.
 
-    Raises :class:`InvalidArgumentError` unless exactly one is given, and what reading the video raises.
+    Raises a usage error unless exactly one is given, and what reading the video raises.
     """
     if (video is None) == (minutes is None):
-        raise InvalidArgumentError("name a video, or give `--minutes` for one that is not here")
+        raise usage_error("name a video, or give `--minutes` for one that is not here")
     size = None if resolution is None else _resolution(resolution)
     if video is None:
         return None, VideoWork((minutes or 0.0) * 60, *(size or ASSUMED_SIZE), captions)
@@ -247,7 +255,7 @@ def _chosen(given: str | None, now: float | None) -> float | None:
     except ValueError:
         amount = -1.0
     if not 0 <= amount <= MAX_DOLLARS:
-        raise InvalidArgumentError(
+        raise usage_error(
             f"{given[:40]!r} is not an amount in US dollars: give one such as 12.50, off or default"
         )
     return amount
@@ -263,7 +271,7 @@ def _resolution(text: str) -> tuple[int, int]:
     width, height = (int(side) for side in sides.groups()) if sides else (0, 0)
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
         shown = text if len(text) <= 40 else f"{text[:40]}…"
-        raise InvalidArgumentError(
+        raise usage_error(
             f"{shown!r} is not a resolution: give one such as 1920x1080, at most {MAX_SIDE} pixels a side"
         )
     return width, height

@@ -18,6 +18,7 @@ from captionacc_dagster.cli.formats import FormatOption, formats_of
 from captionacc_dagster.cli.inputs import Input, check_video, find_videos
 from captionacc_dagster.cli.json_output import AsJson, print_json
 from captionacc_dagster.cli.root import StoppedError, app, note, notes, printable, say
+from captionacc_dagster.cli.usage import as_usage_errors
 from modal_gpu.disk_full import disk_full
 from modal_gpu.errors import CaptionAccError
 
@@ -191,12 +192,13 @@ class _Run:
 
 
 def _languages(tags: str | None) -> tuple[str, ...]:
-    """Return the languages that were given. Raises :class:`ConfigurationError` for a bad tag."""
+    """Return the languages that were given. Raises a usage error for a bad tag."""
     if not tags:
         return ()
     from modal_gpu.ocr.languages.tags import parse_languages
 
-    return parse_languages(tags, "--language")
+    with as_usage_errors():
+        return parse_languages(tags, "--language")
 
 
 def _note(result: "Extraction") -> str:

@@ -12,12 +12,13 @@ from rich.table import Table
 
 from captionacc_dagster.cli import json_models as models
 from captionacc_dagster.cli.app import Use, parts
-from captionacc_dagster.cli.files import Force, OutputFileError, check_output, is_stream, write_output
+from captionacc_dagster.cli.files import Force, check_output, is_stream, write_output
 from captionacc_dagster.cli.json_output import AsJson, print_json
 from captionacc_dagster.cli.numbers import FiniteRange
 from captionacc_dagster.cli.regions import as_zones, described
 from captionacc_dagster.cli.root import app, console, say
 from captionacc_dagster.cli.states import size_of
+from captionacc_dagster.cli.usage import as_usage_errors, usage_error
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.operations.layout_review import kept_zones, stored_layout
 from captionacc_dagster.operations.layouts import ZoneError, approve_as_it_is, free_zone, make_zone, zones_of
@@ -140,8 +141,7 @@ def set_(
 
     A side above 1 means that all four are pixels of the frame, whose size `captionacc status VIDEO` shows.
     """
-    sides = (left, top, right, bottom)
-    check_sides(sides)
+    sides = _checked(left, top, right, bottom)
     here = parts(Use.WRITE)
     row = here.find_video(video)
     crop = region_of(sides, size_of(row))
@@ -161,9 +161,7 @@ def add_zone(
     video: Video, left: Left, top: Top, right: Right, bottom: Bottom, language: Language = None
 ) -> None:
     """Add a further place of captions, and approve the layout. The captions are made again."""
-
-    sides = (left, top, right, bottom)
-    check_sides(sides)
+    sides, language = _checked(left, top, right, bottom), _tag(language)
 
     def added(row: VideoRow, zones: Zones, kept: Kept, size: Size) -> Zones:
         number = free_zone(row, _numbers(zones), kept())
@@ -183,9 +181,7 @@ def move_zone(
     language: Language = None,
 ) -> None:
     """Move a further zone, and approve the layout. The captions are made again."""
-
-    sides = (left, top, right, bottom)
-    check_sides(sides)
+    sides, language = _checked(left, top, right, bottom), _tag(language)
 
     def moved(row: VideoRow, zones: Zones, _: Kept, size: Size) -> Zones:
         before = _the_zone(zones, zone, row.display_path)
@@ -216,6 +212,21 @@ def _change(name: str, change: Callable[[VideoRow, Zones, Kept, Size], Zones]) -
     size = (layout.frame_width, layout.frame_height)
     changed = change(row, zones, partial(kept_zones, here.object_store, row), size)
     _say_approved(here.catalog.approve_layout(row.video_id, who, crop, changed))
+
+
+def _checked(*sides: float) -> tuple[float, ...]:
+    """Return the sides. Raises a usage error for what is wrong in a frame of any size."""
+    with as_usage_errors():
+        check_sides(sides)
+    return sides
+
+
+def _tag(language: str | None) -> str | None:
+    """Return a language's tag in its standard form. Raises a usage error for a bad one."""
+    from modal_gpu.ocr.languages.tags import normalized
+
+    with as_usage_errors():
+        return normalized((language,), "--language")[0] if language else None
 
 
 def _numbers(zones: Zones) -> set[int]:
@@ -250,7 +261,7 @@ def _described(zone: CaptionZone, layout: LayoutFile) -> str:
 
 def _check_picture(picture: Path, *, force: bool) -> None:
     if picture.suffix.lower() not in (".jpg", ".jpeg") and not is_stream(picture):
-        raise OutputFileError(f"{picture} would contain a JPEG: end it in .jpg")
+        raise usage_error(f"{picture} would contain a JPEG: end it in .jpg")
     check_output(picture, force=force)
 
 

@@ -19,6 +19,7 @@ from captionacc_dagster.cli.clocks import moment
 from captionacc_dagster.cli.exit_codes import ExitCode
 from captionacc_dagster.cli.json_output import AsJson, print_json
 from captionacc_dagster.cli.root import app, console, printable, say
+from captionacc_dagster.cli.usage import usage_error
 from captionacc_dagster.platform.homes import make_home
 from captionacc_dagster.settings import Settings
 from modal_gpu.deployment.models import (
@@ -159,7 +160,7 @@ def import_wandb(
 ) -> None:
     """Store the model of a Weights & Biases artifact, which must contain one .pt or .safetensors file."""
     if artifact.count("/") != 2 or ":" not in artifact.rsplit("/", 1)[-1]:
-        raise ConfigurationError(f"{artifact!r} is not ENTITY/PROJECT/ARTIFACT:ALIAS")
+        raise usage_error(f"{artifact!r} is not ENTITY/PROJECT/ARTIFACT:ALIAS")
     with (
         tempfile.TemporaryDirectory(prefix="captionacc-wandb-") as download,
         _store(modal, folder, create=True) as store,
@@ -210,7 +211,7 @@ def _store(modal: bool | None, folder: Path | None, *, create: bool = False) -> 
 
 def _is_on_modal(settings: Settings, modal: bool | None, folder: Path | None) -> bool:
     if folder is not None and modal:
-        raise ConfigurationError("give --modal or --folder, not both")
+        raise usage_error("give --modal or --folder, not both")
     return folder is None and (settings.modal_enabled if modal is None else modal)
 
 

@@ -2,7 +2,7 @@
 
 import io
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +15,7 @@ from captionacc_dagster.cli.app import Use, parts
 from captionacc_dagster.cli.json_output import AsJson, print_json
 from captionacc_dagster.cli.model import OnModal, model_volume
 from captionacc_dagster.cli.root import app, console, note, notes, say
+from captionacc_dagster.cli.usage import as_usage_errors
 from captionacc_dagster.cli.videos import Video
 from captionacc_dagster.platform.homes import make_home
 from captionacc_dagster.resources.compute_settings import ocr_models
@@ -29,7 +30,7 @@ from modal_gpu.ocr.languages.registry import (
     needed_models,
     wheel_coverage,
 )
-from modal_gpu.ocr.languages.tags import normalized, script_of
+from modal_gpu.ocr.languages.tags import MAX_LANGUAGES, normalized, script_of
 from modal_gpu.ocr.tesseract_packs import installed_packs, pack_of
 
 ocr_app = typer.Typer(
@@ -55,7 +56,7 @@ def list_(languages: Languages = None, as_json: AsJson = False) -> None:
     settings = parts().settings
     files = ocr_models(settings)
     packs = installed_packs()
-    tags = normalized(languages or _LISTED.split(), "LANGUAGE", limit=None)
+    tags = _tags(languages or _LISTED.split(), limit=None)
     found = models.Languages(
         engine=settings.ocr_engine,
         chosen=list(settings.ocr_languages),
@@ -81,7 +82,7 @@ def list_(languages: Languages = None, as_json: AsJson = False) -> None:
 def install(languages: Languages = None, modal: OnModal = None) -> None:
     """Fetch the models of languages, those of OCR_LANGUAGE by default, and verify them by their hash."""
     settings = parts().settings
-    wanted = normalized(languages or settings.ocr_languages, "LANGUAGE")
+    wanted = _tags(languages or settings.ocr_languages)
     if not wanted:
         raise ConfigurationError(
             "name languages, such as `captionacc ocr install ko ru`, or set OCR_LANGUAGE"
@@ -109,10 +110,9 @@ def set_(
 
     What was read in other languages is then read again by a running platform.
     """
+    tags = _tags(languages or ())
     here = parts(Use.WRITE)
-    row = here.catalog.set_video_languages(
-        here.find_video(video).video_id, normalized(languages or (), "LANGUAGE")
-    )
+    row = here.catalog.set_video_languages(here.find_video(video).video_id, tags)
     said = ", ".join(row.ocr_languages) or "those of its tenant"
     say(f"{row.display_path}: languages {said}. A running platform reads its captions again.")
 
@@ -120,11 +120,18 @@ def set_(
 @ocr_app.command()
 def default(languages: Languages = None) -> None:
     """Set the languages of the captions of all videos without their own; without any, OCR_LANGUAGE counts."""
+    tags = _tags(languages or ())
     here = parts(Use.WRITE)
     tenant = str(here.settings.tenant_id)
-    row = here.catalog.set_tenant_languages(tenant, normalized(languages or (), "LANGUAGE"))
+    row = here.catalog.set_tenant_languages(tenant, tags)
     said = ", ".join(row.ocr_languages) or f"OCR_LANGUAGE ({here.settings.ocr_language or 'not set'})"
     say(f"{row.name}: languages {said}, for videos that are read from now on.")
+
+
+def _tags(languages: Iterable[str], limit: int | None = MAX_LANGUAGES) -> tuple[str, ...]:
+    """Return the tags of the command line in their standard form."""
+    with as_usage_errors():
+        return normalized(languages, "LANGUAGE", limit)
 
 
 def _install_on_modal(settings: Settings, wanted: Sequence[RegistryModel]) -> None:

@@ -116,17 +116,17 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("arguments", "code", "message"),
         [
-            (("set", "harbour.mp4", 1), 1, "nothing to set"),
+            (("set", "harbour.mp4", 1), 2, "nothing to set"),
             (("set", "harbour.mp4", 9999, "--text", "x"), 1, "there is no caption 9999"),
             (("set", "harbour.mp4", 1, "--end", "9:00:00"), 1, "after the video's end"),
             (("set", "harbour.mp4", 1, "--end", "soon"), 2, "is not a time: write it as"),
             (("split", "harbour.mp4", 1, "--at", "0"), 1, "is not inside caption 1"),
-            (("split", "harbour.mp4", 1, "--at", "2", "--text", "x"), 1, "give `--text` twice"),
+            (("split", "harbour.mp4", 1, "--at", "2", "--text", "x"), 2, "give `--text` twice"),
             (("merge", "harbour.mp4", 1), 1, "at least two"),
-            (("shift", "harbour.mp4", "--all"), 1, "give `--by`"),
+            (("shift", "harbour.mp4", "--all"), 2, "give `--by`"),
             (("shift", "harbour.mp4", "--by", "nan"), 2, "not a number"),
-            (("shift", "harbour.mp4", "--by", "1"), 1, "by their ids, or give `--all`"),
-            (("confirm", "harbour.mp4", 1, "--all"), 1, "by their ids, or give `--all`"),
+            (("shift", "harbour.mp4", "--by", "1"), 2, "by their ids, or give `--all`"),
+            (("confirm", "harbour.mp4", 1, "--all"), 2, "by their ids, or give `--all`"),
             (("confirm", "nothere.mp4", "--all"), 1, "no video matches"),
         ],
     )

@@ -244,7 +244,7 @@ def test_the_languages_are_those_of_the_option_or_of_the_setting(run: Captionacc
     run("b.mp4", "--language", "KO,en")
     assert work.languages == [("ru",), ("ko", "en")]
     wrong = run("b.mp4", "--language", "klingonese", "--force")
-    assert wrong.code == 1 and "--language: 'klingonese' is not a language tag" in wrong.errors
+    assert wrong.code == 2 and "--language: 'klingonese' is not a language tag" in wrong.errors
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ class TestExport:
     ):
         options = ("--format", option) if option else ()
         result = captionacc("export", "harbour.mp4", *options, "-o", tmp_path / name)
-        assert result.code == 1 and message in result.notes and result.output == ""
+        assert result.code == 2 and message in result.notes and result.output == ""
         assert not (tmp_path / name).exists()
 
     def test_an_existing_file_is_kept_unless_forced(self, captionacc, finished, tmp_path: Path):
@@ -113,7 +113,7 @@ class TestPicture:
     @pytest.mark.parametrize("name", ["strip.png", "strip", "strip.jpg.txt"])
     def test_another_extension_is_refused(self, captionacc, finished: VideoRow, tmp_path: Path, name: str):
         result = captionacc("layout", "show", "harbour.mp4", "--picture", tmp_path / name)
-        assert result.code == 1 and "would contain a JPEG" in result.notes and not (tmp_path / name).exists()
+        assert result.code == 2 and "would contain a JPEG" in result.notes and not (tmp_path / name).exists()
 
 
 class TestDemo:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,9 @@ def test_spending_is_shown_by_month_tenant_and_function(
     assert [line["function"] for line in lines] == [CROPS]
     spent = modal_line.line.catalog.tenant_costs(LOCAL_TENANT_ID).month_spent_usd
     assert sum(line["cost_usd"] for line in lines) == pytest.approx(spent, abs=1e-6)
-    assert captionacc("cost", "--tenant", NOBODY).text == "Nothing was processed in this period."
+    assert f"local {CROPS}" in captionacc("cost", "--tenant", "local").text
+    modal_line.line.catalog.ensure_tenant(str(uuid.uuid4()), "idle")
+    assert captionacc("cost", "--tenant", "idle").text == "Nothing was processed in this period."
 
 
 def test_without_any_spending_it_says_so(captionacc: Captionacc):
@@ -72,7 +75,7 @@ def test_the_calculator_uses_resolution_containers_captions_and_prices(captionac
 )
 def test_an_invalid_resolution_is_refused(captionacc: Captionacc, options, message: str):
     result = captionacc("cost", "estimate", "--minutes", 10, *options)
-    assert result.code == 1 and f"error: {message}" in result.text
+    assert result.code == 2 and f"error: {message}" in result.text
 
 
 def test_invalid_prices_and_gpus_are_refused(captionacc: Captionacc, monkeypatch):
@@ -101,6 +104,18 @@ def test_limits_are_shown_and_set(captionacc: Captionacc, line: Line):
     }
 
 
+def test_a_tenant_is_named_by_its_name_or_the_start_of_its_id(captionacc: Captionacc, line: Line):
+    other = str(uuid.uuid4())
+    for tenant in (other, str(uuid.uuid4())):
+        line.catalog.ensure_tenant(tenant, "Twins")
+    for name in ("local", LOCAL_TENANT_ID[:8], LOCAL_TENANT_ID):
+        assert f"tenant local ({LOCAL_TENANT_ID})" in captionacc("cost", "limit", "--tenant", name).text
+        assert captionacc("cost", "--tenant", name).code == 0
+    ambiguous = captionacc("cost", "--tenant", "Twins")
+    assert ambiguous.code == 1 and "2 tenants match 'Twins'" in ambiguous.text
+    assert f"{other[:8]} (Twins)" in ambiguous.text and "give one of these ids" in ambiguous.text
+
+
 def test_a_tiers_limits_hold_for_its_tenants(captionacc: Captionacc, line: Line):
     try:
         result = captionacc("cost", "limit", "--tier", "free", "--month-usd", 20)
@@ -112,20 +127,24 @@ def test_a_tiers_limits_hold_for_its_tenants(captionacc: Captionacc, line: Line)
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "code", "message"),
     [
-        (("--tenant", NOBODY), f"tenant {NOBODY} is not in the catalogue"),
-        (("--tenant", "nobody"), "nobody"),
-        (("--tier", "gold"), "tier 'gold' does not exist; the tiers are free, premium, enterprise"),
-        (("--tenant", NOBODY, "--tier", "free"), "give --tenant or --tier, not both"),
-        (("--video-usd", "much"), "'much' is not an amount in US dollars"),
-        (("--video-usd", "-1"), "'-1' is not an amount"),
-        (("--month-usd", "nan"), "'nan' is not an amount"),
+        (("--tenant", NOBODY), 1, f"no tenant matches '{NOBODY}'"),
+        (
+            ("--tenant", "nobody"),
+            1,
+            "no tenant matches 'nobody': give its name, its id or the start of its id",
+        ),
+        (("--tier", "gold"), 1, "tier 'gold' does not exist; the tiers are free, premium, enterprise"),
+        (("--tenant", NOBODY, "--tier", "free"), 2, "give --tenant or --tier, not both"),
+        (("--video-usd", "much"), 2, "'much' is not an amount in US dollars"),
+        (("--video-usd", "-1"), 2, "'-1' is not an amount"),
+        (("--month-usd", "nan"), 2, "'nan' is not an amount"),
     ],
 )
-def test_invalid_input_is_explained_in_one_sentence(captionacc: Captionacc, options, message: str):
+def test_invalid_input_is_explained_in_one_sentence(captionacc: Captionacc, options, code: int, message: str):
     result = captionacc("cost", "limit", *options)
-    assert result.code == 1 and "error:" in result.text and message in result.text
+    assert result.code == code and "error:" in result.text and message in result.text
 
 
 def test_the_calculator_needs_neither_modal_nor_a_catalogue(tmp_path: Path):
