@@ -1,9 +1,11 @@
 """The option for a crop region, as fractions of the frame or in pixels."""
 
-import math
 from typing import Annotated
 
 import typer
+
+from captionacc_dagster.cli.usage import usage_error
+from modal_gpu.errors import CaptionAccError
 
 CropOption = Annotated[
     str | None,
@@ -16,21 +18,17 @@ CropOption = Annotated[
 
 
 def parse_crop(text: str | None) -> tuple[float, float, float, float] | None:
-    """Return the four sides; values above 1 are pixels. Raises ``typer.BadParameter`` for a bad rectangle."""
+    """Return the four sides; with one above 1, all are pixels. Raises a usage error for a bad rectangle."""
     if text is None:
         return None
+    from captionacc_dagster.operations.regions import check_sides
+
     try:
         left, top, right, bottom = (float(part) for part in text.split(","))
     except ValueError:
-        raise _bad(text, "is not four numbers separated by commas") from None
-    if not all(map(math.isfinite, (left, top, right, bottom))) or min(left, top) < 0:
-        raise _bad(text, "has a side outside of the frame")
-    if left >= right or top >= bottom:
-        raise _bad(text, "is empty: left must be less than right, and top less than bottom")
-    if max(right, bottom) > 1 and any(side != int(side) for side in (left, top, right, bottom)):
-        raise _bad(text, "is neither fractions from 0 to 1 nor whole pixels")
+        raise usage_error(f"--crop-region {text} is not four numbers separated by commas") from None
+    try:
+        check_sides((left, top, right, bottom))
+    except CaptionAccError as error:
+        raise usage_error(f"--crop-region {text}: {error}") from None
     return left, top, right, bottom
-
-
-def _bad(text: str, reason: str) -> typer.BadParameter:
-    return typer.BadParameter(f"{text} {reason}", param_hint="--crop-region")

@@ -17,13 +17,17 @@ class RegionError(CaptionAccError):
 def check_sides(sides: Sequence[float]) -> None:
     """Refuse what is wrong in a frame of any size.
 
-    Raises :class:`RegionError` for parts of pixels, and
+    Raises :class:`RegionError` for pixels that are not whole, negative, or in the wrong order, and
     :class:`~modal_gpu.contracts.InvalidCropRegionError` as ``CropRegion`` does.
     """
     if max(sides) <= 1:
         CropRegion(*sides)
-    elif any(value != int(value) for value in sides):
+        return
+    if not all(float(value).is_integer() for value in sides):
         raise RegionError(f"{_given(sides)}: give fractions from 0 to 1, or whole pixels")
+    left, top, right, bottom = sides
+    if not (0 <= left < right and 0 <= top < bottom):
+        raise RegionError(f"{_given(sides)}: left must be less than right, and top less than bottom")
 
 
 def region_of(sides: Sequence[float], size: Size | None) -> CropRegion:

@@ -73,6 +73,7 @@ def test_a_region_is_given_and_shown_in_pixels_too(captionacc, line: Line, finis
     [
         (0.1, 0.7, 1.2, 1, "give fractions from 0 to 1, or whole pixels"),
         (10, 200, 700, 300, "outside of the frame of 640 × 360 pixels"),
+        (500, 200, 100, 300, "left must be less than right"),
         (-0.1, 0.7, 0.9, 1, "-0.1 is not in the range 0<=x<=65536"),
         (0.9, 0.7, 0.1, 1, "is not inside"),
         (0.1, 0.7, 0.9, 0.7, "is not inside"),
