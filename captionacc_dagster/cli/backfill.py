@@ -67,6 +67,9 @@ def backfill(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
+    chooses = bool(apply or where or limit or model_version)
+    if show + (cancel is not None) + chooses > 1:
+        raise usage_error("`--list` and `--cancel` take no other options but `--json`")
     here = parts(Use.WRITE if apply or cancel is not None else Use.READ)
     if show:
         found = _as_backfills(here)
@@ -75,6 +78,19 @@ def backfill(
     if cancel is not None:
         _cancel(here, cancel, as_json=as_json)
         return
+    _choose(here, model_version, where or [], limit, apply=apply, as_json=as_json)
+
+
+def _choose(
+    here: Parts,
+    model_version: str | None,
+    where: Sequence[str],
+    limit: int | None,
+    *,
+    apply: bool,
+    as_json: bool,
+) -> None:
+    """Choose videos, and request their backfill with ``apply``."""
     from captionacc_dagster.resources.compute_settings import model_in_use
 
     in_use = model_in_use(here.settings)
@@ -82,7 +98,7 @@ def backfill(
     choice = backfill_requests.request_backfill(
         here.catalog,
         in_use,
-        read_conditions(here, where or []),
+        read_conditions(here, where),
         asked_by=getpass.getuser(),
         limit=limit,
         apply=apply,
@@ -161,11 +177,11 @@ def _models(former: dict[str, int]) -> str:
     return ", ".join(f"{count} on {model or 'an unknown model'}" for model, count in sorted(former.items()))
 
 
-def _apply_command(model_version: str | None, where: Sequence[str] | None, limit: int | None) -> str:
+def _apply_command(model_version: str | None, where: Sequence[str], limit: int | None) -> str:
     """Return the same command with ``--apply``."""
     words = ["captionacc", "backfill"]
     words += ["--model-version", model_version] if model_version else []
-    words += [word for text in where or () for word in ("--where", text)]
+    words += [word for text in where for word in ("--where", text)]
     words += ["--limit", str(limit)] if limit else []
     return shlex.join([*words, "--apply"])
 

@@ -132,6 +132,8 @@ def merge(
     as_json: AsJson = False,
 ) -> None:
     """Make one caption of several that follow each other."""
+    if len(set(captions)) < 2:
+        raise usage_error("name at least two captions")
 
     def plan(cues: Sequence[TimedCue]) -> list[Change]:
         chosen = [single_edits.find(cues, one) for one in captions]

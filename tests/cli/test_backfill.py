@@ -91,6 +91,13 @@ def test_a_backfill_is_cancelled_by_the_start_of_its_id(captionacc: Captionacc, 
     assert wrong.code == 1 and "no backfills have an id that begins with 'zzz'" in wrong.text
 
 
+@pytest.mark.parametrize("options", [("--list", "--apply"), ("--cancel", "85c5", "--list")], ids=" ".join)
+def test_options_that_exclude_each_other_are_refused(captionacc: Captionacc, line: Line, outdated, options):
+    result = captionacc("backfill", *options)
+    assert result.code == 2 and "`--list` and `--cancel` take no other options" in result.text
+    assert line.catalog.list_backfills() == []
+
+
 @pytest.mark.parametrize(
     ("where", "code", "message"),
     [

@@ -122,7 +122,7 @@ class TestCommands:
             (("set", "harbour.mp4", 1, "--end", "soon"), 2, "is not a time: write it as"),
             (("split", "harbour.mp4", 1, "--at", "0"), 1, "is not inside caption 1"),
             (("split", "harbour.mp4", 1, "--at", "2", "--text", "x"), 2, "give `--text` twice"),
-            (("merge", "harbour.mp4", 1), 1, "at least two"),
+            (("merge", "harbour.mp4", 1), 2, "at least two"),
             (("shift", "harbour.mp4", "--all"), 2, "give `--by`"),
             (("shift", "harbour.mp4", "--by", "nan"), 2, "not a number"),
             (("shift", "harbour.mp4", "--by", "1"), 2, "by their ids, or give `--all`"),
