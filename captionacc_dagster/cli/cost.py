@@ -212,11 +212,11 @@ def _work(
         width, height = size or (facts.width, facts.height)
         return Path(video).name, VideoWork(float(facts.duration), width, height, captions)
     row = here.find_video(video)
-    known = VideoWork.of_upload(row.size_bytes, row.duration_seconds, row.width, row.height)
-    width, height = size or (known.width, known.height)
-    count = caption_count(row) if captions is None else captions
     zones = 1 + len(row.caption_zones)
-    return row.display_path, VideoWork(known.seconds, width, height, count, zones)
+    known = VideoWork.of_upload(
+        row.size_bytes, row.duration_seconds, *(size or (row.width, row.height)), zones=zones
+    )
+    return row.display_path, replace(known, captions=caption_count(row) if captions is None else captions)
 
 
 def _limit_tier(here: Parts, tier: str, video_usd: str | None, month_usd: str | None, as_json: bool) -> None:
