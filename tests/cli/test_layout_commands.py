@@ -10,7 +10,8 @@ from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.contracts import CaptionZone, CropRegion
 from modal_gpu.databases.captions import read_captions, write_captions
 from tests.cli.conftest import Captionacc
-from tests.line_fixtures import Clip, Line
+from tests.clip_fixtures import Clip
+from tests.line_fixtures import Line
 
 
 def test_it_is_shown_and_drawn(captionacc: Captionacc, finished: VideoRow, tmp_path: Path):
