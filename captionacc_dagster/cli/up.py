@@ -170,7 +170,7 @@ def stop() -> None:
     No work is lost: the next `up` or `ingest` continues it.
     """
     from captionacc_dagster.platform.daemon_keeper import find_runner
-    from captionacc_dagster.platform.services import end_holders
+    from captionacc_dagster.platform.services import end_holders, end_leftovers
     from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
 
     settings = parts().settings
@@ -180,6 +180,7 @@ def stop() -> None:
         say(f"Stopped {holder}.")
     if runner := find_runner(settings):
         raise ServiceError(f"{runner.what} still runs the daemon of this home; stop it first")
+    end_leftovers(settings)
     if not settings.has_embedded_catalogue:
         say("The catalogue is not embedded; there is no server to stop.")
         return

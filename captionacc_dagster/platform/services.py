@@ -136,10 +136,15 @@ class Services:
                 process.terminate()
             for process in self.processes.values():
                 _wait_or_kill(process, patience)
+            sessions = {name: process.pid for name, process in self.processes.items()}
             if leave_runs:
                 servers.pop(DAEMON, None)
+                sessions.pop(DAEMON, None)
             found = [server for each in servers.values() for server in each]
             _end_code_servers(found, _IDLE_END_SECONDS if idle else _SERVER_END_SECONDS)
+            # A code server that was starting has begun processes since: its fork server, which would end only
+            # once it has loaded the code. Its parent is gone, but it is still of its daemon's session.
+            _kill_all(lambda process: os.getsid(process.pid) in sessions.values())
             self.processes.clear()
             while self._pipe:
                 os.close(self._pipe.pop())
@@ -212,6 +217,23 @@ def end_holders(settings: Settings, timeout: float = 60) -> Iterator[Holder]:
         yield holder
 
 
+def end_leftovers(settings: Settings) -> None:
+    """Kill the code servers and runs that ended commands left in this home for others to continue.
+
+    Does nothing if another command has started the home's services in the meantime.
+    """
+    daemon, web = daemon_lock(settings), web_lock(settings)
+    path = str(daemon.path)
+    if not daemon.path.exists():
+        return
+    try:
+        if daemon.take() and web.take():
+            _kill_all(lambda process: process.environ().get(DAEMON_LOCK) == path)
+    finally:
+        web.release()
+        daemon.release()
+
+
 def _is_of(found: Holder | None, holder: Holder) -> bool:
     return found is not None and (found.pid, found.created) == (holder.pid, holder.created)
 
@@ -264,6 +286,26 @@ def _end_code_servers(servers: list[psutil.Process], patience: float) -> None:
     left = _wait_until_ended(servers, patience)
     _signal(left, signal.SIGKILL)
     _wait_until_ended([*left, *workers], _SERVER_END_SECONDS)
+
+
+def _kill_all(is_one: Callable[[psutil.Process], bool]) -> None:
+    """Kill the processes of this machine for which ``is_one`` is true, until none of them is left."""
+
+    def found() -> list[psutil.Process]:
+        return [process for process in psutil.process_iter() if _suppressed(is_one, process)]
+
+    deadline = time.monotonic() + _SERVER_END_SECONDS
+    while left := [process for process in found() if _is_at_work(process)]:
+        if time.monotonic() > deadline:
+            break
+        _signal(left, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def _suppressed(is_one: Callable[[psutil.Process], bool], process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error, OSError):
+        return is_one(process)
+    return False
 
 
 def _wait_until_ended(processes: list[psutil.Process], patience: float) -> list[psutil.Process]:
