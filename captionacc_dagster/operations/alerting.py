@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 #: A chat message holds some 4,000 characters; further alerts are only counted.
 SHOWN_ALERTS = 20
 SHOWN_KINDS = 3
+#: Error types that say nothing about the platform.
+_NO_FAILURES = ("Cancelled", "CancelledError", "QuotaExceededError")
 
 
 class AlertDeliveryError(CaptionAccError):
@@ -97,7 +99,7 @@ def find_alerts(seen: Observation, limits: AlertLimits, now: float) -> list[Aler
 
 def _failures(rows: Iterable[StageFailures], limits: AlertLimits) -> Iterable[Alert]:
     # Cancellations and refusals over quota are shown in the web app; neither is the platform's failure.
-    rows = [row for row in rows if row.error_type not in ("CancelledError", "QuotaExceededError")]
+    rows = [row for row in rows if row.error_type not in _NO_FAILURES]
     total = sum(row.failures for row in rows)
     if limits.failures_an_hour and total >= limits.failures_an_hour:
         kinds = [f"{row.failures} × {row.stage} {row.error_type or 'without a kind'}" for row in rows]

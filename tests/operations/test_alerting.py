@@ -64,7 +64,9 @@ class TestLimits:
         )
 
     def test_cancellations_and_refusals_are_not_failures(self):
-        rows = [StageFailures("layout", kind, 99) for kind in ("CancelledError", "QuotaExceededError")]
+        # A stage is cancelled by a caller (CancelledError) or with its run in Dagster (Cancelled).
+        kinds = ("CancelledError", "Cancelled", "QuotaExceededError")
+        rows = [StageFailures("layout", kind, 99) for kind in kinds]
         assert keys(Observation(failures=rows)) == []
 
     def test_a_backlog_is_its_oldest_video_not_its_length(self):
