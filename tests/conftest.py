@@ -53,6 +53,15 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
             terminalreporter.write_line(outcome)
 
 
+def pytest_configure() -> None:
+    """Let Ctrl-C end programs that tests start, also where a shell runs the tests in the background.
+
+    Such a shell has SIGINT ignored, programs inherit that, and Dagster copies it to SIGTERM.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The shared footage; only for tests marked ``data``."""
