@@ -91,7 +91,7 @@ def _rows(names: Sequence[str]) -> Iterator[str]:
 def main(
     names: Annotated[list[str] | None, typer.Argument(help="Situations; all by default.")] = None,
 ) -> None:
-    """Print one row of the table in docs/ocr-engines.md a script."""
+    """Print one row of the table in docs/reference/ocr-engines.md a script."""
     for row in _rows(names or SCRIPTS):
         sys.stdout.write(row + "\n")
         sys.stdout.flush()

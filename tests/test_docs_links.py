@@ -113,12 +113,12 @@ def test_the_readme_leads_to_every_page():
 
 
 def test_the_architecture_page_has_the_floors_that_the_imports_keep():
-    page = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
     table = re.search(r"^\| floor .*?\n\n", page, re.DOTALL | re.MULTILINE)
     assert table is not None
     rows: dict[str, int] = {}
     for number, row in enumerate(table.group().splitlines()):
-        for room in re.findall(r"\]\(\.\./captionacc_dagster/(\w+)(?:\.py)?\)", row):
+        for room in re.findall(r"\]\(\.\./\.\./captionacc_dagster/(\w+)(?:\.py)?\)", row):
             rows[room] = number
     rooms = [room for floor in FLOORS for room in floor if room != "__init__"]
     assert set(rows) == set(rooms)
@@ -126,7 +126,7 @@ def test_the_architecture_page_has_the_floors_that_the_imports_keep():
 
 
 def test_names_that_the_architecture_page_says_are_in_a_module_are_there():
-    page = REPOSITORY / "docs" / "architecture.md"
+    page = REPOSITORY / "docs" / "explanation" / "architecture.md"
     text = page.read_text(encoding="utf-8")
     named = re.findall(r"`([\w.]+)`[^`\[|]{0,40}?\s(?:in|from)\s+(?:the\s+)?\[[^\]]*\]\(([^)]+\.py)\)", text)
     assert len(named) >= 3

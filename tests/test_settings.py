@@ -13,7 +13,7 @@ from captionacc_dagster.settings import Settings
 
 SECRET = "s3cret-value"
 REPOSITORY = Path(__file__).resolve().parents[1]
-#: Read by Dagster, and by the deployment of the Modal app, which docs/modal.md lists.
+#: Read by Dagster, and by the deployment of the Modal app, which docs/how-to/modal.md lists.
 OTHERS = {"DAGSTER_HOME", "MODAL_APP_NAME", "MODAL_ENVIRONMENT"}
 
 
@@ -131,7 +131,7 @@ def test_every_variable_is_in_the_settings_table_and_no_other():
     for field in Settings.model_fields.values():
         alias = field.validation_alias or field.alias
         names |= set(alias.choices) if isinstance(alias, AliasChoices) else {alias}
-    page = (REPOSITORY / "docs" / "settings.md").read_text()
+    page = (REPOSITORY / "docs" / "reference" / "settings.md").read_text()
     rows = re.findall(r"^\| (`[A-Z][^|]*) \|", page, re.MULTILINE)
     shown = [name for row in rows for name in re.findall(r"`([A-Z_0-9]+)`", row)]
     assert len(shown) == len(set(shown))

@@ -1,4 +1,4 @@
-"""The exit codes of all commands; docs/commands.md describes them."""
+"""The exit codes of all commands; docs/reference/commands.md describes them."""
 
 from enum import IntEnum
 

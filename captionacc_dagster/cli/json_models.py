@@ -1,8 +1,8 @@
-"""The shapes of ``--json``: videos and captions. The tables of docs/commands.md are made from these models.
+"""The shapes of ``--json``: videos and captions.
 
-Fields are only ever added. A field is always present; ``null`` says that its value is not known or does not
-apply. Times are ISO 8601 in UTC, and ids are complete. ``python -m captionacc_dagster.cli.json_tables``
-prints the tables.
+The tables of docs/reference/commands.md are made from these models. Fields are only ever added. A field is
+always present; ``null`` says that its value is not known or does not apply. Times are ISO 8601 in UTC, and
+ids are complete. ``python -m captionacc_dagster.cli.json_tables`` prints the tables.
 """
 
 from datetime import datetime

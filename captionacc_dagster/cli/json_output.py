@@ -10,7 +10,7 @@ import typer
 from captionacc_dagster.cli.json_models import Output
 
 #: For every command that lists or reports.
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON; its fields are in docs/commands.md")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON, as in docs/reference/commands.md")]
 
 
 def print_json(value: Output | Sequence[Output]) -> None:

@@ -1,4 +1,4 @@
-"""The tables of docs/commands.md: which shape ``--json`` of each command has, and the fields of each shape.
+"""The tables of docs/reference/commands.md: the shape of each ``--json``, and its fields.
 
 ``python -m captionacc_dagster.cli.json_tables`` prints them.
 """
@@ -90,7 +90,7 @@ def _type(kind: dict[str, Any]) -> str:
 
 
 def replaced(page: str) -> str:
-    """Return the text of docs/commands.md with the present tables."""
+    """Return the text of docs/reference/commands.md with the present tables."""
     return re.sub(
         r"(?<=<!-- json tables -->\n).*?(?=<!-- end of json tables -->)",
         lambda _: f"\n{tables()}\n",

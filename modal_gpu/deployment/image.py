@@ -2,9 +2,9 @@
 
 torch is PyPI's Linux build, which installs CUDA 13 and cuDNN as wheels. Modal's machines have the driver, so
 the plain Debian image needs no CUDA; PyAV's wheel finds the driver's NVDEC. RapidOCR runs on the CPU build of
-onnxruntime: docs/costs.md has its core seconds, it returns the same text as locally, and it loads no 300 MB
-of CUDA kernels at each cold start. ``MODAL_OCR_CUDA=true`` installs onnxruntime-gpu of the same version
-instead, which uses torch's CUDA libraries.
+onnxruntime: docs/explanation/costs.md has its core seconds, it returns the same text as locally, and it loads
+no 300 MB of CUDA kernels at each cold start. ``MODAL_OCR_CUDA=true`` installs onnxruntime-gpu of the same
+version instead, which uses torch's CUDA libraries.
 
 ``make lock`` imports this module before anything is installed: use only the standard library here.
 """

@@ -1,4 +1,4 @@
-"""JSON of commands, compared with the tables of docs/commands.md."""
+"""JSON of commands, compared with the tables of docs/reference/commands.md."""
 
 import json
 from functools import cache

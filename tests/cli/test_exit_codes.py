@@ -13,7 +13,7 @@ from captionacc_dagster.resources.catalog import VideoRow
 from tests.cli.conftest import Captionacc
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "commands.md").read_text()
+PAGE = (ROOT / "docs" / "reference" / "commands.md").read_text()
 #: Commands of a video, up to its name.
 OF_A_VIDEO = [
     *(("status",), ("retry",), ("delete", "--yes"), ("export",), ("captions",), ("layout", "show")),

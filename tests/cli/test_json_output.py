@@ -1,4 +1,4 @@
-"""``--json``: which commands have it, and that each prints what docs/commands.md says of it."""
+"""``--json``: which commands have it, and that each prints what docs/reference/commands.md says of it."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.cli.conftest import Captionacc
 from tests.cli.documented_json import as_documented
 from tests.line_fixtures import Line
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "commands.md"
 #: Commands that only act, write a file, serve, or print lines for as long as they run.
 WITHOUT = {
     *("demo", "delete", "export", "rename", "migrate", "prepare", "trim"),

@@ -1,4 +1,4 @@
-"""docs/operations.md and automation.md: commands exist with their options, queries run on a catalogue."""
+"""The pages on operations and automation: commands exist with their options, queries run on a catalogue."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests import documented_commands
 from tests.all_commands import load_all
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGE = (DOCS / "operations.md").read_text()
+PAGE = (DOCS / "how-to" / "operations.md").read_text()
 TOOLS = {
     "captionacc": typer.main.get_command(load_all()),
     "dagster": create_dagster_cli(),
@@ -45,7 +45,7 @@ def parse(command: str) -> str:
     return documented_commands.parse(command, TOOLS)
 
 
-@pytest.mark.parametrize("command", commands(PAGE + (DOCS / "automation.md").read_text()))
+@pytest.mark.parametrize("command", commands(PAGE + (DOCS / "reference" / "automation.md").read_text()))
 def test_a_command_of_the_pages_exists_with_its_options(command: str):
     parse(command)
 

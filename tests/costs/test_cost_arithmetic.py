@@ -124,7 +124,7 @@ def test_rapidocr_bills_no_images():
 
 
 def test_full_frames_are_billed_as_the_engine_stacks_them():
-    """The figures of docs/ocr-engines.md, computed by the planner, for an hour of video."""
+    """The figures of docs/reference/ocr-engines.md, computed by the planner, for an hour of video."""
     from modal_gpu.ocr import google_vision
 
     assert costs.VISION_IMAGE_PIXELS == google_vision._BATCH_PIXELS

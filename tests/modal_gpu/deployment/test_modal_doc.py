@@ -1,4 +1,4 @@
-"""docs/modal.md: every command exists in the installed tools with these options, every setting is there."""
+"""docs/how-to/modal.md: commands exist in the installed tools with these options, every setting is there."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from modal_gpu.deployment.settings import FUNCTIONS, STORAGE_KEYS, ModalSettings
 from tests import documented_commands
 from tests.all_commands import load_all
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "modal.md").read_text()
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "how-to" / "modal.md").read_text()
 TOOLS = {"modal": entrypoint_cli, "captionacc": typer.main.get_command(load_all())}
 
 

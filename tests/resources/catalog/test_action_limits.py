@@ -36,7 +36,7 @@ CALLS = {
 }
 #: Actions that concern no video of others: an upload into the user's own tenant, and a lock that is held.
 OWN = {"register_upload", "renew_lock", "release_lock", "bump_database_version", "record_caption_count"}
-#: Everything that people can make grow, and that docs/catalogue.md therefore bounds.
+#: Everything that people can make grow, and that docs/reference/catalogue.md therefore bounds.
 GROWING = {
     "security_audit_log",
     "caption_ocr_requests",
@@ -197,6 +197,6 @@ def test_what_people_can_make_grow_is_what_the_documentation_bounds(world, act, 
     assert act(MEMBER, "register_upload", video_id=NOBODY, **upload).status_code == 200
     after = sizes()
     assert {name for name, count in after.items() if count > before[name]} == GROWING
-    page = (REPOSITORY / "docs" / "catalogue.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "reference" / "catalogue.md").read_text(encoding="utf-8")
     bounds = page.split("## Limits of growth")[1].split("\n## ")[0]
     assert all(f"`{name}`" in bounds for name in GROWING)

@@ -1,4 +1,4 @@
-"""The recipes of docs/api.md, run with curl against a server on this machine."""
+"""The recipes of docs/reference/api.md, run with curl against a server on this machine."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from captionacc_dagster.platform.ports import free_port
 from captionacc_dagster.web.service.serving import ServiceThread
 from captionacc_dagster.web.webhook import Webhook
 
-PAGE = Path(__file__).parents[3] / "docs" / "api.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "api.md"
 SECRET = "a secret of the recipes"
 
 
