@@ -87,7 +87,9 @@ def test_the_table_covers_the_folder(data_dir: Path):
     assert files == {*RIGHT, *EMPTY, *DAMAGED, *BROKEN, TINY}
 
 
-@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "base8.mp4" else pytest.mark.slow) for name in RIGHT]
+)
 def test_an_unusual_video_gives_the_captions_of_base8(data_dir: Path, tmp_path: Path, tell: Tell, name: str):
     later, tolerance = RIGHT[name]
     done = pipeline(data_dir / "odd" / name, tmp_path)
@@ -125,6 +127,7 @@ def test_a_video_without_captions_gives_none(data_dir: Path, tmp_path: Path, tel
     tell(name, "no captions")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGED)
 def test_the_intact_part_of_a_damaged_video_is_processed_and_the_damage_is_reported(
     data_dir: Path, line: Line, tell: Tell, name: str

@@ -132,9 +132,9 @@ def test_an_unknown_name_is_said_so():
 @pytest.mark.parametrize(
     ("name", "captions"),
     [
-        ("whole_picture_is_the_strip", 5),
         ("tall", 4),
-        ("similar_after_gaps", 5),
+        pytest.param("whole_picture_is_the_strip", 5, marks=pytest.mark.slow),
+        pytest.param("similar_after_gaps", 5, marks=pytest.mark.slow),
         pytest.param("many_cuts", 5, marks=pytest.mark.slow),
     ],
 )

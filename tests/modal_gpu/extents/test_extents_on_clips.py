@@ -79,6 +79,7 @@ def assert_same_on_each_backend(frames):
 
 
 @pytest.mark.data
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["en90", "zh80"])
 def test_onnx_runtime_and_pytorch_find_the_same_captions(data_dir, name):
     assert_same_on_each_backend(list(strips(data_dir / "clips" / f"{name}.mp4", 25)))

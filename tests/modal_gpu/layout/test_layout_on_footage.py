@@ -50,6 +50,7 @@ def assert_right(layout: Layout, frames: list[FrameOcr], subtitles: pysubs2.SSAF
             assert crop.crop_top <= line.box.top and line.box.bottom <= crop.crop_bottom
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "every", "lines", "tallest"), [("en90", 2, 2, 0.19), ("zh80", 1, 1, 0.13)])
 def test_the_band_of_a_clip_holds_every_caption_and_little_else(data_dir, name, every, lines, tallest):
     layout, frames = analyzed(data_dir / "clips" / f"{name}.mp4", every=every)
