@@ -13,6 +13,7 @@ from uuid import UUID
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from captionacc_dagster.adoption_settings import AdoptionSettings
 from captionacc_dagster.constants import (
     DEFAULT_SCHEMA,
     LOCAL_AUTO_APPROVE_CONFIDENCE,
@@ -29,7 +30,7 @@ class SettingsError(CaptionAccError):
     """An environment variable has an invalid value."""
 
 
-class Settings(OcrSettings, WebSettings):
+class Settings(OcrSettings, WebSettings, AdoptionSettings):
     """The settings of an installation. The alias of a field is its environment variable."""
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore")

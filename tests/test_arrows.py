@@ -22,7 +22,7 @@ FLOORS = (
     ("web", "demo"),
     ("definitions",),
     ("sensors",),
-    ("jobs", "actions"),
+    ("jobs", "actions", "adoption"),
     ("assets",),
     ("operations", "costs"),
     ("runs",),
@@ -31,7 +31,7 @@ FLOORS = (
     ("dagster_internals",),
     ("logs",),
     ("settings", "partitions", "partition_keys"),
-    ("ocr_settings", "web_settings"),
+    ("ocr_settings", "web_settings", "adoption_settings"),
     ("constants", "__init__"),
 )
 LEVELS = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -106,6 +106,11 @@ COMMANDS = {
         "Remove leases, versions, calls, folders, partitions and objects that are no longer needed.",
         _GOES_ON,
     ),
+    "adopt": Command(
+        "adopt",
+        "Take over the videos of the predecessor on Prefect, which is only read; people's work is kept.",
+        _GOES_ON,
+    ),
     "migrate": Command(
         "system", "Bring the catalogue's schema (CAPTIONACC_SCHEMA) up to date. Safe to repeat.", _GOES_ON
     ),

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from captionacc_dagster.cli import adoption_models as adoption
 from captionacc_dagster.cli import json_models as models
 from captionacc_dagster.cli import json_operation_models as operations
 
@@ -28,6 +29,8 @@ SHAPES: dict[str, Any] = {
     "backfill --list": operations.Backfills,
     "backfill --cancel": operations.Cancelled,
     "upkeep": operations.Upkeep,
+    "adopt": adoption.Adoption,
+    "adopt --export": adoption.AdoptionExport,
     "doctor": operations.Findings,
     "layout show": models.VideoLayout,
     "cost": list[operations.CostLine],

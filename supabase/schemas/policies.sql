@@ -132,6 +132,9 @@ create policy backfills_read on captionacc.backfills for select to authenticated
 create policy backfill_videos_read on captionacc.backfill_videos for select to authenticated
     using ((select captionacc.is_platform_admin()));
 
+create policy adoptions_read on captionacc.adoptions for select to authenticated
+    using ((select captionacc.is_platform_admin()));
+
 create policy jobs_read
     on captionacc.jobs for select to authenticated using (
     (

@@ -2,6 +2,7 @@
 
 grant select on
     captionacc.access_tiers,
+    captionacc.adoptions,
     captionacc.backfill_videos,
     captionacc.backfills,
     captionacc.caption_frame_extents_inference_rejections,

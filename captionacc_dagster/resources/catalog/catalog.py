@@ -1,5 +1,6 @@
 """The class of the catalogue."""
 
+from captionacc_dagster.resources.catalog.adoptions import AdoptionCalls
 from captionacc_dagster.resources.catalog.backfills import BackfillCalls
 from captionacc_dagster.resources.catalog.claims import ClaimCalls
 from captionacc_dagster.resources.catalog.compute_calls import ComputeCalls
@@ -26,6 +27,7 @@ class Catalog(
     ComputeCalls,
     CostCalls,
     BackfillCalls,
+    AdoptionCalls,
     OperationCalls,
     JobCalls,
     EventCalls,

@@ -78,6 +78,7 @@ VISIBLE = {
     # One request for all four videos.
     "backfills": {asker: seen and seen.replace("MCSD", "b") for asker, seen in _ADMINS_ONLY.items()},
     "backfill_videos": _ADMINS_ONLY,
+    "adoptions": _ADMINS_ONLY,
 }
 #: Only the service writes, and the log is append-only.
 WRITERS = {table: {"insert", "update", "delete"} for table in VISIBLE} | {"security_audit_log": {"insert"}}

@@ -106,6 +106,8 @@ class World:
             " values (%s, %s, 'text', 'run', 0, 'm', 0, 0)",
             "insert into captionacc.security_audit_log (role, tenant_id, video_id, action, outcome)"
             " values ('authenticated', %s, %s, 'retry', 'allowed')",
+            "insert into captionacc.adoptions (tenant_id, video_id, fingerprint, row_updated_at)"
+            " values (%s, %s, repeat('0', 64), now())",
         ):
             self.database.execute(statement, arguments)
 
@@ -188,6 +190,7 @@ class World:
             "cost_reservations": {"function_name": new},
             "stage_outcomes": {"id": 10**9},
             "security_audit_log": {"id": 10**9},
+            "adoptions": {"video_id": new},
             "backfill_videos": {"backfill_id": new, "status": "done", "finished_at": "2026-01-01"},
             "caption_frame_extents_inference_runs": {"id": new, "model_version": new},
         }.get(table, {"id": new})

@@ -1,0 +1,15 @@
+"""Errors of the adoption."""
+
+from modal_gpu.errors import CaptionAccError, ConfigurationError
+
+
+class PredecessorError(ConfigurationError):
+    """The predecessor's catalogue or bucket cannot be read with these settings."""
+
+
+class ReadOnlyError(CaptionAccError):
+    """Something tried to change the predecessor, which is only read."""
+
+
+class RefusedVideoError(CaptionAccError):
+    """A video that cannot be adopted without losing something; the message says what and why."""
