@@ -20,6 +20,7 @@ with without_collections():
     from captionacc_dagster.jobs import (
         caption_text_job,
         captions_job,
+        infer_job,
         layout_job,
         reconciliation_job,
         upkeep,
@@ -49,7 +50,7 @@ defs = dg.Definitions(
     ],
     asset_checks=checks.ALL,
     jobs=[
-        *(layout_job, captions_job, video_job, caption_text_job, reconciliation_job),
+        *(layout_job, captions_job, video_job, caption_text_job, infer_job, reconciliation_job),
         *(process_video_job, approve_layout_job, redo_caption_ocr_job),
         *(backfill_extents_job, delete_video_job),
     ],

@@ -41,6 +41,12 @@ caption_text_job = dg.define_asset_job(
     description="The text of captions that exist already, and their subtitle files.",
 )
 
+infer_job = dg.define_asset_job(
+    "infer",
+    dg.AssetSelection.assets("caption_frame_extents_db", captions_db, caption_ocr, subtitles),
+    description="The extents of a video's present cropped frames made again, and what depends on them.",
+)
+
 reconciliation_job = dg.define_asset_job(
     "reconciliation",
     dg.AssetSelection.assets(reconciliation_report),

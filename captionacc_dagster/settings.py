@@ -4,14 +4,15 @@ Nothing has to be set: by default the platform is embedded in one folder. Secret
 :class:`pydantic.SecretStr` and are unwrapped only where a client is created.
 """
 
+import math
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from captionacc_dagster.adoption_settings import AdoptionSettings
 from captionacc_dagster.constants import (
@@ -65,16 +66,25 @@ class Settings(OcrSettings, WebSettings, AdoptionSettings):
     )
     storage_bucket: str | None = Field(None, validation_alias=AliasChoices("WASABI_BUCKET"))
     storage_endpoint: str | None = Field(
-        None, validation_alias=AliasChoices("WASABI_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+        None,
+        validation_alias=AliasChoices(
+            "WASABI_ENDPOINT_URL", "WASABI_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"
+        ),
     )
     storage_region: str | None = Field(
         None, validation_alias=AliasChoices("WASABI_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
     )
     storage_access_key_id: str | None = Field(
-        None, validation_alias=AliasChoices("WASABI_ACCESS_KEY_READWRITE", "AWS_ACCESS_KEY_ID")
+        None,
+        validation_alias=AliasChoices(
+            "WASABI_ACCESS_KEY_READWRITE", "WASABI_ACCESS_KEY", "AWS_ACCESS_KEY_ID"
+        ),
     )
     storage_secret_access_key: SecretStr | None = Field(
-        None, validation_alias=AliasChoices("WASABI_SECRET_KEY_READWRITE", "AWS_SECRET_ACCESS_KEY")
+        None,
+        validation_alias=AliasChoices(
+            "WASABI_SECRET_KEY_READWRITE", "WASABI_SECRET_KEY", "AWS_SECRET_ACCESS_KEY"
+        ),
     )
     storage_path_style: bool = Field(
         True, alias="CAPTIONACC_STORAGE_PATH_STYLE", description="bucket in the path; all stores accept it"
@@ -166,6 +176,12 @@ class Settings(OcrSettings, WebSettings, AdoptionSettings):
     # Order and number of runs
     age_points_an_hour: float = Field(
         1, alias="CAPTIONACC_AGE_POINTS_AN_HOUR", ge=0, le=100, description="points per hour of waiting"
+    )
+    age_minutes_a_point: float | None = Field(
+        None,
+        alias="CAPTIONACC_AGE_MINUTES_A_POINT",
+        gt=0,
+        description="minutes of waiting for each point, instead of the points per hour",
     )
     age_points_limit: int = Field(
         20, alias="CAPTIONACC_AGE_POINTS_LIMIT", ge=0, le=100, description="most points for waiting"
@@ -260,8 +276,10 @@ class Settings(OcrSettings, WebSettings, AdoptionSettings):
     alert_stale_lock_minutes: float = Field(
         15, alias="CAPTIONACC_ALERT_STALE_LOCK_MINUTES", ge=0, description="age of an expired lease; 0: never"
     )
-    alert_spend_usd: float | None = Field(
-        None, alias="CAPTIONACC_ALERT_SPEND_USD", ge=0, description="of one tenant in a calendar month"
+    alert_spend_usd: Annotated[tuple[float, ...], NoDecode] = Field(
+        (25, 50, 75),
+        alias="CAPTIONACC_ALERT_SPEND_USD",
+        description="amounts of one tenant in a calendar month, separated by commas; 'off': never",
     )
     alert_silent_minutes: float = Field(
         5, alias="CAPTIONACC_ALERT_SILENT_MINUTES", ge=1, description="of a daemon or sensor"
@@ -269,6 +287,23 @@ class Settings(OcrSettings, WebSettings, AdoptionSettings):
     alert_repeat_minutes: float = Field(
         240, alias="CAPTIONACC_ALERT_REPEAT_MINUTES", ge=1, description="interval of reminders"
     )
+
+    @field_validator("alert_spend_usd", mode="before")
+    @classmethod
+    def _amounts(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        texts = [] if value.strip().lower() in ("off", "none", "") else value.split(",")
+        amounts = sorted({float(text) for text in texts})
+        if any(not 0 < amount < math.inf for amount in amounts):
+            raise ValueError("amounts are above 0, such as 25,50,75")
+        return tuple(amounts)
+
+    @model_validator(mode="after")
+    def _one_way_of_aging(self) -> Self:
+        if self.age_minutes_a_point is not None and "age_points_an_hour" in self.model_fields_set:
+            raise ValueError("set CAPTIONACC_AGE_POINTS_AN_HOUR or CAPTIONACC_AGE_MINUTES_A_POINT, not both")
+        return self
 
     @field_validator("catalogue_schema")
     @classmethod

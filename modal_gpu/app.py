@@ -1,29 +1,37 @@
-"""The Modal app: three functions around the code that also runs locally.
+"""The Modal app: the functions around the code that also runs locally.
 
 Deploy with ``modal deploy modal_gpu/app.py``. ``modal.Function.from_name(app, name)`` finds the functions by
-name. A container loads its models at the first call and keeps them. Each function takes the envelope of
-:mod:`modal_gpu.deployment.wire`, one call at a time.
+name. A container loads its models at the first call and keeps them. The first parameters of each function are
+the documented ones; what the platform needs besides are further keywords
+(:mod:`modal_gpu.deployment.calls`). Each has a generator variant, ``NAME_stream``
+(:mod:`modal_gpu.deployment.streams`).
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import modal
 
-from modal_gpu.contracts import CaptionOcrRequest, CropInferRequest, ExtractRequest
+from modal_gpu.deployment.calls import Keywords
 from modal_gpu.deployment.container import open_container
 from modal_gpu.deployment.settings import (
     CAPTION_OCR,
     CROP_AND_INFER,
     EXTRACT,
+    INFER,
     MODEL_MOUNT,
     MODEL_VOLUME,
     STORAGE_KEYS,
-    STORAGE_SECRET,
     VISION_SECRET,
     modal_settings,
+    stream_of,
 )
-from modal_gpu.deployment.wire import Container, answer
+from modal_gpu.deployment.streams import stream
+from modal_gpu.deployment.wire import Container, Work, answer
+from modal_gpu.frame_rates import CROP_RATE, FULL_FRAME_RATE
+
+Plain = dict[str, Any]
 
 settings = modal_settings()
 
@@ -49,7 +57,8 @@ def container_image() -> modal.Image:
 image = container_image() if modal.is_local() else modal.Image.debian_slim()
 models = modal.Volume.from_name(MODEL_VOLUME, create_if_missing=True)
 secrets = {
-    STORAGE_SECRET: modal.Secret.from_name(STORAGE_SECRET, required_keys=list(STORAGE_KEYS)),
+    # Its other keys have two names each; a container says which it lacks.
+    settings.storage_secret: modal.Secret.from_name(settings.storage_secret, required_keys=[STORAGE_KEYS[0]]),
     VISION_SECRET: modal.Secret.from_name(VISION_SECRET),
 }
 app = modal.App(settings.app_name, image=image, tags={"project": "captionacc"})
@@ -72,7 +81,12 @@ def _options(name: str) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=3)
+def _stream_options(name: str) -> dict[str, Any]:
+    """Return the options of a function's generator variant, which Modal does not retry."""
+    return {**_options(name), "name": stream_of(name), "retries": None}
+
+
+@lru_cache(maxsize=4)
 def _container(function: str) -> Container:
     return open_container(function, settings)
 
@@ -85,28 +99,166 @@ def _call_id() -> str | None:
     return None if modal.is_local() else modal.current_function_call_id()
 
 
-@app.function(**_options(EXTRACT))
-def extract_frames_and_ocr(envelope: dict[str, Any]) -> dict[str, Any]:
-    """Extract full frames, their text, and the layout; see :func:`modal_gpu.deployment.wire.answer`."""
-    from modal_gpu.functions.extract import extract_frames_and_ocr as work
+def _work(name: str) -> Work:
+    """Return the core of a function; importing it imports what it works with."""
+    if name == EXTRACT:
+        from modal_gpu.functions.extract import extract_frames_and_ocr as extract
 
-    return answer(envelope, ExtractRequest, work, lambda: _container(EXTRACT), _queue, _call_id())
+        return extract
+    if name == CROP_AND_INFER:
+        from modal_gpu.functions.crop_infer import crop_and_infer_caption_frame_extents as crop
+
+        return crop
+    if name == CAPTION_OCR:
+        from modal_gpu.functions.caption_ocr import generate_caption_ocr as read
+
+        return read
+    from modal_gpu.functions.boundary_inference import run_boundary_inference_batch as infer
+
+    return infer
+
+
+def _answer(name: str, given: Keywords) -> Any:
+    return answer(name, given, _work(name), lambda: _container(name), _queue, _call_id())
+
+
+def _stream(name: str, given: Keywords) -> Iterator[Plain]:
+    return stream(name, given, _work(name), lambda: _container(name))
+
+
+@app.function(**_options(EXTRACT))
+def extract_frames_and_ocr(
+    video_key: str | Plain,
+    tenant_id: str | None = None,
+    video_id: str | None = None,
+    frame_rate: float = FULL_FRAME_RATE,
+    *,
+    outputs: list[str] | None = None,
+    segment: Plain | None = None,
+    languages: list[str] | None = None,
+    contract: int | None = None,
+    call_id: str | None = None,
+) -> Plain:
+    """Extract full frames, their text, and the layout."""
+    return _answer(EXTRACT, dict(locals()))
+
+
+@app.function(**_stream_options(EXTRACT))
+def extract_frames_and_ocr_stream(
+    video_key: str | Plain,
+    tenant_id: str | None = None,
+    video_id: str | None = None,
+    frame_rate: float = FULL_FRAME_RATE,
+    *,
+    outputs: list[str] | None = None,
+    segment: Plain | None = None,
+    languages: list[str] | None = None,
+) -> Iterator[Plain]:
+    """Yield the steps of :func:`extract_frames_and_ocr`, then its end."""
+    yield from _stream(EXTRACT, dict(locals()))
 
 
 @app.function(**_options(CROP_AND_INFER))
-def crop_and_infer_caption_frame_extents(envelope: dict[str, Any]) -> dict[str, Any]:
-    """Crop frames into chunks and label pairs; see :func:`modal_gpu.deployment.wire.answer`."""
-    from modal_gpu.functions.crop_infer import crop_and_infer_caption_frame_extents as work
+def crop_and_infer_caption_frame_extents(
+    video_key: str | Plain,
+    tenant_id: str | None = None,
+    video_id: str | None = None,
+    crop_region: Plain | None = None,
+    frame_rate: float = CROP_RATE,
+    *,
+    version: int | None = None,
+    run_id: str | None = None,
+    outputs: list[str] | None = None,
+    frame_count: int | None = None,
+    segment: Plain | None = None,
+    zones: list[Plain] | None = None,
+    damaged: bool | None = None,
+    contract: int | None = None,
+    call_id: str | None = None,
+) -> Plain:
+    """Crop frames into chunks and label pairs."""
+    return _answer(CROP_AND_INFER, dict(locals()))
 
-    return answer(envelope, CropInferRequest, work, lambda: _container(CROP_AND_INFER), _queue, _call_id())
+
+@app.function(**_stream_options(CROP_AND_INFER))
+def crop_and_infer_caption_frame_extents_stream(
+    video_key: str | Plain,
+    tenant_id: str | None = None,
+    video_id: str | None = None,
+    crop_region: Plain | None = None,
+    frame_rate: float = CROP_RATE,
+    *,
+    version: int | None = None,
+    run_id: str | None = None,
+    outputs: list[str] | None = None,
+    frame_count: int | None = None,
+    segment: Plain | None = None,
+    zones: list[Plain] | None = None,
+    damaged: bool | None = None,
+) -> Iterator[Plain]:
+    """Yield the steps of :func:`crop_and_infer_caption_frame_extents`, then its end."""
+    yield from _stream(CROP_AND_INFER, dict(locals()))
 
 
 @app.function(**_options(CAPTION_OCR))
-def generate_caption_ocr(envelope: dict[str, Any]) -> dict[str, Any]:
-    """Read captions; see :func:`modal_gpu.deployment.wire.answer`."""
-    from modal_gpu.functions.caption_ocr import generate_caption_ocr as work
+def generate_caption_ocr(
+    chunks_prefix: str | Plain,
+    start_frame: int | None = None,
+    end_frame: int | None = None,
+    *,
+    captions: list[Plain] | None = None,
+    crop_region: Plain | None = None,
+    frame_count: int | None = None,
+    languages: list[str] | None = None,
+    contract: int | None = None,
+    call_id: str | None = None,
+) -> Plain | list[Plain]:
+    """Read one caption, frames ``[start_frame, end_frame)``, or a batch of ``captions``."""
+    return _answer(CAPTION_OCR, dict(locals()))
 
-    return answer(envelope, CaptionOcrRequest, work, lambda: _container(CAPTION_OCR), _queue, _call_id())
+
+@app.function(**_stream_options(CAPTION_OCR))
+def generate_caption_ocr_stream(
+    chunks_prefix: str | Plain,
+    start_frame: int | None = None,
+    end_frame: int | None = None,
+    *,
+    captions: list[Plain] | None = None,
+    crop_region: Plain | None = None,
+    frame_count: int | None = None,
+    languages: list[str] | None = None,
+) -> Iterator[Plain]:
+    """Yield the steps of :func:`generate_caption_ocr`, then its end."""
+    yield from _stream(CAPTION_OCR, dict(locals()))
+
+
+@app.function(**_options(INFER))
+def run_boundary_inference_batch(
+    video_id: str,
+    tenant_id: str,
+    cropped_frames_version: int,
+    model_version: str,
+    run_id: str | None = None,
+    frame_pairs: list[list[int]] | None = None,
+    *,
+    contract: int | None = None,
+    call_id: str | None = None,
+) -> Plain:
+    """Judge the stored chunks of a version with a model's version."""
+    return _answer(INFER, dict(locals()))
+
+
+@app.function(**_stream_options(INFER))
+def run_boundary_inference_batch_stream(
+    video_id: str,
+    tenant_id: str,
+    cropped_frames_version: int,
+    model_version: str,
+    run_id: str | None = None,
+    frame_pairs: list[list[int]] | None = None,
+) -> Iterator[Plain]:
+    """Yield the steps of :func:`run_boundary_inference_batch`, then its end."""
+    yield from _stream(INFER, dict(locals()))
 
 
 @app.function(**{**_options(CROP_AND_INFER), "name": "measure_inference", "secrets": [], "timeout": 600})

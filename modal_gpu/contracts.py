@@ -5,7 +5,6 @@ have different versions. An unknown field or a value out of range raises a :clas
 name.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import field
 from itertools import pairwise
@@ -14,8 +13,12 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from modal_gpu.errors import ContractError, InvalidCropRegionError, InvalidKeyError
+from modal_gpu.crop_region import MIN_CROP_FRACTION as MIN_CROP_FRACTION
+from modal_gpu.crop_region import MIN_CROP_PIXELS as MIN_CROP_PIXELS
+from modal_gpu.crop_region import CropRegion as CropRegion
+from modal_gpu.errors import ContractError, InvalidKeyError
 from modal_gpu.frame_index import SEGMENT_ALIGNMENT
+from modal_gpu.frame_rates import CROP_RATE, crop_step, exact_rate
 from modal_gpu.keys import check_tenant_key
 
 _CONFIG = ConfigDict(extra="forbid")
@@ -24,79 +27,6 @@ T = TypeVar("T")
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # JSON has no infinity
 Probability = Annotated[float, Field(ge=0, le=1)]
-
-#: Smallest side of a crop in pixels.
-MIN_CROP_PIXELS = 16
-#: Smallest side of a crop region in fractions of the frame, as in the catalogue's ``is_crop_region``. Below
-#: it captions are not readable and sizes in line heights are meaningless.
-MIN_CROP_FRACTION = 0.01
-#: The same with a tolerance for binary fractions: 0.29 − 0.28 is slightly less than 0.01.
-_LEAST = MIN_CROP_FRACTION - 1e-9
-
-
-@dataclass(frozen=True, config=_CONFIG)
-class CropRegion:
-    """The caption strip as fractions of the upright frame, origin top left, y down.
-
-    Raises :class:`InvalidCropRegionError` unless ``0 <= left < right <= 1`` and
-    ``0 <= top < bottom <= 1``, and both sides are at least :data:`MIN_CROP_FRACTION`.
-    """
-
-    crop_left: float
-    crop_top: float
-    crop_right: float
-    crop_bottom: float
-
-    def __post_init__(self) -> None:
-        sides = (self.crop_left, self.crop_top, self.crop_right, self.crop_bottom)
-        horizontal = 0 <= self.crop_left < self.crop_right <= 1
-        vertical = 0 <= self.crop_top < self.crop_bottom <= 1
-        if not (all(map(math.isfinite, sides)) and horizontal and vertical):
-            raise InvalidCropRegionError(
-                f"crop region left={self.crop_left} top={self.crop_top} right={self.crop_right} "
-                f"bottom={self.crop_bottom} is not inside [0, 1] with left < right and top < bottom"
-            )
-        if min(self.crop_right - self.crop_left, self.crop_bottom - self.crop_top) < _LEAST:
-            raise InvalidCropRegionError(
-                f"crop region left={self.crop_left} top={self.crop_top} right={self.crop_right} "
-                f"bottom={self.crop_bottom} is too thin: at least {MIN_CROP_FRACTION} of the frame a side"
-            )
-
-    @classmethod
-    def around(cls, left: float, top: float, right: float, bottom: float) -> "CropRegion":
-        """Clip a rectangle to the frame and widen it to the smallest size."""
-        (left, right), (top, bottom) = _wide_enough(left, right), _wide_enough(top, bottom)
-        return cls(left, top, right, bottom)
-
-    def pixels(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """Return ``(left, top, right, bottom)`` in pixels of a ``width`` × ``height`` frame, half-open.
-
-        Rounded outwards to even numbers (4:2:0 chroma), at least 16 × 16 if the frame has this size, and
-        inside the frame.
-        """
-        left, right = _even_span(self.crop_left, self.crop_right, width)
-        top, bottom = _even_span(self.crop_top, self.crop_bottom, height)
-        return left, top, right, bottom
-
-
-def _wide_enough(start: float, end: float) -> tuple[float, float]:
-    start, end = max(0.0, start), min(1.0, end)
-    if end - start >= MIN_CROP_FRACTION:
-        return start, end
-    start = min(max(0.0, (start + end - MIN_CROP_FRACTION) / 2), 1 - MIN_CROP_FRACTION)
-    return start, start + MIN_CROP_FRACTION
-
-
-def _even_span(start: float, end: float, size: int) -> tuple[int, int]:
-    # 1e-6: rounding noise must not enlarge fractions that were computed from whole pixels.
-    limit = size - size % 2
-    low = min(math.floor(start * size / 2 + 1e-6) * 2, limit)
-    high = min(math.ceil(end * size / 2 - 1e-6) * 2, limit)
-    if high - low < MIN_CROP_PIXELS:
-        low = max(0, min(low, limit - MIN_CROP_PIXELS))
-        high = min(limit, low + MIN_CROP_PIXELS)
-    return low, high
-
 
 #: Most caption zones of a video, zone 0 included.
 MAX_ZONES = 8
@@ -189,9 +119,14 @@ class ExtractRequest:
     segment: FrameRange | None = None
     #: Languages of the captions (BCP-47); the installation's without any.
     languages: list[str] = field(default_factory=list)
+    #: Full frames a second, at the nearest tenths of a second. All are read. ``None``: the platform's own
+    #: spacing.
+    full_frame_rate: float | None = None
 
     def __post_init__(self) -> None:
         _check_video_key(self)
+        if self.full_frame_rate is not None:
+            exact_rate(self.full_frame_rate)
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -248,10 +183,19 @@ class CropInferRequest:
     zones: Zones = ()
     #: Whether an earlier call has met damage in the file: it is then decoded in software.
     damaged: bool = False
+    #: Cropped frames a second: 10, 5, 2 or 1. Below 10 only every second, fifth or tenth index has a frame.
+    crop_rate: float = CROP_RATE
 
     def __post_init__(self) -> None:
         _check_video_key(self)
         check_zones(self.zones)
+        if self.step != 1 and self.segment is not None:
+            raise ContractError(f"a part of a video is cropped at 10 Hz, not at {self.crop_rate:g} Hz")
+
+    @property
+    def step(self) -> int:
+        """Indices from one cropped frame to the next."""
+        return crop_step(self.crop_rate)
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -323,6 +267,13 @@ class CaptionOcrRequest:
     zone: ZoneIndex = 0
     #: Languages of the captions (BCP-47); the installation's without any.
     languages: list[str] = field(default_factory=list)
+    #: Stored frames a second, as in :class:`CropInferRequest`.
+    crop_rate: float = CROP_RATE
+
+    @property
+    def step(self) -> int:
+        """Indices from one stored frame to the next."""
+        return crop_step(self.crop_rate)
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -334,6 +285,39 @@ class CaptionOcrResult:
     frame_count: Count
     caption_id: int = 0
     error: str = ""
+    #: The index in the middle of the caption; only of a call for a single caption.
+    median_frame_index: Count | None = None
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class InferenceBatchRequest:
+    """A request to judge the chunks of one cropped-frames version with a model's version.
+
+    ``frame_pairs`` are counted in the result; without any, all pairs of neighbouring frames.
+    """
+
+    tenant_id: str
+    video_id: str
+    cropped_frames_version: Annotated[int, Field(ge=1)]
+    model_version: Annotated[str, Field(min_length=1, max_length=200)]
+    run_id: str
+    frame_pairs: list[tuple[Count, Count]] | None = None
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class InferenceBatchResult:
+    """The result of an :class:`InferenceBatchRequest`. ``failed`` pairs are not neighbouring frames."""
+
+    status: Literal["completed"]
+    run_id: str
+    storage_key: str
+    successful: Count
+    failed: Count
+    total_pairs: Count
+    label_counts: dict[str, Count]
+    model_version: str
+    model_sha256: str
+    processing_duration_seconds: Seconds
 
 
 def _check_video_key(request: "ExtractRequest | CropInferRequest") -> None:
@@ -357,7 +341,15 @@ def no_progress(stage: str, done: int, total: int) -> None:
 
 #: Fields that came later, with their defaults. With these they are left out, so that the request for a video
 #: that needs none of them stays the same: for containers of an earlier version, and for hashes of requests.
-_LATER_FIELDS: dict[str, Any] = {"zones": [], "zone": 0, "languages": [], "damaged": False}
+_LATER_FIELDS: dict[str, Any] = {
+    "zones": [],
+    "zone": 0,
+    "languages": [],
+    "damaged": False,
+    "full_frame_rate": None,
+    "crop_rate": CROP_RATE,
+    "median_frame_index": None,
+}
 
 
 def to_wire(value: Any) -> dict[str, Any]:

@@ -55,6 +55,10 @@ class ContractError(CaptionAccError):
     """Invalid data from the other side of the wire."""
 
 
+class FrameRateError(ContractError):
+    """A frame rate that the index space does not have; the message names those that work."""
+
+
 class DatabaseFileError(CaptionAccError):
     """A SQLite file of this project that is missing, damaged, or of an unknown schema version."""
 

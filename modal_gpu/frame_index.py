@@ -8,8 +8,9 @@ first and no frame is stored twice. A chunk holds 32 members of its level and is
 index of its first member.
 """
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -54,10 +55,29 @@ def full_frame_indices(count: int) -> range:
     One every 10 s. Videos under 5 minutes have more, so that layout analysis has about 30 frames, but at
     most one per second. Index 0 is always included.
     """
-    if count < 1:
-        raise ValueError(f"a video has at least one frame index, not {count}")
+    _check_video(count)
     step = min(FULL_FRAME_MAX_STEP, max(FULL_FRAME_MIN_STEP, count // FULL_FRAME_TARGET_COUNT))
     return range(0, count, step)
+
+
+def indices_at_rate(count: int, rate: Fraction) -> Sequence[int]:
+    """Return the indices nearest to every ``1 / rate`` seconds of a video of ``count`` indices, from 0 on.
+
+    ``rate`` is in Hz, at most 1, so no index comes twice.
+    """
+    _check_video(count)
+    step = Fraction(INDEX_RATE) / rate
+    if step.denominator == 1:
+        return range(0, count, step.numerator)
+    indices: list[int] = []
+    while (index := math.floor(len(indices) * step + Fraction(1, 2))) < count:
+        indices.append(index)
+    return indices
+
+
+def _check_video(count: int) -> None:
+    if count < 1:
+        raise ValueError(f"a video has at least one frame index, not {count}")
 
 
 def coarse_frame_indices(count: int) -> range:
@@ -90,9 +110,11 @@ def member_index(level: int, ordinal: int) -> int:
     raise ValueError(f"level {level} is not one of {LEVELS}")
 
 
-def member_ordinal(index: int) -> int:
-    """Return the number of members of its level before an index."""
+def member_ordinal(index: int, step: int = 1) -> int:
+    """Return the number of members of its level before an index; only multiples of ``step`` are stored."""
     level = level_of(index)
+    if step != 1:
+        return member_count(level, index, step)
     if level == 16:
         return index // 16
     if level == 4:
@@ -100,18 +122,17 @@ def member_ordinal(index: int) -> int:
     return 3 * (index // 4) + index % 4 - 1
 
 
-def member_count(level: int, count: int) -> int:
-    """Return the number of the indices ``[0, count)`` that a level stores."""
+def member_count(level: int, count: int, step: int = 1) -> int:
+    """Return the number of the indices ``[0, count)`` that a level stores, of the multiples of ``step``."""
     if count < 0:
         raise ValueError(f"frame count {count} is negative")
     if level not in LEVELS:
         raise ValueError(f"level {level} is not one of {LEVELS}")
-    multiples_of_16 = -(-count // 16)
-    multiples_of_4 = -(-count // 4)
+    multiples_of_16, multiples_of_4, all_stored = (-(-count // math.lcm(of, step)) for of in LEVELS)
     return {
         16: multiples_of_16,
         4: multiples_of_4 - multiples_of_16,
-        1: count - multiples_of_4,
+        1: all_stored - multiples_of_4,
     }[level]
 
 
@@ -119,21 +140,28 @@ def member_count(level: int, count: int) -> int:
 class ChunkRef:
     """A chunk's identity: its level and the index of its first member.
 
-    Raises ``ValueError`` if no chunk of that level starts there.
+    ``step``: only indices that are multiples of it are stored; 1 where frames were cropped at 10 Hz. Raises
+    ``ValueError`` if no chunk of that level starts there.
     """
 
     level: int
     first_index: int
+    step: int = 1
 
     def __post_init__(self) -> None:
-        if level_of(self.first_index) != self.level or member_ordinal(self.first_index) % CHUNK_MEMBERS:
-            raise ValueError(f"no chunk of level {self.level} starts at frame index {self.first_index}")
+        index = self.first_index
+        is_member = level_of(index) == self.level and index % self.step == 0
+        if not is_member or member_ordinal(index, self.step) % CHUNK_MEMBERS:
+            raise ValueError(f"no chunk of level {self.level} starts at frame index {index}")
 
     def members(self, count: int) -> list[int]:
         """Return the indices stored in this chunk of a video of ``count`` indices, ascending."""
-        start = member_ordinal(self.first_index)
-        stop = min(start + CHUNK_MEMBERS, member_count(self.level, count))
-        return [member_index(self.level, ordinal) for ordinal in range(start, stop)]
+        start = member_ordinal(self.first_index, self.step)
+        stop = min(start + CHUNK_MEMBERS, member_count(self.level, count, self.step))
+        if self.step == 1:
+            return [member_index(self.level, ordinal) for ordinal in range(start, stop)]
+        own = (i for i in range(self.first_index, count, self.step) if level_of(i) == self.level)
+        return list(itertools.islice(own, max(0, stop - start)))
 
 
 def segment_starts(count: int, segment_frames: int, parallel: int = 1) -> list[int]:
@@ -152,15 +180,29 @@ def segment_starts(count: int, segment_frames: int, parallel: int = 1) -> list[i
     return [place * blocks // segments * SEGMENT_ALIGNMENT for place in range(segments)]
 
 
-def locate(index: int) -> tuple[ChunkRef, int]:
-    """Return the chunk that stores an index, and the index's position in it (0 to 31)."""
-    level, ordinal = level_of(index), member_ordinal(index)
+def locate(index: int, step: int = 1) -> tuple[ChunkRef, int]:
+    """Return the chunk that stores an index, a multiple of ``step``, and its position in it (0 to 31).
+
+    Raises ``ValueError`` for an index that is not stored.
+    """
+    level, ordinal = level_of(index), member_ordinal(index, step)
     position = ordinal % CHUNK_MEMBERS
-    return ChunkRef(level, member_index(level, ordinal - position)), position
+    if step == 1:
+        return ChunkRef(level, member_index(level, ordinal - position)), position
+    before = (i for i in range(index, -1, -step) if level_of(i) == level)
+    return ChunkRef(level, next(itertools.islice(before, position, None)), step), position
 
 
-def chunks(count: int) -> Iterator[ChunkRef]:
-    """Yield all chunks of a video of ``count`` indices, level by level, each in ascending order."""
+def chunks(count: int, step: int = 1) -> Iterator[ChunkRef]:
+    """Yield all chunks of a video of ``count`` indices, level by level, each in ascending order.
+
+    ``step``: only indices that are multiples of it are stored.
+    """
     for level in LEVELS:
-        for ordinal in range(0, member_count(level, count), CHUNK_MEMBERS):
-            yield ChunkRef(level, member_index(level, ordinal))
+        if step == 1:
+            for ordinal in range(0, member_count(level, count), CHUNK_MEMBERS):
+                yield ChunkRef(level, member_index(level, ordinal))
+        else:
+            members = (index for index in range(0, count, step) if level_of(index) == level)
+            for first in itertools.islice(members, 0, None, CHUNK_MEMBERS):
+                yield ChunkRef(level, first, step)

@@ -6,6 +6,7 @@ Ids must be UUIDs, so no key can leave its tenant's prefix.
 
 import re
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from modal_gpu.errors import InvalidIdError, InvalidKeyError
@@ -15,6 +16,10 @@ from modal_gpu.frame_index import ChunkRef
 MAX_KEY_BYTES = 900
 #: A picture's name and the beginning of its content's SHA-256.
 _PICTURE = re.compile(r"[a-z0-9_]{1,40}-[0-9a-f]{12}\.(jpg|png)")
+_CHUNK = re.compile(r"modulo_(?P<level>16|4|1)/chunk_(?P<first>\d{10})\.webm")
+_CROPPED_FRAMES = re.compile(
+    r"(?P<tenant>[^/]+)/client/videos/(?P<video>[^/]+)/cropped_frames_v(?P<version>[1-9]\d{0,8})/(zone_(?P<zone>[1-9])/)?"
+)
 #: Backslashes, control characters, line separators, bidirectional overrides, lone surrogates.
 _NOT_IN_A_KEY = re.compile(r"[\\\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -125,8 +130,21 @@ class VideoKeys:
         name = f"modulo_{chunk.level}/chunk_{chunk.first_index:010d}.webm"
         return self.cropped_frames_prefix(version, zone) + name
 
+    def chunk_of(self, key: str, version: int, zone: int = 0) -> tuple[int, int] | None:
+        """Return level and first index of a chunk's key, or ``None`` for another key."""
+        match = _CHUNK.fullmatch(key.removeprefix(self.cropped_frames_prefix(version, zone)))
+        return (int(match["level"]), int(match["first"])) if match else None
+
     def caption_frame_extents_db(self, version: int, zone: int = 0) -> str:
         return self._extents(version, zone) + "db.gz"
+
+    def caption_frame_extents_runs(self, version: int) -> str:
+        """Return the prefix of the databases of runs that callers of their own made."""
+        return self._extents(version, 0) + "runs/"
+
+    def caption_frame_extents_of_run(self, version: int, run_id: str) -> str:
+        """Return the key of one such run's database, which no other run overwrites."""
+        return f"{self.caption_frame_extents_runs(version)}{canonical_uuid(run_id, 'run id')}.db.gz"
 
     def caption_frame_extents_parts(self, version: int, zone: int = 0) -> str:
         """Return the prefix of the parts that a divided run's segments store for the complete database."""
@@ -166,6 +184,40 @@ class VideoKeys:
     @property
     def vtt(self) -> str:
         return self._client("captions.vtt")
+
+
+@dataclass(frozen=True)
+class CroppedFramesPlace:
+    """The place of one zone's chunks in one version of a video's cropped frames."""
+
+    keys: VideoKeys
+    version: int
+    zone: int = 0
+
+    @classmethod
+    def of(cls, prefix: str) -> "CroppedFramesPlace":
+        """Parse the prefix of :meth:`VideoKeys.cropped_frames_prefix`; its last slash may be missing.
+
+        Raises :class:`InvalidKeyError` and :class:`InvalidIdError`.
+        """
+        match = _CROPPED_FRAMES.fullmatch(prefix if prefix.endswith("/") else f"{prefix}/")
+        if match is None:
+            raise InvalidKeyError(
+                f"{prefix[:200]!r} is not a prefix of chunks such as "
+                "'TENANT/client/videos/VIDEO/cropped_frames_v1/'"
+            )
+        keys = VideoKeys(match["tenant"], match["video"])
+        return cls(keys, int(match["version"]), int(match["zone"] or 0))
+
+    @property
+    def prefix(self) -> str:
+        return self.keys.cropped_frames_prefix(self.version, self.zone)
+
+
+def cropped_frames_versions(keys: VideoKeys, names: Iterable[str]) -> set[int]:
+    """Return the versions that some keys of a video's cropped frames belong to."""
+    pattern = re.compile(rf"{re.escape(keys.client_prefix)}cropped_frames_v([1-9]\d{{0,8}})/")
+    return {int(match[1]) for name in names if (match := pattern.match(name))}
 
 
 def _non_negative(index: int) -> int:

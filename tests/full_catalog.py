@@ -3,15 +3,12 @@
 They belong to the catalogue's contract, and bring videos into the states that tests need.
 """
 
-from datetime import datetime
-from decimal import Decimal
-
 from captionacc_dagster.resources.catalog import Catalog, TenantRow, VideoRow
 from captionacc_dagster.resources.catalog.calls import is_id, sql_function
 from captionacc_dagster.resources.catalog.postgres import PostgresTransport
 from captionacc_dagster.resources.catalog.rows.record import Row
 from captionacc_dagster.resources.catalog.rows.tenants import AccessTier, UserProfile
-from captionacc_dagster.resources.catalog.rows.work import CroppedFramesVersion
+from captionacc_dagster.resources.catalog.rows.work import CroppedFramesVersion, Rejection
 from captionacc_dagster.resources.catalog.transport import Where
 
 
@@ -22,19 +19,6 @@ class Limits(Row):
     video_count_limit: int | None = None
     processing_minutes_limit: float | None = None
     daily_upload_limit: int | None = None
-
-
-class Rejection(Row):
-    """Work that was refused, and why, until somebody acknowledges it."""
-
-    id: str
-    tenant_id: str
-    video_id: str | None
-    rejection_type: str
-    message: str
-    created_at: datetime
-    acknowledged_at: datetime | None
-    acknowledged_by: str | None
 
 
 class FullCatalog(Catalog):
@@ -80,22 +64,6 @@ class FullCatalog(Catalog):
         display_name: str = "",
     ) -> UserProfile:
         """Create or change a user's place in a tenant."""
-
-    @sql_function()
-    def record_rejection(
-        self,
-        tenant_id: str,
-        rejection_type: str,
-        message: str,
-        *,
-        video_id: str | None = None,
-        cropped_frames_version: int | None = None,
-        model_version: str | None = None,
-        run_id: str | None = None,
-        frame_count: int | None = None,
-        estimated_cost_usd: float | Decimal | None = None,
-    ) -> Rejection:
-        """Record that work was refused."""
 
     def list_rejections(
         self, tenant_id: str, *, include_acknowledged: bool = False, limit: int = 100

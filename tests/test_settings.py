@@ -47,6 +47,11 @@ def test_without_any_variable_everything_is_in_one_folder(clean: Path):
         ("WASABI_ENDPOINT_URL", "https://s3.wasabisys.com", "storage_endpoint", "https://s3.wasabisys.com"),
         ("AWS_ENDPOINT_URL_S3", "http://minio:9000", "storage_endpoint", "http://minio:9000"),
         ("AWS_ENDPOINT_URL", "http://minio:9000", "storage_endpoint", "http://minio:9000"),
+        ("WASABI_ENDPOINT", "https://s3.wasabisys.com", "storage_endpoint", "https://s3.wasabisys.com"),
+        ("WASABI_ACCESS_KEY", "AK", "storage_access_key_id", "AK"),
+        ("CAPTIONACC_AGE_MINUTES_A_POINT", "30", "age_minutes_a_point", 30),
+        ("CAPTIONACC_ALERT_SPEND_USD", "75, 25,50", "alert_spend_usd", (25, 50, 75)),
+        ("CAPTIONACC_ALERT_SPEND_USD", "off", "alert_spend_usd", ()),
         ("WASABI_REGION", "us-east-1", "storage_region", "us-east-1"),
         ("AWS_REGION", "eu-west-1", "storage_region", "eu-west-1"),
         ("AWS_DEFAULT_REGION", "eu-west-2", "storage_region", "eu-west-2"),
@@ -136,3 +141,17 @@ def test_every_variable_is_in_the_settings_table_and_no_other():
     shown = [name for row in rows for name in re.findall(r"`([A-Z_0-9]+)`", row)]
     assert len(shown) == len(set(shown))
     assert set(shown) - OTHERS == names
+
+
+def test_the_points_for_waiting_are_set_in_one_way(monkeypatch):
+    monkeypatch.setenv("CAPTIONACC_AGE_POINTS_AN_HOUR", "2")
+    assert age_boost_of(Settings()) == (2, None)
+    monkeypatch.setenv("CAPTIONACC_AGE_MINUTES_A_POINT", "30")
+    with pytest.raises(ValidationError, match="not both"):
+        Settings()
+    monkeypatch.delenv("CAPTIONACC_AGE_POINTS_AN_HOUR")
+    assert age_boost_of(Settings()) == (1, 30)
+
+
+def age_boost_of(settings: Settings) -> tuple[float, float | None]:
+    return settings.age_points_an_hour, settings.age_minutes_a_point

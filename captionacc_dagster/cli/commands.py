@@ -101,6 +101,11 @@ COMMANDS = {
         "Process finished videos again with a newer extents model; people's edits are kept.",
         _GOES_ON,
     ),
+    "infer": Command(
+        "infer",
+        "Label the frames of finished videos again, and wait; people's edits are kept.",
+        "Stopped; runs that were requested go on while a platform runs.",
+    ),
     "upkeep": Command(
         "upkeep",
         "Remove leases, versions, calls, folders, partitions and objects that are no longer needed.",

@@ -63,6 +63,26 @@ class Languages(Output):
     languages: list[Language] = field("those given, or well-known ones")
 
 
+class InferredVideo(Output):
+    """A video of `infer`."""
+
+    video_id: Id
+    name: Name
+    status: str = field("`completed`, `skipped`, `rejected` or `failed`")
+    run_id: str | None = field("the run that made the labels in use; `null`: there is none")
+    storage_key: str | None = field("where they are; `null`: there are none")
+    successful: int = field("pairs of frames with a label")
+    total_pairs: int = field("pairs of neighbouring frames")
+    message: str = field("why it was skipped or rejected, or how it failed")
+
+
+class Inferred(Output):
+    """The result of `infer`."""
+
+    model_version: str = field("the extents model")
+    videos: list[InferredVideo] = field("in the order of the command line")
+
+
 class Finding(Output):
     """A line of the doctor's report."""
 

@@ -28,6 +28,7 @@ SHAPES: dict[str, Any] = {
     "backfill": operations.BackfillChoice,
     "backfill --list": operations.Backfills,
     "backfill --cancel": operations.Cancelled,
+    "infer": operations.Inferred,
     "upkeep": operations.Upkeep,
     "adopt": adoption.Adoption,
     "adopt --export": adoption.AdoptionExport,

@@ -8,9 +8,9 @@ from modal_gpu.deployment.models import VolumeModels, verify_models
 from modal_gpu.deployment.settings import (
     FUNCTIONS,
     MODEL_VOLUME,
+    OTHER_STORAGE_KEYS,
     PROGRESS_QUEUE,
     STORAGE_KEYS,
-    STORAGE_SECRET,
     VISION_SECRET,
     ModalSettings,
 )
@@ -53,8 +53,9 @@ def modal_findings(client: Any, settings: ModalSettings) -> Iterator[Finding]:
             yield _finding("function", _function(client, settings, function), deploy)
     yield _finding(
         "secret",
-        named("Secret", STORAGE_SECRET, required_keys=list(STORAGE_KEYS)),
-        f"`modal secret create{env} --force {STORAGE_SECRET} {storage}`",
+        _storage_secret(named, settings.storage_secret),
+        f"`modal secret create{env} --force {settings.storage_secret} {storage}`, or set "
+        "MODAL_STORAGE_SECRET to the secret that has them and deploy again",
     )
     yield _finding(
         "secret",
@@ -70,6 +71,19 @@ def modal_findings(client: Any, settings: ModalSettings) -> Iterator[Finding]:
     yield _finding(
         "queue", named("Queue", PROGRESS_QUEUE), f"`modal queue create{env} {PROGRESS_QUEUE}` (for progress)"
     )
+
+
+def _storage_secret(named: Callable[..., Check], name: str) -> Check:
+    """Return the check of the secret with the bucket's keys, which have two documented names each."""
+
+    def check() -> tuple[bool, str]:
+        try:
+            return named("Secret", name, required_keys=list(STORAGE_KEYS))()
+        except Exception:
+            others = [OTHER_STORAGE_KEYS.get(key, key) for key in STORAGE_KEYS]
+            return named("Secret", name, required_keys=others)()
+
+    return check
 
 
 def _finding(what: str, check: Check, advice: str) -> Finding:

@@ -40,20 +40,27 @@ class AlertDeliveryError(CaptionAccError):
 
 @dataclass(frozen=True)
 class Alert:
-    """A problem to report. ``key`` is the same whenever the same problem is found."""
+    """A problem to report. ``key`` is the same whenever the same problem is found.
+
+    Problems in ``replaces`` are not reported as over when this one takes their place.
+    """
 
     key: str
     text: str
+    replaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class AlertLimits:
-    """Limits beyond which there is an alert. ``None`` and 0: never."""
+    """Limits beyond which there is an alert. 0, and no amounts: never."""
 
     failures_an_hour: int = 10
     backlog_seconds: float = 3600
     stale_lock_seconds: float = 900
-    spend_usd: float | None = None
+    #: Amounts of one tenant in a month, ascending: an alert for the highest that is reached.
+    spend_usd: Sequence[float] = ()
+    #: The installation's limit of a tenant's month, for the message.
+    month_limit_usd: float | None = None
     silent_seconds: float = 300
 
 
@@ -144,12 +151,16 @@ def _locks(rows: Iterable[LockState], limits: AlertLimits, now: float) -> Iterab
 
 
 def _spend(rows: Iterable[TenantSpend], limits: AlertLimits) -> Iterable[Alert]:
+    limit = f"; the installation's limit is ${limits.month_limit_usd:,.2f}" if limits.month_limit_usd else ""
     for row in rows:
-        if limits.spend_usd and row.cost_usd >= limits.spend_usd:
+        reached = [amount for amount in limits.spend_usd if row.cost_usd >= amount]
+        if reached:
+            *lower, highest = (f"spend/{row.tenant_id}/{amount:g}" for amount in reached)
             yield Alert(
-                f"spend/{row.tenant_id}",
-                f"tenant {row.tenant_id} ({row.tier}) has cost an estimated ${row.cost_usd:,.2f} this month; "
-                f"the limit is ${limits.spend_usd:,.2f}",
+                highest,
+                f"tenant {row.tenant_id} ({row.tier}) has cost an estimated ${row.cost_usd:,.2f} this month, "
+                f"more than ${reached[-1]:,.2f}{limit}",
+                replaces=tuple(lower),
             )
 
 
@@ -219,7 +230,7 @@ class Reported:
     def changes(self, alerts: Iterable[Alert], now: float, repeat_seconds: float) -> Changes:
         """Return which alerts are new, still there after ``repeat_seconds``, or over."""
         alerts = list(alerts)
-        current = {alert.key for alert in alerts}
+        current = {key for alert in alerts for key in (alert.key, *alert.replaces)}
         return Changes(
             started=[alert for alert in alerts if alert.key not in self.alerts],
             still=[

@@ -30,6 +30,7 @@ def compute_settings(settings: Settings) -> ComputeSettings:
         vision=settings.vision,
         extents_predictor=settings.extents_predictor,
         extents_model=extents_model,
+        extents_models=settings.home / "models" / "checkpoints",
     )
 
 

@@ -28,15 +28,20 @@ _FURTHER_HIGHEST = 49
 
 @dataclass(frozen=True)
 class AgeBoost:
-    """The points for waiting: ``points_an_hour``, up to ``most_points``."""
+    """The points for waiting: ``points_an_hour``, or one each ``minutes_a_point``, up to ``most_points``."""
 
     points_an_hour: float = 1.0
     most_points: int = 20
+    #: Counts instead of ``points_an_hour`` where it is given.
+    minutes_a_point: float | None = None
 
     def points(self, since: datetime, now: datetime) -> int:
         """Return whole points at ``now``; 0 for a ``since`` in the future. Both times are time-zone aware."""
-        hours = (now - since).total_seconds() / 3600
-        return int(min(max(hours * self.points_an_hour, 0.0), self.most_points))
+        minutes = (now - since).total_seconds() / 60
+        points = (
+            minutes / self.minutes_a_point if self.minutes_a_point else minutes / 60 * self.points_an_hour
+        )
+        return int(min(max(points, 0.0), self.most_points))
 
 
 @dataclass(frozen=True)

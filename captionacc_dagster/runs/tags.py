@@ -76,7 +76,7 @@ class Work:
 def age_boost() -> AgeBoost:
     """Return the points for waiting, from the settings."""
     settings = get_settings()
-    return AgeBoost(settings.age_points_an_hour, settings.age_points_limit)
+    return AgeBoost(settings.age_points_an_hour, settings.age_points_limit, settings.age_minutes_a_point)
 
 
 @dataclass

@@ -44,5 +44,6 @@ def alert_limits(settings: Settings) -> AlertLimits:
         backlog_seconds=settings.alert_backlog_minutes * 60,
         stale_lock_seconds=settings.alert_stale_lock_minutes * 60,
         spend_usd=settings.alert_spend_usd,
+        month_limit_usd=settings.month_cost_limit,
         silent_seconds=settings.alert_silent_minutes * 60,
     )

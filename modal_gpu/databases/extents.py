@@ -23,6 +23,9 @@ from modal_gpu.extents.predictor import (
 ChangeSeconds = NDArray[np.float64]
 
 SCHEMA_VERSION = 2
+#: Of files whose frames were cropped at less than 10 Hz, for callers of their own: the platform makes none,
+#: and reads none.
+STEPPED_SCHEMA_VERSION = 3
 PART_SCHEMA_VERSION = 1
 
 
@@ -60,6 +63,9 @@ CREATE TABLE pair_results (
     CHECK (frame2_index = frame1_index + 1)
 );
 """
+STEPPED_SCHEMA = SCHEMA.replace(
+    "CHECK (frame2_index = frame1_index + 1)", "CHECK (frame2_index > frame1_index)"
+)
 
 PART_SCHEMA = f"""
 CREATE TABLE segment (
@@ -112,24 +118,26 @@ class ExtentsRun:
 
 
 def write_extents(
-    run: ExtentsRun, pairs: PairPredictions, change_seconds: ChangeSeconds | None = None
+    run: ExtentsRun, pairs: PairPredictions, change_seconds: ChangeSeconds | None = None, *, step: int = 1
 ) -> bytes:
     """Return the database, packed. Raises ``ValueError`` if ``run.total_pairs`` is wrong.
 
     ``change_seconds`` (n − 1,) is the time at which each pair's second frame begins; NaN if unknown.
+    ``step``: indices from one frame to the next.
     """
     count = len(pairs.forward)
     if run.total_pairs != count:
         raise ValueError(f"run {run.run_id} has {run.total_pairs} pairs, but {count} are given")
     times = [None] * count if change_seconds is None else _nullable(change_seconds)
-    with new_database(SCHEMA, SCHEMA_VERSION, created_at=run.completed_at) as connection:
+    schema, version = (SCHEMA, SCHEMA_VERSION) if step == 1 else (STEPPED_SCHEMA, STEPPED_SCHEMA_VERSION)
+    with new_database(schema, version, created_at=run.completed_at) as connection:
         marks = ", ".join("?" * 8)
         connection.execute(f"INSERT INTO run_metadata VALUES ({marks})", astuple(run))
         sides = [zip(*_columns(side), strict=True) for side in (pairs.forward, pairs.backward)]
         connection.executemany(
             f"INSERT INTO pair_results ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})",
             (
-                (i, i + 1, *forward, *backward, at)
+                (i * step, (i + 1) * step, *forward, *backward, at)
                 for i, forward, backward, at in zip(range(count), *sides, times, strict=True)
             ),
         )

@@ -5,12 +5,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from modal_gpu.deployment.models import resolve_model
+from modal_gpu.deployment.models import CHECKPOINTS, resolve_model
 from modal_gpu.deployment.settings import (
     FETCHED_MODELS,
     MODEL_MOUNT,
     OCR_MODELS,
-    STORAGE_SECRET,
+    OTHER_STORAGE_KEYS,
+    STORAGE_SECRETS,
     FunctionSettings,
     ModalSettings,
 )
@@ -25,29 +26,35 @@ from modal_gpu.storage import ObjectStore, StorageSettings
 _IMPORTED = time.monotonic()
 
 
-def storage_of(environ: Mapping[str, str]) -> StorageSettings:
-    """Return the storage settings of the secret ``wasabi``, which has the orchestrator's variables.
+def storage_of(environ: Mapping[str, str], secret: str = STORAGE_SECRETS[0]) -> StorageSettings:
+    """Return the storage settings of the secret with the bucket's keys: the orchestrator's variables.
 
-    Raises :class:`ConfigurationError` if the secret has no bucket, or a folder, which would not outlive the
-    container.
+    Raises :class:`ConfigurationError` if the secret has no bucket or no keys, or a folder, which would not
+    outlive the container.
     """
     url = environ.get("CAPTIONACC_STORAGE_URL", "").strip()
     bucket = environ.get("WASABI_BUCKET", "").strip()
+    again = f"`modal secret create --force {secret} WASABI_BUCKET=…` and the other keys"
     if not url and not bucket:
         raise ConfigurationError(
-            f"the Modal secret {STORAGE_SECRET!r} has no WASABI_BUCKET: create it again with "
-            f"`modal secret create --force {STORAGE_SECRET} WASABI_BUCKET=…` and the other keys"
+            f"the Modal secret {secret!r} has no WASABI_BUCKET: create it again with {again}"
         )
     if url and not url.startswith("s3://"):
+        raise ConfigurationError(f"CAPTIONACC_STORAGE_URL in the Modal secret {secret!r} is not s3://…")
+    access_key = _either(environ, "WASABI_ACCESS_KEY_READWRITE", "AWS_ACCESS_KEY_ID")
+    secret_key = _either(environ, "WASABI_SECRET_KEY_READWRITE", "AWS_SECRET_ACCESS_KEY")
+    if access_key is None or secret_key is None:
+        absent = "WASABI_ACCESS_KEY_READWRITE" if access_key is None else "WASABI_SECRET_KEY_READWRITE"
         raise ConfigurationError(
-            f"CAPTIONACC_STORAGE_URL in the Modal secret {STORAGE_SECRET!r} is not s3://…"
+            f"the Modal secret {secret!r} has no {absent} (nor {OTHER_STORAGE_KEYS[absent]}): create it "
+            f"again with {again}"
         )
     return StorageSettings(
         url=url or f"s3://{bucket}",
-        endpoint=_first(environ, "WASABI_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
-        region=_first(environ, "WASABI_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"),
-        access_key_id=_first(environ, "WASABI_ACCESS_KEY_READWRITE", "AWS_ACCESS_KEY_ID"),
-        secret_access_key=_first(environ, "WASABI_SECRET_KEY_READWRITE", "AWS_SECRET_ACCESS_KEY"),
+        endpoint=_either(environ, "WASABI_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        region=_either(environ, "WASABI_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"),
+        access_key_id=access_key,
+        secret_access_key=secret_key,
         path_style=environ.get("CAPTIONACC_STORAGE_PATH_STYLE", "true").strip().lower() != "false",
     )
 
@@ -74,6 +81,7 @@ def compute_settings(
         vision=VisionSettings.from_environ(environ),
         extents_predictor=settings.extents_predictor,
         extents_model=resolve_model(settings.extents_model, models),
+        extents_models=models / CHECKPOINTS,
         extents_block=settings.extents_block,
     )
 
@@ -83,7 +91,7 @@ def open_container(function: str, settings: ModalSettings) -> Container:
     own = settings.function(function)
     container_id = os.environ.get("MODAL_TASK_ID", "")
     container = Container(
-        store=ObjectStore(storage_of(os.environ)),
+        store=ObjectStore(storage_of(os.environ, settings.storage_secret)),
         settings=compute_settings(settings, own, os.environ),
         gpu=(own.gpu or "none") if container_id else "none",
         container_id=container_id or "local",
@@ -103,5 +111,7 @@ class ColdStart:
         return time.monotonic() - _IMPORTED if first else 0.0
 
 
-def _first(environ: Mapping[str, str], *names: str) -> str | None:
-    return next((environ[name] for name in names if environ.get(name, "").strip()), None)
+def _either(environ: Mapping[str, str], name: str, *others: str) -> str | None:
+    """Return the first of these variables that is set; a Wasabi name by either of its spellings."""
+    names = [name, *([other] if (other := OTHER_STORAGE_KEYS.get(name)) else []), *others]
+    return next((environ[one] for one in names if environ.get(one, "").strip()), None)

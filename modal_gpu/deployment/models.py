@@ -1,12 +1,12 @@
 """Storage of model files for the functions: on Modal's volume, or in a folder with the same layout.
 
-Files are named ``checkpoints/{version}_{sha256[:8]}.safetensors``, each with its ONNX graph for CPUs beside
-it. Since names depend on the content, files are never overwritten and can always be verified.
+Files are named ``checkpoints/{version}_{sha256[:8]}.safetensors`` (or ``.pt``, if they were put there by
+other means), each with its ONNX graph for CPUs beside it. Since names depend on the content, files are never
+overwritten and can always be verified.
 """
 
 import hashlib
 import io
-import json
 import re
 import shutil
 import tempfile
@@ -21,12 +21,11 @@ from modal_gpu.extents.checkpoint import (
     CheckpointError,
     is_graph_name,
     is_installed,
-    shipped,
     verify,
     verify_graph,
 )
 from modal_gpu.extents.export import export
-from modal_gpu.extents.torch_checkpoint import load_checkpoint, save_checkpoint
+from modal_gpu.extents.torch_checkpoint import load_checkpoint, read_pt, save_checkpoint
 
 #: Folder of the model files.
 CHECKPOINTS = "checkpoints"
@@ -164,33 +163,7 @@ def named_checkpoint(file: Path, version: str, folder: Path) -> Checkpoint:
     if file.suffix != ".pt":
         (folder / name).write_bytes(data)
         return Checkpoint(folder / name, version, digest)
-    return save_checkpoint(_torch_network(file), version, folder)
-
-
-def _torch_network(file: Path) -> Any:
-    import torch
-
-    from modal_gpu.extents.network import ExtentsNetwork, NetworkSettings
-
-    try:
-        # Only tensors and plain values, so that the file cannot execute code.
-        content = torch.load(file, map_location="cpu", weights_only=True)
-        state = content.get("model", content)
-        given = content.get("settings")
-        network = ExtentsNetwork(NetworkSettings(**(_shipped_settings() if given is None else given)))
-        network.load_state_dict(state)
-    except Exception as error:  # the unpickler may raise anything for another kind of file
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise CheckpointError(f"{file.name} does not contain this version's network: {reason}") from None
-    return network.eval()
-
-
-def _shipped_settings() -> dict[str, Any]:
-    """Return the shipped model's layer sizes, for a file without its own."""
-    from safetensors import safe_open
-
-    with safe_open(str(shipped()), "pt") as model:
-        return json.loads((model.metadata() or {})["settings"])
+    return save_checkpoint(read_pt(file), version, folder)
 
 
 @dataclass(frozen=True)
@@ -210,7 +183,7 @@ def verify_models(store: ModelStore, names: Iterable[str] = ()) -> list[Verdict]
 
 def _verdict(store: ModelStore, name: str) -> Verdict:
     if _NAME.fullmatch(name) is None and not is_graph_name(name):
-        return Verdict(name, "", "is not named version_sha256.safetensors")
+        return Verdict(name, "", "is not named version_sha256.safetensors or .pt")
     with tempfile.TemporaryDirectory(prefix="captionacc-model-") as folder:
         path = Path(folder) / name
         try:

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from modal_gpu.errors import ConfigurationError
 from modal_gpu.extents.block_size import DEFAULT_BLOCK, check_block
+from modal_gpu.extents.checkpoint import CHECKPOINT_NAME
 from modal_gpu.ocr.languages.tags import parse_languages
 
 EXTRACT = "extract_frames_and_ocr"
@@ -18,6 +19,14 @@ CROP_AND_INFER = "crop_and_infer_caption_frame_extents"
 CAPTION_OCR = "generate_caption_ocr"
 #: The functions that the orchestrator calls.
 FUNCTIONS = (EXTRACT, CROP_AND_INFER, CAPTION_OCR)
+#: The function that judges the chunks of a version again, for callers of their own.
+INFER = "run_boundary_inference_batch"
+
+
+def stream_of(function: str) -> str:
+    """Return the name of a function's generator variant."""
+    return f"{function}_stream"
+
 
 #: The setting with each function's time-out.
 TIMEOUT_SETTINGS = {
@@ -26,10 +35,17 @@ TIMEOUT_SETTINGS = {
     CAPTION_OCR: "MODAL_CAPTION_OCR_TIMEOUT",
 }
 
-STORAGE_SECRET = "wasabi"
+#: Documented names of the secret with the bucket's keys; the first is the default.
+STORAGE_SECRETS = ("wasabi", "wasabi-credentials")
 VISION_SECRET = "google-vision"
-#: Required keys of the secret ``wasabi``; endpoint and region default to AWS's.
+#: Keys of the secret with the bucket's keys; endpoint and region default to AWS's. Those of
+#: :data:`OTHER_STORAGE_KEYS` stand for them.
 STORAGE_KEYS = ("WASABI_BUCKET", "WASABI_ACCESS_KEY_READWRITE", "WASABI_SECRET_KEY_READWRITE")
+OTHER_STORAGE_KEYS = {
+    "WASABI_ENDPOINT_URL": "WASABI_ENDPOINT",
+    "WASABI_ACCESS_KEY_READWRITE": "WASABI_ACCESS_KEY",
+    "WASABI_SECRET_KEY_READWRITE": "WASABI_SECRET_KEY",
+}
 MODEL_VOLUME = "boundary-models"
 #: The volume's mount point in a container.
 MODEL_MOUNT = "/models"
@@ -37,7 +53,7 @@ MODEL_MOUNT = "/models"
 OCR_MODELS = "ocr"
 FETCHED_MODELS = "/tmp/captionacc-ocr"
 #: Regular expression of a model file's name.
-MODEL_NAME = r"[\w.-]+_[0-9a-f]{8}\.safetensors"
+MODEL_NAME = CHECKPOINT_NAME
 PROGRESS_QUEUE = "captionacc-progress"
 
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
@@ -82,6 +98,13 @@ class ModalSettings(BaseSettings):
         alias="MODAL_ENVIRONMENT",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
         description="Modal environment, such as `dev`, `staging` or `prod`; the profile's own when unset",
+    )
+
+    storage_secret: str = Field(
+        STORAGE_SECRETS[0],
+        alias="MODAL_STORAGE_SECRET",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="the secret with the bucket's keys: `wasabi`, `wasabi-credentials` or another name",
     )
 
     extract_gpu: Gpu = Field("T4", alias="MODAL_EXTRACT_GPU", description="`none` for a container without")
@@ -165,11 +188,12 @@ class ModalSettings(BaseSettings):
 
     def function(self, name: str) -> FunctionSettings:
         """Return the options of the function ``name``. Raises ``KeyError`` for another name."""
-        vision = (STORAGE_SECRET, VISION_SECRET)
+        vision = (self.storage_secret, VISION_SECRET)
         prefix, retries, secrets = {
             EXTRACT: ("extract", 0, vision),
-            CROP_AND_INFER: ("crop_infer", 0, (STORAGE_SECRET,)),
+            CROP_AND_INFER: ("crop_infer", 0, (self.storage_secret,)),
             CAPTION_OCR: ("caption_ocr", 1, vision),
+            INFER: ("crop_infer", 0, (self.storage_secret,)),
         }[name]
         gpu = getattr(self, f"{prefix}_gpu")
         return FunctionSettings(

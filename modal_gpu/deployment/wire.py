@@ -1,10 +1,10 @@
-"""The envelope of a request and of its result on the wire, and a container's handling of a call.
+"""A container's handling of a call: its request, its work, its progress, and the form of its answer.
 
-A call is one dictionary, ``{"contract": 1, "request": {…}, "progress": {"queue", "partition"} | None}``.
-The answer is ``{"ok": True, "result": … , "usage": {…}}``, or ``{"ok": False, "error": {"type", "message",
-"retryable"}, "usage": {…}}`` for an error of this project. Other exceptions are raised as ``RuntimeError``,
-since only builtin exceptions are the same at both ends. No outgoing text contains a secret of the container's
-environment.
+Callers of their own get the result alone, and a builtin exception that names this project's error. A call
+with ``contract`` gets an answer with its usage: ``{"contract", "ok": True, "result": … , "usage": {…}}``, or
+``{"contract", "ok": False, "error": {"type", "message", "retryable"}, "usage": {…}}`` for an error of this
+project. Other exceptions are raised as ``RuntimeError``, since only builtin exceptions are the same at both
+ends. No outgoing text contains a secret of the container's environment.
 """
 
 import json
@@ -18,42 +18,22 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as checked_dataclass
-
-from modal_gpu.contracts import Progress, from_wire, no_progress, to_wire
-from modal_gpu.errors import CaptionAccError, ContractError
+from modal_gpu.contracts import CaptionOcrRequest, Progress, no_progress, to_wire
+from modal_gpu.deployment.calls import Call, Keywords, ProgressAddress, Request, contract_of, read_call
+from modal_gpu.errors import BadVideoError, CaptionAccError, ContractError, InvalidCropRegionError
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.storage import ObjectStore
 
-#: Version of the envelope and of the requests in it.
-CONTRACT = 1
 #: Largest number of progress messages that wait for a slow queue; more are dropped.
 _MAX_WAITING = 100
 #: Seconds that a finished call waits for its last messages to be sent.
 _LAST_MESSAGES_SECONDS = 3.0
 _SECRET_NAME = re.compile(r"SECRET|KEY|TOKEN|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
-R = TypeVar("R")
-
-
-@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class ProgressAddress:
-    """The queue and partition for a call's progress."""
-
-    queue: Annotated[str, Field(min_length=1, max_length=64)]
-    partition: Annotated[str, Field(min_length=1, max_length=64)]
-
-
-@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Call:
-    """The envelope of a request."""
-
-    contract: int
-    request: dict[str, Any]
-    progress: ProgressAddress | None = None
+#: The core of a function. Its result is a contract dataclass, or a list of them.
+Work = Callable[[Any, ObjectStore, ComputeSettings, Progress], Any]
 
 
 class Queue(Protocol):
@@ -72,11 +52,6 @@ class Container:
     container_id: str
     #: Seconds from the app's import to the first call; 0 for later calls.
     cold_start_seconds: Callable[[], float]
-
-
-def envelope_of(request: dict[str, Any], progress: ProgressAddress | None = None) -> dict[str, Any]:
-    """Return the envelope in which a caller sends a contract request, both as plain data."""
-    return to_wire(Call(CONTRACT, request, progress))
 
 
 class _Usage:
@@ -110,56 +85,68 @@ class _Usage:
 
 
 def answer(
-    envelope: Mapping[str, Any],
-    kind: type[R],
-    work: Callable[[R, ObjectStore, ComputeSettings, Progress], Any],
+    function: str,
+    given: Keywords,
+    work: Work,
     open_container: Callable[[], Container],
     open_queue: Callable[[str], Queue],
     call_id: str | None = None,
-) -> dict[str, Any]:
-    """Process the request in an envelope; return its result or its error as an answer.
+) -> Any:
+    """Process a call of a function; return its result, or its answer if the call gives a contract.
 
-    ``kind`` is the request's dataclass, ``work`` the function's core, ``call_id`` Modal's id of the call.
-    Raises ``RuntimeError`` for errors that are not this project's.
+    ``given`` are the call's keywords, ``work`` the function's core, ``call_id`` Modal's id of the call.
+    Raises ``ValueError`` and ``RuntimeError``: see the module.
     """
-    usage = _Usage()
+    contract, usage = contract_of(given), _Usage()
     unexpected = ""
     outcome: dict[str, Any] = {}
+    failure: Exception | None = None
     try:
-        call = _read(envelope)
-        request = from_wire(kind, call.request)
+        call = read_call(function, given)
         container = usage.opened(open_container())
         with _listener(call.progress, open_queue, call_id) as progress:
-            result = work(request, container.store, container.settings, progress)
-        wire = [to_wire(part) for part in result] if isinstance(result, list) else to_wire(result)
-        outcome = {"ok": True, "result": wire}
+            outcome = {"ok": True, "result": done(call, container, work, progress)}
     except CaptionAccError as error:
-        outcome = {"ok": False, "error": _describe(error)}
+        outcome = {"ok": False, "error": described(error)}
+        failure = builtin_error(error)
     except Exception as error:
         unexpected = without_secrets(f"{type(error).__name__}: {error}")
         _log(without_secrets(traceback.format_exc()))
+    # Raised outside of the handlers, so that the original exception is not the context.
     if unexpected:
-        # Raised outside of the handler, so that the original exception is not its context.
         raise RuntimeError(unexpected)
-    return {"contract": CONTRACT, **outcome, "usage": usage.report()}
+    if contract is None:
+        if failure is not None:
+            raise failure
+        return outcome["result"]
+    return {"contract": contract, **outcome, "usage": usage.report()}
 
 
-def _read(envelope: Mapping[str, Any]) -> Call:
-    version = envelope.get("contract") if isinstance(envelope, Mapping) else None
-    if version != CONTRACT:
-        raise ContractError(
-            f"the call uses contract {version!r}, the deployed app {CONTRACT}: "
-            "deploy the app and the orchestrator from the same version"
-        )
-    return from_wire(Call, envelope)
+def done(call: Call, container: Container, work: Work, progress: Progress) -> Any:
+    """Do a call's work; return its result as plain data."""
+    request: Request = call.request(container.store)
+    result = work(request, container.store, container.settings, progress)
+    if call.is_single and isinstance(request, CaptionOcrRequest):
+        from modal_gpu.functions.caption_ocr import single
+
+        return to_wire(single(request, result))
+    return [to_wire(part) for part in result] if isinstance(result, list) else to_wire(result)
 
 
-def _describe(error: CaptionAccError) -> dict[str, Any]:
+def described(error: CaptionAccError) -> dict[str, Any]:
+    """Return an error of this project as plain data."""
     return {
         "type": type(error).__name__,
         "message": without_secrets(str(error)),
         "retryable": error.retryable,
     }
+
+
+def builtin_error(error: CaptionAccError) -> Exception:
+    """Return the exception that a caller without this project gets: ``ValueError`` for wrong input."""
+    is_input = isinstance(error, ValueError | ContractError | InvalidCropRegionError | BadVideoError)
+    kind = ValueError if is_input else RuntimeError
+    return kind(f"{type(error).__name__}: {without_secrets(str(error))}")
 
 
 class QueueProgress:

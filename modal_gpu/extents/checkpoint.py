@@ -1,6 +1,7 @@
 """Files of trained networks, named after their content.
 
-A checkpoint is ``{version}_{sha256[:8]}.safetensors``: weights and settings, for training and for CUDA.
+A checkpoint is ``{version}_{sha256[:8]}.safetensors``, or ``.pt``: weights and settings, for training and
+CUDA.
 Its ONNX graph, for CPUs, is ``{checkpoint's stem}.{own sha256[:8]}.onnx`` beside it and holds the
 checkpoint's full hash, so that both files are known to be the same model. ``python -m training.export``
 writes the graph.
@@ -11,12 +12,15 @@ import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeGuard
 
 from modal_gpu.errors import CaptionAccError
 
 #: Folder of the shipped model.
 MODELS = Path(__file__).parent / "models"
-_NAME = re.compile(r"(?P<version>[\w.-]+)_(?P<sha256>[0-9a-f]{8})\.safetensors")
+#: Regular expression of a checkpoint's name.
+CHECKPOINT_NAME = r"[\w.-]+_[0-9a-f]{8}\.(?:safetensors|pt)"
+_NAME = re.compile(r"(?P<version>[\w.-]+)_(?P<sha256>[0-9a-f]{8})\.(?:safetensors|pt)")
 _GRAPH_NAME = re.compile(r"(?P<version>[\w.-]+)_(?P<checkpoint>[0-9a-f]{8})\.(?P<sha256>[0-9a-f]{8})\.onnx")
 
 
@@ -68,6 +72,32 @@ def version_of(name: str) -> str:
     return Path(name).stem.rpartition("_")[0]
 
 
+def checkpoint_of(version: str, folder: Path | None) -> Path:
+    """Return the checkpoint of a version, such as ``extents-2``: the shipped one, or one in a folder.
+
+    A file's name stands for its version. Raises :class:`CheckpointError` unless exactly one file fits.
+    """
+    stored = (
+        sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name)) if _is_folder(folder) else []
+    )
+    known = [*stored, shipped()]
+    found = [path for path in known if version in (path.name, path.stem, version_of(path.name))]
+    if not found:
+        versions = ", ".join(dict.fromkeys(version_of(path.name) for path in known))
+        raise CheckpointError(
+            f"there is no extents model {version} (stored: {versions}): `captionacc model upload` it"
+        )
+    by_hash = {path.stem: path for path in reversed(found)}
+    if len(by_hash) > 1:
+        names = ", ".join(sorted(path.name for path in by_hash.values()))
+        raise CheckpointError(f"version {version} of the extents model has several files, name one: {names}")
+    return next(iter(by_hash.values()))
+
+
+def _is_folder(folder: Path | None) -> TypeGuard[Path]:
+    return folder is not None and folder.is_dir()
+
+
 def chosen_version(predictor: str, model: str) -> str:
     """Return the version that results name: the strokes', a model file's, or for ``""`` the shipped one's.
 
@@ -84,7 +114,9 @@ def verify(path: Path) -> Checkpoint:
     """Check a checkpoint against the hash in its name. Raises :class:`CheckpointError`."""
     match = _NAME.fullmatch(path.name)
     if match is None:
-        raise CheckpointError(f"{path.name} is not named version_sha256.safetensors: it cannot be verified")
+        raise CheckpointError(
+            f"{path.name} is not named version_sha256.safetensors or .pt: it cannot be verified"
+        )
     return Checkpoint(path, match["version"], _verified_hash(path, _read(path), match["sha256"]))
 
 

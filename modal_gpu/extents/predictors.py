@@ -18,13 +18,15 @@ def load_predictor(
 ) -> DevicePredictor:
     """Return a predictor of a checkpoint, the shipped one by default.
 
-    On a CPU ONNX Runtime runs the graph beside the checkpoint, with ``threads`` threads; on CUDA, the
-    default where PyTorch finds it, PyTorch runs the checkpoint in blocks of ``block`` strips. Raises
-    :class:`CheckpointError`.
+    On a CPU ONNX Runtime runs the graph beside the checkpoint, with ``threads`` threads; a ``.pt`` file
+    without one runs on PyTorch. On CUDA, the default where PyTorch finds it, PyTorch runs the checkpoint in
+    blocks of ``block`` strips. Raises :class:`CheckpointError`.
     """
     path = path or shipped()
     device = device or ("cuda" if has_cuda() else "cpu")
     if device == "cpu":
+        if path.suffix == ".pt" and not graphs_of(path):
+            return _torch_predictor(path)
         return _onnx_predictor(path, threads)
     from modal_gpu.extents.torch_checkpoint import load_checkpoint
 
@@ -32,6 +34,15 @@ def load_predictor(
     from modal_gpu.extents.block_predictor import BlockPredictor
 
     return BlockPredictor(network, checkpoint.version, checkpoint.sha256, device=device, block=block)
+
+
+def _torch_predictor(checkpoint_file: Path) -> NetworkPredictor[Any, Any]:
+    from modal_gpu.extents.torch_checkpoint import load_checkpoint
+
+    network, checkpoint = load_checkpoint(checkpoint_file)
+    from modal_gpu.extents.torch_backend import TorchBackend
+
+    return NetworkPredictor(TorchBackend(network), checkpoint.version, checkpoint.sha256)
 
 
 def _onnx_predictor(checkpoint_file: Path, threads: int) -> NetworkPredictor[Any, Any]:

@@ -40,3 +40,10 @@ class StoredStrips:
                 self._kept = {index: self._kept[index] for index in chosen}
                 return self._kept.copy()
             self._indices = [index for index in self._indices if loaded.get(index, True) is not None]
+
+    def at_step(self, step: int) -> "StoredStrips":
+        """Return the same strips by ``index // step``. Indices must be at least ``step`` apart."""
+        if step == 1:
+            return self
+        of = {index // step: index for index in self._indices}
+        return StoredStrips(of, lambda chosen: self._load([of[place] for place in chosen]))

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -81,10 +82,13 @@ def caption_images(request: CaptionOcrRequest, store: ObjectStore) -> Iterator[n
     def fetch(ref: ChunkRef) -> bytes:
         return store.get(keys.chunk(request.version, ref, request.zone))
 
-    reader = ChunkReader(fetch, request.frame_count)
+    step = request.step
+    reader = ChunkReader(fetch, request.frame_count, step=step)
     for caption in request.captions:
-        wanted = sample_indices(caption.start_index, caption.end_index)
-        yield median_image(image for _, image in reader.at(wanted))
+        # The frames that exist, or the one that is shown where none begins inside the caption.
+        first, end = -(-caption.start_index // step), -(-caption.end_index // step)
+        wanted = sample_indices(first, end) if first < end else [caption.start_index // step]
+        yield median_image(image for _, image in reader.at(place * step for place in wanted))
 
 
 def text_settings(store: ObjectStore, keys: VideoKeys, crop: CropRegion, zone: int = 0) -> TextSettings:
@@ -103,3 +107,9 @@ def _result(caption: CaptionRange, frame: FrameOcr, reading: TextSettings) -> Ca
         return CaptionOcrResult("", 0.0, count, caption.caption_id, error=frame.error or "OCR failed")
     text = caption_text(frame.lines, reading)
     return CaptionOcrResult(text.text, text.confidence, count, caption.caption_id)
+
+
+def single(request: CaptionOcrRequest, results: Sequence[CaptionOcrResult]) -> CaptionOcrResult:
+    """Return the only result of a request for one caption, with the index in the middle of its frames."""
+    (caption,), (result,) = request.captions, results
+    return replace(result, median_frame_index=(caption.start_index + caption.end_index) // 2)

@@ -28,6 +28,7 @@ from modal_gpu.extents.predictor import PairBatch, PairPredictor, StripHints
 from modal_gpu.frame_index import chunks
 from modal_gpu.functions.extents import GZIP, publish_extents
 from modal_gpu.functions.feed import Feed
+from modal_gpu.functions.frame_flow import every, inside, numbered, reported
 from modal_gpu.functions.hints import sampled_strips, strip_hints
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.functions.workspace import Stopwatch, local_video
@@ -168,7 +169,7 @@ class _Job:
     @property
     def frame_count(self) -> int:
         """Number of frames in the segment."""
-        return len(self.segment.of(self.info.index_count))
+        return len(self.segment.of(self.info.index_count)[:: self.request.step])
 
     @property
     def writes_chunks(self) -> bool:
@@ -189,15 +190,18 @@ class _Job:
         self, strips: Sequence["_Strip"], report: DecodeReport
     ) -> Iterator[tuple[CroppedFrame, ...]]:
         """Read the strips of the segment and of the frames around it."""
-        return read_strips(
+        end = None if self.segment.end is None else self.segment.end + self.around
+        places = [strip.place for strip in strips]
+        read = read_strips(
             self.path,
-            [strip.place for strip in strips],
+            places,
             report,
             info=self.info,
             first_index=self.first_index,
-            end_index=None if self.segment.end is None else self.segment.end + self.around,
+            end_index=end,
             gpu=self.gpu,
         )
+        return every(read, self.request.step)
 
 
 @dataclass(frozen=True)
@@ -241,7 +245,8 @@ def _hints(job: _Job, zone: int, crop: CropRegion, store: ObjectStore) -> StripH
     if job.predictor.margin is None:
         return hints
     part = job.segment.of(job.info.index_count)
-    return replace(hints, samples=sampled_strips(store, keys, crop, job.info, part))
+    samples = sampled_strips(store, keys, crop, job.info, part)
+    return replace(hints, samples=samples.at_step(job.request.step))
 
 
 _Outcome = tuple[_StoredChunks, SegmentScores]
@@ -267,9 +272,9 @@ def _crop_and_judge(
         judge = stack.enter_context(_judging(first, watchers.get(first.zone)))
         read = _watched(job.read_strips(strips, report), [watchers.get(strip.zone) for strip in strips])
         frames = _fed(read, branches, judge)
-        own = _reported(_inside(frames, job.segment), job.frame_count, progress)
+        own = reported(inside(frames, job.segment), job.frame_count, progress)
         if job.writes_chunks:
-            stored.store(write_chunks(own, first_index=job.segment.start))
+            stored.store(write_chunks(own, first_index=job.segment.start, step=job.request.step))
         else:
             for _ in own:
                 pass
@@ -295,10 +300,11 @@ class _Branch:
         self._judge = self._stack.enter_context(_judging(strip, watcher))
         self._encode: Feed[CroppedFrame, None] | None = None
         if strip.job.writes_chunks:
-            segment = strip.job.segment
+            segment, step = strip.job.segment, strip.job.request.step
 
             def encode(frames: Iterator[CroppedFrame]) -> None:
-                self._stored.store(write_chunks(_inside(frames, segment), first_index=segment.start))
+                own = inside(frames, segment)
+                self._stored.store(write_chunks(own, first_index=segment.start, step=step))
 
             feed = Feed[CroppedFrame, None](encode, size=lambda frame: frame.yuv.nbytes)
             self._encode = self._stack.enter_context(feed)
@@ -347,24 +353,9 @@ def _fed(
         yield frame
 
 
-def _inside(frames: Iterable[CroppedFrame], segment: FrameRange) -> Iterator[CroppedFrame]:
-    """Yield the frames of the segment; the others are read to their end too."""
-    for frame in frames:
-        if frame.index >= segment.start and (segment.end is None or frame.index < segment.end):
-            yield frame
-
-
-def _reported(frames: Iterable[CroppedFrame], total: int, progress: Progress) -> Iterator[CroppedFrame]:
-    """Yield the frames; report progress at every 50th."""
-    for count, frame in enumerate(frames, 1):
-        if count % 50 == 1:
-            progress("strips", min(count, total), total)
-        yield frame
-
-
 def _check_complete(strip: _Strip, stored: _StoredChunks, frame_count: int) -> None:
-    start = strip.job.segment.start
-    expected = sum(start <= ref.first_index for ref in chunks(start + frame_count))
+    start, step = strip.job.segment.start, strip.job.request.step
+    expected = sum(start <= ref.first_index for ref in chunks(start + frame_count * step, step))
     if stored.count != expected:
         raise StorageError(
             f"{stored.count} of {expected} chunks of version {strip.job.request.version}, "
@@ -377,6 +368,7 @@ def _judge(strip: _Strip, frames: Iterator[CroppedFrame], watcher: StripWatcher 
     job, hints = strip.job, strip.hints
     predictor, index = job.predictor, job.first_index
     locator = ChangeLocator(index)
+    frames = numbered(frames, job.request.step)
     presence, same = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
     for batch in predictor.predict(locator.watched(frames), hints, job.first_index):
         if batch.first_index != index:

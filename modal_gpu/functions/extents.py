@@ -33,4 +33,4 @@ def publish_extents(
         processing_time_seconds=seconds,
     )
     key = VideoKeys(request.tenant_id, request.video_id).caption_frame_extents_db(request.version, zone)
-    store.put(key, write_extents(run, scores.pairs(), scores.change_seconds[1:]), GZIP)
+    store.put(key, write_extents(run, scores.pairs(), scores.change_seconds[1:], step=request.step), GZIP)

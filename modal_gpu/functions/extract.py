@@ -18,7 +18,8 @@ from modal_gpu.contracts import (
 )
 from modal_gpu.databases.raw_ocr import write_raw_ocr
 from modal_gpu.errors import OcrError, OcrUnavailableError
-from modal_gpu.frame_index import coarse_frame_indices, full_frame_indices
+from modal_gpu.frame_index import coarse_frame_indices, full_frame_indices, indices_at_rate
+from modal_gpu.frame_rates import exact_rate
 from modal_gpu.functions.coarse_to_fine import coarse_to_fine
 from modal_gpu.functions.extents import GZIP
 from modal_gpu.functions.feed import read_ahead
@@ -106,8 +107,13 @@ class _Job:
     @property
     def indices(self) -> list[int]:
         """Indices of the segment's full frames."""
-        own = self.segment.of(self.info.index_count)
-        return [index for index in full_frame_indices(self.info.index_count) if index in own]
+        own, count, rate = self.segment.of(self.info.index_count), self.info.index_count, self.full_frame_rate
+        indices = full_frame_indices(count) if rate is None else indices_at_rate(count, exact_rate(rate))
+        return [index for index in indices if index in own]
+
+    @property
+    def full_frame_rate(self) -> float | None:
+        return self.request.full_frame_rate
 
     @property
     def reads(self) -> bool:
@@ -188,7 +194,7 @@ def _read_frames(
         seen = _in_order(readings)
         return layout_is_certain(seen, job.info.width, job.info.height, with_language=with_language)
 
-    if job.segment == WHOLE_VIDEO:
+    if job.segment == WHOLE_VIDEO and job.full_frame_rate is None:
         frames = coarse_to_fine(frames, coarse_frame_indices(job.info.index_count), is_certain)
     images = ((frame.index, frame.image) for frame in frames)
     with OcrPool(lambda: settings.open_ocr("frames", job.request.languages), settings.worker_count) as pool:

@@ -41,6 +41,8 @@ class ComputeSettings:
     extents_predictor: Literal["strokes", "network"] = "network"
     #: Checkpoint of the network; the shipped one by default.
     extents_model: Path | None = None
+    #: Folder of other models, for calls that name a version.
+    extents_models: Path | None = None
     #: Strips that a GPU judges together: 32, 64, 128 …; halves itself where its memory does not suffice.
     extents_block: int = DEFAULT_BLOCK
     #: Decode videos on a GPU (NVDEC) where there is one that can; software is the fallback for each file.
@@ -65,6 +67,16 @@ class ComputeSettings:
         from modal_gpu.extents.strokes import StrokePredictor
 
         return StrokePredictor()
+
+    def predictor_of(self, version: str) -> "PairPredictor":
+        """Return the predictor of a model's version, which stays loaded in place of the one before.
+
+        Raises :class:`CheckpointError` for a version that is not stored, or whose file is incomplete.
+        """
+        from modal_gpu.extents.checkpoint import checkpoint_of, shipped
+
+        path = checkpoint_of(version, self.extents_models)
+        return _kept_network(None if path == shipped() else path, self.extents_block)
 
     def open_ocr(self, kind: OcrKind, languages: Sequence[str] = ()) -> "OcrEngine | BatchOcrEngine":
         """Return an engine for one worker, for full frames or for caption strips in these languages.

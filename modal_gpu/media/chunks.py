@@ -102,11 +102,16 @@ class ChunkWriter:
             store(writer.finish())
 
     At most ``queued_frames`` frames wait (fewer if they are large), and three chunks are open. The next
-    call raises an error of the encoder.
+    call raises an error of the encoder. Frames come at every ``step``-th index.
     """
 
     def __init__(
-        self, settings: ChunkSettings | None = None, *, queued_frames: int = 64, first_index: int = 0
+        self,
+        settings: ChunkSettings | None = None,
+        *,
+        queued_frames: int = 64,
+        first_index: int = 0,
+        step: int = 1,
     ) -> None:
         if first_index % SEGMENT_ALIGNMENT:
             raise ValueError(f"not every level starts a chunk at frame index {first_index}")
@@ -116,7 +121,7 @@ class ChunkWriter:
         self._finished: queue.SimpleQueue[EncodedChunk] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._stopping = threading.Event()
-        self._next_index = first_index
+        self._next_index, self._step = first_index, step
         self._shape: tuple[int, ...] | None = None
         self._thread = threading.Thread(target=self._run, name="chunk-writer", daemon=True)
 
@@ -142,7 +147,7 @@ class ChunkWriter:
         self._shape = self._shape or frame.yuv.shape
         if frame.yuv.shape != self._shape:  # the encoder would scale it silently
             raise ValueError(f"frame {frame.index} is of shape {frame.yuv.shape}, those before {self._shape}")
-        self._next_index += 1
+        self._next_index += self._step
         self._waiting.maxsize = items_within(frame.yuv.nbytes, self._queued_frames)
         self._waiting.put(frame)
         return self._take()
@@ -192,21 +197,25 @@ class ChunkWriter:
     def _encode(self, frame: CroppedFrame, open_chunks: dict[int, _OpenChunk]) -> None:
         level = level_of(frame.index)
         if level not in open_chunks:
-            open_chunks[level] = _OpenChunk(locate(frame.index)[0], frame, self._settings)
+            open_chunks[level] = _OpenChunk(locate(frame.index, self._step)[0], frame, self._settings)
         open_chunks[level].add(frame)
         if len(open_chunks[level].indices) == CHUNK_MEMBERS:
             self._finished.put(open_chunks.pop(level).finish())
 
 
 def write_chunks(
-    frames: Iterable[CroppedFrame], settings: ChunkSettings | None = None, *, first_index: int = 0
+    frames: Iterable[CroppedFrame],
+    settings: ChunkSettings | None = None,
+    *,
+    first_index: int = 0,
+    step: int = 1,
 ) -> Iterator[EncodedChunk]:
     """Yield all chunks of ``frames``, each as soon as it is complete.
 
     A chunk depends only on its own frames, so the chunks of a part that starts at ``first_index``, a
     multiple of 512, are identical to those of the whole video.
     """
-    with ChunkWriter(settings, first_index=first_index) as writer:
+    with ChunkWriter(settings, first_index=first_index, step=step) as writer:
         for frame in frames:
             yield from writer.write(frame)
         yield from writer.finish()
@@ -255,6 +264,15 @@ class _ChunkDecoder:
         return _damaged(self._ref, what)
 
 
+def frames_in(data: bytes) -> int:
+    """Return the number of frames in a chunk without decoding them. Raises :class:`DamagedChunkError`."""
+    try:
+        with av.open(io.BytesIO(data), "r", format="matroska") as container:
+            return sum(packet.size > 0 for packet in container.demux(video=0))
+    except PYAV_ERRORS:
+        raise DamagedChunkError("a chunk is not a readable WebM file; make a new version") from None
+
+
 def _damaged(ref: ChunkRef, what: str) -> DamagedChunkError:
     return DamagedChunkError(
         f"chunk {ref.first_index} of level {ref.level} {what}; make a new cropped-frames version"
@@ -265,16 +283,23 @@ class ChunkReader:
     """Frames of one cropped-frames version, by index.
 
     ``fetch`` returns a chunk's bytes (its errors are not caught); ``frame_count`` is the number of stored
-    indices. At most ``cached_chunks`` chunks are kept in memory, each decoded as far as needed in the
-    caller's thread. An ascending read needs two of each level to fetch every chunk only once.
+    indices; every ``step``-th one has a frame. At most ``cached_chunks`` chunks are kept in memory, each
+    decoded as far as needed in the caller's thread. An ascending read needs two of each level to fetch every
+    chunk only once.
     """
 
     def __init__(
-        self, fetch: Callable[[ChunkRef], bytes], frame_count: int, *, cached_chunks: int = 6
+        self,
+        fetch: Callable[[ChunkRef], bytes],
+        frame_count: int,
+        *,
+        step: int = 1,
+        cached_chunks: int = 6,
     ) -> None:
         if frame_count < 1:
             raise ValueError(f"a cropped-frames version has at least one frame, not {frame_count}")
         self._fetch, self._frame_count, self._cached_chunks = fetch, frame_count, max(1, cached_chunks)
+        self._step = step
         self._chunks: OrderedDict[ChunkRef, _ChunkDecoder] = OrderedDict()
         self._shape: tuple[int, ...] | None = None
 
@@ -295,7 +320,7 @@ class ChunkReader:
         for index in indices:
             if not 0 <= index < self._frame_count:
                 raise IndexError(f"frame index {index} is not in [0, {self._frame_count})")
-            ref, position = locate(index)
+            ref, position = locate(index, self._step)
             yuv, matrix = self._chunk(ref).frame(position)
             self._shape = self._shape or yuv.shape
             if yuv.shape != self._shape:

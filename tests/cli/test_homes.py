@@ -30,6 +30,7 @@ MAKE_NONE = {
     "cost limit --month-usd": ["--month-usd", "5"],
     "delete": ["a.mp4", "--yes"],
     "export": ["a.mp4"],
+    "infer": ["a.mp4"],
     "layout add-zone": ["a.mp4", "--left=0", "--top=0", "--right=1", "--bottom=0.2"],
     "layout approve": ["a.mp4"],
     "layout move-zone": ["a.mp4", "1", "--left=0", "--top=0", "--right=1", "--bottom=0.2"],

@@ -100,6 +100,9 @@ def test_each_command_prints_what_the_page_says(
     layout = printed("layout show", "layout", "show", video)
     assert (layout["width"], layout["height"], layout["zones"][0]["region"]) == (640, 360, zone["region"])
 
+    (left,) = printed("infer", "infer", video, "--skip-if-exists")["videos"]
+    assert (left["status"], left["successful"], left["total_pairs"]) == ("skipped", 79, 79)
+
     with psycopg.connect(postgres_dsn) as database:
         database.execute(
             "update captionacc.caption_frame_extents_inference_runs set model_version = 'extents-0'"

@@ -37,6 +37,7 @@ from tests.faults.injection import Fault
 from tests.faults.line_cut import CuttableLine, cut
 from tests.faults.table import Healed, Tell
 from tests.faults.test_killed_runs import CAPTIONS, CROPS, LAYOUT, TEXT
+from tests.modal_calls import request_in
 from tests.modal_stand_in.service import Service
 from tests.storage_fixtures import ACCESS_KEY, SECRET_KEY, S3Server
 
@@ -126,7 +127,7 @@ class Containers:
     def work(self, call_id: str) -> None:
         """Execute a call completely, its answer last."""
         payload = self.service.payload(call_id)
-        request = payload["args"][0]["request"]
+        request = request_in(payload)
         call = ComputeCall(payload["function"], request["tenant_id"], request["video_id"], request)
         settings = ComputeSettings(workers=1, extents_predictor="strokes")
         self.service.succeed(call_id, run_call(call, self.platform.store, settings))
@@ -137,7 +138,7 @@ class Containers:
         return [
             call_id
             for call_id, payload in payloads.items()
-            if payload["function"] == function and payload["args"][0]["request"]["video_id"] == video_id
+            if payload["function"] == function and request_in(payload)["video_id"] == video_id
         ]
 
     @contextmanager
@@ -156,7 +157,7 @@ class Containers:
                     continue
                 self._seen.add(call_id)
                 payload = self.service.payload(call_id)
-                if not self.instead(payload["function"], {**payload["args"][0]["request"], "id": call_id}):
+                if not self.instead(payload["function"], {**request_in(payload), "id": call_id}):
                     self.work(call_id)
 
 

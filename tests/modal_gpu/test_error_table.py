@@ -11,8 +11,8 @@ import modal.exception
 import psycopg
 import pytest
 
-from captionacc_dagster.resources.compute.modal_errors import UNANSWERED, row_of
 from captionacc_dagster.runs.retries import DEFAULT
+from modal_gpu.client_errors import UNANSWERED, row_of
 from modal_gpu.error_table import TABLE, Meaning, look_up, page
 from modal_gpu.errors import CaptionAccError, ConfigurationError
 
@@ -65,13 +65,13 @@ def test_every_error_of_the_project_is_final_unless_it_is_listed_here():
 
 
 def test_every_error_of_the_wire_keeps_its_kind_on_the_way_from_a_container():
-    from captionacc_dagster.resources.compute.modal_wire import error_from_wire
     from modal_gpu import errors
-    from modal_gpu.deployment.wire import _describe
+    from modal_gpu.answers import error_from_wire
+    from modal_gpu.deployment.wire import described
 
     for kind in vars(errors).values():
         if inspect.isclass(kind) and issubclass(kind, CaptionAccError):
-            back = error_from_wire(_describe(kind("what happened")))
+            back = error_from_wire(described(kind("what happened")))
             assert (type(back), str(back)) == (kind, "what happened")
 
 

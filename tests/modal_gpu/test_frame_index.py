@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modal_gpu.errors import FrameRateError
 from modal_gpu.frame_index import (
     CHUNK_MEMBERS,
     FULL_FRAME_MAX_STEP,
@@ -19,12 +20,14 @@ from modal_gpu.frame_index import (
     frame_count,
     full_frame_indices,
     index_time,
+    indices_at_rate,
     level_of,
     locate,
     member_count,
     member_index,
     member_ordinal,
 )
+from modal_gpu.frame_rates import crop_step, exact_rate
 
 DAY = 24 * 3600 * 10
 indices = st.integers(0, DAY)
@@ -181,3 +184,35 @@ def test_the_full_frames_that_are_always_read_are_those_at_a_tenth_of_a_hertz_or
 def test_values_outside_the_index_space_are_refused(call) -> None:
     with pytest.raises(ValueError):
         call()
+
+
+steps = st.sampled_from([1, 2, 5, 10])
+
+
+@given(st.integers(1, 4000), steps)
+def test_at_each_rate_every_stored_index_is_in_exactly_one_chunk(count: int, step: int):
+    members = [index for ref in chunks(count, step) for index in ref.members(count)]
+    assert sorted(members) == list(range(0, count, step))
+    for ref in chunks(count, step):
+        assert ref.members(count)[0] == ref.first_index and len(ref.members(count)) <= 32
+        for position, index in enumerate(ref.members(count)):
+            assert locate(index, step) == (ref, position)
+
+
+@given(st.integers(1, 100_000), st.floats(0.001, 1))
+def test_full_frames_at_a_rate_are_the_tenths_nearest_to_its_times(count: int, rate: float):
+    indices = list(indices_at_rate(count, exact_rate(rate)))
+    assert indices[0] == 0 and all(later - earlier >= 10 for earlier, later in pairwise(indices))
+    assert all(abs(index - 10 * place / rate) <= 0.5 + 1e-6 for place, index in enumerate(indices))
+    assert 10 * len(indices) / rate >= count - 0.5 - 1e-6
+
+
+def test_rates_are_taken_as_they_are_written():
+    assert list(indices_at_rate(101, exact_rate(0.3))) == [0, 33, 67, 100]
+    assert indices_at_rate(1000, exact_rate(0.1)) == range(0, 1000, 100)
+    assert [crop_step(rate) for rate in (10, 10.0, 5, 2, 1)] == [1, 1, 2, 5, 10]
+    for wrong in (0, -1, 1.01, float("nan"), float("inf")):
+        with pytest.raises(FrameRateError, match="up to 1 Hz works"):
+            exact_rate(wrong)
+        with pytest.raises(FrameRateError, match="10, 5, 2 and 1 Hz work"):
+            crop_step(wrong)

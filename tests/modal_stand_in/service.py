@@ -7,6 +7,7 @@ stricter than Modal's pickle, so that only plain data crosses. What Modal's serv
 (queues, containers, retries) is not simulated: a test says what a call's outcome is, and when.
 """
 
+import builtins
 import itertools
 import json
 import os
@@ -15,7 +16,7 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ class Service:
         }
         #: Called with (id, payload) when a call was taken; answer there, or later from anywhere.
         self.on_spawn: Callable[[str, dict[str, Any]], None] = lambda call_id, payload: None
+        #: What deployed functions do, by name: their calls are worked on at once, in the caller's thread.
+        self.deployed: dict[str, Callable[..., Any]] = {}
         self.on_get: Callable[[str], None] = lambda call_id: None
         self.polls = 0
         self._guard = threading.Lock()
@@ -95,6 +98,15 @@ class Service:
         """The call ended with an exception of this name, of Modal or built in."""
         self._write(self._file(call_id, "outcome.json"), {"error": error, "message": message})
 
+    def work(self, call_id: str, function: Callable[..., Any]) -> None:
+        """Execute a call as a container does. As on Modal, only importable exceptions keep their class."""
+        payload = self.payload(call_id)
+        try:
+            self.answer(call_id, function(*payload["args"], **payload["kwargs"]))
+        except Exception as error:
+            is_builtin = getattr(builtins, type(error).__name__, None) is type(error)
+            self.end(call_id, type(error).__name__ if is_builtin else "ExecutionError", str(error))
+
     def say(self, partition: str, *messages: dict[str, Any], name: str = "captionacc-progress") -> None:
         """The container writes into its partition of the queue."""
         for message in messages:
@@ -133,7 +145,7 @@ class Service:
 
 
 class Function:
-    """``modal.Function``: from_name and spawn."""
+    """``modal.Function``: from_name, spawn, remote and remote_gen."""
 
     _service: Service
 
@@ -169,8 +181,21 @@ class Function:
         }
         service._write(service._file(call_id, "call.json"), payload)
         service.on_spawn(call_id, service.payload(call_id))
+        if self._name in service.deployed:
+            service.work(call_id, service.deployed[self._name])
         service._fault("after_spawn", call_id)
         return service.FunctionCall(call_id)
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        return self.spawn(*args, **kwargs).get()
+
+    def remote_gen(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        service = self._service
+        if self._name not in service.deployed:
+            raise exception.NotFoundError(f"Lookup failed for Function '{self._name}'")
+        given = json.loads(json.dumps(kwargs, allow_nan=False))
+        for item in service.deployed[self._name](*args, **given):
+            yield json.loads(json.dumps(item, allow_nan=False))
 
 
 class FunctionCall:

@@ -36,7 +36,7 @@ from tests.full_catalog import FullCatalog, connected
 from tests.operations.sensor_states import add_sensor_state
 
 NOW = 1_800_000_000.0
-LIMITS = AlertLimits(spend_usd=100)
+LIMITS = AlertLimits(spend_usd=(25, 50, 100), month_limit_usd=200)
 DAGSTER = DagsterState({}, None, {"SENSOR": NOW, "MONITORING": NOW}, ())
 
 
@@ -87,10 +87,31 @@ class TestLimits:
             "locks/captions"
         ]
 
-    def test_spend_is_reported_for_each_tenant_and_only_with_a_limit(self):
-        rows = [TenantSpend("a", "free", 100.0), TenantSpend("b", "free", 99.99)]
-        assert keys(Observation(spend=rows)) == ["spend/a"]
+    def test_spend_is_reported_for_each_tenant_at_the_highest_amount_it_has_reached(self):
+        rows = [
+            TenantSpend("a", "free", 100.0),
+            TenantSpend("b", "free", 99.99),
+            TenantSpend("c", "free", 24.9),
+        ]
+        assert keys(Observation(spend=rows)) == ["spend/a/100", "spend/b/50"]
         assert keys(Observation(spend=rows), AlertLimits()) == []
+        (first, _) = find_alerts(Observation(spend=rows), LIMITS, NOW)
+        assert first.text == (
+            "tenant a (free) has cost an estimated $100.00 this month, more than $100.00; "
+            "the installation's limit is $200.00"
+        )
+
+    def test_a_higher_amount_takes_the_place_of_a_lower_one(self):
+        def alerts(cost: float) -> list[Alert]:
+            return find_alerts(Observation(spend=[TenantSpend("a", "free", cost)]), LIMITS, NOW)
+
+        low, high = alerts(30), alerts(60)
+        told = Reported().after(Reported().changes(low, NOW, 60), low, NOW)
+        changes = told.changes(high, NOW + 1, 60)
+        assert [alert.key for alert in changes.started] == ["spend/a/50"] and not changes.ended
+        told = told.after(changes, high, NOW + 1)
+        assert [*told.alerts] == ["spend/a/50"]
+        assert list(told.changes(alerts(0), NOW + 2, 60).ended) == [high[0].text]
 
     def test_silent_daemons_and_sensors_are_reported(self):
         sensors = (

@@ -62,6 +62,24 @@ def test_the_boost_for_waiting_is_configurable():
     assert claim(FREE, hours=2).priority(NOW, AgeBoost(points_an_hour=0, most_points=10)) == 50
 
 
+@pytest.mark.parametrize(
+    ("boost", "hours", "points"),
+    [
+        # Two points an hour, at most 20.
+        (AgeBoost(points_an_hour=2), 0.49, 0),
+        (AgeBoost(points_an_hour=2), 9.99, 19),
+        (AgeBoost(points_an_hour=2), 11, 20),
+        # One point each 60, 30 or 7 minutes.
+        (AgeBoost(minutes_a_point=60), 20, 20),
+        (AgeBoost(minutes_a_point=30), 1.5, 3),
+        (AgeBoost(minutes_a_point=7), 49 / 60, 7),
+        (AgeBoost(minutes_a_point=7, most_points=5), 24, 5),
+    ],
+)
+def test_both_ways_to_set_the_points_for_waiting(boost: AgeBoost, hours: float, points: int):
+    assert claim(FREE, hours=hours).priority(NOW, boost) == FREE + points
+
+
 claims = st.builds(
     Claim,
     base=st.integers(-50, 150),

@@ -50,6 +50,7 @@ def _removable(
 def _remove(work: Workplace, version: CroppedFramesVersion) -> None:
     keys = VideoKeys(version.tenant_id, version.video_id)
     work.object_store.delete_prefix(keys.cropped_frames_prefix(version.version))
+    work.object_store.delete_prefix(keys.caption_frame_extents_runs(version.version))
     for zone in (0, *(zone.zone_index for zone in version.caption_zones)):
         work.object_store.delete_prefix(keys.caption_frame_extents_parts(version.version, zone))
         work.object_store.delete(keys.caption_frame_extents_db(version.version, zone))

@@ -1,10 +1,16 @@
 """The catalogue's calls for versions of cropped frames, and for the labels that a model made of them."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal
 
 from captionacc_dagster.resources.catalog.calls import first, is_id, sql_function
-from captionacc_dagster.resources.catalog.rows.work import CroppedFramesVersion, InferenceRun
+from captionacc_dagster.resources.catalog.rows.work import (
+    CroppedFramesVersion,
+    InferenceRun,
+    Rejection,
+    RejectionType,
+)
 from captionacc_dagster.resources.catalog.transport import Where
 from captionacc_dagster.resources.catalog.videos import VideoCalls
 from modal_gpu.contracts import CropRegion, Zones
@@ -88,3 +94,27 @@ class VersionCalls(VideoCalls):
         where = [is_id("video_id", video_id), Where("cropped_frames_version", "eq", version or 0)]
         order = ["-completed_at", "-created_at"]
         return first(self._select(InferenceRun, "caption_frame_extents_inference_runs", where, order, 1))
+
+    @sql_function()
+    def record_rejection(
+        self,
+        tenant_id: str,
+        rejection_type: RejectionType,
+        message: str,
+        *,
+        video_id: str | None = None,
+        cropped_frames_version: int | None = None,
+        model_version: str | None = None,
+        run_id: str | None = None,
+        frame_count: int | None = None,
+        estimated_cost_usd: float | Decimal | None = None,
+    ) -> Rejection:
+        """Record that work was refused.
+
+        Raises ``InvalidArgumentError``, ``UnknownTenantError`` and ``UnknownVideoError``.
+        """
+
+    def newest_rejection(self, video_id: str) -> Rejection | None:
+        """Return the last refusal of work on a video, or ``None``."""
+        table, where = "caption_frame_extents_inference_rejections", [is_id("video_id", video_id)]
+        return first(self._select(Rejection, table, where, ["-created_at", "id"], 1))

@@ -25,7 +25,6 @@ from captionacc_dagster.resources.catalog import (
 )
 from captionacc_dagster.resources.compute.calls import CallReport, ComputeCall
 from captionacc_dagster.resources.compute.modal_client import ModalClient
-from captionacc_dagster.resources.compute.modal_errors import UNANSWERED, row_of
 from captionacc_dagster.resources.compute.modal_messages import (
     misconfigured,
     one_line,
@@ -34,6 +33,7 @@ from captionacc_dagster.resources.compute.modal_messages import (
 from captionacc_dagster.resources.compute.modal_progress import step_of
 from captionacc_dagster.resources.compute.modal_record import CallRecord
 from captionacc_dagster.resources.compute.modal_wire import outgoing
+from modal_gpu.client_errors import UNANSWERED, row_of
 from modal_gpu.contracts import Progress
 from modal_gpu.error_table import Meaning
 from modal_gpu.errors import (
@@ -134,9 +134,7 @@ class Attempt:
 
     def _spawn(self) -> str:
         try:
-            call_id = self.client.spawn(
-                self.call.function, outgoing(self.call, self.settings.queue, self.record.row.id)
-            )
+            call_id = self.client.spawn(self.call.function, outgoing(self.call, self.record.row.id))
         except Exception as error:
             raise self._not_started(error) from error
         self.record.started_id = call_id

@@ -71,12 +71,12 @@ class ModalClient:
                     ) from None
             return self._module
 
-    def spawn(self, function: str, envelope: dict[str, Any]) -> str:
+    def spawn(self, function: str, keywords: dict[str, Any]) -> str:
         """Start a call of a deployed function; return Modal's id of it. Raises what the client raises."""
         handle = self.module.Function.from_name(
             self.settings.app_name, function, environment_name=self.settings.environment
         )
-        call_id: str = handle.spawn(envelope).object_id
+        call_id: str = handle.spawn(**keywords).object_id
         return call_id
 
     def handle(self, call_id: str) -> Any:

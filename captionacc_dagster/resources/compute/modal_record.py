@@ -12,9 +12,10 @@ from captionacc_dagster.resources.catalog import (
 )
 from captionacc_dagster.resources.compute.calls import CallReport, ComputeCall
 from captionacc_dagster.resources.compute.modal_client import ModalCallSettings, dashboard_url
-from captionacc_dagster.resources.compute.modal_errors import row_of
 from captionacc_dagster.resources.compute.modal_messages import misconfigured, one_line, recorded, timed_out
-from captionacc_dagster.resources.compute.modal_wire import incoming, request_hash
+from captionacc_dagster.resources.compute.modal_wire import request_hash
+from modal_gpu.answers import incoming
+from modal_gpu.client_errors import row_of
 from modal_gpu.error_table import Meaning
 from modal_gpu.errors import (
     CaptionAccError,

@@ -1,14 +1,25 @@
 """The resources that the app requests from Modal, checked offline."""
 
+import ast
+import inspect
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from modal_gpu import app as modal_app
-from modal_gpu.deployment.settings import CAPTION_OCR, CROP_AND_INFER, EXTRACT, FUNCTIONS, ModalSettings
+from modal_gpu.deployment.settings import (
+    CAPTION_OCR,
+    CROP_AND_INFER,
+    EXTRACT,
+    FUNCTIONS,
+    INFER,
+    ModalSettings,
+    stream_of,
+)
 from modal_gpu.errors import ConfigurationError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -41,6 +52,45 @@ def test_a_function_requests_the_resources_of_the_design(name, gpu, minutes, ret
     assert info.cpu >= 4 and info.memory_mib == 8192
     # One call at a time, in a container that is reused: loaded models serve the next call.
     assert info.concurrency_info is None and not info.single_use_containers
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, INFER])
+def test_a_functions_generator_variant_has_its_resources_and_no_retries(name: str):
+    own, stream = getattr(modal_app, name).info(), getattr(modal_app, stream_of(name)).info()
+    for part in ("gpus", "timeout", "secrets", "cpu", "memory_mib", "volumes"):
+        assert str(getattr(stream, part)) == str(getattr(own, part)), part
+    assert not stream.max_retries
+    # The same keywords, but for the form of the answer.
+    keywords = set(signature_of(name).parameters) - {"contract", "call_id"}
+    assert set(signature_of(stream_of(name)).parameters) == keywords
+
+
+def signature_of(name: str) -> inspect.Signature:
+    """The signature of a function as it is written: Modal's object in its place accepts anything."""
+    tree = ast.parse(Path(modal_app.__file__).read_text())
+    (written,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
+    written.decorator_list, written.body = [], [ast.Pass()]
+    space: dict[str, Any] = dict(vars(modal_app))
+    exec(compile(ast.fix_missing_locations(ast.Module([written], [])), "app", "exec"), space)
+    return inspect.signature(space[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "documented"),
+    [
+        (EXTRACT, {"video_key": None, "tenant_id": None, "video_id": None, "frame_rate": 0.1}),
+        (
+            CROP_AND_INFER,
+            {"video_key": None, "tenant_id": None, "video_id": None, "crop_region": None, "frame_rate": 10.0},
+        ),
+        (CAPTION_OCR, {"chunks_prefix": None, "start_frame": None, "end_frame": None}),
+    ],
+)
+def test_the_documented_keywords_come_first_and_others_are_by_name_only(name: str, documented):
+    parameters = signature_of(name).parameters.values()
+    first = {p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
+    assert {key: None if value is inspect._empty else value for key, value in first.items()} == documented
+    assert all(p.kind is p.KEYWORD_ONLY and p.default is None for p in [*parameters][len(documented) :])
 
 
 def decorated(script: str, **environment: str) -> str:

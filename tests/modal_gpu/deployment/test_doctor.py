@@ -100,6 +100,13 @@ def look(account: Account, **settings: Any) -> dict[tuple[str, bool], str]:
     return {(f.what, f.ok): f"{f.detail} → {f.advice}" for f in findings}
 
 
+def test_the_secret_with_the_buckets_keys_has_either_documented_name(account: Account):
+    account.secrets["wasabi-credentials"] = {"WASABI_BUCKET", "WASABI_ACCESS_KEY", "WASABI_SECRET_KEY"}
+    del account.secrets["wasabi"]
+    assert ("secret", False) in look(account)
+    assert ("secret", False) not in look(account, MODAL_STORAGE_SECRET="wasabi-credentials")
+
+
 def test_everything_is_in_order(account: Account):
     findings = list(modal_findings(account.client, ModalSettings(MODAL_ENVIRONMENT="staging")))
     assert all(finding.ok for finding in findings)

@@ -20,13 +20,11 @@ from modal_gpu.contracts import (
     ExtractRequest,
     ExtractResult,
     from_wire,
-    to_wire,
 )
 from modal_gpu.databases.extents import read_extents
 from modal_gpu.databases.sqlite_file import unpack
 from modal_gpu.deployment.inference import gpu_decodes
-from modal_gpu.deployment.settings import ModalSettings
-from modal_gpu.deployment.wire import envelope_of
+from modal_gpu.deployment.settings import CAPTION_OCR, CROP_AND_INFER, EXTRACT, ModalSettings
 from modal_gpu.extents import checkpoint, predictors
 from modal_gpu.extents.decoder import decode
 from modal_gpu.functions.settings import ComputeSettings
@@ -34,6 +32,7 @@ from modal_gpu.keys import VideoKeys
 from modal_gpu.ocr import kept
 from modal_gpu.storage import ObjectStore
 from tests.clip_fixtures import FRAME_COUNT, Clip
+from tests.modal_calls import by_keywords
 from tests.storage_fixtures import S3Server
 
 pytestmark = pytest.mark.filterwarnings("ignore:The .* function is executing locally")
@@ -102,7 +101,7 @@ def test_the_deployed_functions_return_what_the_local_backend_returns(
 
     extract = ExtractRequest(keys.tenant_id, keys.video_id, keys.video)
     remote = from_wire(
-        ExtractResult, result_of(modal_app.extract_frames_and_ocr.local(envelope_of(to_wire(extract))))
+        ExtractResult, result_of(modal_app.extract_frames_and_ocr.local(**by_keywords(EXTRACT, extract)))
     )
     expected = local.extract(extract)
     assert remote.frame_count == expected.frame_count == FRAME_COUNT
@@ -112,7 +111,7 @@ def test_the_deployed_functions_return_what_the_local_backend_returns(
     crop = CropInferRequest(
         keys.tenant_id, keys.video_id, keys.video, CropRegion(0.05, 0.7, 0.95, 0.97), version=1, run_id="run"
     )
-    answer = modal_app.crop_and_infer_caption_frame_extents.local(envelope_of(to_wire(crop)))
+    answer = modal_app.crop_and_infer_caption_frame_extents.local(**by_keywords(CROP_AND_INFER, crop))
     remote = from_wire(CropInferResult, result_of(answer))
     expected = local.crop_and_infer(crop)
     assert remote.model_version == expected.model_version == shipped_version
@@ -125,7 +124,7 @@ def test_the_deployed_functions_return_what_the_local_backend_returns(
     ranges = [CaptionRange(n, found.start, found.end) for n, found in enumerate(decode(predictions), 1)]
     assert len(ranges) == 3
     ocr = CaptionOcrRequest(keys.tenant_id, keys.video_id, 1, crop.crop_region, FRAME_COUNT, ranges)
-    answer = modal_app.generate_caption_ocr.local(envelope_of(to_wire(ocr)))
+    answer = modal_app.generate_caption_ocr.local(**by_keywords(CAPTION_OCR, ocr))
     texts = [from_wire(CaptionOcrResult, result) for result in result_of(answer)]
     assert texts == local.caption_ocr(ocr)
     assert [text.ocr_text for text in texts][1] == "Only the gulls are still awake."
@@ -150,14 +149,14 @@ def test_the_model_and_the_engine_are_loaded_once_a_container(
     monkeypatch.setattr(kept, "RapidOcrEngine", lambda s: loads.append("engine") or engine(s))
     extract = ExtractRequest(keys.tenant_id, keys.video_id, keys.video, outputs=frozenset({"raw_ocr_db"}))
     for _ in range(2):
-        result_of(modal_app.extract_frames_and_ocr.local(envelope_of(to_wire(extract))))
+        result_of(modal_app.extract_frames_and_ocr.local(**by_keywords(EXTRACT, extract)))
     assert loads == ["engine"]
     crop = CropInferRequest(
         keys.tenant_id, keys.video_id, keys.video, CropRegion(0.05, 0.7, 0.95, 0.97), 1, "run",
         outputs=frozenset({"caption_frame_extents_db"}),
     )  # fmt: skip
     for _ in range(2):
-        answer = modal_app.crop_and_infer_caption_frame_extents.local(envelope_of(to_wire(crop)))
+        answer = modal_app.crop_and_infer_caption_frame_extents.local(**by_keywords(CROP_AND_INFER, crop))
         assert from_wire(CropInferResult, result_of(answer)).model_version == "made-1"
     assert loads == ["engine", "network"]
 
@@ -165,16 +164,15 @@ def test_the_model_and_the_engine_are_loaded_once_a_container(
 def test_an_invalid_video_is_an_answer_with_the_reason(container: ObjectStore, keys: VideoKeys):
     container.put(keys.video, b"these bytes are no video" * 100, "video/mp4")
     request = ExtractRequest(keys.tenant_id, keys.video_id, keys.video)
-    answer = modal_app.extract_frames_and_ocr.local(envelope_of(to_wire(request)))
+    answer = modal_app.extract_frames_and_ocr.local(**by_keywords(EXTRACT, request))
     assert answer["ok"] is False and answer["error"]["type"] == "NotAVideoError"
     assert answer["error"]["retryable"] is False and answer["usage"]["seconds"] > 0
 
 
 def test_a_container_without_its_secret_says_which(container: ObjectStore, keys: VideoKeys, monkeypatch):
     monkeypatch.delenv("WASABI_BUCKET")
-    answer = modal_app.extract_frames_and_ocr.local(
-        envelope_of(to_wire(ExtractRequest(keys.tenant_id, keys.video_id, keys.video)))
-    )
+    request = ExtractRequest(keys.tenant_id, keys.video_id, keys.video)
+    answer = modal_app.extract_frames_and_ocr.local(**by_keywords(EXTRACT, request))
     assert answer["error"]["type"] == "ConfigurationError" and "WASABI_BUCKET" in answer["error"]["message"]
 
 

@@ -18,8 +18,13 @@ from modal.types import FileEntry, FileEntryType
 from captionacc_dagster import cli as command_line
 from captionacc_dagster.cli.root import console
 from captionacc_dagster.settings import get_settings
+from modal_gpu.deployment.inference import synthetic_strips
 from modal_gpu.deployment.models import FolderModels, VolumeModels, add_model, resolve_model, verify_models
-from modal_gpu.extents.checkpoint import CheckpointError, is_graph_name, shipped
+from modal_gpu.deployment.settings import ModalSettings
+from modal_gpu.extents.checkpoint import CheckpointError, checkpoint_of, is_graph_name, shipped
+from modal_gpu.extents.export import export
+from modal_gpu.extents.predictor import StripHints, collect
+from modal_gpu.extents.predictors import load_predictor
 from modal_gpu.extents.torch_checkpoint import load_checkpoint, save_checkpoint
 from modal_gpu.functions.settings import ComputeSettings
 from tests.modal_gpu.deployment.conftest import TINY, tiny_network
@@ -166,6 +171,48 @@ def test_a_pt_file_becomes_safetensors(tmp_path: Path, shipped_model, form: str)
     assert {model.name for model in store.list()} == {checkpoint.path.name, *graphs}
     loaded, _ = load_checkpoint(tmp_path / "models" / "checkpoints" / checkpoint.path.name)
     assert all(torch.equal(loaded.state_dict()[name], value) for name, value in state.items())
+
+
+@pytest.mark.parametrize("graph", [True, False])
+def test_a_pt_file_beside_the_others_can_be_chosen(tmp_path: Path, trained: Path, shipped_model, graph: bool):
+    """Without a GPU its graph runs it, or PyTorch where it has none; the results are the same."""
+    network = tiny_network(seed=3)
+    file = tmp_path / "models" / "checkpoints" / "best.pt"
+    file.parent.mkdir(parents=True)
+    torch.save({"settings": asdict(TINY), "model": network.state_dict()}, file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    file = file.rename(file.with_name(f"extents-9_{digest[:8]}.pt"))
+    if graph:
+        export(file)
+    chosen = resolve_model(file.name, tmp_path / "models")
+    predictor = load_predictor(chosen, device="cpu")
+    assert (predictor.model_version, predictor.model_sha256) == ("extents-9", digest)
+    assert type(predictor.backend).__name__ == ("OnnxBackend" if graph else "TorchBackend")
+    converted, _ = add_model(FolderModels(tmp_path / "known"), file, "extents-9")
+    known = tmp_path / "known" / "checkpoints" / converted.path.name
+    strips = list(synthetic_strips(96))
+    expected = collect(load_predictor(known, device="cpu").predict(strips, StripHints(line_height=0.4)))
+    found = collect(predictor.predict(strips, StripHints(line_height=0.4)))
+    assert abs(found.forward - expected.forward).max() < 1e-3
+    assert ModalSettings(EXTENTS_MODEL=file.name).extents_model == file.name
+    assert [verdict.problem for verdict in verify_models(FolderModels(tmp_path / "models"))] == [""] * (
+        1 + graph
+    )
+    file.write_bytes(file.read_bytes() + b"x")
+    with pytest.raises(CheckpointError, match="not the one in its name"):
+        load_predictor(file, device="cpu")
+
+
+def test_a_version_names_its_file_or_the_shipped_one(tmp_path: Path, trained: Path, shipped_model):
+    folder = tmp_path / "models" / "checkpoints"
+    stored, _ = add_model(FolderModels(tmp_path / "models"), trained, "extents-9")
+    assert checkpoint_of("extents-9", folder) == checkpoint_of(stored.path.name, folder)
+    assert checkpoint_of("made-1", folder) == checkpoint_of("made-1", None) == shipped()
+    with pytest.raises(CheckpointError, match=r"no extents model extents-8 \(stored: extents-9, made-1\)"):
+        checkpoint_of("extents-8", folder)
+    save_checkpoint(tiny_network(seed=5), "extents-9", folder)
+    with pytest.raises(CheckpointError, match="has several files, name one: extents-9_"):
+        checkpoint_of("extents-9", folder)
 
 
 class Runs:

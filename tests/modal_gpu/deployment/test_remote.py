@@ -1,28 +1,30 @@
-"""Envelopes: what a function makes of a call, what it answers, and what never leaves the container."""
+"""Calls: what a function makes of one, what it answers, and what never leaves the container."""
 
+import itertools
 import json
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from captionacc_dagster.resources.compute.modal_wire import incoming
+from modal_gpu.answers import incoming
 from modal_gpu.contracts import ExtractRequest, ExtractResult, from_wire, to_wire
 from modal_gpu.deployment.container import ColdStart, storage_of
-from modal_gpu.deployment.wire import (
-    Container,
-    ProgressAddress,
-    QueueProgress,
-    answer,
-    envelope_of,
-    without_secrets,
+from modal_gpu.deployment.settings import EXTRACT
+from modal_gpu.deployment.wire import Container, QueueProgress, answer, without_secrets
+from modal_gpu.errors import (
+    BadVideoError,
+    ConfigurationError,
+    ContractError,
+    NoFramesError,
+    StorageError,
 )
-from modal_gpu.errors import BadVideoError, ContractError, NoFramesError, StorageError
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.functions.workspace import local_video
 from modal_gpu.storage import ObjectStore
+from tests.modal_calls import by_keywords
 
 TENANT = "00000000-0000-4000-8000-000000000001"
 REQUEST = ExtractRequest(TENANT, "11111111-1111-4111-8111-111111111111", f"{TENANT}/v.mp4")
@@ -51,10 +53,15 @@ def container(tmp_path: Path) -> Container:
     return Container(store, ComputeSettings(workers=1), "T4", "ta-1", ColdStart())
 
 
-def ask(container: Container, work, envelope=None, queue=None, call_id: str | None = None) -> dict[str, Any]:
+def former(progress: dict[str, str] | None = None, **change: Any) -> dict[str, Any]:
+    """A call in the envelope of the version before."""
+    return {"video_key": {"contract": 1, "request": to_wire(REQUEST), "progress": progress, **change}}
+
+
+def ask(container: Container, work, given=None, queue=None, call_id: str | None = None) -> dict[str, Any]:
     """The answer to a call, through JSON, as a server between both ends might send it."""
-    envelope = json.loads(json.dumps(envelope or envelope_of(to_wire(REQUEST))))
-    reply = answer(envelope, ExtractRequest, work, lambda: container, lambda name: queue, call_id)
+    given = json.loads(json.dumps(given or by_keywords(EXTRACT, REQUEST)))
+    reply = answer(EXTRACT, given, work, lambda: container, lambda name: queue, call_id)
     assert json.loads(json.dumps(reply)) == reply
     return reply
 
@@ -101,6 +108,40 @@ def test_an_error_of_this_project_is_an_answer(container: Container, error, retr
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"contract": 3}, "the call uses contract 3, the deployed app 2"),
+        ({"outputs": ["colours"]}, "outputs"),
+        ({"video_id": None}, "video_id: Field required"),
+        ({"call_id": "x" * 65}, "call_id"),
+        ({"frame_rate": 2}, "full frames at 2 Hz are not possible: any rate above 0 and up to 1 Hz works"),
+    ],
+)
+def test_what_this_version_does_not_know_is_refused_by_name(container: Container, change, message: str):
+    reply = ask(container, lambda *_: RESULT, by_keywords(EXTRACT, REQUEST) | change)
+    assert reply["ok"] is False and message in reply["error"]["message"]
+    assert reply["error"]["type"] in ("ContractError", "FrameRateError")
+    assert reply["error"]["retryable"] is False
+
+
+def test_an_envelope_of_the_version_before_is_answered_as_it_was(container: Container):
+    queue, seen = Partitions(), []
+
+    def work(request, store, settings, progress):
+        seen.append(request)
+        progress("frames", 1, 1)
+        return RESULT
+
+    reply = ask(
+        container, work, former({"queue": "captionacc-progress", "partition": "call-1"}), queue, "fc-1"
+    )
+    assert seen == [REQUEST]
+    assert (reply["contract"], reply["ok"], reply["result"]) == (1, True, to_wire(RESULT))
+    assert reply["usage"]["gpu"] == "T4" and incoming(reply).result == to_wire(RESULT)
+    assert [message.get("stage") for message in queue.heard["call-1"]] == [None, "frames"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
         ({"contract": 2}, "the call uses contract 2, the deployed app 1"),
         ({"contract": None}, "contract None"),
         ({"priority": 3}, "priority"),
@@ -110,11 +151,35 @@ def test_an_error_of_this_project_is_an_answer(container: Container, error, retr
         ({"progress": {"queue": "q", "partition": "x" * 65}}, "partition"),
     ],
 )
-def test_what_this_version_does_not_know_is_refused_by_name(container: Container, change, message: str):
-    reply = ask(container, lambda *_: RESULT, {**envelope_of(to_wire(REQUEST)), **change})
-    assert reply["ok"] is False
-    assert reply["error"]["type"] == ContractError.__name__ and message in reply["error"]["message"]
-    assert reply["error"]["retryable"] is False
+def test_a_wrong_envelope_is_refused_by_name(container: Container, change, message: str):
+    reply = ask(container, lambda *_: RESULT, former(**change))
+    assert (reply["ok"], reply["contract"], reply["error"]["type"]) == (False, 1, "ContractError")
+    assert message in reply["error"]["message"]
+
+
+class TestWithoutAContract:
+    """A caller of its own, who gives the documented keywords and nothing else."""
+
+    GIVEN: ClassVar = {"video_key": REQUEST.video_key, "tenant_id": TENANT, "video_id": REQUEST.video_id}
+
+    def test_the_result_is_the_answer(self, container: Container):
+        assert ask(container, lambda *_: RESULT, self.GIVEN) == to_wire(RESULT)
+
+    @pytest.mark.parametrize(
+        ("error", "kind"),
+        [
+            (BadVideoError("the file is not a video"), ValueError),
+            (ContractError("no such output"), ValueError),
+            (StorageError("the store is away"), RuntimeError),
+        ],
+    )
+    def test_an_error_is_a_builtin_one_that_names_ours(self, container: Container, error, kind):
+        def work(*_):
+            raise error
+
+        with pytest.raises(kind, match=f"^{type(error).__name__}: {error}$") as raised:
+            ask(container, work, self.GIVEN)
+        assert type(raised.value) is kind and raised.value.__context__ is None
 
 
 def test_anything_else_is_a_builtin_error_without_secrets(container: Container, monkeypatch, capfd):
@@ -162,8 +227,8 @@ class TestProgress:
             progress("captions", 0, 1)
             return RESULT
 
-        envelope = envelope_of(to_wire(REQUEST), ProgressAddress("captionacc-progress", "call-1"))
-        assert ask(container, work, envelope, queue, "fc-1")["ok"]
+        given = by_keywords(EXTRACT, REQUEST, call_id="call-1")
+        assert ask(container, work, given, queue, "fc-1")["ok"]
         heard = queue.heard["call-1"]
         assert heard[0] == {"call_id": "fc-1"}
         steps = [(m["stage"], m["done"], m["total"]) for m in heard[1:]]
@@ -185,8 +250,8 @@ class TestProgress:
                 progress(stage, 1, 1)
             return RESULT
 
-        envelope = envelope_of(to_wire(REQUEST), ProgressAddress("gone", "call-1"))
-        assert ask(container, work, envelope, Partitions(ConnectionError("no queue")))["ok"]
+        given = by_keywords(EXTRACT, REQUEST, call_id="call-1")
+        assert ask(container, work, given, Partitions(ConnectionError("no queue")))["ok"]
         assert capfd.readouterr().err.count("progress cannot be sent") == 1
 
     def test_a_hanging_queue_delays_nothing(self, monkeypatch):
@@ -216,7 +281,7 @@ class TestProgress:
         def never(name):
             raise AssertionError(name)
 
-        assert answer(envelope_of(to_wire(REQUEST)), ExtractRequest, work, lambda: container, never)["ok"]
+        assert answer(EXTRACT, by_keywords(EXTRACT, REQUEST), work, lambda: container, never)["ok"]
 
 
 def test_a_cancelled_call_leaves_no_file_behind(container: Container, tmp_path: Path, monkeypatch):
@@ -255,17 +320,25 @@ class TestStorage:
             {"CAPTIONACC_STORAGE_URL": "s3://b/prefix", "WASABI_BUCKET": "other"},
             {"WASABI_BUCKET": "b", "AWS_ENDPOINT_URL_S3": "http://minio:9000", "AWS_REGION": "r"},
             {"WASABI_BUCKET": "b", "CAPTIONACC_STORAGE_PATH_STYLE": "false"},
+            {"WASABI_BUCKET": "b", "WASABI_ENDPOINT": "https://s3.other", "AWS_REGION": "r"},
         ]
-        for table in tables:
+        others = {"WASABI_ACCESS_KEY": "AK", "WASABI_SECRET_KEY": SECRET}
+        for table, keys in itertools.product(tables, (KEYS, others)):
             with monkeypatch.context() as patch:
-                for name, value in (table | KEYS).items():
+                for name, value in (table | keys).items():
                     patch.setenv(name, value)
                 assert storage_of(os.environ) == storage_settings(Settings(_env_file=None))
+                assert storage_of(os.environ).secret_access_key == SECRET
 
     @pytest.mark.parametrize(
         ("environ", "message"),
-        [({}, "has no WASABI_BUCKET"), ({"CAPTIONACC_STORAGE_URL": "file:///tmp/x"}, "is not s3://")],
+        [
+            (KEYS, "'wasabi-credentials' has no WASABI_BUCKET"),
+            (KEYS | {"CAPTIONACC_STORAGE_URL": "file:///tmp/x"}, "is not s3://"),
+            ({"WASABI_BUCKET": "b"}, "has no WASABI_ACCESS_KEY_READWRITE .nor WASABI_ACCESS_KEY."),
+            ({"WASABI_BUCKET": "b", "WASABI_ACCESS_KEY": "a"}, "has no WASABI_SECRET_KEY_READWRITE"),
+        ],
     )
-    def test_a_secret_without_a_bucket_is_recognized(self, environ: dict[str, str], message: str):
-        with pytest.raises(Exception, match=message):
-            storage_of(environ | KEYS)
+    def test_a_secret_without_a_bucket_or_keys_is_recognized(self, environ: dict[str, str], message: str):
+        with pytest.raises(ConfigurationError, match=message):
+            storage_of(environ, "wasabi-credentials")

@@ -13,7 +13,7 @@ import pytest
 from captionacc_dagster.resources.compute.modal_attempt import STARTING
 from captionacc_dagster.resources.compute.modal_client import dashboard_url
 from captionacc_dagster.resources.compute.modal_wire import request_hash
-from modal_gpu.deployment.wire import CONTRACT
+from modal_gpu.deployment.calls import CONTRACT
 from tests.modal_stand_in.service import Service
 from tests.resources.compute.conftest import EXTRACT, RESULT, Waiting, unreached
 
@@ -40,18 +40,15 @@ class TestOneCall:
         waiting.start().result(10)
         assert [(row.status, row.call_id) for row in seen] == [("pending", None)]
 
-    def test_the_function_gets_request_progress_address_and_contract(self, waiting, service, call):
+    def test_the_function_gets_its_documented_keywords_the_id_and_the_contract(self, waiting, service, call):
         service.on_spawn = lambda call_id, _: service.succeed(call_id, RESULT)
         waiting.start(app_name="my-app", environment="staging").result(10)
         payload = service.payload(service.spawned[0])
         assert (payload["app"], payload["function"], payload["environment"]) == ("my-app", EXTRACT, "staging")
-        assert payload["args"] == [
-            {
-                "request": call.request,
-                "progress": {"queue": "captionacc-progress", "partition": waiting.row().id},
-                "contract": CONTRACT,
-            }
-        ]
+        assert payload["args"] == []
+        assert payload["kwargs"] == call.request | {
+            "frame_rate": 0.1, "call_id": waiting.row().id, "contract": CONTRACT,
+        }  # fmt: skip
 
     def test_what_it_used_is_kept_in_the_row_and_reported(self, waiting: Waiting, service: Service):
         service.on_spawn = lambda call_id, _: service.succeed(

@@ -67,7 +67,7 @@ class TestErrors:
 
     @pytest.mark.parametrize("name", ["CaptionAccError", "annotations", "__name__", "Exception", ""])
     def test_an_unknown_error_name_refers_to_nothing_else(self, name):
-        from captionacc_dagster.resources.compute.modal_wire import error_from_wire
+        from modal_gpu.answers import error_from_wire
 
         error = error_from_wire({"type": name, "message": "m"})
         assert isinstance(error, errors.CaptionAccError)

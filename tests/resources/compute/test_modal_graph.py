@@ -20,7 +20,7 @@ from captionacc_dagster.resources.compute import ComputeCall, FannedOutCompute
 from captionacc_dagster.resources.compute.modal_backend import ModalBackend
 from captionacc_dagster.resources.compute.modal_client import ModalCallSettings, dashboard_url
 from captionacc_dagster.resources.compute.modal_wire import request_hash
-from modal_gpu.contracts import CaptionOcrRequest, CropInferRequest, ExtractRequest, to_wire
+from modal_gpu.contracts import to_wire
 from modal_gpu.deployment.wire import Container, answer
 from modal_gpu.functions.caption_ocr import generate_caption_ocr
 from modal_gpu.functions.crop_infer import crop_and_infer_caption_frame_extents
@@ -40,9 +40,9 @@ SETTINGS = ModalCallSettings(
 
 
 FUNCTIONS = {
-    "extract_frames_and_ocr": (ExtractRequest, extract_frames_and_ocr),
-    CROPS: (CropInferRequest, crop_and_infer_caption_frame_extents),
-    "generate_caption_ocr": (CaptionOcrRequest, generate_caption_ocr),
+    "extract_frames_and_ocr": extract_frames_and_ocr,
+    CROPS: crop_and_infer_caption_frame_extents,
+    "generate_caption_ocr": generate_caption_ocr,
 }
 #: The usage that containers report, independent of the clock.
 USED = {"gpu": "A10G", "seconds": 1.5, "cold_start_seconds": 0.5}
@@ -65,14 +65,17 @@ class ModalLine:
         ).start()
 
     def work(self, call_id: str) -> None:
-        """Execute a call as the container does: envelope, real function on the real bucket, progress."""
+        """Execute a call as the container does: keywords, real function on the real bucket, progress."""
         payload = self.service.payload(call_id)
-        (envelope,) = payload["args"]
-        kind, _ = FUNCTIONS[payload["function"]]
         work = partial(self._published, payload["function"])
         container = Container(self.line.store, self.settings, "A10G", "ta-1", lambda: 0.5)
         reply = answer(
-            envelope, kind, work, lambda: container, lambda name: self.service.Queue.from_name(name), call_id
+            payload["function"],
+            payload["kwargs"],
+            work,
+            lambda: container,
+            lambda name: self.service.Queue.from_name(name),
+            call_id,
         )
         self.service.answer(call_id, reply | {"usage": reply["usage"] | USED})
 
@@ -88,7 +91,7 @@ class ModalLine:
                 return {info.key: info.etag for prefix in prefixes for info in store.list(prefix)}
 
             before = tags()
-            result = FUNCTIONS[function][1](request, store, settings, progress)
+            result = FUNCTIONS[function](request, store, settings, progress)
             new = [name for name, tag in tags().items() if before.get(name) != tag]
             self.published[key] = result, {name: store.get(name) for name in new}
             return result

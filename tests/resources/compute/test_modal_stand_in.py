@@ -36,6 +36,9 @@ def test_spawn_accepts_anything_and_returns_a_call_with_an_id(service):
         "VAR_POSITIONAL",
         "VAR_KEYWORD",
     ]
+    for method in ("spawn", "remote", "remote_gen"):
+        shape = inspect.signature(getattr(modal.Function, method)).parameters.values()
+        assert [p.kind.name for p in shape][1:] == ["VAR_POSITIONAL", "VAR_KEYWORD"], method
     spawned = service.Function.from_name("app", "f").spawn({"a": 1}, b=2)
     assert spawned.object_id.startswith("fc-")
     assert service.payload(spawned.object_id)["args"] == [{"a": 1}]

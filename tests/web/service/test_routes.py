@@ -315,6 +315,11 @@ class TestJobs:
         assert self.create(operator, video, "layout", priority=99).json()["priority"] == 99
         assert people.catalog.get_video(video.video_id).priority_override == 99
 
+    def test_a_job_may_be_asked_for_without_points_for_waiting(self, people, operator):
+        video = people.own(people.videos.uploaded())
+        assert self.create(operator, video, "layout", disable_age_boosting=True).status_code == 202
+        assert people.catalog.get_video(video.video_id).disable_age_boosting
+
 
 class TestSession:
     def test_the_caller_is_named(self, people, operator, as_user):

@@ -49,6 +49,33 @@ class InferenceRun(Row):
     total_pairs: int
 
 
+RejectionType = Literal[
+    "storage_quota_exceeded",
+    "video_count_exceeded",
+    "processing_minutes_exceeded",
+    "daily_uploads_exceeded",
+    "frame_count_exceeded",
+    "cost_exceeded",
+    "validation_failed",
+    "rate_limited",
+    "queue_full",
+]
+
+
+class Rejection(Row):
+    """Work that was refused, and why, until somebody acknowledges it."""
+
+    id: str
+    tenant_id: str
+    video_id: str | None
+    rejection_type: RejectionType
+    message: str
+    run_id: str | None
+    created_at: datetime
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+
+
 class CaptionOcrRequest(Row):
     """A request to read captions again, by their ids in captions.db; ``None``: all of them.
 

@@ -36,6 +36,7 @@ class NewJob(Request):
     video_id: UUID
     parameters: Parameters = Parameters()
     priority: Annotated[int, Field(ge=0, le=100, description="for operators only")] | None = None
+    disable_age_boosting: Annotated[bool, Field(description="waiting gives the run no priority")] = False
 
 
 class JobList(BaseModel):
@@ -55,6 +56,8 @@ def create_job(body: NewJob, parts: Parts, caller: CurrentCaller, catalog: Calle
     parameters = body.parameters.model_dump(exclude_none=True)
     if body.type != "export":
         del parameters["format"]
+    if body.disable_age_boosting:
+        catalog.set_age_boosting(video.video_id, True)
     job = catalog.create_job(
         video.video_id, body.type, parameters, priority=body.priority, requested_by=caller.name
     )

@@ -6,13 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from modal_gpu.contracts import CaptionOcrRequest, CaptionOcrResult, CaptionRange, CropRegion, to_wire
-from modal_gpu.deployment.wire import Container, answer, envelope_of
+from modal_gpu.contracts import CaptionOcrRequest, CaptionOcrResult, CaptionRange, CropRegion
+from modal_gpu.deployment.settings import CAPTION_OCR
+from modal_gpu.deployment.wire import Container, answer
 from modal_gpu.errors import OcrError
 from modal_gpu.functions.settings import ComputeSettings
 from modal_gpu.ocr.pool import OcrPool
 from modal_gpu.ocr.vision_settings import VisionSettings
 from modal_gpu.ocr.vision_tally import ImageTally
+from tests.modal_calls import by_keywords
 from tests.modal_gpu.ocr.vision.conftest import marked
 from tests.modal_gpu.ocr.vision.stand_in import Fault, VisionStandIn
 
@@ -41,7 +43,7 @@ def call(container: Container, frames: int) -> dict:
 
     captions = [CaptionRange(n, n, n + 1) for n in range(max(1, frames))]
     request = CaptionOcrRequest(TENANT, VIDEO, 1, CropRegion(0, 0, 1, 1), max(1, frames), captions)
-    return answer(envelope_of(to_wire(request)), CaptionOcrRequest, work, lambda: container, lambda _: None)
+    return answer(CAPTION_OCR, by_keywords(CAPTION_OCR, request), work, lambda: container, lambda _: None)
 
 
 def test_each_call_of_a_container_has_its_own_images(container: Container, vision: VisionStandIn):
@@ -66,7 +68,7 @@ def test_a_call_that_fails_is_billed_for_what_it_read_before(container: Containe
         raise OcrError("the rest could not be read")
 
     request = CaptionOcrRequest(TENANT, VIDEO, 1, CropRegion(0, 0, 1, 1), 1, [])
-    reply = answer(envelope_of(to_wire(request)), CaptionOcrRequest, work, lambda: container, lambda _: None)
+    reply = answer(CAPTION_OCR, by_keywords(CAPTION_OCR, request), work, lambda: container, lambda _: None)
     assert (reply["ok"], reply["usage"]["vision_images"]) == (False, 1)
 
 
