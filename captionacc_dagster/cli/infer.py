@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -17,13 +17,13 @@ from captionacc_dagster.cli.exit_codes import ExitCode
 from captionacc_dagster.cli.json_output import AsJson, print_json
 from captionacc_dagster.cli.root import app, console, note, waiting
 from captionacc_dagster.cli.running import RunningPlatform
-from captionacc_dagster.operations import inference
 from captionacc_dagster.operations.backfill_requests import check_model
-from captionacc_dagster.operations.inference import Inference, Priority
 from captionacc_dagster.resources.catalog import VideoRow
 
 if TYPE_CHECKING:
     import dagster as dg
+
+    from captionacc_dagster.operations.inference import Inference, Submit
 
 _LOOK_SECONDS = 0.3
 
@@ -40,7 +40,7 @@ def infer(
         str | None, typer.Option(help="the extents model to use; default: the current one")
     ] = None,
     priority: Annotated[
-        Priority, typer.Option(help="high: as work that a person waits for; low: as a backfill")
+        Literal["high", "low"], typer.Option(help="high: as work that a person waits for; low: as a backfill")
     ] = "low",
     skip_if_exists: Annotated[
         bool, typer.Option("--skip-if-exists", help="leave videos that this model has labelled")
@@ -53,6 +53,7 @@ def infer(
     if none is running, this command runs one while it waits. The exit code is 1 if a video failed or was
     rejected. `captionacc backfill` is for many videos.
     """
+    from captionacc_dagster.operations import inference
     from captionacc_dagster.resources.compute_settings import model_in_use
 
     here = parts(Use.WRITE)
@@ -82,7 +83,7 @@ class _Running:
     """The platform while this command waits: Dagster's instance, its queue, and whether all is well."""
 
     instance: "dg.DagsterInstance"
-    submit: inference.Submit
+    submit: "Submit"
     check: Callable[[], None]
 
 
@@ -100,11 +101,12 @@ def _running(here: Parts) -> Iterator[_Running]:
         platform.is_idle = True
 
 
-def _run(here: Parts, rows: Sequence[VideoRow], priority: Priority) -> dict[str, Inference]:
+def _run(here: Parts, rows: Sequence[VideoRow], priority: Literal["high", "low"]) -> dict[str, "Inference"]:
     """Run inference on videos and wait for all of them; return how each ended, by its id."""
     if not rows:
         return {}
     from captionacc_dagster.jobs import infer_job
+    from captionacc_dagster.operations import inference
     from captionacc_dagster.runs.tags import RunTags
 
     with _running(here) as running:
@@ -121,7 +123,7 @@ def _run(here: Parts, rows: Sequence[VideoRow], priority: Priority) -> dict[str,
         }
 
 
-def _as_json(result: Inference) -> models.InferredVideo:
+def _as_json(result: "Inference") -> models.InferredVideo:
     return models.InferredVideo(
         video_id=result.video.video_id,
         name=result.video.display_path,
@@ -134,7 +136,7 @@ def _as_json(result: Inference) -> models.InferredVideo:
     )
 
 
-def _table(results: Sequence[Inference]) -> Table:
+def _table(results: Sequence["Inference"]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("video", "status", "pairs", ""):
         table.add_column(heading)
