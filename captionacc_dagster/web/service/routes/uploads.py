@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from captionacc_dagster.constants import VIDEO_SUFFIXES
 from captionacc_dagster.resources.catalog import Catalog, VideoRow, WrongStateError
+from captionacc_dagster.resources.upload_urls import upload_url
 from captionacc_dagster.web.service.callers import CallerCatalog, CurrentCaller
 from captionacc_dagster.web.service.desks import visible_video
 from captionacc_dagster.web.service.models import Name, VideoAnswer
@@ -46,7 +47,10 @@ class Upload(Body):
 
 
 class Target(BaseModel):
-    """The place of the file: ``PUT`` with these headers, to another host or to this service."""
+    """The place of the file: ``PUT`` with these headers, to another host or to this service.
+
+    Another host takes a file of exactly the registered size and type only.
+    """
 
     method: Literal["PUT"] = "PUT"
     url: str
@@ -75,14 +79,15 @@ def register(body: Upload, parts: Parts, caller: CurrentCaller, catalog: CallerC
         raise Problem(413, f"the file has {body.size} bytes, and {most} are allowed", reason="size")
     tenant_id = caller.tenant_id or str(parts.settings.tenant_id)
     keys = VideoKeys(tenant_id, str(uuid.uuid4()))
-    url = parts.object_store.presigned_put(keys.video, URL_SECONDS)
+    url = upload_url(parts.object_store, keys.video, URL_SECONDS, size=body.size, content_type=body.type)
     video = catalog.register_upload(
         tenant_id, keys.video_id, keys.video, body.size, name, uploaded_by_user_id=caller.user_id
     )
     if url is None:
         target = Target(url=f"/videos/{video.video_id}/content", headers={}, expires_at=None)
     else:
-        target = Target(url=url, headers={}, expires_at=datetime.now(UTC) + timedelta(seconds=URL_SECONDS))
+        until = datetime.now(UTC) + timedelta(seconds=URL_SECONDS)
+        target = Target(url=url, headers={"Content-Type": body.type}, expires_at=until)
     return Registered(video_id=video.video_id, upload=target)
 
 
@@ -111,7 +116,10 @@ async def put_content(video_id: UUID, request: Request, parts: Parts, catalog: C
 
 @router.post("/{video_id}/confirm")
 def confirm(video_id: UUID, parts: Parts, catalog: CallerCatalog) -> VideoAnswer:
-    """Look that the file is there, and let the video wait for its layout. May be repeated."""
+    """Look that the file is there with its registered size, and let the video wait for its layout.
+
+    409 if it is missing or has another size. May be repeated.
+    """
     video = visible_video(video_id, catalog)
     if video.uploaded_at is None:
         video = catalog.confirm_upload(video.video_id, _stored_size(parts, video))
