@@ -339,6 +339,10 @@ def no_progress(stage: str, done: int, total: int) -> None:
     """Ignore progress."""
 
 
+#: The stage of progress that says: what readers can see of a running call's results is more than before.
+READY = "ready"
+
+
 #: Fields that came later, with their defaults. With these they are left out, so that the request for a video
 #: that needs none of them stays the same: for containers of an earlier version, and for hashes of requests.
 _LATER_FIELDS: dict[str, Any] = {

@@ -165,6 +165,18 @@ class VideoKeys:
         return f"{self.raw_ocr_parts}{_non_negative(start):010d}.db.gz"
 
     @property
+    def caption_text_parts(self) -> str:
+        """The prefix of the texts that running calls have read so far."""
+        return self._server("caption_texts.parts/")
+
+    def caption_text_part(self, version: int, zone: int, start: int, end: int) -> str:
+        """Return the key of the texts of one call, whose captions are in the frames ``[start, end)``."""
+        name = (
+            f"v{_version(version)}.zone_{_zone(zone)}.{_non_negative(start):010d}-{_non_negative(end):010d}"
+        )
+        return f"{self.caption_text_parts}{name}.json"
+
+    @property
     def pictures_prefix(self) -> str:
         return self._server("pictures/")
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -24,11 +25,11 @@ from captionacc_dagster.settings import get_settings
 from modal_gpu.captions.decoded import DecodedExtents
 from modal_gpu.captions.reading import unreadable_note
 from modal_gpu.captions.subtitles import shown
-from modal_gpu.captions.zones import apply_zones, merge_zones, read_zones
+from modal_gpu.captions.zones import ZoneReadings, apply_zones, merge_zones, read_zones
 from modal_gpu.contracts import CaptionOcrRequest, CaptionOcrResult, CaptionRange
 from modal_gpu.databases import captions as captions_file
 from modal_gpu.databases.captions import Caption, read_captions, write_captions
-from modal_gpu.errors import ObjectNotFoundError
+from modal_gpu.errors import ObjectNotFoundError, StorageError
 from modal_gpu.keys import VideoKeys
 from modal_gpu.ocr.languages.finding import UNREADABLE
 from modal_gpu.storage import ObjectStore
@@ -132,6 +133,8 @@ def caption_ocr(
                 ) as progress:
                     return compute.caption_ocr(request, progress)
 
+            # Texts of an earlier attempt may be in other languages.
+            object_store.delete_prefix(keys.caption_text_parts)
             requests = begin_requests(catalog, video.video_id, context.run.run_id)
             outdated = _zones_of_other_languages(video, version)
             read = queued_again(read_captions(object_store.get(keys.captions_db)), requests, outdated)
@@ -147,15 +150,11 @@ def caption_ocr(
                 # People take them for the text: as after an edit, they follow it at once.
                 _put_subtitles(catalog, object_store, video, captions)
             catalog.bump_database_version(lease.token)
+        _drop_text_parts(object_store, keys)
         finish_requests(catalog, requests, stored, context.run.run_id)
         if not run_selects(context, "subtitles"):
             finish_text(context, catalog, video, captions)
-    read_now = [reading for zone in readings.values() for reading in zone.values()]
-    counts = {
-        "read_now": len(read_now),
-        "failed": sum(bool(reading.error) for reading in read_now),
-        "joined_or_dropped": len(stored) - len(captions),
-    }
+    counts = _counts(readings, dropped=len(stored) - len(captions))
     seen = CaptionsShown(object_store, video, context.log.warning)
     yield dg.MaterializeResult(
         metadata={
@@ -164,6 +163,24 @@ def caption_ocr(
             **money.metadata,
         }
     )
+
+
+def _drop_text_parts(object_store: ObjectStore, keys: VideoKeys) -> None:
+    """Remove the texts that calls have stored on the way, which the captions have by now.
+
+    What stays is removed before the next attempt.
+    """
+    with suppress(StorageError):
+        object_store.delete_prefix(keys.caption_text_parts)
+
+
+def _counts(readings: ZoneReadings, *, dropped: int) -> dict[str, int]:
+    read_now = [reading for zone in readings.values() for reading in zone.values()]
+    return {
+        "read_now": len(read_now),
+        "failed": sum(bool(reading.error) for reading in read_now),
+        "joined_or_dropped": dropped,
+    }
 
 
 @dg.asset(

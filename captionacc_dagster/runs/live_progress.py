@@ -1,7 +1,8 @@
 """Progress of a run's compute call, written to the catalogue for the live events of the API.
 
-It must not hold up the call, which on one machine is the work itself: a thread writes the last step, at most
-once a second, and what the catalogue does not take is lost.
+The same goes for the news that more of its results can be read. It must not hold up the call, which on one
+machine is the work itself: a thread writes the last step, at most once a second, and what the catalogue does
+not take is lost.
 """
 
 import logging
@@ -12,7 +13,7 @@ from typing import Protocol
 
 from captionacc_dagster.resources.catalog import Stage
 from captionacc_dagster.runs.progress import log_steps
-from modal_gpu.contracts import Progress
+from modal_gpu.contracts import READY, Progress
 from modal_gpu.errors import CaptionAccError
 
 _log = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ _END_SECONDS = 2.0
 
 class Reports(Protocol):
     """The part of the catalogue that takes progress."""
+
+    def announce_captions(self, video_id: str, stage: Stage, run_id: str) -> bool: ...
 
     def report_progress(
         self, video_id: str, stage: Stage, run_id: str, percent: int, message: str, done: int, total: int
@@ -43,6 +46,7 @@ class _Writer:
     def __init__(self, reports: Reports, video_id: str, stage: Stage, run_id: str) -> None:
         self._reports, self._video_id, self._stage, self._run_id = reports, video_id, stage, run_id
         self._last: tuple[int, str, int, int] | None = None
+        self._ready = self._announced = 0
         self._changed, self._end = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._write_all, name="progress", daemon=True)
         self._thread.start()
@@ -50,6 +54,12 @@ class _Writer:
     def report(self, percent: int, message: str, done: int, total: int) -> None:
         self._last = percent, message, done, total
         self._changed.set()
+
+    def announce(self, ready: int) -> None:
+        """Announce that more can be read, unless so much was announced before."""
+        if ready > self._ready:
+            self._ready = ready
+            self._changed.set()
 
     def close(self) -> None:
         self._end.set()
@@ -62,12 +72,18 @@ class _Writer:
             if self._end.is_set():
                 return
             self._changed.clear()
-            if self._last is not None:
-                try:
-                    self._reports.report_progress(self._video_id, self._stage, self._run_id, *self._last)
-                except CaptionAccError as error:
-                    _log.debug("progress is lost: %s", error)
+            try:
+                self._write()
+            except CaptionAccError as error:
+                _log.debug("progress is lost: %s", error)
             self._end.wait(_WRITE_SECONDS)
+
+    def _write(self) -> None:
+        if (ready := self._ready) > self._announced:
+            self._announced = ready
+            self._reports.announce_captions(self._video_id, self._stage, self._run_id)
+        if self._last is not None:
+            self._reports.report_progress(self._video_id, self._stage, self._run_id, *self._last)
 
 
 @contextmanager
@@ -78,6 +94,9 @@ def live_progress(
     log, writer = log_steps(write), _Writer(reports, video_id, of, run_id)
 
     def report(stage: str, done: int, total: int) -> None:
+        if stage == READY:
+            writer.announce(done)
+            return
         log(stage, done, total)
         if total and done >= total:
             writer.report(_WORKED, "upload", done, total)

@@ -8,7 +8,9 @@ import numpy as np
 
 from modal_gpu.captions.median import median_image, sample_indices
 from modal_gpu.captions.text import TextSettings, caption_text
+from modal_gpu.captions.text_parts import TextPartWriter
 from modal_gpu.contracts import (
+    READY,
     CaptionOcrRequest,
     CaptionOcrResult,
     CaptionRange,
@@ -34,7 +36,8 @@ def generate_caption_ocr(
 ) -> list[CaptionOcrResult]:
     """Return one result per caption, in the request's order; a failed caption's result has its error.
 
-    Raises :class:`OcrError` if every caption failed, and :class:`ObjectNotFoundError` if a chunk is missing.
+    The texts read so far are stored every few seconds (:mod:`modal_gpu.captions.text_parts`). Raises
+    :class:`OcrError` if every caption failed, and :class:`ObjectNotFoundError` if a chunk is missing.
     """
     if not request.captions:
         return []
@@ -44,11 +47,14 @@ def generate_caption_ocr(
     images = zip(request.captions, caption_images(request, store), strict=True)
     keys = VideoKeys(request.tenant_id, request.video_id)
     reading = text_settings(store, keys, request.crop_region, request.zone)
+    part = TextPartWriter(request, store)
     for result in read_images(
         images, reading, settings, min(settings.worker_count, total), request.languages
     ):
         results.append(result)
         progress("captions", len(results), total)
+        if part.store(results):
+            progress(READY, len(results), total)
     return results
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from modal_gpu.contracts import (
+    READY,
     WHOLE_VIDEO,
     CropInferRequest,
     CropInferResult,
@@ -87,6 +88,7 @@ def crop_and_infer_caption_frame_extents(
             _publish(strip, scores, store, started_at, watch.total)
             for strip, (_, scores) in zip(strips, results, strict=True)
         ]
+    job.announce(progress)
     (stored, scores), key = results[0], extents_keys[0]
     return CropInferResult(
         version=request.version,
@@ -165,6 +167,11 @@ class _Job:
             )
         # A GPU guesses damaged pictures in its own way and does not report them.
         return cls(request, path, info, segment, predictor, gpu and not request.damaged and decodes(info))
+
+    def announce(self, progress: Progress) -> None:
+        """Say that a segment's scores can be read, before the other segments are finished."""
+        if self.segment != WHOLE_VIDEO:
+            progress(READY, 1, 1)
 
     @property
     def frame_count(self) -> int:

@@ -23,6 +23,9 @@ def test_every_key_is_spelled_as_clients_know_it() -> None:
     assert KEYS.thumbnail(0) == f"{client}/full_frames_thumbnails/frame_000000.jpg"
     assert KEYS.raw_ocr_db == f"{server}/raw-ocr.db.gz"
     assert KEYS.layout_db == f"{client}/layout.db.gz"
+    assert KEYS.caption_text_part(3, 0, 10, 25) == (
+        f"{server}/caption_texts.parts/v3.zone_0.0000000010-0000000025.json"
+    )
     assert KEYS.captions_db == f"{client}/captions.db.gz"
     assert KEYS.chunk(3, ChunkRef(4, 172)) == f"{client}/cropped_frames_v3/modulo_4/chunk_0000000172.webm"
     assert KEYS.caption_frame_extents_db(3) == f"{server}/caption_frame_extents_v3.db.gz"

@@ -7,6 +7,7 @@ import pytest
 from captionacc_dagster.resources.catalog import CatalogUnavailableError
 from captionacc_dagster.runs import live_progress
 from captionacc_dagster.runs.live_progress import percent_of
+from modal_gpu.contracts import READY
 
 
 class Catalogue:
@@ -14,6 +15,7 @@ class Catalogue:
 
     def __init__(self) -> None:
         self.taken: list[tuple] = []
+        self.announced: list[tuple] = []
         self.wrote, self.go = threading.Event(), threading.Event()
         self.go.set()
         self.error: Exception | None = None
@@ -23,6 +25,11 @@ class Catalogue:
         if self.error:
             raise self.error
         self.taken.append(report)
+        self.wrote.set()
+        return True
+
+    def announce_captions(self, *of) -> bool:
+        self.announced.append(of)
         self.wrote.set()
         return True
 
@@ -59,6 +66,19 @@ def test_a_slow_catalogue_gets_the_last_step_only(catalogue):
             assert catalogue.wrote.wait(10)
             catalogue.wrote.clear()
     assert len(catalogue.taken) <= 3
+
+
+def test_what_can_be_read_is_announced_once_and_not_logged(catalogue):
+    lines: list[str] = []
+    with live_progress.live_progress(lines.append, catalogue, "v", "boundaries", "run") as progress:
+        for ready in (1, 2):
+            while len(catalogue.announced) < ready:
+                # Progress repeats its last step while nothing happens.
+                progress(READY, ready, 4)
+                catalogue.wrote.wait(0.01)
+        progress("strips", 1, 2)
+    assert catalogue.announced == [("v", "boundaries", "run")] * 2
+    assert lines == ["progress: strips 1/2"]
 
 
 def test_a_failing_catalogue_fails_nothing(catalogue):

@@ -40,5 +40,12 @@ class EventCalls(CatalogCalls):
         """
 
     @sql_function(repeatable=True)
+    def announce_captions(self, video_id: str, stage: Stage, run_id: str) -> bool:
+        """Record as an event that more of a running stage's captions or texts can be read.
+
+        Returns false if nothing was recorded: another run works on the stage.
+        """
+
+    @sql_function(repeatable=True)
     def purge_events(self, older_than_seconds: float, *, dry_run: bool = False) -> int:
         """Delete older events. Returns how many there were."""

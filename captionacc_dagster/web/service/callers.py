@@ -146,12 +146,13 @@ def _limit(wait: float) -> None:
 CurrentSession = Annotated[Session, Depends(session_of)]
 
 
-def current_caller(session: CurrentSession) -> Caller:
+# Coroutines, because FastAPI gives every other dependency to a thread.
+async def current_caller(session: CurrentSession) -> Caller:
     """Return who sent the request."""
     return session.caller
 
 
-def caller_catalog(session: CurrentSession) -> Catalog:
+async def caller_catalog(session: CurrentSession) -> Catalog:
     """Return the catalogue with the caller's rights."""
     return session.catalog
 

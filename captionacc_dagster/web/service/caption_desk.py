@@ -17,6 +17,11 @@ from captionacc_dagster.operations.caption_review import (
 )
 from captionacc_dagster.operations.strip_pictures import StripPictures, find_strips
 from captionacc_dagster.operations.subtitle_files import encode_captions
+from captionacc_dagster.operations.unfinished_captions import (
+    Unfinished,
+    UnfinishedCaptions,
+    find_unfinished,
+)
 from captionacc_dagster.resources.catalog import STAGES, Catalog, VideoRow, WrongStateError
 from captionacc_dagster.web.service.caption_schemas import (
     CaptionsOut,
@@ -27,6 +32,7 @@ from captionacc_dagster.web.service.caption_schemas import (
     FootageOut,
     ImportedOut,
     captions_of,
+    counts_of,
     current_of,
 )
 from captionacc_dagster.web.service.parts import ServiceParts
@@ -53,34 +59,45 @@ class CaptionDesk:
     parts: ServiceParts
     catalog: Catalog
     pictures: StripPictures
+    unfinished: UnfinishedCaptions
     video: VideoRow
     editor: str
 
     def tag(self) -> str:
         """Return the entity tag of the list: another after every change of captions, stages or the lock."""
         row = self.video
-        try:
-            stored = self.parts.object_store.head(VideoKeys(row.tenant_id, row.video_id).captions_db).etag
-        except ObjectNotFoundError:
-            stored = None
         stages = [(row.stage(stage).status, row.stage(stage).run_id) for stage in STAGES]
-        facts = [stored, row.current_cropped_frames_version, row.display_path, stages, self._locked_by]
+        seen = [row.current_cropped_frames_version, row.display_path, stages, self._locked_by]
+        facts = [self._stored_tag, *seen, self._so_far.tag]
         return f'"{hashlib.blake2b(repr(facts).encode(), digest_size=12).hexdigest()}"'
 
     def listed(self, *, doubtful_first: bool = False) -> CaptionsOut:
         """Return the captions. Raises ``CaptionsMissingError`` if none are there, or in work."""
         working = self._working()
+        stored: Sequence[Caption]
         try:
             stored = stored_captions(self.parts.object_store, self.video)
+            is_stored = True
         except CaptionsMissingError:
             if not working and self.video.error:
                 raise
-            stored = []
+            stored, is_stored = self.unfinished.captions(self.video, self._so_far), False
         cues = self._cues(stored)
         if doubtful_first:
             cues = most_doubtful_first(cues)
         unfinished = self.video.text.status == "wait" or bool({"boundaries", "text"} & set(working))
-        return captions_of(self.video, cues, self._footage(), working, self._locked_by, partial=unfinished)
+        return CaptionsOut(
+            video_id=self.video.video_id,
+            name=self.video.display_path,
+            partial=unfinished,
+            editable=is_stored,
+            finished=self.video.boundaries.status == self.video.text.status == "done",
+            working=working,
+            locked_by=self._locked_by,
+            footage=self._footage(),
+            captions=captions_of(cues, self.unfinished.texts(self._so_far)),
+            **counts_of(cues),
+        )
 
     def edit(self, edit: Edit, yours: dict[str, Any]) -> ChangedOut:
         """Make one edit. A conflict and a refusal are problems; a conflict has both texts."""
@@ -159,6 +176,20 @@ class CaptionDesk:
             owner=self.editor,
             growing=self.parts.settings.growing_captions,
         )
+
+    @cached_property
+    def _stored_tag(self) -> str | None:
+        """The entity tag of captions.db; ``None`` before there is one."""
+        key = VideoKeys(self.video.tenant_id, self.video.video_id).captions_db
+        try:
+            return self.parts.object_store.head(key).etag
+        except ObjectNotFoundError:
+            return None
+
+    @cached_property
+    def _so_far(self) -> Unfinished:
+        has_captions = self._stored_tag is not None
+        return find_unfinished(self.catalog, self.parts.object_store, self.video, has_captions=has_captions)
 
     @cached_property
     def _locked_by(self) -> str | None:

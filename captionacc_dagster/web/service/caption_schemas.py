@@ -1,14 +1,15 @@
 """Requests and answers of the captions' routes. Times are a player's, in seconds."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from captionacc_dagster.operations.caption_review import MOST_EDITS, Comparison, Outcome, Target
-from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.captions.edits import Wanted
 from modal_gpu.captions.reviewing import Doubt, ReviewCue, Standing
+from modal_gpu.captions.text_parts import ReadText
 from modal_gpu.contracts import MAX_ZONES
 from modal_gpu.media.probe import MAX_DURATION_SECONDS
 
@@ -29,7 +30,7 @@ class _In(BaseModel):
 class CaptionOut(BaseModel):
     """A caption as a reviewer sees it. Indices are half-open, at 10 a second."""
 
-    id: int
+    id: int = Field(description="negative: of a run that has not ended, and not editable yet")
     version: str
     start_seconds: float
     end_seconds: float
@@ -47,11 +48,14 @@ class CaptionOut(BaseModel):
     zone: int
     rolls: bool = Field(description="lines of one roll overlap")
     notes: str | None
+    partial: bool = Field(False, description="it, or its text, is of a run that has not ended")
 
     @classmethod
-    def of(cls, cue: ReviewCue) -> Self:
-        """Return a caption's answer."""
+    def of(cls, cue: ReviewCue, read: ReadText | None = None) -> Self:
+        """Return a caption's answer; ``read``: the text of one that is not read yet, of a running call."""
         caption = cue.caption
+        if read is not None:
+            caption = replace(caption, ocr_text=read.text, ocr_confidence=read.confidence)
         return cls(
             id=cue.id,
             version=cue.version,
@@ -71,6 +75,7 @@ class CaptionOut(BaseModel):
             zone=caption.zone,
             rolls=cue.timed.cue.roll > 0,
             notes=caption.text_notes,
+            partial=read is not None or cue.id < 0,
         )
 
 
@@ -96,6 +101,7 @@ class CaptionsOut(BaseModel):
     video_id: str
     name: str
     partial: bool
+    editable: bool = Field(description="false before the first captions are stored")
     finished: bool
     working: list[str] = Field(description="stages that a run works on")
     locked_by: str | None = Field(description="another who writes the captions now: edits wait")
@@ -270,24 +276,13 @@ def counts_of(cues: Sequence[ReviewCue]) -> dict[str, int]:
     }
 
 
-def captions_of(
-    video: VideoRow,
-    cues: Sequence[ReviewCue],
-    footage: FootageOut,
-    working: Sequence[str],
-    locked_by: str | None,
-    *,
-    partial: bool,
-) -> CaptionsOut:
-    """Return the answer of a list of captions."""
-    return CaptionsOut(
-        video_id=video.video_id,
-        name=video.display_path,
-        partial=partial,
-        finished=video.boundaries.status == video.text.status == "done",
-        working=list(working),
-        locked_by=locked_by,
-        footage=footage,
-        captions=[CaptionOut.of(cue) for cue in cues],
-        **counts_of(cues),
-    )
+def captions_of(cues: Sequence[ReviewCue], read: Mapping[tuple[int, int, int], ReadText]) -> list[CaptionOut]:
+    """Return the answers of captions; ``read`` has texts of a running call, by zone, first frame and end."""
+    return [CaptionOut.of(cue, _read_now(cue, read)) for cue in cues]
+
+
+def _read_now(cue: ReviewCue, read: Mapping[tuple[int, int, int], ReadText]) -> ReadText | None:
+    caption = cue.caption
+    if not read or cue.standing != "unread":
+        return None
+    return read.get((caption.zone, caption.start_index, caption.end_index))

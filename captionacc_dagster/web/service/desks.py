@@ -1,4 +1,7 @@
-"""A caller's video, its captions and its pictures, as dependencies of routes."""
+"""A caller's video, its captions and its pictures, as dependencies of routes.
+
+Those that wait for nothing are coroutines, because FastAPI gives every other one to a thread.
+"""
 
 from typing import Annotated
 from uuid import UUID
@@ -7,6 +10,7 @@ from fastapi import Depends, Request
 
 from captionacc_dagster.operations.layout_review import LayoutMissingError, UnknownBoxError
 from captionacc_dagster.operations.strip_pictures import PictureRangeError, StripPictures
+from captionacc_dagster.operations.unfinished_captions import UnfinishedCaptions
 from captionacc_dagster.resources.catalog import VideoDeletedError, VideoRow
 from captionacc_dagster.web.service.callers import CallerCatalog, CurrentCaller
 from captionacc_dagster.web.service.caption_desk import CaptionDesk
@@ -30,7 +34,7 @@ def visible_video(video_id: UUID, catalog: CallerCatalog) -> VideoRow:
 CallersVideo = Annotated[VideoRow, Depends(visible_video)]
 
 
-def strip_pictures(request: Request, parts: Parts) -> StripPictures:
+async def strip_pictures(request: Request, parts: Parts) -> StripPictures:
     """Return the app's pictures, with what they keep in memory."""
     state = request.app.state
     if not hasattr(state, "strip_pictures"):
@@ -42,7 +46,16 @@ def strip_pictures(request: Request, parts: Parts) -> StripPictures:
 Pictures = Annotated[StripPictures, Depends(strip_pictures)]
 
 
-def editor(caller: CurrentCaller) -> str:
+async def unfinished_captions(request: Request, parts: Parts) -> UnfinishedCaptions:
+    """Return the app's reader of what running stages have found, with what it keeps in memory."""
+    state = request.app.state
+    if not hasattr(state, "unfinished_captions"):
+        state.unfinished_captions = UnfinishedCaptions(parts.object_store)
+    found: UnfinishedCaptions = state.unfinished_captions
+    return found
+
+
+async def editor(caller: CurrentCaller) -> str:
     """Return the caller's name as the holder of locks."""
     return f"review page, {caller.name}"
 
@@ -50,11 +63,16 @@ def editor(caller: CurrentCaller) -> str:
 Editor = Annotated[str, Depends(editor)]
 
 
-def caption_desk(
-    parts: Parts, catalog: CallerCatalog, pictures: Pictures, video: CallersVideo, editor: Editor
+async def caption_desk(
+    parts: Parts,
+    catalog: CallerCatalog,
+    pictures: Pictures,
+    unfinished: Annotated[UnfinishedCaptions, Depends(unfinished_captions)],
+    video: CallersVideo,
+    editor: Editor,
 ) -> CaptionDesk:
     """Return the desk of the caller's video."""
-    return CaptionDesk(parts, catalog, pictures, video, editor)
+    return CaptionDesk(parts, catalog, pictures, unfinished, video, editor)
 
 
 Desk = Annotated[CaptionDesk, Depends(caption_desk)]

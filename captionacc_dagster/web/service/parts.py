@@ -68,7 +68,7 @@ class ServiceParts:
         return self.tokens is not None
 
 
-def service_parts(request: Request) -> ServiceParts:
+async def service_parts(request: Request) -> ServiceParts:
     """Return the parts of the app that serves the request."""
     parts: ServiceParts = request.app.state.parts
     return parts

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from captionacc_dagster.resources.catalog import VideoRow
+from modal_gpu.captions import text_parts
+from modal_gpu.captions.text_parts import read_text_parts
 from modal_gpu.contracts import (
+    READY,
     CaptionOcrRequest,
     CaptionRange,
     CaptionZone,
@@ -109,7 +112,10 @@ def test_cropping_without_inference_result_and_the_other_way_round(line: Line, l
     assert not list(line.store.list(keys.cropped_frames_prefix(3)))
 
 
-def test_captions_are_read_in_the_order_asked_for(line: Line, finished: VideoRow):
+def test_captions_are_read_in_the_order_asked_for(
+    line: Line, finished: VideoRow, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(text_parts, "WRITE_SECONDS", 0)
     request, steps = ocr_request(line, finished), Steps()
     backwards = replace(request, captions=request.captions[::-1])
     results = generate_caption_ocr(backwards, line.store, ONE, steps)
@@ -118,6 +124,13 @@ def test_captions_are_read_in_the_order_asked_for(line: Line, finished: VideoRow
     assert results[1].ocr_text == "Only the gulls are still awake."
     assert results[0].ocr_text.split("\n")[0] == "Far out, the last boat turns for home"
     assert all(r.confidence > 0.8 and r.frame_count > 10 and not r.error for r in results)
+    # The texts could be read by others on the way.
+    assert [step for step in steps if step[0] == READY] == [(READY, n, 3) for n in (1, 2, 3)]
+    stored = line.store.list(line.keys(finished.video_id).caption_text_parts)
+    texts = read_text_parts(line.store, [info.key for info in stored])
+    assert [texts[0, c.start_index, c.end_index].text for c in backwards.captions] == [
+        r.ocr_text for r in results
+    ]
 
 
 def test_no_captions_need_no_engine_and_no_chunk(line: Line, finished: VideoRow):

@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 
 from captionacc_dagster.resources.compute import FannedOutCompute, FanOut, batched, run_call
 from captionacc_dagster.resources.compute.calls import ComputeCall
+from modal_gpu.captions.decoded import DecodedExtents
+from modal_gpu.captions.segments import captions_of_segments
 from modal_gpu.contracts import (
+    READY,
     CaptionOcrRequest,
     CaptionOcrResult,
     CaptionRange,
@@ -27,6 +30,8 @@ from modal_gpu.contracts import (
     Progress,
     to_wire,
 )
+from modal_gpu.databases.captions import Caption
+from modal_gpu.databases.extents import read_segment
 from modal_gpu.databases.sqlite_file import read_database
 from modal_gpu.errors import (
     ContractError,
@@ -132,12 +137,29 @@ def processed(
     extracted = compute.extract(
         ExtractRequest(keys.tenant_id, keys.video_id, keys.video), lambda *step: steps.append(step)
     )
+    ready: list[Caption] = []
+
+    def crop_step(stage: str, done: int, total: int) -> None:
+        if stage == READY:
+            parts = [
+                read_segment(store.get(one.key)) for one in store.list(keys.caption_frame_extents_parts(1))
+            ]
+            assert len(parts) >= done
+            ready[:] = captions_of_segments(parts, extracted.frame_count, extracted.duration)
+        else:
+            steps.append((stage, done, total))
+
     cropped = compute.crop_and_infer(
         CropInferRequest(
             keys.tenant_id, keys.video_id, keys.video, CROP, 1, "run-1", frame_count=extracted.frame_count
         ),
-        lambda *step: steps.append(step),
+        crop_step,
     )
+    decoded = DecodedExtents.of(store.get(keys.caption_frame_extents_db(1))).captions(extracted.duration)
+    # What could be read on the way is what was found in the end.
+    ends = {(one.start_index, one.end_index, one.start_seconds) for one in decoded}
+    assert {(one.start_index, one.end_index, one.start_seconds) for one in ready} <= ends
+    assert bool(ready) == (parallel > 1)
     found = {}
     for prefix in (keys.client_prefix, keys.server_prefix):
         for info in store.list(prefix):

@@ -99,6 +99,30 @@ def test_a_client_that_was_away_hears_what_it_missed_once(parts, people):
     asyncio.run(listen())
 
 
+def test_what_a_run_has_ready_is_announced(parts, people):
+    video = people.own(people.videos.cropping())
+    other = people.own(people.videos.uploaded())
+    catalog = people.catalog
+
+    async def listen() -> None:
+        stream = _stream(parts, session_of(parts, people.owner), None, video.video_id)
+        await next_events(stream, 1)
+        catalog.rename_video(other.video_id, "of no interest")
+        assert not catalog.announce_captions(video.video_id, "boundaries", "another run")
+        assert not catalog.announce_captions(video.video_id, "text", "crop-run")
+        assert not catalog.announce_captions(NOBODY, "boundaries", "crop-run")
+        assert catalog.announce_captions(video.video_id, "boundaries", "crop-run")
+        ((event_id, kind, payload),) = await next_events(stream, 1)
+        assert (kind, payload) == (
+            "captions",
+            {"video_id": video.video_id, "version": 0, "partial": True},
+        )
+        assert event_id
+        await stream.aclose()
+
+    asyncio.run(listen())
+
+
 @pytest.mark.parametrize("lost", ["purged", "of another database", "of the future"])
 def test_a_client_whose_events_are_lost_reads_everything_again(parts, people, database, lost):
     video = people.own(people.videos.uploaded())

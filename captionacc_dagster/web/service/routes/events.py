@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
+from uuid import UUID
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
@@ -94,29 +95,33 @@ async def events(
     after: Annotated[
         str | None, Query(pattern=r"^\d{1,18}-\d{1,18}$", description="as Last-Event-ID, for the first time")
     ] = None,
+    video_id: Annotated[UUID | None, Query(description="events of this video only")] = None,
 ) -> StreamingResponse:
     """Stream what happens to the caller's videos. With ``Last-Event-ID`` nothing since then is left out.
 
     Events are kept for a day: a client that was away for longer hears `reset`, and reads everything again.
     """
-    stream = _stream(parts, session, last_event_id or after)
+    stream = _stream(parts, session, last_event_id or after, str(video_id) if video_id else None)
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
-async def _stream(parts: ServiceParts, session: Session, event_id: str | None) -> AsyncIterator[str]:
+async def _stream(
+    parts: ServiceParts, session: Session, event_id: str | None, video_id: str | None = None
+) -> AsyncIterator[str]:
     yield f"retry: {_RETRY}\n\n"
-    async for piece in _Reader(parts, session, event_id).pieces():
+    async for piece in _Reader(parts, session, event_id, video_id).pieces():
         yield piece
 
 
 @dataclass
 class _Reader:
-    """The position of one stream."""
+    """The position of one stream, of one video or of all that the caller may see."""
 
     parts: ServiceParts
     session: Session
     event_id: str | None
+    video_id: str | None = None
     progress_since: datetime = _EVER
 
     async def pieces(self) -> AsyncIterator[str]:
@@ -134,10 +139,11 @@ class _Reader:
                 yield ": the catalogue does not answer\n\n"
                 await asyncio.sleep(5 * READ_SECONDS)
                 continue
-            for row in rows:
+            wanted = [row for row in rows if self.video_id in (None, row.video_id)]
+            for row in wanted:
                 yield _piece(row.kind, row.payload, row.event_id)
             if len(rows) < _BATCH:
-                if not rows:
+                if not wanted:
                     yield ": quiet\n\n"
                 await self._wait(announced, read_at)
 
@@ -153,6 +159,7 @@ class _Reader:
                 "expires_at": lock.expires_at.isoformat(),
             }
             for lock in catalog.held_locks()
+            if self.video_id in (None, lock.video_id)
         ]
         kinds = ["ready"] if asked in (None, self.event_id) else ["ready", "reset"]
         first = [_piece(kind, {"after": self.event_id}, self.event_id) for kind in kinds]
