@@ -1,7 +1,7 @@
 // The captions page's model and outbox, without a browser: what a person typed is never lost.
 
 import assert from "node:assert/strict";
-import test from "node:test";
+import test, { mock } from "node:test";
 
 const STATIC = new URL("../../captionacc_dagster/web/service/pages/static/captions/", import.meta.url);
 const stored = new Map();
@@ -12,12 +12,15 @@ globalThis.localStorage = {
 };
 globalThis.document = new EventTarget();
 globalThis.addEventListener = () => {};
-globalThis.setInterval = () => 0;
+let tick = null;
+globalThis.setInterval = (every) => (tick = every);
+globalThis.location = new URL("http://localhost/");
 
 const { Captions, snapshot } = await import(new URL("model.js", STATIC));
 const { Outbox } = await import(new URL("outbox.js", STATIC));
 const { Sync } = await import(new URL("sync.js", STATIC));
 const { Footage } = await import(new URL("times.js", STATIC));
+const { LiveEvents } = await import(new URL("../events.js", STATIC));
 
 const FACTS = { cropped_frames_version: 1, frame_count: 100, duration_seconds: 10, zones: [0], time_spans: [] };
 
@@ -150,4 +153,85 @@ test("a list from before an edit was saved is not shown", async () => {
   answerList();
   await look;
   assert.deepEqual([lists, captions.get("c1").text, sync.tag], [[], "new", null]);
+});
+
+test("the list is fetched after an event, and now and then while none can arrive", async () => {
+  const captions = opened([row(1, "a")]);
+  let fetched = 0;
+  globalThis.fetch = async () => {
+    fetched += 1;
+    return new Response(null, { status: 304 });
+  };
+  const events = Object.assign(new EventTarget(), { isOpen: true });
+  new Sync("video", captions, events);
+  const hear = (kind, detail = {}) => events.dispatchEvent(new CustomEvent(kind, { detail }));
+  for (let turn = 0; turn < 3; turn += 1) hear("captions", { partial: true });
+  assert.equal(fetched, 0);
+  await until(() => fetched === 1);
+  hear("lock", { database: "layout" });
+  tick();
+  await new Promise((done) => setTimeout(done, 300));
+  assert.equal(fetched, 1);
+  events.isOpen = false;
+  tick();
+  await until(() => fetched === 2);
+});
+
+class Source extends EventTarget {
+  static CLOSED = 2;
+  static all = [];
+  constructor(url) {
+    super();
+    Object.assign(this, { url, readyState: 1 });
+    Source.all.push(this);
+  }
+  close() {
+    this.readyState = 2;
+  }
+  hear(kind, data, lastEventId = "") {
+    this.dispatchEvent(Object.assign(new Event(kind), { data: JSON.stringify(data), lastEventId }));
+  }
+}
+
+test("a hidden page has no stream, and a stream goes on where it was", () => {
+  globalThis.EventSource = Source;
+  Source.all = [];
+  const events = new LiveEvents("v1");
+  const heard = [];
+  events.addEventListener("captions", ({ detail }) => heard.push(detail.version));
+  const [first] = Source.all;
+  assert.deepEqual([first.url, events.isOpen], ["/events?video_id=v1", false]);
+  first.hear("ready", { after: "7-0" }, "7-0");
+  first.hear("captions", { version: 3 }, "8-1");
+  assert.deepEqual([heard, events.isOpen], [[3], true]);
+  const show = (hidden) => {
+    document.hidden = hidden;
+    document.dispatchEvent(new Event("visibilitychange"));
+  };
+  show(true);
+  assert.deepEqual([first.readyState, events.isOpen], [2, false]);
+  show(false);
+  assert.deepEqual([Source.all.length, Source.all[1].url], [2, "/events?video_id=v1&after=8-1"]);
+});
+
+test("after a refusal, a stream is opened again later", () => {
+  globalThis.EventSource = Source;
+  Source.all = [];
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const events = new LiveEvents();
+  const [first] = Source.all;
+  first.hear("ready", { after: "7-0" }, "7-0");
+  // The browser connects again by itself.
+  first.readyState = 0;
+  first.dispatchEvent(new Event("error"));
+  assert.equal(events.isOpen, false);
+  mock.timers.tick(60000);
+  assert.equal(Source.all.length, 1);
+  first.readyState = Source.CLOSED;
+  first.dispatchEvent(new Event("error"));
+  mock.timers.tick(4999);
+  assert.equal(Source.all.length, 1);
+  mock.timers.tick(1);
+  assert.deepEqual([Source.all.length, Source.all[1].url], [2, "/events?after=7-0"]);
+  mock.timers.reset();
 });

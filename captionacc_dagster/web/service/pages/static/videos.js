@@ -1,6 +1,7 @@
 // The page of all videos: uploads of dropped files, and progress as it happens. The list itself is htmx's.
 
 import { problem } from "/static/captions/sync.js";
+import { LiveEvents } from "/static/events.js";
 
 const part = (name) => document.querySelector(`[data-part="${name}"]`);
 const list = document.getElementById("videos");
@@ -105,9 +106,8 @@ function show() {
   }
 }
 
-const events = new EventSource("/events");
-events.addEventListener("progress", (event) => {
-  const progress = JSON.parse(event.data);
+const events = new LiveEvents();
+events.addEventListener("progress", ({ detail: progress }) => {
   known.set(`${progress.video_id}.${progress.stage}`, progress);
   show();
 });

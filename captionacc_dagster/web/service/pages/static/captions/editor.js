@@ -251,6 +251,7 @@ export class Editor extends EventTarget {
 
   #facts(caption) {
     const facts = [];
+    if (caption.partial) facts.push("in work");
     if (caption.standing === "removed") facts.push("removed: Enter restores it");
     else if (caption.reviewed) facts.push("reviewed");
     else facts.push(...(caption.doubts.length ? caption.doubts : ["to review"]));

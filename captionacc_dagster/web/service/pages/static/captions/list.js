@@ -107,6 +107,7 @@ export class CaptionList extends EventTarget {
     const found = check(caption.text, caption.end - caption.start);
     const conflict = this.captions.outbox.conflict(caption.uid);
     if (conflict) marks.append(part("mark bad", "conflict"));
+    if (caption.partial) marks.append(part("mark", "in work"));
     if (caption.standing === "removed") marks.append(part("mark", "removed"));
     else if (caption.reviewed) marks.append(part("mark good", "✓ reviewed"));
     for (const doubt of caption.doubts) marks.append(part("mark warn", doubt));

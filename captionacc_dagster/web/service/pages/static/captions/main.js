@@ -1,5 +1,6 @@
 // The page where a video's captions are corrected. Every action has a key; see the dialog `keys`.
 
+import { LiveEvents } from "../events.js";
 import { Editor } from "./editor.js";
 import { Find } from "./find.js";
 import { CaptionList } from "./list.js";
@@ -31,6 +32,7 @@ class Review {
     });
     this.find.current = () => this.editor.uid;
     this.find.change = (uid, text) => {
+      if (!this.isEditable) return;
       const caption = this.captions.get(uid);
       this.captions.edit([uid], text.trim() ? [{ ...snapshot(caption), text, reviewed: true }] : []);
     };
@@ -44,6 +46,8 @@ class Review {
     const wasOpen = this.editor.uid;
     this.isPartial = list.partial;
     this.isFinished = list.finished;
+    this.isEditable = list.editable;
+    this.editor.text.readOnly = !list.editable;
     this.captions.footage = new Footage(list.footage);
     this.captions.load(list.captions);
     part("name").textContent = list.name;
@@ -52,7 +56,8 @@ class Review {
     const notices = [];
     if (list.partial) {
       const what = list.working.length ? `A run works on this video (${list.working.join(", ")})` : "This video is not finished";
-      notices.push(`${what}: this is what is ready so far.`);
+      const until = list.editable ? "" : " Captions can be corrected when all are found.";
+      notices.push(`${what}: this is what is ready so far.${until}`);
     }
     if (list.locked_by) notices.push(`${holder(list.locked_by)} writes these captions: edits wait here until then.`);
     partial.hidden = !notices.length;
@@ -196,6 +201,7 @@ class Review {
 
   do(action, shift = false) {
     const { editor, captions, player } = this;
+    if (!this.isEditable && !READS.has(action)) return this.say("Captions can be corrected when all are found.");
     const actions = {
       confirm: () => {
         const next = this.#nextToReview();
@@ -353,6 +359,9 @@ class Review {
   }
 }
 
+/** Actions that change no caption. */
+const READS = new Set(["previous", "next", "play", "back", "forward", "find", "keys"]);
+
 /** Runs hold the lock under their id. */
 const holder = (owner) => (/^[0-9a-f-]{36}$/.test(owner) ? `Run ${owner.slice(0, 8)}` : owner);
 
@@ -387,7 +396,7 @@ async function begin() {
   ]);
   if (!answer.ok) throw await problem(answer);
   const list = await answer.json();
-  const review = new Review(list, outbox, (captions) => new Sync(videoId, captions));
+  const review = new Review(list, outbox, (captions) => new Sync(videoId, captions, new LiveEvents(videoId)));
   review.sync.tag = answer.headers.get("etag");
   part("desk").hidden = false;
   review.refresh();

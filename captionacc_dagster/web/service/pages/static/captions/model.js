@@ -146,6 +146,7 @@ export class Captions extends EventTarget {
       doubts: row.doubts,
       certainty: row.certainty,
       rolls: row.rolls,
+      partial: row.partial,
     });
     this.byUid.set(uid, caption);
   }

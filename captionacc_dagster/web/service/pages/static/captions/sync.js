@@ -1,12 +1,20 @@
-// Sends waiting edits, and looks for other people's changes. Nothing here waits for a key press, or makes one wait.
+// Sends waiting edits, and hears of other people's changes. Nothing here waits for a key press, or makes one wait.
 
 const RETRY_MS = [500, 1000, 2000, 4000];
+/** The list is fetched at most once in this time, and so often while events do not arrive. */
 const LOOK_MS = 4000;
+/** The time in which a change is shown that is not this window's own. */
+const SOON_MS = 200;
+/** Events of an edit of this window come within this time. */
+const OWN_MS = 3000;
+/** A stream may be dead without a sign of it. */
+const SILENT_MS = 60000;
 /** Most edits of one request. */
 const MOST = 200;
 
 export class Sync extends EventTarget {
-  constructor(videoId, captions) {
+  /** `events`: the live events of the video; without them, the page asks every few seconds. */
+  constructor(videoId, captions, events = null) {
     super();
     this.base = `/videos/${videoId}`;
     this.captions = captions;
@@ -15,10 +23,31 @@ export class Sync extends EventTarget {
     this.requests = 0;
     this.most = MOST;
     this.state = { kind: "saved" };
+    this.looked = this.sent = -LOOK_MS;
     captions.addEventListener("edit", () => this.send());
     addEventListener("online", () => this.send());
     document.addEventListener("visibilitychange", () => this.look());
-    setInterval(() => this.look(), LOOK_MS);
+    this.#listen(events);
+  }
+
+  #listen(events) {
+    const soon = () => this.#lookSoon();
+    for (const kind of ["ready", "reset", "video", "captions"]) events?.addEventListener(kind, soon);
+    events?.addEventListener("lock", ({ detail }) => detail.database === "captions" && soon());
+    setInterval(() => {
+      const isHeard = events?.isOpen && performance.now() - this.looked < SILENT_MS;
+      if (!isHeard || this.state.kind === "offline" || this.state.kind === "signed out") this.look();
+    }, LOOK_MS);
+  }
+
+  #lookSoon() {
+    const now = performance.now();
+    const isOwn = this.busy || now - this.sent < OWN_MS;
+    const at = isOwn ? Math.max(now, this.looked) + LOOK_MS : Math.max(now + SOON_MS, this.looked + 5 * SOON_MS);
+    if (this.next && this.next <= at) return;
+    clearTimeout(this.lookTimer);
+    this.next = at;
+    this.lookTimer = setTimeout(() => this.look(), at - now);
   }
 
   /** Fetch the list; null if it has not changed. */
@@ -32,13 +61,20 @@ export class Sync extends EventTarget {
   }
 
   async look(force = false) {
-    if ((document.hidden || this.busy) && !force) return;
+    this.next = null;
+    clearTimeout(this.lookTimer);
+    if (document.hidden && !force) return;
+    if (this.busy && !force) return this.#lookSoon();
+    this.looked = performance.now();
     const { requests } = this;
     try {
       const list = await this.fetch(force);
       // An answer from before an edit was sent would show the caption as it was.
       if (list && !this.busy && requests === this.requests) this.dispatchEvent(new CustomEvent("list", { detail: list }));
-      else if (list) this.tag = null;
+      else if (list) {
+        this.tag = null;
+        this.#lookSoon();
+      }
       if (this.state.kind === "offline" && !this.captions.outbox.count) this.#show({ kind: "saved" });
     } catch (error) {
       if (!this.captions.outbox.count) this.#show(stateOf(error));
@@ -51,6 +87,7 @@ export class Sync extends EventTarget {
     const ready = this.captions.outbox.ready(this.most);
     if (!ready.length) return this.#rest();
     this.busy = true;
+    this.sent = performance.now();
     this.requests += 1;
     clearTimeout(this.timer);
     if (this.state.kind === "saved" || this.state.kind === "conflict") this.#show({ kind: "saving" });

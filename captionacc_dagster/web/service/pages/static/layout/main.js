@@ -2,6 +2,7 @@
 
 import { problem, stateOf } from "/static/captions/sync.js";
 import { clock } from "/static/captions/times.js";
+import { LiveEvents, lookAfter } from "/static/events.js";
 import { SIDES, around, isIn, moved, resized, toApi, zonesFromApi } from "./geometry.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -459,14 +460,15 @@ async function begin() {
   part("bench").hidden = false;
   const page = new LayoutPage(await answer.json());
   root.dataset.ready = "true";
-  setInterval(async () => {
+  const look = async () => {
     if (!page.layout.partial || document.hidden) return;
-    const again = await fetch(`${base}/layout`, { cache: "no-store" });
-    if (!again.ok) return;
+    const again = await fetch(`${base}/layout`, { cache: "no-store" }).catch(() => null);
+    if (!again?.ok) return;
     // What a person has drawn meanwhile stays.
     page.take(await again.json(), { zonesToo: !page.isDrawn });
     page.draw();
-  }, 4000);
+  };
+  lookAfter(new LiveEvents(root.dataset.video), ["ready", "reset", "video", "layout", "progress"], look, 2000);
 }
 
 begin().catch((error) => {
