@@ -1,120 +1,232 @@
-"""Times of the HTTP API's routes with many videos and many clients: ``python -m benchmarks.api``.
+"""Times of every route of the HTTP API, with many videos and many clients at once.
 
-An embedded PostgreSQL holds the videos, a server on loopback serves them, and clients in threads of this
-process send requests one after another. Prints a table of p50 and p95 in milliseconds a route.
+    python -m benchmarks.api [--videos 50000] [--clients 100] [--seconds 5] [--operator] [--only captions]
+
+`captionacc serve` runs in its own process, on the embedded PostgreSQL and a folder. The clients are users,
+ten of each tenant, with their own videos, tokens and row-level security; with ``--operator`` nobody signs in.
+Each client sends its next request as soon as it has the answer to the last, so the times are those of a
+service that is fully used. They run in this process, on the same cores.
+
+Dagster's daemon is stopped once it has made its code location known: runs are created and queued, and their
+work is measured elsewhere. The webhook gets a new video with each call, all at once.
 """
 
 import argparse
-import shutil
-import statistics
-import tempfile
-import threading
+import asyncio
+import os
+import subprocess
+import sys
 import time
-import uuid
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-import psycopg
+import aiohttp
+import jwt
 
+from benchmarks.api_catalogue import Member, fill
+from benchmarks.api_routes import Caller, Exhausted, Noted, Scenario, scenarios
+from benchmarks.load import percentile
+from benchmarks.orchestration import MeasuredPlatform, measured_platform
+from benchmarks.webhook import SECRET, last_tick, upload
 from captionacc_dagster.constants import LOCAL_TENANT_ID, LOCAL_TENANT_NAME
 from captionacc_dagster.platform.ports import free_port
-from captionacc_dagster.resources.catalog import Catalog
-from captionacc_dagster.resources.catalog.embedded_postgres import EmbeddedPostgres
-from captionacc_dagster.resources.catalog.migrations import migrate
-from captionacc_dagster.resources.catalog.postgres import PostgresTransport
-from captionacc_dagster.settings import Settings
-from captionacc_dagster.web.service.limits import RateLimits
-from captionacc_dagster.web.service.parts import ServiceParts
-from captionacc_dagster.web.service.serving import ServiceThread
-from modal_gpu.storage import ObjectStore
+from captionacc_dagster.resources.opening import open_catalog, open_object_store
+from modal_gpu.cores import available_cores
 
-Request = Callable[[httpx.Client, str], httpx.Response]
-_FILL = """
-insert into captionacc.videos (id, tenant_id, display_path, storage_key, size_bytes, uploaded_at, created_at)
-select id, %(tenant)s::uuid, 'video ' || n || '.mp4',
-    %(tenant)s::text || '/client/videos/' || id || '/video.mp4', 1000,
-    now(), now() - n * interval '1 second'
-from (select gen_random_uuid() as id, n from generate_series(1, %(videos)s) n) made
-"""
-ROUTES: dict[str, Request] = {
-    "GET /livez": lambda client, video: client.get("/livez"),
-    "GET /videos?limit=50": lambda client, video: client.get("/videos?limit=50"),
-    "GET /videos?q=": lambda client, video: client.get("/videos?q=video 4999&limit=50"),
-    "GET /videos/{id}": lambda client, video: client.get(f"/videos/{video}"),
-    "PATCH /videos/{id}": lambda client, video: client.patch(
-        f"/videos/{video}", json={"name": str(uuid.uuid4())}
-    ),
-    "POST /videos": lambda client, video: client.post(
-        "/videos", json={"name": "a.mp4", "size": 1, "type": "video/mp4"}
-    ),
-    "POST /jobs": lambda client, video: client.post("/jobs", json={"type": "layout", "video_id": video}),
-    "GET /jobs": lambda client, video: client.get(f"/jobs?video_id={video}"),
-}
+MODULE = "captionacc_dagster.definitions"
+JWT_SECRET = "a secret of the benchmark, of more than 32 characters"
+WEBHOOK = "POST /webhooks/supabase/videos"
+_OPEN_SECONDS = 60.0
 
 
-def measure(address: str, request: Request, videos: list[str], clients: int, requests: int) -> list[float]:
-    """Return the seconds of all requests, which ``clients`` threads send. Raises for an answer above 299."""
+@dataclass(frozen=True)
+class Row:
+    """A route's figures; times in seconds."""
+
+    route: str
+    seconds: Sequence[float]
+    a_second: float
+    errors: Sequence[str]
+
+    def __str__(self) -> str:
+        if not self.seconds:
+            return f"| `{self.route}` | – | – | – | {len(self.errors)} |"
+        p50, p95 = (percentile(self.seconds, share) * 1000 for share in (0.5, 0.95))
+        return f"| `{self.route}` | {p50:.0f} | {p95:.0f} | {self.a_second:.0f} | {len(self.errors)} |"
+
+
+async def measure(scenario: Scenario, callers: Sequence[Caller], seconds: float) -> float:
+    """Let all callers repeat a scenario; return how long that took."""
+    began = time.perf_counter()
+
+    async def repeat(caller: Caller) -> None:
+        turns = 0
+        while time.perf_counter() - began < seconds and turns != scenario.most:
+            turns += 1
+            try:
+                await scenario.cycle(caller)
+            except Exhausted:
+                return
+
+    await asyncio.gather(*map(repeat, callers))
+    return time.perf_counter() - began
+
+
+async def measure_all(
+    address: str, members: Sequence[Member], chosen: argparse.Namespace
+) -> tuple[list[Row], set[str]]:
+    """Measure the scenarios; return a row for each route, in their order, and all operations."""
+    taken: dict[str, float] = {}
+    noted = Noted()
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=120)
+    ) as session:
+        callers = [
+            Caller(session, address, member, None if chosen.operator else token_of(member), noted)
+            for member in members
+        ]
+        async with session.get(f"{address}/openapi.json") as answer:
+            paths = (await answer.json())["paths"]
+        offered = {f"{method.upper()} {path}" for path, each in paths.items() for method in each}
+        for scenario in scenarios():
+            before = {route: len(found) for route, found in noted.seconds.items()}
+            elapsed = await measure(scenario, callers, chosen.seconds)
+            for route, found in noted.seconds.items():
+                if len(found) > before.get(route, 0):
+                    taken[route] = taken.get(route, 0) + elapsed
+        rows = [
+            Row(route, found, len(found) / taken[route], noted.errors[route])
+            for route, found in noted.seconds.items()
+        ]
+        rows.append(await call_webhook(session, address, chosen.webhooks))
+    return rows, offered
+
+
+def token_of(member: Member) -> str:
+    """Return a user's token, as Supabase Auth signs it."""
+    claims = {"role": "authenticated", "sub": member.user_id, "exp": int(time.time()) + 24 * 3600}
+    return jwt.encode(claims, JWT_SECRET, "HS256")
+
+
+async def call_webhook(session: aiohttp.ClientSession, address: str, count: int) -> Row:
+    """Call the webhook for new videos, all at once."""
+    from captionacc_dagster.settings import Settings
+
+    settings = Settings()
+    videos = await asyncio.to_thread(upload, settings, count, uploaded=True)
     seconds: list[float] = []
-    failed: list[str] = []
-    begin = threading.Barrier(clients)
+    errors: list[str] = []
+    runs: set[str] = set()
 
-    def send(number: int) -> None:
-        with httpx.Client(base_url=address, timeout=60) as client:
-            begin.wait()
-            for turn in range(requests):
-                video = videos[(number * requests + turn) % len(videos)]
-                started = time.perf_counter()
-                answer = request(client, video)
-                seconds.append(time.perf_counter() - started)
-                if not answer.is_success:
-                    failed.append(f"{answer.status_code} {answer.text[:200]}")
+    async def call(video_id: str, tenant_id: str) -> None:
+        record = {"id": video_id, "tenant_id": tenant_id}
+        sent = {"type": "INSERT", "table": "videos", "schema": "captionacc", "record": record}
+        headers = {"authorization": f"Bearer {SECRET}"}
+        began = time.perf_counter()
+        path = f"{address}/webhooks/supabase/videos"
+        async with session.post(path, json=sent, headers=headers) as answer:
+            body = await answer.json()
+        seconds.append(time.perf_counter() - began)
+        if answer.status == 202 and body["run_id"]:
+            runs.add(body["run_id"])
+        else:
+            errors.append(f"{answer.status} {body}")
 
-    threads = [threading.Thread(target=send, args=[number]) for number in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise RuntimeError(f"{len(failed)} of {len(seconds)} requests failed, such as {failed[0]}")
-    return sorted(seconds)
+    began = time.perf_counter()
+    await asyncio.gather(*(call(row.video_id, row.tenant_id) for row in videos))
+    elapsed = time.perf_counter() - began
+    if len(runs) + len(errors) != count:
+        errors.append(f"{len(runs)} different runs for {count} videos")
+    return Row(f"{WEBHOOK}, {count} at once", seconds, count / elapsed, errors)
+
+
+def serve(platform: MeasuredPlatform, port: int, login: bool) -> subprocess.Popen[bytes]:
+    """Start the service in a process of its own, and wait until it answers."""
+    environment = {
+        **platform.environment,
+        "CAPTIONACC_SERVE_REQUESTS_A_MINUTE": "100000000",
+        "CAPTIONACC_WEBHOOK_REQUESTS_A_MINUTE": "100000000",
+        "CAPTIONACC_WEBHOOK_SECRET": SECRET,
+        **({"SUPABASE_JWT_SECRET": JWT_SECRET} if login else {}),
+    }
+    command = [Path(sys.executable).parent / "captionacc", "serve", "--port", str(port)]
+    with (platform.home / "serve.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    wait_for(f"http://127.0.0.1:{port}/livez", process)
+    return process
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a service answers. Raises ``RuntimeError`` if it does not."""
+    import httpx
+
+    deadline = time.monotonic() + _OPEN_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(url, timeout=5, trust_env=False).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.2)
+    raise RuntimeError("the service did not start")
+
+
+def learn_code_location(platform: MeasuredPlatform) -> None:
+    """Run Dagster's daemon until it has evaluated a sensor: runs need to know where their code is."""
+    deadline = time.monotonic() + 180
+    while not last_tick(platform.instance):
+        if time.monotonic() > deadline:
+            raise TimeoutError("Dagster's daemon has evaluated no sensor")
+        platform.check()
+        time.sleep(0.5)
+    daemon = platform.processes.pop("dagster-daemon")
+    daemon.terminate()
+    daemon.wait(60)
+
+
+def show(rows: Iterable[Row], offered: set[str], chosen: argparse.Namespace) -> None:
+    """Print the table, the first error of each route, and the routes without figures."""
+    callers = "operator" if chosen.operator else "users with row-level security"
+    print(f"{chosen.videos} videos, {chosen.clients} clients ({callers}), {chosen.seconds:g} s a route; ms")
+    print("| route | p50 | p95 | requests/s | errors |\n| --- | ---: | ---: | ---: | ---: |")
+    found = [row for row in rows if not chosen.only or chosen.only in row.route]
+    for row in found:
+        print(row)
+    for row in found:
+        if row.errors:
+            print(f"{row.route}: {row.errors[0]}")
+    missing = {route for route in offered if not any(row.route.startswith(route) for row in rows)}
+    print(f"without figures: {', '.join(sorted(missing)) or 'none'}")
 
 
 def main() -> None:
     """Fill a catalogue, serve it, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--videos", type=int, default=50_000)
     parser.add_argument("--clients", type=int, default=100)
-    parser.add_argument("--requests", type=int, default=5, help="of each client and route")
+    parser.add_argument("--seconds", type=float, default=5.0, help="for each route, or group of routes")
+    parser.add_argument("--webhooks", type=int, default=100, help="calls of the webhook at once")
+    parser.add_argument("--operator", action="store_true", help="without a login")
+    parser.add_argument("--only", default="", help="print routes that contain this")
     chosen = parser.parse_args()
-    home = Path(tempfile.mkdtemp(prefix="captionacc-api-"))
-    server = EmbeddedPostgres(home, settings={"fsync": "off"})
-    try:
-        dsn = server.ensure_running("api")
-        migrate(dsn)
-        catalog = Catalog(PostgresTransport(dsn, max_connections=16))
+    load = os.getloadavg()[0]
+    print(f"{available_cores()} cores, load {load:.1f} before", flush=True)
+    with measured_platform(MODULE) as platform:
+        learn_code_location(platform)
+        catalog, store = open_catalog(platform.settings), open_object_store(platform.settings)
         catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME)
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute(_FILL, {"tenant": LOCAL_TENANT_ID, "videos": chosen.videos})
-            connection.execute("analyze")
-            ids = [str(row[0]) for row in connection.execute("select id from captionacc.videos limit 2000")]
-        settings = Settings(_env_file=None, CAPTIONACC_HOME=str(home))
-        store = ObjectStore.from_url((home / "bucket").as_uri())
+        began = time.monotonic()
+        members = fill(platform.server.ensure_running(), catalog, store, chosen.videos, chosen.clients)
+        print(f"the catalogue was filled in {time.monotonic() - began:.0f} s", flush=True)
         port = free_port("127.0.0.1")
-        parts = ServiceParts(settings, catalog, store, limits=RateLimits(10**9))
-        service = ServiceThread(parts, "127.0.0.1", port)
-        service.begin()
-        print(f"{chosen.videos} videos, {chosen.clients} clients, {chosen.requests} requests each, ms")
-        print("| route | p50 | p95 |\n| --- | --- | --- |")
-        for name, request in ROUTES.items():
-            found = measure(f"http://127.0.0.1:{port}", request, ids, chosen.clients, chosen.requests)
-            p95 = found[int(len(found) * 0.95) - 1]
-            print(f"| {name} | {statistics.median(found) * 1000:.0f} | {p95 * 1000:.0f} |", flush=True)
-        service.end()
-        catalog.close()
-    finally:
-        server.stop()
-        shutil.rmtree(home, ignore_errors=True)
+        process = serve(platform, port, login=not chosen.operator)
+        try:
+            rows, offered = asyncio.run(measure_all(f"http://127.0.0.1:{port}", members, chosen))
+        finally:
+            process.terminate()
+            process.wait(60)
+        show(rows, offered, chosen)
+        print(f"load {os.getloadavg()[0]:.1f} after")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """The response time of the webhook, and a check that Dagster creates the runs it announced.
 
-    python -m benchmarks.webhook [--videos 100] [--storage postgres]
+    python -m benchmarks.webhook [--videos 100] [--command webhook|serve] [--storage postgres]
 
-It uses the webhook's own process, PostgreSQL, and Dagster's real daemon, whose code server executes the runs.
-The videos belong to many tenants, and all calls arrive at once. A first round sends the same calls one after
-the other.
+It uses the process of `captionacc webhook` or `captionacc serve`, PostgreSQL, and Dagster's real daemon,
+whose code server executes the runs. The videos belong to many tenants, and all calls arrive at once. A first
+round sends the same calls one after the other.
 """
 
 import argparse
@@ -38,7 +38,7 @@ SECRET = "a secret of the benchmark"
 TENANTS = 10
 
 
-def upload(settings, videos: int) -> list[VideoRow]:
+def upload(settings, videos: int, uploaded: bool = False) -> list[VideoRow]:
     """Create rows and objects as uploads do. The objects are not videos, since only the start is measured."""
     catalog, store, rows = open_catalog(settings), open_object_store(settings), []
     for number in range(videos):
@@ -47,15 +47,15 @@ def upload(settings, videos: int) -> list[VideoRow]:
         keys = VideoKeys(tenant, str(uuid.uuid4()))
         store.put(keys.video, b"no video")
         rows.append(
-            catalog.register_video(tenant, keys.video_id, keys.video, 8, f"{number}.mp4", uploaded=False)
+            catalog.register_video(tenant, keys.video_id, keys.video, 8, f"{number}.mp4", uploaded=uploaded)
         )
     return rows
 
 
 def make_new(settings, instance: dg.DagsterInstance) -> None:
     """Mark the uploads as new, just after a tick of the sensor, which would otherwise claim them."""
-    former = _last_tick(instance)
-    while _last_tick(instance) == former:
+    former = last_tick(instance)
+    while last_tick(instance) == former:
         time.sleep(0.02)
     # Until the tick's own claim has ended.
     time.sleep(1)
@@ -93,6 +93,7 @@ def show(name: str, answers: Sequence[tuple[float, dict]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--videos", type=int, default=100)
+    parser.add_argument("--command", choices=["webhook", "serve"], default="webhook")
     parser.add_argument("--storage", choices=["sqlite", "postgres"], default="postgres")
     options = parser.parse_args()
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
@@ -101,18 +102,22 @@ def main() -> None:
         environment = dict(platform.environment) | {
             "CAPTIONACC_WEBHOOK_SECRET": SECRET,
             "CAPTIONACC_WEBHOOK_REQUESTS_A_MINUTE": "100000",
-            "CAPTIONACC_WEBHOOK_PORT": str(port),
         }
-        measure(platform, environment, f"http://127.0.0.1:{port}", options.videos)
+        address = f"http://127.0.0.1:{port}"
+        command = [options.command, "--port", str(port)]
+        measure(platform, environment, address, options.videos, command)
 
 
-def measure(platform, environment: dict[str, str], address: str, videos: int) -> None:
-    """Return both rounds, and whether each announced run is in Dagster and has ended."""
+def measure(platform, environment: dict[str, str], address: str, videos: int, service: Sequence[str]) -> None:
+    """Print both rounds, and whether each announced run is in Dagster and has ended.
+
+    ``service``: the arguments of ``captionacc`` that start it.
+    """
     print(f"{available_cores()} cores, load {os.getloadavg()[0]:.1f} before", flush=True)
     # The webhook needs the catalogue's tables and the bucket to start.
     upload(platform.settings, 0)
     (platform.home / "bucket").mkdir(exist_ok=True)
-    command = [Path(sys.executable).parent / "captionacc", "webhook"]
+    command = [Path(sys.executable).parent / "captionacc", *service]
     webhook = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
     try:
         _wait_for(address, webhook)
@@ -153,7 +158,7 @@ def _known(instance: dg.DagsterInstance, run_ids: set[str]) -> list[dg.DagsterRu
     return list(instance.get_runs(dg.RunsFilter(run_ids=list(run_ids))))
 
 
-def _last_tick(instance: dg.DagsterInstance) -> float:
+def last_tick(instance: dg.DagsterInstance) -> float:
     """Return the time of the daemon's last tick of the sensor, or 0."""
     states = [s for s in instance.all_instigator_state() if s.instigator_name == "new_videos"]
     return (states[0].instigator_data.last_tick_timestamp or 0.0) if states else 0.0
