@@ -1,4 +1,4 @@
-"""The recipes of docs/reference/api.md, run with curl against a server on this machine: one for each route."""
+"""The recipes of docs/reference/api.md, run with curl against a server on this machine: one a route."""
 
 import logging
 import os
