@@ -45,6 +45,7 @@ class _Writer:
 
     def __init__(self, reports: Reports, video_id: str, stage: Stage, run_id: str) -> None:
         self._reports, self._video_id, self._stage, self._run_id = reports, video_id, stage, run_id
+        self._highest = 0
         self._last: tuple[int, str, int, int] | None = None
         self._ready = self._announced = 0
         self._changed, self._end = threading.Event(), threading.Event()
@@ -52,7 +53,9 @@ class _Writer:
         self._thread.start()
 
     def report(self, percent: int, message: str, done: int, total: int) -> None:
-        self._last = percent, message, done, total
+        # A call that merges its parts begins to count again.
+        self._highest = max(self._highest, percent)
+        self._last = self._highest, message, done, total
         self._changed.set()
 
     def announce(self, ready: int) -> None:

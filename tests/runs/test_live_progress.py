@@ -56,6 +56,18 @@ def test_steps_are_written_with_the_percentage_of_the_call(catalogue):
     assert lines == ["progress: frames 5/10", "progress: frames 10/10"]
 
 
+def test_the_merge_of_parts_takes_no_percentage_back(catalogue):
+    with live_progress.live_progress(lambda line: None, catalogue, "v", "boundaries", "run") as progress:
+        for step in (("strips", 9, 10), ("merge", 0, 1)):
+            catalogue.wrote.clear()
+            progress(*step)
+            assert catalogue.wrote.wait(10)
+            while catalogue.taken[-1][4] == "download":
+                assert catalogue.wrote.wait(10)
+    percents = [report[3] for report in catalogue.taken]
+    assert percents == sorted(percents) and catalogue.taken[-1][3:5] == (84, "merge 0 of 1")
+
+
 def test_a_slow_catalogue_gets_the_last_step_only(catalogue):
     catalogue.go.clear()
     with live_progress.live_progress(lambda line: None, catalogue, "v", "text", "run") as progress:
