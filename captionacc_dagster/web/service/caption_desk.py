@@ -80,7 +80,7 @@ class CaptionDesk:
             is_stored = True
         except CaptionsMissingError:
             if not working and self.video.error:
-                raise
+                raise CaptionsMissingError(f"There are no captions: {self.video.error}") from None
             stored, is_stored = self.unfinished.captions(self.video, self._so_far), False
         cues = self._cues(stored)
         if doubtful_first:

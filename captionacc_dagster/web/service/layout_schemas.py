@@ -49,11 +49,15 @@ class FrameOut(BaseModel):
 
 
 class LayoutOut(BaseModel):
-    """The places of captions: approved, or as the analysis proposes. ``partial``: a run works on it."""
+    """The places of captions: approved, or as the analysis proposes.
+
+    ``partial``: a run works on it, or has not begun. ``error``: why the last attempt failed.
+    """
 
     video_id: str
     name: str
     partial: bool
+    error: str | None
     width: int | None
     height: int | None
     crop_region: Region | None
@@ -78,10 +82,12 @@ class LayoutOut(BaseModel):
         further = layout.caption_zones if layout else ()
         approved = video.crop_region is not None
         zones = video.caption_zones if approved else further
+        failure = video.layout.error_details
         return cls(
             video_id=video.video_id,
             name=video.display_path,
             partial=video.layout.run_id is not None or layout is None,
+            error=failure["message"] if failure else None,
             width=layout.frame_width if layout else video.width,
             height=layout.frame_height if layout else video.height,
             crop_region=Region.of(video.crop_region if approved else proposed),

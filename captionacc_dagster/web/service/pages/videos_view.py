@@ -23,36 +23,44 @@ _KEPT = 2000
 
 @dataclass(frozen=True)
 class StageView:
-    """A stage as a badge. ``kind`` is its colour."""
+    """A stage as a badge. ``kind`` is its colour, ``run`` the run that works on it."""
 
     name: str
     words: str
     kind: str
-    working: bool
+    run: str | None = None
 
 
 @dataclass(frozen=True)
 class VideoView:
-    """A row of the page. ``to_review`` is ``None`` before there are captions."""
+    """A row of the page. ``left`` is ``None`` before there are captions."""
 
     id: str
     name: str
     link: str
     stages: Sequence[StageView]
     length: str
-    to_review: int | None
-    captions: int
+    left: "LeftToReview | None"
     error: str | None
 
 
+@dataclass(frozen=True)
+class LeftToReview:
+    """The numbers of captions that nobody has reviewed, of the doubtful ones among them, and of all."""
+
+    captions: int
+    doubtful: int
+    of: int
+
+
 class ReviewCounts:
-    """The numbers of captions to review and of all shown, kept until the video's row changes."""
+    """What is left to review of each video, kept until its row changes."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, tuple[datetime, tuple[int, int]]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[datetime, LeftToReview]] = OrderedDict()
 
-    def of(self, parts: ServiceParts, video: VideoRow) -> tuple[int, int] | None:
-        """Return ``(to review, all)``; ``None`` without captions, or if they cannot be read now."""
+    def of(self, parts: ServiceParts, video: VideoRow) -> LeftToReview | None:
+        """Return what is left of a video; ``None`` without captions, or if they cannot be read now."""
         if video.caption_count is None:
             return None
         if video.video_id in self._known and self._known[video.video_id][0] == video.updated_at:
@@ -64,36 +72,49 @@ class ReviewCounts:
                 parts.settings.growing_captions,
             )
             shown = [cue for cue in cues if cue.standing != "removed"]
-            counted = (sum(not cue.is_reviewed for cue in shown), len(shown))
+            left = LeftToReview(
+                captions=sum(not cue.is_reviewed for cue in shown),
+                doubtful=sum(bool(cue.doubts) for cue in shown),
+                of=len(shown),
+            )
         except CaptionAccError as error:
             # The page shows the other videos, and the next view tries again.
             _log.warning("video %s: its captions cannot be counted: %s", video.video_id, error)
             return None
-        self._known[video.video_id] = (video.updated_at, counted)
+        self._known[video.video_id] = (video.updated_at, left)
         while len(self._known) > _KEPT:
             self._known.popitem(last=False)
-        return counted
+        return left
 
 
-def video_view(video: VideoRow, counts: tuple[int, int] | None) -> VideoView:
+def video_view(video: VideoRow, left: LeftToReview | None) -> VideoView:
     """Return a video's row."""
-    has_captions = counts is not None
-    page = "captions" if has_captions else "layout"
+    page = "layout" if left is None else "captions"
     return VideoView(
         id=video.video_id,
         name=video.display_path,
         link=f"/review/{video.video_id}/{page}",
         stages=[_stage_view(name, video.stage(name)) for name in STAGES],
         length="" if video.duration_seconds is None else clock(video.duration_seconds),
-        to_review=counts[0] if counts else None,
-        captions=counts[1] if counts else 0,
+        left=left,
         error=video.error,
     )
 
 
+def by_what_is_left(views: Sequence[VideoView]) -> list[VideoView]:
+    """Return rows in the order of work: with doubtful captions, others to review or in work, the rest."""
+
+    def rank(view: VideoView) -> int:
+        if view.left is not None and view.left.doubtful:
+            return 0
+        return 1 if any(stage.kind in ("todo", "working") for stage in view.stages) else 2
+
+    return sorted(views, key=rank)
+
+
 def _stage_view(name: str, state: StageState) -> StageView:
     if state.run_id:
-        return StageView(name, "working", "working", True)
+        return StageView(name, "working", "working", state.run_id)
     words = {
         "wait": ("waiting", "idle"),
         "annotate": ("to review", "todo"),
@@ -101,4 +122,4 @@ def _stage_view(name: str, state: StageState) -> StageView:
         "error": ("failed", "failed"),
     }
     text, kind = words[state.status]
-    return StageView(name, text, kind, False)
+    return StageView(name, text, kind)

@@ -11,7 +11,12 @@ from starlette.responses import HTMLResponse
 from captionacc_dagster import __version__
 from captionacc_dagster.web.service.callers import CurrentSession, Session
 from captionacc_dagster.web.service.desks import CallersVideo
-from captionacc_dagster.web.service.pages.videos_view import MOST_VIDEOS, ReviewCounts, video_view
+from captionacc_dagster.web.service.pages.videos_view import (
+    MOST_VIDEOS,
+    ReviewCounts,
+    by_what_is_left,
+    video_view,
+)
 from captionacc_dagster.web.service.parts import Parts, ServiceParts
 
 _HERE = Path(__file__).parent
@@ -38,6 +43,7 @@ _FORMATS = (
 _KEYS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Confirm, and go to the next to review", ("Enter",)),
     ("New line in the text", ("Shift Enter",)),
+    ("Finish the review, when nothing is left", ("Ctrl Enter",)),
     ("Caption before, after", ("PgUp", "PgDn", "Alt ↑", "Alt ↓")),
     ("Start one source frame earlier, later", ("Alt Q", "Alt W")),
     ("End one source frame earlier, later", ("Alt A", "Alt S")),
@@ -94,7 +100,7 @@ def videos_list(request: Request, parts: Parts, session: CurrentSession, q: _Sea
 
 
 def _videos(request: Request, parts: ServiceParts, session: Session, q: str) -> dict[str, Any]:
-    """Return the newest videos, or those that ``q`` finds: those with captions to review first."""
+    """Return the newest videos, or those that ``q`` finds: those with doubtful captions first."""
     caller, catalog = session.caller, session.catalog
     tenant = None if caller.is_operator else caller.tenant_id
     if q.strip():
@@ -105,5 +111,4 @@ def _videos(request: Request, parts: ServiceParts, session: Session, q: str) -> 
     if not hasattr(state, "review_counts"):
         state.review_counts = ReviewCounts()
     views = [video_view(row, state.review_counts.of(parts, row)) for row in rows]
-    views.sort(key=lambda view: not view.to_review)
-    return {"videos": views, "q": q, "more": len(rows) == MOST_VIDEOS}
+    return {"videos": by_what_is_left(views), "q": q, "more": len(rows) == MOST_VIDEOS}

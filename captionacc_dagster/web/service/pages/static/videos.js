@@ -70,10 +70,21 @@ function send(file, target, report) {
   });
 }
 
+let uploading = 0;
+
 async function uploadAll(files) {
+  uploading += files.length;
   // One after the other: two would share the line.
-  for (const file of files) await upload(file);
+  for (const file of files) {
+    await upload(file);
+    uploading -= 1;
+  }
 }
+
+// The browser asks before it breaks an upload off.
+addEventListener("beforeunload", (event) => {
+  if (uploading) event.preventDefault();
+});
 
 part("files").addEventListener("change", (event) => {
   uploadAll([...event.target.files]);
@@ -96,13 +107,16 @@ addEventListener("drop", (event) => {
 
 const known = new Map();
 
+/** Show what is known on the bars; the list that comes from the server has none of it. */
 function show() {
   for (const bar of document.querySelectorAll("[data-progress]")) {
     const progress = known.get(bar.dataset.progress);
-    if (progress) {
-      bar.value = progress.percent;
-      bar.title = progress.message;
-    }
+    // An earlier run of the stage ended somewhere else.
+    if (progress?.run_id !== bar.dataset.run) continue;
+    const words = `${progress.percent} % · ${progress.message}`;
+    // Only what differs: this is called for its own changes too.
+    if (!bar.hasAttribute("value") || bar.value !== progress.percent) bar.value = progress.percent;
+    if (bar.nextElementSibling.textContent !== words) bar.nextElementSibling.textContent = words;
   }
 }
 
@@ -118,4 +132,4 @@ for (const kind of ["reset", "video", "layout", "captions", "job"]) {
     refreshing = setTimeout(() => list.dispatchEvent(new Event("changed")), 300);
   });
 }
-new MutationObserver(show).observe(list, { childList: true, subtree: true });
+new MutationObserver(show).observe(list, { childList: true, subtree: true, attributeFilter: ["value", "data-run"] });

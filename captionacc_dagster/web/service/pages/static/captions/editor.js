@@ -148,7 +148,9 @@ export class Editor extends EventTarget {
     captions.outbox.setDraft(null);
     this.change({ text: this.text.value, [edge]: at, reviewed: true });
     this.dispatchEvent(new CustomEvent("say", { detail: `${edge} ${clock(at)}` }));
-    this.player.open(caption.uid);
+    // Borders can be set while the strip plays.
+    if (this.player.touched) this.player.follow(caption.uid);
+    else this.player.open(caption.uid);
     this.refresh();
   }
 
@@ -226,7 +228,7 @@ export class Editor extends EventTarget {
       figure.classList.toggle("empty", !isThere);
       const caption_ = figure.querySelector("figcaption");
       const words = { before: "before the start", first: "first frame", last: "last frame", after: "after the end" };
-      caption_.textContent = isThere ? `${words[name]} · ${clock(footage.shown(index)).slice(0, -2)}` : words[name];
+      caption_.textContent = isThere ? `${words[name]} · ${clock(footage.shown(index)).slice(0, -2)}` : `the video ${index < 0 ? "begins" : "ends"} here`;
       const image = figure.querySelector("img");
       if (isThere) this.#picture(image, this.url(`frames/${index}.webp`, zone), words[name]);
       else {

@@ -11,6 +11,8 @@ export function pattern(text, { isExpression, matchCase }) {
   }
 }
 
+const counted = (count) => (count === 1 ? "1 caption" : `${count} captions`);
+
 export class Find {
   constructor(dialog, captions, { select, announce, commit }) {
     this.dialog = dialog;
@@ -26,6 +28,10 @@ export class Find {
       else this[action]();
     });
     this.form.addEventListener("input", () => this.#count());
+    // The browser does it for modal dialogs only.
+    dialog.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") dialog.close();
+    });
   }
 
   open() {
@@ -52,7 +58,7 @@ export class Find {
     const output = this.form.querySelector("output");
     const { find } = this.form.elements;
     if (find.value && !this.#pattern) output.textContent = "This is no regular expression.";
-    else output.textContent = find.value ? `${this.#found().length} captions` : "";
+    else output.textContent = find.value ? counted(this.#found().length) : "";
   }
 
   next() {
@@ -76,7 +82,7 @@ export class Find {
     this.commit();
     const found = this.#found();
     found.forEach((uid) => this.#change(uid));
-    this.announce(`${found.length} captions were changed.`);
+    this.announce(`${counted(found.length)} ${found.length === 1 ? "was" : "were"} changed.`);
     this.#count();
   }
 

@@ -117,15 +117,16 @@ class Review {
     this.editor.refresh();
     const all = captions.shown.length;
     const left = captions.toReview;
-    part("progress").textContent = `${left} of ${all} to review`;
-    part("bar").value = all ? (all - left) / all : 1;
+    part("progress").textContent = all ? `${left} of ${all} to review` : "no captions yet";
+    part("bar").value = all ? (all - left) / all : 0;
     const finish = part("finish");
     finish.hidden = !all || left > 0 || this.isPartial;
     finish.disabled = this.isFinished;
-    finish.textContent = this.isFinished ? "Review finished" : "Finish the review";
+    finish.firstElementChild.textContent = this.isFinished ? "Review finished" : "Finish the review";
     const removed = captions.byUid.size - all;
     part("filter").querySelector("[value=removed]").textContent = `removed (${removed})`;
     part("empty").hidden = captions.visible.length > 0;
+    part("empty").textContent = this.isPartial ? "Captions appear here as they are found." : "There are no captions here.";
   }
 
   say(message, kind = "") {
@@ -154,6 +155,7 @@ class Review {
   // -- actions
 
   select(uid, options) {
+    part("editor").classList.toggle("vacant", !uid);
     this.editor.open(uid, options);
     this.list.select(uid);
     if (!uid) return;
@@ -178,7 +180,7 @@ class Review {
   }
 
   #allReviewed() {
-    this.say("All captions are reviewed: finish the review at the top, when nothing is left to change.", "good");
+    this.say("All captions are reviewed. Ctrl Enter finishes the review, when nothing is left to change.", "good");
     if (this.captions.visible.includes(this.editor.uid)) this.editor.open(this.editor.uid);
     this.refresh();
   }
@@ -186,6 +188,8 @@ class Review {
   /** Record that a person has reviewed times and texts. */
   async #finish() {
     this.editor.commit();
+    if (this.isFinished) return;
+    if (part("finish").hidden) return this.say("Not everything is reviewed yet.");
     if (this.captions.outbox.count) return this.say("Some edits are not saved yet: try again when they are.", "bad");
     try {
       for (const stage of ["boundaries", "text"]) {
@@ -348,6 +352,7 @@ class Review {
     if (control && key.toLowerCase() === "y" && !(isText && this.editor.hasTyped)) return "redo";
     if (control && key.toLowerCase() === "f") return "find";
     if (control && code === "Space") return "play";
+    if (control && key === "Enter") return "finish";
     // AltGr, which is Ctrl and Alt on Windows, types letters: @ in German, ą in Polish.
     const isAltGr = event.ctrlKey || event.getModifierState("AltGraph");
     if (event.altKey && !event.metaKey && !isAltGr) return ALT[code] ?? null;

@@ -35,21 +35,30 @@ export class Player extends EventTarget {
 
   /** Show a caption, from a moment before it to one after it. */
   open(uid) {
-    const caption = this.captions.get(uid);
     this.stop();
+    this.position = this.captions.get(uid).start;
+    this.touched = false;
+    this.canvas.hidden = true;
+    if (uid !== this.uid) {
+      this.frames.clear();
+      this.key = null;
+    }
+    this.follow(uid);
+  }
+
+  /** Show a caption with the times that it has now; what plays goes on. */
+  follow(uid) {
+    const caption = this.captions.get(uid);
     this.uid = uid;
     this.from = Math.max(0, caption.start - AROUND_MS);
     this.to = caption.end + AROUND_MS;
-    this.position = caption.start;
-    this.touched = false;
-    this.canvas.hidden = true;
+    this.position = Math.min(this.to, Math.max(this.from, this.position));
     const { footage } = this.captions;
     const first = footage.index(this.from);
     const last = Math.min(footage.frameCount, footage.index(this.to) + 1);
     const key = `${footage.version}.${caption.zone}.${first}.${last}`;
     if (key !== this.key) {
       this.key = key;
-      this.frames.clear();
       clearTimeout(this.waiting);
       // Whoever goes on at once needs no player.
       if (footage.version) this.waiting = setTimeout(() => this.#load(key, caption.zone, first, last), 350);

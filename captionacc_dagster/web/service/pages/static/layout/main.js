@@ -11,6 +11,8 @@ const STEP = 0.002;
 /** Labels that a person sets within this time are sent together. */
 const SAVE_MS = 600;
 const RETRY_MS = 4000;
+/** A pointer that moves further than this, in pixels, drags; else it clicks. */
+const CLICK_PX = 4;
 const root = document.body;
 const base = `/videos/${root.dataset.video}`;
 const part = (name) => document.querySelector(`[data-part="${name}"]`);
@@ -44,8 +46,14 @@ class LayoutPage {
     }
     part("name").textContent = layout.name;
     document.title = `${layout.name}: layout`;
-    part("partial").hidden = !layout.partial;
-    part("partial").textContent = "A run still works on this layout: these are the frames so far.";
+    const hasFrames = this.frames.length > 0;
+    part("bench").hidden = !hasFrames;
+    part("failed").hidden = !layout.error;
+    part("failed").textContent = layout.error ?? "";
+    part("partial").hidden = !layout.partial || Boolean(layout.error);
+    part("partial").textContent = hasFrames
+      ? "A run still works on this layout: these are the frames so far."
+      : "There are no frames yet: they appear here as they are taken.";
     part("reason").textContent = [
       layout.confidence === null ? "" : `Confidence of the analysis: ${Math.round(layout.confidence * 100)} %.`,
       layout.reason,
@@ -149,8 +157,9 @@ class LayoutPage {
       overlay.setAttribute("viewBox", "0 0 1 1");
       overlay.setAttribute("preserveAspectRatio", "none");
       overlay.setAttribute("aria-hidden", "true");
-      const label = document.createElement("span");
-      tile.append(image, overlay, label);
+      const picture = document.createElement("div");
+      picture.append(image, overlay);
+      tile.append(picture, document.createElement("span"));
       tiles.append(tile);
     });
   }
@@ -158,6 +167,7 @@ class LayoutPage {
   #effects() {
     let linesIn = 0;
     let framesIn = 0;
+    let framesRead = 0;
     [...part("tiles").children].forEach((tile, at) => {
       const frame = this.frames[at];
       const overlay = tile.querySelector("svg");
@@ -173,14 +183,17 @@ class LayoutPage {
         element.setAttribute("class", "area");
         overlay.append(element);
       }
-      tile.querySelector("span").textContent = `${clock(frame.seconds * 1000).slice(0, -4)} · ${inside.length} in`;
+      const time = clock(frame.seconds * 1000).slice(0, -4);
+      // The analysis stops to read frames when it is certain.
+      tile.querySelector("span").textContent = frame.boxes.length ? `${time} · ${inside.length} in` : time;
+      framesRead += frame.boxes.length > 0;
       tile.setAttribute("aria-current", String(at === this.at));
       linesIn += inside.length;
       framesIn += inside.length > 0;
     });
     const all = this.frames.reduce((sum, frame) => sum + frame.boxes.length, 0);
     part("effect").textContent =
-      `${linesIn} of ${all} text lines are in, on ${framesIn} of ${this.frames.length} frames.`;
+      `${linesIn} of ${all} text lines are in, on ${framesIn} of the ${framesRead} frames in which text was read.`;
   }
 
   #fields() {
@@ -263,31 +276,42 @@ class LayoutPage {
     });
   }
 
+  /** A zone is dragged, also by a text line in it; a text line that is clicked is labelled. */
   #press(event) {
-    const boxElement = event.target.closest("[data-box]");
-    if (boxElement) return this.label(Number(boxElement.dataset.box));
-    const group = event.target.closest("[data-zone]");
-    if (!group) return;
-    event.preventDefault();
-    const overlay = part("overlay");
-    const frame = overlay.getBoundingClientRect();
-    const zone = { ...this.#find(Number(group.dataset.zone)) };
-    const sides = event.target.dataset.sides?.split(" ");
+    if (event.button !== 0) return;
+    const box = event.target.closest("[data-box]");
+    const frame = part("overlay").getBoundingClientRect();
     const from = { x: event.clientX, y: event.clientY };
-    group.focus();
+    const zone = { ...this.#zoneAt(event, (from.x - frame.left) / frame.width, (from.y - frame.top) / frame.height) };
+    const hasZone = zone.number !== undefined;
+    if (!box && !hasZone) return;
+    event.preventDefault();
+    const sides = event.target.dataset.sides?.split(" ");
+    let isDrag = !box;
+    document.getElementById(box ? box.id : `zone-${zone.number}`).focus();
     const drag = (move) => {
+      isDrag ||= Math.hypot(move.clientX - from.x, move.clientY - from.y) > CLICK_PX;
+      if (!isDrag || !hasZone) return;
       const x = (move.clientX - from.x) / frame.width;
       const y = (move.clientY - from.y) / frame.height;
       this.change(zone, sides ? resized(zone, { [sides[0]]: x, [sides[1]]: y }) : moved(zone, x, y));
     };
-    const end = () => {
+    const end = ({ type }) => {
       removeEventListener("pointermove", drag);
       removeEventListener("pointerup", end);
       removeEventListener("pointercancel", end);
+      if (!isDrag && type === "pointerup") this.label(Number(box.dataset.box));
     };
     addEventListener("pointermove", drag);
     addEventListener("pointerup", end);
     addEventListener("pointercancel", end);
+  }
+
+  /** The zone that was pressed, or the last one under a place in the frame. */
+  #zoneAt(event, x, y) {
+    const group = event.target.closest("[data-zone]");
+    if (group) return this.#find(Number(group.dataset.zone));
+    return this.zones.findLast((zone) => x >= zone.left && x <= zone.right && y >= zone.top && y <= zone.bottom);
   }
 
   #overlayKey(event) {
@@ -429,6 +453,7 @@ class LayoutPage {
     const run = queued.run_id ? `Run ${queued.run_id.slice(0, 8)} makes the captions.` : "The captions will be made.";
     this.say(`Approved. ${run}`, "good");
     part("status").textContent = "Approved by you";
+    part("onward").hidden = false;
   }
 
   say(message, kind = "") {
@@ -457,7 +482,6 @@ function labelled(words, input) {
 async function begin() {
   const answer = await fetch(`${base}/layout`, { cache: "no-store" });
   if (!answer.ok) throw await problem(answer);
-  part("bench").hidden = false;
   const page = new LayoutPage(await answer.json());
   root.dataset.ready = "true";
   const look = async () => {
