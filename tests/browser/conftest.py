@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.quality import read_captions as read_subtitles
 from captionacc_dagster.demo.sample import make_sample
-from tests.browser.review_pages import ReviewService, fetch_axe, review_service
+from tests.browser.review_pages import Reviewer, ReviewService, fetch_axe, review_service
 from tests.browser.running_platform import RunningPlatform, running_platform
 from tests.browser.screen import PATIENCE, Screen, browsing, new_context
 from tests.clip_fixtures import CAPTIONS
@@ -80,6 +80,27 @@ def screen(
         shown.shot(f"failed-{request.node.name}")
     shown.page.close()
     assert shown.outside == []
+
+
+@pytest.fixture
+def person(
+    browser: Browser, platform: RunningPlatform, request: pytest.FixtureRequest
+) -> Iterator[Callable[[], Reviewer]]:
+    """Makes people, each with a browser of their own, on the running platform's pages."""
+    failures, people = request.session.testsfailed, []
+
+    def come() -> Reviewer:
+        people.append(Reviewer(Screen(new_context(browser).new_page(), platform.review_address)))
+        return people[-1]
+
+    yield come
+    for number, one in enumerate(people):
+        context = one.screen.page.context
+        if request.session.testsfailed > failures:
+            for window, page in enumerate(context.pages):
+                Screen(page, "").shot(f"failed-{request.node.name}-{number}-{window}")
+        context.close()
+        assert one.screen.outside == []
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import subprocess
 import tarfile
@@ -53,19 +54,55 @@ def serving(app: ASGIApp) -> Iterator[str]:
 
 @dataclass
 class Reviewer:
-    """A person in a browser of their own, on the captions of one video; key presses are counted."""
+    """A person in a browser of their own, on the pages of one video; key presses are counted."""
 
     screen: Screen
-    video: VideoRow
+    video_id: str = ""
     presses: int = 0
 
     def part(self, name: str) -> Locator:
         return self.screen.page.locator(f"[data-part='{name}']")
 
+    def zone(self, number: int = 0) -> Locator:
+        """Return a zone on the big frame of the layout's page."""
+        return self.screen.page.locator(f"#zone-{number}")
+
+    def drag(self, place: Locator, x: float, y: float) -> None:
+        """Drag the middle of an element by pixels."""
+        box = place.bounding_box()
+        assert box is not None
+        mouse = self.screen.page.mouse
+        at = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        mouse.move(*at)
+        mouse.down()
+        mouse.move(at[0] + x / 2, at[1] + y / 2)
+        mouse.move(at[0] + x, at[1] + y)
+        mouse.up()
+
+    def drop(self, name: str, content: bytes) -> None:
+        """Drop a file onto the page."""
+        data = self.screen.page.evaluate_handle(
+            """([name, content]) => {
+                const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
+                const data = new DataTransfer();
+                data.items.add(new File([bytes], name, {type: "video/mp4"}));
+                return data;
+            }""",
+            [name, base64.b64encode(content).decode()],
+        )
+        self.screen.page.dispatch_event("#main", "drop", {"dataTransfer": data})
+
     def open(self, page: str = "captions") -> Reviewer:
-        self.screen.open("review", self.video.video_id, page)
-        self.screen.page.wait_for_selector("body[data-ready=true]")
+        self.screen.open("review", self.video_id, page)
+        self.is_ready()
         return self
+
+    def is_ready(self) -> None:
+        self.screen.page.wait_for_selector("body[data-ready=true]")
+
+    def window(self, video_id: str) -> Reviewer:
+        """Return the same person with another window, on a video."""
+        return Reviewer(Screen(self.screen.page.context.new_page(), self.screen.address), video_id)
 
     def press(self, *keys: str) -> None:
         for key in keys:
@@ -120,7 +157,7 @@ class ReviewService:
         page = context.new_page()
         if dark:
             page.emulate_media(color_scheme="dark")
-        return Reviewer(Screen(page, self.address), self.video)
+        return Reviewer(Screen(page, self.address), self.video.video_id)
 
     def cues(self) -> list[ReviewCue]:
         return review_cues(stored_captions(self.line.store, self.video), self.video.timeline)

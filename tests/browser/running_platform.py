@@ -45,6 +45,8 @@ class RunningPlatform:
     home: Path
     #: Of Dagster's web interface, without a path.
     address: str
+    #: Of the HTTP service and its pages.
+    review_address: str
     environment: Mapping[str, str] = field(repr=False)
 
     def command(self, *arguments: object, codes: tuple[int, ...] = (0,)) -> str:
@@ -106,10 +108,18 @@ class RunningPlatform:
 def running_platform(**settings: str) -> Iterator[RunningPlatform]:
     """Run a platform in a new home with these environment variables; at the end nothing remains of it."""
     home = Path(tempfile.mkdtemp(prefix="captionacc-browser-"))
-    port = free_port()
+    port, review_port = free_port(), free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
-    environment |= {"CAPTIONACC_HOME": str(home), "CAPTIONACC_PORT": str(port), "COLUMNS": "300", **settings}
-    platform = RunningPlatform(home, f"http://127.0.0.1:{port}", environment)
+    environment |= {
+        "CAPTIONACC_HOME": str(home),
+        "CAPTIONACC_PORT": str(port),
+        "CAPTIONACC_SERVE_PORT": str(review_port),
+        "COLUMNS": "300",
+        **settings,
+    }
+    platform = RunningPlatform(
+        home, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{review_port}", environment
+    )
     try:
         with _up(platform):
             yield platform

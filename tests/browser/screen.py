@@ -27,6 +27,13 @@ PATIENCE = 60_000
 SCREENSHOTS = Path(os.environ.get("CAPTIONACC_SCREENSHOTS", REPOSITORY / "build" / "screenshots"))
 #: `make docs-images` sets it: where the screenshots that are named in ``docs`` are written too.
 DOCS_IMAGES = os.environ.get("CAPTIONACC_DOCS_IMAGES", "")
+#: Waits for the pictures in the window.
+_PICTURES_ARE_THERE = """
+() => Promise.all([...document.images].filter((image) => {
+  const { top, bottom, width } = image.getBoundingClientRect();
+  return image.src && !image.complete && width && bottom > 0 && top < innerHeight;
+}).map((image) => new Promise((done) => (image.onload = image.onerror = done))))
+"""
 
 
 @dataclass
@@ -74,6 +81,7 @@ class Screen:
     def shot(self, name: str, *, docs: str = "") -> None:
         """Write a screenshot of the window; ``docs`` is its name in the documentation, without its ending."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.evaluate(_PICTURES_ARE_THERE)
         # Toasts and cursors are no part of what is shown.
         picture = self.page.screenshot(animations="disabled", caret="hide")
         (SCREENSHOTS / f"{name}.png").write_bytes(picture)
