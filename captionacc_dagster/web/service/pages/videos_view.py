@@ -54,7 +54,7 @@ class LeftToReview:
 
 
 class ReviewCounts:
-    """What is left to review of each video, kept until its row changes."""
+    """Counts the captions that are left to review of each video; a count is kept until the row changes."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, tuple[datetime, LeftToReview]] = OrderedDict()
