@@ -19,6 +19,7 @@ from captionacc_dagster.partition_keys import partition_key_for
 from captionacc_dagster.resources.catalog import (
     AlreadyRegisteredError,
     Catalog,
+    InvalidArgumentError,
     LockHeldError,
     UnknownVideoError,
     VideoDeletedError,
@@ -32,6 +33,7 @@ from modal_gpu.captions.subtitles import shown, to_srt, to_vtt
 from modal_gpu.databases.captions import write_captions
 from modal_gpu.databases.layout import write_layout
 from modal_gpu.databases.raw_ocr import write_raw_ocr
+from modal_gpu.errors import InvalidCropRegionError, InvalidKeyError
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
 
@@ -91,6 +93,9 @@ class Adopter:
                 adopted = self.catalog.adopt_video(self._described(plan))
         except (WrongStateError, AlreadyRegisteredError, VideoDeletedError, LockHeldError) as error:
             return Adopted(plan, "kept", detail=str(error))
+        except (InvalidArgumentError, InvalidCropRegionError, InvalidKeyError) as error:
+            # A value that no column takes: this video is refused, the others are not.
+            return Adopted(plan, "refused", detail=str(error))
         return Adopted(plan, "adopted", adopted)
 
     def _as_it_is(self, video_id: str) -> tuple[VideoRow | None, Adoption | None]:

@@ -1,16 +1,13 @@
 """Copies of the predecessor's objects in this platform's bucket. The originals stay where they are."""
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from captionacc_dagster.adoption.plan import Plan
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import CONCURRENCY, ObjectInfo, ObjectStore
+from modal_gpu.storage_copy import Copier
 
-#: Smaller objects are copied through memory.
-_IN_MEMORY = 8 * 2**20
 _JPEG, _WEBM, _MP4 = "image/jpeg", "video/webm", "video/mp4"
 #: An object of the predecessor, the key of its copy, and the copy's content type.
 Copy = tuple[ObjectInfo, str, str]
@@ -38,17 +35,8 @@ def copy_all(source: ObjectStore, target: ObjectStore, keys: VideoKeys, wanted: 
     """
     there = {info.key: info.size for info in target.list(keys.client_prefix)}
     missing = [each for each in wanted if there.get(each[1]) != each[0].size]
+    copier = Copier(source, target)
     with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="adopt") as pool:
-        for _ in pool.map(lambda each: _copy(source, target, *each), missing):
+        for _ in pool.map(lambda each: copier.copy(*each), missing):
             pass
     return len(missing)
-
-
-def _copy(source: ObjectStore, target: ObjectStore, info: ObjectInfo, key: str, content_type: str) -> None:
-    if info.size <= _IN_MEMORY:
-        target.put(key, source.get(info.key), content_type)
-        return
-    with tempfile.TemporaryDirectory(prefix="captionacc-") as folder:
-        path = Path(folder) / "object"
-        source.download(info.key, path)
-        target.upload(path, key, content_type)

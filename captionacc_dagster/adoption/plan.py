@@ -17,7 +17,7 @@ from captionacc_dagster.costs.estimates import Estimate, VideoWork, estimate
 from captionacc_dagster.costs.ledger import CostPolicy
 from captionacc_dagster.resources.compute import FanOut
 from modal_gpu.deployment.settings import CAPTION_OCR, CROP_AND_INFER, EXTRACT
-from modal_gpu.errors import DatabaseFileError, InvalidIdError
+from modal_gpu.errors import ContractError, DatabaseFileError, InvalidIdError
 from modal_gpu.keys import canonical_uuid
 
 Verdict = Literal["as_is", "converted", "run", "refused"]
@@ -84,7 +84,7 @@ class Planner:
             self._refuse_upload(video, files)
             layout = decide_layout(self.old, video, files, self._versions.get(video.video_id, ()))
             captions = decide_captions(self.old, video, files, layout)
-        except (RefusedVideoError, DatabaseFileError, InvalidIdError) as error:
+        except (RefusedVideoError, DatabaseFileError, InvalidIdError, ContractError) as error:
             return Plan(video, "refused", (str(error),))
         parts = (Part("upload", "as_is"), *layout.parts, *captions.parts)
         outcomes = {part.outcome for part in parts}

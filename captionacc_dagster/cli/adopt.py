@@ -13,7 +13,7 @@ from captionacc_dagster.cli import adoption_models as models
 from captionacc_dagster.cli.app import Parts, Use, parts
 from captionacc_dagster.cli.deployment import use_dagster_home
 from captionacc_dagster.cli.json_output import AsJson, print_json
-from captionacc_dagster.cli.root import app, console, say
+from captionacc_dagster.cli.root import app, console, note, say
 from captionacc_dagster.cli.usage import usage_error
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ def _applied(here: Parts, planner: "Planner", plans: "Iterable[Plan]") -> Iterat
     use_dagster_home(here.settings, make=True)
     with dg.DagsterInstance.get() as instance:
         for result in Adoption(planner, adopter, instance).run(plans):
-            yield _done(result)
+            done = _done(result)
+            note(f"{done.name}: {done.state}")
+            yield done
 
 
 def _planned(plan: "Plan") -> models.AdoptedVideo:
@@ -147,8 +149,8 @@ def _print(report: models.Adoption) -> None:
     from captionacc_dagster.adoption.plan import VERDICTS
     from captionacc_dagster.resources.catalog.rows.videos import SHORT_ID
 
-    for note in report.notes:
-        say(note)
+    for sentence in report.notes:
+        say(sentence)
     if not report.videos:
         console.print("The predecessor has no such videos.")
         return
@@ -193,12 +195,12 @@ def _export(here: Parts, folder: Path, tenant: str | None, video: str | None, *,
     for row, exported in exported_videos(_here(here, tenant, video), here.object_store):
         write_exported(exported, folder)
         files += exported.files
-        notes += [f"{row.display_path}: {note}" for note in exported.notes]
+        notes += [f"{row.display_path}: {left_out}" for left_out in exported.notes]
     if as_json:
         print_json(models.AdoptionExport(folder=str(folder), files=files, notes=notes))
         return
-    for note in notes:
-        say(note)
+    for sentence in notes:
+        say(sentence)
     say(f"{len(files)} files are in {folder}, under their keys in the predecessor's bucket.")
 
 

@@ -3,16 +3,20 @@
 import contextlib
 from collections.abc import Iterator
 
+import hypothesis
 import psycopg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from captionacc_dagster.adoption.errors import PredecessorError, ReadOnlyError, RefusedVideoError
+from captionacc_dagster.adoption.old_extents import read_old_extents
 from captionacc_dagster.adoption.predecessor import Predecessor, open_predecessor
 from captionacc_dagster.adoption.read_only import PostgresTables, ReadOnlyStore, SupabaseTables, Tables
 from captionacc_dagster.adoption.rows import OldTenant, OldVideo
 from captionacc_dagster.settings import Settings
 from modal_gpu.contracts import CropRegion
-from modal_gpu.errors import DatabaseFileError
+from modal_gpu.errors import ContractError, DatabaseFileError
 from modal_gpu.frame_index import ChunkRef, chunks
 from modal_gpu.storage import StorageSettings
 from tests.adoption import old_databases as old
@@ -351,3 +355,22 @@ def test_damaged_and_foreign_files_are_one_sentence():
                 read(data)
     with pytest.raises(DatabaseFileError, match="no such table"):
         read_old_captions(old.database(old.LAYOUT))
+
+
+@hypothesis.settings(max_examples=60)
+@given(st.data())
+def test_a_damaged_byte_is_one_sentence_or_another_value(data):
+    from captionacc_dagster.adoption.old_captions import read_old_captions
+    from captionacc_dagster.adoption.old_layout import read_old_layout
+
+    rows, _ = old_videos.edited(**old_videos.READ)
+    files = (
+        (read_old_captions, old.database(old.CAPTIONS, gzipped=False, captions=rows)),
+        (read_old_layout, old.database(old.LAYOUT, gzipped=False, layout_config=[{"id": 1}])),
+        (read_old_extents, old.extents(3, ((1, 2),))),
+    )
+    read, content = data.draw(st.sampled_from(files))
+    place = data.draw(st.integers(0, len(content) - 1))
+    damaged = content[:place] + bytes([data.draw(st.integers(0, 255))]) + content[place + 1 :]
+    with contextlib.suppress(DatabaseFileError, RefusedVideoError, ContractError):
+        read(damaged)

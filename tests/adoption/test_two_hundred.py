@@ -47,7 +47,7 @@ class Command:
 
     def run(self) -> dict:
         process = self.start()
-        output, errors = process.communicate(timeout=300)
+        output, errors = process.communicate(timeout=900)
         assert process.returncode == 0, errors.decode()
         return json.loads(output)
 
@@ -67,7 +67,7 @@ def test_200_videos_lose_no_edit_though_the_process_is_killed(
     command.home.mkdir()
 
     process = command.start()
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 900
     while adopted(database) < KILLED_AFTER and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
