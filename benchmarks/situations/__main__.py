@@ -65,7 +65,7 @@ def extracted(situation: Situation, work: Path) -> list[list[Caption]]:
     video = work / f"{situation.name}.mp4"
     if not video.exists():
         render(situation, DATA / "backgrounds", video)
-        _write_truth(situation, video.with_suffix(".srt"))
+        write_truth(situation, video.with_suffix(".srt"))
     with tempfile.TemporaryDirectory(prefix="situations-") as bucket:
         # The registry's models may be out of reach here, Tesseract's come with the system.
         engine: OcrEngineName = "tesseract" if situation.languages else "rapidocr"
@@ -73,7 +73,8 @@ def extracted(situation: Situation, work: Path) -> list[list[Caption]]:
         return run_zones(video, Path(bucket), settings)
 
 
-def _write_truth(situation: Situation, path: Path) -> None:
+def write_truth(situation: Situation, path: Path) -> None:
+    """Write the captions of a situation as SubRip, in time order."""
     truth = pysubs2.SSAFile()
     for one in sorted(situation.expected, key=lambda expected: expected.start):
         event = pysubs2.SSAEvent(start=round(one.start * 1000), end=round(one.end * 1000))

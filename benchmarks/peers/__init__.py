@@ -1,0 +1,1 @@
+"""Other tools for burned-in captions, and this one, on the same clips."""

@@ -1,0 +1,100 @@
+"""``python -m benchmarks.peers``: the tools that people use, and this one, on the same clips.
+
+Each tool that PyPI has is installed into an environment of its own below the cache folder. It runs with its
+default and with other settings; the best of those is shown. Tesseract and FFmpeg come from the system's
+packages. The cache keeps what was measured: a second call prints the table at once, and ``--again``
+measures it again.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmarks.peers import clips as all_clips
+from benchmarks.peers.environments import NotInstalledError
+from benchmarks.peers.measuring import Row, stored
+from benchmarks.peers.report import best_rows, standing, table
+from benchmarks.peers.tools import NOT_MEASURED, OURS, TOOLS, Tool
+
+CACHE = Path("~/.cache/captionacc-peers")
+
+
+def _chosen(wanted: list[str] | None) -> list[Tool]:
+    if not wanted:
+        return list(TOOLS)
+    found = [tool for tool in TOOLS if any(name.lower() in tool.name.lower() for name in wanted)]
+    if not found:
+        raise typer.BadParameter(f"no such tool: {', '.join(wanted)}", param_hint="--tool")
+    return found
+
+
+def _list(console: Console) -> None:
+    for tool in TOOLS:
+        console.print(f"{tool.name}: {', '.join(tool.settings)}" + (f" ({tool.note})" if tool.note else ""))
+    for name, reason in NOT_MEASURED.items():
+        console.print(f"{name}: not measured: {reason}")
+
+
+def main(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help=f"Clips; without: {', '.join(all_clips.names())}. Any situation's name is one."),
+    ] = None,
+    tool: Annotated[
+        list[str] | None, typer.Option(help="Part of a tool's name; repeat it for several.")
+    ] = None,
+    cache: Annotated[Path, typer.Option(help="Environments, clips and results.")] = CACHE,
+    again: Annotated[bool, typer.Option("--again", help="Measure what was measured before.")] = False,
+    every: Annotated[bool, typer.Option("--every", help="Show all settings, not each tool's best.")] = False,
+    limit: Annotated[float, typer.Option(help="CPU seconds after which a tool is stopped.")] = 1800.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a run.")] = False,
+    list_tools: Annotated[
+        bool, typer.Option("--list", help="List tools, settings, and what is not measured.")
+    ] = False,
+) -> None:
+    """Run the tools on the clips, and print a table for each clip."""
+    console = Console(width=150, highlight=False)
+    if list_tools:
+        _list(console)
+        return
+    cache = cache.expanduser().resolve()
+    wanted = names or all_clips.names()
+    if unknown := [name for name in wanted if not all_clips.known(name)]:
+        raise typer.BadParameter(f"no such clip: {', '.join(unknown)}")
+    missing = dict(NOT_MEASURED)
+    for name in wanted:
+        rows = _rows(name, _chosen(tool), cache, missing, limit=limit, again=again)
+        if as_json:
+            for row in rows:
+                print(json.dumps(row.to_json(), ensure_ascii=False), flush=True)
+        elif rows:
+            console.print(table(rows if every else best_rows(rows)))
+            if any(row.tool == OURS for row in rows):
+                console.print(standing(rows), "\n")
+    if not as_json:
+        for one, reason in missing.items():
+            console.print(f"{one}: not measured: {reason}")
+
+
+def _rows(
+    name: str, tools: list[Tool], cache: Path, missing: dict[str, str], *, limit: float, again: bool
+) -> list[Row]:
+    """Return the rows of a clip; tools that cannot be had are added to ``missing``."""
+    try:
+        clip = all_clips.clip(name, cache / "clips")
+    except FileNotFoundError as error:
+        raise typer.BadParameter(str(error)) from None
+    rows = []
+    for tool in tools:
+        try:
+            rows += [stored(tool, setting, clip, cache, limit, again=again) for setting in tool.settings]
+        except NotInstalledError as error:
+            missing[tool.name] = str(error)
+    return rows
+
+
+if __name__ == "__main__":
+    typer.run(main)

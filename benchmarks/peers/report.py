@@ -1,0 +1,107 @@
+"""The comparison's table, and where this tool leads or by how much it does not."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from benchmarks.peers.measuring import Row
+from benchmarks.peers.tools import OURS
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A compared figure: ``better`` is larger for a better row, ``needs_times`` is set if times decide it."""
+
+    name: str
+    better: Callable[[Row], float]
+    shown: Callable[[float], str]
+    needs_times: bool = False
+
+
+MEASURES = (
+    Measure("found", lambda row: row.found, lambda value: f"{value:.0f}", needs_times=True),
+    Measure("exact text", lambda row: row.exact_text, lambda value: f"{value:.0f}"),
+    Measure("both ends", lambda row: row.both_ends, lambda value: f"{value:.0f}", needs_times=True),
+    Measure("CPU seconds", lambda row: -row.cpu, lambda value: f"{value:.1f} s", needs_times=True),
+)
+
+
+def best_rows(rows: Sequence[Row]) -> list[Row]:
+    """Return each tool's first setting, and the best of its others.
+
+    The best has the most of found, exact and both ends together, and then the least CPU time. A tool whose
+    other settings are all worse keeps its first one only.
+    """
+    kept: list[Row] = []
+    for tool in dict.fromkeys(row.tool for row in rows):
+        first, *others = (row for row in rows if row.tool == tool)
+        best = max([first, *others], key=_score)
+        kept += [first] if best is first else [first, best]
+    return kept
+
+
+def _score(row: Row) -> tuple[bool, int, float]:
+    return not row.failure, row.found + row.exact_text + row.both_ends - row.invented, -row.cpu
+
+
+def standing(rows: Sequence[Row]) -> str:
+    """Return in one sentence where this tool leads on a clip, and by how much it is behind elsewhere.
+
+    It leads where no setting of another tool is better. A tool that was handed the
+    times counts for its text only.
+    """
+    ours = next(row for row in rows if row.tool == OURS)
+    others = [row for row in rows if row.tool != OURS and not row.failure]
+    leads, behind = [], []
+    for measure in MEASURES:
+        rivals = [row for row in others if not (row.times_given and measure.needs_times)]
+        best = max(rivals, key=measure.better, default=None)
+        lack = measure.better(best) - measure.better(ours) if best else 0.0
+        if best is None or lack <= 0:
+            leads.append(measure.name)
+        else:
+            behind.append(f"{measure.name} by {measure.shown(lack)} ({best.tool}, {best.setting})")
+    parts = [f"leads in {', '.join(leads)}"] if leads else []
+    parts += [f"is behind in {'; '.join(behind)}"] if behind else []
+    return f"{ours.clip}: {OURS} {', and '.join(parts)}"
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Build the table of one clip."""
+    first = rows[0]
+    title = f"{first.clip}: {first.seconds_of_video:.0f} s, {max(row.truth for row in rows)} captions"
+    columns = (
+        "tool",
+        "setting",
+        "wall s",
+        "CPU s",
+        "peak MB",
+        "found",
+        "invented",
+        "exact",
+        "both ends",
+        "CER",
+    )
+    built = Table(*columns, title=title, title_justify="left")
+    for column in built.columns[2:]:
+        column.justify = "right"
+    for row in rows:
+        built.add_row(row.tool, row.setting, *_cells(row), style="bold" if row.tool == OURS else None)
+    return built
+
+
+def _cells(row: Row) -> list[str]:
+    if row.failure:
+        return ["–"] * 7 + [row.failure]
+    given = "given"
+    return [
+        f"{row.wall:.1f}",
+        f"{row.cpu:.1f}",
+        f"{row.memory_mb:.0f}",
+        given if row.times_given else str(row.found),
+        str(row.invented),
+        str(row.exact_text),
+        given if row.times_given else str(row.both_ends),
+        f"{row.cer:.1%}",
+    ]
