@@ -29,6 +29,10 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ("hatchling", "editables")
 #: torch, and what its builds with CUDA need.
 TORCH = re.compile(r"torch==|(nvidia|cuda)-|triton\b")
+#: Everything is resolved for each platform at once, with one version of a package for all Python versions.
+UNIVERSAL = ("--universal", "--fork-strategy", "fewest")
+LINUX = ("--python-platform", "x86_64-manylinux_2_28")
+MODAL = "modal_gpu/deployment/requirements"
 UV_FILE = ROOT / "deploy" / "requirements-uv.txt"
 CPU_BUILDS = ROOT / "constraints-torch-cpu.txt"
 HEADER = "# Made by `make lock`: pip install --require-hashes takes exactly these files.\n"
@@ -67,9 +71,20 @@ def name_of(block: str) -> str:
 
 def check_cpu_builds(locked: str) -> None:
     """Exit if the CPU builds, whose hashes PyPI does not have, are of another version of torch."""
-    version = re.search(r"^torch==([^\s;]+)", locked, re.MULTILINE).group(1)
+    version = version_in(locked, "torch")
     if f"\ntorch=={version}+cpu " not in CPU_BUILDS.read_text():
         sys.exit(f"{CPU_BUILDS} is not for torch {version}: replace the hashes as its first lines say")
+
+
+def version_in(locked: str, name: str) -> str:
+    """Return the locked version of a package."""
+    return re.search(rf"^{re.escape(name)}==(\S+)", locked, re.MULTILINE).group(1)
+
+
+def newest_with_cuda(upgrade: bool) -> str:
+    """Return the version of ONNX Runtime's CUDA build, which appears later than the others."""
+    known = (ROOT / f"{MODAL}-cuda.txt").read_text()
+    return version_in(compiled(["onnxruntime-gpu"], *LINUX, known=known, upgrade=upgrade), "onnxruntime-gpu")
 
 
 def write(file: str, wanted: Iterable[str]) -> None:
@@ -84,26 +99,25 @@ def main(upgrade: bool) -> None:
     known = "".join(file.read_text() for file in files if file.exists())
     project = str(ROOT / "pyproject.toml")
     extras = [option for extra in ("dev", "training", "k8s") for option in ("--extra", extra)]
-    everything = compiled(BUILD, "--universal", *extras, project, known=known, upgrade=upgrade)
+    wanted = [*BUILD, f"onnxruntime<={newest_with_cuda(upgrade)}"]
+    everything = compiled(wanted, *UNIVERSAL, *extras, project, known=known, upgrade=upgrade)
     check_cpu_builds(everything)
-    base = blocks(compiled(BUILD, "--universal", project, known=everything, upgrade=False))
+    base = blocks(compiled(BUILD, *UNIVERSAL, project, known=everything, upgrade=False))
     write("constraints.txt", base)
     names = {name_of(block) for block in base}
     added = [block for block in blocks(everything) if name_of(block) not in names]
     write("constraints-dev.txt", (block for block in added if not TORCH.match(block)))
     write("constraints-torch.txt", (block for block in added if TORCH.match(block)))
 
-    image = compiled(BUILD, "--universal", "--extra", "k8s", project, known=everything, upgrade=False)
+    image = compiled(BUILD, *UNIVERSAL, "--extra", "k8s", project, known=everything, upgrade=False)
     write("deploy/requirements.txt", blocks(image))
     known = UV_FILE.read_text() if UV_FILE.exists() else ""
-    write("deploy/requirements-uv.txt", blocks(compiled(["uv"], "--universal", known=known, upgrade=upgrade)))
+    write("deploy/requirements-uv.txt", blocks(compiled(["uv"], *UNIVERSAL, known=known, upgrade=upgrade)))
 
-    linux = ("--python-platform", "x86_64-manylinux_2_28")
-    modal = compiled(PACKAGES, *linux, known=everything, upgrade=False)
-    write("modal_gpu/deployment/requirements.txt", blocks(modal))
-    version = re.search(r"^onnxruntime==(\S+)", modal, re.MULTILINE).group(1)
-    on_gpu = compiled(with_ocr_on_the_gpu(version), *linux, known=everything, upgrade=False)
-    write("modal_gpu/deployment/requirements-cuda.txt", blocks(on_gpu))
+    modal = compiled(PACKAGES, *LINUX, known=everything, upgrade=False)
+    write(f"{MODAL}.txt", blocks(modal))
+    on_gpu = with_ocr_on_the_gpu(version_in(modal, "onnxruntime"))
+    write(f"{MODAL}-cuda.txt", blocks(compiled(on_gpu, *LINUX, known=everything, upgrade=False)))
 
 
 if __name__ == "__main__":
