@@ -8,6 +8,9 @@
 #   make test-browser the Dagster UI and the review page in Chromium; screenshots in build/screenshots
 #   make fuzz         damage 1,000 media files and 5,000 databases, and read them
 #   make faults       kill, cut off and restart the platform's processes, and watch it recover
+#   make release-check  build sdist, wheel and SBOM into dist/, and try the wheel in an empty environment
+# Where the network has PyPI's vulnerability data:
+#   make audit        known vulnerabilities of the locked packages
 # After a change of what the web pages show:
 #   make docs-images  the pictures of the documentation, by the same tests
 # After a change in supabase/schemas:
@@ -23,7 +26,8 @@ SUPABASE_CLI := tests/supabase_cli/node_modules/.bin/supabase
 # With bytecode, each of Dagster's processes starts in half the time.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo migration test test-slow coverage test-system test-browser docs-images fuzz faults dev lint format lock clean
+.PHONY: demo migration test test-slow coverage test-system test-browser docs-images fuzz faults dev lint format lock \
+    release-check audit clean
 
 demo: $(INSTALLED)
 	$(BIN)/captionacc demo
@@ -101,6 +105,15 @@ lock:
 	$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	$(VENV)-lock/bin/python deploy/lock.py $(LOCK_ARGS)
 	rm -rf $(VENV)-lock
+
+# RELEASE_ARGS="--tag v1.0.0" fails unless that is the version.
+release-check: $(DEVELOPMENT)
+	$(BIN)/python -m deploy.release check $(RELEASE_ARGS)
+
+# --strict: a package that the service does not know is an error. AUDIT_ARGS="--vulnerability-service osv" asks osv.dev.
+LOCKED := constraints.txt constraints-dev.txt deploy/requirements.txt modal_gpu/deployment/requirements.txt
+audit: $(DEVELOPMENT)
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip $(LOCKED:%=--requirement %) $(AUDIT_ARGS)
 
 clean:
 	rm -rf $(VENV) .captionacc .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage*

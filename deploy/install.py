@@ -11,7 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 #: Nothing is resolved and nothing is built.
 LOCKED = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
@@ -61,6 +63,10 @@ class Environment:
         """Install the project itself, editable."""
         _run([*self._pip(), "install", "--no-deps", "--no-build-isolation", "-e", "."])
 
+    def add_wheel(self, wheel: Path) -> None:
+        """Install a wheel of the project."""
+        _run([*self._pip(), "install", "--no-deps", "--no-index", str(wheel)])
+
     def check(self) -> None:
         """End with an error if a package misses another one."""
         _run([*self._pip(), "check"])
@@ -96,13 +102,14 @@ def _attempt(command: list[str], environ: dict[str, str] | None = None) -> bool:
     return done.returncode == 0
 
 
-def _step(what: str, action: Callable[[], object]) -> None:
-    """Print what is done and then how long it took."""
+def step(what: str, action: Callable[[], T]) -> T:
+    """Print what is done and then how long it took; return the result, which is printed if it is text."""
     print(f"{what} …", end=" ", flush=True)
     start = time.monotonic()
     result = action()
     detail = f"{result}, " if isinstance(result, str) else ""
     print(f"{detail}{time.monotonic() - start:.0f} s", flush=True)
+    return result
 
 
 def main(folder: Path, *, dev: bool) -> None:
@@ -111,20 +118,20 @@ def main(folder: Path, *, dev: bool) -> None:
         sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
     environment = Environment(folder.absolute())
     if not dev:
-        _step(f"Creating the environment {folder}", environment.create)
-        _step("Installing uv", environment.add_uv)
-        _step("Installing the packages of constraints.txt", lambda: environment.install("constraints.txt"))
-        _step("Installing the project", environment.add_project)
+        step(f"Creating the environment {folder}", environment.create)
+        step("Installing uv", environment.add_uv)
+        step("Installing the packages of constraints.txt", lambda: environment.install("constraints.txt"))
+        step("Installing the project", environment.add_project)
     else:
-        _step(
+        step(
             "Installing the packages of constraints-dev.txt",
             lambda: environment.install("constraints-dev.txt"),
         )
         torch = ("constraints-torch-cpu.txt", "constraints-torch.txt")
-        _step(
+        step(
             "Installing PyTorch, its CPU build if an index has it", lambda: environment.install_first(*torch)
         )
-    _step("Checking the packages", environment.check)
+    step("Checking the packages", environment.check)
 
 
 if __name__ == "__main__":

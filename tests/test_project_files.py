@@ -5,6 +5,7 @@ import importlib.util
 import json
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,11 +13,15 @@ import jsonschema
 import pytest
 import yaml
 
+from captionacc_dagster import __version__
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 GITHUB = REPOSITORY / ".github"
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
-TARGETS_OF_CI = {name for name in TARGETS if name.startswith("test")} | {"coverage", "fuzz", "faults"}
+TARGETS_OF_CI = {name for name in TARGETS if name.startswith("test")}
+TARGETS_OF_CI |= {"coverage", "fuzz", "faults", "release-check"}
+WORKFLOWS = sorted(path.name for path in (GITHUB / "workflows").glob("*.yml"))
 #: apache.org/licenses/LICENSE-2.0.txt
 APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 
@@ -36,7 +41,8 @@ def schema_errors(file: Path, name: str) -> list[str]:
 @pytest.mark.parametrize(
     ("file", "schema"),
     [
-        ("workflows/ci.yml", "github-workflows"),
+        *((f"workflows/{name}", "github-workflows") for name in WORKFLOWS),
+        ("dependabot.yml", "dependabot"),
         ("ISSUE_TEMPLATE/bug.yml", "github-issue-forms"),
         ("ISSUE_TEMPLATE/feature.yml", "github-issue-forms"),
         ("ISSUE_TEMPLATE/config.yml", "github-issue-config"),
@@ -54,9 +60,50 @@ def test_the_workflow_runs_what_a_change_must_pass():
     (job,) = workflow["jobs"].values()
     runs = [step["run"] for step in job["steps"] if "run" in step]
     assert any(run.endswith(".ci/run") for run in runs)
-    assert workflow["permissions"] == {"contents": "read"}
-    actions = [step["uses"] for step in job["steps"] if "uses" in step]
-    assert actions and all(re.search(r"@(v\d+|[0-9a-f]{40})$", action) for action in actions)
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflows_begin_with_few_rights_and_pin_actions_by_commit(name: str):
+    text = (GITHUB / "workflows" / name).read_text()
+    assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
+    actions = re.findall(r"uses: (.+)", text)
+    assert actions and all(re.search(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$", action) for action in actions)
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_commands_of_workflows_are_targets_of_the_makefile(name: str):
+    text = (GITHUB / "workflows" / name).read_text()
+    named = {target for line in re.findall(r"\bmake ([a-z -]+)", text) for target in line.split()}
+    assert named <= TARGETS
+
+
+def test_the_release_is_published_without_a_stored_key():
+    jobs = yaml.safe_load((GITHUB / "workflows" / "release.yml").read_text())["jobs"]
+    assert jobs["pypi"]["permissions"] == {"id-token": "write"}
+    assert jobs["pypi"]["environment"]["name"] == "pypi" and jobs["pypi"]["needs"] == "build"
+    assert any("make release-check" in step.get("run", "") for step in jobs["build"]["steps"])
+    assert "secrets." not in (GITHUB / "workflows" / "release.yml").read_text()
+
+
+def test_the_base_image_is_renewed_in_each_file_that_names_it(tmp_path: Path):
+    steps = yaml.safe_load((GITHUB / "workflows" / "supply.yml").read_text())["jobs"]["upgrade"]["steps"]
+    (script,) = [step["run"] for step in steps if "imagetools" in step.get("run", "")]
+    files = ["deploy/Containerfile", "modal_gpu/deployment/image.py"]
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True)
+        (tmp_path / file).write_text((REPOSITORY / file).read_text())
+    digest = "0123456789abcdef" * 4
+    docker = f"docker() {{ echo sha256:{digest}; }}\n"
+    subprocess.run(["bash", "-euc", docker + script], cwd=tmp_path, check=True)
+    assert all((tmp_path / file).read_text().count(f"@sha256:{digest}") == 1 for file in files)
+
+
+def test_folders_that_dependabot_watches_have_what_it_reads():
+    files = {"github-actions": ".github", "docker-compose": "compose.yaml", "npm": "package-lock.json"}
+    updates = yaml.safe_load((GITHUB / "dependabot.yml").read_text())["updates"]
+    assert {update["package-ecosystem"] for update in updates} == set(files)
+    for update in updates:
+        assert (REPOSITORY / update["directory"].strip("/") / files[update["package-ecosystem"]]).exists()
 
 
 def test_every_hook_runs_a_tool_that_the_environment_has():
@@ -103,6 +150,9 @@ def test_the_license_is_the_text_of_apache_2():
 
 def test_the_changelog_begins_with_what_is_unreleased():
     page = (REPOSITORY / "CHANGELOG.md").read_text()
-    assert re.findall(r"^## (.+)$", page, re.MULTILINE)[0] == "[Unreleased]"
+    unreleased, *releases = re.findall(r"^## (.+)$", page, re.MULTILINE)
+    assert unreleased == "[Unreleased]"
+    versions = [re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - (\d{4}-\d{2}-\d{2})", line) for line in releases]
+    assert all(versions) and __version__ in {found[1] for found in versions if found}
     kinds = re.findall(r"^### (.+)$", page, re.MULTILINE)
     assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
