@@ -17,6 +17,7 @@ with without_collections():
     from captionacc_dagster.assets.layout import extract_frames_and_ocr
     from captionacc_dagster.assets.upkeep import reconciliation_report
     from captionacc_dagster.dagster_internals.adaptation import adapt_dagster
+    from captionacc_dagster.dagster_internals.commands import this_is_a_code_server
     from captionacc_dagster.jobs import (
         caption_text_job,
         captions_job,
@@ -29,6 +30,7 @@ with without_collections():
     from captionacc_dagster.platform.orphans import end_code_server_without_daemon
     from captionacc_dagster.platform.run_start import begin_run
     from captionacc_dagster.resources.factories import resources
+    from captionacc_dagster.resources.start_line import log_start_of_code_server
     from captionacc_dagster.sensors.alerts import alerts
     from captionacc_dagster.sensors.backfills import backfills
     from captionacc_dagster.sensors.caption_ocr_requests import caption_ocr_requests
@@ -83,4 +85,6 @@ def code_location() -> dg.Definitions:
     """
     adapt_dagster(at_run_start=begin_run, preload=[WARM_START])
     end_code_server_without_daemon()
+    if this_is_a_code_server():
+        log_start_of_code_server()
     return defs

@@ -1,10 +1,33 @@
 """Commands that the pages of docs/ name, parsed as their tools parse them, without running them."""
 
 import copy
+import re
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import click
+
+
+def without_blocks(text: str) -> str:
+    """Return a page's text without its fenced blocks."""
+    return re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+
+
+def commands(text: str, tools: Iterable[str]) -> list[str]:
+    """Return commands of these tools, from blocks and from sentences."""
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in re.sub(r"\\\n\s*", "", block).splitlines()]
+    found = [re.sub(r"^([A-Z_]+=\S+ )+", "", line.partition(" #")[0].strip()) for line in lines]
+    found += re.findall(r"`([^`\n]+)`", without_blocks(text))
+    return list(dict.fromkeys(c for c in found if re.match(rf"({'|'.join(tools)}) \S", c)))
+
+
+def queries(text: str) -> list[str]:
+    """Return the statements of the blocks, and queries from sentences."""
+    blocks = "".join(re.findall(r"```sql\n(.*?)```", text, re.DOTALL))
+    found = [statement.strip() for statement in blocks.split(";")]
+    found += re.findall(r"`(select [^`]+)`", without_blocks(text))
+    return [statement for statement in found if statement]
 
 
 def parse(command: str, tools: Mapping[str, click.Command], ends_at: Collection[str] = ()) -> str:

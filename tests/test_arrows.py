@@ -22,6 +22,7 @@ FLOORS = (
     ("web", "demo"),
     ("definitions",),
     ("sensors",),
+    ("comparison",),
     ("jobs", "actions", "adoption"),
     ("assets",),
     ("operations", "costs"),

@@ -51,6 +51,9 @@ COMMANDS = {
         "Make the captions of a corrected SubRip, WebVTT or ASS file a video's captions.",
         _COMPLETE_OR_NOT,
     ),
+    "compare": Command(
+        "compare", "Compare captions, boxes and chunks of the former system, or of a file, with those here."
+    ),
     "demo": Command(
         "run", "Make a sample video and turn it into captions, using only this machine.", _GOES_ON
     ),

@@ -10,5 +10,6 @@ class ExitCode(IntEnum):
     FAILED = 1
     WRONG_COMMAND_LINE = 2
     NEEDS_CROP_REGION = 3
+    DIFFERS = 4
     #: 128 and the number of SIGINT, as shells have it; SIGTERM and SIGHUP end a command in the same way.
     STOPPED = 130

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from captionacc_dagster.cli import adoption_models as adoption
+from captionacc_dagster.cli import json_comparison_models as comparison
 from captionacc_dagster.cli import json_models as models
 from captionacc_dagster.cli import json_operation_models as operations
 
@@ -25,6 +26,7 @@ SHAPES: dict[str, Any] = {
     "captions set|split|merge|shift|confirm": models.Edit,
     "import": models.Import,
     "export --format json": list[models.Caption],
+    "compare": comparison.Comparison,
     "backfill": operations.BackfillChoice,
     "backfill --list": operations.Backfills,
     "backfill --cancel": operations.Cancelled,

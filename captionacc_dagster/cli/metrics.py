@@ -10,6 +10,7 @@ import typer
 from captionacc_dagster.cli.app import PortOption, parts
 from captionacc_dagster.cli.deployment import use_dagster_home
 from captionacc_dagster.cli.root import app, console
+from captionacc_dagster.resources.start_line import log_start
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -49,6 +50,7 @@ def metrics(
             daemon=True,
         )
         watch.start()
+        log_start(settings, "metrics")
         console.print(f"Metrics at {url_of(host, port)}/metrics, health on /healthz", highlight=False)
         try:
             serve(application, host, port)

@@ -31,7 +31,7 @@ def serve(
         service = parts_of(settings, here.catalog, here.object_store, starter)
         application = create_app(service)
         console.print(f"API and review page at {url_of(host, port)}, documentation on /docs", highlight=False)
-        log_requests()
+        log_requests(settings, "serve")
         service.begin()
         try:
             serve_app(application, host, port, service.end)

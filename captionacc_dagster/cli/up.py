@@ -117,7 +117,7 @@ def _service(here: Parts, direct: "DirectStart") -> Iterator["ServiceThread"]:
     settings = here.settings
     host = host_of_platform(settings)
     port = _service_port(settings, host)
-    log_requests(settings.home / "logs" / "service.log")
+    log_requests(settings, "up", settings.home / "logs" / "service.log")
     service = ServiceThread(parts_of(settings, here.catalog, here.object_store, direct), host, port)
     service.begin()
     try:

@@ -10,6 +10,7 @@ import typer
 from captionacc_dagster.cli.app import Parts, PortOption, parts
 from captionacc_dagster.cli.deployment import use_dagster_home
 from captionacc_dagster.cli.root import app, console
+from captionacc_dagster.resources.start_line import log_start
 
 if TYPE_CHECKING:
     from captionacc_dagster.web.starter import RunStarter
@@ -34,6 +35,7 @@ def webhook(
         served = webhook_of(settings, starter)
         proxies = [proxy for proxy in settings.webhook_trusted_proxies.split(",") if proxy]
         application = app_of(served, proxies)
+        log_start(settings, "webhook")
         console.print(f"Webhook at {url_of(host, port)}/webhooks/supabase/videos", highlight=False)
         serve(application, host, port)
 
@@ -59,6 +61,7 @@ def listen() -> None:
             )
         else:
             listener = PostgresListener(database_dsn(settings), start, schema=settings.catalogue_schema)
+        log_start(settings, "listen")
         console.print("Listening for new videos and approvals; Ctrl-C stops.")
         listener.run(threading.Event())
 

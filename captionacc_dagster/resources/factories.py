@@ -22,6 +22,7 @@ from captionacc_dagster.resources.compute.modal_client import ModalCallSettings
 from captionacc_dagster.resources.compute_settings import compute_settings
 from captionacc_dagster.resources.in_force import catalogue_in_force, compute_in_force, store_in_force
 from captionacc_dagster.resources.opening import open_catalog, open_object_store
+from captionacc_dagster.resources.start_line import start_line
 from captionacc_dagster.settings import Settings, get_settings, load_settings
 from modal_gpu.deployment.settings import PROGRESS_QUEUE, modal_settings
 from modal_gpu.errors import CaptionAccError, ConfigurationError
@@ -38,7 +39,11 @@ class CatalogResource(dg.ConfigurableResource[Catalog]):
     schema_name: str = Field(default="", description="CAPTIONACC_SCHEMA")
 
     def create_resource(self, context: dg.InitResourceContext) -> Catalog:
-        return open_catalog(get_settings())
+        settings = get_settings()
+        # Every run needs the catalogue. A sensor's tick does too, and has no run.
+        if context.run is not None and context.log is not None:
+            context.log.info(start_line(settings, "run"))
+        return open_catalog(settings)
 
 
 class ObjectStoreResource(dg.ConfigurableResource[ObjectStore]):

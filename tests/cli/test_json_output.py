@@ -119,6 +119,8 @@ def test_each_command_prints_what_the_page_says(
         "Evening."
     )
     (tmp_path / "fixed.srt").write_text("1\n00:00:00,840 --> 00:00:02,600\nEvening!\n")
+    compared = printed("compare", "compare", video, "--with", tmp_path / "fixed.srt", code=4)
+    assert {one["kind"] for one in compared["differences"]} == {"text differs", "only new"}
     changed = printed("import", "import", video, tmp_path / "fixed.srt", "--dry-run")
     assert changed["dry_run"] and changed["counts"]["removed"] == 2
 

@@ -22,35 +22,20 @@ TOOLS = {
 }
 
 
-def commands(text: str) -> list[str]:
-    """Return commands of these tools, from blocks and from sentences."""
-    found = [
-        line.partition(" #")[0].strip()
-        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-        for line in block.splitlines()
-    ]
-    found += re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
-    return list(dict.fromkeys(c for c in found if re.match(rf"({'|'.join(TOOLS)}) \S", c)))
-
-
-def queries(text: str) -> list[str]:
-    """Return the statements of the blocks, and queries from sentences."""
-    blocks = "".join(re.findall(r"```sql\n(.*?)```", text, re.DOTALL))
-    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    found = [statement.strip() for statement in blocks.split(";")] + re.findall(r"`(select [^`]+)`", prose)
-    return [statement for statement in found if statement]
+COMMANDS = documented_commands.commands(PAGE + (DOCS / "reference" / "automation.md").read_text(), TOOLS)
+QUERIES = documented_commands.queries(PAGE)
 
 
 def parse(command: str) -> str:
     return documented_commands.parse(command, TOOLS)
 
 
-@pytest.mark.parametrize("command", commands(PAGE + (DOCS / "reference" / "automation.md").read_text()))
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_pages_exists_with_its_options(command: str):
     parse(command)
 
 
-@pytest.mark.parametrize("query", queries(PAGE))
+@pytest.mark.parametrize("query", QUERIES)
 def test_a_query_of_the_page_runs_on_a_catalogue(query: str, postgres_dsn: str):
     # A number in place of the reader's own, which belongs to no process.
     with psycopg.connect(postgres_dsn) as connection:
@@ -58,7 +43,7 @@ def test_a_query_of_the_page_runs_on_a_catalogue(query: str, postgres_dsn: str):
 
 
 def test_the_page_has_the_commands_and_queries_that_matter():
-    named = {parse(command) for command in commands(PAGE)}
+    named = {parse(command) for command in documented_commands.commands(PAGE, TOOLS)}
     assert named >= {
         *(
             "captionacc status",
@@ -69,7 +54,7 @@ def test_the_page_has_the_commands_and_queries_that_matter():
         ),
         *("dagster get", "dagster set", "dagster list", "dagster start", "dagster-daemon liveness-check"),
     }
-    assert len(queries(PAGE)) >= 8
+    assert len(QUERIES) >= 8
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from captionacc_dagster.platform.ports import url_of
 from captionacc_dagster.platform.role_lock import ServiceError
 from captionacc_dagster.resources.catalog import Catalog
 from captionacc_dagster.resources.opening import database_dsn
+from captionacc_dagster.resources.start_line import start_line
 from captionacc_dagster.settings import Settings, SettingsError
 from captionacc_dagster.web.announcements import Announcements
 from captionacc_dagster.web.http_server import Server, make_server
@@ -65,8 +66,11 @@ def host_of_platform(settings: Settings) -> str:
     return settings.host if tokens_of(settings) is not None or is_loopback(settings.host) else LOOPBACK
 
 
-def log_requests(path: Path | None = None) -> None:
-    """Write the service's log lines, one for each request, to a file, or to standard error."""
+def log_requests(settings: Settings, process: str, path: Path | None = None) -> None:
+    """Write the service's log lines, one for its start and one for each request.
+
+    They go to a file, or to standard error. ``process`` names the process in the first line.
+    """
     if path is None:
         handler: logging.Handler = logging.StreamHandler()
     else:
@@ -78,6 +82,7 @@ def log_requests(path: Path | None = None) -> None:
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
+    log.info("%s", start_line(settings, process))
 
 
 class ServiceThread:

@@ -1,0 +1,61 @@
+"""Pictures of caption strips out of stored chunks, for the report."""
+
+import base64
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from captionacc_dagster.comparison.captions import Group
+from captionacc_dagster.comparison.sides import Picture, Side, SideCaption
+from modal_gpu.errors import DamagedChunkError, ObjectNotFoundError
+from modal_gpu.frame_index import LEVELS, ChunkRef
+from modal_gpu.media.chunks import ChunkReader
+from modal_gpu.media.images import encode_webp
+
+
+def stored_pictures(fetch: Callable[[ChunkRef], bytes], frame_count: int) -> Picture:
+    """Return the pictures of a version's chunks; a frame whose chunk is missing or damaged has none."""
+    reader = ChunkReader(fetch, frame_count) if frame_count else None
+
+    def picture(index: int) -> np.ndarray | None:
+        if reader is None or not 0 <= index < frame_count:
+            return None
+        try:
+            return next(image for _, image in reader.at([index]))
+        except (ObjectNotFoundError, DamagedChunkError):
+            return None
+
+    return picture
+
+
+def pictures_of(group: Group, old: Side, new: Side) -> tuple[bytes | None, bytes | None]:
+    """Return the strip of each side, as WebP, while the captions of the group are shown.
+
+    A side without a caption there has the picture of the time at which the other one has it.
+    """
+    found = []
+    for side, own, others in ((old, group.old, group.new), (new, group.new, group.old)):
+        image = next(filter(_is_image, (side.picture(index) for index in _indices(own or others))), None)
+        found.append(None if image is None else encode_webp(image))
+    return found[0], found[1]
+
+
+def _is_image(image: np.ndarray | None) -> bool:
+    return image is not None
+
+
+def _indices(captions: tuple[SideCaption, ...]) -> Iterator[int]:
+    """Yield indices from the middle of a caption: one of each modulo level, as one's chunk may be missing."""
+    frames = captions[0].frames
+    if not frames:
+        return
+    middle = frames[len(frames) // 2]
+    yield middle
+    for level in reversed(LEVELS):
+        index = middle - middle % level
+        yield from (one for one in (index + level % 4, index) if one in frames and one != middle)
+
+
+def data_address(webp: bytes) -> str:
+    """Return a picture as an address that holds it, for a page that is one file."""
+    return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
