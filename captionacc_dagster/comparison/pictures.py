@@ -9,12 +9,13 @@ from captionacc_dagster.comparison.captions import Group
 from captionacc_dagster.comparison.sides import Picture, Side, SideCaption
 from modal_gpu.errors import DamagedChunkError, ObjectNotFoundError
 from modal_gpu.frame_index import LEVELS, ChunkRef
-from modal_gpu.media.chunks import ChunkReader
-from modal_gpu.media.images import encode_webp
 
 
 def stored_pictures(fetch: Callable[[ChunkRef], bytes], frame_count: int) -> Picture:
     """Return the pictures of a version's chunks; a frame whose chunk is missing or damaged has none."""
+    # Loads the decoder, which the command line is not to wait for.
+    from modal_gpu.media.chunks import ChunkReader
+
     reader = ChunkReader(fetch, frame_count) if frame_count else None
 
     def picture(index: int) -> np.ndarray | None:
@@ -33,7 +34,9 @@ def pictures_of(group: Group, old: Side, new: Side) -> tuple[bytes | None, bytes
 
     A side without a caption there has the picture of the time at which the other one has it.
     """
-    found = []
+    from modal_gpu.media.images import encode_webp
+
+    found: list[bytes | None] = []
     for side, own, others in ((old, group.old, group.new), (new, group.new, group.old)):
         image = next(filter(_is_image, (side.picture(index) for index in _indices(own or others))), None)
         found.append(None if image is None else encode_webp(image))
