@@ -7,7 +7,7 @@ from captionacc_dagster.resources.catalog import Catalog, TenantRow, VideoRow
 from captionacc_dagster.resources.catalog.calls import is_id, sql_function
 from captionacc_dagster.resources.catalog.postgres import PostgresTransport
 from captionacc_dagster.resources.catalog.rows.record import Row
-from captionacc_dagster.resources.catalog.rows.tenants import AccessTier, UserProfile
+from captionacc_dagster.resources.catalog.rows.tenants import AccessTier
 from captionacc_dagster.resources.catalog.rows.work import CroppedFramesVersion, Rejection
 from captionacc_dagster.resources.catalog.transport import Where
 
@@ -51,19 +51,6 @@ class FullCatalog(Catalog):
         """Return the quotas that apply to a tenant."""
         rows = self._call("tenant_limits", tenant_id=tenant_id, repeatable=True)
         return Limits.from_row(rows[0]) if rows else Limits()
-
-    @sql_function()
-    def set_user_profile(
-        self,
-        user_id: str,
-        tenant_id: str,
-        *,
-        role: str = "member",
-        approval_status: str = "pending",
-        is_platform_admin: bool = False,
-        display_name: str = "",
-    ) -> UserProfile:
-        """Create or change a user's place in a tenant."""
 
     def list_rejections(
         self, tenant_id: str, *, include_acknowledged: bool = False, limit: int = 100

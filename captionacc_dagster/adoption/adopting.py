@@ -26,6 +26,8 @@ class Adoption:
     planner: Planner
     adopter: Adopter
     instance: dg.DagsterInstance
+    #: Profiles of users that were registered.
+    profiles: int = 0
 
     def run(self, plans: Iterable[Plan]) -> Iterator[Adopted]:
         """Adopt the videos of the plans. Each is complete in the catalogue when it is yielded.
@@ -40,6 +42,8 @@ class Adoption:
                 if plan.verdict != "refused" and tenant_id not in seen:
                     known = self.planner.tenants.get(tenant_id) or OldTenant(tenant_id, tenant_id)
                     self.adopter.ensure_tenant(known)
+                    users = self.planner.profiles.get(tenant_id, ())
+                    self.profiles += self.adopter.adopt_profiles(users)
                     seen.add(tenant_id)
                 results.append(self.adopter.adopt(plan))
             catalog = self.adopter.catalog

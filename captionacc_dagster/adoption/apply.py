@@ -13,7 +13,7 @@ from typing import Any, Literal
 from captionacc_dagster.adoption.copying import copies, copy_all
 from captionacc_dagster.adoption.plan import Plan
 from captionacc_dagster.adoption.predecessor import Predecessor
-from captionacc_dagster.adoption.rows import OldTenant
+from captionacc_dagster.adoption.rows import OldProfile, OldTenant
 from captionacc_dagster.operations.subtitle_files import SubtitleFiles
 from captionacc_dagster.partition_keys import partition_key_for
 from captionacc_dagster.resources.catalog import (
@@ -68,6 +68,28 @@ class Adopter:
     def ensure_tenant(self, tenant: OldTenant) -> None:
         """Register a tenant that is not here; one that is keeps its name, tier and limits."""
         self.catalog.ensure_tenant(tenant.tenant_id, tenant.name[:200], tier=tenant.tier)
+
+    def adopt_profiles(self, profiles: Iterable[OldProfile]) -> int:
+        """Register the profiles of users who have none here; return their number.
+
+        A user that does not exist here (on Supabase a profile belongs to one of its project) is left out,
+        and named in ``old.notes``.
+        """
+        count = 0
+        for profile in profiles:
+            if self.catalog.get_profile(profile.user_id) is not None:
+                continue
+            try:
+                self.catalog.set_user_profile(
+                    profile.user_id,
+                    profile.tenant_id,
+                    role=profile.role,
+                    approval_status=profile.approval_status,
+                )
+                count += 1
+            except InvalidArgumentError as error:
+                self.old.notes.append(f"user {profile.user_id} has no profile here: {error}")
+        return count
 
     def adopt(self, plan: Plan) -> Adopted:
         """Adopt one video, or find that nothing is to be done.

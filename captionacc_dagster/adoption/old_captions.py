@@ -34,13 +34,6 @@ class OldCaptions:
         """Captions that a person confirmed or edited."""
         return [caption for caption in self.captions if caption.belongs_to_person]
 
-    @property
-    def unread(self) -> list[Caption]:
-        """Captions that are shown and have neither a person's text nor OCR's."""
-        return [
-            c for c in self.captions if c.state != "gap" and c.text is None and c.ocr_status != "completed"
-        ]
-
 
 def read_old_captions(
     data: bytes, frame_count: int | None = None, duration: float | None = None

@@ -12,7 +12,7 @@ from captionacc_dagster.adoption.parts import Part
 from captionacc_dagster.adoption.plan_captions import CaptionsDecision, decide_captions
 from captionacc_dagster.adoption.plan_layout import LayoutDecision, decide_layout
 from captionacc_dagster.adoption.predecessor import Predecessor
-from captionacc_dagster.adoption.rows import OldLock, OldTenant, OldVersion, OldVideo
+from captionacc_dagster.adoption.rows import OldLock, OldProfile, OldTenant, OldVersion, OldVideo
 from captionacc_dagster.costs.estimates import Estimate, VideoWork, estimate
 from captionacc_dagster.costs.ledger import CostPolicy
 from captionacc_dagster.resources.compute import FanOut
@@ -67,12 +67,13 @@ class Planner:
     _locks: dict[str, list[OldLock]] = field(default_factory=dict)
     _versions: dict[str, list[OldVersion]] = field(default_factory=dict)
     tenants: dict[str, OldTenant] = field(default_factory=dict)
+    profiles: dict[str, list[OldProfile]] = field(default_factory=dict)
 
     def plans(self, *, tenant_id: str | None = None, video_id: str | None = None) -> Iterator[Plan]:
         """Yield the plans of all videos, or of a tenant's, or of one, in the order of their uploads."""
         videos = self.old.videos(tenant_id=tenant_id, video_id=video_id)
         self._locks, self._versions = self.old.locks(tenant_id), self.old.versions(tenant_id)
-        self.tenants = self.old.tenants()
+        self.tenants, self.profiles = self.old.tenants(), self.old.profiles()
         for video in videos:
             yield self.plan(video)
 

@@ -11,7 +11,7 @@ from captionacc_dagster.adoption.old_extents import OldExtents, read_old_extents
 from captionacc_dagster.adoption.old_layout import OldLayout, read_old_layout
 from captionacc_dagster.adoption.old_ocr import OldOcr, read_old_ocr
 from captionacc_dagster.adoption.read_only import PostgresTables, ReadOnlyStore, SupabaseTables, Tables
-from captionacc_dagster.adoption.rows import OldLock, OldTenant, OldVersion, OldVideo
+from captionacc_dagster.adoption.rows import OldLock, OldProfile, OldTenant, OldVersion, OldVideo
 from captionacc_dagster.resources.catalog.transport import Condition, Record, Where
 from captionacc_dagster.settings import Settings
 from modal_gpu.databases.layout import LayoutBox
@@ -71,6 +71,11 @@ class Predecessor:
             )
             for row in self._optional("tenants", [], "id")
         }
+
+    def profiles(self) -> dict[str, list[OldProfile]]:
+        """Return the users' profiles by tenant."""
+        rows = self._optional("user_profiles", [], "tenant_id")
+        return _grouped(filter(None, map(OldProfile.of, rows)), lambda profile: profile.tenant_id)
 
     def locks(self, tenant_id: str | None = None) -> dict[str, list[OldLock]]:
         """Return the held locks by video."""

@@ -128,6 +128,30 @@ class OldTenant:
 
 
 @dataclass(frozen=True)
+class OldProfile:
+    """A row of ``user_profiles``. Rights over all tenants (``platform_admins``) are not taken over."""
+
+    user_id: str
+    tenant_id: str
+    role: Literal["member", "owner"]
+    approval_status: Literal["pending", "approved", "rejected"]
+
+    @classmethod
+    def of(cls, row: Record) -> "OldProfile | None":
+        """Read a row; ``None`` without a user or a tenant. An unknown approval is none."""
+        user, tenant = (_uuid_or_none(row.get(column)) for column in ("id", "tenant_id"))
+        if user is None or tenant is None:
+            return None
+        approval = str(row.get("approval_status"))
+        return cls(
+            user,
+            tenant,
+            "owner" if row.get("role") == "owner" else "member",
+            "approved" if approval == "approved" else "rejected" if approval == "rejected" else "pending",
+        )
+
+
+@dataclass(frozen=True)
 class OldLock:
     """A held lock of ``video_database_state``. ``since`` is its last sign of life."""
 

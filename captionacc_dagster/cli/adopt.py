@@ -61,8 +61,12 @@ def adopt(
     old = open_predecessor(here.settings)
     planner = _planner(here, old)
     plans = planner.plans(**_selection(old, tenant, video))
-    found = list(_applied(here, planner, plans) if apply else map(_planned, plans))
-    report = _summary(found, old.notes, applied=apply)
+    if apply:
+        found, profiles = _applied(here, planner, plans)
+    else:
+        found = list(map(_planned, plans))
+        profiles = sum(len(planner.profiles.get(tenant_id, ())) for tenant_id in _tenants(found))
+    report = _summary(found, profiles, old.notes, applied=apply)
     print_json(report) if as_json else _print(report)
 
 
@@ -86,7 +90,10 @@ def _planner(here: Parts, old: "Predecessor") -> "Planner":
     return Planner(old, policy, fan_out)
 
 
-def _applied(here: Parts, planner: "Planner", plans: "Iterable[Plan]") -> Iterator[models.AdoptedVideo]:
+def _applied(
+    here: Parts, planner: "Planner", plans: "Iterable[Plan]"
+) -> tuple[list[models.AdoptedVideo], int]:
+    """Adopt the videos; return them, and how many users got a profile."""
     import dagster as dg
 
     from captionacc_dagster.adoption.adopting import Adoption, check_stores
@@ -95,11 +102,17 @@ def _applied(here: Parts, planner: "Planner", plans: "Iterable[Plan]") -> Iterat
     check_stores(planner.old.store, here.object_store)
     adopter = Adopter(planner.old, here.catalog, here.object_store, here.settings.growing_captions)
     use_dagster_home(here.settings, make=True)
+    found = []
     with dg.DagsterInstance.get() as instance:
-        for result in Adoption(planner, adopter, instance).run(plans):
-            done = _done(result)
-            note(f"{done.name}: {done.state}")
-            yield done
+        adoption = Adoption(planner, adopter, instance)
+        for result in adoption.run(plans):
+            found.append(_done(result))
+            note(f"{found[-1].name}: {found[-1].state}")
+    return found, adoption.profiles
+
+
+def _tenants(found: Iterable[models.AdoptedVideo]) -> set[str]:
+    return {video.tenant_id for video in found if video.verdict != "refused"}
 
 
 def _planned(plan: "Plan") -> models.AdoptedVideo:
@@ -128,13 +141,16 @@ def _done(result: "Adopted") -> models.AdoptedVideo:
     return _planned(result.plan).model_copy(update={"state": result.state, "detail": result.detail})
 
 
-def _summary(found: list[models.AdoptedVideo], notes: list[str], *, applied: bool) -> models.Adoption:
+def _summary(
+    found: list[models.AdoptedVideo], profiles: int, notes: list[str], *, applied: bool
+) -> models.Adoption:
     return models.Adoption(
         applied=applied,
         verdicts=dict(Counter(video.verdict for video in found)),
         states=dict(Counter(video.state for video in found if video.state is not None)),
         usd=round(sum(video.usd for video in found), 4),
         edits=sum(_edits(video) for video in found if video.verdict != "refused"),
+        profiles=profiles,
         notes=notes,
         videos=found,
     )
@@ -182,6 +198,7 @@ def _print(report: models.Adoption) -> None:
     say(f"{len(report.videos)} videos: {counts}. {report.edits} edits of people are kept.")
     say(f"The runs that follow cost about ${report.usd:.2f} on Modal; on this machine they cost its time.")
     if report.applied:
+        say(f"{report.profiles} users got a profile here.")
         say(", ".join(f"{count} {state}" for state, count in sorted(report.states.items())) + ".")
     else:
         say("Nothing was changed; run it with --apply to do it.")

@@ -46,7 +46,8 @@ class Adoption(Output):
     states: dict[str, int] = field("with `--apply`: number of videos by state")
     usd: float = field("expected cost of all calls on Modal")
     edits: int = field("captions, labels, approvals and reviews of people in videos that are not refused")
-    notes: list[str] = field("about the predecessor's tables")
+    profiles: int = field("users of its tenants; with `--apply`: those that got a profile now")
+    notes: list[str] = field("about the predecessor's tables and users")
     videos: list[AdoptedVideo] = field("in the order of their uploads")
 
 

@@ -1,14 +1,18 @@
 """Videos in each state and with each defect are planned, adopted, and keep what people did."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
 
 from captionacc_dagster.adoption.adopting import Adoption, check_stores
+from captionacc_dagster.adoption.apply import Adopter
 from captionacc_dagster.adoption.errors import PredecessorError
 from captionacc_dagster.adoption.events import adopted_assets
 from captionacc_dagster.adoption.plan import Planner
+from captionacc_dagster.adoption.predecessor import Predecessor
+from captionacc_dagster.adoption.read_only import ReadOnlyStore, SupabaseTables
 from captionacc_dagster.assets.restoration import ASSETS
 from captionacc_dagster.resources.catalog import STAGES
 from modal_gpu.databases.captions import read_captions
@@ -23,6 +27,7 @@ from tests.adoption.old_videos import KINDS, WHOLE, Made
 from tests.adoption.old_world import OldWorld
 from tests.clip_fixtures import Clip
 from tests.line_fixtures import Line
+from tests.postgrest.server import PostgrestServer, make_key
 from tests.run_results import failure
 
 
@@ -122,6 +127,12 @@ def test_the_rows_are_in_the_states_that_their_files_allow(made: list[Made], ado
         "lock_left_behind": ["done", "annotate", "annotate"],
         "captions_reviewed": ["done", "done", "done"],
     }
+    names = {tenant.tenant_id: tenant.name for tenant in adoption.planner.tenants.values()}
+    (owner,) = next(users for one, users in adoption.planner.profiles.items() if names[one] == "Acme")
+    profile = line.catalog.get_profile(owner.user_id)
+    assert profile is not None
+    assert (profile.role, profile.approval_status, profile.is_platform_admin) == ("owner", "approved", False)
+    assert adoption.profiles == 2
     acme, globex = (line.catalog.find_tenants(name)[0] for name in ("Acme", "Globex"))
     assert (acme.tier, globex.tier) == ("premium", "free")
 
@@ -322,3 +333,33 @@ def test_an_old_lock_is_judged_by_its_age(world: OldWorld, planner: Planner):
     planner.now = datetime.now(UTC).replace(year=datetime.now(UTC).year + 1)
     (plan,) = planner.plans()
     assert (plan.verdict, plan.video.video_id) == ("converted", made.video_id)
+
+
+def test_it_works_through_postgrest_and_inside_one_bucket(
+    world: OldWorld, line: Line, planner: Planner, s3_server
+):
+    """As with a Supabase project and Wasabi: the platform has a prefix in the predecessor's bucket."""
+    made = old_videos.captions_edited(world, world.tenant("Acme"), "a.mp4")
+    settings = s3_server.make_settings()
+    bucket = ObjectStore(settings)
+    bucket.put_many(
+        (str(path.relative_to(world.bucket)), path.read_bytes(), "application/octet-stream")
+        for path in world.bucket.rglob("*")
+        if path.is_file()
+    )
+    before = {info.key: info.etag for info in bucket.list()}
+    line.store = ObjectStore(replace(settings, url=f"{settings.url}/next"))
+    world.grant("service_role")
+    with PostgrestServer(world.dsn, schemas=(world.schema,)).running() as server:
+        tables = SupabaseTables(server.url, make_key("service_role"), schema=world.schema)
+        old_one = Predecessor(tables, ReadOnlyStore(settings))
+        check_stores(old_one.store, line.store)
+        adopter = Adopter(old_one, line.catalog, line.store, "fold")
+        adoption = Adoption(Planner(old_one, planner.costs, planner.fan_out), adopter, line.instance)
+        (result,) = adoption.run(adoption.planner.plans())
+        old_one.close()
+    assert result.state == "adopted"
+    assert list(lost_edits(made, line)) == []
+    assert statuses(line, made, *ASSETS) == dict.fromkeys(ASSETS, "FRESH")
+    after = {info.key: info.etag for info in bucket.list() if not info.key.startswith("next/")}
+    assert after == before

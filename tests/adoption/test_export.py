@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captionacc_dagster.adoption.adopting import Adoption
@@ -64,6 +64,7 @@ def test_the_tables_are_the_documented_ones(adoption: Adoption, world: OldWorld,
     assert schema_of(layout, tmp_path) == columns(old.LAYOUT)
 
 
+@settings(max_examples=25)
 @given(
     st.lists(
         st.builds(

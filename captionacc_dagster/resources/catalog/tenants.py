@@ -12,7 +12,7 @@ from modal_gpu.keys import canonical_uuid
 
 
 class TenantCalls(CatalogCalls):
-    """Tenants and tiers. Quotas and profiles are set in SQL; see ``docs/reference/catalogue.md``."""
+    """Tenants and tiers. Quotas are set in SQL; see ``docs/reference/catalogue.md``."""
 
     @sql_function(repeatable=True)
     def ensure_tenant(
@@ -56,6 +56,22 @@ class TenantCalls(CatalogCalls):
             above = AnyOf((Where("id", "eq", str(low)), Where("id", "gt", str(low))))
             found += self._select(TenantRow, "tenants", [above, Where("id", "lte", str(high))], ["id"])
         return list({row.tenant_id: row for row in found}.values())
+
+    @sql_function()
+    def set_user_profile(
+        self,
+        user_id: str,
+        tenant_id: str,
+        *,
+        role: str = "member",
+        approval_status: str = "pending",
+        is_platform_admin: bool = False,
+        display_name: str = "",
+    ) -> UserProfile:
+        """Create or change a user's place in a tenant.
+
+        Raises ``UnknownTenantError`` and ``InvalidArgumentError``, on Supabase also for an unknown user.
+        """
 
     def get_profile(self, user_id: str) -> UserProfile | None:
         """Return a user's place in a tenant, if there is one."""
