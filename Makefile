@@ -8,6 +8,7 @@
 #   make test-browser the Dagster UI and the review page in Chromium; screenshots in build/screenshots
 #   make fuzz         damage 1,000 media files and 5,000 databases, and read them
 #   make faults       kill, cut off and restart the platform's processes, and watch it recover
+#   make docs         the documentation as a site in build/site; a broken link is an error
 #   make release-check  build sdist, wheel and SBOM into dist/, and try the wheel in an empty environment
 # Where the network has PyPI's vulnerability data:
 #   make audit        known vulnerabilities of the locked packages
@@ -26,8 +27,8 @@ SUPABASE_CLI := tests/supabase_cli/node_modules/.bin/supabase
 # With bytecode, each of Dagster's processes starts in half the time.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo migration test test-slow coverage test-system test-browser docs-images fuzz faults dev lint format lock \
-    release-check audit clean
+.PHONY: demo migration test test-slow coverage test-system test-browser docs-images docs fuzz faults dev lint format \
+    lock release-check audit clean
 
 demo: $(INSTALLED)
 	$(BIN)/captionacc demo
@@ -52,6 +53,11 @@ test-browser: $(DEVELOPMENT)
 
 docs-images: export CAPTIONACC_DOCS_IMAGES = docs/images
 docs-images: test-browser
+
+# CAPTIONACC_SITE names another folder, CAPTIONACC_DOCS_IMAGES one with newer pictures, CAPTIONACC_REPOSITORY_URL the
+# address that links to the code lead to.
+docs: $(DEVELOPMENT)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 # Not part of `make test`, because tracing each line costs a third more CPU time. The tests of these packages run in one
 # process, so their lines are seen; COVERED="captionacc_dagster/web modal_gpu/media" measures others.

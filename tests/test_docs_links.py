@@ -25,7 +25,9 @@ PAGES = sorted(
 #: Not in the repository: a file that the reader makes, and a name of Kubernetes.
 NO_PATHS = {"deploy/.env", "deploy/captionacc-metrics"}
 #: Folders whose paths are spelt from the repository's root.
-FOLDERS = "captionacc_dagster|modal_gpu|supabase|schema_migrations|tests|benchmarks|training|deploy|docs"
+FOLDERS = (
+    "captionacc_dagster|modal_gpu|supabase|schema_migrations|tests|benchmarks|training|deploy|docs|docs_site"
+)
 
 
 def without_blocks(text: str) -> str:

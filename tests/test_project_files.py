@@ -20,7 +20,7 @@ GITHUB = REPOSITORY / ".github"
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 TARGETS_OF_CI = {name for name in TARGETS if name.startswith("test")}
-TARGETS_OF_CI |= {"coverage", "fuzz", "faults", "release-check"}
+TARGETS_OF_CI |= {"coverage", "docs", "fuzz", "faults", "release-check"}
 WORKFLOWS = sorted(path.name for path in (GITHUB / "workflows").glob("*.yml"))
 #: apache.org/licenses/LICENSE-2.0.txt
 APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"

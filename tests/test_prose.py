@@ -13,7 +13,7 @@ import pytest
 from tests.source_trees import source_tree
 
 ROOT = Path(__file__).parents[1]
-PRODUCT = ("captionacc_dagster", "modal_gpu", "benchmarks", "training", "schema_migrations")
+PRODUCT = ("captionacc_dagster", "modal_gpu", "benchmarks", "training", "schema_migrations", "docs_site")
 MODULES = sorted(path for package in PRODUCT for path in (ROOT / package).rglob("*.py"))
 DOCUMENTS = sorted(
     [

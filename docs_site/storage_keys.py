@@ -1,0 +1,53 @@
+"""The keys of a video's objects, from the class that builds them."""
+
+import inspect
+import uuid
+from functools import cached_property
+
+from docs_site.markdown import cell, code, first_paragraph, table
+from modal_gpu.frame_index import ChunkRef
+from modal_gpu.keys import VideoKeys
+
+_TENANT, _VIDEO = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
+#: An example of each argument.
+_EXAMPLES = {
+    "index": 1200,
+    "version": 3,
+    "zone": 1,
+    "chunk": ChunkRef(16, 512),
+    "start": 6144,
+    "name": "poster-0123456789ab.jpg",
+}
+#: Reads a key instead of building one.
+_READERS = {"full_frame_index"}
+
+
+def key_reference() -> str:
+    """Return a table of all keys, with examples of their numbers."""
+    return table(
+        ["`VideoKeys`", "example", "who can read it", "remark"],
+        (
+            (code(name), code(_shown(key)), "clients" if "/client/" in key else "the platform", cell(remark))
+            for name, key, remark in _keys()
+        ),
+    )
+
+
+def _keys() -> list[tuple[str, str, str]]:
+    """Return the name, the key and the docstring of each member that builds a key."""
+    keys = VideoKeys(_TENANT, _VIDEO)
+    found = []
+    for name, member in vars(VideoKeys).items():
+        if name.startswith("_") or name in _READERS | {"tenant_id", "video_id"}:
+            continue
+        if isinstance(member, property | cached_property):
+            found.append((name, getattr(keys, name), first_paragraph(member.__doc__)))
+        elif inspect.isfunction(member):
+            parameters = [p for p in inspect.signature(member).parameters if p != "self"]
+            key = member(keys, *(_EXAMPLES[parameter] for parameter in parameters))
+            found.append((f"{name}({', '.join(parameters)})", key, first_paragraph(member.__doc__)))
+    return sorted(found, key=lambda one: one[1])
+
+
+def _shown(key: str) -> str:
+    return key.replace(_TENANT, "{tenant_id}").replace(_VIDEO, "{video_id}")
