@@ -78,12 +78,15 @@ class Screen:
         box = locator.bounding_box()
         return box is not None and box["x"] >= 0 and box["x"] + box["width"] <= WINDOW[0] + 1
 
-    def shot(self, name: str, *, docs: str = "") -> None:
-        """Write a screenshot of the window; ``docs`` is its name in the documentation, without its ending."""
+    def shot(self, name: str, *, docs: str = "", of: Locator | None = None) -> None:
+        """Write a screenshot of the window, or of one element.
+
+        ``docs`` is its name in the documentation, without its ending.
+        """
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.evaluate(_PICTURES_ARE_THERE)
         # Toasts and cursors are no part of what is shown.
-        picture = self.page.screenshot(animations="disabled", caret="hide")
+        picture = (of or self.page).screenshot(animations="disabled", caret="hide")
         (SCREENSHOTS / f"{name}.png").write_bytes(picture)
         if docs and DOCS_IMAGES:
             image = Image.open(io.BytesIO(picture)).convert("RGB")
