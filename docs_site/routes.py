@@ -23,7 +23,7 @@ def openapi() -> dict[str, Any]:
     """Return the OpenAPI document. No request is answered, so there is no catalogue."""
     with tempfile.TemporaryDirectory() as folder:
         store = ObjectStore.from_url(Path(folder).as_uri())
-        settings = Settings(_env_file=None, CAPTIONACC_HOME=folder)  # type: ignore[call-arg]  # pydantic's own
+        settings = Settings(_env_file=None, CAPTIONACC_HOME=folder)
         app = create_app(ServiceParts(settings, cast(Catalog, None), store))
         return app.openapi()
 

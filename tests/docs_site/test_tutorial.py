@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -123,10 +124,22 @@ class Reader:
             process.wait(60)
 
 
+@pytest.fixture
+def reader() -> Iterator[Reader]:
+    # Not under pytest's own folder, which revokes all permissions granted on it.
+    folder = Path(tempfile.mkdtemp(prefix="captionacc-test-"))
+    reader = Reader(folder)
+    yield reader
+    for home in (folder / "checkout", folder / "captions"):
+        if (home / ".captionacc").is_dir():
+            reader.folder = home
+            reader.run("captionacc stop")
+    shutil.rmtree(folder)
+
+
 @pytest.mark.e2e
 @pytest.mark.slow
-def test_the_tutorial_prints_what_it_shows(tmp_path: Path):
-    reader = Reader(tmp_path)
+def test_the_tutorial_prints_what_it_shows(reader: Reader):
     commands = steps(TUTORIAL)
     (up,) = [number for number, (command, _) in enumerate(commands) if command == "captionacc up"]
     _follow(reader, commands[:up])
