@@ -8,7 +8,7 @@ from docs_site.markdown import cell, code, first_paragraph, table
 from modal_gpu.frame_index import ChunkRef
 from modal_gpu.keys import VideoKeys
 
-_TENANT, _VIDEO = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
+_TENANT, _VIDEO, _RUN = (str(uuid.UUID(int=number)) for number in (1, 2, 3))
 #: An example of each argument.
 _EXAMPLES = {
     "index": 1200,
@@ -16,10 +16,12 @@ _EXAMPLES = {
     "zone": 1,
     "chunk": ChunkRef(16, 512),
     "start": 6144,
+    "end": 7168,
+    "run_id": _RUN,
     "name": "poster-0123456789ab.jpg",
 }
-#: Reads a key instead of building one.
-_READERS = {"full_frame_index"}
+#: They read keys instead of building them.
+READERS = {"full_frame_index", "chunk_of"}
 
 
 def key_reference() -> str:
@@ -38,7 +40,7 @@ def _keys() -> list[tuple[str, str, str]]:
     keys = VideoKeys(_TENANT, _VIDEO)
     found = []
     for name, member in vars(VideoKeys).items():
-        if name.startswith("_") or name in _READERS | {"tenant_id", "video_id"}:
+        if name.startswith("_") or name in READERS | {"tenant_id", "video_id"}:
             continue
         if isinstance(member, property | cached_property):
             found.append((name, getattr(keys, name), first_paragraph(member.__doc__)))
@@ -50,4 +52,7 @@ def _keys() -> list[tuple[str, str, str]]:
 
 
 def _shown(key: str) -> str:
-    return key.replace(_TENANT, "{tenant_id}").replace(_VIDEO, "{video_id}")
+    names = {_TENANT: "{tenant_id}", _VIDEO: "{video_id}", _RUN: "{run_id}"}
+    for value, name in names.items():
+        key = key.replace(value, name)
+    return key

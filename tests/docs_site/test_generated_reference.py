@@ -11,6 +11,7 @@ from captionacc_dagster.web.service.routes import ROUTERS
 from docs_site import catalogue
 from docs_site.client_databases import KINDS
 from docs_site.generated import PARTS, UnknownPartError, names_in, part, with_parts
+from docs_site.storage_keys import READERS
 from modal_gpu.keys import VideoKeys
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -57,7 +58,7 @@ def test_every_key_is_listed():
     text = part("storage-keys")
     public = {name for name in vars(VideoKeys) if not name.startswith("_")}
     missing = {name for name in public if f"`{name}" not in text}
-    assert missing <= {"tenant_id", "video_id", "full_frame_index"}
+    assert missing <= {"tenant_id", "video_id", *READERS}
     assert "{tenant_id}/client/videos/{video_id}/full_frames/frame_001200.jpg" in text
 
 

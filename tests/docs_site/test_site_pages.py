@@ -56,10 +56,10 @@ def test_defaults_on_the_page_of_settings_are_the_codes():
 def test_every_picture_is_made_by_a_test_and_shown_by_a_page():
     pictures = {picture.stem for picture in (DOCS / "images").glob("*.png")}
     tests = "".join(file.read_text() for file in (REPOSITORY / "tests" / "browser").glob("*.py"))
-    made = set(re.findall(r"docs=\"([\w-]+)\"", tests))
+    made = {name for call in re.findall(r"docs=(.*)", tests) for name in re.findall(r'"([\w-]+)"', call)}
     pages = [REPOSITORY / "README.md", *DOCS.rglob("*.md")]
     shown = {name for page in pages for name in re.findall(r"images/([\w-]+)\.png", page.read_text())}
-    assert pictures == made == shown
+    assert pictures == shown and pictures <= made
 
 
 def test_every_page_is_in_the_navigation():
