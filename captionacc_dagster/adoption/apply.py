@@ -34,6 +34,7 @@ from modal_gpu.databases.captions import write_captions
 from modal_gpu.databases.layout import write_layout
 from modal_gpu.databases.raw_ocr import write_raw_ocr
 from modal_gpu.errors import InvalidCropRegionError, InvalidKeyError
+from modal_gpu.frame_index import frame_count
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
 
@@ -48,7 +49,10 @@ State = Literal["adopted", "unchanged", "kept", "refused"]
 
 @dataclass(frozen=True)
 class Adopted:
-    """The result for one video. ``row`` is ``None`` only if it was refused."""
+    """The result for one video. ``row`` is ``None`` if it was refused, or could not be looked up.
+
+    ``detail`` says why it was kept, or refused after it was planned.
+    """
 
     plan: Plan
     state: State
@@ -99,7 +103,7 @@ class Adopter:
         same call then goes on.
         """
         if plan.verdict == "refused":
-            return Adopted(plan, "refused", detail="; ".join(plan.reasons))
+            return Adopted(plan, "refused")
         video_id = plan.video.video_id
         try:
             row, adoption = self._as_it_is(video_id)
@@ -173,7 +177,7 @@ class Adopter:
             duration_seconds=video.duration_seconds if is_read else None,
             width=layout.file.frame_width if is_read and layout.file else None,
             height=layout.file.frame_height if is_read and layout.file else None,
-            frame_count=(count or video.frame_count or 1) if is_read else None,
+            frame_count=(count or frame_count(video.duration_seconds or 0.0)) if is_read else None,
             full_frame_count=len(plan.files.frames) if is_read else None,
             ocr_box_count=layout.ocr.box_count if layout.ocr else None,
             layout_status=layout.status,

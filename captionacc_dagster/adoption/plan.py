@@ -85,7 +85,10 @@ class Planner:
             self._refuse_upload(video, files)
             layout = decide_layout(self.old, video, files, self._versions.get(video.video_id, ()))
             captions = decide_captions(self.old, video, files, layout)
-        except (RefusedVideoError, DatabaseFileError, InvalidIdError, ContractError) as error:
+        except DatabaseFileError as error:
+            advice = "it may hold people's work: restore an earlier version of it there"
+            return Plan(video, "refused", (f"{error}; {advice}",))
+        except (RefusedVideoError, InvalidIdError, ContractError) as error:
             return Plan(video, "refused", (str(error),))
         parts = (Part("upload", "as_is"), *layout.parts, *captions.parts)
         outcomes = {part.outcome for part in parts}

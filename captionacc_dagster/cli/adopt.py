@@ -168,7 +168,10 @@ def _print(report: models.Adoption) -> None:
     for sentence in report.notes:
         say(sentence)
     if not report.videos:
-        console.print("The predecessor has no such videos.")
+        say(
+            "The predecessor shows no such videos. If it has some, its row-level security hides them: give "
+            "the role BYPASSRLS, or use the service-role key."
+        )
         return
     table = Table(box=None, pad_edge=False)
     for heading in (

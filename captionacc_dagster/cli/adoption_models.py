@@ -35,7 +35,7 @@ class AdoptedVideo(Output):
     functions: list[str] = field("that are called for it without a further decision")
     usd: float = field("expected cost of these calls on Modal")
     state: Literal["adopted", "unchanged", "kept", "refused"] | None = field("with `--apply`: what happened")
-    detail: str = field("why it was kept as it is here, or an empty string")
+    detail: str = field("with `--apply`: why it was kept as it is here, or refused after all; else empty")
 
 
 class Adoption(Output):

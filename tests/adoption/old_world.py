@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 SCHEMA = "captionacc_production"
-#: A role that has only SELECT.
+#: A role that has only SELECT, and reads the rows of all tenants.
 READER = "adopt_reader"
 TABLES = """
 create schema if not exists {schema};
@@ -51,6 +51,7 @@ create table {schema}.cropped_frames_versions (
     version integer not null, storage_prefix text not null, crop_region jsonb, frame_rate real default 10,
     status text default 'processing', created_at timestamptz default now(), unique (video_id, version)
 );
+alter table {schema}.videos enable row level security;
 grant usage on schema {schema} to {reader};
 grant select on all tables in schema {schema} to {reader};
 """
@@ -71,7 +72,8 @@ class OldWorld:
         with self.connection() as connection:
             connection.execute(
                 sql.SQL(
-                    "do $$ begin create role {reader}; exception when duplicate_object then null; end $$"
+                    "do $$ begin create role {reader} bypassrls;"
+                    " exception when duplicate_object then null; end $$"
                 ).format(reader=sql.Identifier(READER))
             )
             names = {"schema": sql.Identifier(self.schema), "reader": sql.Identifier(READER)}

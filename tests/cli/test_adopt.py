@@ -96,5 +96,18 @@ def test_what_is_missing_is_one_sentence(
     assert words in result.text
 
 
+def test_rows_that_row_level_security_hides_are_explained(
+    captionacc: Captionacc, world: OldWorld, monkeypatch
+):
+    old_videos.waiting(world, world.tenant("Acme"), "a.mp4")
+    with world.connection() as connection:
+        connection.execute("alter role adopt_reader nobypassrls")
+    try:
+        assert "give the role BYPASSRLS" in captionacc("adopt").text
+    finally:
+        with world.connection() as connection:
+            connection.execute("alter role adopt_reader bypassrls")
+
+
 def test_export_takes_no_apply(captionacc: Captionacc, world: OldWorld, tmp_path: Path):
     assert captionacc("adopt", "--export", tmp_path, "--apply").code == 2
