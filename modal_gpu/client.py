@@ -16,7 +16,7 @@ call.
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from modal_gpu.answers import error_from_wire, incoming
 from modal_gpu.client_errors import UNANSWERED, row_of
@@ -240,6 +240,18 @@ class ProcessingClient:
         except Exception as error:
             raise typed_error(error, function, starting=True) from error
         return _result(answer, kind)
+
+
+if TYPE_CHECKING:
+    _client = ProcessingClient()
+    _FUNCTIONS: tuple[
+        ExtractFramesAndOcr, CropAndInferCaptionFrameExtents, GenerateCaptionOcr, RunBoundaryInferenceBatch
+    ] = (
+        _client.extract_frames_and_ocr,
+        _client.crop_and_infer_caption_frame_extents,
+        _client.generate_caption_ocr,
+        _client.run_boundary_inference_batch,
+    )
 
 
 def _plain(keywords: Mapping[str, Any]) -> dict[str, Any]:

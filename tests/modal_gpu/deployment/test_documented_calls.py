@@ -15,8 +15,10 @@ from modal_gpu.contracts import (
     CaptionOcrResult,
     CropInferResult,
     CropRegion,
+    ExtractRequest,
     ExtractResult,
     InferenceBatchResult,
+    to_wire,
 )
 from modal_gpu.databases.extents import read_extents
 from modal_gpu.databases.layout import read_layout
@@ -259,6 +261,17 @@ def test_who_leaves_a_stream_ends_the_call(container: ObjectStore, uploaded: Vid
     stream.close()
     done = len(seen)
     assert begun and done > 0 and len(seen) == done
+
+
+def test_an_orchestrator_of_the_version_before_is_answered(function, container, uploaded: VideoKeys):
+    """It sends one envelope as the only argument, and reads an answer of its contract."""
+    keys = uploaded
+    request = ExtractRequest(keys.tenant_id, keys.video_id, keys.video, outputs=frozenset({"full_frames"}))
+    envelope = {"contract": 1, "request": to_wire(request), "progress": None}
+    answer = function("extract_frames_and_ocr").remote(envelope)
+    assert (answer["contract"], answer["ok"]) == (1, True) and answer["usage"]["container_id"] == "local"
+    assert answer["result"]["full_frame_count"] == len(indices_of(container, keys)) > 0
+    assert answer["result"].keys() >= EXTRACT_FIELDS
 
 
 class TestInference:

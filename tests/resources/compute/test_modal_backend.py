@@ -10,6 +10,7 @@ import modal
 import psycopg
 import pytest
 
+from captionacc_dagster.resources.compute import ComputeCall
 from captionacc_dagster.resources.compute.modal_attempt import STARTING
 from captionacc_dagster.resources.compute.modal_client import dashboard_url
 from captionacc_dagster.resources.compute.modal_wire import request_hash
@@ -201,6 +202,11 @@ class TestAgain:
             request_hash(dataclasses.replace(call, function="generate_caption_ocr")),
         ]
         assert len({*others, request_hash(call)}) == 6
+
+    def test_calls_that_the_version_before_started_are_found_again(self):
+        """The number in the hash is the requests', which did not change with the form of the calls."""
+        call = ComputeCall(EXTRACT, "t", "v", {"video_key": "k", "outputs": ["b", "a"], "run_id": "r"})
+        assert request_hash(call) == "c39625ce9dd5e8a412786c936e1c2b9eb155e2652adceb6f39386cea273a7627"
 
 
 def test_importing_the_backend_imports_no_modal():
