@@ -5,7 +5,8 @@
 `captionacc serve` runs in its own process, on the embedded PostgreSQL and a folder. The clients are users,
 ten of each tenant, with their own videos, tokens and row-level security; with ``--operator`` nobody signs in.
 Each client sends its next request as soon as it has the answer to the last, so the times are those of a
-service that is fully used. They run in this process, on the same cores.
+service that is fully used. They run in this process, on the same cores. The column CPU has the service's own
+milliseconds a request, which other work on the machine changes little.
 
 Dagster's daemon is stopped once it has made its code location known: runs are created and queued, and their
 work is measured elsewhere. The webhook gets a new video with each call, all at once.
@@ -17,12 +18,14 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 import jwt
+import psutil
 
 from benchmarks.api_catalogue import Member, fill
 from benchmarks.api_routes import Caller, Exhausted, Noted, Scenario, scenarios
@@ -47,13 +50,16 @@ class Row:
     route: str
     seconds: Sequence[float]
     a_second: float
+    #: CPU seconds of the service for one request; of routes that are measured together, their mean.
+    cpu: float
     errors: Sequence[str]
 
     def __str__(self) -> str:
         if not self.seconds:
-            return f"| `{self.route}` | – | – | – | {len(self.errors)} |"
+            return f"| `{self.route}` | – | – | – | – | {len(self.errors)} |"
         p50, p95 = (percentile(self.seconds, share) * 1000 for share in (0.5, 0.95))
-        return f"| `{self.route}` | {p50:.0f} | {p95:.0f} | {self.a_second:.0f} | {len(self.errors)} |"
+        figures = f"{p50:.0f} | {p95:.0f} | {self.a_second:.0f} | {self.cpu * 1000:.1f}"
+        return f"| `{self.route}` | {figures} | {len(self.errors)} |"
 
 
 async def measure(scenario: Scenario, callers: Sequence[Caller], seconds: float) -> float:
@@ -74,10 +80,11 @@ async def measure(scenario: Scenario, callers: Sequence[Caller], seconds: float)
 
 
 async def measure_all(
-    address: str, members: Sequence[Member], chosen: argparse.Namespace
+    address: str, members: Sequence[Member], service: psutil.Process, chosen: argparse.Namespace
 ) -> tuple[list[Row], set[str]]:
     """Measure the scenarios; return a row for each route, in their order, and all operations."""
-    taken: dict[str, float] = {}
+    taken: dict[str, float] = defaultdict(float)
+    cpu: dict[str, float] = {}
     noted = Noted()
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=120)
@@ -90,17 +97,25 @@ async def measure_all(
             paths = (await answer.json())["paths"]
         offered = {f"{method.upper()} {path}" for path, each in paths.items() for method in each}
         for scenario in scenarios():
-            before = {route: len(found) for route, found in noted.seconds.items()}
+            before, used = Counter({r: len(found) for r, found in noted.seconds.items()}), cpu_of(service)
             elapsed = await measure(scenario, callers, chosen.seconds)
-            for route, found in noted.seconds.items():
-                if len(found) > before.get(route, 0):
-                    taken[route] = taken.get(route, 0) + elapsed
+            used = cpu_of(service) - used
+            new = Counter({r: len(found) for r, found in noted.seconds.items()}) - before
+            for route in new:
+                taken[route] += elapsed
+                cpu.setdefault(route, used / new.total())
         rows = [
-            Row(route, found, len(found) / taken[route], noted.errors[route])
+            Row(route, found, len(found) / taken[route], cpu[route], noted.errors[route])
             for route, found in noted.seconds.items()
         ]
-        rows.append(await call_webhook(session, address, chosen.webhooks))
+        rows.append(await call_webhook(session, address, service, chosen.webhooks))
     return rows, offered
+
+
+def cpu_of(process: psutil.Process) -> float:
+    """Return the CPU seconds that a process has used."""
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 def token_of(member: Member) -> str:
@@ -109,7 +124,9 @@ def token_of(member: Member) -> str:
     return jwt.encode(claims, JWT_SECRET, "HS256")
 
 
-async def call_webhook(session: aiohttp.ClientSession, address: str, count: int) -> Row:
+async def call_webhook(
+    session: aiohttp.ClientSession, address: str, service: psutil.Process, count: int
+) -> Row:
     """Call the webhook for new videos, all at once."""
     from captionacc_dagster.settings import Settings
 
@@ -133,12 +150,12 @@ async def call_webhook(session: aiohttp.ClientSession, address: str, count: int)
         else:
             errors.append(f"{answer.status} {body}")
 
-    began = time.perf_counter()
+    began, used = time.perf_counter(), cpu_of(service)
     await asyncio.gather(*(call(row.video_id, row.tenant_id) for row in videos))
-    elapsed = time.perf_counter() - began
+    elapsed, used = time.perf_counter() - began, cpu_of(service) - used
     if len(runs) + len(errors) != count:
         errors.append(f"{len(runs)} different runs for {count} videos")
-    return Row(f"{WEBHOOK}, {count} at once", seconds, count / elapsed, errors)
+    return Row(f"{WEBHOOK}, {count} at once", seconds, count / elapsed, used / count, errors)
 
 
 def serve(platform: MeasuredPlatform, port: int, login: bool) -> subprocess.Popen[bytes]:
@@ -188,7 +205,7 @@ def show(rows: Iterable[Row], offered: set[str], chosen: argparse.Namespace) -> 
     """Print the table, the first error of each route, and the routes without figures."""
     callers = "operator" if chosen.operator else "users with row-level security"
     print(f"{chosen.videos} videos, {chosen.clients} clients ({callers}), {chosen.seconds:g} s a route; ms")
-    print("| route | p50 | p95 | requests/s | errors |\n| --- | ---: | ---: | ---: | ---: |")
+    print("| route | p50 | p95 | requests/s | CPU | errors |\n| --- | ---: | ---: | ---: | ---: | ---: |")
     found = [row for row in rows if not chosen.only or chosen.only in row.route]
     for row in found:
         print(row)
@@ -221,7 +238,8 @@ def main() -> None:
         port = free_port("127.0.0.1")
         process = serve(platform, port, login=not chosen.operator)
         try:
-            rows, offered = asyncio.run(measure_all(f"http://127.0.0.1:{port}", members, chosen))
+            address, service = f"http://127.0.0.1:{port}", psutil.Process(process.pid)
+            rows, offered = asyncio.run(measure_all(address, members, service, chosen))
         finally:
             process.terminate()
             process.wait(60)
