@@ -113,7 +113,7 @@ def fill(dsn: str, catalog: Catalog, store: ObjectStore, videos: int, clients: i
     for member in members:
         for video in (*member.videos["edited"], *member.videos["proposed"][:1]):
             files.put(store, VideoKeys(member.tenant_id, video))
-        for video in member.videos["new"]:
+        for video in (*member.videos["new"], *member.videos["failed"]):
             store.put(VideoKeys(member.tenant_id, video).video, b"no video")
     return members
 

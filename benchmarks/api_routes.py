@@ -282,6 +282,12 @@ async def events(caller: Caller) -> None:
 def scenarios() -> Iterator[Scenario]:
     """Yield the scenarios, in an order in which each finds what it needs."""
     video, edited = "/videos/{video_id}", lambda caller: f"/videos/{caller.edited}"
+
+    def span(caller: Caller) -> str:
+        # A caption of one and a half seconds.
+        start = next(caller.turn) * 7 % 300
+        return f"from={start}&to={start + 15}"
+
     yield reading("GET /livez", lambda caller: "/livez")
     yield reading("GET /healthz", lambda caller: "/healthz")
     yield reading("GET /session", lambda caller: "/session")
@@ -296,7 +302,7 @@ def scenarios() -> Iterator[Scenario]:
     yield reading(
         f"GET {video}/frames/{{index}}.webp", lambda c: f"{edited(c)}/frames/{next(c.turn) % 320}.webp"
     )
-    yield reading(f"GET {video}/strips", lambda c: f"{edited(c)}/strips?from={next(c.turn) % 300}&to=310")
+    yield reading(f"GET {video}/strips", lambda c: f"{edited(c)}/strips?{span(c)}")
     yield reading(f"GET {video}/captions", lambda c: f"{edited(c)}/captions")
     yield Scenario(set_text)
     yield Scenario(confirm_caption)

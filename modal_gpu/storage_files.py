@@ -3,6 +3,7 @@
 import io
 from typing import Any, BinaryIO, cast
 
+from modal_gpu.errors import ObjectNotFoundError
 from modal_gpu.storage import ObjectStore
 
 _BUFFER = 256 * 1024
@@ -37,3 +38,11 @@ class _ObjectFile(io.RawIOBase):
 def open_object(store: ObjectStore, key: str) -> BinaryIO:
     """Open an object for reading. Raises :class:`~modal_gpu.errors.ObjectNotFoundError` if it is missing."""
     return cast(BinaryIO, io.BufferedReader(_ObjectFile(store, key), _BUFFER))
+
+
+def etag_of(store: ObjectStore, key: str) -> str | None:
+    """Return an object's entity tag, another one after each write; ``None`` if there is no object."""
+    try:
+        return store.head(key).etag
+    except ObjectNotFoundError:
+        return None

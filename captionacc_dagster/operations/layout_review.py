@@ -43,11 +43,16 @@ def stored_layout(object_store: ObjectStore, video: VideoRow) -> LayoutFile:
         ) from None
 
 
-def full_frames(object_store: ObjectStore, video: VideoRow) -> FullFrames:
-    """Return the full frames that are there, before they are read as well."""
+def frame_indices(object_store: ObjectStore, video: VideoRow) -> list[int]:
+    """Return the indices of the full frames that are stored, sorted."""
     keys = VideoKeys(video.tenant_id, video.video_id)
     found = (keys.full_frame_index(info.key) for info in object_store.list(keys.full_frames_prefix))
-    indices = sorted(index for index in found if index is not None)
+    return sorted(index for index in found if index is not None)
+
+
+def full_frames(object_store: ObjectStore, video: VideoRow) -> FullFrames:
+    """Return the full frames that are there, before they are read as well."""
+    indices = frame_indices(object_store, video)
     try:
         return FullFrames(indices, stored_layout(object_store, video))
     except LayoutMissingError:

@@ -1,12 +1,12 @@
 """Pictures of a video's caption strips, out of its chunks: single frames, medians, and sheets of frames."""
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from captionacc_dagster.operations.kept_bytes import KeptBytes
 from captionacc_dagster.resources.catalog import Catalog, VideoRow, WrongStateError
 from modal_gpu.captions.median import median_image, sample_indices
 from modal_gpu.contracts import CropRegion, Zones, crop_regions
@@ -60,28 +60,6 @@ def find_strips(catalog: Catalog, video: VideoRow) -> Strips:
     return Strips(chosen.version, count, chosen.crop_region, chosen.caption_zones)
 
 
-class _Kept:
-    """Bytes by key: the last used ones, up to a size. Thread-safe."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit, self._size, self._guard = limit, 0, threading.Lock()
-        self._items: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
-
-    def get(self, key: tuple[object, ...], make: Callable[[], bytes]) -> bytes:
-        """Return what is kept, or made now. Two threads may make the same."""
-        with self._guard:
-            if key in self._items:
-                self._items.move_to_end(key)
-                return self._items[key]
-        data = make()
-        with self._guard:
-            self._size += len(data) - len(self._items.pop(key, b""))
-            self._items[key] = data
-            while self._size > self._limit and self._items:
-                self._size -= len(self._items.popitem(last=False)[1])
-        return data
-
-
 class StripPictures:
     """Pictures as WebP. One instance serves many threads; it keeps the chunks and pictures used last.
 
@@ -91,7 +69,7 @@ class StripPictures:
 
     def __init__(self, object_store: ObjectStore) -> None:
         self._store = object_store
-        self._chunks, self._pictures = _Kept(_KEPT_BYTES), _Kept(_KEPT_BYTES)
+        self._chunks, self._pictures = KeptBytes(_KEPT_BYTES), KeptBytes(_KEPT_BYTES)
         self._rates: OrderedDict[str, float | None] = OrderedDict()
 
     def frame(self, video: VideoRow, strips: Strips, index: int, zone: int = 0) -> bytes:
@@ -137,10 +115,18 @@ class StripPictures:
         return indices
 
     def frame_seconds(self, video: VideoRow) -> float | None:
-        """Return how long one frame of the source is shown, by its header; ``None`` if it does not say."""
+        """Return how long one frame of the source is shown, by its header; ``None`` if it does not say.
+
+        ``None`` also for a source that was removed, or is no video.
+        """
         if video.video_id not in self._rates:
-            with open_object(self._store, video.storage_key) as file:
-                rate = header_rate(file)
+            try:
+                with open_object(self._store, video.storage_key) as file:
+                    rate = header_rate(file)
+            except CaptionAccError as error:
+                if error.retryable:
+                    raise
+                rate = None
             self._rates[video.video_id] = None if rate is None else round(float(1 / rate), 6)
             while len(self._rates) > 1000:
                 self._rates.popitem(last=False)

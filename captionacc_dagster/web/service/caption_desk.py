@@ -15,6 +15,7 @@ from captionacc_dagster.operations.caption_review import (
     replace_captions,
     review_captions,
 )
+from captionacc_dagster.operations.kept_bytes import KeptBytes
 from captionacc_dagster.operations.strip_pictures import StripPictures, find_strips
 from captionacc_dagster.operations.subtitle_files import encode_captions
 from captionacc_dagster.operations.unfinished_captions import (
@@ -43,8 +44,9 @@ from modal_gpu.captions.reviewing import ReviewCue, most_doubtful_first, review_
 from modal_gpu.captions.subtitle_files import read_subtitles
 from modal_gpu.captions.subtitles import SubtitleFormat, TimedCue
 from modal_gpu.databases.captions import Caption
-from modal_gpu.errors import CaptionAccError, ObjectNotFoundError
+from modal_gpu.errors import CaptionAccError
 from modal_gpu.keys import VideoKeys
+from modal_gpu.storage_files import etag_of
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class CaptionDesk:
     catalog: Catalog
     pictures: StripPictures
     unfinished: UnfinishedCaptions
+    answers: KeptBytes
     video: VideoRow
     editor: str
 
@@ -67,9 +70,17 @@ class CaptionDesk:
         """Return the entity tag of the list: another after every change of captions, stages or the lock."""
         row = self.video
         stages = [(row.stage(stage).status, row.stage(stage).run_id) for stage in STAGES]
-        seen = [row.current_cropped_frames_version, row.display_path, stages, self._locked_by]
+        seen = [row.updated_at, stages, self._locked_by, self._source_frame_seconds]
         facts = [self._stored_tag, *seen, self._so_far.tag]
         return f'"{hashlib.blake2b(repr(facts).encode(), digest_size=12).hexdigest()}"'
+
+    def list_json(self, tag: str, *, doubtful_first: bool = False) -> bytes:
+        """Return the captions as JSON; ``tag`` is the list's. Raises as :meth:`listed` does."""
+        # Thousands of captions are not validated a second time on their way out.
+        return self.answers.get(
+            ("captions", self.video.video_id, tag, doubtful_first),
+            lambda: self.listed(doubtful_first=doubtful_first).model_dump_json().encode(),
+        )
 
     def listed(self, *, doubtful_first: bool = False) -> CaptionsOut:
         """Return the captions. Raises ``CaptionsMissingError`` if none are there, or in work."""
@@ -160,9 +171,15 @@ class CaptionDesk:
 
     def exported(self, format: SubtitleFormat) -> bytes:
         """Return a subtitle file of the captions as they are."""
-        store = self.parts.object_store
-        captions = stored_captions(store, self.video)
-        return encode_captions(store, self.video, captions, format, self.parts.settings.growing_captions)
+        store, keys = self.parts.object_store, VideoKeys(self.video.tenant_id, self.video.video_id)
+
+        def encoded() -> bytes:
+            captions = stored_captions(store, self.video)
+            return encode_captions(store, self.video, captions, format, self.parts.settings.growing_captions)
+
+        row = self.video
+        seen = (row.updated_at, self._stored_tag, etag_of(store, keys.layout_db), format)
+        return self.answers.get(("export", row.video_id, *seen), encoded)
 
     def _cues(self, captions: Sequence[Caption]) -> list[ReviewCue]:
         return review_cues(captions, self.video.timeline, self.parts.settings.growing_captions)
@@ -180,11 +197,8 @@ class CaptionDesk:
     @cached_property
     def _stored_tag(self) -> str | None:
         """The entity tag of captions.db; ``None`` before there is one."""
-        key = VideoKeys(self.video.tenant_id, self.video.video_id).captions_db
-        try:
-            return self.parts.object_store.head(key).etag
-        except ObjectNotFoundError:
-            return None
+        keys = VideoKeys(self.video.tenant_id, self.video.video_id)
+        return etag_of(self.parts.object_store, keys.captions_db)
 
     @cached_property
     def _so_far(self) -> Unfinished:
@@ -201,6 +215,15 @@ class CaptionDesk:
         )
         return next((owner for owner in held if owner != self.editor), None)
 
+    @cached_property
+    def _source_frame_seconds(self) -> float | None:
+        try:
+            return self.pictures.frame_seconds(self.video)
+        except CaptionAccError as error:
+            # Captions can be reviewed while the bucket hesitates.
+            _log.info("video %s: the source's frame rate is not known: %s", self.video.video_id, error)
+            return None
+
     def _working(self) -> list[str]:
         return [stage for stage in STAGES if self.video.stage(stage).run_id]
 
@@ -213,17 +236,11 @@ class CaptionDesk:
             version, zones = strips.version, list(strips.zones)
         except WrongStateError:
             pass
-        seconds: float | None = None
-        try:
-            seconds = self.pictures.frame_seconds(row)
-        except CaptionAccError as error:
-            # Captions can be reviewed after the upload was removed, or while the bucket hesitates.
-            _log.info("video %s: the source's frame rate is not known: %s", row.video_id, error)
         return FootageOut(
             cropped_frames_version=version,
             frame_count=row.frame_count or 0,
             duration_seconds=row.duration_seconds or 0.0,
-            source_frame_seconds=seconds,
+            source_frame_seconds=self._source_frame_seconds,
             zones=zones,
             time_spans=row.timeline.rows(),
         )

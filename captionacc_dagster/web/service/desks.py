@@ -8,6 +8,7 @@ from uuid import UUID
 
 from fastapi import Depends, Request
 
+from captionacc_dagster.operations.kept_bytes import KeptBytes
 from captionacc_dagster.operations.layout_review import LayoutMissingError, UnknownBoxError
 from captionacc_dagster.operations.strip_pictures import PictureRangeError, StripPictures
 from captionacc_dagster.operations.unfinished_captions import UnfinishedCaptions
@@ -17,6 +18,9 @@ from captionacc_dagster.web.service.caption_desk import CaptionDesk
 from captionacc_dagster.web.service.parts import Parts
 from captionacc_dagster.web.service.problems import STATUSES
 from modal_gpu.captions.subtitle_files import SubtitleFileError
+
+#: In bytes. A list of 2,000 captions has about 1 MB.
+_KEPT_ANSWERS = 32 * 1024 * 1024
 
 STATUSES.update(
     {LayoutMissingError: 404, PictureRangeError: 404, SubtitleFileError: 422, UnknownBoxError: 409}
@@ -46,6 +50,18 @@ async def strip_pictures(request: Request, parts: Parts) -> StripPictures:
 Pictures = Annotated[StripPictures, Depends(strip_pictures)]
 
 
+async def kept_answers(request: Request) -> KeptBytes:
+    """Return the app's answers that were made of files, under keys that change with these."""
+    state = request.app.state
+    if not hasattr(state, "kept_answers"):
+        state.kept_answers = KeptBytes(_KEPT_ANSWERS)
+    kept: KeptBytes = state.kept_answers
+    return kept
+
+
+KeptAnswers = Annotated[KeptBytes, Depends(kept_answers)]
+
+
 async def unfinished_captions(request: Request, parts: Parts) -> UnfinishedCaptions:
     """Return the app's reader of what running stages have found, with what it keeps in memory."""
     state = request.app.state
@@ -68,11 +84,12 @@ async def caption_desk(
     catalog: CallerCatalog,
     pictures: Pictures,
     unfinished: Annotated[UnfinishedCaptions, Depends(unfinished_captions)],
+    answers: KeptAnswers,
     video: CallersVideo,
     editor: Editor,
 ) -> CaptionDesk:
     """Return the desk of the caller's video."""
-    return CaptionDesk(parts, catalog, pictures, unfinished, video, editor)
+    return CaptionDesk(parts, catalog, pictures, unfinished, answers, video, editor)
 
 
 Desk = Annotated[CaptionDesk, Depends(caption_desk)]

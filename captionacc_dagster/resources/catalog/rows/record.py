@@ -12,7 +12,9 @@ from typing import Any, ClassVar, Self, dataclass_transform
 from modal_gpu.contracts import CaptionZone, CropRegion, Zones, from_wire
 from modal_gpu.timeline import Timeline
 
-_Column = tuple[str, str, Any, bool]
+_Convert = Callable[[Any], Any]
+#: A field, its column, and what makes its value of the column's; nothing for values that stay as they are.
+_Column = tuple[str, str, _Convert | None]
 
 
 def column(name: str) -> Any:
@@ -40,42 +42,61 @@ class Row:
 
         Columns without a field are ignored. ``prefix`` stands before the name of each column.
         """
-        return cls(**{name: _convert(row, prefix + source, *kind) for name, source, *kind in _columns(cls)})
+        columns, groups = _columns(cls, prefix)
+        values = {
+            name: row[source] if convert is None else convert(row[source])
+            for name, source, convert in columns
+        }
+        for name, kind, its_prefix in groups:
+            values[name] = kind.from_row(row, its_prefix)
+        return cls(**values)
 
 
-def _read_columns(kind: type) -> list[_Column]:
+def _read_columns(kind: type, prefix: str) -> tuple[list[_Column], list[tuple[str, type[Row], str]]]:
+    """Return the columns of a row type, and its fields that are rows themselves."""
     hints = typing.get_type_hints(kind)
-    columns = []
+    columns: list[_Column] = []
+    groups: list[tuple[str, type[Row], str]] = []
     for field in dataclasses.fields(kind):
         hint = hints[field.name]
         # One type beside None, or one that needs no conversion, such as a Literal.
         parts = [part for part in typing.get_args(hint) if part is not types.NoneType]
         plain = parts[0] if isinstance(hint, types.UnionType) and len(parts) == 1 else hint
-        source = field.metadata.get("column", field.name)
-        columns.append((field.name, source, plain, isinstance(plain, type) and issubclass(plain, Row)))
-    return columns
+        source = prefix + field.metadata.get("column", field.name)
+        if isinstance(plain, type) and issubclass(plain, Row):
+            groups.append((field.name, plain, source))
+        else:
+            columns.append((field.name, source, _converter(plain)))
+    return columns, groups
 
 
 # Not a decorator: mypy does not accept type[Self] as an argument of a cached function.
-_columns: Callable[[type], list[_Column]] = functools.cache(_read_columns)
+_columns: Callable[[type, str], tuple[list[_Column], list[tuple[str, type[Row], str]]]] = functools.cache(
+    _read_columns
+)
 
 
-def _convert(row: Mapping[str, Any], source: str, kind: Any, is_group: bool) -> Any:
-    if is_group:
-        return kind.from_row(row, source)
-    value = row[source]
+def _converter(kind: Any) -> _Convert | None:
+    """Return what makes a field of this type of a column's value, which may be ``None``."""
     if kind is Timeline:
-        return Timeline.from_rows(value)
-    if value is None:
-        return None
+        return Timeline.from_rows
     if kind == Zones:
-        return tuple(from_wire(CaptionZone, zone) for zone in value)
+        return _unless_none(lambda value: tuple(from_wire(CaptionZone, zone) for zone in value))
     if kind is CropRegion:
-        return CropRegion(**value)
+        return _unless_none(lambda value: CropRegion(**value))
     if kind is datetime:
-        return utc(value)
+        return _unless_none(utc)
     if kind is float:
-        return float(value)
+        return _unless_none(float)
+    # psycopg has ids as UUIDs.
+    return None if kind in (int, bool) else _text_of_id
+
+
+def _unless_none(convert: _Convert) -> _Convert:
+    return lambda value: None if value is None else convert(value)
+
+
+def _text_of_id(value: Any) -> Any:
     return str(value) if isinstance(value, uuid.UUID) else value
 
 
