@@ -111,11 +111,15 @@ class Adopter:
                 return Adopted(plan, "unchanged", row)
             if row is not None and adoption is None:
                 return Adopted(plan, "kept", row, _why_kept(adoption))
+            # Not the databases yet: these objects are the same whoever copies them, and it takes long.
+            copy_all(self.old.store, self.store, plan.video.keys, copies(plan))
             with self._alone(row):
                 # Nobody can edit it now; what was edited before must not be overwritten.
                 if row is not None and not self.catalog.is_adoption_untouched(video_id):
                     return Adopted(plan, "kept", row, _why_kept(adoption))
-                self._put_objects(plan)
+                if row is None and (other := self._as_it_is(video_id)[0]) is not None:
+                    return Adopted(plan, "kept", other, "another process has adopted it meanwhile")
+                self._put_databases(plan)
                 adopted = self.catalog.adopt_video(self._described(plan))
         except (WrongStateError, AlreadyRegisteredError, VideoDeletedError, LockHeldError) as error:
             return Adopted(plan, "kept", detail=str(error))
@@ -142,9 +146,8 @@ class Adopter:
                     stack.enter_context(self.catalog.lease(row.video_id, name, "adopt", wait_seconds=2))
             yield
 
-    def _put_objects(self, plan: Plan) -> None:
+    def _put_databases(self, plan: Plan) -> None:
         keys, layout, captions = plan.video.keys, plan.layout, plan.captions
-        copy_all(self.old.store, self.store, keys, copies(plan))
         if layout.ocr is not None:
             self.store.put(keys.raw_ocr_db, write_raw_ocr(layout.ocr.frames), _GZIP)
         if layout.file is not None:

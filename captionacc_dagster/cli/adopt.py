@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,12 +104,26 @@ def _applied(
     adopter = Adopter(planner.old, here.catalog, here.object_store, here.settings.growing_captions)
     use_dagster_home(here.settings, make=True)
     found = []
-    with dg.DagsterInstance.get() as instance:
+    with _only_one(here), dg.DagsterInstance.get() as instance:
         adoption = Adoption(planner, adopter, instance)
         for result in adoption.run(plans):
             found.append(_done(result))
             note(f"{found[-1].name}: {found[-1].state}")
     return found, adoption.profiles
+
+
+@contextmanager
+def _only_one(here: Parts) -> Iterator[None]:
+    """Keep a second adoption from this home out. Raises :class:`ServiceError` if one runs."""
+    from captionacc_dagster.platform.role_lock import RoleLock, ServiceError
+
+    lock = RoleLock(here.settings.dagster_home / "services" / "adopt.lock")
+    if not lock.take():
+        raise ServiceError(f"{lock.holder() or 'another command'} adopts videos already: wait until it ends")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _tenants(found: Iterable[models.AdoptedVideo]) -> set[str]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
+from captionacc_dagster.adoption import apply
 from captionacc_dagster.adoption.adopting import Adoption, check_stores
 from captionacc_dagster.adoption.apply import Adopter
 from captionacc_dagster.adoption.errors import PredecessorError
@@ -15,7 +16,7 @@ from captionacc_dagster.adoption.predecessor import Predecessor
 from captionacc_dagster.adoption.read_only import ReadOnlyStore, SupabaseTables
 from captionacc_dagster.assets.restoration import ASSETS
 from captionacc_dagster.resources.catalog import STAGES
-from modal_gpu.databases.captions import read_captions
+from modal_gpu.databases.captions import read_captions, write_captions
 from modal_gpu.databases.layout import read_layout
 from modal_gpu.frame_index import chunks
 from modal_gpu.keys import VideoKeys
@@ -228,6 +229,28 @@ def test_a_video_that_somebody_edits_here_is_left_alone(adoption: Adoption, worl
         (result,) = adoption.run(adoption.planner.plans())
     assert result.state == "kept"
     assert "ann" in result.detail or "lock" in result.detail
+
+
+def test_a_video_that_another_process_adopts_meanwhile_is_left_alone(
+    adoption: Adoption, world: OldWorld, line: Line, monkeypatch: pytest.MonkeyPatch
+):
+    """Between the look at the row and the databases, somebody else adopts it and a person edits it."""
+    made = old_videos.captions_edited(world, world.tenant("Acme"), "a.mp4")
+    other = Adoption(adoption.planner, adoption.adopter, line.instance)
+    keys = VideoKeys(made.folder.tenant_id, made.video_id)
+    copy_all = apply.copy_all
+
+    def copy_and_be_overtaken(*arguments) -> int:
+        monkeypatch.setattr(apply, "copy_all", copy_all)
+        list(other.run(other.planner.plans()))
+        with line.catalog.lease(made.video_id, "captions", "ann") as lease:
+            line.store.put(keys.captions_db, write_captions([]))
+            line.catalog.bump_database_version(lease.token)
+        return copy_all(*arguments)
+
+    monkeypatch.setattr(apply, "copy_all", copy_and_be_overtaken)
+    (result,) = adoption.run(adoption.planner.plans())
+    assert (result.state, read_captions(line.store.get(keys.captions_db))) == ("kept", [])
 
 
 def test_a_video_that_was_uploaded_here_is_none_of_the_predecessors(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from captionacc_dagster.platform.role_lock import RoleLock
 from tests.adoption import old_videos
 from tests.adoption.old_world import OldWorld
 from tests.cli.conftest import Captionacc
@@ -107,6 +108,18 @@ def test_rows_that_row_level_security_hides_are_explained(
     finally:
         with world.connection() as connection:
             connection.execute("alter role adopt_reader bypassrls")
+
+
+def test_two_adoptions_at_a_time_are_refused(captionacc: Captionacc, world: OldWorld, tmp_path: Path):
+    old_videos.waiting(world, world.tenant("Acme"), "a.mp4")
+    lock = RoleLock(tmp_path / "home" / "dagster" / "services" / "adopt.lock")
+    assert lock.take()
+    try:
+        result = captionacc("adopt", "--apply")
+    finally:
+        lock.release()
+    assert result.code == 1
+    assert "adopts videos already" in result.text
 
 
 def test_export_takes_no_apply(captionacc: Captionacc, world: OldWorld, tmp_path: Path):
