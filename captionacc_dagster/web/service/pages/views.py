@@ -32,7 +32,11 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 #: Fetched together, before the first one names the others.
-_MODULES = sorted(path.name for path in (STATIC / "captions").glob("*.js") if path.name != "main.js")
+_MODULES = [
+    "events.js",
+    "progress.js",
+    *sorted(f"captions/{path.name}" for path in (STATIC / "captions").glob("*.js") if path.name != "main.js"),
+]
 _FORMATS = (
     ("srt", "SubRip (.srt)"),
     ("vtt", "WebVTT (.vtt)"),

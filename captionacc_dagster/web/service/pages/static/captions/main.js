@@ -1,6 +1,7 @@
 // The page where a video's captions are corrected. Every action has a key; see the dialog `keys`.
 
 import { LiveEvents } from "../events.js";
+import { WorkBar } from "../progress.js";
 import { Editor } from "./editor.js";
 import { Find } from "./find.js";
 import { CaptionList } from "./list.js";
@@ -15,9 +16,10 @@ const videoId = root.dataset.video;
 const part = (name) => document.querySelector(`[data-part="${name}"]`);
 
 class Review {
-  constructor(list, outbox, sync) {
+  constructor(list, outbox, events) {
     this.captions = new Captions(new Footage(list.footage), outbox);
-    this.sync = sync(this.captions);
+    this.sync = new Sync(videoId, this.captions, events);
+    this.work = new WorkBar(part("work"), events, ["layout", "boundaries", "text"]);
     const url = (path, zone) => {
       const { version } = this.captions.footage;
       return `/videos/${videoId}/${path}${path.includes("?") ? "&" : "?"}zone=${zone}&version=${version}`;
@@ -61,6 +63,7 @@ class Review {
     }
     if (list.locked_by) notices.push(`${holder(list.locked_by)} writes these captions: edits wait here until then.`);
     partial.hidden = !notices.length;
+    if (!list.working.length) this.work.hide();
     if (partial.textContent !== notices.join(" ")) partial.textContent = notices.join(" ");
     if (!this.captions.get(wasOpen)) this.select(this.#first());
     else this.editor.refresh();
@@ -401,7 +404,7 @@ async function begin() {
   ]);
   if (!answer.ok) throw await problem(answer);
   const list = await answer.json();
-  const review = new Review(list, outbox, (captions) => new Sync(videoId, captions, new LiveEvents(videoId)));
+  const review = new Review(list, outbox, new LiveEvents(videoId));
   review.sync.tag = answer.headers.get("etag");
   part("desk").hidden = false;
   review.refresh();

@@ -3,6 +3,7 @@
 import { problem, stateOf } from "/static/captions/sync.js";
 import { clock } from "/static/captions/times.js";
 import { LiveEvents, lookAfter } from "/static/events.js";
+import { WorkBar } from "/static/progress.js";
 import { SIDES, around, isIn, moved, resized, toApi, zonesFromApi } from "./geometry.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -484,6 +485,8 @@ async function begin() {
   if (!answer.ok) throw await problem(answer);
   const page = new LayoutPage(await answer.json());
   root.dataset.ready = "true";
+  const events = new LiveEvents(root.dataset.video);
+  const work = new WorkBar(part("work"), events, ["layout"]);
   const look = async () => {
     if (!page.layout.partial || document.hidden) return;
     const again = await fetch(`${base}/layout`, { cache: "no-store" }).catch(() => null);
@@ -491,8 +494,9 @@ async function begin() {
     // What a person has drawn meanwhile stays.
     page.take(await again.json(), { zonesToo: !page.isDrawn });
     page.draw();
+    if (!page.layout.partial) work.hide();
   };
-  lookAfter(new LiveEvents(root.dataset.video), ["ready", "reset", "video", "layout", "progress"], look, 2000);
+  lookAfter(events, ["ready", "reset", "video", "layout", "progress"], look, 2000);
 }
 
 begin().catch((error) => {
