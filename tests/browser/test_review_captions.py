@@ -93,6 +93,26 @@ class TestByKeyboard:
         reviewer.is_saved()
         assert service.texts()[:2] == ["Every evening", "the harbour falls silent."]
 
+    def test_a_caption_is_added_where_the_player_stands(self, service: ReviewService):
+        reviewer = service.reviewer().open()
+        reviewer.choose("Step 3 of 3")
+        reviewer.press(*["Alt+KeyL"] * 14, "Alt+KeyN")
+        # Its text is selected.
+        reviewer.type("Off we go!")
+        reviewer.press("Enter")
+        reviewer.is_saved()
+        added = next(cue for cue in service.cues() if cue.caption.best_text == "Off we go!")
+        assert (added.timed.start, added.timed.end) == (11960, 12640)
+
+    def test_what_ocr_read_is_taken_again(self, service: ReviewService):
+        reviewer = service.reviewer().open()
+        reviewer.choose("Yes.")
+        reviewer.part("text").fill("No.")
+        reviewer.press("Alt+KeyO", "Enter")
+        reviewer.is_saved()
+        (reviewed,) = (cue for cue in service.cues() if cue.is_reviewed)
+        assert reviewed.caption.best_text == "Yes."
+
     def test_enter_restores_a_removed_caption(self, service: ReviewService):
         reviewer = service.reviewer().open()
         reviewer.choose("Yes.")
@@ -157,6 +177,28 @@ class TestByKeyboard:
         find.get_by_role("button", name="Replace all").click()
         reviewer.is_saved()
         assert sum("wait for the flood." in text for text in service.texts()) == 2
+
+    def test_single_ones_are_found_and_replaced_by_keyboard(self, service: ReviewService):
+        reviewer = service.reviewer().open()
+        reviewer.press("ControlOrMeta+f")
+        reviewer.type("Tide")
+        find = reviewer.part("find")
+        reviewer.screen.expect(find.locator("output")).to_have_text("2 captions")
+        reviewer.press("Enter")
+        reviewer.screen.expect(reviewer.part("text")).to_have_value("Step 1 of 3: wait for the tide.")
+        reviewer.press("Enter")
+        reviewer.screen.expect(reviewer.part("text")).to_have_value("Step 2 of 3: wait for the tide.")
+        find.get_by_label("Replace by").fill("flood")
+        find.get_by_role("button", name="Replace", exact=True).press("Enter")
+        find.get_by_label("Match case").check()
+        reviewer.screen.expect(find.locator("output")).to_have_text("0 captions")
+        find.get_by_label("Find", exact=True).fill("[Tt]ide")
+        find.get_by_label("Regular expression").check()
+        reviewer.screen.expect(find.locator("output")).to_have_text("1 caption")
+        reviewer.press("Escape")
+        reviewer.screen.expect(find).to_be_hidden()
+        reviewer.is_saved()
+        assert service.texts()[3:5] == ["Step 1 of 3: wait for the tide.", "Step 2 of 3: wait for the flood."]
 
     def test_what_is_being_typed_is_replaced_in_too(self, service: ReviewService):
         reviewer = service.reviewer().open()

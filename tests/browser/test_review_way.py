@@ -101,11 +101,14 @@ def test_a_video_goes_the_whole_way(person: Callable[[], Reviewer], tmp_path: Pa
     overview.screen.shot("videos-working", docs="review-videos")
     anna.screen.page.get_by_role("link", name="Go to the captions").click()
     anna.is_ready()
+    anna.screen.expect(anna.part("work")).to_contain_text(re.compile(r"^\s*\d+ % · \w+"), timeout=WORK)
+    anna.screen.shot("captions-working")
     overview.waits_for(2, "to review")
     overview.has_moved("boundaries")
     # This page was opened before there were captions, and is not loaded again either.
     anna.screen.expect(anna.part("progress")).to_have_text("9 of 9 to review")
-    anna.screen.expect(anna.part("partial")).to_be_hidden()
+    for part in ("partial", "work"):
+        anna.screen.expect(anna.part(part)).to_be_hidden()
 
     correct_by_keyboard(anna)
     correct_in_two_windows(anna, person().window(overview.video_id).open())
