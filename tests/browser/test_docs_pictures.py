@@ -17,9 +17,9 @@ _WORDS = "Far out, the last boat turns for home"
 _INDEX = 60
 _PAGE = """
 <style>
-  body {{ margin: 0; font: 15px/1.5 sans-serif; }}
-  div {{ display: inline-flex; background: #1b1f27; border-radius: 8px; overflow: hidden; }}
-  img {{ width: 520px; display: block; }}
+  body {{ margin: 0; background: #1b1f27; }}
+  div {{ display: inline-flex; vertical-align: top; }}
+  img {{ width: 512px; height: 288px; display: block; }}
   pre {{ margin: 0; padding: 22px 26px; color: #8b93a1; font: 14px/1.55 monospace; align-self: center; }}
   mark {{ background: none; color: #fff; }}
 </style>
