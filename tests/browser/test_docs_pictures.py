@@ -19,7 +19,7 @@ _PAGE = """
 <style>
   body {{ margin: 0; background: #1b1f27; }}
   div {{ display: inline-flex; vertical-align: top; }}
-  img {{ width: 512px; height: 288px; display: block; }}
+  img {{ width: 544px; height: 306px; display: block; }}
   pre {{ margin: 0; padding: 22px 26px; color: #8b93a1; font: 14px/1.55 monospace; align-self: center; }}
   mark {{ background: none; color: #fff; }}
 </style>

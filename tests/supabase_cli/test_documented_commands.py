@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+import tempfile
 
 import pytest
 
@@ -18,7 +19,10 @@ COMMANDS = [line for line in commands(PAGE) if line.startswith("supabase ")]
 def help_of(command: str) -> str:
     """Return the help of the command that would run; for one that does not exist, that of the one above."""
     words = [word for word in shlex.split(command)[1:] if re.fullmatch(r"[a-z]+", word)]
-    done = subprocess.run([SUPABASE_CLI, *words[:2], "--help"], capture_output=True, text=True, timeout=60)
+    # The CLI writes into the folder of the project that it is called in.
+    with tempfile.TemporaryDirectory() as folder:
+        call = [SUPABASE_CLI, *words[:2], "--help"]
+        done = subprocess.run(call, cwd=folder, capture_output=True, text=True, timeout=60)
     return done.stdout + done.stderr
 
 
