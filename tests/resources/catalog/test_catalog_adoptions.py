@@ -2,7 +2,7 @@
 
 import uuid
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -95,7 +95,9 @@ def test_what_waits_is_claimed(catalog, complete):
     waiting = replace(
         complete, boundaries_status="wait", version=None, caption_count=None, text_status="wait"
     )
-    row = catalog.adopt_video(waiting)
+    row = catalog.adopt_video(replace(waiting, approved_at=LONG_AGO))
+    (backlog,) = [line for line in catalog.stage_backlog() if line.stage == "boundaries"]
+    assert row.layout_approved_at == LONG_AGO < row.created_at + timedelta(days=1) < backlog.oldest_waiting_at
     (claim,) = catalog.pending_layout_approvals()
     assert claim.video_id == row.video_id
 

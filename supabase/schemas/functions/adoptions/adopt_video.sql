@@ -102,7 +102,8 @@ begin
         current_cropped_frames_version = (p_version ->> 'version')::integer,
         boundaries_tries = (p_boundaries_status <> 'wait')::integer,
         boundaries_started_at = case when p_boundaries_status <> 'wait' then clock_timestamp() end,
-        boundaries_finished_at = case when p_boundaries_status <> 'wait' then clock_timestamp() end,
+        -- Boundaries that wait do so since now too, however long ago the layout was approved.
+        boundaries_finished_at = case when p_layout_status = 'done' then clock_timestamp() end,
         text_status = p_text_status, text_caption_count = p_text_caption_count,
         text_tries = (p_text_status <> 'wait')::integer,
         text_started_at = case when p_text_status <> 'wait' then clock_timestamp() end,
