@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from psycopg.types.json import Jsonb
+
 from modal_gpu.contracts import CropRegion
 from modal_gpu.frame_index import CHUNK_MEMBERS, ChunkRef, chunks
 from tests.adoption import old_databases as old
@@ -312,6 +314,36 @@ def labels_in_their_own_table(world: OldWorld, tenant: str, name: str) -> Made:
     folder = world.video(tenant, name, **row(WHOLE, layout="annotate"))
     labels = put_layout(folder, WHOLE, older=True, labels={CLOCK[0]: "out"})
     return Made(folder, "labels_in_their_own_table", "converted", labels=labels)
+
+
+@kind
+def facts_not_in_the_row(world: OldWorld, tenant: str, name: str) -> Made:
+    """Its flow did not mind when it could not write length and size."""
+    folder = world.video(tenant, name, layout_status="annotate")
+    labels = put_layout(folder, WHOLE, labels={CAPTION[0]: "in"})
+    return Made(folder, "facts_not_in_the_row", "run", labels=labels)
+
+
+@kind
+def approved_in_the_file_only(world: OldWorld, tenant: str, name: str) -> Made:
+    """Its web client did not send the approval."""
+    folder = world.video(tenant, name, **row(WHOLE, layout="annotate"))
+    put_layout(folder, WHOLE, approved=True)
+    return Made(folder, "approved_in_the_file_only", "converted", approval=CROP)
+
+
+@kind
+def texts_failed(world: OldWorld, tenant: str, name: str) -> Made:
+    """One caption was read, one had failed, and the flow too."""
+    folder = finished(world, tenant, name, WHOLE, text="error")
+    world.update(folder.video_id, text_error_details=Jsonb({"message": "function not found"}))
+    put_chunks(folder, WHOLE)
+    rows = [
+        caption(10, 40, **READ),
+        caption(50, 90, caption_ocr_status="error", caption_ocr_error="function not found"),
+    ]
+    folder.client("captions.db.gz", old.database(old.CAPTIONS, captions=rows))
+    return Made(folder, "texts_failed", "run", approval=CROP)
 
 
 @kind
