@@ -55,9 +55,9 @@ docs-images: export CAPTIONACC_DOCS_IMAGES = docs/images
 docs-images: test-browser
 
 # CAPTIONACC_SITE names another folder, CAPTIONACC_DOCS_IMAGES one with newer pictures, CAPTIONACC_REPOSITORY_URL the
-# address that links to the code lead to.
+# address that links to the code lead to. MkDocs counts no warnings, and so forgives them, with --quiet.
 docs: $(DEVELOPMENT)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # Not part of `make test`, because tracing each line costs a third more CPU time. The tests of these packages run in one
 # process, so their lines are seen; COVERED="captionacc_dagster/web modal_gpu/media" measures others.

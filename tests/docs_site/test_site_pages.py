@@ -83,7 +83,7 @@ def test_a_build_with_a_broken_link_fails(tmp_path: Path, broken: str):
     (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(config))
     (tmp_path / "pages" / "other.md").write_text("# Other\n")
     (tmp_path / "pages" / "index.md").write_text("# Page\n\n[a](other.md#other)\n")
-    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"]
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict"]
     assert subprocess.run(build, cwd=tmp_path, capture_output=True).returncode == 0
     (tmp_path / "pages" / "index.md").write_text(f"# Page\n\n{broken}\n")
     done = subprocess.run(build, cwd=tmp_path, capture_output=True, text=True)
