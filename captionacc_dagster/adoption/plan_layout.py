@@ -62,7 +62,7 @@ def decide_layout(
         return replace(kept, parts=(Part("layout", "run", why),))
     if status == "wait":
         return replace(kept, parts=())
-    approved = _approved_region(layout, video, versions)
+    approved = approved_region(layout, video, versions)
     ocr, problem = _ocr(old, video, files)
     missing = _missing(layout, video, files, problem)
     if missing and approved is None:
@@ -115,7 +115,7 @@ def _taken(
     )
 
 
-def _approved_region(
+def approved_region(
     layout: OldLayout | None, video: OldVideo, versions: Sequence[OldVersion]
 ) -> CropRegion | None:
     """Return the region that a person approved; ``None`` if nobody did, or if it is not usable.

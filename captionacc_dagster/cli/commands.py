@@ -52,7 +52,7 @@ COMMANDS = {
         _COMPLETE_OR_NOT,
     ),
     "compare": Command(
-        "compare", "Compare captions, boxes and chunks of the former system, or of a file, with those here."
+        "compare", "Compare captions, boxes and chunks of the predecessor, or of a file, with those here."
     ),
     "demo": Command(
         "run", "Make a sample video and turn it into captions, using only this machine.", _GOES_ON

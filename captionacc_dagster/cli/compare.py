@@ -1,6 +1,7 @@
 """``compare``: the captions, boxes and chunks of another side, compared with those here."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from captionacc_dagster.cli.exit_codes import ExitCode
 from captionacc_dagster.cli.files import Force, check_output, write_output
 from captionacc_dagster.cli.json_output import AsJson, print_json
 from captionacc_dagster.cli.numbers import FiniteRange
-from captionacc_dagster.cli.root import app, console, say
+from captionacc_dagster.cli.root import app, console, say, waiting
 from captionacc_dagster.cli.usage import as_usage_errors, usage_error
 from captionacc_dagster.comparison.captions import TOLERANCE_MS, Group, Kind
 from captionacc_dagster.comparison.comparing import VideoComparison, compare_sides, summed
@@ -22,6 +23,7 @@ from captionacc_dagster.comparison.figures import Check, judge, limits_with
 from captionacc_dagster.comparison.platform import file_side, platform_side
 from captionacc_dagster.comparison.report import shown, times_line, to_csv, to_html
 from captionacc_dagster.comparison.sides import Side, SideCaption
+from captionacc_dagster.operations.tenant_names import find_tenant
 from modal_gpu.captions.edits import clock
 
 #: Files that ``--with`` takes; any other value is a video.
@@ -66,7 +68,7 @@ def compare(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare captions, boxes and chunks of the former system, or of a file, with those here.
+    """Compare captions, boxes and chunks of the predecessor, or of a file, with those here.
 
     Captions are matched by the time that they share. The exit code is 0 if all limits are met, and otherwise
     4. Nothing is changed on either side.
@@ -106,9 +108,22 @@ def _files(folder: Path) -> tuple[Path, Path]:
 def _compared(
     here: Parts, video: str | None, tenant: str | None, other: str | None, tolerance_ms: int
 ) -> Iterator[VideoComparison]:
-    if video is None or other is None:
-        raise usage_error("name the other side with `--with`")
-    yield _compared_with(here, video, other, tolerance_ms)
+    if video is not None and other is not None:
+        yield _compared_with(here, video, other, tolerance_ms)
+        return
+    from captionacc_dagster.adoption.predecessor import open_predecessor
+    from captionacc_dagster.comparison.predecessor import compare_tenant, compare_video
+
+    with closing(open_predecessor(here.settings)) as predecessor:
+        if video is not None:
+            row = here.find_video(video)
+            yield compare_video(predecessor, here.catalog, here.object_store, row, tolerance_ms)
+        elif tenant is not None:
+            tenant_id = find_tenant(here.catalog, tenant).tenant_id
+            with waiting(f"Comparing the videos of {tenant}", in_a_line=False):
+                yield from compare_tenant(
+                    predecessor, here.catalog, here.object_store, tenant_id, tolerance_ms
+                )
 
 
 def _compared_with(here: Parts, video: str, other: str, tolerance_ms: int) -> VideoComparison:

@@ -1,1 +1,1 @@
-"""Comparison of two sides' results for a video, such as the former system's and this one's."""
+"""Comparison of two sides' results for a video, such as the predecessor's and this one's."""

@@ -12,7 +12,7 @@ from rapidfuzz.distance import Levenshtein
 
 from captionacc_dagster.comparison.sides import SideCaption
 
-#: Largest difference of a start or an end that counts as none, in milliseconds. The former system's frames
+#: Largest difference of a start or an end that counts as none, in milliseconds. The predecessor's frames
 #: are a tenth of a second apart: its times are off by up to 50 ms if both systems saw a change in the same
 #: frame, and by 100 ms more if one of them saw it a frame later.
 TOLERANCE_MS = 150

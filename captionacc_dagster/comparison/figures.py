@@ -91,7 +91,7 @@ def caption_figures(groups: Iterable[Group]) -> Figures:
 def layout_figures(old: SideLayout, new: SideLayout) -> Figures:
     """Return the figures of two layouts.
 
-    Boxes are compared in the frames that have some on both sides; the former system's are characters, this
+    Boxes are compared in the frames that have some on both sides; the predecessor's are characters, this
     one's are lines, so an old box is covered if its centre is inside a new one. A person's label is kept if
     the box over it has the same one. Regions are compared where the old one is approved.
     """

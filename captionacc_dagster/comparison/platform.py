@@ -31,7 +31,7 @@ def platform_side(
 ) -> Side:
     """Return a video's results here.
 
-    Its captions are the rows of captions.db, as the former system has them; with ``growing``, they are what
+    Its captions are the rows of captions.db, as the predecessor has them; with ``growing``, they are what
     viewers see. Raises :class:`DatabaseFileError` for a damaged file.
     """
     keys = VideoKeys(video.tenant_id, video.video_id)

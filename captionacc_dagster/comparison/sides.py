@@ -89,7 +89,10 @@ class Side:
 
 
 def captions_of(captions: Iterable[Caption], timeline: Timeline) -> tuple[SideCaption, ...]:
-    """Return the rows of a ``captions.db`` that are captions: no gaps, none that OCR read as empty."""
+    """Return the rows of a ``captions.db``, without those that OCR read as empty.
+
+    A gap, which people's edits leave, is a caption with an empty text: nothing is to be shown there.
+    """
     return tuple(
         SideCaption(
             round(timeline.start(caption.start_seconds, caption.start_index) * 1000),
@@ -98,16 +101,18 @@ def captions_of(captions: Iterable[Caption], timeline: Timeline) -> tuple[SideCa
             caption.id,
             caption.zone,
             range(caption.start_index, caption.end_index),
-            has_persons_text=caption.text is not None,
+            has_persons_text=caption.text is not None or caption.state == "gap",
             has_persons_times=caption.state == "confirmed",
             marks=_marks(caption),
         )
         for caption in captions
-        if caption.state != "gap" and (caption.belongs_to_person or _text(caption) != "")
+        if caption.belongs_to_person or _text(caption) != ""
     )
 
 
 def _text(caption: Caption) -> str | None:
+    if caption.state == "gap":
+        return ""
     if caption.text is not None:
         return caption.text.strip()
     return caption.ocr_text.strip() if caption.ocr_text is not None else None

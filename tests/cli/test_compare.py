@@ -6,6 +6,11 @@ from pathlib import Path
 import pytest
 
 from captionacc_dagster.resources.catalog import VideoRow
+from modal_gpu.databases.captions import read_captions, write_captions
+from modal_gpu.frame_index import CHUNK_MEMBERS, chunks
+from tests.adoption import old_databases as old
+from tests.adoption.conftest import world  # noqa: F401
+from tests.adoption.old_world import OldWorld
 from tests.cli.conftest import Captionacc
 from tests.cli.documented_json import as_documented
 from tests.line_fixtures import Line
@@ -113,3 +118,64 @@ def test_a_file_that_is_none_is_an_error_and_no_difference(
     assert gone.code == 1 and "gone.srt" in gone.text
     (tmp_path / "none.srt").write_text("no times here")
     assert captionacc("compare", finished.video_id, "--with", tmp_path / "none.srt").code == 1
+
+
+@pytest.fixture
+def predecessors(finished: VideoRow, line: Line, world: OldWorld, monkeypatch) -> VideoRow:  # noqa: F811
+    """The same video in the predecessor: one other text, and chunks without the levels' tails."""
+    world.tenant("local", tenant_id=finished.tenant_id)
+    media, keys = finished.media(), line.keys(finished.video_id)
+    folder = world.video(
+        *(finished.tenant_id, "harbour.mp4"),
+        id=finished.video_id,
+        duration_seconds=media.duration_seconds,
+        width=media.width,
+        height=media.height,
+        layout_status="done",
+        current_cropped_frames_version=1,
+    )
+    rows = [
+        {
+            "id": caption.id,
+            "start_frame_index": caption.start_index,
+            "end_frame_index": caption.end_index - 1,
+            "caption_ocr": (caption.ocr_text or "").replace("gulls", "<b>gu11s</b>"),
+            "caption_ocr_status": "completed",
+        }
+        for caption in read_captions(line.store.get(keys.captions_db))
+    ]
+    folder.client("captions.db.gz", old.database(old.CAPTIONS, captions=rows))
+    for ref in chunks(media.frame_count):
+        if len(ref.members(media.frame_count)) == CHUNK_MEMBERS:
+            name = f"cropped_frames_v1/modulo_{ref.level}/chunk_{ref.first_index:010d}.webm"
+            folder.without_client(name, line.store.get(keys.chunk(1, ref)))
+    for name, value in world.environment.items():
+        monkeypatch.setenv(name, value)
+    return finished
+
+
+def test_the_predecessors_results_are_compared_with_those_here(
+    captionacc: Captionacc, predecessors: VideoRow, line: Line, tmp_path: Path
+):
+    folder = tmp_path / "report"
+    result = captionacc("compare", predecessors.video_id, "--report", folder)
+    assert result.code == 4, result.text
+    assert "text differs: 'Only the <b>gu11s</b> are still awake.'" in result.text
+    assert "Beyond the limit: texts, characters." in result.text
+    page = (folder / "comparison.html").read_text()
+    assert page.count("data:image/webp") == 2 and "<b>" not in page and "&lt;b&gt;" in page
+
+    whole = captionacc("compare", "--tenant", predecessors.tenant_id, "--json", "--limit", "texts=0.5")
+    found = as_documented("compare", whole.output)
+    assert [check["limit"] for check in found["checks"] if not check["met"]] == ["characters"]
+    assert whole.code == 4 and found["videos"][0]["kinds"] == {"same": 2, "text differs": 1}
+
+    key = line.keys(predecessors.video_id).captions_db
+    line.store.put(key, write_captions(read_captions(line.store.get(key))[1:]))
+    lost = captionacc("compare", "--tenant", predecessors.tenant_id)
+    assert "only old: 'Every evening the harbour falls silent.'" in lost.text and "lost" in lost.text
+
+
+def test_without_the_predecessors_address_it_is_asked_for(captionacc: Captionacc, finished: VideoRow):
+    result = captionacc("compare", finished.video_id)
+    assert result.code == 1 and "CAPTIONACC_ADOPT_DATABASE_URL" in result.text

@@ -23,7 +23,7 @@ def kinds(old: list[SideCaption], new: list[SideCaption]) -> list[Kind]:
 @pytest.mark.parametrize(
     ("old", "new", "kind"),
     [
-        # The former system's times are those of frames, ten a second.
+        # The predecessor's times are those of frames, ten a second.
         (said(1.0, 2.6), said(0.92, 2.56), Kind.SAME),
         (said(1.0, 2.6), said(0.84, 2.6), Kind.TIMES),
         (said(1.0, 2.6), said(1.0, 2.8), Kind.TIMES),

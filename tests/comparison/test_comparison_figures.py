@@ -48,7 +48,7 @@ def test_the_figures_of_captions():
 
 
 def characters(*labels: str | None) -> tuple[SideBox, ...]:
-    """Boxes of single characters beside each other, as the former system has them."""
+    """Boxes of single characters beside each other, as the predecessor has them."""
     return tuple(
         SideBox(100, Box(0.1 + place / 10, 0.85, 0.18 + place / 10, 0.9), "x", label)
         for place, label in enumerate(labels)
@@ -88,7 +88,7 @@ def test_an_approved_region_has_to_be_the_same_and_approved():
 
 
 @given(st.integers(1, 3000))
-def test_lost_tails_of_the_former_system_are_no_fault_of_the_new_side(count: int):
+def test_lost_tails_of_the_predecessor_are_no_fault_of_the_new_side(count: int):
     every = frozenset(chunks(count))
     full = frozenset(ref for ref in every if len(ref.members(count)) == CHUNK_MEMBERS)
     figures = chunk_figures(SideChunks(count, full), SideChunks(count, every))
@@ -135,7 +135,7 @@ def test_what_a_side_lacks_is_in_the_notes():
     none = compare_sides("v", "talk.mp4", Side("old", captions), Side("new", note="still working"))
     assert none.figures.uncompared == 1
     assert none.notes == ("only one side has captions: new has none", "new: still working")
-    # Not a fault of the new side: the former system made no captions.
+    # Not a fault of the new side: the predecessor made no captions.
     layout = SideLayout(REGION, True)
     more = compare_sides("v", "a", Side("old", layout=layout), Side("new", captions, layout))
     assert more.figures.uncompared == 0 and more.figures.regions == 1

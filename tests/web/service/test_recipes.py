@@ -21,7 +21,8 @@ from modal_gpu.keys import VideoKeys
 from tests.postgrest.server import SECRET as JWT_SECRET
 from tests.postgrest.server import make_key
 
-PAGE = Path(__file__).parents[3] / "docs" / "reference" / "api.md"
+DOCS = Path(__file__).parents[3] / "docs"
+PAGE = DOCS / "reference" / "api.md"
 SECRET = "a secret of the recipes"
 REQUEST = re.compile(r"(?P<method>[A-Z]+) (?P<path>/\S*) (?P<status>\d{3}) ")
 
@@ -126,3 +127,24 @@ def documented(parts: ServiceParts) -> dict[tuple[str, str], re.Pattern[str]]:
         for path, operations in paths.items()
         for method in operations
     }
+
+
+@pytest.mark.system("curl")
+def test_the_checks_of_the_services_answer_as_their_page_says(local_parts, people, starts, tmp_path):
+    """docs/how-to/verification.md: the table of the services, and the webhook's smoke test."""
+    page = (DOCS / "how-to" / "verification.md").read_text("utf-8")
+    checks = re.findall(r"^\| `(curl [^|]+)` \| `(.+)` \|$", page, re.MULTILINE)
+    checks += re.findall(r"^```sh\n(curl .*?)\n```\n\n```text\n(.*?)\n```", page, re.MULTILINE | re.DOTALL)
+    assert len(checks) >= 8
+    video = people.videos.laid_out()
+    variables = {
+        "VIDEO": video.video_id,
+        "TENANT": video.tenant_id,
+        "CAPTIONACC_WEBHOOK_SECRET": SECRET,
+    }
+    parts = replace(local_parts, webhook=Webhook(starts, secret=SECRET))
+    lines = [line for command, _ in checks for line in (command, "echo", "echo =====")]
+    answers = run(parts, lines, variables, tmp_path).split("=====\n")
+    for (command, expected), answer in zip(checks, answers, strict=False):
+        pattern = re.escape(expected).replace("…", ".+")
+        assert re.fullmatch(pattern, answer.strip()), (command, answer)
