@@ -44,6 +44,9 @@ def parse(command: str, tools: Mapping[str, click.Command], ends_at: Collection[
         if found is None:
             raise click.UsageError(f"{tool} has no command {rest[0]}")
         current, rest = found, rest[1:]
+    if not rest:
+        # A sentence that names the command.
+        return f"{tool} {current.name}"
     # Files are not checked: those of the examples do not exist here.
     current = copy.copy(current)
     current.params = [copy.copy(parameter) for parameter in current.params]
