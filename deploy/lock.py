@@ -64,9 +64,9 @@ def blocks(text: str) -> list[str]:
     return re.findall(r"^[A-Za-z0-9].*(?:\n[ \t]+.*)*\n?", text, re.MULTILINE)
 
 
-def name_of(block: str) -> str:
-    """Return the package of a requirement."""
-    return re.split(r"[=\[ ]", block, maxsplit=1)[0]
+def head_of(block: str) -> str:
+    """Return a requirement without its hashes: package, extras, version and marker."""
+    return block.split("\\", maxsplit=1)[0].strip()
 
 
 def check_cpu_builds(locked: str) -> None:
@@ -104,8 +104,9 @@ def main(upgrade: bool) -> None:
     check_cpu_builds(everything)
     base = blocks(compiled(BUILD, *UNIVERSAL, project, known=everything, upgrade=False))
     write("constraints.txt", base)
-    names = {name_of(block) for block in base}
-    added = [block for block in blocks(everything) if name_of(block) not in names]
+    # A package that the project needs on Windows only may be an extra's requirement everywhere.
+    known_heads = {head_of(block) for block in base}
+    added = [block for block in blocks(everything) if head_of(block) not in known_heads]
     write("constraints-dev.txt", (block for block in added if not TORCH.match(block)))
     write("constraints-torch.txt", (block for block in added if TORCH.match(block)))
 
