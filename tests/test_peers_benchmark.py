@@ -171,6 +171,8 @@ def test_the_command_prints_the_table_and_what_was_not_measured(
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert "tiny: 2 s, 1 captions" in done.output and "VideoSubFinder: not measured: only as" in done.output
+    pages = CliRunner().invoke(app, [*arguments, "--markdown"]).output
+    assert "## tiny: 2 s, 1 captions" in pages and "| script | default | " in pages
     lines = [json.loads(line) for line in CliRunner().invoke(app, [*arguments, "--json"]).output.splitlines()]
     assert [(line["tool"], line["setting"], line["exact_text"]) for line in lines[2:]] == [
         ("script", "default", 1),

@@ -16,7 +16,7 @@ from rich.console import Console
 from benchmarks.peers import clips as all_clips
 from benchmarks.peers.environments import NotInstalledError
 from benchmarks.peers.measuring import Row, stored
-from benchmarks.peers.report import best_rows, standing, table
+from benchmarks.peers.report import best_rows, markdown, standing, table, title
 from benchmarks.peers.tools import NOT_MEASURED, OURS, TOOLS, Tool
 
 CACHE = Path("~/.cache/captionacc-peers")
@@ -51,6 +51,9 @@ def main(
     every: Annotated[bool, typer.Option("--every", help="Show all settings, not each tool's best.")] = False,
     limit: Annotated[float, typer.Option(help="CPU seconds after which a tool is stopped.")] = 1800.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a run.")] = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the documentation's tables.")
+    ] = False,
     list_tools: Annotated[
         bool, typer.Option("--list", help="List tools, settings, and what is not measured.")
     ] = False,
@@ -71,9 +74,13 @@ def main(
             for row in rows:
                 print(json.dumps(row.to_json(), ensure_ascii=False), flush=True)
         elif rows:
-            console.print(table(rows if every else best_rows(rows)))
+            shown = rows if every else best_rows(rows)
+            if as_markdown:
+                print(f"## {title(rows)}\n\n{markdown(shown)}\n")
+            else:
+                console.print(table(shown))
             if any(row.tool == OURS for row in rows):
-                console.print(standing(rows), "\n")
+                console.print(standing(rows), "\n", soft_wrap=True)
     if not as_json:
         for one, reason in missing.items():
             console.print(f"{one}: not measured: {reason}")

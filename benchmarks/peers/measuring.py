@@ -96,7 +96,7 @@ def run_measured(command: Sequence[str], log: Path, limit: float, cwd: Path) -> 
 
 
 class _Watch:
-    """Watches a process and its descendants twenty times a second: memory, and CPU time up to a limit.
+    """Watches a process and its descendants five times a second: memory, and CPU time up to a limit.
 
     ``peak`` is the largest sum of resident sets in bytes. Over the limit, or when the context ends, what is
     left of the process's group is killed.
@@ -122,7 +122,7 @@ class _Watch:
             os.killpg(self._pid, signal.SIGKILL)
 
     def _watch(self) -> None:
-        while not self._ended.wait(0.05):
+        while not self._ended.wait(0.2):
             memory, cpu = self._usage()
             self.peak = max(self.peak, memory)
             if cpu > self._limit:

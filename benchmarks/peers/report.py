@@ -27,6 +27,9 @@ MEASURES = (
 )
 
 
+COLUMNS = ("tool", "setting", "wall s", "CPU s", "peak MB", "found", "invented", "exact", "both ends", "CER")
+
+
 def best_rows(rows: Sequence[Row]) -> list[Row]:
     """Return each tool's first setting, and the best of its others.
 
@@ -67,23 +70,22 @@ def standing(rows: Sequence[Row]) -> str:
     return f"{ours.clip}: {OURS} {', and '.join(parts)}"
 
 
+def title(rows: Sequence[Row]) -> str:
+    """Return the heading of one clip."""
+    first = rows[0]
+    return f"{first.clip}: {first.seconds_of_video:.0f} s, {max(row.truth for row in rows)} captions"
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Return the table of one clip as the documentation has it."""
+    lines = [f"| {' | '.join(COLUMNS)} |", f"| --- | --- |{' ---: |' * (len(COLUMNS) - 2)}"]
+    lines += [f"| {' | '.join([row.tool, row.setting, *_cells(row)])} |" for row in rows]
+    return "\n".join(lines)
+
+
 def table(rows: Sequence[Row]) -> Table:
     """Build the table of one clip."""
-    first = rows[0]
-    title = f"{first.clip}: {first.seconds_of_video:.0f} s, {max(row.truth for row in rows)} captions"
-    columns = (
-        "tool",
-        "setting",
-        "wall s",
-        "CPU s",
-        "peak MB",
-        "found",
-        "invented",
-        "exact",
-        "both ends",
-        "CER",
-    )
-    built = Table(*columns, title=title, title_justify="left")
+    built = Table(*COLUMNS, title=title(rows), title_justify="left")
     for column in built.columns[2:]:
         column.justify = "right"
     for row in rows:
