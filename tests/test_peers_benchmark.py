@@ -14,7 +14,7 @@ from benchmarks.metrics import Caption
 from benchmarks.peers import environments
 from benchmarks.peers.clips import Clip, known, names
 from benchmarks.peers.environments import NotInstalledError, programs
-from benchmarks.peers.measuring import Row, ToolFailedError, measure, run_measured, stored
+from benchmarks.peers.measuring import Row, ToolFailedError, measure, measured, run_measured, stored
 from benchmarks.peers.report import best_rows, standing
 from benchmarks.peers.tools import NOT_MEASURED, OURS, RUNNERS, TOOLS, Call, Tool
 from captionacc_dagster.demo.sample import SampleCaption, make_sample
@@ -75,11 +75,14 @@ def test_a_run_is_measured_with_its_children_and_compared_with_the_truth(
 
 
 def test_an_earlier_row_is_used_until_the_options_change(clip: Clip, tool: Tool, tmp_path: Path):
-    first = stored(tool, "default", clip, tmp_path, 60, again=False)
+    assert stored(tool, "default", clip, tmp_path) is None
+    first = measured(tool, "default", clip, tmp_path, 60, again=False)
     broken = replace(tool, command=lambda call: ["/nonexistent"])
-    assert stored(broken, "default", clip, tmp_path, 60, again=False) == replace(first, options=["Hello."])
+    again = replace(first, options=["Hello."])
+    assert measured(broken, "default", clip, tmp_path, 60, again=False) == again
+    assert stored(broken, "default", clip, tmp_path) == again
     with pytest.raises(FileNotFoundError):
-        stored(broken, "default", clip, tmp_path, 60, again=True)
+        measured(broken, "default", clip, tmp_path, 60, again=True)
 
 
 @pytest.mark.parametrize(
@@ -173,6 +176,7 @@ def test_the_command_prints_the_table_and_what_was_not_measured(
     assert "tiny: 2 s, 1 captions" in done.output and "VideoSubFinder: not measured: only as" in done.output
     pages = CliRunner().invoke(app, [*arguments, "--markdown"]).output
     assert "## tiny: 2 s, 1 captions" in pages and "| script | default | " in pages
+    assert CliRunner().invoke(app, [*arguments, "--kept", "--markdown"]).output == pages
     lines = [json.loads(line) for line in CliRunner().invoke(app, [*arguments, "--json"]).output.splitlines()]
     assert [(line["tool"], line["setting"], line["exact_text"]) for line in lines[2:]] == [
         ("script", "default", 1),

@@ -7,6 +7,7 @@ measures it again.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,19 +16,21 @@ from rich.console import Console
 
 from benchmarks.peers import clips as all_clips
 from benchmarks.peers.environments import NotInstalledError
-from benchmarks.peers.measuring import Row, stored
+from benchmarks.peers.measuring import Row, measured, stored
 from benchmarks.peers.report import best_rows, markdown, standing, table, title
 from benchmarks.peers.tools import NOT_MEASURED, OURS, TOOLS, Tool
 
 CACHE = Path("~/.cache/captionacc-peers")
 
 
-def _chosen(wanted: list[str] | None) -> list[Tool]:
-    if not wanted:
-        return list(TOOLS)
-    found = [tool for tool in TOOLS if any(name.lower() in tool.name.lower() for name in wanted)]
+def _chosen(wanted: list[str] | None, *, defaults: bool) -> list[Tool]:
+    found = [
+        tool for tool in TOOLS if not wanted or any(name.lower() in tool.name.lower() for name in wanted)
+    ]
     if not found:
-        raise typer.BadParameter(f"no such tool: {', '.join(wanted)}", param_hint="--tool")
+        raise typer.BadParameter(f"no such tool: {', '.join(wanted or ())}", param_hint="--tool")
+    if defaults:
+        return [replace(tool, settings={"default": tool.settings["default"]}) for tool in found]
     return found
 
 
@@ -46,7 +49,9 @@ def main(
     tool: Annotated[
         list[str] | None, typer.Option(help="Part of a tool's name; repeat it for several.")
     ] = None,
+    defaults: Annotated[bool, typer.Option("--defaults", help="Measure only each tool's default.")] = False,
     cache: Annotated[Path, typer.Option(help="Environments, clips and results.")] = CACHE,
+    kept: Annotated[bool, typer.Option("--kept", help="Measure nothing: show what the cache has.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Measure what was measured before.")] = False,
     every: Annotated[bool, typer.Option("--every", help="Show all settings, not each tool's best.")] = False,
     limit: Annotated[float, typer.Option(help="CPU seconds after which a tool is stopped.")] = 1800.0,
@@ -69,7 +74,9 @@ def main(
         raise typer.BadParameter(f"no such clip: {', '.join(unknown)}")
     missing = dict(NOT_MEASURED)
     for name in wanted:
-        rows = _rows(name, _chosen(tool), cache, missing, limit=limit, again=again)
+        rows = _rows(
+            name, _chosen(tool, defaults=defaults), cache, missing, limit=limit, again=again, kept=kept
+        )
         if as_json:
             for row in rows:
                 print(json.dumps(row.to_json(), ensure_ascii=False), flush=True)
@@ -87,7 +94,14 @@ def main(
 
 
 def _rows(
-    name: str, tools: list[Tool], cache: Path, missing: dict[str, str], *, limit: float, again: bool
+    name: str,
+    tools: list[Tool],
+    cache: Path,
+    missing: dict[str, str],
+    *,
+    limit: float,
+    again: bool,
+    kept: bool,
 ) -> list[Row]:
     """Return the rows of a clip; tools that cannot be had are added to ``missing``."""
     try:
@@ -96,8 +110,11 @@ def _rows(
         raise typer.BadParameter(str(error)) from None
     rows = []
     for tool in tools:
+        if kept:
+            rows += filter(None, (stored(tool, setting, clip, cache) for setting in tool.settings))
+            continue
         try:
-            rows += [stored(tool, setting, clip, cache, limit, again=again) for setting in tool.settings]
+            rows += [measured(tool, setting, clip, cache, limit, again=again) for setting in tool.settings]
         except NotInstalledError as error:
             missing[tool.name] = str(error)
     return rows

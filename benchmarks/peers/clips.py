@@ -15,12 +15,16 @@ from captionacc_dagster.demo.sample import make_sample
 
 @dataclass(frozen=True)
 class Clip:
-    """A video with its truth. ``language`` is ``en`` or ``zh``."""
+    """A video with its truth. ``language`` is ``en`` or ``zh``.
+
+    ``strip`` is the lower part of the picture that a person would mark for tools that cannot find it.
+    """
 
     name: str
     video: Path
     truth: Sequence[Caption]
     language: str = "en"
+    strip: float = 0.26
 
 
 #: Shared clips by name, with their language.
@@ -50,7 +54,7 @@ def clip(name: str, folder: Path) -> Clip:
         video = DATA / "clips" / f"{name}.mp4"
         if not video.exists():
             raise FileNotFoundError(f"{video} is not there: CAPTIONACC_TEST_DATA names the footage's folder")
-        return Clip(name, video.resolve(), read_captions(video.with_suffix(".srt")), SHARED[name])
+        return Clip(name, video.resolve(), read_captions(video.with_suffix(".srt")), SHARED[name], 0.22)
     video = folder / f"{name}.mp4"
     truth = video.with_suffix(".srt")
     if not truth.exists():

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -161,7 +161,7 @@ def measure(tool: Tool, setting: str, clip: Clip, cache: Path, limit: float) -> 
         output.parent.mkdir()
         times = [(caption.start_s, caption.end_s) for caption in clip.truth]
         (output.parent / "truth.json").write_text(json.dumps(times))
-        call = Call(where, Clip(clip.name, video, clip.truth, clip.language), output, options)
+        call = Call(where, replace(clip, video=video), output, options)
         try:
             cost = run_measured(tool.command(call), work / "log.txt", limit, _home(work))
             captions = read_captions(output) if output.exists() else []
@@ -196,8 +196,27 @@ def _length(video: Path) -> float:
         return (container.duration or 0) / av.time_base
 
 
-def stored(tool: Tool, setting: str, clip: Clip, cache: Path, limit: float, *, again: bool) -> Row:
-    """Return an earlier row of the same tool, packages, options and clip, or measure and keep it."""
+def stored(tool: Tool, setting: str, clip: Clip, cache: Path) -> Row | None:
+    """Return an earlier row of the same tool, packages, options and clip, if there is one."""
+    path = _place(tool, setting, clip, cache)
+    return Row(**json.loads(path.read_text())) if path.exists() else None
+
+
+def measured(tool: Tool, setting: str, clip: Clip, cache: Path, limit: float, *, again: bool) -> Row:
+    """Return an earlier row, or measure and keep it. A failure is only kept if it was the same limit."""
+    row = None if again else stored(tool, setting, clip, cache)
+    if row is not None and row.failure in ("", stopped(limit)):
+        return row
+    row = measure(tool, setting, clip, cache, limit)
+    path = _place(tool, setting, clip, cache)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    partial.write_text(json.dumps(row.to_json()))
+    partial.replace(path)
+    return row
+
+
+def _place(tool: Tool, setting: str, clip: Clip, cache: Path) -> Path:
     what = [
         tool.name,
         tool.packages,
@@ -206,15 +225,4 @@ def stored(tool: Tool, setting: str, clip: Clip, cache: Path, limit: float, *, a
         clip.name,
         clip.video.stat().st_size,
     ]
-    name = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
-    path = cache / "results" / f"{name}.json"
-    if path.exists() and not again:
-        row = Row(**json.loads(path.read_text()))
-        if row.failure in ("", stopped(limit)):
-            return row
-    row = measure(tool, setting, clip, cache, limit)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(row.to_json()))
-    partial.replace(path)
-    return row
+    return cache / "results" / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]}.json"

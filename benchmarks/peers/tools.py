@@ -1,7 +1,7 @@
 """The tools: what each needs, how it is called, and its settings.
 
-Every tool gets the strip of the captions by hand, as from its users: the lower 22 % of the picture, or what
-its own options have nearest to that. This one finds it.
+Every tool gets the strip of the captions by hand, as from its users: the lower fifth or quarter of the
+picture, or what its own options have nearest to that. This one finds it.
 """
 
 import sys
@@ -77,11 +77,13 @@ def _translator(call: Call) -> list[str]:
     return [str(call.programs / "python"), "-m", "ocr_subtitles", *files, *call.options]
 
 
-def _tesseract(runner: str) -> Callable[[Call], list[str]]:
-    def command(call: Call) -> list[str]:
-        return call.runner(runner, "--language", TESSERACT[call.clip.language])
+def _videocr(call: Call) -> list[str]:
+    return call.runner("videocr", "--language", TESSERACT[call.clip.language])
 
-    return command
+
+def _tesseract(call: Call) -> list[str]:
+    language = TESSERACT[call.clip.language]
+    return call.runner("sampler", "--share", str(call.clip.strip), "--language", language)
 
 
 TESSERACT = {"en": "eng", "zh": "chi_sim"}
@@ -91,11 +93,8 @@ TOOLS = (
     Tool(OURS, _ours, {"default": ()}, note="finds the strip by itself"),
     Tool(
         "cshortranslate 0.2.2",
-        lambda call: call.runner("cshortranslate"),
-        {
-            "default": ("--region", "bottom:22"),
-            "8 pictures at once": ("--region", "bottom:22", "--merge", "8"),
-        },
+        lambda call: call.runner("cshortranslate", "--region", f"bottom:{round(call.clip.strip * 100)}"),
+        {"default": (), "8 pictures at once": ("--merge", "8")},
         ("cshortranslate==0.2.2", *RAPIDOCR),
         note="with PP-OCRv6 small of RapidOCR's wheel; the PP-OCRv5 that it asks for is a download",
     ),
@@ -113,7 +112,7 @@ TOOLS = (
     ),
     Tool(
         "videocr 0.1.6",
-        _tesseract("videocr"),
+        _videocr,
         {"default": ()},
         ("videocr==0.1.6", "pytesseract==0.3.13", "opencv-python-headless<5", "setuptools<81", "wheel"),
         needs=("tesseract",),
@@ -122,7 +121,7 @@ TOOLS = (
     ),
     Tool(
         "script: Tesseract",
-        _tesseract("sampler"),
+        _tesseract,
         {
             "default": ("--engine", "tesseract"),
             "white text only": ("--engine", "tesseract", "--enlarge", "3", "--brightness", "205"),
@@ -134,7 +133,7 @@ TOOLS = (
     ),
     Tool(
         "script: RapidOCR",
-        lambda call: call.runner("sampler"),
+        lambda call: call.runner("sampler", "--share", str(call.clip.strip)),
         {
             "default": ("--engine", "rapidocr"),
             "25 fps": ("--engine", "rapidocr", "--rate", "25"),
@@ -144,7 +143,9 @@ TOOLS = (
     ),
     Tool(
         "RapidVideOCR 3.1.1",
-        lambda call: call.runner("rapid_videocr", str(call.output.parent / "truth.json")),
+        lambda call: call.runner(
+            "rapid_videocr", str(call.output.parent / "truth.json"), "--share", str(call.clip.strip)
+        ),
         {"default": (), "batches": ("--batch",)},
         ("rapid-videocr==3.1.1", *RAPIDOCR, "opencv-python-headless<5"),
         times_given=True,

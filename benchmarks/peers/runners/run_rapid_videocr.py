@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("video")
     parser.add_argument("output", type=Path)
     parser.add_argument("truth", type=Path)
+    parser.add_argument("--share", type=float, default=0.22)
     parser.add_argument("--batch", action="store_true")
     given = parser.parse_args()
     wanted = [(start, end) for start, end in json.loads(given.truth.read_text())]
@@ -36,7 +37,7 @@ def main() -> None:
             if index in middles:
                 _, frame = capture.retrieve()
                 start, end = middles[index]
-                strip = frame[round(frame.shape[0] * 0.78) :]
+                strip = frame[round(frame.shape[0] * (1 - given.share)) :]
                 cv2.imwrite(str(pictures / f"{stamp(start)}__{stamp(end)}_0.jpeg"), strip)
             index += 1
         RapidVideOCR(RapidVideOCRInput(is_batch_rec=given.batch, out_format="srt"))(
