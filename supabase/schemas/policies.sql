@@ -16,10 +16,19 @@ create policy videos_read on captionacc.videos for select to authenticated using
     or (select captionacc.is_platform_admin())
 );
 
--- These follow the video: the subquery sees the videos that the same user sees.
-create policy cropped_frames_versions_read on captionacc.cropped_frames_versions
-    for select to authenticated
-    using (video_id in (select v.id from captionacc.videos v));
+-- What belongs to a video follows it. The subquery looks up one video; one that lists the user's videos would read
+-- all rows of all tenants.
+create policy cropped_frames_versions_read
+    on captionacc.cropped_frames_versions for select to authenticated using (
+    (
+        tenant_id = (select captionacc.current_tenant_id())
+        and ((select captionacc.is_tenant_owner()) or exists (
+            select from captionacc.videos v
+            where v.id = video_id and v.uploaded_by_user_id = (select auth.uid())
+        ))
+    )
+    or (select captionacc.is_platform_admin())
+);
 
 create policy video_database_state_read
     on captionacc.video_database_state for select to authenticated using (
