@@ -30,6 +30,16 @@ def made(world: OldWorld) -> list[Made]:
     return old_videos.make_all(world, [world.tenant("Acme", "active")], len(KINDS))
 
 
+@pytest.fixture
+def some(world: OldWorld) -> list[Made]:
+    """Three videos: edited, labelled, and one with a damaged database."""
+    tenant = world.tenant("Acme", "active")
+    return [
+        KINDS[kind](world, tenant, f"{kind}.mp4")
+        for kind in ("captions_edited", "labelled", "captions_damaged")
+    ]
+
+
 def compared(predecessor: Predecessor, line: Line, made: list[Made]) -> dict[str, VideoComparison]:
     """Return the comparisons by the kind of the video."""
     kinds = {one.video_id: one.kind for one in made}
@@ -64,27 +74,27 @@ def test_what_was_adopted_is_the_same(
 
 
 def test_what_is_not_here_or_cannot_be_read_is_named(
-    made: list[Made], adoption: Adoption, predecessor: Predecessor, line: Line
+    some: list[Made], adoption: Adoption, predecessor: Predecessor, line: Line
 ):
     assert all(
-        one.notes == ("it is not here: adopt it first",) for one in compared(predecessor, line, made).values()
+        one.notes == ("it is not here: adopt it first",) for one in compared(predecessor, line, some).values()
     )
     list(adoption.run(adoption.planner.plans()))
-    found = compared(predecessor, line, made)
+    found = compared(predecessor, line, some)
     assert found["captions_damaged"].notes == ("it is not here: adopt it first",), "its adoption is refused"
-    damaged = next(one for one in made if one.kind == "captions_edited")
+    damaged = next(one for one in some if one.kind == "captions_edited")
     damaged.folder.client("captions.db.gz", b"no database")
-    again = compared(predecessor, line, made)["captions_edited"]
+    again = compared(predecessor, line, some)["captions_edited"]
     assert again.figures.uncompared == 1 and again.notes[0].startswith("old: database captions.db")
 
 
 def test_work_that_is_changed_or_lost_here_is_noticed(
-    made: list[Made], adoption: Adoption, predecessor: Predecessor, line: Line
+    some: list[Made], adoption: Adoption, predecessor: Predecessor, line: Line
 ):
     list(adoption.run(adoption.planner.plans()))
-    kinds = {one.kind: one for one in made}
+    kinds = {one.kind: one for one in some}
     edited, labelled = kinds["captions_edited"], kinds["labelled"]
-    assert exceeded(compared(predecessor, line, made)["captions_edited"]) == set()
+    assert exceeded(compared(predecessor, line, some)["captions_edited"]) == set()
 
     key = line_keys(edited).captions_db
     captions = read_captions(line.store.get(key))
@@ -95,7 +105,7 @@ def test_work_that_is_changed_or_lost_here_is_noticed(
     boxes = tuple(replace(box, label=None) for box in layout.boxes)
     line.store.put(key, write_layout(replace(layout, boxes=boxes)))
 
-    found = compared(predecessor, line, made)
+    found = compared(predecessor, line, some)
     assert {"edits", "texts"} <= exceeded(found["captions_edited"])
     assert exceeded(found["labelled"]) == {"labels"}
 
