@@ -87,7 +87,7 @@ class Reader:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=600,
         )
         # diff's exit code says that there is a difference.
         assert done.returncode == (1 if command.startswith("diff ") else 0), done.stdout
@@ -117,7 +117,7 @@ class Reader:
 
         threading.Thread(target=read, daemon=True).start()
         try:
-            assert shown.wait(120) and process.poll() is None, "".join(lines)
+            assert shown.wait(300) and process.poll() is None, "".join(lines)
             yield lines
         finally:
             process.send_signal(signal.SIGINT)
