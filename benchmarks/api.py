@@ -14,6 +14,7 @@ work is measured elsewhere. The webhook gets a new video with each call, all at 
 
 import argparse
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -242,7 +243,9 @@ def main() -> None:
             rows, offered = asyncio.run(measure_all(address, members, service, chosen))
         finally:
             process.terminate()
-            process.wait(60)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(60)
+            process.kill()
         show(rows, offered, chosen)
         print(f"load {os.getloadavg()[0]:.1f} after")
 
