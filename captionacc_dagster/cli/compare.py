@@ -114,9 +114,9 @@ def _compared(
     from captionacc_dagster.adoption.predecessor import open_predecessor
     from captionacc_dagster.comparison.predecessor import compare_tenant, compare_video
 
+    row = None if video is None else here.find_video(video)
     with closing(open_predecessor(here.settings)) as predecessor:
-        if video is not None:
-            row = here.find_video(video)
+        if row is not None:
             yield compare_video(predecessor, here.catalog, here.object_store, row, tolerance_ms)
         elif tenant is not None:
             tenant_id = find_tenant(here.catalog, tenant).tenant_id

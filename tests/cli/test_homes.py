@@ -25,6 +25,7 @@ MAKE_NONE = {
     "captions shift": ["a.mp4", "--by", "0.5", "--all"],
     "captions show": ["a.mp4"],
     "captions split": ["a.mp4", "1", "--at", "2"],
+    "compare": ["a.mp4"],
     "cost": [],
     "cost limit": [],
     "cost limit --month-usd": ["--month-usd", "5"],
@@ -63,6 +64,7 @@ NEED_NONE = {
 }
 #: Commands that create one.
 MAKE = {
+    "adopt",
     "demo",
     "ingest",
     "migrate",

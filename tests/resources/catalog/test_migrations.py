@@ -151,7 +151,7 @@ def test_every_table_denies_by_default_and_functions_are_not_public(postgres_dsn
         "select relname, relrowsecurity from pg_class"
         " where relnamespace = 'captionacc'::regnamespace and relkind = 'r'",
     )
-    assert len(tables) == 20
+    assert len(tables) == 21
     assert all(protected for _, protected in tables)
     reading = {"current_tenant_id", "is_tenant_owner", "is_platform_admin"}
     # The HTTP API reads and acts for users through these, and two checks that read nothing.
