@@ -124,6 +124,11 @@ def test_the_sentence_names_what_leads_and_what_does_not():
     assert "is behind in found by 1 (quick, fast); CPU seconds by 1.5 s (quick, fast)" in sentence
 
 
+def test_a_tie_is_no_lead():
+    sentence = standing([MINE, replace(ROW, tool="equal", found=MINE.found, exact_text=MINE.exact_text)])
+    assert sentence == f"clip: {OURS} leads in both ends, CPU seconds, and is level in found, exact text"
+
+
 def test_a_tool_that_was_handed_the_times_or_failed_counts_for_nothing_else():
     handed = replace(ROW, tool="handed", times_given=True, found=9, both_ends=9, cpu=0.1)
     failed = replace(ROW, tool="failed", failure="exit status 1", cpu=0.0, found=99)

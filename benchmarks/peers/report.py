@@ -51,23 +51,26 @@ def _score(row: Row) -> tuple[bool, int, float]:
 def standing(rows: Sequence[Row]) -> str:
     """Return in one sentence where this tool leads on a clip, and by how much it is behind elsewhere.
 
-    It leads where another tool was measured and no setting of one is better. A tool that was handed the
+    It leads where another tool was measured and every setting of one is worse. A tool that was handed the
     times counts for its text only.
     """
     ours = next(row for row in rows if row.tool == OURS)
     others = [row for row in rows if row.tool != OURS and not row.failure]
-    leads, behind = [], []
+    leads, level, behind = [], [], []
     for measure in MEASURES:
         rivals = [row for row in others if not (row.times_given and measure.needs_times)]
         if not rivals:
             continue
         best = max(rivals, key=measure.better)
         lack = measure.better(best) - measure.better(ours)
-        if lack <= 0:
+        if lack < 0:
             leads.append(measure.name)
+        elif lack == 0:
+            level.append(measure.name)
         else:
             behind.append(f"{measure.name} by {measure.shown(lack)} ({best.tool}, {best.setting})")
     parts = [f"leads in {', '.join(leads)}"] if leads else []
+    parts += [f"is level in {', '.join(level)}"] if level else []
     parts += [f"is behind in {'; '.join(behind)}"] if behind else []
     parts = parts or ["has nothing to be compared with"]
     return f"{ours.clip}: {OURS} {', and '.join(parts)}"
