@@ -39,6 +39,7 @@ def test_dagster_reports_its_configuration(execute):
         assert said in done.stdout, said
 
 
+@pytest.mark.slow
 def test_preparing_a_deployment_twice_keeps_its_own_limits(execute, deployment, empty_dsn: str):
     deployment["CAPTIONACC_SCHEMA"] = "captionacc_production"
     first = execute("captionacc", "prepare", "--tenant", "local")

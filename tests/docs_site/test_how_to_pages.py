@@ -79,6 +79,7 @@ def test_the_queries_of_a_page_run_one_after_the_other(page: str, postgres_dsn: 
             if name == page:
                 connection.execute(statement.encode())
         users = connection.execute("select role, approval_status from captionacc.user_profiles").fetchall()
+        connection.rollback()  # limits of tiers would stay for other tests
     assert users == [("owner", "approved")]
     assert {name for name, _ in QUERIES} <= {"supabase", "tenant-limits"}
 

@@ -142,6 +142,7 @@ def test_the_three_functions_by_their_documented_keywords(
     assert again["ocr_text"] == read["ocr_text"]
 
 
+@pytest.mark.slow
 def test_full_frames_are_taken_and_read_at_the_rate_that_is_asked_for(
     client: ProcessingClient, container: ObjectStore, uploaded: VideoKeys
 ):
@@ -152,9 +153,10 @@ def test_full_frames_are_taken_and_read_at_the_rate_that_is_asked_for(
     assert [frame.frame_index for frame in read_raw_ocr(container.get(keys.raw_ocr_db))] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rate", "step"),
-    [pytest.param(5, 2, marks=pytest.mark.slow), pytest.param(2, 5, marks=pytest.mark.slow), (1, 10)],
+    [(5, 2), (2, 5), (1, 10)],
 )
 def test_cropped_frames_at_lower_rates_keep_the_index_space(
     client: ProcessingClient, container: ObjectStore, uploaded: VideoKeys, shipped_model, tmp_path, rate, step
@@ -209,6 +211,7 @@ def test_another_rate_is_an_error_that_names_those_that_work(
             call(client, uploaded, rate)
 
 
+@pytest.mark.slow
 def test_the_generator_variants_yield_steps_and_an_end(
     service: Service, function: Callable[[str], Any], client: ProcessingClient, container, uploaded: VideoKeys
 ):
@@ -263,6 +266,7 @@ def test_who_leaves_a_stream_ends_the_call(container: ObjectStore, uploaded: Vid
     assert begun and done > 0 and len(seen) == done
 
 
+@pytest.mark.slow
 def test_an_orchestrator_of_the_version_before_is_answered(function, container, uploaded: VideoKeys):
     """It sends one envelope as the only argument, and reads an answer of its contract."""
     keys = uploaded

@@ -73,6 +73,7 @@ def test_an_interrupt_leaves_nothing_behind(clip: Clip, tmp_path: Path, monkeypa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_every_zone_is_read_unless_a_person_names_one_place(two_zone_clip: Path):
     found = extract_captions(two_zone_clip, ONE)
     for zone, truth in enumerate((BELOW, ABOVE)):

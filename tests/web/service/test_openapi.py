@@ -43,12 +43,13 @@ def service(caller: str, people: People, request: pytest.FixtureRequest) -> tupl
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("caller", "catalog"),
     [
         ("operator", "postgres"),
-        pytest.param("user", "postgres", marks=pytest.mark.slow),
-        pytest.param("user", "supabase", marks=pytest.mark.slow),
+        ("user", "postgres"),
+        ("user", "supabase"),
     ],
     indirect=True,
 )
