@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 #: The video, whose nine captions are the sample's first ones.
-NAME, SECONDS = "pier.mp4", 20
+NAME, SECONDS = "pier.mp4", 30
 #: The runs of a video on a crowded machine.
 WORK = 4 * PATIENCE
 #: Notes what the progress bars show, and what stands beside them.
@@ -77,7 +77,8 @@ class Overview:
         steps = self.steps(stage)
         values = [value for value, _ in steps]
         assert values == sorted(values) and values[0] >= 0 and values[-1] <= 100, steps
-        assert len({value for value in values if 30 <= value <= 90}) >= 2, steps
+        # One step a second is sent, and a quick machine needs no more than two for such a clip.
+        assert len(set(values)) >= 2 and any(30 <= value <= 90 for value in values), steps
         assert any(re.fullmatch(r"\d+ % · \w+ \d+ of \d+", words) for _, words in steps), steps
 
 
