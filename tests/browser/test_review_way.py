@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 #: The video, whose nine captions are the sample's first ones.
-NAME, SECONDS = "pier.mp4", 30
+NAME, SECONDS = "pier.mp4", 20
 #: The runs of a video on a crowded machine.
 WORK = 4 * PATIENCE
 #: Notes what the progress bars show, and what stands beside them.
