@@ -1,5 +1,6 @@
 """The platform for the time of a command, and the wait for videos that it processes."""
 
+import logging
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,8 +15,10 @@ from captionacc_dagster.cli.states import state_of
 from captionacc_dagster.cli.watch import watch
 from captionacc_dagster.platform.disk import disk_places, refuse_full_disk
 from captionacc_dagster.platform.role_lock import ServiceError
-from captionacc_dagster.resources.catalog import VideoRow
+from captionacc_dagster.resources.catalog import STAGES, Catalog, CatalogError, VideoRow
 from modal_gpu.errors import CaptionAccError, DiskFullError
+
+_log = logging.getLogger(__name__)
 
 #: Ctrl-C, and what acts like it.
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -33,6 +36,8 @@ class RunningPlatform:
         self._settings, self._stack = here.settings, ExitStack()
         self._direct = DirectStart(here.settings, here.catalog, here.object_store)
         self._daemon = DaemonKeeper(here.settings, note)
+        self._catalog = here.catalog
+        self._runner: object | None = None
 
     @property
     def is_own(self) -> bool:
@@ -54,9 +59,18 @@ class RunningPlatform:
         Raises :class:`ServiceError` if the daemon ended, and :class:`DiskFullError`.
         """
         self._daemon.check()
+        self._notice_runner(waiting)
         if self.is_own:
             self._direct.begin(waiting)
         refuse_full_disk(disk_places(self._settings))
+
+    def _notice_runner(self, waiting: Sequence[str]) -> None:
+        runner = self._daemon.own or self._daemon.other
+        if runner is None or runner is self._runner:
+            return
+        if self.is_own or self._runner is not None:
+            _return_claims(self._catalog, waiting)
+        self._runner = runner
 
     def __enter__(self) -> "RunningPlatform":
         with ExitStack() as stack:
@@ -70,6 +84,20 @@ class RunningPlatform:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, trace)
+
+
+def _return_claims(catalog: Catalog, video_ids: Sequence[str]) -> None:
+    """Return the claims on videos that a daemon had when it ended: it may not have created their runs.
+
+    Without this they would wait until the claims expire. Where a run was created, the next claim finds it by
+    its run key.
+    """
+    try:
+        rows = [catalog.get_video(video_id) for video_id in video_ids]
+        for stage in STAGES:
+            catalog.return_claims(stage, {row.video_id: row.stage(stage).attempts for row in rows})
+    except CatalogError as error:
+        _log.warning("claims of the daemon before are left to expire: %s", error)
 
 
 @contextmanager
