@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -44,9 +45,9 @@ def start() -> Iterator[Start]:
     begin.started = started
     yield begin
     for process, speaker in started:
-        for each in (speaker, process):
-            if each.is_running() if isinstance(each, psutil.Process) else each.poll() is None:
-                each.kill()
+        with suppress(psutil.NoSuchProcess):
+            speaker.kill()
+        process.kill()
         process.wait()
         process.stdout.close()
 
