@@ -112,3 +112,11 @@ def test_errors_say_what_follows():
     assert re.search(r"^\| `LockHeldError` .* \| tried again \|$", text, re.M)
     assert re.search(r"^\| `StorageAccessError` .* \| the operator acts \|$", text, re.M)
     assert re.search(r"^\| `NotAVideoError` .* \| final \|$", text, re.M)
+
+
+def test_every_error_is_listed():
+    packages = (DOCS.parent / name for name in ("captionacc_dagster", "modal_gpu"))
+    files = [file for package in packages for file in package.rglob("*.py")]
+    found = r"^class (\w+)\(CaptionAccError\)"
+    named = {name for file in files for name in re.findall(found, file.read_text(), re.M)}
+    assert len(named) > 30 and [name for name in named if f"| `{name}` |" not in part("errors")] == []

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from captionacc_dagster.runs.retries import DEFAULT
+from docs_site.errors import error_classes
 from modal_gpu.client_errors import UNANSWERED, row_of
 from modal_gpu.error_table import TABLE, Meaning, look_up, page
 from modal_gpu.errors import CaptionAccError, ConfigurationError
@@ -28,10 +29,6 @@ OURS = {
 }  # fmt: skip
 
 
-def classes(of: type = CaptionAccError) -> list[type]:
-    return [kind for direct in of.__subclasses__() for kind in (direct, *classes(direct))]
-
-
 def how(kind: type[CaptionAccError]) -> str:
     if kind.retryable:
         return PASSES
@@ -40,29 +37,13 @@ def how(kind: type[CaptionAccError]) -> str:
 
 def test_every_error_of_the_project_is_final_unless_it_is_listed_here():
     """A new class that may pass, or that a person has to mend, is entered above on purpose."""
-    import captionacc_dagster.adoption.errors
-    import captionacc_dagster.cli
-    import captionacc_dagster.dagster_internals.queued_runs
-    import captionacc_dagster.definitions
-    import captionacc_dagster.web.service.tokens
-    import captionacc_dagster.web.starter  # noqa: F401
-
-    found = {
-        kind.__name__: PASSES
-        if kind.retryable
-        else OPERATOR
-        if issubclass(kind, ConfigurationError)
-        else FINAL
-        for kind in classes()
-        if kind.__module__.startswith(("modal_gpu", "captionacc_dagster"))
-    }
+    found = {kind.__name__: how(kind) for kind in error_classes()}
     assert {name: kind for name, kind in found.items() if kind != FINAL} == OURS
-    for kind in classes():
-        if kind.__name__ in found:
-            error = kind("what happened")
-            assert DEFAULT.tries_again(error, 1) is kind.retryable
-            about_state = kind.__name__ in ("LockHeldError", "LockLostError")
-            assert error.lies_with_service is (found[kind.__name__] != FINAL and not about_state)
+    for kind in error_classes():
+        error = kind("what happened")
+        assert DEFAULT.tries_again(error, 1) is kind.retryable
+        about_state = kind.__name__ in ("LockHeldError", "LockLostError")
+        assert error.lies_with_service is (found[kind.__name__] != FINAL and not about_state)
 
 
 def test_every_error_of_the_wire_keeps_its_kind_on_the_way_from_a_container():
