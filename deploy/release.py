@@ -44,14 +44,21 @@ def version() -> str:
 
 
 def notes(tag: str) -> str:
-    """Return the changelog's section of a version. Raises :class:`ReleaseError` if it has none."""
+    """Return the changelog's section of a version. Raises :class:`ReleaseError` if it has none.
+
+    On GitHub its links lead to the files of the tag: a release's page has no others beside it.
+    """
     changelog = (ROOT / "CHANGELOG.md").read_text()
     sections = re.split(r"^## \[(.+?)\].*\n", changelog, flags=re.MULTILINE)
     found = dict(zip(sections[1::2], sections[2::2], strict=True))
     wanted = tag.removeprefix("v")
     if not found.get(wanted, "").strip():
         raise ReleaseError(f"CHANGELOG.md has no section ## [{wanted}] - YYYY-MM-DD")
-    return re.sub(r"^\[.+?\]: \S+$", "", found[wanted], flags=re.MULTILINE).strip() + "\n"
+    text = found[wanted].strip() + "\n"
+    if repository := os.environ.get("GITHUB_REPOSITORY"):
+        address = f"{os.environ['GITHUB_SERVER_URL']}/{repository}/blob/{tag}/"
+        text = re.sub(r"\]\((?![a-z]+:|#)", lambda before: before[0] + address, text)
+    return text
 
 
 def expected_files() -> set[str]:
@@ -102,8 +109,9 @@ def install(folder: Path, wheel: Path) -> Environment:
 
 def texts(subtitles: Path) -> list[str]:
     """Return the texts of a SubRip file."""
-    blocks = re.split(r"\n\n+", subtitles.read_text(encoding="utf-8").strip())
-    return [block.split("\n", 2)[2] for block in blocks]
+    import pysubs2
+
+    return [event.plaintext for event in pysubs2.load(str(subtitles), encoding="utf-8")]
 
 
 def try_out(environment: Environment, work: Path) -> str:

@@ -65,11 +65,21 @@ def test_a_wheel_without_one_file_is_refused(wheel: Path, tmp_path: Path):
         release.check_content(smaller)
 
 
-def test_notes_are_the_section_of_the_version():
+def test_notes_are_the_section_of_the_version(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
     found = release.notes(f"v{__version__}")
     assert "### Added" in found and "## [" not in found
     with pytest.raises(release.ReleaseError, match=r"9\.9\.9"):
         release.notes("v9.9.9")
+
+
+def test_links_of_the_notes_lead_to_the_files_of_the_tag(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GITHUB_SERVER_URL", "https://github.com")
+    monkeypatch.setenv("GITHUB_REPOSITORY", "owner/name")
+    links = re.findall(r"\]\((.+?)\)", release.notes(f"v{__version__}"))
+    address = f"https://github.com/owner/name/blob/v{__version__}/"
+    assert links and all(link.startswith(address) for link in links)
+    assert all((REPOSITORY / link.removeprefix(address).partition("#")[0]).exists() for link in links)
 
 
 def test_a_tag_of_another_version_is_refused(tmp_path: Path):
