@@ -122,4 +122,4 @@ audit: $(DEVELOPMENT)
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip $(LOCKED:%=--requirement %) $(AUDIT_ARGS)
 
 clean:
-	rm -rf $(VENV) .captionacc .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage*
+	rm -rf $(VENV) build dist .captionacc .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage*

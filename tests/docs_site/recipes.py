@@ -34,7 +34,7 @@ OTHER_PAGES = [
     )
 ]
 #: Checked elsewhere, or programs of the system whose options are not looked at.
-SYSTEM = {"apt-get", "aws", "chmod", "cp", "docker build", "docker push", "openssl", "pip", "ssh", "tar"}
+SYSTEM = {"apt-get", "aws", "chmod", "cp", "openssl", "pip", "ssh", "tar"}
 #: Run by a test: disaster recovery, Supabase.
 RUN_BY_TESTS = {"pg_dump", "pg_restore", "curl", "supabase"}
 #: Commands of the group ``captions``; without one of them it shows a video's.
@@ -102,7 +102,7 @@ def check(command: str) -> str:
         )
     elif tool in CHECKS:
         CHECKS[tool](words[1:])
-    elif tool not in SYSTEM | RUN_BY_TESTS and " ".join(words[:2]) not in SYSTEM:
+    elif tool not in SYSTEM | RUN_BY_TESTS:
         raise RecipeError(f"nothing checks {tool}")
     return tool
 
