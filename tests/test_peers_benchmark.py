@@ -193,7 +193,7 @@ def test_the_script_that_people_write_merges_equal_texts():
     code = (
         "import sys, types; sys.modules['cv2'] = types.ModuleType('cv2'); import run_sampler as s; "
         "samples = [(0, ''), (0.1, 'Hello'), (0.2, 'Helo'), (0.3, 'Hello'), (0.4, 'Bye'), (0.5, '')]; "
-        "print(s.merged(samples, 0.1, 80), s.stamp(3661.0415))"
+        "print(s.merged(samples, 0.1), s.stamp(3661.0415))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=RUNNERS, capture_output=True, text=True, check=True

@@ -14,6 +14,8 @@ import numpy as np
 from rapidfuzz import fuzz
 
 Reader = Callable[[np.ndarray], str]
+#: From this similarity on, of 100, two readings are one caption.
+ALIKE = 80
 
 
 def strips(video: str, rate: float, share: float) -> Iterator[tuple[float, np.ndarray]]:
@@ -71,12 +73,12 @@ def tesseract_reader(language: str, enlarge: int, brightness: int) -> Reader:
     return read
 
 
-def merged(samples: list[tuple[float, str]], step: float, alike: float) -> list[tuple[float, float, str]]:
+def merged(samples: list[tuple[float, str]], step: float) -> list[tuple[float, float, str]]:
     """Return captions as (start, end, text): runs of similar texts, each with its most frequent one."""
     captions: list[tuple[float, float, Counter[str]]] = []
     last = ""
     for time, text in samples:
-        if text and last and fuzz.ratio(text, last) >= alike:
+        if text and last and fuzz.ratio(text, last) >= ALIKE:
             start, _, texts = captions[-1]
             texts[text] += 1
             captions[-1] = (start, time + step, texts)
@@ -100,7 +102,6 @@ def main() -> None:
     parser.add_argument("--engine", choices=["rapidocr", "tesseract"], required=True)
     parser.add_argument("--rate", type=float, default=10.0)
     parser.add_argument("--share", type=float, default=0.22)
-    parser.add_argument("--alike", type=float, default=80.0)
     parser.add_argument("--language", default="eng")
     parser.add_argument("--enlarge", type=int, default=1)
     parser.add_argument("--brightness", type=int, default=0)
@@ -112,7 +113,7 @@ def main() -> None:
     samples = [(time, read(strip)) for time, strip in strips(given.video, given.rate, given.share)]
     lines = [
         f"{number}\n{stamp(start)} --> {stamp(end)}\n{text}\n"
-        for number, (start, end, text) in enumerate(merged(samples, 1 / given.rate, given.alike), 1)
+        for number, (start, end, text) in enumerate(merged(samples, 1 / given.rate), 1)
     ]
     given.output.write_text("\n".join(lines), encoding="utf-8")
 

@@ -25,20 +25,12 @@ def main() -> None:
     parser.add_argument("video")
     parser.add_argument("output")
     parser.add_argument("--language", required=True)
-    parser.add_argument("--conf-threshold", type=int, default=65)
-    parser.add_argument("--sim-threshold", type=int, default=90)
     given = parser.parse_args()
     pytesseract.image_to_data = rounded
     # It would download the data; the system's packages have it.
     data = next(Path("/usr/share/tesseract-ocr").glob("*/tessdata"))
     videocr.constants.TESSDATA_DIR = data
-    save_subtitles_to_file(
-        given.video,
-        given.output,
-        lang=given.language,
-        conf_threshold=given.conf_threshold,
-        sim_threshold=given.sim_threshold,
-    )
+    save_subtitles_to_file(given.video, given.output, lang=given.language)
 
 
 if __name__ == "__main__":
