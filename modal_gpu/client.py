@@ -14,7 +14,8 @@ call.
 """
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -109,15 +110,13 @@ class Pending(Generic[T]):
         except TimeoutError:
             raise
         except Exception as error:
-            raise typed_error(error, self.function, starting=False) from error
+            raise _typed_error(error, self.function, starting=False) from error
         return _result(answer, self._kind)
 
     def cancel(self) -> None:
         """Stop the call; its GPU is free a moment later."""
-        try:
+        with _typed_errors(self.function, starting=False):
             self._handle().cancel()
-        except Exception as error:
-            raise typed_error(error, self.function, starting=False) from error
 
     def _handle(self) -> Any:
         return self._client.modal.FunctionCall.from_id(self.call_id)
@@ -207,10 +206,8 @@ class ProcessingClient:
 
     def spawn(self, function: str, kind: type[T], **keywords: Any) -> Pending[T]:
         """Start a call of a function by its name. ``kind``: its result's, such as ``ExtractResult``."""
-        try:
+        with _typed_errors(function, starting=True):
             call = self._function(function).spawn(**_plain(keywords), contract=CONTRACT)
-        except Exception as error:
-            raise typed_error(error, function, starting=True) from error
         return Pending(call.object_id, function, self, kind)
 
     @property
@@ -230,16 +227,17 @@ class ProcessingClient:
         self, function: str, kind: type[T], given: Mapping[str, Any], on_progress: Listener | None
     ) -> T:
         keywords = _plain(given)
-        try:
-            if on_progress is not None:
-                items = self._function(stream_of(function)).remote_gen(**keywords)
+        if on_progress is not None:
+            with closing(self._items(function, keywords)) as items:
                 return _streamed(items, kind, on_progress)
+        with _typed_errors(function, starting=True):
             answer = self._function(function).remote(**keywords, contract=CONTRACT)
-        except CaptionAccError:
-            raise
-        except Exception as error:
-            raise typed_error(error, function, starting=True) from error
         return _result(answer, kind)
+
+    def _items(self, function: str, keywords: Mapping[str, Any]) -> Generator[Mapping[str, Any], None, None]:
+        """Yield what a function's generator variant yields. Closing the generator ends the call."""
+        with _typed_errors(function, starting=True):
+            yield from self._function(stream_of(function)).remote_gen(**keywords)
 
 
 if TYPE_CHECKING:
@@ -288,7 +286,18 @@ def _streamed(items: Iterable[Mapping[str, Any]], kind: type[T], on_progress: Li
     raise RemoteInterruptedError("the stream ended without a result; a new call may succeed")
 
 
-def typed_error(error: Exception, function: str, *, starting: bool) -> CaptionAccError:
+@contextmanager
+def _typed_errors(function: str, *, starting: bool) -> Iterator[None]:
+    """Raise errors of the block in this project's classes."""
+    try:
+        yield
+    except CaptionAccError:
+        raise
+    except Exception as error:
+        raise _typed_error(error, function, starting=starting) from error
+
+
+def _typed_error(error: Exception, function: str, *, starting: bool) -> CaptionAccError:
     """Return an error of Modal's client, or one that a function raised, in this project's classes."""
     known = row_of(error, starting=starting)
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

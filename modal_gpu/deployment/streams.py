@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Any
 
+from modal_gpu.contracts import READY
 from modal_gpu.deployment.calls import Keywords, read_call
 from modal_gpu.deployment.wire import Container, Work, described, done, without_secrets
 from modal_gpu.errors import CaptionAccError
@@ -35,6 +36,8 @@ def stream(
     def progress(stage: str, done: int, total: int) -> None:
         if left.is_set():
             raise _LeftError
+        if stage == READY:
+            return  # said to those who read parts of the results before the end, not a step of the work
         percent = 100 * min(done, total) // total if total else 100
         if last != [(stage, percent)]:
             last[:] = [(stage, percent)]
@@ -58,6 +61,8 @@ def stream(
 def _end(work: Callable[[], Any]) -> Item:
     try:
         result = work()
+    except _LeftError:
+        return {}  # nobody reads it
     except CaptionAccError as error:
         return {"status": "failed", "error": described(error)}
     except Exception as error:

@@ -231,7 +231,7 @@ class FunctionCall:
     def _outcome(outcome: dict[str, Any]) -> Any:
         if "value" in outcome:
             return outcome["value"]
-        kind = getattr(exception, outcome["error"], None) or getattr(__import__("builtins"), outcome["error"])
+        kind = getattr(exception, outcome["error"], None) or getattr(builtins, outcome["error"])
         raise kind(outcome["message"])
 
     def cancel(self, terminate_containers: bool = False) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modal_gpu import app as modal_app
-from modal_gpu.client import Pending, ProcessingClient
+from modal_gpu.client import ProcessingClient
 from modal_gpu.contracts import (
     CaptionOcrResult,
     CropInferResult,
@@ -24,55 +23,22 @@ from modal_gpu.databases.extents import read_extents
 from modal_gpu.databases.layout import read_layout
 from modal_gpu.databases.raw_ocr import read_raw_ocr
 from modal_gpu.databases.sqlite_file import unpack
-from modal_gpu.deployment.settings import FUNCTIONS, INFER, stream_of
-from modal_gpu.errors import (
-    ConfigurationError,
-    ContractError,
-    FrameRateError,
-    NotAVideoError,
-    RemoteCallError,
-    RemoteTimeoutError,
-)
+from modal_gpu.errors import FrameRateError, ObjectNotFoundError, RemoteCallError
 from modal_gpu.extents.decoder import decode
 from modal_gpu.frame_index import chunks, full_frame_indices
 from modal_gpu.keys import VideoKeys
 from modal_gpu.media.chunks import ChunkReader
 from modal_gpu.storage import ObjectStore
 from tests.clip_fixtures import FRAME_COUNT
-from tests.modal_stand_in.service import Service
+from tests.modal_gpu.deployment.conftest import CROP, EXTRACT_FIELDS
 
 pytestmark = pytest.mark.filterwarnings("ignore:The .* function is executing locally")
 
-EXTRACT_FIELDS = {
-    "frame_count", "duration", "frame_width", "frame_height", "video_codec", "bitrate", "ocr_box_count",
-    "failed_ocr_count", "processing_duration_seconds", "full_frames_key", "ocr_db_key", "layout_db_key",
-}  # fmt: skip
 CROP_FIELDS = {
     "version", "frame_count", "label_counts", "processing_duration_seconds", "caption_frame_extents_db_key",
     "cropped_frames_prefix",
 }  # fmt: skip
 CAPTION_FIELDS = {"ocr_text", "confidence", "frame_count", "median_frame_index"}
-CROP = {"crop_left": 0.05, "crop_top": 0.7, "crop_right": 0.95, "crop_bottom": 0.97}
-
-
-@pytest.fixture
-def service(container: ObjectStore, tmp_path: Path) -> Service:
-    """The app, deployed."""
-    service = Service(tmp_path / "modal")
-    for name in (*FUNCTIONS, INFER):
-        for deployed in (name, stream_of(name)):
-            service.deployed[deployed] = getattr(modal_app, deployed).local
-    return service
-
-
-@pytest.fixture
-def function(service: Service) -> Callable[[str], Any]:
-    return lambda name: service.Function.from_name("captionacc-processing", name)
-
-
-@pytest.fixture
-def client(service: Service) -> ProcessingClient:
-    return ProcessingClient(module=service)
 
 
 def indices_of(store: ObjectStore, keys: VideoKeys) -> list[int]:
@@ -212,61 +178,6 @@ def test_another_rate_is_an_error_that_names_those_that_work(
 
 
 @pytest.mark.slow
-def test_the_generator_variants_yield_steps_and_an_end(
-    service: Service, function: Callable[[str], Any], client: ProcessingClient, container, uploaded: VideoKeys
-):
-    keys = uploaded
-    items = list(
-        function("extract_frames_and_ocr_stream").remote_gen(
-            video_key=keys.video, tenant_id=keys.tenant_id, video_id=keys.video_id
-        )
-    )
-    *steps, end = items
-    assert all(step.keys() == {"progress", "message"} for step in steps) and len(steps) > 3
-    percents = [step["progress"] for step in steps]
-    assert percents == sorted(percents) and (percents[0], percents[-1]) == (0, 100)
-    assert steps[0]["message"] == "starting" and steps[1]["message"].startswith("frames 0 of ")
-    assert end["status"] == "completed" and end.keys() >= EXTRACT_FIELDS
-
-    heard: list[tuple[int, str]] = []
-    region = CropRegion(**CROP)
-    cropped = client.crop_and_infer_caption_frame_extents(
-        keys.video, keys.tenant_id, keys.video_id, region, on_progress=lambda *step: heard.append(step)
-    )
-    assert cropped.frame_count == FRAME_COUNT and heard[-1] == (100, f"strips {FRAME_COUNT} of {FRAME_COUNT}")
-    read = client.generate_caption_ocr(cropped.cropped_frames_prefix, 0, 9, on_progress=lambda *_: None)
-    assert read.frame_count == 9
-    *_, end = function("generate_caption_ocr_stream").remote_gen(
-        chunks_prefix=cropped.cropped_frames_prefix, start_frame=9, end_frame=9
-    )
-    assert end["status"] == "failed" and end["error"]["type"] == "ContractError"
-    with pytest.raises(ContractError, match="empty"):
-        client.generate_caption_ocr(cropped.cropped_frames_prefix, 9, 9, on_progress=lambda *_: None)
-
-
-def test_who_leaves_a_stream_ends_the_call(container: ObjectStore, uploaded: VideoKeys, monkeypatch):
-    """The work is told at its next step, and nothing of it runs on."""
-    seen: list[int] = []
-    begun: list[str] = []
-
-    def work(request, store, settings, progress):
-        begun.append(request.video_id)
-        for done in range(10**9):
-            progress("frames", done % 100, 100)
-            seen.append(done)
-
-    monkeypatch.setattr(modal_app, "_work", lambda name: work)
-    stream = modal_app.extract_frames_and_ocr_stream.local(
-        uploaded.video, uploaded.tenant_id, uploaded.video_id
-    )
-    while next(stream)["progress"] < 5:
-        pass
-    stream.close()
-    done = len(seen)
-    assert begun and done > 0 and len(seen) == done
-
-
-@pytest.mark.slow
 def test_an_orchestrator_of_the_version_before_is_answered(function, container, uploaded: VideoKeys):
     """It sends one envelope as the only argument, and reads an answer of its contract."""
     keys = uploaded
@@ -296,10 +207,13 @@ class TestInference:
         )
         assert (result["status"], result["run_id"]) == ("completed", run_id)
         assert (result["successful"], result["failed"], result["total_pairs"]) == (2, 1, 3)
+        assert (result["model_version"], result["model_sha256"]) == ("made-1", shipped_model.sha256)
+        assert result["processing_duration_seconds"] > 0
         assert result["storage_key"] == keys.caption_frame_extents_of_run(1, run_id)
         run, predictions = read_extents(container.get(result["storage_key"]))
         assert (run.run_id, run.model_version, run.model_sha256) == (run_id, "made-1", shipped_model.sha256)
         assert predictions.frame_count == FRAME_COUNT
+        assert result["label_counts"] == predictions.label_counts()
         assert not container.exists(keys.caption_frame_extents_db(1)), "the version's own stays as it is"
         typed = client.run_boundary_inference_batch(
             keys.video_id, keys.tenant_id, 1, "made-1", on_progress=lambda *_: None
@@ -311,71 +225,8 @@ class TestInference:
     def test_what_is_not_stored_is_named(self, client, uploaded: VideoKeys, shipped_model):
         with pytest.raises(RemoteCallError, match=r"no extents model extents-77 \(stored: made-1\)"):
             client.run_boundary_inference_batch(uploaded.video_id, uploaded.tenant_id, 1, "extents-77")
-        with pytest.raises(Exception, match=r"there are no chunks under .*cropped_frames_v4"):
+        with pytest.raises(ObjectNotFoundError, match=r"there are no chunks under .*cropped_frames_v4"):
             client.run_boundary_inference_batch(uploaded.video_id, uploaded.tenant_id, 4, "made-1")
-
-
-class TestClient:
-    def test_a_started_call_is_waited_for_and_its_id_is_modals(self, client, service, uploaded: VideoKeys):
-        keys = uploaded
-        pending = client.spawn(
-            "extract_frames_and_ocr",
-            ExtractResult,
-            video_key=keys.video,
-            tenant_id=keys.tenant_id,
-            video_id=keys.video_id,
-            outputs=["full_frames"],
-        )
-        assert isinstance(pending, Pending) and pending.call_id == service.spawned[0]
-        assert pending.get().frame_count == FRAME_COUNT
-
-    def test_a_call_that_is_not_done_says_so_and_can_be_stopped(self, client, service):
-        service.deployed.clear()
-        pending = client.spawn("generate_caption_ocr", CaptionOcrResult, chunks_prefix="p")
-        with pytest.raises(TimeoutError):
-            pending.get(timeout=0)
-        pending.cancel()
-        assert service.cancelled == [pending.call_id]
-        with pytest.raises(RemoteCallError, match="generate_caption_ocr: RemoteError"):
-            pending.get(timeout=0)
-
-    def test_the_functions_own_errors_keep_their_classes(self, client, container, keys: VideoKeys):
-        container.put(keys.video, b"these bytes are no video" * 100, "video/mp4")
-        with pytest.raises(NotAVideoError):
-            client.extract_frames_and_ocr(keys.video, keys.tenant_id, keys.video_id)
-        with pytest.raises(NotAVideoError):
-            client.extract_frames_and_ocr(
-                keys.video, keys.tenant_id, keys.video_id, on_progress=lambda *_: None
-            )
-
-    @pytest.mark.parametrize(
-        ("error", "kind", "message"),
-        [
-            ("FunctionTimeoutError", RemoteTimeoutError, "raise the function's time-out"),
-            ("AuthError", ConfigurationError, "modal token new"),
-            ("ValueError", RemoteCallError, "ValueError: of another version"),
-        ],
-    )
-    def test_failures_on_the_way_are_typed(self, client, service: Service, error: str, kind, message: str):
-        service.deployed.clear()
-        service.on_spawn = lambda call_id, _: service.end(call_id, error, "of another version")
-        with pytest.raises(kind, match=message):
-            client.generate_caption_ocr("prefix", 0, 1)
-        service.undeployed.add("generate_caption_ocr")
-        with pytest.raises(ConfigurationError, match="deploy the app"):
-            client.generate_caption_ocr("prefix", 0, 1)
-
-    def test_only_plain_data_crosses(self, client, service: Service, uploaded: VideoKeys):
-        """The stand-in's wire is JSON; nothing of this project's classes is on it."""
-        keys = uploaded
-        client.crop_and_infer_caption_frame_extents(
-            keys.video, keys.tenant_id, keys.video_id, CropRegion(**CROP), 1, outputs=["cropped_chunks"]
-        )
-        (call_id,) = service.spawned
-        assert service.payload(call_id)["kwargs"] == {
-            "video_key": keys.video, "tenant_id": keys.tenant_id, "video_id": keys.video_id,
-            "crop_region": CROP, "frame_rate": 1, "outputs": ["cropped_chunks"], "contract": 2,
-        }  # fmt: skip
 
 
 @pytest.mark.parametrize(
