@@ -53,7 +53,7 @@ def modal_findings(client: Any, settings: ModalSettings) -> Iterator[Finding]:
             yield _finding("function", _function(client, settings, function), deploy)
     yield _finding(
         "secret",
-        _storage_secret(named, settings.storage_secret),
+        _storage_secret(client, named, settings.storage_secret),
         f"`modal secret create{env} --force {settings.storage_secret} {storage}`, or set "
         "MODAL_STORAGE_SECRET to the secret that has them and deploy again",
     )
@@ -73,13 +73,15 @@ def modal_findings(client: Any, settings: ModalSettings) -> Iterator[Finding]:
     )
 
 
-def _storage_secret(named: Callable[..., Check], name: str) -> Check:
+def _storage_secret(client: Any, named: Callable[..., Check], name: str) -> Check:
     """Return the check of the secret with the bucket's keys, which have two documented names each."""
+    # Modal's server refuses a secret without a required key; its client maps refusals to these.
+    refusals = (client.exception.NotFoundError, client.exception.InvalidError)
 
     def check() -> tuple[bool, str]:
         try:
             return named("Secret", name, required_keys=list(STORAGE_KEYS))()
-        except Exception:
+        except refusals:
             others = [OTHER_STORAGE_KEYS.get(key, key) for key in STORAGE_KEYS]
             return named("Secret", name, required_keys=others)()
 

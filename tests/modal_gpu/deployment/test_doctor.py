@@ -22,6 +22,9 @@ class Account:
 
     def __init__(self) -> None:
         self.token: Exception | None = None
+        #: What a look for a secret with required keys raises.
+        self.refusal: Exception | None = None
+        self.refused = 0
         self.app, self.functions = "captionacc-processing", set(FUNCTIONS)
         self.secrets = {"wasabi": set(STORAGE_KEYS), "google-vision": {"GOOGLE_APPLICATION_CREDENTIALS_JSON"}}
         self.volume: dict[str, bytes] | None = {}
@@ -68,6 +71,9 @@ class Account:
             return seen(environment_name, app == account.app and name in account.functions, name)
 
         def secret(name: str, *, environment_name: str | None, required_keys: list[str] = ()) -> Handle:
+            if required_keys and account.refusal:
+                account.refused += 1
+                raise account.refusal
             exists = name in account.secrets and set(required_keys) <= account.secrets[name]
             return seen(environment_name, exists, name)
 
@@ -81,6 +87,7 @@ class Account:
         return types.SimpleNamespace(
             Client=types.SimpleNamespace(from_env=lambda: Handle(True, "client")),
             App=types.SimpleNamespace(lookup=lookup),
+            exception=modal.exception,
             **{kind: types.SimpleNamespace(from_name=from_name) for kind, from_name in named.items()},
         )
 
@@ -105,6 +112,12 @@ def test_the_secret_with_the_buckets_keys_has_either_documented_name(account: Ac
     del account.secrets["wasabi"]
     assert ("secret", False) in look(account)
     assert ("secret", False) not in look(account, MODAL_STORAGE_SECRET="wasabi-credentials")
+
+
+def test_a_secret_that_cannot_be_looked_up_is_not_taken_for_one_without_keys(account: Account):
+    account.refusal = modal.exception.ServiceError("busy")
+    assert "ServiceError: busy" in look(account)["secret", False]
+    assert account.refused == 1
 
 
 def test_everything_is_in_order(account: Account):
