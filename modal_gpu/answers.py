@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from modal_gpu import errors
+from modal_gpu.deployment.calls import CONTRACT, FORMER_CONTRACT
 from modal_gpu.errors import CaptionAccError, ContractError, RemoteCallError, RemoteInterruptedError
 
 #: Versions of the answer that are understood: to calls by keywords, and of calls in the former envelope.
-CONTRACTS = (2, 1)
+_CONTRACTS = (CONTRACT, FORMER_CONTRACT)
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,9 @@ def incoming(answer: Any) -> Answer:
         raise ContractError(
             "the function answered in a form that this version does not know: deploy the app of this version"
         )
-    if (version := answer.get("contract", CONTRACTS[0])) not in CONTRACTS:
+    if (version := answer.get("contract", CONTRACT)) not in _CONTRACTS:
         raise ContractError(
-            f"the function answered in version {version} of the contract, not {CONTRACTS[0]}: deploy the app "
+            f"the function answered in version {version} of the contract, not {CONTRACT}: deploy the app "
             "of this version"
         )
     usage = answer.get("usage")

@@ -24,7 +24,7 @@ from captionacc_dagster.resources.in_force import catalogue_in_force, compute_in
 from captionacc_dagster.resources.opening import open_catalog, open_object_store
 from captionacc_dagster.resources.start_line import start_line
 from captionacc_dagster.settings import Settings, get_settings, load_settings
-from modal_gpu.deployment.settings import PROGRESS_QUEUE, modal_settings
+from modal_gpu.deployment.settings import modal_settings
 from modal_gpu.errors import CaptionAccError, ConfigurationError
 from modal_gpu.storage import ObjectStore
 
@@ -125,7 +125,6 @@ def modal_backend(settings: Settings, run_id: str, log: Callable[[str], None]) -
         ModalCallSettings(
             app_name=app.app_name,
             environment=app.environment,
-            queue=PROGRESS_QUEUE,
             poll_seconds=settings.modal_poll_seconds,
             wait_seconds=settings.modal_wait_seconds,
             unreachable_seconds=settings.modal_unreachable_seconds,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from captionacc_dagster.resources.compute.modal_progress import ProgressReader
+from modal_gpu.deployment.settings import PROGRESS_QUEUE
 from modal_gpu.errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
@@ -20,7 +21,6 @@ class ModalCallSettings:
     app_name: str = "captionacc-processing"
     #: ``None``: the environment of the token's profile.
     environment: str | None = None
-    queue: str = "captionacc-progress"
     poll_seconds: float = 2.0
     #: An attempt ends after so long without an answer from Modal; the call goes on.
     unreachable_seconds: float = 300.0
@@ -85,7 +85,7 @@ class ModalClient:
 
     def progress(self, partition: str) -> ProgressReader:
         """Return a reader of the progress that a call writes to its partition of the queue."""
-        return ProgressReader(self.module, self.settings.queue, self.settings.environment, partition)
+        return ProgressReader(self.module, PROGRESS_QUEUE, self.settings.environment, partition)
 
     def cancel(self, call_id: str) -> bool:
         """Stop a call; return whether it is stopped. A call that no longer exists counts as stopped."""

@@ -102,15 +102,15 @@ class CallRecord:
     def accept(self, answer: Any) -> Any:
         """Store the function's answer in the row; return its result or raise its error."""
         try:
-            envelope = incoming(answer)
+            received = incoming(answer)
         except CaptionAccError as error:
             raise self.failed(error) from None
-        if envelope.error is not None:
-            self._log(f"{self.name} failed: {envelope.error}")
-            raise self.failed(envelope.error, envelope.usage)
+        if received.error is not None:
+            self._log(f"{self.name} failed: {received.error}")
+            raise self.failed(received.error, received.usage)
         try:
             self.row = self.catalog.finish_compute_call(
-                self.row.id, self.waiter, {"value": envelope.result}, envelope.usage
+                self.row.id, self.waiter, {"value": received.result}, received.usage
             )
         except WrongStateError:
             row = self.catalog.get_compute_call(self.row.id)

@@ -72,8 +72,7 @@ def test_the_dashboard_address_is_the_clients():
 
 
 def test_defaults_are_the_deployed_apps():
-    from modal_gpu.deployment.settings import PROGRESS_QUEUE, ModalSettings
+    from modal_gpu.deployment.settings import ModalSettings
 
     defaults = ModalCallSettings()
     assert defaults.app_name == ModalSettings.model_fields["app_name"].default
-    assert defaults.queue == PROGRESS_QUEUE
