@@ -12,15 +12,14 @@ import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeGuard
 
 from modal_gpu.errors import CaptionAccError
 
 #: Folder of the shipped model.
 MODELS = Path(__file__).parent / "models"
 #: Regular expression of a checkpoint's name.
-CHECKPOINT_NAME = r"[\w.-]+_[0-9a-f]{8}\.(?:safetensors|pt)"
-_NAME = re.compile(r"(?P<version>[\w.-]+)_(?P<sha256>[0-9a-f]{8})\.(?:safetensors|pt)")
+CHECKPOINT_NAME = r"(?P<version>[\w.-]+)_(?P<sha256>[0-9a-f]{8})\.(?:safetensors|pt)"
+_NAME = re.compile(CHECKPOINT_NAME)
 _GRAPH_NAME = re.compile(r"(?P<version>[\w.-]+)_(?P<checkpoint>[0-9a-f]{8})\.(?P<sha256>[0-9a-f]{8})\.onnx")
 
 
@@ -77,10 +76,8 @@ def checkpoint_of(version: str, folder: Path | None) -> Path:
 
     A file's name stands for its version. Raises :class:`CheckpointError` unless exactly one file fits.
     """
-    stored = (
-        sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name)) if _is_folder(folder) else []
-    )
-    known = [*stored, shipped()]
+    files = folder.iterdir() if folder is not None and folder.is_dir() else ()
+    known = [*sorted(path for path in files if _NAME.fullmatch(path.name)), shipped()]
     found = [path for path in known if version in (path.name, path.stem, version_of(path.name))]
     if not found:
         versions = ", ".join(dict.fromkeys(version_of(path.name) for path in known))
@@ -92,10 +89,6 @@ def checkpoint_of(version: str, folder: Path | None) -> Path:
         names = ", ".join(sorted(path.name for path in by_hash.values()))
         raise CheckpointError(f"version {version} of the extents model has several files, name one: {names}")
     return next(iter(by_hash.values()))
-
-
-def _is_folder(folder: Path | None) -> TypeGuard[Path]:
-    return folder is not None and folder.is_dir()
 
 
 def chosen_version(predictor: str, model: str) -> str:
