@@ -3,6 +3,7 @@
 import re
 import shlex
 import uuid
+from decimal import Decimal
 from pathlib import Path
 
 import click
@@ -125,6 +126,7 @@ def test_the_queries_show_the_targets(postgres_dsn: str):
         ("c", "LockHeldError", "1 day"),
         # Not the platform's: a person, a quota, a file. And long ago.
         ("d", "CancelledError", "1 day"),
+        ("h", "Cancelled", "1 day"),
         ("e", "QuotaExceededError", "1 day"),
         ("f", "NotAVideoError", "1 day"),
         ("g", "StorageError", "9 days"),
@@ -134,7 +136,7 @@ def test_the_queries_show_the_targets(postgres_dsn: str):
     with psycopg.connect(postgres_dsn) as connection:
         assert connection.execute(success).fetchall() == [("text", 5, 40)]
         assert connection.execute(again).fetchall() == [(2, 50)]
-        assert connection.execute(contention).fetchall() == [(8, 25)]
+        assert connection.execute(contention).fetchall() == [(9, Decimal("22.22"))]
         assert connection.execute(leases).fetchall() == [("captions", 0, 0, 0), ("layout", 0, 0, 0)]
 
 
@@ -148,6 +150,16 @@ def test_the_limits_of_the_page_are_those_of_the_command():
     page = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
     table = dict(re.findall(r"^\| `(\w+)` \| .+ \| ([\d.]+)(?: %.*)? \|$", page, re.MULTILINE))
     assert table == {rule.name: f"{100 * rule.limit if rule.of else rule.limit:g}" for rule in RULES}
+
+
+def test_the_decision_rule_has_the_limits_of_the_command():
+    page = (DOCS / "how-to" / "moving-over.md").read_text(encoding="utf-8")
+    section = page.partition("## The decision rule")[2].partition("\n## ")[0]
+    found: dict[str, str] = {}
+    for names, limits in re.findall(r"^\| (`.+?`) \| ([\d.,% ]+) \|", section, re.MULTILINE):
+        named, values = re.findall(r"`(\w+)`", names), limits.split(", ")
+        found |= dict(zip(named, values * len(named) if len(values) == 1 else values, strict=True))
+    assert found == {rule.name: f"{100 * rule.limit:g} %" if rule.of else f"{rule.limit:g}" for rule in RULES}
 
 
 @pytest.mark.parametrize(
