@@ -1,7 +1,6 @@
 """Captions of two sides, grouped by the time that they share. All functions are pure."""
 
 import unicodedata
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,8 @@ from rapidfuzz import fuzz
 from rapidfuzz.distance import Levenshtein
 
 from captionacc_dagster.comparison.sides import SideCaption
+from modal_gpu.captions.matching import TimeSpans
+from modal_gpu.captions.reconcile import ALIKE
 
 #: Largest difference of a start or an end that counts as none, in milliseconds. The predecessor's frames
 #: are a tenth of a second apart: its times are off by up to 50 ms if both systems saw a change in the same
@@ -18,8 +19,6 @@ from captionacc_dagster.comparison.sides import SideCaption
 TOLERANCE_MS = 150
 #: Two captions belong together if they share at least this part of the shorter one's time.
 SHARED = 0.5
-
-_ALIKE = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "..."})
 
 
 class Kind(StrEnum):
@@ -41,7 +40,7 @@ def readable(text: str) -> str:
 
     Engines differ in these although they read the same. Case and full-width forms are kept.
     """
-    plain = unicodedata.normalize("NFC", text).translate(_ALIKE)
+    plain = unicodedata.normalize("NFC", text).translate(ALIKE)
     return "".join(plain.split())
 
 
@@ -158,9 +157,9 @@ def group_captions(
     """
     sides = _placed(old, new), _placed(new, old)
     joined = _Sets([(side, place) for side in (0, 1) for place in range(len(sides[side]))])
-    others = _ByTime(sides[1])
+    others = _by_time(sides[1])
     for place, caption in enumerate(sides[0]):
-        for other in others.sharing(caption):
+        for other in others.sharing(caption.start, caption.end):
             if caption.zone == sides[1][other].zone and _belong_together(caption, sides[1][other]):
                 joined.unite((0, place), (1, other))
     groups = []
@@ -185,14 +184,14 @@ def _belong_together(one: SideCaption, other: SideCaption) -> bool:
 
 def _placed(captions: Sequence[SideCaption], others: Sequence[SideCaption]) -> list[SideCaption]:
     """Return the captions, each with a zone."""
-    by_time = _ByTime(others)
+    by_time = _by_time(others)
 
     def zone(caption: SideCaption) -> int:
-        shared = [others[place] for place in by_time.sharing(caption)]
+        shared = [others[place] for place in by_time.sharing(caption.start, caption.end)]
         best = max(
             shared, key=lambda other: (_likeness(caption, other), _common(caption, other)), default=None
         )
-        return (best.zone or 0) if best is not None else 0
+        return 0 if best is None else best.zone or 0
 
     return [c if c.zone is not None else replace(c, zone=zone(c)) for c in captions]
 
@@ -201,18 +200,9 @@ def _likeness(one: SideCaption, other: SideCaption) -> float:
     return fuzz.ratio(readable(one.text or ""), readable(other.text or ""))
 
 
-class _ByTime:
-    """Captions by time, to find those that share time with another."""
-
-    def __init__(self, captions: Sequence[SideCaption]) -> None:
-        self._spans = sorted((c.start, c.end, place) for place, c in enumerate(captions))
-        self._longest = max((end - start for start, end, _ in self._spans), default=0)
-
-    def sharing(self, caption: SideCaption) -> list[int]:
-        """Return the places of the captions that share time with it."""
-        first = bisect_left(self._spans, (caption.start - self._longest,))
-        last = bisect_left(self._spans, (caption.end,))
-        return [place for _, end, place in self._spans[first:last] if end > caption.start]
+def _by_time(captions: Sequence[SideCaption]) -> TimeSpans:
+    """Return the places of captions by their times."""
+    return TimeSpans((caption.start, caption.end, place) for place, caption in enumerate(captions))
 
 
 _Member = tuple[int, int]

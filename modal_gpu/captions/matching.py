@@ -63,7 +63,7 @@ def _joined(texts: Iterable[str]) -> str:
     return comparable(" ".join(texts))
 
 
-class _Times:
+class TimeSpans:
     """Spans of time by their keys, to find those that share time with another."""
 
     def __init__(self, spans: Iterable[tuple[int, int, int]]) -> None:
@@ -144,7 +144,7 @@ class _Matching:
 
     def merges(self) -> Iterator[Change]:
         """Yield captions of the file that join several cues of one zone, each mostly in their time."""
-        times = _Times((cue.start, cue.end, place) for place, cue in self._cues.items())
+        times = TimeSpans((cue.start, cue.end, place) for place, cue in self._cues.items())
         for number, one in list(self._file.items()):
             shared = {p: self._cues[p] for p in times.sharing(one.start, one.end) if p in self._cues}
             inside = [p for p, cue in shared.items() if 2 * _common(cue, one) > cue.end - cue.start]
@@ -166,8 +166,8 @@ class _Matching:
                     pairs.append((-share - alike / 100, place, number))
         yield from self._best_pairs(pairs)
 
-    def _file_times(self) -> _Times:
-        return _Times((one.start, one.end, number) for number, one in self._file.items())
+    def _file_times(self) -> TimeSpans:
+        return TimeSpans((one.start, one.end, number) for number, one in self._file.items())
 
     @staticmethod
     def _alike(one: str, other: str) -> bool:

@@ -33,12 +33,13 @@ SURE = 0.95
 #: Short extents with less confidence than this are noise, unless OCR read a word with confidence.
 UNSURE, SURE_TEXT_CONFIDENCE, SURE_TEXT_LENGTH = 0.5, 0.85, 3
 
-_ALIKE = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "..."})
+#: Forms of quotes and dashes in which readings of one text differ.
+ALIKE = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "..."})
 
 
 def comparable(text: str) -> str:
     """Normalize text for comparison: compatibility forms, quotes, dashes and case, without spaces."""
-    return "".join(unicodedata.normalize("NFKC", text.translate(_ALIKE)).translate(_ALIKE).casefold().split())
+    return "".join(unicodedata.normalize("NFKC", text.translate(ALIKE)).translate(ALIKE).casefold().split())
 
 
 def reconcile(captions: Iterable[Caption]) -> list[Caption]:
