@@ -177,16 +177,14 @@ def _edits(video: models.AdoptedVideo) -> int:
 
 
 def _print(report: models.Adoption) -> None:
+    from captionacc_dagster.adoption.errors import MAYBE_HIDDEN
     from captionacc_dagster.adoption.plan import VERDICTS
     from captionacc_dagster.resources.catalog.rows.videos import SHORT_ID
 
     for sentence in report.notes:
         say(sentence)
     if not report.videos:
-        say(
-            "The predecessor shows no such videos. If it has some, its row-level security hides them: give "
-            "the role BYPASSRLS, or use the service-role key."
-        )
+        say(f"The predecessor shows no such videos. {MAYBE_HIDDEN}")
         return
     table = Table(box=None, pad_edge=False)
     for heading in (

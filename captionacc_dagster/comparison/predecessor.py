@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from captionacc_dagster.adoption.errors import RefusedVideoError
+from captionacc_dagster.adoption.errors import MAYBE_HIDDEN, RefusedVideoError
 from captionacc_dagster.adoption.files import OldFiles
 from captionacc_dagster.adoption.plan_layout import approved_region
 from captionacc_dagster.adoption.predecessor import Predecessor
@@ -24,7 +24,7 @@ from modal_gpu.captions.merging import captions_from_extents
 from modal_gpu.databases.captions import Caption
 from modal_gpu.errors import DatabaseFileError, InvalidIdError, ObjectNotFoundError
 from modal_gpu.extents.decoder import decode, settings_for
-from modal_gpu.frame_index import ChunkRef
+from modal_gpu.frame_index import INDEX_RATE, ChunkRef
 from modal_gpu.storage import ObjectStore
 from modal_gpu.timeline import Timeline
 
@@ -33,7 +33,7 @@ _UNREADABLE = (DatabaseFileError, RefusedVideoError, InvalidIdError)
 
 
 class NoPredecessorVideoError(UnknownVideoError):
-    """A video that the predecessor does not have."""
+    """A video that the predecessor does not have, or a tenant without videos there."""
 
 
 def compare_video(
@@ -55,11 +55,17 @@ def compare_video(
 def compare_tenant(
     predecessor: Predecessor, catalog: Catalog, object_store: ObjectStore, tenant_id: str, tolerance_ms: int
 ) -> Iterator[VideoComparison]:
-    """Compare all videos of a tenant that the predecessor has, except for deleted ones."""
+    """Compare all videos of a tenant that the predecessor has, except for deleted ones.
+
+    Raises :class:`NoPredecessorVideoError` if there are none, and the errors of the connections.
+    """
+    videos = [old for old in predecessor.videos(tenant_id=tenant_id) if old.deleted_at is None]
+    if not videos:
+        raise NoPredecessorVideoError(
+            f"the predecessor shows no videos of tenant {tenant_id}, so nothing was compared. {MAYBE_HIDDEN}"
+        )
     versions = predecessor.versions(tenant_id)
-    for old in predecessor.videos(tenant_id=tenant_id):
-        if old.deleted_at is not None:
-            continue
+    for old in videos:
         try:
             video = catalog.get_video(old.video_id)
         except (UnknownVideoError, InvalidIdError):
@@ -130,10 +136,9 @@ def _captions(
         return None, "its pair labels are invented: the model was missing"
     count = extents.frame_count
     found = decode(extents.pairs, settings_for(extents.run.model_version))
-    captions = captions_from_extents(found, count, video.duration_seconds or count / 10)
-    return tuple(
-        captions
-    ), "it has no captions.db: these captions are those of its pair labels, without texts"
+    captions = captions_from_extents(found, count, video.duration_seconds or count / INDEX_RATE)
+    note = "it has no captions.db: these captions are those of its pair labels, without texts"
+    return tuple(captions), note
 
 
 def _chunks(predecessor: Predecessor, video: OldVideo, files: OldFiles) -> tuple[SideChunks | None, Picture]:

@@ -114,6 +114,15 @@ def line_keys(one: Made) -> VideoKeys:
     return VideoKeys(one.folder.tenant_id, one.video_id)
 
 
+def test_a_tenant_whose_videos_cannot_be_seen_is_an_error(
+    world: OldWorld, predecessor: Predecessor, line: Line
+):
+    tenant = world.tenant("Acme", "active")
+    KINDS["deleted"](world, tenant, "deleted.mp4")
+    with pytest.raises(NoPredecessorVideoError, match=r"nothing was compared.*row-level security"):
+        list(compare_tenant(predecessor, line.catalog, line.store, tenant, TOLERANCE_MS))
+
+
 def test_a_video_that_only_this_platform_has_is_an_error(
     world: OldWorld, predecessor: Predecessor, line: Line, tmp_path
 ):
