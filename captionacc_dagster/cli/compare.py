@@ -1,7 +1,8 @@
 """``compare``: the captions, boxes and chunks of another side, compared with those here."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,14 +16,14 @@ from captionacc_dagster.cli.exit_codes import ExitCode
 from captionacc_dagster.cli.files import Force, check_output, write_output
 from captionacc_dagster.cli.json_output import AsJson, print_json
 from captionacc_dagster.cli.numbers import FiniteRange
-from captionacc_dagster.cli.root import app, console, say, waiting
+from captionacc_dagster.cli.root import app, console, note, say, waiting
 from captionacc_dagster.cli.usage import as_usage_errors, usage_error
 from captionacc_dagster.comparison.captions import TOLERANCE_MS, Group, Kind
 from captionacc_dagster.comparison.comparing import VideoComparison, compare_sides, summed
 from captionacc_dagster.comparison.figures import Check, judge, limits_with
 from captionacc_dagster.comparison.platform import file_side, platform_side
 from captionacc_dagster.comparison.report import shown, times_line, to_csv, to_html
-from captionacc_dagster.comparison.sides import Side, SideCaption
+from captionacc_dagster.comparison.sides import SideCaption
 from captionacc_dagster.operations.tenant_names import find_tenant
 from modal_gpu.captions.edits import clock
 
@@ -92,7 +93,7 @@ def compare(
         for path, text in zip(_files(report), (to_csv(found), page), strict=True):
             write_output(path, text.encode(), force=force)
     if as_json:
-        print_json(_as_comparison(found, checks, tolerance_ms))
+        print_json(_as_comparison(found, checks, agreed, tolerance_ms))
     else:
         _print(found, checks)
         if report is not None:
@@ -124,6 +125,8 @@ def _compared(
                 yield from compare_tenant(
                     predecessor, here.catalog, here.object_store, tenant_id, tolerance_ms
                 )
+        for sentence in predecessor.notes:
+            note(sentence)
 
 
 def _compared_with(here: Parts, video: str, other: str, tolerance_ms: int) -> VideoComparison:
@@ -133,10 +136,10 @@ def _compared_with(here: Parts, video: str, other: str, tolerance_ms: int) -> Vi
     if Path(other).suffix.lower() in _SUBTITLES:
         old = file_side(Path(other), row.timeline)
         # A file has captions only: chunks and boxes are not the question.
-        new = Side(new.name, new.captions, note=new.note, picture=new.picture)
+        new = replace(new, layout=None, chunks=None)
     else:
-        old = platform_side(here.catalog, here.object_store, here.find_video(other), growing=growing)
-        old = Side("old", old.captions, old.layout, old.chunks, old.note, old.picture)
+        second = platform_side(here.catalog, here.object_store, here.find_video(other), growing=growing)
+        old = replace(second, name="old")
     return compare_sides(row.video_id, row.display_path, old, new, tolerance_ms)
 
 
@@ -146,8 +149,8 @@ def _print(found: Sequence[VideoComparison], checks: Sequence[Check]) -> None:
         console.print()
     else:
         for one in found:
-            for note in one.notes:
-                say(note)
+            for sentence in one.notes:
+                say(sentence)
     lines = [line for one in found for line in _lines(one, named=len(found) > 1)]
     for line in lines[:LISTED]:
         say(line)
@@ -197,7 +200,10 @@ def _text(captions: Sequence[SideCaption]) -> str:
 
 
 def _as_comparison(
-    found: Sequence[VideoComparison], checks: Sequence[Check], tolerance_ms: int
+    found: Sequence[VideoComparison],
+    checks: Sequence[Check],
+    limits: Mapping[str, float],
+    tolerance_ms: int,
 ) -> models.Comparison:
     return models.Comparison(
         met=all(check.is_met for check in checks),
@@ -217,7 +223,7 @@ def _as_comparison(
             models.ComparedVideo(
                 video_id=one.video_id,
                 name=one.name,
-                met=all(check.is_met for check in judge(one.figures)),
+                met=all(check.is_met for check in judge(one.figures, limits)),
                 old_captions=one.figures.old_captions,
                 new_captions=one.figures.new_captions,
                 kinds={str(kind): count for kind, count in one.counts().items()},

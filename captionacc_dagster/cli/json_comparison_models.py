@@ -17,7 +17,7 @@ class Difference(Output):
 
     video_id: Id
     kind: str = field("such as `times differ`, `text differs`, `divided`, `only old`")
-    lost_edits: int = field("captions of people whose text or times the new side does not have")
+    lost_edits: int = field("captions of people whose text, times or marks the new side does not have")
     old: list[ComparedCaption] = field("empty if only the new side has it")
     new: list[ComparedCaption] = field("empty if only the old side has it")
 

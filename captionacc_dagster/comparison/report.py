@@ -115,17 +115,16 @@ def to_html(
     *,
     title: str,
     tolerance_ms: int,
-    most_pictures: int = MOST_PICTURES,
-    now: datetime | None = None,
 ) -> str:
     """Return the page. It needs no other file and no network, and follows the reader's dark or light."""
-    left = [most_pictures, MOST_SHOWN]
+    left = [MOST_PICTURES, MOST_SHOWN]
     videos = [(one, list(_differences(one, left))) for one in comparisons]
     total = summed(comparisons)
+    limits = {check.rule.name: check.limit for check in checks}
     return _templates.get_template("report.html").render(
         title=title,
         version=__version__,
-        made_at=f"{now or datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         tolerance=f"{tolerance_ms / 1000:g} s",
         agrees=all(check.is_met for check in checks),
         checks=[(check, shown(check)) for check in checks],
@@ -133,7 +132,7 @@ def to_html(
         total=total,
         times=times_line(total),
         hidden=sum(len(one.differences) - len(shown_ones) for one, shown_ones in videos),
-        judged={one.video_id: all(c.is_met for c in judge(one.figures)) for one in comparisons},
+        judged={one.video_id: all(c.is_met for c in judge(one.figures, limits)) for one in comparisons},
     )
 
 

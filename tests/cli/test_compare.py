@@ -51,6 +51,15 @@ def test_a_file_is_compared_and_the_exit_code_says_whether_limits_are_met(
         *("--limit", "times=0.5", "--limit", "texts=0.5", "--limit", "characters=0.05"),
     )
     assert loose.code == 0 and "All limits are met." in loose.text
+    one = captionacc("compare", finished.video_id, "--with", srt, "--json", "--limit", "times=0.5")
+    (video,) = as_documented("compare", one.output)["videos"]
+    assert not video["met"]
+    other = captionacc(
+        *("compare", finished.video_id, "--with", srt, "--json"),
+        *("--limit", "times=0.5", "--limit", "texts=0.5", "--limit", "characters=0.05"),
+    )
+    (video,) = as_documented("compare", other.output)["videos"]
+    assert video["met"], "by the limits that were given"
     late = captionacc("compare", finished.video_id, "--with", srt, "--tolerance", 0.5, "--limit", "texts=1")
     assert late.code == 0 and "times differ:" not in late.text
 
@@ -93,6 +102,7 @@ def test_a_second_video_is_compared_in_all_parts(
     empty = line.upload(make_file("empty.mp4"))
     missing = captionacc("compare", empty.video_id, "--with", finished.video_id)
     assert missing.code == 4 and "only one side has captions: new has none" in missing.text
+    assert f"`captionacc status {empty.short_id}` shows why" in missing.text
     assert "Beyond the limit: uncompared." in missing.text
 
 
