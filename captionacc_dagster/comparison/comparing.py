@@ -82,8 +82,7 @@ def _notes(old: Side, new: Side) -> Iterator[str]:
         if len(lacking) == 1:
             yield f"only one side has {part}: {lacking[0].name} has none"
     yield from (f"{side.name}: {side.note}" for side in (old, new) if side.note)
-    regions = [side.layout.crop_region if side.layout else None for side in (old, new)]
-    if regions[0] is not None and regions[1] is not None:
-        overlap = region_overlap(regions[0], regions[1])
+    if old.layout is not None and new.layout is not None:
+        overlap = region_overlap(old.layout.crop_region, new.layout.crop_region)
         if overlap < 1:
             yield f"the crop regions have {overlap:.1%} of their area in common"

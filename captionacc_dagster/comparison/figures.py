@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 
 from captionacc_dagster.comparison.captions import Group, Kind
-from captionacc_dagster.comparison.sides import SideBox, SideChunks, SideLayout
+from captionacc_dagster.comparison.sides import SideChunks, SideLayout
 from modal_gpu.contracts import CropRegion
+from modal_gpu.databases.layout import LayoutBox
 from modal_gpu.errors import CaptionAccError
 from modal_gpu.frame_index import chunks
+from modal_gpu.ocr.engine import Box
 
 #: Share of common area (intersection over union) from which two crop regions are the same.
 SAME_REGION = 0.98
@@ -45,16 +47,23 @@ class Figures:
     lost_edits: int = 0
     old_boxes: int = 0
     uncovered_boxes: int = 0
-    new_boxes: int = 0
     labels: int = 0
     lost_labels: int = 0
     regions: int = 0
     other_regions: int = 0
-    old_frames: int = 0
-    new_frames: int = 0
     missing_frames: int = 0
     start_differences: tuple[int, ...] = field(default=(), repr=False)
     end_differences: tuple[int, ...] = field(default=(), repr=False)
+
+    @property
+    def other_times(self) -> int:
+        """Pairs whose times differ."""
+        return self.pairs - self.pairs_with_times
+
+    @property
+    def other_texts(self) -> int:
+        """Texts that differ, of those compared."""
+        return self.texts - self.same_texts
 
     def __add__(self, other: "Figures") -> "Figures":
         """Return the figures of the videos of both."""
@@ -97,59 +106,48 @@ def layout_figures(old: SideLayout, new: SideLayout) -> Figures:
     """
     ours = _by_frame(new.boxes)
     common = [(box, ours[box.frame_index]) for box in old.boxes if box.frame_index in ours]
-    frames = {box.frame_index for box in old.boxes}
-    labelled = [box for box in old.boxes if box.label in ("in", "out", "clear")]
-    approved = old.is_approved and old.crop_region is not None
+    labelled = [box for box in old.boxes if box.label]
+    is_kept = new.is_approved and region_overlap(old.crop_region, new.crop_region) >= SAME_REGION
     return Figures(
         old_boxes=len(common),
         uncovered_boxes=sum(not any(_covers(one, box) for one in lines) for box, lines in common),
-        new_boxes=sum(box.frame_index in frames for box in new.boxes),
         labels=len(labelled),
         lost_labels=sum(not _has_label(box, ours[box.frame_index]) for box in labelled),
-        regions=int(approved),
-        other_regions=int(approved and not (new.is_approved and _same(old.crop_region, new.crop_region))),
+        regions=int(old.is_approved),
+        other_regions=int(old.is_approved and not is_kept),
     )
 
 
-def _by_frame(boxes: Iterable[SideBox]) -> defaultdict[int, list[SideBox]]:
-    found: defaultdict[int, list[SideBox]] = defaultdict(list)
+def _by_frame(boxes: Iterable[LayoutBox]) -> defaultdict[int, list[LayoutBox]]:
+    found: defaultdict[int, list[LayoutBox]] = defaultdict(list)
     for box in boxes:
         found[box.frame_index].append(box)
     return found
 
 
-def _covers(line: SideBox, box: SideBox) -> bool:
-    middle = (box.box.left + box.box.right) / 2, (box.box.top + box.box.bottom) / 2
-    outer = line.box
-    return outer.left <= middle[0] <= outer.right and outer.top <= middle[1] <= outer.bottom
+def _covers(line: LayoutBox, box: LayoutBox) -> bool:
+    inner, outer = box.box, line.box
+    return outer.left <= inner.center_x <= outer.right and outer.top <= inner.center_y <= outer.bottom
 
 
-def _has_label(box: SideBox, lines: Sequence[SideBox]) -> bool:
+def _has_label(box: LayoutBox, lines: Sequence[LayoutBox]) -> bool:
     return any(line.label == box.label and _covers(line, box) for line in lines)
 
 
-def _same(one: CropRegion | None, other: CropRegion | None) -> bool:
-    return one is not None and other is not None and region_overlap(one, other) >= SAME_REGION
-
-
 def region_overlap(one: CropRegion, other: CropRegion) -> float:
-    """Return the common area of two regions divided by the area of both, 0 to 1."""
-    width = min(one.crop_right, other.crop_right) - max(one.crop_left, other.crop_left)
-    height = min(one.crop_bottom, other.crop_bottom) - max(one.crop_top, other.crop_top)
-    common = max(0.0, width) * max(0.0, height)
-    return common / (_area(one) + _area(other) - common)
+    """Return the intersection over union of two regions, 0 to 1."""
+    return _box(one).overlap(_box(other))
 
 
-def _area(region: CropRegion) -> float:
-    return (region.crop_right - region.crop_left) * (region.crop_bottom - region.crop_top)
+def _box(region: CropRegion) -> Box:
+    return Box(region.crop_left, region.crop_top, region.crop_right, region.crop_bottom)
 
 
 def chunk_figures(old: SideChunks | None, new: SideChunks) -> Figures:
-    """Return the figures of the stored frames; the new side's are also checked by themselves."""
+    """Return the figures of the stored frames; without an old side, of the new one by itself."""
     theirs = _frames_of(old) if old is not None else set()
-    ours = _frames_of(new)
     wanted = theirs | {index for ref in chunks(new.frame_count) for index in ref.members(new.frame_count)}
-    return Figures(old_frames=len(theirs), new_frames=len(ours), missing_frames=len(wanted - ours))
+    return Figures(missing_frames=len(wanted - _frames_of(new)))
 
 
 def _frames_of(side: SideChunks) -> set[int]:
@@ -230,12 +228,13 @@ DEFAULT_LIMITS: Mapping[str, float] = MappingProxyType(limits_with(()))
 
 def judge(figures: Figures, limits: Mapping[str, float] = DEFAULT_LIMITS) -> list[Check]:
     """Return the check of each rule."""
-    counts = {one.name: getattr(figures, one.name) for one in fields(figures)} | {
-        "other_times": figures.pairs - figures.pairs_with_times,
-        "other_texts": figures.texts - figures.same_texts,
-    }
     return [
-        Check(rule, counts[rule.count], counts[rule.of] if rule.of else None, limits[rule.name])
+        Check(
+            rule,
+            getattr(figures, rule.count),
+            getattr(figures, rule.of) if rule.of else None,
+            limits[rule.name],
+        )
         for rule in RULES
     ]
 

@@ -8,7 +8,7 @@ import numpy as np
 from captionacc_dagster.comparison.captions import Group
 from captionacc_dagster.comparison.sides import Picture, Side, SideCaption
 from modal_gpu.errors import DamagedChunkError, ObjectNotFoundError
-from modal_gpu.frame_index import LEVELS, ChunkRef
+from modal_gpu.frame_index import LEVELS, ChunkRef, level_of
 
 
 def stored_pictures(fetch: Callable[[ChunkRef], bytes], frame_count: int) -> Picture:
@@ -38,25 +38,19 @@ def pictures_of(group: Group, old: Side, new: Side) -> tuple[bytes | None, bytes
 
     found: list[bytes | None] = []
     for side, own, others in ((old, group.old, group.new), (new, group.new, group.old)):
-        image = next(filter(_is_image, (side.picture(index) for index in _indices(own or others))), None)
+        pictures = map(side.picture, _indices(own or others))
+        image = next((picture for picture in pictures if picture is not None), None)
         found.append(None if image is None else encode_webp(image))
     return found[0], found[1]
 
 
-def _is_image(image: np.ndarray | None) -> bool:
-    return image is not None
-
-
 def _indices(captions: tuple[SideCaption, ...]) -> Iterator[int]:
-    """Yield indices from the middle of a caption: one of each modulo level, as one's chunk may be missing."""
-    frames = captions[0].frames
-    if not frames:
-        return
-    middle = frames[len(frames) // 2]
-    yield middle
+    """Yield the middle index of each level in a caption, finest first: a level's chunk may be missing."""
+    # A file's times may begin before the video.
+    frames = [index for index in captions[0].frames or () if index >= 0]
     for level in reversed(LEVELS):
-        index = middle - middle % level
-        yield from (one for one in (index + level % 4, index) if one in frames and one != middle)
+        own = [index for index in frames if level_of(index) == level]
+        yield from own[len(own) // 2 :][:1]
 
 
 def data_address(webp: bytes) -> str:

@@ -1,5 +1,6 @@
 """The sides that this platform has: a video's results, and a subtitle file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from captionacc_dagster.comparison.pictures import stored_pictures
@@ -13,14 +14,13 @@ from captionacc_dagster.comparison.sides import (
     layout_of,
 )
 from captionacc_dagster.operations.caption_edits import CaptionsMissingError, stored_captions
+from captionacc_dagster.operations.layout_review import LayoutMissingError, stored_layout
 from captionacc_dagster.operations.subtitle_files import ActiveVersion, current_version
 from captionacc_dagster.resources.catalog import Catalog, VideoRow, WrongStateError
 from modal_gpu.captions.growth import Growing
 from modal_gpu.captions.subtitle_files import MAX_BYTES, read_subtitles
 from modal_gpu.captions.subtitles import timed_cues
-from modal_gpu.databases.layout import read_layout
-from modal_gpu.errors import ObjectNotFoundError
-from modal_gpu.frame_index import LEVELS, ChunkRef
+from modal_gpu.frame_index import ChunkRef, chunks
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
 from modal_gpu.timeline import Timeline
@@ -43,29 +43,23 @@ def platform_side(
             if growing is None
             else captions_of_cues(timed_cues(rows, video.timeline, growing))
         )
-    except CaptionsMissingError:
-        note = video.error or f"no captions yet: the stage layout is in {video.layout.status}"
+    except CaptionsMissingError as error:
+        note = video.error or str(error)
     version = _version(catalog, video)
     side = Side("new", captions, _layout(object_store, video), note=note)
     if version is None:
         return side
-    prefix = keys.cropped_frames_prefix(version.version)
-    stored = frozenset(
-        ref
-        for info in object_store.list(prefix)
-        if (ref := chunk_of(info.key.removeprefix(prefix))) is not None
-    )
+    present = {info.key for info in object_store.list(keys.cropped_frames_prefix(version.version))}
+    wanted = chunks(version.frame_count)
+    stored = frozenset(ref for ref in wanted if keys.chunk(version.version, ref) in present)
 
     def fetch(ref: ChunkRef) -> bytes:
         return object_store.get(keys.chunk(version.version, ref))
 
-    return Side(
-        side.name,
-        side.captions,
-        side.layout,
-        SideChunks(version.frame_count, stored),
-        side.note,
-        stored_pictures(fetch, version.frame_count),
+    return replace(
+        side,
+        chunks=SideChunks(version.frame_count, stored),
+        picture=stored_pictures(fetch, version.frame_count),
     )
 
 
@@ -78,22 +72,8 @@ def _version(catalog: Catalog, video: VideoRow) -> ActiveVersion | None:
 
 def _layout(object_store: ObjectStore, video: VideoRow) -> SideLayout | None:
     try:
-        layout = read_layout(object_store.get(VideoKeys(video.tenant_id, video.video_id).layout_db))
-    except ObjectNotFoundError:
-        return None
-    return layout_of(layout, video.crop_region, video.crop_region is not None)
-
-
-def chunk_of(name: str) -> ChunkRef | None:
-    """Return the chunk of a name such as ``modulo_16/chunk_0000000512.webm``; None for another name."""
-    folder, _, file = name.partition("/")
-    level = folder.removeprefix("modulo_")
-    index = file.removeprefix("chunk_").removesuffix(".webm")
-    if not (level.isdecimal() and index.isdecimal() and int(level) in LEVELS):
-        return None
-    try:
-        return ChunkRef(int(level), int(index))
-    except ValueError:
+        return layout_of(stored_layout(object_store, video), video.crop_region)
+    except LayoutMissingError:
         return None
 
 

@@ -111,7 +111,7 @@ def predecessor_side(
     side_layout: SideLayout | None = None
     if layout is not None:
         approved = approved_region(layout, video, versions)
-        side_layout = layout_of(layout.file, approved or layout.crop_region, approved is not None)
+        side_layout = layout_of(layout.file, approved)
     chunks, picture = _chunks(predecessor, video, files)
     return Side(
         "old",

@@ -9,9 +9,8 @@ from modal_gpu.captions.subtitle_files import FileCue
 from modal_gpu.captions.subtitles import TimedCue
 from modal_gpu.contracts import CropRegion
 from modal_gpu.databases.captions import Caption
-from modal_gpu.databases.layout import LayoutFile
+from modal_gpu.databases.layout import LayoutBox, LayoutFile
 from modal_gpu.frame_index import INDEX_RATE, ChunkRef
-from modal_gpu.ocr.engine import Box
 from modal_gpu.timeline import Timeline
 
 #: Returns the picture of a caption strip at a frame index as RGB uint8 (h, w, 3); None if there is none.
@@ -50,22 +49,12 @@ class SideCaption:
 
 
 @dataclass(frozen=True)
-class SideBox:
-    """A box of text in a full frame, in fractions of the frame; ``label`` is a person's, if any."""
-
-    frame_index: int
-    box: Box
-    text: str = ""
-    label: str | None = None
-
-
-@dataclass(frozen=True)
 class SideLayout:
     """The layout of a side. ``is_approved``: whether ``crop_region`` is approved."""
 
-    crop_region: CropRegion | None
+    crop_region: CropRegion
     is_approved: bool
-    boxes: tuple[SideBox, ...] = ()
+    boxes: tuple[LayoutBox, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,7 +143,6 @@ def _frames(start: int, end: int, timeline: Timeline) -> range:
     return range(first, max(first + 1, round(timeline.axis_seconds(end / 1000) * INDEX_RATE)))
 
 
-def layout_of(layout: LayoutFile, crop_region: CropRegion | None, is_approved: bool) -> SideLayout:
-    """Return a layout with the crop region that is in force; by default the layout's own."""
-    boxes = (SideBox(box.frame_index, box.box, box.text, box.label) for box in layout.boxes)
-    return SideLayout(crop_region or layout.crop_region, is_approved, tuple(boxes))
+def layout_of(layout: LayoutFile, approved: CropRegion | None) -> SideLayout:
+    """Return a layout with the crop region that is in force: the approved one, or the layout's own."""
+    return SideLayout(approved or layout.crop_region, approved is not None, layout.boxes)

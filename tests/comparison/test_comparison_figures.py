@@ -18,10 +18,10 @@ from captionacc_dagster.comparison.figures import (
     region_overlap,
     spread,
 )
-from captionacc_dagster.comparison.platform import chunk_of
-from captionacc_dagster.comparison.sides import Side, SideBox, SideCaption, SideChunks, SideLayout
+from captionacc_dagster.comparison.sides import Side, SideCaption, SideChunks, SideLayout
 from modal_gpu.contracts import CropRegion
-from modal_gpu.frame_index import CHUNK_MEMBERS, ChunkRef, chunks
+from modal_gpu.databases.layout import Label, LayoutBox
+from modal_gpu.frame_index import CHUNK_MEMBERS, chunks
 from modal_gpu.ocr.engine import Box
 
 REGION = CropRegion(0.1, 0.8, 0.9, 0.95)
@@ -47,26 +47,26 @@ def test_the_figures_of_captions():
     assert figures.start_differences == (100, 0, 0) and figures.end_differences == (0, 500, 0)
 
 
-def characters(*labels: str | None) -> tuple[SideBox, ...]:
+def characters(*labels: Label | None) -> tuple[LayoutBox, ...]:
     """Boxes of single characters beside each other, as the predecessor has them."""
     return tuple(
-        SideBox(100, Box(0.1 + place / 10, 0.85, 0.18 + place / 10, 0.9), "x", label)
+        LayoutBox(100, place, Box(0.1 + place / 10, 0.85, 0.18 + place / 10, 0.9), "x", label=label)
         for place, label in enumerate(labels)
     )
 
 
-def line(label: str | None = None, right: float = 0.9) -> SideBox:
-    return SideBox(100, Box(0.1, 0.84, right, 0.91), "xxx", label)
+def line(label: Label | None = None, right: float = 0.9) -> LayoutBox:
+    return LayoutBox(100, 0, Box(0.1, 0.84, right, 0.91), "xxx", label=label)
 
 
 def test_characters_are_covered_by_the_line_over_them():
     old = SideLayout(REGION, True, characters(None, None, None))
     covered = layout_figures(old, SideLayout(REGION, True, (line(),)))
-    assert (covered.old_boxes, covered.uncovered_boxes, covered.new_boxes) == (3, 0, 1)
+    assert (covered.old_boxes, covered.uncovered_boxes) == (3, 0)
     short = layout_figures(old, SideLayout(REGION, True, (line(right=0.2),)))
     assert short.uncovered_boxes == 2
     # Frames that only one side has taken say nothing of its boxes.
-    elsewhere = SideBox(200, Box(0, 0, 1, 1))
+    elsewhere = LayoutBox(200, 0, Box(0, 0, 1, 1), "xxx")
     assert layout_figures(old, SideLayout(REGION, True, (elsewhere,))).old_boxes == 0
 
 
@@ -92,22 +92,9 @@ def test_lost_tails_of_the_predecessor_are_no_fault_of_the_new_side(count: int):
     every = frozenset(chunks(count))
     full = frozenset(ref for ref in every if len(ref.members(count)) == CHUNK_MEMBERS)
     figures = chunk_figures(SideChunks(count, full), SideChunks(count, every))
-    assert (figures.new_frames, figures.missing_frames) == (count, 0)
-    assert figures.old_frames == CHUNK_MEMBERS * len(full)
+    assert figures.missing_frames == 0
     back = chunk_figures(SideChunks(count, every), SideChunks(count, full))
     assert back.missing_frames == count - CHUNK_MEMBERS * len(full)
-
-
-def test_a_chunk_is_known_by_its_name():
-    assert chunk_of("modulo_16/chunk_0000000512.webm") == ChunkRef(16, 512)
-    assert chunk_of("modulo_1/chunk_0000000043.webm") == ChunkRef(1, 43)
-    for other in (
-        "modulo_16/chunk_0001.webm",
-        "modulo_8/chunk_0000000000.webm",
-        "zone_1/x",
-        "modulo_16/a.webm",
-    ):
-        assert chunk_of(other) is None
 
 
 def test_limits_are_met_or_exceeded():

@@ -3,14 +3,17 @@
 import csv
 import io
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
+from captionacc_dagster.comparison.captions import group_captions
 from captionacc_dagster.comparison.comparing import VideoComparison, compare_sides, not_compared, summed
-from captionacc_dagster.comparison.figures import judge
+from captionacc_dagster.comparison.figures import DEFAULT_LIMITS, judge, limits_with
+from captionacc_dagster.comparison.pictures import pictures_of
 from captionacc_dagster.comparison.report import pieces, to_csv, to_html
 from captionacc_dagster.comparison.sides import Side, SideCaption
 
@@ -57,9 +60,9 @@ class Seen(HTMLParser):
         self.text += data
 
 
-def page(*comparisons: VideoComparison, **options) -> str:
-    checks = judge(summed(comparisons))
-    return to_html(comparisons, checks, title=f"Comparison of {HOSTILE}", tolerance_ms=150, **options)
+def page(*comparisons: VideoComparison, limits: Mapping[str, float] = DEFAULT_LIMITS) -> str:
+    checks = judge(summed(comparisons), limits)
+    return to_html(comparisons, checks, title=f"Comparison of {HOSTILE}", tolerance_ms=150)
 
 
 def test_the_page_shows_what_differs_with_both_pictures(comparison: VideoComparison):
@@ -100,10 +103,22 @@ def test_the_page_needs_nothing_but_itself(comparison: VideoComparison):
 
 def test_a_long_page_has_fewer_pictures_and_says_what_it_leaves_out(comparison, monkeypatch):
     monkeypatch.setattr("captionacc_dagster.comparison.report.MOST_SHOWN", 2)
-    seen = Seen(page(comparison, most_pictures=1))
+    monkeypatch.setattr("captionacc_dagster.comparison.report.MOST_PICTURES", 1)
+    seen = Seen(page(comparison))
     assert sum(tag == "img" for tag, _ in seen.tags) == 2
     assert sum(tag == "article" for tag, _ in seen.tags) == 2
     assert "leaves out 1 differences" in seen.text
+
+
+def test_where_a_level_is_missing_the_picture_is_of_another(comparison: VideoComparison):
+    """The predecessor lost the last chunk of each level; here all but those of every 16th frame."""
+    (found, *_) = group_captions([said(1, 4, "One")], [])
+    old = Side("old", picture=lambda index: None if index % 16 else picture(40)(index))
+    assert pictures_of(found, old, comparison.new)[0] == pictures_of(found, comparison.old, old)[0]
+    none = Side("old", picture=lambda index: None if index % 64 else picture(40)(index))
+    assert pictures_of(found, none, none) == (None, None)
+    (early,) = group_captions([replace(said(1, 4, "One"), frames=range(-4, 3))], [])
+    assert pictures_of(early, none, none)[0] is not None, "of frame 0"
 
 
 def test_several_videos_have_a_table(comparison: VideoComparison):
@@ -113,6 +128,13 @@ def test_several_videos_have_a_table(comparison: VideoComparison):
     links = [attributes["href"] for tag, attributes in seen.tags if tag == "a"]
     ids = {attributes["id"] for _, attributes in seen.tags if "id" in attributes}
     assert links and {link.removeprefix("#") for link in links} <= ids
+
+
+def test_a_video_is_judged_by_the_limits_that_were_given(comparison: VideoComparison):
+    videos = comparison, replace(comparison, video_id="v2")
+    loose = limits_with(f"{name}=9" for name in DEFAULT_LIMITS)
+    assert Seen(page(*videos)).text.count("beyond") == 2
+    assert Seen(page(*videos, limits=loose)).text.count("within") == 2
 
 
 def test_the_table_has_a_row_for_each_difference(comparison: VideoComparison):
