@@ -16,11 +16,12 @@ import argparse
 import asyncio
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,8 +57,6 @@ class Row:
     errors: Sequence[str]
 
     def __str__(self) -> str:
-        if not self.seconds:
-            return f"| `{self.route}` | – | – | – | – | {len(self.errors)} |"
         p50, p95 = (percentile(self.seconds, share) * 1000 for share in (0.5, 0.95))
         figures = f"{p50:.0f} | {p95:.0f} | {self.a_second:.0f} | {self.cpu * 1000:.1f}"
         return f"| `{self.route}` | {figures} | {len(self.errors)} |"
@@ -202,7 +201,7 @@ def learn_code_location(platform: MeasuredPlatform) -> None:
     daemon.wait(60)
 
 
-def show(rows: Iterable[Row], offered: set[str], chosen: argparse.Namespace) -> None:
+def show(rows: Sequence[Row], offered: set[str], chosen: argparse.Namespace) -> None:
     """Print the table, the first error of each route, and the routes without figures."""
     callers = "operator" if chosen.operator else "users with row-level security"
     print(f"{chosen.videos} videos, {chosen.clients} clients ({callers}), {chosen.seconds:g} s a route; ms")
@@ -213,8 +212,9 @@ def show(rows: Iterable[Row], offered: set[str], chosen: argparse.Namespace) -> 
     for row in found:
         if row.errors:
             print(f"{row.route}: {row.errors[0]}")
-    missing = {route for route in offered if not any(row.route.startswith(route) for row in rows)}
-    print(f"without figures: {', '.join(sorted(missing)) or 'none'}")
+    # A row's route may have a query, or a remark after a comma.
+    measured = {re.split("[?,]", row.route)[0] for row in rows}
+    print(f"without figures: {', '.join(sorted(offered - measured)) or 'none'}")
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ class Exhausted(Exception):
 
 @dataclass
 class Noted:
-    """Seconds and errors of each route."""
+    """Seconds of each route's requests, also of those that failed, and their errors."""
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     errors: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -85,7 +85,8 @@ class Caller:
         except (aiohttp.ClientError, TimeoutError) as error:
             self._noted.errors[route].append(f"{type(error).__name__}: {error}")
             return None
-        self._noted.seconds[route].append(time.perf_counter() - began)
+        finally:
+            self._noted.seconds[route].append(time.perf_counter() - began)
         if status >= 400:
             self._noted.errors[route].append(f"{status} {body[:200].decode(errors='replace')}")
             return None
@@ -97,9 +98,10 @@ class Caller:
         async with self._session.get(self._address + path, headers=self._headers) as answer:
             async for line in answer.content:
                 if line.startswith(b"event: ready"):
-                    self._noted.seconds[route].append(time.perf_counter() - began)
-                    return
-        self._noted.errors[route].append(f"{answer.status}: no event")
+                    break
+            else:
+                self._noted.errors[route].append(f"{answer.status}: no event")
+        self._noted.seconds[route].append(time.perf_counter() - began)
 
     async def version(self, number: int) -> dict[str, Any]:
         """Return the name of a caption of :attr:`edited` with its version."""

@@ -21,6 +21,8 @@ const { Outbox } = await import(new URL("outbox.js", STATIC));
 const { Sync } = await import(new URL("sync.js", STATIC));
 const { Footage } = await import(new URL("times.js", STATIC));
 const { LiveEvents } = await import(new URL("../events.js", STATIC));
+const { WorkBar } = await import(new URL("../progress.js", STATIC));
+const { Find } = await import(new URL("find.js", STATIC));
 
 const FACTS = { cropped_frames_version: 1, frame_count: 100, duration_seconds: 10, zones: [0], time_spans: [] };
 
@@ -234,4 +236,42 @@ test("after a refusal, a stream is opened again later", () => {
   mock.timers.tick(1);
   assert.deepEqual([Source.all.length, Source.all[1].url], [2, "/events?after=7-0"]);
   mock.timers.reset();
+});
+
+test("the bar of a run ends with the run", () => {
+  const parts = { progress: {}, span: {} };
+  const box = { hidden: true, querySelector: (name) => parts[name] };
+  const events = new EventTarget();
+  const hear = (kind, detail = {}) => events.dispatchEvent(new CustomEvent(kind, { detail }));
+  const stages = (layout, text) => ({ layout: { run_id: layout }, text: { run_id: text } });
+  new WorkBar(box, events, ["layout"]);
+  hear("progress", { stage: "text", percent: 10, message: "download" });
+  assert.equal(box.hidden, true);
+  hear("progress", { stage: "layout", percent: 52, message: "frames 11 of 30" });
+  assert.deepEqual([box.hidden, parts.progress.value, parts.span.textContent], [false, 52, "52 % · frames 11 of 30"]);
+  hear("video", stages("run", null));
+  assert.equal(box.hidden, false);
+  hear("video", stages(null, "another"));
+  assert.equal(box.hidden, true);
+  hear("progress", { stage: "layout", percent: 90, message: "upload" });
+  // The end of the run was missed while there was no connection.
+  hear("ready");
+  assert.equal(box.hidden, true);
+});
+
+test("nothing is replaced before captions can be corrected, and nothing is said to be", () => {
+  const captions = opened([row(1, "a tide"), row(2, "b tide")]);
+  const box = (value) => ({ value, checked: false });
+  const elements = { find: box("tide"), replacement: box("flood"), expression: box(), matchcase: box() };
+  const form = Object.assign(new EventTarget(), { elements, querySelector: () => ({}) });
+  const dialog = Object.assign(new EventTarget(), { querySelector: () => form });
+  const said = [];
+  const find = new Find(dialog, captions, { select() {}, announce: (words) => said.push(words), commit() {} });
+  Object.assign(find, { current: () => "c1", canChange: () => false, change: (uid, text) => retype(captions, uid, text) });
+  find.all();
+  find.replace();
+  assert.deepEqual([texts(captions), said], [["a tide", "b tide"], []]);
+  find.canChange = () => true;
+  find.all();
+  assert.deepEqual([texts(captions), said], [["a flood", "b flood"], ["2 captions were changed."]]);
 });

@@ -18,4 +18,4 @@ def test_the_model_keeps_what_a_person_typed():
         timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "pass 11" in done.stdout
+    assert "pass 13" in done.stdout

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from starlette.testclient import TestClient
 
+from benchmarks.synthetic_video import SyntheticFiles
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.databases.captions import Caption, read_captions, write_captions
 from modal_gpu.keys import VideoKeys
@@ -236,6 +237,30 @@ class TestFiles:
         assert refused.status_code == 422 and "UTF-8" in refused.json()["detail"]
 
 
+class TestKeptAnswers:
+    def test_after_a_change_no_earlier_answer_is_given(
+        self, client: TestClient, people: People, video: VideoRow
+    ):
+        url = f"/videos/{video.video_id}"
+        SyntheticFiles.made().put(
+            people.store, VideoKeys(video.tenant_id, video.video_id), ["full", "layout", "raw"]
+        )
+
+        def answers() -> list[str]:
+            return [client.get(f"{url}/{path}").text for path in ("captions", "export.srt", "layout")]
+
+        assert answers() == answers()
+        label = {"frame_index": 0, "box_index": 0, "label": "in"}
+        assert client.post(f"{url}/layout/labels", json={"labels": [label]}).status_code == 200
+        assert '"label":"in"' in answers()[2]
+        row = listed(client, video)["captions"][1]
+        sent = {"version": row["version"], "text": "Two."}
+        assert client.put(f"{url}/captions/{row['id']}", json=sent).status_code == 200
+        assert all("Two." in answer for answer in answers()[:2])
+        assert client.patch(url, json={"name": "another.mp4"}).status_code == 200
+        assert ["another.mp4" in answer for answer in answers()] == [True, False, True]
+
+
 class TestRights:
     def test_another_tenants_captions_do_not_exist(self, people: People, as_user, video: VideoRow):
         tenant, user = str(uuid.uuid4()), str(uuid.uuid4())
@@ -243,6 +268,9 @@ class TestRights:
         people.catalog.set_user_profile(user, tenant, role="owner", approval_status="approved")
         stranger = as_user(user)
         url = f"/videos/{video.video_id}"
+        # The same app keeps these answers.
+        for path in ("captions", "export.srt", "layout"):
+            assert as_user(people.owner).get(f"{url}/{path}").status_code == 200
         edit = {"key": "a", "captions": [], "wanted": []}
         answers = [
             stranger.get(f"{url}/captions"),

@@ -64,6 +64,15 @@ def test_captions_that_could_not_be_read_are_counted_at_the_next_view(client: Te
     assert count in client.get("/").text
 
 
+def test_videos_with_doubtful_captions_come_first(client: TestClient, people: People):
+    video = people.own(people.videos.with_captions())
+    captions = write_captions([Caption(0, 10, 0.0, 1.0, ocr_text="0ne.", ocr_confidence=0.5)])
+    people.store.put(VideoKeys(video.tenant_id, video.video_id).captions_db, captions)
+    people.own(people.videos.uploaded(display_path="newer.mp4"))
+    text = client.get("/pages/videos").text
+    assert "1 doubtful" in text and text.index("holiday.mp4") < text.index("newer.mp4")
+
+
 def test_the_list_finds_by_name(client: TestClient, people: People):
     people.own(people.videos.uploaded(display_path="harbour.mp4"))
     people.own(people.videos.uploaded(display_path="talk.mp4"))

@@ -1,10 +1,13 @@
-"""The service in a thread: whoever started it sees that it has ended."""
+"""The service in a thread: it ends in order, and whoever started it sees that it has ended."""
 
+import time
+
+import httpx
 import pytest
 
 from captionacc_dagster.platform.ports import free_port
 from captionacc_dagster.platform.role_lock import ServiceError
-from captionacc_dagster.web.http_server import Server
+from captionacc_dagster.web.http_server import _SHUTDOWN_SECONDS, Server
 from captionacc_dagster.web.service.serving import ServiceThread
 
 
@@ -29,6 +32,22 @@ def test_a_service_that_ends_by_itself_is_noticed(service):
             service.check()
     finally:
         service.end()
+
+
+def test_an_open_stream_ends_with_the_service(service):
+    service.begin()
+    with (
+        httpx.Client(trust_env=False) as client,
+        client.stream("GET", f"{service.address}/events", timeout=30) as answer,
+    ):
+        lines = answer.iter_lines()
+        assert "event: ready" in [next(lines) for _ in range(4)]
+        began = time.monotonic()
+        service.end()
+        # Without an error: the stream is closed, not cut off.
+        assert "event: ready" not in list(lines)
+    # Not only when the time for open requests has passed.
+    assert time.monotonic() - began < _SHUTDOWN_SECONDS
 
 
 def test_a_service_that_fails_logs_the_reason(service, monkeypatch, caplog):

@@ -63,8 +63,10 @@ class ReviewCounts:
         """Return what is left of a video; ``None`` without captions, or if they cannot be read now."""
         if video.caption_count is None:
             return None
-        if video.video_id in self._known and self._known[video.video_id][0] == video.updated_at:
-            return self._known[video.video_id][1]
+        # Another thread may drop what is known at any time.
+        known = self._known.get(video.video_id)
+        if known is not None and known[0] == video.updated_at:
+            return known[1]
         try:
             cues = review_cues(
                 stored_captions(parts.object_store, video),

@@ -5,6 +5,9 @@ export class WorkBar {
   constructor(box, events, stages) {
     this.box = box;
     events.addEventListener("progress", ({ detail }) => stages.includes(detail.stage) && this.#show(detail));
+    events.addEventListener("video", ({ detail }) => stages.some((stage) => detail[stage].run_id) || this.#hide());
+    // The progress of running stages follows.
+    events.addEventListener("ready", () => this.#hide());
   }
 
   #show({ percent, message }) {
@@ -13,7 +16,7 @@ export class WorkBar {
     this.box.hidden = false;
   }
 
-  hide() {
+  #hide() {
     this.box.hidden = true;
   }
 }

@@ -71,6 +71,7 @@ export class Find {
   }
 
   replace() {
+    if (!this.canChange()) return;
     // What is being typed is part of the text.
     this.commit();
     const uid = this.current();
@@ -79,6 +80,7 @@ export class Find {
   }
 
   all() {
+    if (!this.canChange()) return;
     this.commit();
     const found = this.#found();
     found.forEach((uid) => this.#change(uid));

@@ -19,7 +19,7 @@ class Review {
   constructor(list, outbox, events) {
     this.captions = new Captions(new Footage(list.footage), outbox);
     this.sync = new Sync(videoId, this.captions, events);
-    this.work = new WorkBar(part("work"), events, ["layout", "boundaries", "text"]);
+    new WorkBar(part("work"), events, ["layout", "boundaries", "text"]);
     const url = (path, zone) => {
       const { version } = this.captions.footage;
       return `/videos/${videoId}/${path}${path.includes("?") ? "&" : "?"}zone=${zone}&version=${version}`;
@@ -33,8 +33,8 @@ class Review {
       commit: () => this.editor.commit(),
     });
     this.find.current = () => this.editor.uid;
+    this.find.canChange = () => this.#canEdit();
     this.find.change = (uid, text) => {
-      if (!this.isEditable) return;
       const caption = this.captions.get(uid);
       this.captions.edit([uid], text.trim() ? [{ ...snapshot(caption), text, reviewed: true }] : []);
     };
@@ -63,7 +63,6 @@ class Review {
     }
     if (list.locked_by) notices.push(`${holder(list.locked_by)} writes these captions: edits wait here until then.`);
     partial.hidden = !notices.length;
-    if (!list.working.length) this.work.hide();
     if (partial.textContent !== notices.join(" ")) partial.textContent = notices.join(" ");
     if (!this.captions.get(wasOpen)) this.select(this.#first());
     else this.editor.refresh();
@@ -206,9 +205,15 @@ class Review {
     }
   }
 
+  /** Return whether captions can be corrected; if not, say so. */
+  #canEdit() {
+    if (!this.isEditable) this.say("Captions can be corrected when all are found.");
+    return this.isEditable;
+  }
+
   do(action, shift = false) {
     const { editor, captions, player } = this;
-    if (!this.isEditable && !READS.has(action)) return this.say("Captions can be corrected when all are found.");
+    if (!READS.has(action) && !this.#canEdit()) return;
     const actions = {
       confirm: () => {
         const next = this.#nextToReview();

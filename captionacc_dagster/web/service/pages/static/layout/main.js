@@ -486,7 +486,7 @@ async function begin() {
   const page = new LayoutPage(await answer.json());
   root.dataset.ready = "true";
   const events = new LiveEvents(root.dataset.video);
-  const work = new WorkBar(part("work"), events, ["layout"]);
+  new WorkBar(part("work"), events, ["layout"]);
   const look = async () => {
     if (!page.layout.partial || document.hidden) return;
     const again = await fetch(`${base}/layout`, { cache: "no-store" }).catch(() => null);
@@ -494,7 +494,6 @@ async function begin() {
     // What a person has drawn meanwhile stays.
     page.take(await again.json(), { zonesToo: !page.isDrawn });
     page.draw();
-    if (!page.layout.partial) work.hide();
   };
   lookAfter(events, ["ready", "reset", "video", "layout", "progress"], look, 2000);
 }
