@@ -25,7 +25,7 @@ class CaptionsDecision:
     """The boundaries and text stages of an adopted video.
 
     ``captions`` are written even if the stage waits for a run, which keeps people's. ``chunks``, ``extents``
-    and ``version`` are those that are taken over.
+    and ``version`` are those that are taken over; so are the stages of ``reviewed``.
     """
 
     boundaries: Status = "wait"
@@ -54,39 +54,44 @@ def decide_captions(
     :class:`RefusedVideoError`.
     """
     read = old.captions(video, files)
-    reviewed = tuple(stage for stage in ("boundaries", "text") if video.statuses[stage] == "done")
-    kept = CaptionsDecision(
-        captions=read.captions if read else None, reviewed=reviewed, notes=read.notes if read else ()
-    )
+    kept = CaptionsDecision(captions=read.captions if read else None, notes=read.notes if read else ())
     status = video.statuses["boundaries"]
-    if status == "error":
-        why = f"it had failed: {video.errors.get('boundaries', 'no message')}"
-        return replace(kept, parts=(Part("chunks", "run", why),))
     if status == "wait":
         return kept
+    if status == "error":
+        return _again(kept, video, f"it had failed: {video.errors.get('boundaries', 'no message')}")
     if layout.status != "done":
-        return replace(kept, parts=(Part("chunks", "run", "its crop region has to be approved first"),))
+        first = "made again" if layout.crop_region else "approved"
+        return _again(kept, video, f"its layout has to be {first} first")
     extents, problem = _extents(old, video, files)
     version = video.cropped_frames_version or files.newest_version or 1
     problem = problem or _chunk_problem(files, version, extents)
     if problem or extents is None:
-        more = ("it was reviewed, and has to be reviewed again after the run",) if reviewed else ()
-        return replace(kept, parts=(Part("chunks", "run", problem),), notes=kept.notes + more)
+        return _again(kept, video, problem)
     return _taken(kept, video, files, extents, version)
+
+
+def _reviewed(video: OldVideo) -> tuple[str, ...]:
+    return tuple(stage for stage in ("boundaries", "text") if video.statuses[stage] == "done")
+
+
+def _again(kept: CaptionsDecision, video: OldVideo, why: str) -> CaptionsDecision:
+    more = ("it was reviewed, and has to be reviewed again after the run",) if _reviewed(video) else ()
+    return replace(kept, parts=(Part("chunks", "run", why),), notes=kept.notes + more)
 
 
 def _taken(
     kept: CaptionsDecision, video: OldVideo, files: OldFiles, extents: OldExtents, version: int
 ) -> CaptionsDecision:
     notes = kept.notes + extents.notes
-    captions = kept.captions
+    captions, reviewed = kept.captions, _reviewed(video)
     if captions is None:
         decoded = DecodedExtents.of(extents.packed(version))
         captions = tuple(merge_zones({0: decoded}, video.duration_seconds or 0.0))
         notes += ("captions.db.gz is missing: its captions are decoded from the extents",)
     unread = _unread(captions)
     text: Status = "wait" if unread else "annotate"
-    if video.statuses["text"] == "done":
+    if "text" in reviewed:
         text = "done"
     parts = [Part("chunks", "as_is"), Part("extents", "converted"), Part("captions", "converted")]
     if video.statuses["text"] == "error" and text == "wait":
@@ -95,13 +100,14 @@ def _taken(
         parts.append(Part("text", "converted"))
     return replace(
         kept,
-        boundaries="done" if "boundaries" in kept.reviewed else "annotate",
+        boundaries="done" if "boundaries" in reviewed else "annotate",
         text=text,
         captions=captions,
         extents=extents,
         version=version,
         chunks=files.chunks[version],
         unread=len(unread) if text == "wait" else 0,
+        reviewed=reviewed,
         parts=tuple(parts),
         notes=notes,
     )

@@ -52,8 +52,12 @@ def decide_layout(
     """
     layout = old.layout(video, files)
     status = video.statuses["layout"]
+    approved = approved_region(layout, video, versions)
+    # Whatever a run makes again, the approval stays.
     kept = LayoutDecision(
         file=layout.file if layout else None,
+        crop_region=approved,
+        approved_at=_approved_at(layout),
         labels=len(layout.labelled) if layout else 0,
         notes=layout.notes if layout else (),
     )
@@ -61,30 +65,25 @@ def decide_layout(
         why = f"it had failed: {video.errors.get('layout', 'no message')}"
         return replace(kept, parts=(Part("layout", "run", why),))
     if status == "wait":
-        return replace(kept, parts=())
-    approved = approved_region(layout, video, versions)
+        return kept
     ocr, problem = _ocr(old, video, files)
     missing = _missing(layout, video, files, problem)
     if missing and approved is None:
         return replace(kept, parts=(Part("layout", "run", missing),))
     if layout is None or not video.duration_seconds or not layout.file.frame_width:
-        # A run reads the file again; the approval stays.
         why = missing or "the video's length or size is not in its row"
-        return replace(
-            kept, crop_region=approved, approved_at=_approved_at(layout), parts=(Part("layout", "run", why),)
-        )
-    return _taken(kept, layout, ocr, approved, missing, files)
+        return replace(kept, parts=(Part("layout", "run", why),))
+    return _taken(kept, layout, ocr, missing, files)
 
 
 def _taken(
     kept: LayoutDecision,
     layout: OldLayout,
     ocr: OldOcr | None,
-    approved: CropRegion | None,
     missing: str,
     files: OldFiles,
 ) -> LayoutDecision:
-    file, notes = layout.file, list(kept.notes)
+    file, notes, approved = layout.file, list(kept.notes), kept.crop_region
     if approved is not None:
         file = replace(
             file,
@@ -108,8 +107,6 @@ def _taken(
         file=file,
         ocr=ocr,
         proposed=file.crop_region,
-        crop_region=approved,
-        approved_at=_approved_at(layout),
         parts=tuple(parts),
         notes=tuple(notes),
     )

@@ -141,6 +141,33 @@ def test_the_rows_are_in_the_states_that_their_files_allow(made: list[Made], ado
     assert (acme.tier, globex.tier) == ("premium", "free")
 
 
+@pytest.mark.parametrize("status", ["wait", "error"])
+def test_an_approval_outlives_a_layout_that_is_made_again(
+    adoption: Adoption, world: OldWorld, line: Line, status: str
+):
+    """The flow was run again after a person approved its layout, and did not end, or failed."""
+    made = old_videos.approved_in_the_file_only(world, world.tenant("Acme"), "a.mp4")
+    world.update(made.video_id, layout_status=status)
+    (result,) = adoption.run(adoption.planner.plans())
+    assert [run.function for run in result.plan.runs] == [
+        "extract_frames_and_ocr",
+        "crop_and_infer_caption_frame_extents",
+        "generate_caption_ocr",
+    ]
+    assert list(lost_edits(made, line)) == []
+    assert state_of(line, made.video_id) == ["wait", "wait", "wait"]
+
+
+def test_a_review_of_captions_that_are_made_again_does_not_count_as_kept(world: OldWorld, planner: Planner):
+    made = old_videos.captions_reviewed(world, world.tenant("Acme"), "a.mp4")
+    (plan,) = planner.plans()
+    assert plan.captions.reviewed == made.reviewed
+    made.folder.server("caption_frame_extents.db.gz", old.extents(WHOLE, old_videos.RANGES, without=(77,)))
+    (plan,) = planner.plans()
+    assert (plan.verdict, plan.captions.reviewed, plan.captions.of_people) == ("run", (), 6)
+    assert "it was reviewed, and has to be reviewed again after the run" in plan.reasons
+
+
 def test_a_complete_video_has_what_readers_read(adoption: Adoption, world: OldWorld, line: Line):
     made = old_videos.captions_edited(world, world.tenant("Acme"), "Der Film.mp4")
     list(adoption.run(adoption.planner.plans()))
