@@ -109,7 +109,7 @@ class Adopter:
             row, adoption = self._as_it_is(video_id)
             if row is not None and adoption is not None and adoption.fingerprint == plan.fingerprint:
                 return Adopted(plan, "unchanged", row)
-            if row is not None and adoption is None:
+            if row is not None and not self.catalog.is_adoption_untouched(video_id):
                 return Adopted(plan, "kept", row, _why_kept(adoption))
             # Not the databases yet: these objects are the same whoever copies them, and it takes long.
             copy_all(self.old.store, self.store, plan.video.keys, copies(plan))

@@ -27,16 +27,19 @@ def copies(plan: Plan) -> Iterator[Copy]:
             yield info, keys.chunk(version, ref), _WEBM
 
 
-def copy_all(source: ObjectStore, target: ObjectStore, keys: VideoKeys, wanted: Iterable[Copy]) -> int:
-    """Copy the objects that ``target`` lacks; return their number.
+def copy_all(source: ObjectStore, target: ObjectStore, keys: VideoKeys, wanted: Iterable[Copy]) -> None:
+    """Copy the objects that ``target`` lacks.
 
-    An object of the same size is not copied again, so that an interrupted copy goes on: objects appear
-    completely or not at all.
+    One that has its size and is not older counts as its copy, so that an interrupted call goes on: objects
+    appear completely or not at all.
     """
-    there = {info.key: info.size for info in target.list(keys.client_prefix)}
-    missing = [each for each in wanted if there.get(each[1]) != each[0].size]
+    there = {info.key: info for info in target.list(keys.client_prefix)}
+    missing = [each for each in wanted if not _is_copy(there.get(each[1]), each[0])]
     copier = Copier(source, target)
     with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="adopt") as pool:
         for _ in pool.map(lambda each: copier.copy(*each), missing):
             pass
-    return len(missing)
+
+
+def _is_copy(found: ObjectInfo | None, original: ObjectInfo) -> bool:
+    return found is not None and found.size == original.size and found.last_modified >= original.last_modified
