@@ -90,7 +90,7 @@ class TextLine:
         known = [confidence for label, confidence in predicted if label == most and confidence is not None]
         return most, min(1.0, max(0.0, statistics.fmean(known))) if known else 0.0
 
-    def text(self, aspect: float) -> str:
+    def text(self, aspect: float | None = None) -> str:
         """Return the characters in the order in which they were read, with spaces at gaps.
 
         ``aspect`` is the frame's width in its heights.
@@ -98,7 +98,7 @@ class TextLine:
         height = statistics.median(c.box.height for c in self.characters)
         pieces: list[str] = []
         for before, character in zip((None, *self.characters), self.characters, strict=False):
-            if before is not None and _is_space(before, character, height / aspect):
+            if before is not None and _is_space(before, character, height / (aspect or _ASPECT)):
                 pieces.append(" ")
             pieces.append(character.raw.text)
         return " ".join("".join(pieces).split())

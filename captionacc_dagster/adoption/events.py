@@ -61,16 +61,15 @@ def report(
     catalog: Catalog,
     store: ObjectStore,
     adopted: Sequence[tuple[VideoRow, Adoption]],
-) -> int:
-    """Add the partitions of adopted videos, and report what they have; return the number of events.
+) -> None:
+    """Add the partitions of adopted videos, and report what they have.
 
     What an interrupted call has reported is not reported again.
     """
     if not adopted:
-        return 0
+        return
     instance.add_dynamic_partitions(VIDEO_PARTITIONS, [row.partition_key for row, _ in adopted])
     known: dict[str, dict[dg.AssetKey, tuple[str, int]]] = {row.partition_key: {} for row, _ in adopted}
-    count = 0
     for asset in ASSETS:
         having = [(row, adoption) for row, adoption in adopted if asset in adopted_assets(row)]
         key = dg.AssetKey(asset)
@@ -83,14 +82,13 @@ def report(
             if tags.get(ADOPTED_TAG) != _tag(adoption):
                 event = _event(row, adoption, asset, store, known[partition], catalog)
                 instance.report_runless_asset_event(event)
-                count, tags = count + 1, event.tags or {}
+                tags = event.tags or {}
             versions[partition] = tags.get(DATA_VERSION)
         for partition, storage_id in _latest(instance, key, partitions).items():
             if (version := versions.get(partition)) is not None:
                 known[partition][key] = (version, storage_id)
     for row, adoption in adopted:
         catalog.mark_adoption_reported(row.video_id, adoption.fingerprint)
-    return count
 
 
 def _event(

@@ -4,8 +4,6 @@ Files are written under its keys into a folder. Putting them into its bucket is 
 platform never writes there.
 """
 
-import gzip
-import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -17,7 +15,7 @@ from captionacc_dagster.adoption.old_schema import CAPTIONS, LAYOUT
 from captionacc_dagster.resources.catalog import VideoRow
 from modal_gpu.databases.captions import Caption, read_captions
 from modal_gpu.databases.layout import LayoutFile, read_layout
-from modal_gpu.databases.sqlite_file import utc_now
+from modal_gpu.databases.sqlite_file import connect, pack, utc_now
 from modal_gpu.errors import ObjectNotFoundError
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
@@ -143,7 +141,7 @@ def old_layout_db(layout: LayoutFile) -> bytes:
 def _packed(schema: str, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
     with tempfile.TemporaryDirectory(prefix="captionacc-") as folder:
         path = Path(folder) / "old.db"
-        with closing(sqlite3.connect(path)) as connection:
+        with closing(connect(path)) as connection:
             connection.execute("PRAGMA synchronous = OFF")
             connection.executescript(schema)
             for table, rows in tables.items():
@@ -151,8 +149,7 @@ def _packed(schema: str, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> b
                     marks = ", ".join(f":{name}" for name in rows[0])
                     query = f"INSERT INTO {table} ({', '.join(rows[0])}) VALUES ({marks})"
                     connection.executemany(query, map(dict, rows))
-            connection.commit()
-        return gzip.compress(path.read_bytes(), mtime=0)
+            return pack(connection)
 
 
 def _stored(store: ObjectStore, key: str) -> bytes | None:

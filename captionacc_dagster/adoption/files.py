@@ -22,7 +22,6 @@ _DATABASES: Mapping[str, tuple[str, ...]] = {
     "layout": ("layout.db.gz", "layout.db"),
     "captions": ("captions.db.gz", "captions.db"),
     "raw_ocr": ("raw-ocr.db.gz", "raw-ocr.db", "fullOCR.db.gz", "fullOCR.db"),
-    "layout_server": ("layout-server.db.gz", "layout-server.db"),
     "extents": ("caption_frame_extents.db.gz", "caption_frame_extents.db"),
 }
 
@@ -35,7 +34,7 @@ class OldFiles:
     #: Full frames and their thumbnails by index, in tenths of a second.
     frames: Mapping[int, ObjectInfo] = field(default_factory=dict)
     thumbnails: Mapping[int, ObjectInfo] = field(default_factory=dict)
-    #: Databases by name: ``layout``, ``captions``, ``raw_ocr``, ``layout_server``, ``extents``.
+    #: Databases by name: ``layout``, ``captions``, ``raw_ocr``, ``extents``.
     databases: Mapping[str, ObjectInfo] = field(default_factory=dict)
     #: Chunks by version, in this platform's convention of names.
     chunks: Mapping[int, Mapping[ChunkRef, ObjectInfo]] = field(default_factory=dict)
@@ -46,10 +45,6 @@ class OldFiles:
         """Return the chunks that a video of ``frame_count`` frames needs and the version lacks."""
         found = self.chunks.get(version, {})
         return [ref for ref in chunks(frame_count) if ref not in found]
-
-    def is_complete(self, version: int, frame_count: int) -> bool:
-        """Return whether the version has each frame in exactly one chunk."""
-        return not self.foreign_chunks.get(version) and not self.missing_chunks(version, frame_count)
 
     @property
     def newest_version(self) -> int | None:

@@ -29,11 +29,6 @@ class OldCaptions:
     captions: tuple[Caption, ...]
     notes: tuple[str, ...] = ()
 
-    @property
-    def of_people(self) -> list[Caption]:
-        """Captions that a person confirmed or edited."""
-        return [caption for caption in self.captions if caption.belongs_to_person]
-
 
 def read_old_captions(
     data: bytes, frame_count: int | None = None, duration: float | None = None

@@ -1,4 +1,4 @@
-"""The predecessor's ``layout.db`` and ``layout-server.db``: boxes with labels, and the crop region."""
+"""The predecessor's ``layout.db``: boxes with labels, and the crop region."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,16 +50,6 @@ class OldLayout:
         return bool(self.file.boxes) or (self.crop_region not in (None, WHOLE_FRAME))
 
 
-@dataclass(frozen=True)
-class OldServerLayout:
-    """The box classifier in ``layout-server.db``. This platform learns from the labels again."""
-
-    model_version: str | None = None
-    trained_at: str | None = None
-    training_samples: int = 0
-    analysed_at: str | None = None
-
-
 def read_old_layout(
     data: bytes, width: int | None = None, height: int | None = None, convention: Convention | None = None
 ) -> OldLayout:
@@ -95,19 +85,6 @@ def read_old_layout(
     file = _file(config, size or (0, 0), region, lines, approved=approved, version=version)
     labelled = {(box.frame_index, box.box_index): box.label for box in raw if box.label}
     return OldLayout(file, region, known, labelled, _notes(config, region, known, raw))
-
-
-def read_old_server_layout(data: bytes) -> OldServerLayout:
-    """Read a ``layout-server.db``. Raises :class:`DatabaseFileError` for a damaged file."""
-    with old_database(data, "layout-server.db") as connection:
-        model = (rows_of(connection, "box_classification_model") or [{}])[0]
-        results = (rows_of(connection, "analysis_results") or [{}])[0]
-    return OldServerLayout(
-        model_version=text(model, "model_version"),
-        trained_at=text(model, "trained_at"),
-        training_samples=max(0, int(number(model, "n_training_samples") or 0)),
-        analysed_at=text(results, "computed_at"),
-    )
 
 
 def _raw_boxes(rows: Sequence[Values], labels: Sequence[Values]) -> list[RawBox]:
@@ -159,7 +136,7 @@ def _size(config: Values, width: int | None, height: int | None) -> tuple[int, i
 
 
 def _aspect(size: tuple[int, int] | None) -> float | None:
-    return size[0] / size[1] if size else None
+    return size[0] / size[1] if size and all(size) else None
 
 
 def _crop_region(config: Values, size: tuple[int, int] | None) -> CropRegion | None:
@@ -225,7 +202,7 @@ def _file(
                 line.frame_index,
                 index,
                 line.box,
-                line.text(_aspect(size if all(size) else None) or 16 / 9),
+                line.text(_aspect(size)),
                 predicted,
                 confidence,
                 line.label,

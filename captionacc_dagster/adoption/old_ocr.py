@@ -54,7 +54,7 @@ def read_old_ocr(
     aspect = width / height if width and height else None
     for line in text_lines(characters_of(boxes, known, *size), aspect):
         keys = [(c.raw.frame_index, c.raw.box_index) for c in line.characters]
-        read = OcrLine(line.text(aspect or 16 / 9), min(confidences[key] for key in keys), line.box)
+        read = OcrLine(line.text(aspect), min(confidences[key] for key in keys), line.box)
         lines.setdefault(line.frame_index, []).append(read)
     return OldOcr(tuple(FrameOcr.of(index, lines[index]) for index in sorted(lines)), known)
 

@@ -14,7 +14,6 @@ from captionacc_dagster.adoption.read_only import PostgresTables, ReadOnlyStore,
 from captionacc_dagster.adoption.rows import OldLock, OldProfile, OldTenant, OldVersion, OldVideo
 from captionacc_dagster.resources.catalog.transport import Condition, Record, Where
 from captionacc_dagster.settings import Settings
-from modal_gpu.databases.layout import LayoutBox
 from modal_gpu.errors import ObjectNotFoundError
 from modal_gpu.frame_index import ChunkRef
 from modal_gpu.keys import canonical_uuid
@@ -112,11 +111,6 @@ class Predecessor:
         """Return the layout with its boxes as text lines."""
         data = self._database(video, files, "layout")
         return None if data is None else read_old_layout(data, video.width, video.height)
-
-    def boxes(self, video: OldVideo, files: OldFiles | None = None) -> tuple[LayoutBox, ...]:
-        """Return the boxes of the full frames, as text lines in fractions from the top left."""
-        layout = self.layout(video, files)
-        return layout.file.boxes if layout else ()
 
     def ocr(self, video: OldVideo, files: OldFiles | None = None) -> OldOcr | None:
         """Return the readings of the full frames."""

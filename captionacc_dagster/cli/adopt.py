@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,14 +59,14 @@ def adopt(
     from captionacc_dagster.adoption.predecessor import open_predecessor
 
     here = parts(Use.MAKE if apply else Use.READ)
-    old = open_predecessor(here.settings)
-    planner = _planner(here, old)
-    plans = planner.plans(**_selection(old, tenant, video))
-    if apply:
-        found, profiles = _applied(here, planner, plans)
-    else:
-        found = list(map(_planned, plans))
-        profiles = sum(len(planner.profiles.get(tenant_id, ())) for tenant_id in _tenants(found))
+    with closing(open_predecessor(here.settings)) as old:
+        planner = _planner(here, old)
+        plans = planner.plans(**_selection(old, tenant, video))
+        if apply:
+            found, profiles = _applied(here, planner, plans)
+        else:
+            found = list(map(_planned, plans))
+            profiles = sum(len(planner.profiles.get(tenant_id, ())) for tenant_id in _tenants(found))
     report = _summary(found, profiles, old.notes, applied=apply)
     print_json(report) if as_json else _print(report)
 

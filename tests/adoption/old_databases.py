@@ -35,11 +35,7 @@ CREATE TABLE captions (
 );
 """
 #: Before the OCR columns were renamed, and with the state that docs and older files have.
-OLDER_CAPTIONS = (
-    CAPTIONS.replace("caption_ocr_", "median_ocr_")
-    .replace("    caption_ocr TEXT,\n", "    caption_ocr TEXT,\n")
-    .replace("'gap')", "'gap', 'issue')")
-)
+OLDER_CAPTIONS = CAPTIONS.replace("caption_ocr_", "median_ocr_").replace("'gap')", "'gap', 'issue')")
 LAYOUT = """
 CREATE TABLE database_metadata (
     id INTEGER PRIMARY KEY CHECK (id = 1), schema_version INTEGER NOT NULL, created_at TEXT NOT NULL

@@ -1,6 +1,6 @@
 """Videos of the synthetic predecessor in each state, with each known defect, and what people did in them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,38 +8,21 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from modal_gpu.contracts import CropRegion
-from modal_gpu.frame_index import CHUNK_MEMBERS, ChunkRef, chunks
 from tests.adoption import old_databases as old
+from tests.adoption.old_captions import (
+    RANGES,
+    READ,
+    CaptionEdit,
+    caption,
+    edited,
+    predicted,
+    put_chunks,
+)
+from tests.adoption.old_layouts import CAPTION, CLOCK, CROP, SIZE, LabelEdit, put_layout
 from tests.adoption.old_world import OldFolder, OldWorld
 
-SIZE = (1280, 720)
 #: Every level of 512 frames ends with a full chunk, so that nothing is lost with the tails.
 WHOLE, TAILS = 512, 184
-CROP = CropRegion(0.1, 0.8, 0.9, 0.96)
-CAPTION, CLOCK = ("HELLO WORLD", 0.3, 0.86), ("12 04", 0.8, 0.05)
-JPEG = b"\xff\xd8\xff\xe0 a frame"
-
-
-@dataclass(frozen=True)
-class CaptionEdit:
-    """A caption that a person confirmed or edited, with its frames half-open."""
-
-    start: int
-    end: int
-    text: str | None
-    state: str = "confirmed"
-    status: str | None = None
-    notes: str | None = None
-
-
-@dataclass(frozen=True)
-class LabelEdit:
-    """A label of a character, by its frame and its centre in fractions from the top left."""
-
-    frame: int
-    x: float
-    y: float
-    label: str
 
 
 @dataclass
@@ -73,170 +56,11 @@ def kind(make: Maker) -> Maker:
     return make
 
 
-# Parts of a video.
-
-
 def row(frames: int, **statuses: str) -> dict[str, Any]:
     """The columns that the first flow fills, and the statuses."""
     stages = {f"{stage}_status": status for stage, status in statuses.items()}
     # frames with text only, as its newest code counted them
     return {"duration_seconds": frames / 10, "width": SIZE[0], "height": SIZE[1], "total_frames": 3, **stages}
-
-
-def put_frames(folder: OldFolder, frames: int, step: int = 100) -> list[int]:
-    indices = list(range(0, frames - frames % step or step, step))
-    for index in indices:
-        folder.client(f"full_frames/frame_{index:06d}.jpg", JPEG)
-        folder.client(f"full_frames_thumbnails/frame_{index:06d}.jpg", JPEG)
-    return indices
-
-
-def box_rows(
-    indices: Sequence[int], convention: str, labels: Mapping[str, str] | None = None
-) -> tuple[list[old.Row], list[LabelEdit]]:
-    """A caption and a clock on each frame but the last, character by character; labels by line's text."""
-    rows, edits = [], []
-    for index in indices[:-1] or indices:
-        number = 0
-        for line in (CAPTION, CLOCK):
-            for text, left, top, right, bottom in old.characters(*line):
-                label = (labels or {}).get(line[0]) if index == indices[0] else None
-                edges = _edges((left, top, right, bottom), convention)
-                rows.append(
-                    {
-                        "frame_index": index,
-                        "box_index": number,
-                        "text": text,
-                        "label": label,
-                        "label_updated_at": "2026-01-22T08:00:00" if label else None,
-                        "predicted_label": "in" if line is CAPTION else "out",
-                        "predicted_confidence": 0.7,
-                        **dict(
-                            zip(("bbox_left", "bbox_bottom", "bbox_right", "bbox_top"), edges, strict=True)
-                        ),
-                    }
-                )
-                if label:
-                    edits.append(LabelEdit(index, (left + right) / 2, (top + bottom) / 2, label))
-                number += 1
-    return rows, edits
-
-
-def _edges(box: tuple[float, float, float, float], convention: str) -> tuple[float, float, float, float]:
-    """Left, bottom, right, top as its code built them: left = x, bottom = y, right = x + w, top = y + h."""
-    left, top, right, bottom = box
-    x, y, width, height = left, top, right - left, bottom - top
-    if convention == "bottom-left":
-        y = 1 - bottom
-    elif convention == "pixels":
-        x, width, y, height = x * SIZE[0], width * SIZE[0], y * SIZE[1], height * SIZE[1]
-    return x, y, x + width, y + height
-
-
-def put_layout(
-    folder: OldFolder,
-    frames: int,
-    *,
-    convention: str = "bottom-left",
-    crop: Sequence[float] | None = None,
-    labels: Mapping[str, str] | None = None,
-    approved: bool = False,
-    older: bool = False,
-) -> list[LabelEdit]:
-    """Full frames, raw-ocr.db.gz, layout.db.gz and layout-server.db.gz; the labels that people gave."""
-    indices = put_frames(folder, frames)
-    rows, edits = box_rows(indices, convention, labels)
-    ocr = [
-        {
-            "frame_index": row["frame_index"],
-            "box_index": row["box_index"],
-            "text": row["text"],
-            "confidence": 1.0,
-            "x": row["bbox_left"],
-            "y": row["bbox_bottom"],
-            "width": row["bbox_right"] - row["bbox_left"],
-            "height": row["bbox_top"] - row["bbox_bottom"],
-        }
-        for row in rows
-    ]
-    sides = crop or (CROP.crop_left, CROP.crop_top, CROP.crop_right, CROP.crop_bottom)
-    config = {"id": 1, "frame_width": SIZE[0], "frame_height": SIZE[1], "anchor_type": "center"}
-    config |= dict(zip(("crop_left", "crop_top", "crop_right", "crop_bottom"), sides, strict=True))
-    config |= {"vertical_center": 0.89, "anchor_position": 0.5, "crop_region_version": int(approved)}
-    preferences = {"id": 1, "layout_approved": int(approved)}
-    if older:
-        own = [
-            {"label_source": "user", "label": row["label"]}
-            | {k: row[k] for k in ("frame_index", "box_index")}
-            for row in rows
-            if row["label"]
-        ]
-        bare = [{k: v for k, v in row.items() if not k.startswith("label")} for row in rows]
-        data = old.database(
-            old.OLDER_LAYOUT,
-            boxes=bare,
-            video_layout_config=[config],
-            video_preferences=[preferences],
-            full_frame_box_labels=own,
-        )
-    else:
-        data = old.database(old.LAYOUT, boxes=rows, layout_config=[config], preferences=[preferences])
-    folder.client("layout.db.gz", data)
-    folder.server("raw-ocr.db.gz", old.database(old.RAW_OCR, full_frame_ocr=ocr))
-    folder.server("layout-server.db.gz", old.database(old.LAYOUT_SERVER))
-    return edits
-
-
-def put_chunks(folder: OldFolder, frames: int, *, where: str = "without_client", tails: bool = False) -> None:
-    """The chunks as its newest code stored them: without the last, incomplete one of each level."""
-    put = getattr(folder, where)
-    for ref in chunks(frames):
-        if tails or len(ref.members(frames)) == CHUNK_MEMBERS:
-            put(chunk_name(ref), b"\x1aE\xdf\xa3 " + str(ref).encode())
-
-
-def chunk_name(ref: ChunkRef, version: int = 1) -> str:
-    return f"cropped_frames_v{version}/modulo_{ref.level}/chunk_{ref.first_index:010d}.webm"
-
-
-RANGES = ((10, 40), (50, 90), (100, 101), (120, 160))
-
-
-def caption(start: int, end: int, **columns: Any) -> old.Row:
-    """A row with the half-open range; stored inclusive."""
-    return {
-        "start_frame_index": start,
-        "end_frame_index": end - 1,
-        "created_at": "2026-01-21T10:02:00",
-        **columns,
-    }
-
-
-def predicted(**columns: Any) -> list[old.Row]:
-    return [caption(start, end, **columns) for start, end in RANGES]
-
-
-READ = {"caption_ocr": "HELLO WORLD", "caption_ocr_status": "completed"}
-
-
-def edited(**more: Any) -> tuple[list[old.Row], list[CaptionEdit]]:
-    """Captions of which a person confirmed, corrected, emptied, shortened and annotated some."""
-    rows = [
-        caption(10, 40, caption_frame_extents_state="confirmed", caption_frame_extents_pending=0, **more),
-        caption(40, 50, caption_frame_extents_state="gap", caption_frame_extents_pending=0),
-        caption(50, 88, text="Hello, world", text_pending=0, text_status="valid_caption", **more),
-        caption(100, 101, text="", text_pending=0, **more),
-        caption(120, 160, caption_frame_extents_pending=0, text_notes="hard to read", **more),
-        caption(165, 180, **more),
-    ]
-    edits = [
-        CaptionEdit(10, 40, None),
-        CaptionEdit(40, 50, None, "gap"),
-        CaptionEdit(50, 88, "Hello, world", "predicted", "valid_caption"),
-        CaptionEdit(100, 101, "", "predicted"),
-        CaptionEdit(120, 160, None, "confirmed", None, "hard to read"),
-    ]
-    return rows, edits
 
 
 def finished(

@@ -21,8 +21,8 @@ from modal_gpu.databases.layout import read_layout
 from modal_gpu.frame_index import chunks
 from modal_gpu.keys import VideoKeys
 from modal_gpu.storage import ObjectStore
+from tests.adoption import old_captions, old_layouts, old_videos
 from tests.adoption import old_databases as old
-from tests.adoption import old_videos
 from tests.adoption.checks import lost_edits, statuses
 from tests.adoption.old_videos import KINDS, WHOLE, Made
 from tests.adoption.old_world import OldWorld
@@ -162,7 +162,7 @@ def test_a_review_of_captions_that_are_made_again_does_not_count_as_kept(world: 
     made = old_videos.captions_reviewed(world, world.tenant("Acme"), "a.mp4")
     (plan,) = planner.plans()
     assert plan.captions.reviewed == made.reviewed
-    made.folder.server("caption_frame_extents.db.gz", old.extents(WHOLE, old_videos.RANGES, without=(77,)))
+    made.folder.server("caption_frame_extents.db.gz", old.extents(WHOLE, old_captions.RANGES, without=(77,)))
     (plan,) = planner.plans()
     assert (plan.verdict, plan.captions.reviewed, plan.captions.of_people) == ("run", (), 6)
     assert "it was reviewed, and has to be reviewed again after the run" in plan.reasons
@@ -215,14 +215,14 @@ def test_lineage_shows_materialized_and_fresh_assets(adoption: Adoption, world: 
 def test_what_has_changed_there_is_taken_over_again(adoption: Adoption, world: OldWorld, line: Line):
     made = old_videos.captions_edited(world, world.tenant("Acme"), "a.mp4")
     list(adoption.run(adoption.planner.plans()))
-    rows, edits = old_videos.edited(**old_videos.READ)
+    rows, edits = old_captions.edited(**old_captions.READ)
     rows[2]["text"] = "Hello, new world"
     made.folder.client("captions.db.gz", old.database(old.CAPTIONS, captions=rows))
     (result,) = adoption.run(adoption.planner.plans())
     assert result.state == "adopted"
     made.captions = [
         *edits[:2],
-        old_videos.CaptionEdit(50, 88, "Hello, new world", "predicted", "valid_caption"),
+        old_captions.CaptionEdit(50, 88, "Hello, new world", "predicted", "valid_caption"),
     ]
     assert list(lost_edits(made, line)) == []
     assert statuses(line, made, *ASSETS) == dict.fromkeys(ASSETS, "FRESH")
@@ -233,7 +233,7 @@ def test_an_object_that_was_replaced_there_by_one_of_the_same_size_is_copied_aga
 ):
     made = old_videos.laid_out(world, world.tenant("Acme"), "a.mp4")
     list(adoption.run(adoption.planner.plans()))
-    frame = old_videos.JPEG[::-1]
+    frame = old_layouts.JPEG[::-1]
     made.folder.client("full_frames/frame_000100.jpg", frame)
     (result,) = adoption.run(adoption.planner.plans())
     keys = VideoKeys(made.folder.tenant_id, made.video_id)
@@ -354,14 +354,16 @@ def test_a_run_makes_a_stage_again_without_touching_peoples_work(
     world.put(VideoKeys(tenant, made.video_id).video, clip.path.read_bytes())
     world.update(made.video_id, duration_seconds=8.0, width=640, height=360)
     rows = [
-        old_videos.caption(8, 26, text="Every evening, the harbour falls silent."),
-        old_videos.caption(27, 44, caption_frame_extents_state="confirmed", caption_frame_extents_pending=0),
-        old_videos.caption(46, 50, caption_frame_extents_state="gap", caption_frame_extents_pending=0),
+        old_captions.caption(8, 26, text="Every evening, the harbour falls silent."),
+        old_captions.caption(
+            27, 44, caption_frame_extents_state="confirmed", caption_frame_extents_pending=0
+        ),
+        old_captions.caption(46, 50, caption_frame_extents_state="gap", caption_frame_extents_pending=0),
     ]
     made.captions = [
-        old_videos.CaptionEdit(8, 26, "Every evening, the harbour falls silent.", "predicted"),
-        old_videos.CaptionEdit(27, 44, None),
-        old_videos.CaptionEdit(46, 50, None, "gap"),
+        old_captions.CaptionEdit(8, 26, "Every evening, the harbour falls silent.", "predicted"),
+        old_captions.CaptionEdit(27, 44, None),
+        old_captions.CaptionEdit(46, 50, None, "gap"),
     ]
     made.folder.client("captions.db.gz", old.database(old.CAPTIONS, captions=rows))
     list(adoption.run(adoption.planner.plans()))

@@ -13,7 +13,7 @@ from captionacc_dagster.adoption.boxes import (
     text_lines,
 )
 from tests.adoption.old_databases import characters
-from tests.adoption.old_videos import _edges as stored_edges
+from tests.adoption.old_layouts import stored_edges
 
 SIZE = (1280, 720)
 

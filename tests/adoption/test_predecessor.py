@@ -19,9 +19,11 @@ from modal_gpu.contracts import CropRegion
 from modal_gpu.errors import ContractError, DatabaseFileError
 from modal_gpu.frame_index import ChunkRef, chunks
 from modal_gpu.storage import StorageSettings
+from tests.adoption import old_captions, old_videos
 from tests.adoption import old_databases as old
-from tests.adoption import old_videos
-from tests.adoption.old_videos import CROP, RANGES, TAILS, WHOLE
+from tests.adoption.old_captions import RANGES
+from tests.adoption.old_layouts import CROP
+from tests.adoption.old_videos import TAILS, WHOLE
 from tests.adoption.old_world import OldWorld
 from tests.postgrest.server import PostgrestServer, make_key
 
@@ -179,9 +181,9 @@ def test_chunks_are_found_under_both_prefixes(predecessor: Predecessor, world: O
     files = predecessor.files(video)
     assert set(files.chunks) == {1}
     assert set(files.chunks[1]) == set(chunks(WHOLE))
-    assert files.is_complete(1, WHOLE)
+    assert (files.missing_chunks(1, WHOLE), files.foreign_chunks) == ([], {})
     # The intended key wins.
-    made.folder.client(old_videos.chunk_name(ChunkRef(16, 0)), b"newer")
+    made.folder.client(old_captions.chunk_name(ChunkRef(16, 0)), b"newer")
     again = predecessor.files(video)
     assert predecessor.chunk(again, 1, ChunkRef(16, 0)) == b"newer"
     assert predecessor.chunk(again, 2, ChunkRef(16, 0)) is None
@@ -194,7 +196,6 @@ def test_lost_tails_are_missing_chunks(predecessor: Predecessor, world: OldWorld
     missing = files.missing_chunks(1, video.frame_count or 0)
     lost = sum(len(ref.members(TAILS)) for ref in missing)
     assert (video.frame_count, lost) == (TAILS, 24)
-    assert not files.is_complete(1, TAILS)
 
 
 def test_chunks_of_overlapping_levels_are_none_of_ours(predecessor: Predecessor, world: OldWorld):
@@ -202,7 +203,6 @@ def test_chunks_of_overlapping_levels_are_none_of_ours(predecessor: Predecessor,
     (video,) = predecessor.videos()
     files = predecessor.files(video)
     assert files.foreign_chunks[1] > 0
-    assert not files.is_complete(1, WHOLE)
 
 
 def test_captions_have_half_open_ranges_and_keep_what_people_did(predecessor: Predecessor, world: OldWorld):
@@ -210,7 +210,7 @@ def test_captions_have_half_open_ranges_and_keep_what_people_did(predecessor: Pr
     (video,) = predecessor.videos()
     read = predecessor.captions(video)
     assert read is not None
-    found = {(c.start_index, c.end_index): c for c in read.of_people}
+    found = {(c.start_index, c.end_index): c for c in read.captions if c.belongs_to_person}
     assert {(edit.start, edit.end) for edit in made.captions} == set(found)
     for edit in made.captions:
         caption = found[edit.start, edit.end]
@@ -234,7 +234,7 @@ def test_captions_have_half_open_ranges_and_keep_what_people_did(predecessor: Pr
 def test_texts_that_were_not_read_to_the_end_are_read_again(columns, status):
     from captionacc_dagster.adoption.old_captions import read_old_captions
 
-    data = old.database(old.CAPTIONS, captions=[old_videos.caption(0, 5, **columns)])
+    data = old.database(old.CAPTIONS, captions=[old_captions.caption(0, 5, **columns)])
     (caption,) = read_old_captions(data).captions
     assert caption.ocr_status == status
 
@@ -253,11 +253,11 @@ def test_a_persons_caption_without_frames_is_refused_and_a_predicted_one_dropped
 ):
     from captionacc_dagster.adoption.old_captions import read_old_captions
 
-    backwards = old.database(old.CAPTIONS, captions=[old_videos.caption(9, 5)])
+    backwards = old.database(old.CAPTIONS, captions=[old_captions.caption(9, 5)])
     assert read_old_captions(backwards).captions == ()
     assert read_old_captions(backwards).notes
     with pytest.raises(RefusedVideoError, match="caption 1"):
-        read_old_captions(old.database(old.CAPTIONS, captions=[old_videos.caption(9, 5, text="")]))
+        read_old_captions(old.database(old.CAPTIONS, captions=[old_captions.caption(9, 5, text="")]))
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,9 @@ def test_a_persons_caption_without_frames_is_refused_and_a_predicted_one_dropped
 def test_labels_are_on_lines_where_their_characters_are(make, predecessor: Predecessor, world: OldWorld):
     made = make(world, world.tenant("Acme"), "a.mp4")
     (video,) = predecessor.videos()
-    boxes = predecessor.boxes(video)
+    layout = predecessor.layout(video)
+    assert layout is not None
+    boxes = layout.file.boxes
     assert {box.text for box in boxes} == {"HELLO WORLD", "12 04"}
     for edit in made.labels:
         assert any(
@@ -333,13 +335,6 @@ def test_extents_are_plain_in_spite_of_their_name_and_complete(predecessor: Pred
         predecessor.extents(video)
 
 
-def test_the_servers_file_says_how_the_boxes_were_classified():
-    from captionacc_dagster.adoption.old_layout import read_old_server_layout
-
-    found = read_old_server_layout(old.database(old.LAYOUT_SERVER))
-    assert (found.model_version, found.training_samples) == ("naive_bayes_v2", 24)
-
-
 def test_damaged_and_foreign_files_are_one_sentence():
     from captionacc_dagster.adoption.old_captions import read_old_captions
     from captionacc_dagster.adoption.old_layout import read_old_layout
@@ -363,7 +358,7 @@ def test_a_damaged_byte_is_one_sentence_or_another_value(data):
     from captionacc_dagster.adoption.old_captions import read_old_captions
     from captionacc_dagster.adoption.old_layout import read_old_layout
 
-    rows, _ = old_videos.edited(**old_videos.READ)
+    rows, _ = old_captions.edited(**old_captions.READ)
     files = (
         (read_old_captions, old.database(old.CAPTIONS, gzipped=False, captions=rows)),
         (read_old_layout, old.database(old.LAYOUT, gzipped=False, layout_config=[{"id": 1}])),
