@@ -27,7 +27,7 @@ def asset_reference() -> str:
         (_asset(name, node) for name, node in nodes.items()),
     )
     checks = table(
-        ["check", "of", "stops what follows", "meaning"],
+        ["check", "asset", "blocking", "meaning"],
         (_check(graph.get_check_spec(key)) for key in sorted(graph.asset_check_keys, key=str)),
     )
     jobs = table(["job", "makes", "meaning"], (_job(job, graph) for job in _jobs()))
@@ -37,7 +37,7 @@ def asset_reference() -> str:
 def _asset(name: str, node: Any) -> tuple[str, ...]:
     parents = ", ".join(code(key.to_user_string()) for key in sorted(node.parent_keys)) or "–"
     pools = ", ".join(code(pool) for pool in sorted(node.pools or ())) or "–"
-    made_by = parents if not node.is_external else "brought by people"
+    made_by = parents if not node.is_external else "– (external)"
     return code(name), made_by, node.group_name, pools, node.code_version or "–", cell(node.description or "")
 
 

@@ -1,5 +1,7 @@
 """The tables of the catalogue with their columns and who may read them, from a migrated database."""
 
+import re
+from collections import defaultdict
 from itertools import groupby
 from typing import Any
 
@@ -10,10 +12,11 @@ _COLUMNS = """
     select c.relname as table, obj_description(c.oid, 'pg_class') as table_comment, a.attname as column,
         format_type(a.atttypid, a.atttypmod) as type, a.attnotnull as required,
         pg_get_expr(d.adbin, d.adrelid) as default, col_description(c.oid, a.attnum) as comment,
-        coalesce((
-            select string_agg(pg_get_constraintdef(k.oid), '; ' order by k.contype desc, k.oid)
-            from pg_constraint k where k.conrelid = c.oid and k.conkey = array[a.attnum] and k.contype <> 'n'
-        ), '') as constraints,
+        array(
+            select pg_get_constraintdef(k.oid) from pg_constraint k
+            where k.conrelid = c.oid and k.conkey = array[a.attnum] and k.contype <> 'n'
+            order by k.contype desc, k.oid
+        ) as constraints,
         has_column_privilege('anon', c.oid, a.attnum, 'select') as anon,
         has_column_privilege('authenticated', c.oid, a.attnum, 'select') as authenticated
     from pg_class c join pg_attribute a on a.attrelid = c.oid
@@ -22,14 +25,32 @@ _COLUMNS = """
         and not a.attisdropped
     order by c.relkind, c.relname, a.attnum
 """
+#: Those of several columns, and of none.
+_TABLE_CONSTRAINTS = """
+    select c.relname as table, pg_get_constraintdef(k.oid) as definition
+    from pg_constraint k join pg_class c on c.oid = k.conrelid
+    where c.relnamespace = 'captionacc'::regnamespace and k.contype in ('p', 'u', 'f', 'c')
+        and coalesce(cardinality(k.conkey), 0) <> 1
+    order by c.relname, k.contype = 'p' desc, k.contype desc, k.conname
+"""
+#: A literal's type, as PostgreSQL prints it.
+_CAST = re.compile(r"::(text|numeric|bigint|integer|double precision|jsonb|uuid)(\[\])?")
 
 
 def table_reference() -> str:
-    """Return a section for each table and view."""
-    return "\n\n".join(_section(name, list(of)) for name, of in groupby(rows(_COLUMNS), lambda r: r["table"]))
+    """Return a list of the tables and views, and a section for each."""
+    of_tables: dict[str, list[str]] = defaultdict(list)
+    for one in rows(_TABLE_CONSTRAINTS):
+        of_tables[one["table"]].append(_constraint(one["definition"]))
+    columns = {name: list(of) for name, of in groupby(rows(_COLUMNS), lambda row: row["table"])}
+    overview = table(
+        ["table", "holds"],
+        ((f"[{name}](#{name})", cell(of[0]["table_comment"] or "")) for name, of in columns.items()),
+    )
+    return "\n\n".join([overview, *(_section(name, of, of_tables[name]) for name, of in columns.items())])
 
 
-def _section(name: str, columns: list[dict[str, Any]]) -> str:
+def _section(name: str, columns: list[dict[str, Any]], constraints: list[str]) -> str:
     lines = table(
         ["column", "type", "null", "default", "constraints and remarks"],
         (
@@ -37,17 +58,27 @@ def _section(name: str, columns: list[dict[str, Any]]) -> str:
                 code(one["column"]),
                 cell(one["type"]),
                 "no" if one["required"] else "yes",
-                code(one["default"] or ""),
+                code(_CAST.sub("", one["default"] or "")),
                 _remarks(one),
             )
             for one in columns
         ),
     )
-    return "\n\n".join([f"### {name}", cell(columns[0]["table_comment"] or ""), _readers(columns), lines])
+    parts = [f"### {name}", cell(columns[0]["table_comment"] or ""), _readers(columns), lines]
+    if constraints:
+        parts.append(f"Constraints of the table: {'; '.join(map(code, constraints))}.")
+    return "\n\n".join(parts)
+
+
+def _constraint(definition: str) -> str:
+    """Return a constraint without casts of literals, and a check without its outer parentheses."""
+    bare = re.sub(r"([<>=]) \((\d+)\)", r"\1 \2", _CAST.sub("", definition))
+    bare = re.sub(r"= ANY \(ARRAY\[([^\]]*)\]\)", r"in (\1)", bare)
+    return re.sub(r"^CHECK \(\((.*)\)\)$", r"CHECK (\1)", bare)
 
 
 def _remarks(column: dict[str, Any]) -> str:
-    parts = [code(column["constraints"])] if column["constraints"] else []
+    parts = [code(_constraint(one)) for one in column["constraints"]]
     return "; ".join([*parts, cell(column["comment"])] if column["comment"] else parts)
 
 

@@ -1,13 +1,16 @@
 """The functions of the catalogue, with their arguments and the roles that may call them."""
 
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from docs_site.catalogue import rows
-from docs_site.markdown import cell, code, table
+from docs_site.markdown import cell, code
 
 _FILES = Path(__file__).resolve().parents[1] / "supabase" / "schemas" / "functions"
+#: Characters of a line on the page.
+_WIDTH = 90
 _ROLES = ("anon", "authenticated", "service_role")
 _FUNCTIONS = """
     select p.proname as name, pg_get_function_arguments(p.oid) as arguments,
@@ -32,7 +35,7 @@ def function_reference() -> str:
 def _section(domain: str, functions: list[dict[str, Any]]) -> str:
     called = [one for one in functions if not one["name"].startswith("_") and not one["is_trigger"]]
     inner = [code(one["name"]) for one in functions if one not in called]
-    parts = [f"## {domain.replace('_', ' ').capitalize()}"]
+    parts = [f"## {domain.replace('_', ' ').capitalize().replace(' ocr', ' OCR')}"]
     parts += ["\n\n".join(_function(one)) for one in called]
     if inner:
         parts.append(f"Called by other functions and triggers only: {', '.join(inner)}.")
@@ -41,11 +44,16 @@ def _section(domain: str, functions: list[dict[str, Any]]) -> str:
 
 def _function(one: dict[str, Any]) -> list[str]:
     roles = ", ".join(code(role) for role in _ROLES if one[role]) or "the owner only"
-    rights = "with the rights of its owner" if one["definer"] else "with the caller's rights"
-    facts = [
-        ("returns", code(one["result"])),
-        ("called by", roles),
-        ("runs", rights),
-    ]
-    signature = f"```sql\n{one['name']}({one['arguments']})\n```"
-    return [f"### {one['name']}", cell(one["comment"] or ""), signature, table(["", ""], facts)]
+    rights = "its owner's" if one["definer"] else "the caller's"
+    facts = f"Returns {code(one['result'])}. Called by: {roles}. Runs with {rights} rights."
+    signature = f"```sql\n{_signature(one['name'], one['arguments'])}\n```"
+    return [f"### {one['name']}", cell(one["comment"] or ""), signature, facts]
+
+
+def _signature(name: str, arguments: str) -> str:
+    """Return a call's form; one that is too long for a line has a line for each argument."""
+    short = re.sub(r"(?<='|L)::[\w ]+(\[\])?(?=,|$)", "", arguments)
+    line = f"{name}({short})"
+    if len(line) <= _WIDTH:
+        return line
+    return f"{name}(\n    " + re.sub(r", (?=p_)", ",\n    ", short) + "\n)"

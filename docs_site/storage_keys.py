@@ -27,9 +27,9 @@ READERS = {"full_frame_index", "chunk_of"}
 def key_reference() -> str:
     """Return a table of all keys, with examples of their numbers."""
     return table(
-        ["`VideoKeys`", "example", "who can read it", "remark"],
+        ["`VideoKeys`", "example", "read by", "content"],
         (
-            (code(name), code(_shown(key)), "clients" if "/client/" in key else "the platform", cell(remark))
+            (code(name), code(_shown(key)), "clients" if "/client/" in key else "platform", cell(remark))
             for name, key, remark in _keys()
         ),
     )
@@ -47,7 +47,8 @@ def _keys() -> list[tuple[str, str, str]]:
         elif inspect.isfunction(member):
             parameters = [p for p in inspect.signature(member).parameters if p != "self"]
             key = member(keys, *(_EXAMPLES[parameter] for parameter in parameters))
-            found.append((f"{name}({', '.join(parameters)})", key, first_paragraph(member.__doc__)))
+            remark = first_paragraph(member.__doc__).removeprefix("Return ")
+            found.append((f"{name}({', '.join(parameters)})", key, remark[:1].upper() + remark[1:]))
     return sorted(found, key=lambda one: one[1])
 
 

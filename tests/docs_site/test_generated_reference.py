@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from captionacc_dagster.assets.labels import column_schema
 from captionacc_dagster.cli.commands import COMMANDS
 from captionacc_dagster.definitions import defs
 from captionacc_dagster.web.service.routes import ROUTERS
 from docs_site import catalogue
-from docs_site.client_databases import KINDS
+from docs_site.client_databases import KINDS, MEANINGS
 from docs_site.generated import PARTS, UnknownPartError, names_in, part, with_parts
 from docs_site.storage_keys import READERS
 from modal_gpu.keys import VideoKeys
@@ -76,17 +77,28 @@ def test_every_table_and_function_of_the_schema_files_is_listed():
 def test_rights_are_those_of_the_database():
     text = part("sql-functions")
     approve = text.partition("### app_approve_layout\n")[2].partition("\n### ")[0]
-    assert "| called by | `authenticated`" in approve and "`anon`" not in approve
+    assert "Called by: `authenticated`, `service_role`. Runs with its owner's rights." in approve
+    assert "`anon`" not in approve
     begin = text.partition("### begin_stage\n")[2].partition("\n### ")[0]
-    assert "| called by | `service_role` |" in begin
+    assert "Called by: `service_role`. Runs with the caller's rights." in begin
     locks = part("catalogue-tables").partition("### video_database_state\n")[2].partition("\n### ")[0]
     assert "`authenticated` (without `lock_token`)" in locks
+
+
+def test_constraints_of_several_columns_stand_under_their_table():
+    text = part("catalogue-tables")
+    locks = text.partition("### video_database_state\n")[2].partition("\n### ")[0]
+    assert "`PRIMARY KEY (video_id, database_name)`" in locks
+    assert "`CHECK (lock_type in ('server', 'client'))`" in locks and "::text" not in text
 
 
 def test_every_file_of_clients_has_its_columns():
     text = part("client-databases")
     assert {kind.name for kind in KINDS} <= set(headings(text))
     assert "| `end_frame_index` | integer | no |" in text
+    for kind in KINDS:
+        columns = {column.name for column in column_schema(kind).columns}
+        assert set(MEANINGS[kind.name]) <= columns
 
 
 def test_every_asset_check_and_job_is_listed_and_drawn():
