@@ -31,22 +31,22 @@ class CaptionOut(BaseModel):
     """A caption as a reviewer sees it. Indices are half-open, at 10 a second."""
 
     id: int = Field(description="negative: of a run that has not ended, and not editable yet")
-    version: str
+    version: str = Field(description="digest of times, text, zone and standing; edits name it")
     start_seconds: float
     end_seconds: float
     start_index: int
     end_index: int
-    text: str
+    text: str = Field(description="a person's, else that of OCR")
     ocr_text: str | None
-    source: Literal["ocr", "person"]
-    ocr_confidence: float | None
-    extents_confidence: float | None
-    standing: Standing
+    source: Literal["ocr", "person"] = Field(description="of the text")
+    ocr_confidence: float | None = Field(description="0 to 1")
+    extents_confidence: float | None = Field(description="of start and end, 0 to 1")
+    standing: Standing = Field(description="shown in subtitles, not read yet, or removed")
     reviewed: bool
-    doubts: list[Doubt]
-    certainty: float
+    doubts: list[Doubt] = Field(description="reasons to look at it; none once it is reviewed")
+    certainty: float = Field(description="lowest of its confidences; 1 once it is reviewed")
     zone: int
-    rolls: bool = Field(description="lines of one roll overlap")
+    rolls: bool = Field(description="a line of text that rolls up: it may overlap its neighbours")
     notes: str | None
     partial: bool = Field(False, description="it, or its text, is of a run that has not ended")
 
@@ -80,12 +80,12 @@ class CaptionOut(BaseModel):
 
 
 class FootageOut(BaseModel):
-    """The pictures under the captions. ``cropped_frames_version`` is ``None`` before there are any."""
+    """The pictures under the captions. ``cropped_frames_version`` is ``null`` before there are any."""
 
     cropped_frames_version: int | None
-    frame_count: int
+    frame_count: int = Field(description="number of frame indices, 10 a second")
     duration_seconds: float
-    source_frame_seconds: float | None
+    source_frame_seconds: float | None = Field(description="length of a frame of the video")
     zones: list[int]
     time_spans: list[tuple[int, float, bool]] = Field(
         description="first index, seconds to add, and whether the picture before is held"
@@ -104,10 +104,10 @@ class CaptionsOut(BaseModel):
     editable: bool = Field(description="false before the first captions are stored")
     finished: bool
     working: list[str] = Field(description="stages that a run works on")
-    locked_by: str | None = Field(description="another who writes the captions now: edits wait")
+    locked_by: str | None = Field(description="the run or person that writes the captions now; edits wait")
     footage: FootageOut
-    count: int
-    to_review: int
+    count: int = Field(description="captions that subtitles show")
+    to_review: int = Field(description="captions that no person has reviewed")
     captions: list[CaptionOut]
 
 
@@ -188,7 +188,7 @@ class ChangedCaption(CaptionOut):
 
 
 class EditIn(_In):
-    """Captions as they were read, and what takes their place: nothing removes, nothing named adds."""
+    """Captions as they were read, and what replaces them. No ``wanted`` removes, no ``captions`` adds."""
 
     key: str = Field(
         min_length=1, max_length=64, description="the caller's name of the edit, unique in a request"
@@ -229,8 +229,8 @@ class ChangedOut(BaseModel):
 
     changed: list[ChangedCaption]
     gone: list[int]
-    count: int
-    to_review: int
+    count: int = Field(description="captions that subtitles show")
+    to_review: int = Field(description="captions that no person has reviewed")
 
     @classmethod
     def of(cls, compared: Comparison, **more: object) -> Self:
@@ -255,7 +255,7 @@ class ImportedOut(ChangedOut):
 
     counts: dict[str, int]
     written: bool
-    formatting_dropped: int
+    formatting_dropped: int = Field(description="captions whose formatting cannot be kept")
 
 
 def milliseconds(seconds: float) -> int:

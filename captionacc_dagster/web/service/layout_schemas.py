@@ -58,17 +58,17 @@ class LayoutOut(BaseModel):
     name: str
     partial: bool
     error: str | None
-    width: int | None
-    height: int | None
+    width: int | None = Field(description="of the analysed frames, in pixels")
+    height: int | None = Field(description="likewise")
     crop_region: Region | None
-    zones: list[Zone]
+    zones: list[Zone] = Field(description="zones beside the crop region")
     proposed_crop_region: Region | None
     proposed_zones: list[Zone]
     kept_zones: list[int] = Field(description="zones that stored captions are in; their indices stay taken")
     approved: bool
     approved_by: str | None
-    confidence: float | None
-    reason: str
+    confidence: float | None = Field(description="of the analysis, 0 to 1")
+    reason: str = Field(description="what the analysis found, in a sentence")
     frames: list[FrameOut]
 
     @classmethod

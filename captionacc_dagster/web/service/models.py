@@ -37,11 +37,13 @@ class Request(BaseModel):
 class StageAnswer(BaseModel):
     """One stage. ``run_id`` is present while a run works on it, ``error`` in status ``error``."""
 
-    status: Literal["wait", "annotate", "done", "error"]
+    status: Literal["wait", "annotate", "done", "error"] = Field(
+        description="wait: for a run; annotate: ready for a person; done: reviewed"
+    )
     run_id: str | None
     error: str | None
-    finished_at: datetime | None
-    note: str
+    finished_at: datetime | None = Field(description="when the last run ended")
+    note: str = Field(description="what a person should know, or an empty string")
 
     @classmethod
     def of(cls, state: StageState) -> Self:
@@ -100,25 +102,25 @@ class VideoAnswer(BaseModel):
     name: str
     size_bytes: int
     created_at: datetime
-    uploaded_at: datetime | None
+    uploaded_at: datetime | None = Field(description="null until the upload is confirmed")
     duration_seconds: float | None
-    frame_count: int | None
-    width: int | None
-    height: int | None
-    damage: str
-    languages: list[str]
+    frame_count: int | None = Field(description="number of frame indices, 10 a second")
+    width: int | None = Field(description="in pixels")
+    height: int | None = Field(description="in pixels")
+    damage: str = Field(description="parts of the file that could not be decoded, or an empty string")
+    languages: list[str] = Field(description="of the captions, as BCP-47 tags; empty: the tenant's")
     layout: StageAnswer
     boundaries: StageAnswer
     text: StageAnswer
-    layout_confidence: float | None
-    proposed_crop_region: Region | None
+    layout_confidence: float | None = Field(description="0 to 1")
+    proposed_crop_region: Region | None = Field(description="as the analysis found it")
     proposed_caption_zones: list[Zone]
-    crop_region: Region | None
-    caption_zones: list[Zone]
-    crop_region_version: int
-    cropped_frames_version: int | None
-    caption_count: int | None
-    text_caption_count: int | None
+    crop_region: Region | None = Field(description="as it was approved; null before")
+    caption_zones: list[Zone] = Field(description="approved zones beside the crop region")
+    crop_region_version: int = Field(description="how often the approved region and zones have changed")
+    cropped_frames_version: int | None = Field(description="version of the frames in use")
+    caption_count: int | None = Field(description="captions that were found")
+    text_caption_count: int | None = Field(description="captions that have text")
 
     @classmethod
     def of(cls, row: VideoRow) -> Self:
@@ -160,11 +162,11 @@ class JobAnswer(BaseModel):
     type: JobType
     state: JobState
     progress: Annotated[int, Field(ge=0, le=100)]
-    message: str
+    message: str = Field(description="what the job does now, or why it failed")
     parameters: dict[str, Any]
-    result: dict[str, Any] | None
-    priority: int | None
-    run_id: str | None
+    result: dict[str, Any] | None = Field(description="of an export: format, route, number of captions")
+    priority: int | None = Field(description="that an operator chose; null: none")
+    run_id: str | None = Field(description="Dagster's run that works on it, or worked on it last")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

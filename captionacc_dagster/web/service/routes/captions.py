@@ -50,7 +50,9 @@ _MEDIA_TYPES = {
 @router.get("/captions", response_model=CaptionsOut)
 def list_captions(
     desk: Desk,
-    order: Annotated[str, Query(pattern="^(time|doubtful)$", description="doubtful: those first")] = "time",
+    order: Annotated[
+        str, Query(pattern="^(time|doubtful)$", description="by time, or doubtful captions first")
+    ] = "time",
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Return a video's captions, with those still without text and those that were removed.

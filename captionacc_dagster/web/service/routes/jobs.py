@@ -74,7 +74,8 @@ def list_jobs(
     catalog: CallerCatalog,
     caller: CurrentCaller,
     state: Annotated[
-        Literal["active", "recent"], Query(description="those that run or wait, or all of late")
+        Literal["active", "recent"],
+        Query(description="active: waiting or running; recent: also finished ones"),
     ] = "active",
     video_id: Annotated[UUID | None, Query()] = None,
 ) -> JobList:

@@ -18,7 +18,9 @@ router = APIRouter(prefix="/videos/{video_id}", tags=["pictures"])
 Index = Annotated[int, Path(ge=0, lt=MAX_FRAMES, description="frame index, 10 a second")]
 Zone = Annotated[int, Query(ge=0, lt=MAX_ZONES)]
 #: Pictures are addressed with a version that never changes.
-Version = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="version of the frames: cached")]
+Version = Annotated[
+    int | None, Query(ge=1, le=2**31 - 1, description="cropped_frames_version: such an answer is cached")
+]
 _WEBP: dict[int | str, dict[str, Any]] = {200: {"content": {"image/webp": {}}}}
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 
@@ -43,7 +45,7 @@ def strip(
     catalog: CallerCatalog,
     pictures: Pictures,
     start: Annotated[int, Query(alias="from", ge=0, lt=MAX_FRAMES)],
-    end: Annotated[int, Query(alias="to", ge=1, le=MAX_FRAMES, description="not included")],
+    end: Annotated[int, Query(alias="to", ge=1, le=MAX_FRAMES, description="index after the last frame")],
     step: Annotated[int | None, Query(description="16, 4 or 1: the frames at these indices")] = None,
     zone: Zone = 0,
     version: Version = None,

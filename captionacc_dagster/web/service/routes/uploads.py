@@ -53,9 +53,9 @@ class Target(BaseModel):
     """
 
     method: Literal["PUT"] = "PUT"
-    url: str
+    url: str = Field(description="an absolute URL, or a path of this service")
     headers: dict[str, str]
-    expires_at: datetime | None
+    expires_at: datetime | None = Field(description="null: it does not expire")
 
 
 class Registered(BaseModel):
@@ -116,7 +116,7 @@ async def put_content(video_id: UUID, request: Request, parts: Parts, catalog: C
 
 @router.post("/{video_id}/confirm")
 def confirm(video_id: UUID, parts: Parts, catalog: CallerCatalog) -> VideoAnswer:
-    """Look that the file is there with its registered size, and let the video wait for its layout.
+    """Check that the file is there with its registered size, and let the video wait for its layout.
 
     409 if it is missing or has another size. May be repeated.
     """

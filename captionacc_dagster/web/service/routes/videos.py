@@ -31,11 +31,13 @@ def list_videos(
     catalog: CallerCatalog,
     caller: CurrentCaller,
     q: Annotated[Text | None, Query(max_length=200, description="part of a name, or an id's start")] = None,
-    after: Annotated[UUID | None, Query(description="the last video of the page before")] = None,
-    in_work: Annotated[bool | None, Query(description="with, or without, a run that works on it")] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    after: Annotated[UUID | None, Query(description="last video of the previous page")] = None,
+    in_work: Annotated[
+        bool | None, Query(description="only videos that a run works on, or only others")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=500, description="most videos of a page")] = 100,
 ) -> VideoList:
-    """Return the caller's videos, newest first; with ``q`` those of one page that it finds."""
+    """Return the caller's videos, newest first. With ``q``: the newest that match, without further pages."""
     # The rows of other tenants are hidden anyway; naming the own one lets an index find the page.
     tenant = None if caller.is_operator else caller.tenant_id
     if q:
