@@ -47,9 +47,10 @@ def adopt(
 ) -> None:
     """Take over the videos of the predecessor on Prefect, which is only read; people's work is kept.
 
-    Without --apply, only show what would become of each video and what its runs would cost. It goes on where
-    it was interrupted, and finds what has changed there since. Where the predecessor is, say the settings
-    CAPTIONACC_ADOPT_DATABASE_URL (or _SUPABASE_URL and _SUPABASE_KEY), _SCHEMA and _STORAGE_URL.
+    Without --apply, only show what would become of each video and what its runs would cost. It continues
+    where it was interrupted, and finds what has changed there since. The settings
+    CAPTIONACC_ADOPT_DATABASE_URL (or _SUPABASE_URL and _SUPABASE_KEY), _SCHEMA and _STORAGE_URL say where the
+    predecessor is.
     """
     if export is not None:
         if apply:

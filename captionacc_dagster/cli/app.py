@@ -15,7 +15,9 @@ from captionacc_dagster.settings import Settings, get_settings
 from modal_gpu.storage import ObjectStore
 
 #: For every command that serves. 0 is refused: nothing would announce the port that the system chose.
-PortOption = Annotated[int | None, typer.Option(help="port to listen on", min=1, max=65535)]
+PortOption = Annotated[
+    int | None, typer.Option(help="port to listen on; default: from the settings", min=1, max=65535)
+]
 
 
 class Use(Enum):

@@ -35,20 +35,20 @@ MAX_DOLLARS = 1e9
 MAX_SIDE = 16_384
 
 TenantName = Annotated[
-    str | None, typer.Option("--tenant", metavar="TENANT", help="Only this one: name, id, or start of an id.")
+    str | None, typer.Option("--tenant", metavar="TENANT", help="only this one: name, id, or start of an id")
 ]
 Minutes = Annotated[
     float | None,
-    typer.Option(click_type=FiniteRange(0.01, 100_000), help="Length of a video that is not here."),
+    typer.Option(click_type=FiniteRange(0.01, 100_000), help="length of a video that is not here"),
 ]
 Resolution = Annotated[
     str | None,
     typer.Option(
-        metavar="WIDTHxHEIGHT", help=f"Default: the video's, or {ASSUMED_SIZE[0]}x{ASSUMED_SIZE[1]}."
+        metavar="WIDTHxHEIGHT", help=f"default: the video's, or {ASSUMED_SIZE[0]}x{ASSUMED_SIZE[1]}"
     ),
 ]
 Named = Annotated[
-    str | None, typer.Argument(metavar="[VIDEO]", help="A file, or a video of the platform by name or id.")
+    str | None, typer.Argument(metavar="[VIDEO]", help="a file, or a video of the platform by name or id")
 ]
 
 
@@ -56,7 +56,7 @@ Named = Annotated[
 def cost(
     context: typer.Context,
     tenant: TenantName = None,
-    months: Annotated[int, typer.Option(min=1, max=120, help="Number of months, including this one.")] = 3,
+    months: Annotated[int, typer.Option(min=1, max=120, help="number of months, including this one")] = 3,
     as_json: AsJson = False,
 ) -> None:
     """Show the cost of remote compute by tenant, function and month (UTC)."""
@@ -82,13 +82,11 @@ def estimate_cost(
     minutes: Minutes = None,
     resolution: Resolution = None,
     containers: Annotated[
-        int, typer.Option(min=1, max=1000, help="Maximum number of containers per function.")
+        int, typer.Option(min=1, max=1000, help="maximum number of containers per function")
     ] = 10,
     captions: Annotated[
         int | None,
-        typer.Option(
-            min=0, max=10_000_000, help="Number of captions; default: as in a video full of speech."
-        ),
+        typer.Option(min=0, max=10_000_000, help="number of captions; default: as in a video full of speech"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -142,12 +140,12 @@ def compare_configurations(
 @cost_app.command()
 def limit(
     tenant: TenantName = None,
-    tier: Annotated[str | None, typer.Option(help="All tenants of a tier, such as free.")] = None,
+    tier: Annotated[str | None, typer.Option(help="all tenants of a tier, such as free")] = None,
     video_usd: Annotated[
-        str | None, typer.Option(metavar="AMOUNT", help="Limit for a video: a number, off or default.")
+        str | None, typer.Option(metavar="AMOUNT", help="limit for a video: a number, off or default")
     ] = None,
     month_usd: Annotated[
-        str | None, typer.Option(metavar="AMOUNT", help="Limit for a month: a number, off or default.")
+        str | None, typer.Option(metavar="AMOUNT", help="limit for a month: a number, off or default")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -21,7 +21,7 @@ WATCH_SECONDS = 60
 
 @app.command()
 def metrics(
-    host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
+    host: Annotated[str | None, typer.Option(help="address to listen on; default: CAPTIONACC_HOST")] = None,
     port: PortOption = None,
 ) -> None:
     """Serve /metrics for Prometheus, /healthz for the platform's health and /livez for this process's."""

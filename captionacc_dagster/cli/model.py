@@ -47,21 +47,21 @@ app.add_typer(model_app, name="model")
 OnModal = Annotated[
     bool | None,
     typer.Option(
-        "--modal/--local", help="The Modal volume or a local folder. Default: as MODAL_ENABLED says."
+        "--modal/--local", help="the Modal volume or a local folder; default: as MODAL_ENABLED says"
     ),
 ]
 Folder = Annotated[
-    Path | None, typer.Option(help="A folder other than `models` in CAPTIONACC_HOME.", file_okay=False)
+    Path | None, typer.Option(help="a folder other than `models` in CAPTIONACC_HOME", file_okay=False)
 ]
 Version = Annotated[
-    str, typer.Option("--model-version", help="Version recorded with results, such as extents-2.")
+    str, typer.Option("--model-version", help="version recorded with results, such as extents-2")
 ]
 
 
 @model_app.command()
 def upload(
     checkpoint: Annotated[
-        Path, typer.Option(help="A .safetensors file, or a .pt file of tensors only.", dir_okay=False)
+        Path, typer.Option(help="a .safetensors file, or a .pt file of tensors only", dir_okay=False)
     ],
     model_version: Version,
     modal: OnModal = None,
@@ -124,7 +124,9 @@ def _print_models(found: models.Models) -> None:
 
 @model_app.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(help="Model files. Default: all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]…", help="model files; default: all")
+    ] = None,
     modal: OnModal = None,
     folder: Folder = None,
     as_json: AsJson = False,

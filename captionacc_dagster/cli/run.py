@@ -22,7 +22,9 @@ from modal_gpu.keys import VideoKeys
 
 @app.command()
 def demo(
-    folder: Annotated[Path | None, typer.Option(help="folder for the sample and its subtitles")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="folder for the sample and its subtitles; default: demo in the home")
+    ] = None,
     force: Force = False,
 ) -> None:
     """Make a sample video and turn it into captions, using only this machine.

@@ -11,7 +11,7 @@ from captionacc_dagster.cli.root import app, console
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
+    host: Annotated[str | None, typer.Option(help="address to listen on; default: CAPTIONACC_HOST")] = None,
     port: PortOption = None,
 ) -> None:
     """Serve the HTTP API, live events, the webhook and the review page, until Ctrl-C."""

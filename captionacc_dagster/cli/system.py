@@ -52,7 +52,7 @@ def migrate_command(
 
 @app.command()
 def doctor(
-    modal: Annotated[bool, typer.Option("--modal", help="Check the Modal side instead.")] = False,
+    modal: Annotated[bool, typer.Option("--modal", help="check the Modal side instead")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check the installation, and show what to do about problems."""

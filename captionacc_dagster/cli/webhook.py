@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def webhook(
-    host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
+    host: Annotated[str | None, typer.Option(help="address to listen on; default: CAPTIONACC_HOST")] = None,
     port: PortOption = None,
 ) -> None:
     """Serve the webhook that Supabase calls for each new video. Needs a running Dagster daemon."""

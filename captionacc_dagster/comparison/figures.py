@@ -20,7 +20,7 @@ SAME_REGION = 0.98
 
 
 class UnknownLimitError(CaptionAccError):
-    """A limit whose name or value is none."""
+    """An unknown name of a limit, or a value that is not a number."""
 
 
 @dataclass(frozen=True)

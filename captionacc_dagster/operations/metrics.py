@@ -200,7 +200,7 @@ class PlatformCollector(Collector):
             return self._spend[1]
         spend = Family(
             "captionacc_spend_month_usd",
-            "Estimated cost of this calendar month (UTC) so far; tenants beyond the dearest are 'other'.",
+            "Estimated cost of this calendar month (UTC) so far; beyond the 50 dearest tenants: 'other'.",
             labels=["tenant", "tier"],
         )
         rows = self._catalog.monthly_spend(1000)

@@ -69,7 +69,7 @@ class NotPermittedError(CatalogError):
 
 
 class TooManyCallsError(CatalogError):
-    """The user of the request has called too often, or has too much unfinished work; later it works."""
+    """The user of the request has called too often, or has too much unfinished work; it works again later."""
 
 
 class QuotaExceededError(CatalogError):
