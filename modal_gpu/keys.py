@@ -79,10 +79,12 @@ class VideoKeys:
 
     @property
     def client_prefix(self) -> str:
+        """The prefix of all that clients may read."""
         return self._client("")
 
     @property
     def server_prefix(self) -> str:
+        """The prefix of what only the platform reads."""
         return self._server("")
 
     @property
@@ -92,13 +94,16 @@ class VideoKeys:
 
     @property
     def full_frames_prefix(self) -> str:
+        """The prefix of the full frames."""
         return self._client("full_frames/")
 
     @property
     def thumbnails_prefix(self) -> str:
+        """The prefix of the full frames' thumbnails."""
         return self._client("full_frames_thumbnails/")
 
     def full_frame(self, index: int) -> str:
+        """Return the key of a full frame, by its index in tenths of a second."""
         return f"{self.full_frames_prefix}frame_{_non_negative(index):06d}.jpg"
 
     def full_frame_index(self, key: str) -> int | None:
@@ -107,26 +112,31 @@ class VideoKeys:
         return int(name) if name.isdecimal() and self.full_frame(int(name)) == key else None
 
     def thumbnail(self, index: int) -> str:
+        """Return the key of a full frame's thumbnail."""
         return f"{self.thumbnails_prefix}frame_{_non_negative(index):06d}.jpg"
 
     @property
     def raw_ocr_db(self) -> str:
+        """All text that OCR read in the full frames."""
         return self._server("raw-ocr.db.gz")
 
     @property
     def layout_db(self) -> str:
+        """The layout: text lines with their labels, crop region, zones."""
         return self._client("layout.db.gz")
 
     @property
     def captions_db(self) -> str:
+        """The captions with their text and times."""
         return self._client("captions.db.gz")
 
     def cropped_frames_prefix(self, version: int, zone: int = 0) -> str:
-        """Return the prefix of a zone's chunks. Zone 0's contains those of all further zones."""
+        """Return the prefix of a zone's chunks. That of zone 0 contains those of all further zones."""
         folder = f"zone_{_zone(zone)}/" if zone else ""
         return self._client(f"cropped_frames_v{_version(version)}/{folder}")
 
     def chunk(self, version: int, chunk: ChunkRef, zone: int = 0) -> str:
+        """Return the key of a chunk of cropped frames, by its level and its first member's index."""
         name = f"modulo_{chunk.level}/chunk_{chunk.first_index:010d}.webm"
         return self.cropped_frames_prefix(version, zone) + name
 
@@ -136,21 +146,23 @@ class VideoKeys:
         return (int(match["level"]), int(match["first"])) if match else None
 
     def caption_frame_extents_db(self, version: int, zone: int = 0) -> str:
+        """Return the key of the extents: labels of neighbouring cropped frames."""
         return self._extents(version, zone) + "db.gz"
 
     def caption_frame_extents_runs(self, version: int) -> str:
-        """Return the prefix of the databases of runs that callers of their own made."""
+        """Return the prefix of databases that other callers of the function on Modal had made."""
         return self._extents(version, 0) + "runs/"
 
     def caption_frame_extents_of_run(self, version: int, run_id: str) -> str:
-        """Return the key of one such run's database, which no other run overwrites."""
+        """Return the key of the database of one such call, which no other call overwrites."""
         return f"{self.caption_frame_extents_runs(version)}{canonical_uuid(run_id, 'run id')}.db.gz"
 
     def caption_frame_extents_parts(self, version: int, zone: int = 0) -> str:
-        """Return the prefix of the parts that a divided run's segments store for the complete database."""
+        """Return the prefix of the parts that segments store for the complete database."""
         return self._extents(version, zone) + "parts/"
 
     def caption_frame_extents_part(self, version: int, start: int, zone: int = 0) -> str:
+        """Return the key of the part of the segment that starts at an index."""
         return f"{self.caption_frame_extents_parts(version, zone)}{_non_negative(start):010d}.db.gz"
 
     def _extents(self, version: int, zone: int) -> str:
@@ -159,9 +171,11 @@ class VideoKeys:
 
     @property
     def raw_ocr_parts(self) -> str:
+        """The prefix of the parts that segments store for the complete database."""
         return self._server("raw-ocr.parts/")
 
     def raw_ocr_part(self, start: int) -> str:
+        """Return the key of the part of the segment that starts at an index."""
         return f"{self.raw_ocr_parts}{_non_negative(start):010d}.db.gz"
 
     @property
@@ -178,6 +192,7 @@ class VideoKeys:
 
     @property
     def pictures_prefix(self) -> str:
+        """The prefix of pictures for the Dagster UI."""
         return self._server("pictures/")
 
     def picture(self, name: str) -> str:
@@ -191,10 +206,12 @@ class VideoKeys:
 
     @property
     def srt(self) -> str:
+        """The captions as SubRip."""
         return self._client("captions.srt")
 
     @property
     def vtt(self) -> str:
+        """The captions as WebVTT."""
         return self._client("captions.vtt")
 
 
