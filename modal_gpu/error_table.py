@@ -286,20 +286,29 @@ _PAGE = """\
 
 An error is transient, or it is final until a person acts. Transient errors are retried: within the call if
 that is safe, then by the asset, up to three attempts in total ([retries](automation.md#retries)). A final
-error ends the run at the first attempt with one line, in the row and in the run, and is not billed twice.
-If a service or a setting is the cause, sensors and upkeep wait and do not fail the video.
+error ends the run at the first attempt; its one line, in the row and in the run, says what to do. If a
+service or a setting is the cause, sensors and upkeep wait and do not fail the video.
+[Own errors](own-errors.md) has the classes that the platform raises for these errors.
 
 `python -m modal_gpu.error_table` prints this page from the table that storage, remote calls, both transports
-of the catalogue and OCR use. Errors are codes, statuses and class names. Two characters are a class of
-SQLSTATEs; `4xx` and `5xx` are the statuses without their own row.
+of the catalogue and OCR use. Errors are codes, statuses and class names; names in lower case, such as
+`no-connection`, are the platform's own. Two characters are a class of SQLSTATEs; `4xx` and `5xx` are the
+statuses without their own row.
 """
+_HEADINGS = {
+    "file system": "File system",
+    "PostgREST": "PostgREST (Supabase)",
+    "Modal start": "Modal, at the start of a call",
+    "gRPC": "gRPC (Google Vision)",
+}
 
 
 def page() -> str:
     """Return the table as a Markdown page."""
     lines = [_PAGE]
     for service in get_args(Service):
-        lines += [f"## {service}", "", "| error | | meaning | what to do |", "| --- " * 4 + "|"]
+        heading = _HEADINGS.get(service, service)
+        lines += [f"## {heading}", "", "| error | kind | meaning | what to do |", "| --- " * 4 + "|"]
         groups: dict[tuple[Meaning, str], list[str]] = {}
         for row in TABLE:
             if row.service == service:
