@@ -26,8 +26,8 @@ _PATH = {
     "zone": "caption zone; 0 is the crop region",
 }
 _NOTES = (
-    f"[{DOCUMENT}]({DOCUMENT}) is the same for programs. Besides the answers listed here, any route may answer "
-    "one of the [errors](api.md#errors), as a [ProblemBody](#problembody)."
+    f"[{DOCUMENT}]({DOCUMENT}) is the same for programs. Besides the answers listed here, any route may "
+    "answer one of the [errors](api.md#errors), as a [ProblemBody](#problembody)."
 )
 #: From here on a limit is only that of the type.
 _NONE = 2**31 - 1
