@@ -116,7 +116,7 @@ def test_the_example_s_variables_are_known():
         known |= {field.alias, name} if field.alias else set(field.validation_alias.choices)
     elsewhere = set(re.findall(r"env: ([A-Z_]+)", (DEPLOY / "dagster.yaml").read_text()))
     elsewhere |= set(re.findall(r"\$\{([A-Z_]+)", (DEPLOY / "compose.yaml").read_text()))
-    elsewhere |= {"MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"}
+    elsewhere |= {"MODAL_ENVIRONMENT", "MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"}
     for name, _ in ENVIRONMENT.findall((DEPLOY / "env.example").read_text()):
         assert name in known | elsewhere, name
 
