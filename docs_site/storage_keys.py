@@ -1,7 +1,9 @@
 """The keys of a video's objects, from the class that builds them."""
 
 import inspect
+import re
 import uuid
+from collections.abc import Iterable
 from functools import cached_property
 
 from docs_site.markdown import cell, code, first_paragraph, table
@@ -25,14 +27,22 @@ READERS = {"full_frame_index", "chunk_of"}
 
 
 def key_reference() -> str:
-    """Return a table of all keys, with examples of their numbers."""
-    return table(
-        ["`VideoKeys`", "example", "read by", "content"],
+    """Return a table of the keys that clients read, and one of the platform's, with example numbers."""
+    keys, found = VideoKeys(_TENANT, _VIDEO), _keys()
+    clients = _section("Read by clients", "client_prefix", keys.client_prefix, found)
+    return f"{clients}\n\n{_section('Read by the platform only', 'server_prefix', keys.server_prefix, found)}"
+
+
+def _section(title: str, name: str, prefix: str, keys: Iterable[tuple[str, str, str]]) -> str:
+    lines = table(
+        ["key", "content", "`VideoKeys`"],
         (
-            (code(name), code(_shown(key)), "clients" if "/client/" in key else "platform", cell(remark))
-            for name, key, remark in _keys()
+            (code(_shown(key.removeprefix(prefix))), cell(content), code(member))
+            for member, key, content in keys
+            if key.startswith(prefix) and key != prefix
         ),
     )
+    return f"## {title}\n\nBelow `{_shown(prefix)}` (`{name}`):\n\n{lines}"
 
 
 def _keys() -> list[tuple[str, str, str]]:
@@ -47,7 +57,7 @@ def _keys() -> list[tuple[str, str, str]]:
         elif inspect.isfunction(member):
             parameters = [p for p in inspect.signature(member).parameters if p != "self"]
             key = member(keys, *(_EXAMPLES[parameter] for parameter in parameters))
-            remark = first_paragraph(member.__doc__).removeprefix("Return ")
+            remark = re.sub(r"^Return the (key of )?", "", first_paragraph(member.__doc__))
             found.append((f"{name}({', '.join(parameters)})", key, remark[:1].upper() + remark[1:]))
     return sorted(found, key=lambda one: one[1])
 

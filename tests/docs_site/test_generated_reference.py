@@ -60,7 +60,9 @@ def test_every_key_is_listed():
     public = {name for name in vars(VideoKeys) if not name.startswith("_")}
     missing = {name for name in public if f"`{name}" not in text}
     assert missing <= {"tenant_id", "video_id", *READERS}
-    assert "{tenant_id}/client/videos/{video_id}/full_frames/frame_001200.jpg" in text
+    clients, own = text.split("\n## ")
+    assert "Below `{tenant_id}/client/videos/{video_id}/`" in clients and "/server/" not in clients
+    assert "| `full_frames/frame_001200.jpg` |" in clients and "| `raw-ocr.db.gz` |" in own
 
 
 def test_every_table_and_function_of_the_schema_files_is_listed():
