@@ -12,14 +12,21 @@ from docs_site.markdown import cell, code, table
 
 
 def command_reference() -> str:
-    """Return a section for each command, in the order of ``captionacc --help``."""
+    """Return a list of the commands, in the order of ``captionacc --help``, and a section for each."""
     for name in COMMANDS:
         load(name)
     group = typer.main.get_command(app)
     assert isinstance(group, click.Group)
     context = click.Context(group, info_name="captionacc")
-    found = ((group.get_command(context, name), name) for name in COMMANDS)
-    return "\n\n".join(_sections(command, context, name) for command, name in found if command is not None)
+    found = {name: command for name in COMMANDS if (command := group.get_command(context, name))}
+    overview = table(
+        ["command", "what it does"],
+        (
+            (f"[{name}](#captionacc-{name})", cell((command.help or "").partition("\n\n")[0]))
+            for name, command in found.items()
+        ),
+    )
+    return "\n\n".join([overview, *(_sections(command, context, name) for name, command in found.items())])
 
 
 def _sections(command: click.Command, parent: click.Context, name: str) -> str:

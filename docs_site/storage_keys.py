@@ -53,13 +53,18 @@ def _keys() -> list[tuple[str, str, str]]:
         if name.startswith("_") or name in READERS | {"tenant_id", "video_id"}:
             continue
         if isinstance(member, property | cached_property):
-            found.append((name, getattr(keys, name), first_paragraph(member.__doc__)))
+            found.append((name, getattr(keys, name), _content(member)))
         elif inspect.isfunction(member):
             parameters = [p for p in inspect.signature(member).parameters if p != "self"]
             key = member(keys, *(_EXAMPLES[parameter] for parameter in parameters))
-            remark = re.sub(r"^Return the (key of )?", "", first_paragraph(member.__doc__))
-            found.append((f"{name}({', '.join(parameters)})", key, remark[:1].upper() + remark[1:]))
+            found.append((f"{name}({', '.join(parameters)})", key, _content(member)))
     return sorted(found, key=lambda one: one[1])
+
+
+def _content(member: object) -> str:
+    """Return the docstring of a member without its first words, which are the same in all."""
+    text = re.sub(r"^(Return the|The) (key of )?", "", first_paragraph(member.__doc__))
+    return text[:1].upper() + text[1:]
 
 
 def _shown(key: str) -> str:
