@@ -37,7 +37,7 @@ layout_approval = dg.AssetSpec(
     owners=OWNERS,
     description=(
         "A person's approval of the caption layout and its crop region, or that of the tenant's auto-approve "
-        "policy: who, when, which region. It stands in the video's row. The `layout_approvals` sensor "
+        "policy: who, when, which region. It is in the video's row. The `layout_approvals` sensor "
         "records it, or the run that makes layout and captions of a video whose tenant has such a policy."
     ),
 )
