@@ -42,7 +42,10 @@ def test_every_command_has_its_options():
     assert {f"captionacc {name}" for name in COMMANDS} <= set(headings(text))
     assert "### captionacc layout add-zone" in text and "captionacc extract [OPTIONS]" in text
     assert re.search(r"^\| `--format`, `-f` .*\|$", text, re.MULTILINE)
-    assert "required" in text
+    assert "required" in text and "| [extract](#captionacc-extract) |" in text
+    assert "| `--wait`, `--no-wait` | `--wait` |" in text and "INTEGER (1 to 65535)" in text
+    backfill = text.partition("## captionacc backfill\n")[2].partition("\n## ")[0]
+    assert re.search(r"^```text\ntenant=…  .*\n(.+\n)+```$", backfill, re.M)
 
 
 def test_every_route_has_its_answers_and_every_link_its_model():
@@ -53,6 +56,15 @@ def test_every_route_has_its_answers_and_every_link_its_model():
     )
     models = {heading.lower() for heading in headings(text)}
     assert set(re.findall(r"\]\(#([a-z0-9_-]+)\)", text)) <= models
+
+
+def test_a_route_has_its_limits_and_only_answers_of_its_own():
+    text = part("routes")
+    videos = text.partition("### GET /videos\n")[2].partition("\n### ")[0]
+    assert "| `limit` | query | integer (at least 1, at most 500) | `100` |" in videos
+    assert re.findall(r"^\| `(\d{3})` ", videos, re.M) == ["200"]
+    webhook = text.partition("### POST /webhooks/supabase/videos\n")[2].partition("\n### ")[0]
+    assert "| `401` | object | the bearer secret is missing or wrong |" in webhook
 
 
 def test_every_key_is_listed():
