@@ -1,9 +1,15 @@
-"""``python -m benchmarks.peers``: the tools that people use, and this one, on the same clips.
+"""``python -m benchmarks.peers``: other tools for burned-in captions, and this one, on the same clips.
 
-Each tool that PyPI has is installed into an environment of its own below the cache folder. It runs with its
-default and with other settings; the best of those is shown. Tesseract and FFmpeg come from the system's
-packages. The cache keeps what was measured: a second call prints the table at once, and ``--again``
-measures it again. After a change of this project, ``--again --tool captionacc`` renews its own rows.
+Each tool is installed from PyPI into an environment of its own below the cache folder, when it is first
+measured. It runs with its default and with its other settings. The table has the row of the default, and the
+best other row if that is better. Tesseract and FFmpeg come from the system's packages; a tool whose commands
+or packages are missing is listed below the tables with the reason.
+
+The clips en90 and zh80, and the footage of situations, are in the folder that ``CAPTIONACC_TEST_DATA`` names.
+The clip ``sample`` needs nothing.
+
+The cache keeps what was measured: a second call prints the table at once, and ``--again`` measures again.
+After a change of this project, ``--again --tool captionacc`` renews its own rows.
 """
 
 import json
@@ -41,29 +47,46 @@ def _list(console: Console) -> None:
         console.print(f"{name}: not measured: {reason}")
 
 
+def _print(console: Console, rows: list[Row], shown: list[Row], *, as_markdown: bool) -> None:
+    """Print a clip's table with the rows to show, and the sentence about all of its rows."""
+    if as_markdown:
+        print(f"## {title(rows)}\n\n{markdown(shown)}\n")
+    else:
+        console.print(table(shown))
+    if any(row.tool == OURS for row in rows):
+        console.print(standing(rows), "\n", soft_wrap=True)
+
+
 def main(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help=f"Clips; without: {', '.join(all_clips.names())}. Any situation's name is one."),
+        typer.Argument(
+            help=f"Clips, or names of benchmarks.situations. Default: {', '.join(all_clips.names())}. "
+            "All but sample need the footage that CAPTIONACC_TEST_DATA names."
+        ),
     ] = None,
     tool: Annotated[
-        list[str] | None, typer.Option(help="Part of a tool's name; repeat it for several.")
+        list[str] | None, typer.Option(help="Only tools whose name contains this; may be repeated.")
     ] = None,
     defaults: Annotated[bool, typer.Option("--defaults", help="Measure only each tool's default.")] = False,
-    cache: Annotated[Path, typer.Option(help="Environments, clips and results.")] = CACHE,
-    kept: Annotated[bool, typer.Option("--kept", help="Measure nothing: show what the cache has.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Measure what was measured before.")] = False,
-    every: Annotated[bool, typer.Option("--every", help="Show all settings, not each tool's best.")] = False,
-    limit: Annotated[float, typer.Option(help="CPU seconds after which a tool is stopped.")] = 1800.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a run.")] = False,
+    cache: Annotated[Path, typer.Option(help="Environments, drawn clips, results.")] = CACHE,
+    kept: Annotated[bool, typer.Option("--kept", help="Measure nothing; show the kept results.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Measure again what the cache has.")] = False,
+    every: Annotated[bool, typer.Option("--every", help="Show all settings, worse ones too.")] = False,
+    limit: Annotated[float, typer.Option(help="Stop a tool after so many CPU seconds.")] = 1800.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each row.")] = False,
     as_markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print the documentation's tables.")
+        bool, typer.Option("--markdown", help="Print Markdown tables, as in docs/explanation/comparison.md.")
     ] = False,
     list_tools: Annotated[
         bool, typer.Option("--list", help="List tools, settings, and what is not measured.")
     ] = False,
 ) -> None:
-    """Run the tools on the clips, and print a table for each clip."""
+    """Compare other tools for burned-in captions with this one, on the same clips.
+
+    Each tool is installed from PyPI when it is first measured.
+    Results are kept: a second call prints the tables at once.
+    """
     console = Console(width=150, highlight=False)
     if list_tools:
         _list(console)
@@ -82,12 +105,7 @@ def main(
                 print(json.dumps(row.to_json(), ensure_ascii=False), flush=True)
         elif rows:
             shown = rows if every else best_rows(rows)
-            if as_markdown:
-                print(f"## {title(rows)}\n\n{markdown(shown)}\n")
-            else:
-                console.print(table(shown))
-            if any(row.tool == OURS for row in rows):
-                console.print(standing(rows), "\n", soft_wrap=True)
+            _print(console, rows, shown, as_markdown=as_markdown)
     if not as_json:
         for one, reason in missing.items():
             console.print(f"{one}: not measured: {reason}")

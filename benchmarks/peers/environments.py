@@ -1,4 +1,4 @@
-"""A virtual environment for each tool, made once: never the platform's own."""
+"""A virtual environment for each tool, made once. Nothing is installed into the platform's own."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The comparison's table, and where this tool leads or by how much it does not."""
+"""The comparison's table, and the sentence that says where this project leads or by how much it is behind."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,10 @@ from benchmarks.peers.tools import OURS
 
 @dataclass(frozen=True)
 class Measure:
-    """A compared figure: ``better`` is larger for a better row, ``needs_times`` is set if times decide it."""
+    """A compared figure. ``better`` is larger for a better row.
+
+    With ``needs_times`` it leaves out tools that were given the times of the captions.
+    """
 
     name: str
     better: Callable[[Row], float]
@@ -31,10 +34,10 @@ COLUMNS = ("tool", "setting", "wall s", "CPU s", "peak MB", "found", "invented",
 
 
 def best_rows(rows: Sequence[Row]) -> list[Row]:
-    """Return each tool's first setting, and the best of its others.
+    """Return each tool's default row, and its best other row if that is better.
 
-    The best has the most of found, exact and both ends together, and then the least CPU time. A tool whose
-    other settings are all worse keeps its first one only.
+    A row that did not fail is better than one that did; then the sum of found, exact and both ends less
+    invented decides, then the CPU time.
     """
     kept: list[Row] = []
     for tool in dict.fromkeys(row.tool for row in rows):
@@ -49,10 +52,10 @@ def _score(row: Row) -> tuple[bool, int, float]:
 
 
 def standing(rows: Sequence[Row]) -> str:
-    """Return in one sentence where this tool leads on a clip, and by how much it is behind elsewhere.
+    """Return in one sentence where this project leads on a clip, and by how much it is behind elsewhere.
 
-    It leads where another tool was measured and every setting of one is worse. A tool that was handed the
-    times counts for its text only.
+    It leads in a figure if each row of every other tool is worse. Tools that were given the times of the
+    captions count for exact text only. A figure that no other tool has is left out.
     """
     ours = next(row for row in rows if row.tool == OURS)
     others = [row for row in rows if row.tool != OURS and not row.failure]
@@ -77,7 +80,7 @@ def standing(rows: Sequence[Row]) -> str:
 
 
 def title(rows: Sequence[Row]) -> str:
-    """Return the heading of one clip."""
+    """Return the title of a clip's table: its name, length and number of captions."""
     first = rows[0]
     return f"{first.clip}: {first.seconds_of_video:.0f} s, {max(row.truth for row in rows)} captions"
 

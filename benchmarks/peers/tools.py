@@ -1,7 +1,7 @@
 """The tools: what each needs, how it is called, and its settings.
 
-Every tool gets the strip of the captions by hand, as from its users: the lower fifth or quarter of the
-picture, or what its own options have nearest to that. This one finds it.
+Every other tool gets the strip of the captions by hand, as from its users: the lower fifth or quarter of the
+picture, or what its own options have nearest to that. ``captionacc extract`` finds the strip.
 """
 
 import sys
@@ -38,17 +38,18 @@ class Call:
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool. ``packages`` come from PyPI into an environment of its own; none means this environment.
+    """A tool.
 
+    ``packages`` are installed from PyPI into an environment of its own; without any it runs in this one.
     ``settings`` are options by the setting's name, the default first. ``needs`` are commands of the system.
-    ``times_given`` marks a tool that only reads pictures: the truth's times are handed to it.
+    ``times_given`` marks a tool that only reads pictures: it gets the true times.
     """
 
     name: str
     command: Callable[[Call], list[str]]
     settings: Mapping[str, Sequence[str]]
     packages: Sequence[str] = ()
-    #: Installed without what they require, because only a part of them is used.
+    #: Installed without their dependencies, because only a part of them is used.
     alone: Sequence[str] = ()
     needs: Sequence[str] = ()
     times_given: bool = False
@@ -129,7 +130,7 @@ TOOLS = (
         ("tesserocr==2.13.0", "opencv-python-headless<5", "rapidfuzz>=3"),
         needs=("tesseract",),
         tesseract=TESSERACT,
-        note="10 pictures a second, equal texts merged",
+        note="10 pictures a second, similar texts merged",
     ),
     Tool(
         "script: RapidOCR",
@@ -139,7 +140,7 @@ TOOLS = (
             "25 fps": ("--engine", "rapidocr", "--rate", "25"),
         },
         (*RAPIDOCR, "opencv-python-headless<5", "rapidfuzz>=3"),
-        note="10 pictures a second, similar texts merged",
+        note="10 pictures a second by default, similar texts merged",
     ),
     Tool(
         "RapidVideOCR 3.1.1",
