@@ -39,6 +39,8 @@ def parse(command: str, tools: Mapping[str, click.Command], ends_at: Collection[
     current: click.Command = tools[tool]
     context = click.Context(current, info_name=tool)
     while isinstance(current, click.Group) and current.name not in ends_at:
+        if not rest and current.invoke_without_command:
+            break
         context = click.Context(current, parent=context, info_name=rest[0])
         found = current.get_command(context, rest[0])
         if found is None:
