@@ -11,6 +11,7 @@ from pymdownx.slugs import slugify
 
 from docs_site.generated import with_parts
 from docs_site.links import OUTSIDE, ROOT, with_site_links
+from docs_site.lists import ThreeColumns
 from docs_site.routes import DOCUMENT, document
 
 #: A folder with pictures that the browser tests have just written; they replace those of ``docs/images``.
@@ -21,11 +22,13 @@ FOLDER, ADDRESS, REPOSITORY = "CAPTIONACC_SITE", "CAPTIONACC_SITE_URL", "CAPTION
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Take what depends on the environment, and give headings the anchors that GitHub gives them."""
+    """Take what depends on the environment, and read headings and lists as GitHub does."""
     if folder := os.environ.get(FOLDER):
         config.site_dir = str(Path(folder).resolve())
     config.site_url = os.environ.get(ADDRESS) or config.site_url
     config.mdx_configs["toc"]["slugify"] = slugify(case="lower")
+    # First, because it discards what others have registered.
+    config.markdown_extensions.insert(0, ThreeColumns())
     return config
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import markdown
 import pytest
 from mkdocs.config import load_config
 from mkdocs.config.defaults import MkDocsConfig
@@ -60,3 +61,14 @@ def test_the_environment_sets_folder_address_and_links_to_code(config, monkeypat
     assert changed.mdx_configs["toc"]["slugify"]("A & B", "-") == "a--b"
     linked = hooks.on_page_markdown(text, page, config, get_files(config))
     assert linked == "[keys.py](https://code.example.com/blob/abc/modal_gpu/keys.py)"
+
+
+def test_blocks_below_a_step_belong_to_it(config: MkDocsConfig):
+    block, table = "   ```sh\n   make demo\n   ```", "   | a |\n   | --- |\n   | b |"
+    steps = f"1. Do this:\n\n{block}\n\n{table}\n\n2. Then that.\n"
+    config = hooks.on_config(config)
+    page = markdown.markdown(
+        steps, extensions=config.markdown_extensions, extension_configs=config.mdx_configs
+    )
+    assert (page.count("<ol>"), page.count("<li>"), page.count("<table>")) == (1, 2, 1)
+    assert page.index("make") < page.index("<table>") < page.index("</li>")
