@@ -13,6 +13,7 @@ from dagster_k8s.job import DagsterK8sJobConfig, UserDefinedDagsterK8sConfig
 from dagster_k8s.models import k8s_model_from_dict
 from kubernetes import client
 
+from captionacc_dagster import __version__
 from captionacc_dagster.platform.dagster_home import POOL_LIMITS
 from tests.deploy.conftest import DEPLOY
 
@@ -191,6 +192,9 @@ def test_manifests_and_values_agree_on_names_image_and_settings(manifests: list[
     text = (DEPLOY / "kubernetes" / "platform.yaml").read_text()
     image = values["dagsterWebserver"]["image"]
     assert text.count(f"image: {image['repository']}:{image['tag']}") == text.count("image: ") == 3
+    assert image["tag"] == __version__
+    page = (DEPLOY.parent / "docs" / "how-to" / "kubernetes.md").read_text()
+    assert page.count(f"{image['repository']}:{__version__}") == page.count(f"{image['repository']}:") == 2
     configuration = manifests[0]
     (named,) = values["dagsterDaemon"]["envConfigMaps"]
     assert named["name"] == configuration["metadata"]["name"]
