@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Literal
 
 from modal_gpu.captions.growth import SURE_READING, Growing, single
+from modal_gpu.captions.merging import REVIEW_BELOW
 from modal_gpu.captions.subtitles import UNCHANGED, TimedCue, timed_cues
 from modal_gpu.databases.captions import Caption
 from modal_gpu.timeline import Timeline
@@ -55,7 +56,9 @@ class ReviewCue:
             found.append("not read")
         elif self.caption.text is None and (self.caption.ocr_confidence or 0.0) < SURE_READING:
             found.append("text uncertain")
-        if self.caption.pending and self.caption.confidence is not None:
+        # Not `pending` alone: a person's edit that is not confirmed, or undone, makes a sure caption pending.
+        sure = self.caption.confidence is None or self.caption.confidence >= REVIEW_BELOW
+        if self.caption.pending and not sure:
             found.append("times uncertain")
         return tuple(found)
 

@@ -77,6 +77,8 @@ class TestByKeyboard:
         reviewer.is_saved()
         back = service.cues()[0]
         assert (back.timed.start, back.timed.end) == (first.timed.start, first.timed.end)
+        assert back.doubts == first.doubts
+        reviewer.screen.expect(reviewer.part("message")).to_have_text("Undone.")
         reviewer.press("Home", *["ArrowRight"] * len("Every evening"), "Alt+KeyX")
         reviewer.is_saved()
         assert service.texts()[:3] == ["Every evening", "the harbour falls silent.", before[1]]

@@ -59,6 +59,8 @@ class TestStandings:
         assert [one.id for one in most_doubtful_first(review_cues(captions))] == [4, 2, 3, 1]
         confirmed = edited(captions, Change((cue(captions, 2),), (Wanted(3000, 4000, "Sure."),)))
         assert review_cue(confirmed, 2).doubts == ()
+        reopened = Change((cue(confirmed, 2),), (Wanted(3000, 4000, "Sure.", reviewed=False),))
+        assert review_cue(edited(confirmed, reopened), 2).doubts == ("text uncertain",), "its times are sure"
         assert most_doubtful_first(review_cues(confirmed))[-1].id == 2
 
 

@@ -234,8 +234,8 @@ class Review {
       remove: () => this.#remove(),
       add: () => this.#add(),
       finish: () => this.#finish(),
-      undo: () => this.#turned(captions.undo(), "Nothing to undo."),
-      redo: () => this.#turned(captions.redo(), "Nothing to redo."),
+      undo: () => this.#turned(captions.undo(), "Undone.", "Nothing to undo."),
+      redo: () => this.#turned(captions.redo(), "Redone.", "Nothing to redo."),
       play: () => player.toggle(),
       back: () => player.seek(player.position - 100),
       forward: () => player.seek(player.position + 100),
@@ -278,8 +278,9 @@ class Review {
     this.select(uid, { at: [0, 1] });
   }
 
-  #turned(uid, nothing) {
-    if (uid === null) return this.say(nothing);
+  #turned(uid, done, nothing) {
+    this.say(uid === null ? nothing : done);
+    if (uid === null) return;
     const { captions, editor } = this;
     editor.discard();
     editor.uid = null;
