@@ -73,6 +73,14 @@ STATUSES: dict[type[CaptionAccError], int] = {
 }
 
 
+class FaultBody(BaseModel):
+    """What is wrong in one place of a request."""
+
+    at: str = Field(description="the place, such as `body.text` or `query.limit`")
+    message: str
+    kind: str = Field(description="the kind of fault, for programs")
+
+
 class ProblemBody(BaseModel):
     """The answer for an error."""
 
@@ -82,6 +90,9 @@ class ProblemBody(BaseModel):
     detail: str = Field(description="what is wrong, and what to do")
     reason: str = Field(description="the kind of error, for programs")
     request_id: str = Field(description="the request in the service's log")
+    errors: list[FaultBody] | None = Field(
+        None, description="only if the request does not fit the route: at most 100 faults"
+    )
 
 
 #: The errors that any route may answer, for the OpenAPI document.
