@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -168,6 +170,29 @@ def test_clips_are_shared_ones_the_sample_and_situations():
     assert known("karaoke") and not known("nothing")
 
 
+def json_lines(output: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows; what was not measured goes to stderr, which the runner mixes in."""
+    return (json.loads(line) for line in output.splitlines() if line.startswith("{"))
+
+
+def test_without_the_footage_the_other_clips_are_compared(tool: Tool, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(peers.all_clips, "DATA", tmp_path / "none")
+    monkeypatch.setattr(peers.all_clips, "make_sample", lambda video, truth: truth.write_text(""))
+    monkeypatch.setattr(peers, "TOOLS", (tool,))
+    monkeypatch.setattr(peers, "measured", lambda tool, setting, clip, *_, **__: replace(ROW, clip=clip.name))
+    app = peers.typer.Typer()
+    app.command()(peers.main)
+    runner = CliRunner()
+    shown = runner.invoke(app, ["--cache", str(tmp_path), "--json"])
+    assert shown.exit_code == 0
+    assert {row["clip"] for row in json_lines(shown.output)} == {"sample"}
+    absent = [name for name in names() if name != "sample"]
+    assert all(f"{name}: not measured: " in shown.output for name in absent)
+    for name in absent:
+        named = runner.invoke(app, [name, "--cache", str(tmp_path)], env={"COLUMNS": "300"})
+        assert named.exit_code == 2 and "CAPTIONACC_TEST_DATA" in named.output
+
+
 def test_the_command_prints_the_table_and_what_was_not_measured(
     tool: Tool, clip: Clip, tmp_path: Path, monkeypatch
 ):
@@ -180,9 +205,9 @@ def test_the_command_prints_the_table_and_what_was_not_measured(
     assert done.exit_code == 0, done.output
     assert "tiny: 2 s, 1 captions" in done.output and "VideoSubFinder: not measured: only as" in done.output
     pages = CliRunner().invoke(app, [*arguments, "--markdown"]).output
-    assert "## tiny: 2 s, 1 captions" in pages and "| script | default | " in pages
+    assert "### tiny: 2 s, 1 captions" in pages and "| script | default | " in pages
     assert CliRunner().invoke(app, [*arguments, "--kept", "--markdown"]).output == pages
-    lines = [json.loads(line) for line in CliRunner().invoke(app, [*arguments, "--json"]).output.splitlines()]
+    lines = list(json_lines(CliRunner().invoke(app, [*arguments, "--json"]).output))
     assert [(line["tool"], line["setting"], line["exact_text"]) for line in lines[2:]] == [
         ("script", "default", 1),
         ("script", "other", 0),

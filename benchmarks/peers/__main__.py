@@ -6,7 +6,7 @@ best other row if that is better. Tesseract and FFmpeg come from the system's pa
 or packages are missing is listed below the tables with the reason.
 
 The clips en90 and zh80, and the footage of situations, are in the folder that ``CAPTIONACC_TEST_DATA`` names.
-The clip ``sample`` needs nothing.
+The clip ``sample`` needs nothing. Without the footage, the others are listed below the tables.
 
 The cache keeps what was measured: a second call prints the table at once, and ``--again`` measures again.
 After a change of this project, ``--again --tool captionacc`` renews its own rows.
@@ -50,7 +50,7 @@ def _list(console: Console) -> None:
 def _print(console: Console, rows: list[Row], shown: list[Row], *, as_markdown: bool) -> None:
     """Print a clip's table with the rows to show, and the sentence about all of its rows."""
     if as_markdown:
-        print(f"## {title(rows)}\n\n{markdown(shown)}\n")
+        print(f"### {title(rows)}\n\n{markdown(shown)}\n")
     else:
         console.print(table(shown))
     if any(row.tool == OURS for row in rows):
@@ -97,8 +97,15 @@ def main(
         raise typer.BadParameter(f"no such clip: {', '.join(unknown)}")
     missing = dict(NOT_MEASURED)
     for name in wanted:
+        try:
+            clip = all_clips.clip(name, cache / "clips")
+        except all_clips.NoFootageError as error:
+            if names:
+                raise typer.BadParameter(str(error)) from None
+            missing[name] = str(error)
+            continue
         rows = _rows(
-            name, _chosen(tool, defaults=defaults), cache, missing, limit=limit, again=again, kept=kept
+            clip, _chosen(tool, defaults=defaults), cache, missing, limit=limit, again=again, kept=kept
         )
         if as_json:
             for row in rows:
@@ -106,13 +113,13 @@ def main(
         elif rows:
             shown = rows if every else best_rows(rows)
             _print(console, rows, shown, as_markdown=as_markdown)
-    if not as_json:
-        for one, reason in missing.items():
-            console.print(f"{one}: not measured: {reason}")
+    notes = Console(stderr=True, width=150, highlight=False) if as_json else console
+    for one, reason in missing.items():
+        notes.print(f"{one}: not measured: {reason}")
 
 
 def _rows(
-    name: str,
+    clip: all_clips.Clip,
     tools: list[Tool],
     cache: Path,
     missing: dict[str, str],
@@ -122,10 +129,6 @@ def _rows(
     kept: bool,
 ) -> list[Row]:
     """Return the rows of a clip; tools that cannot be had are added to ``missing``."""
-    try:
-        clip = all_clips.clip(name, cache / "clips")
-    except FileNotFoundError as error:
-        raise typer.BadParameter(str(error)) from None
     rows = []
     for tool in tools:
         if kept:

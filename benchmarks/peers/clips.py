@@ -35,6 +35,10 @@ SITUATIONS = ("watermark", "cjk_punctuation")
 CHINESE = {"cjk_punctuation"}
 
 
+class NoFootageError(Exception):
+    """A clip needs the shared footage, which is not there; the message says how to name its folder."""
+
+
 def names() -> list[str]:
     """Return the names of the clips that are compared if none is named."""
     return [*SHARED, SAMPLE, *SITUATIONS]
@@ -48,12 +52,10 @@ def known(name: str) -> bool:
 def clip(name: str, folder: Path) -> Clip:
     """Return a clip; what has to be drawn is drawn into ``folder`` once.
 
-    Raises :class:`FileNotFoundError` for a shared clip that is not there.
+    Raises :class:`NoFootageError` for a clip that needs the shared footage, if that is not there.
     """
     if name in SHARED:
-        video = DATA / "clips" / f"{name}.mp4"
-        if not video.exists():
-            raise FileNotFoundError(f"{video} is not there: CAPTIONACC_TEST_DATA names the footage's folder")
+        video = _footage(DATA / "clips" / f"{name}.mp4")
         return Clip(name, video.resolve(), read_captions(video.with_suffix(".srt")), SHARED[name], 0.22)
     video = folder / f"{name}.mp4"
     truth = video.with_suffix(".srt")
@@ -69,7 +71,13 @@ def _drawn(name: str) -> Callable[[Path, Path], object]:
 
     def draw(video: Path, truth: Path) -> None:
         situation = registered()[name]()
-        render(situation, DATA / "backgrounds", video)
+        render(situation, _footage(DATA / "backgrounds"), video)
         write_truth(situation, truth)
 
     return draw
+
+
+def _footage(path: Path) -> Path:
+    if not path.exists():
+        raise NoFootageError(f"{path} is not there: CAPTIONACC_TEST_DATA names the footage's folder")
+    return path
