@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz``: damage files, read them, and report failures; see ``--help``."""
+"""Damage media files and databases, read them, and report those that did not end well."""
 
 import argparse
 import os
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="another seed makes other files")
     parser.add_argument("--media", type=int, default=1000, help="media files (1000)")
     parser.add_argument("--databases", type=int, default=5000, help="databases (5000)")
