@@ -74,7 +74,7 @@ STATUSES: dict[type[CaptionAccError], int] = {
 
 
 class FaultBody(BaseModel):
-    """What is wrong in one place of a request."""
+    """A fault in a request, and its place."""
 
     at: str = Field(description="the place, such as `body.text` or `query.limit`")
     message: str
