@@ -146,7 +146,8 @@ def _locks(rows: Iterable[LockState], limits: AlertLimits, now: float) -> Iterab
             yield Alert(
                 f"locks/{row.database_name}",
                 f"{_counted(row.expired, 'lease', 'leases')} on {row.database_name}.db ran out without being "
-                f"given back, the oldest {_duration(age)} ago: its holder died and upkeep does not clean up",
+                f"given back, the oldest {_duration(age)} ago: its holder died; the "
+                "next run of the video takes it, or upkeep removes it",
             )
 
 

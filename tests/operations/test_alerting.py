@@ -80,7 +80,7 @@ class TestLimits:
         assert alert.text == "7 videos wait for the layout stage, the oldest (tier free) for 1 h 30 min"
         assert keys(Observation(backlog=[row(waiting=0, oldest_waiting_at=None)])) == []
 
-    def test_a_lease_that_ran_out_is_reported_once_upkeep_should_have_freed_it(self):
+    def test_a_lease_that_ran_out_long_ago_is_reported(self):
         row = LockState("captions", 3, 1, ago(minutes=10), 0)
         assert keys(Observation(locks=[row])) == []
         assert keys(Observation(locks=[replace(row, oldest_expired_at=ago(minutes=20))])) == [
