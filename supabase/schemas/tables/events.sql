@@ -14,7 +14,7 @@ create table captionacc.events (
     primary key (transaction_id, id)
 );
 comment on table captionacc.events is
-    'Changes of videos, their databases, locks and jobs, for the live events of the API; purged after hours.';
+    'Changes of videos, their databases, locks and jobs, for the live events of the API; kept for a day.';
 create index events_by_tenant on captionacc.events (tenant_id, transaction_id, id);
 create index events_by_video on captionacc.events (video_id);
 create index events_by_time on captionacc.events (occurred_at);
