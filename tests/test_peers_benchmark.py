@@ -17,7 +17,7 @@ from benchmarks.peers import environments
 from benchmarks.peers.clips import Clip, known, names
 from benchmarks.peers.environments import NotInstalledError, programs
 from benchmarks.peers.measuring import Row, ToolFailedError, measure, measured, run_measured, stored
-from benchmarks.peers.report import best_rows, standing
+from benchmarks.peers.report import best_rows, markdown, standing
 from benchmarks.peers.tools import NOT_MEASURED, OURS, RUNNERS, TOOLS, Call, Tool
 from captionacc_dagster.demo.sample import SampleCaption, make_sample
 
@@ -149,6 +149,7 @@ def test_a_tool_has_its_default_and_its_best_setting():
 
 def test_a_failed_run_is_never_the_best_of_a_tool():
     failed = replace(ROW, failure="exit status 1")
+    assert "| other | default: exit status 1 | – | – | – | – | – | – | – | – |" in markdown([failed])
     assert best_rows([failed, replace(ROW, setting="works")])[1].setting == "works"
 
 

@@ -88,7 +88,7 @@ def title(rows: Sequence[Row]) -> str:
 def markdown(rows: Sequence[Row]) -> str:
     """Return the table of one clip as the documentation has it."""
     lines = [f"| {' | '.join(COLUMNS)} |", f"| --- | --- |{' ---: |' * (len(COLUMNS) - 2)}"]
-    lines += [f"| {' | '.join([row.tool, row.setting, *_cells(row)])} |" for row in rows]
+    lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
     return "\n".join(lines)
 
 
@@ -98,15 +98,17 @@ def table(rows: Sequence[Row]) -> Table:
     for column in built.columns[2:]:
         column.justify = "right"
     for row in rows:
-        built.add_row(row.tool, row.setting, *_cells(row), style="bold" if row.tool == OURS else None)
+        built.add_row(*_cells(row), style="bold" if row.tool == OURS else None)
     return built
 
 
 def _cells(row: Row) -> list[str]:
     if row.failure:
-        return ["–"] * 7 + [row.failure]
+        return [row.tool, f"{row.setting}: {row.failure}", *["–"] * (len(COLUMNS) - 2)]
     given = "given"
     return [
+        row.tool,
+        row.setting,
         f"{row.wall:.1f}",
         f"{row.cpu:.1f}",
         f"{row.memory_mb:.0f}",
