@@ -35,6 +35,8 @@ if not child:
 until = time.process_time() + 0.2
 while time.process_time() < until:
     pass
+if child:
+    time.sleep(0.6)  # so that its memory is seen, five times a second
 open(output, "w").write("1\\n00:00:00,400 --> 00:00:01,600\\n" + text + "\\n")
 """
 

@@ -128,14 +128,15 @@ def test_an_unknown_name_is_said_so():
     assert result.exit_code == 2 and "no such situation" in result.output
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "captions"),
     [
         ("tall", 4),
-        pytest.param("whole_picture_is_the_strip", 5, marks=pytest.mark.slow),
-        pytest.param("similar_after_gaps", 5, marks=pytest.mark.slow),
-        pytest.param("many_cuts", 5, marks=pytest.mark.slow),
+        ("whole_picture_is_the_strip", 5),
+        ("similar_after_gaps", 5),
+        ("many_cuts", 5),
     ],
 )
 def test_the_beginning_of_a_clip_comes_out_exactly(tmp_path, name: str, captions: int):

@@ -223,6 +223,7 @@ def steal(dsn: str, database_name: str) -> None:
             thread.join(10)
 
 
+@pytest.mark.slow
 def test_a_layout_run_that_loses_its_lock_stops_before_it_writes(
     line: Line, clip: Clip, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
 ):

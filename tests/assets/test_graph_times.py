@@ -13,6 +13,7 @@ from tests.modal_gpu.media.odd_clocks import audio_first
 from tests.run_results import failure
 
 
+@pytest.mark.slow
 def test_subtitles_count_from_the_containers_start_and_indices_from_the_first_frame(
     line: Line, clip: Clip, tmp_path: Path
 ):

@@ -46,6 +46,7 @@ def run(line: Line, job: str, video_id: str) -> None:
     assert all(checks(result).values()), checks(result)
 
 
+@pytest.mark.slow
 def test_two_zones_end_to_end_with_a_correction_that_survives(line: Line, two_zone_clip: Path):
     video_id = line.upload(two_zone_clip).video_id
     run(line, "layout", video_id)

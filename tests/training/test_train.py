@@ -46,6 +46,7 @@ def settings():
     return TrainingSettings(cycles, save_every=2, network=TINY)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_same_weights(paths, settings, tmp_path):
     device = torch.device("cpu")
     whole = Trainer(settings, tmp_path / "whole", device)

@@ -90,6 +90,7 @@ def result_of(answer: dict[str, Any]) -> Any:
     return answer["result"]
 
 
+@pytest.mark.slow
 def test_the_deployed_functions_return_what_the_local_backend_returns(
     container: ObjectStore, uploaded: VideoKeys, s3_server: S3Server, clip: Clip
 ):

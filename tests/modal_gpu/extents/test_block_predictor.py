@@ -84,6 +84,7 @@ def test_a_video_without_stored_strips_has_a_reference_picture_for_each_block(vi
         assert_close(collect(blocks(block).predict(iter(frames), layout)), expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, COUNT // BATCH - 1), st.integers(1, COUNT))
 def test_a_part_with_its_margin_is_judged_as_in_the_whole_video(video, whole, begin, length):

@@ -85,6 +85,7 @@ def test_onnx_runtime_and_pytorch_find_the_same_captions(data_dir, name):
     assert_same_on_each_backend(list(strips(data_dir / "clips" / f"{name}.mp4", 25)))
 
 
+@pytest.mark.slow
 def test_onnx_runtime_and_pytorch_find_the_same_captions_of_the_sample(tmp_path):
     video = tmp_path / "sample.mp4"
     make_sample(video, captions=CAPTIONS[:6], duration=12)

@@ -35,6 +35,7 @@ def test_the_subtitles_are_the_graphs_to_the_byte_without_a_chunk(
     assert all(0 <= done <= total for _, done, total in steps)
 
 
+@pytest.mark.slow
 def test_captions_that_the_pass_did_not_read_are_read_from_the_video_again(clip: Clip, monkeypatch):
     usual = extract_captions(clip.path, ONE)
     monkeypatch.setattr(texts.LiveTexts, "add", lambda *_: None)

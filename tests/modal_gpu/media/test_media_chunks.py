@@ -121,6 +121,7 @@ def _threads() -> int:
     return sum(1 for _ in Path("/proc/self/task").iterdir())
 
 
+@pytest.mark.slow
 def test_evicted_decoders_end_at_once_and_take_their_threads_with_them(store):
     """They must not wait for the garbage collector: a reader of half an hour had 305 threads."""
     gc.collect()

@@ -78,6 +78,7 @@ def test_decodable_parts_are_decoded_and_damage_is_reported(data_dir: Path, name
         assert full.seconds == seconds[full.index]
 
 
+@pytest.mark.slow
 def test_damaged_parts_are_guessed_the_same_way_every_time(data_dir: Path):
     path = data_dir / "odd" / "bitflips_mdat.mp4"
     region = CropRegion(0, 0.78, 1, 1)

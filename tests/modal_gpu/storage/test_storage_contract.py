@@ -162,6 +162,7 @@ def test_listing_is_by_folder(store: ObjectStore) -> None:
     assert {info.key for info in store.list()} == {"many-others/1", "other"}
 
 
+@pytest.mark.slow
 def test_listing_and_deleting_go_past_the_thousand_keys_of_one_s3_reply(s3_store: ObjectStore) -> None:
     keys = {f"many/{i:04d}" for i in range(1001)}
     s3_store.put_many((key, b"", "text/plain") for key in keys)

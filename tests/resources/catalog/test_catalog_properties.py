@@ -313,6 +313,7 @@ def watched_dsn(postgres_dsn: str):
         connection.execute("drop function captionacc.test_watch; drop table captionacc.test_transitions")
 
 
+@pytest.mark.slow
 def test_random_transitions_from_several_connections_reach_no_illegal_state(watched_dsn):
     class Machine(Transitions):
         dsn = watched_dsn

@@ -219,6 +219,7 @@ def test_an_initdb_that_was_killed_half_way_is_done_again(new_home):
     assert scalar(server.ensure_running(), "select 1") == 1
 
 
+@pytest.mark.slow
 def test_stopping_is_idempotent_and_disconnects_its_users(home):
     server = EmbeddedPostgres(home)
     server.stop()
@@ -240,6 +241,7 @@ def test_other_databases_are_made_when_asked_for(home):
     assert server.ensure_running("dagster") == dsn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x" * 120, "with space, comma and 'quotes'", "日本語"])
 def test_long_and_odd_paths_work_and_the_folder_may_be_moved_there(home, name):
     EmbeddedPostgres(home).ensure_running()
@@ -278,6 +280,7 @@ def test_a_link_in_place_of_the_socket_folder_is_refused(new_home, tmp_path):
         server.ensure_running()
 
 
+@pytest.mark.slow
 def test_it_starts_and_stops_in_a_home_that_was_closed_to_others(home):
     """For root, its user has access through an access list, which a change of the folder's mode revokes."""
     server = EmbeddedPostgres(home)

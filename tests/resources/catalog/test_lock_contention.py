@@ -27,6 +27,7 @@ with catalog.lease(sys.argv[2], "captions", "holder", seconds=2) as lease:
 """
 
 
+@pytest.mark.slow
 def test_thirty_two_takers_in_five_hundred_rounds_make_one_holder_each(
     postgres_catalog, postgres_videos, postgres_dsn
 ):

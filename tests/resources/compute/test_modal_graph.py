@@ -153,6 +153,7 @@ def test_a_run_pays_each_function_once_and_shows_its_calls(modal_line: ModalLine
     assert "progress: captions 3/3" in said and any(text in line for line in said)
 
 
+@pytest.mark.slow
 def test_a_deliberate_second_run_computes_again(modal_line: ModalLine, laid_out: VideoRow):
     assert modal_line.run("captions", laid_out.video_id).success
     assert modal_line.run("captions", laid_out.video_id).success

@@ -35,6 +35,7 @@ def compute(vision: VisionStandIn, reader: RapidReader) -> ComputeSettings:
     return ComputeSettings(workers=1, ocr_engine="google_vision", vision=settings)
 
 
+@pytest.mark.slow
 def test_a_videos_captions_are_what_is_burned_into_it(clip: Clip, compute, vision, tmp_path):
     captions = [
         TimedCaption(start / 1000, end / 1000, caption.best_text)
