@@ -200,7 +200,8 @@ class PlatformCollector(Collector):
             return self._spend[1]
         spend = Family(
             "captionacc_spend_month_usd",
-            "Estimated cost of this calendar month (UTC) so far; beyond the 50 dearest tenants: 'other'.",
+            "Estimated cost of this calendar month (UTC) so far; the tenants beyond the "
+            f"{SPEND_TENANTS} most expensive ones are 'other'.",
             labels=["tenant", "tier"],
         )
         rows = self._catalog.monthly_spend(1000)
